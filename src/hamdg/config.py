@@ -1,0 +1,259 @@
+"""Typed recipes: what defines a run, and the hash that identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Algorithm = Literal["ham", "erm"]
+Confidence = Literal["true_class", "max_probability"]
+Combine = Literal["mean", "sum"]
+HarmonisationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
+HarmonisationScope = Literal["global", "layer"]
+HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots"]
+MergeMethod = Literal["rhm", "uniform"]
+KeepScope = Literal["tensor", "global"]
+Criterion = Literal["magnitude", "relative", "agreement"]
+MergeCombine = Literal["mean", "disjoint"]
+MergeNorm = Literal["none", "match_mean"]
+
+
+@dataclass(frozen=True)
+class MiniConfig:
+    """The embedded benchmark: how its pictures are rendered and which conflicts are dialled in.
+
+    Args:
+        seed: Seed of the pictures (not of the training).
+        images_per_class: Pictures per class and domain (of the most frequent class under `imbalance`).
+        image_size: Side of the square pictures in pixels.
+        label_noise: Share of wrong training labels, one number for all domains or one per domain name.
+        spurious: Probability that a picture's background follows its class, by a map that differs between domains.
+        imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
+    """
+
+    seed: int = 0
+    images_per_class: int = 100
+    image_size: int = 48
+    label_noise: float | dict[str, float] = 0.0
+    spurious: float = 0.0
+    imbalance: float = 1.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures are used, and how they are fed to the models.
+
+    Args:
+        batch_size: Images per source domain and step.
+        validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
+        subset: At most this many images per class and domain; `null` for all. For smoke tests.
+        augment: `none`, or `flip_shift` (horizontal flip and a shift of up to 1/16 of the side).
+        cache: Folder of rendered or decoded pictures; `null` for the user's cache folder.
+        mini: The embedded benchmark's own settings.
+    """
+
+    batch_size: int = 16
+    validation_fraction: float = 0.2
+    subset: int | None = None
+    augment: Literal["none", "flip_shift"] = "flip_shift"
+    cache: str | None = None
+    mini: MiniConfig = field(default_factory=MiniConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which CLIP is fine-tuned.
+
+    Args:
+        name: `mini-rn`, `mini-vit`, or any open_clip model name or path of an open_clip JSON config.
+        weights: A `.safetensors` or weights-only `.pt` file, or an open_clip tag; `null` for the shipped weights.
+        prompts: Templates with one `{}` for the class name; their text features are averaged.
+    """
+
+    name: str = "mini-rn"
+    weights: str | None = None
+    prompts: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How every source model is fine-tuned.
+
+    Args:
+        steps: Optimiser steps (of each model; all advance in lock-step).
+        lr: Peak learning rate of AdamW.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: Steps of linear warm-up before the cosine decay.
+        clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
+        check_every: Steps between validations on the source hold-outs.
+    """
+
+    steps: int = 100
+    lr: float = 5e-4
+    weight_decay: float = 0.01
+    warmup: int = 20
+    clip_norm: float = 1.0
+    check_every: int = 25
+
+
+@dataclass(frozen=True)
+class EnrichmentConfig:
+    """SAE: which samples of the other source domains join a model's batch.
+
+    Args:
+        enabled: Off: every model sees its own domain only.
+        confidence: `true_class` (probability of the label) or `max_probability`.
+        combine: `mean` (one mean over own and added samples) or `sum` (mean of own plus mean of added).
+    """
+
+    enabled: bool = True
+    confidence: Confidence = "true_class"
+    combine: Combine = "mean"
+
+
+@dataclass(frozen=True)
+class HarmonisationConfig:
+    """OPA: how the update directions of the models are brought together.
+
+    Args:
+        method: `none`, `cosine` and `l2` (penalties), `pcgrad` (gradients), `sign_consensus` (updates).
+        scope: One direction for the whole model (`global`) or one for each layer.
+        every: Harmonise every this many steps.
+        weight: Weight of the penalty (`cosine`, `l2`).
+        minority_scale: What a minority-sign coordinate of an update is multiplied by (`sign_consensus`).
+    """
+
+    method: HarmonisationMethod = "sign_consensus"
+    scope: HarmonisationScope = "global"
+    every: int = 1
+    weight: float = 0.1
+    minority_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class HistoryConfig:
+    """Which part of each model's trajectory is kept, and how.
+
+    Args:
+        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, or stored `snapshots` (averaged at the merge).
+        start: First step of the history, as a fraction of all steps.
+        every: Steps between two checkpoints of the history.
+        decay: Decay of `ema`.
+        beta: Both shape parameters of `beta`'s density.
+        keep: At most this many snapshots are stored per source; the oldest goes first.
+    """
+
+    kind: HistoryKind = "mean"
+    start: float = 0.5
+    every: int = 1
+    decay: float = 0.95
+    beta: float = 0.5
+    keep: int = 10
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """RHM: how the histories are fused into one model.
+
+    Args:
+        method: `rhm`, or `uniform` (the plain mean of the histories).
+        keep: Share of each task vector's coordinates that is kept.
+        scope: Whether the share is taken of each tensor or of the whole model.
+        criterion: What makes a coordinate worth keeping: `magnitude` of its change, the change `relative` to the
+            start value, or magnitude weighted by the sources' `agreement` in sign.
+        combine: `mean` over all sources, or `disjoint` (over the sources that kept the coordinate).
+        norm: `match_mean` rescales the result to the norm of the plain mean of the untrimmed task vectors.
+    """
+
+    method: MergeMethod = "rhm"
+    keep: float = 0.5
+    scope: KeepScope = "tensor"
+    criterion: Criterion = "magnitude"
+    combine: MergeCombine = "mean"
+    norm: MergeNorm = "none"
+
+
+@dataclass(frozen=True)
+class ControlsConfig:
+    """What a `ham` run is compared with in its own table.
+
+    Args:
+        erm: Also train pooled ERM (with its running average, SMA) on the same images.
+        erm_lr: Its learning rate; `null` for `train.lr`.
+    """
+
+    erm: bool = True
+    erm_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how a run is executed; none of this changes what the run is.
+
+    Args:
+        root: Folder that run directories are created in.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of this process; 0 for all cores of this process.
+        checkpoint_every: Steps between two resumable checkpoints.
+        log_every: Steps between two rows of per-layer measurements.
+        report: Write `report.html`.
+        quiet: Print the result table only.
+    """
+
+    root: str = "lightning_logs"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    checkpoint_every: int = 25
+    log_every: int = 5
+    report: bool = True
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a run (and, in `runtime`, how it is executed).
+
+    Args:
+        benchmark: Name of a registered benchmark.
+        held_out: The domain that no stage before `evaluate` reads; short names allowed where unambiguous.
+        algorithm: `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
+        seed: Seed of the split, the batch order and the augmentation.
+        label: How tables call this variant; empty for the algorithm's own name.
+    """
+
+    benchmark: str = "mini"
+    held_out: str = "sketch"
+    algorithm: Algorithm = "ham"
+    seed: int = 0
+    label: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
+    harmonisation: HarmonisationConfig = field(default_factory=HarmonisationConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+def defining_part(recipe: Recipe) -> dict[str, object]:
+    """Return the part of a recipe that defines the run: all but `runtime`, `label` and `data.cache`."""
+    values = asdict(recipe)
+    del values["runtime"], values["label"], values["data"]["cache"]
+    return values
+
+
+def identity(recipe: Recipe) -> str:
+    """Return the 8-digit hash of everything that defines the run."""
+    text = json.dumps(defining_part(recipe), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_directory(recipe: Recipe) -> Path:
+    """Return where the run's files lie."""
+    name = f"seed{recipe.seed}-{identity(recipe)}"
+    return Path(recipe.runtime.root) / recipe.benchmark / recipe.held_out / recipe.algorithm / name
