@@ -1,0 +1,106 @@
+"""Atomic files: a reader sees the old file or the whole new one, never a part of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hamdg.errors import StorageError
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path` that replaces `path` when the block ends well.
+
+    The folder is created when it is missing. On any error inside the block the temporary file is removed and an
+    existing `path` stays as it was.
+
+    Args:
+        path: The file to write or replace.
+
+    Raises:
+        StorageError: The disk is full or the quota is used up.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _settle(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        # A library may pass the errno on only in its text (safetensors does), so both are looked at.
+        if (reason := _storage_reason(error)) is None:
+            raise
+        raise StorageError(_storage_message(path, reason)) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` to `path` atomically, as indented JSON (NaN and infinity are refused)."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 digest of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder: `HAMDG_CACHE`, else `XDG_CACHE_HOME/hamdg`, else `~/.cache/hamdg`."""
+    if own := os.environ.get("HAMDG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "hamdg"
+    return Path.home() / ".cache" / "hamdg"
+
+
+def _settle(temporary: Path) -> None:
+    """Give the file the permissions a plain `open` would give, and flush it to the disk."""
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
+    with open(temporary, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _storage_reason(error: OSError) -> str | None:
+    for code, reason in _FULL.items():
+        if error.errno == code or f"(os error {code})" in str(error):
+            return reason
+    return None
+
+
+def _storage_message(path: Path, reason: str) -> str:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f"Cannot write `{path}`: {reason} ({free:,.0f} MiB free); nothing was left half-written. "
+        "Free some space or choose another disk with `--runtime.root`, then repeat the command."
+    )
