@@ -1,0 +1,22 @@
+"""CLIP models: loading, the image tower, the text head, the shipped mini-CLIP and how it was pretrained."""
+
+from __future__ import annotations
+
+from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.configs import SHIPPED, tiny_config
+from hamdg.models.export import full_state, write_config
+from hamdg.models.text_head import encode_prompts, logit_scale
+from hamdg.models.tower import ImageTower, layer_of
+
+__all__ = [
+    "SHIPPED",
+    "ImageTower",
+    "LoadedClip",
+    "encode_prompts",
+    "full_state",
+    "layer_of",
+    "load_clip",
+    "logit_scale",
+    "tiny_config",
+    "write_config",
+]

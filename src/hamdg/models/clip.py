@@ -1,0 +1,109 @@
+"""Load a CLIP: the shipped mini models, any open_clip model, or any open_clip configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, CustomTextCLIP
+
+from hamdg.config import ModelConfig
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
+from hamdg.models.hub import tag_weights
+from hamdg.models.weights import PICKLES, load_weights
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A CLIP and what is needed to feed it and to write it out again.
+
+    Args:
+        name: Name of the model (for a JSON configuration: the file's stem).
+        model: The open_clip model, in fp32 and evaluation mode.
+        image_size: Side of the square pictures in pixels.
+        mean: Mean of the pixels in [0, 1], one number for each colour.
+        std: Standard deviation of the pixels, likewise.
+        config: The dictionary that open_clip's model JSON holds.
+    """
+
+    name: str
+    model: CLIP | CustomTextCLIP
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    config: ClipConfig
+
+
+def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> LoadedClip:
+    """Build a CLIP and load its weights.
+
+    Without `weights`, those beside the configuration are taken (the shipped ones for `mini-rn` and `mini-vit`).
+    `weights: random` leaves the model untrained, the same on every call. The global random state is not touched.
+
+    Args:
+        config: Which model and which weights.
+        device: Where the model is put.
+
+    Raises:
+        ConfigError: If there is no such model or its configuration is wrong.
+        WeightsError: If the weights are missing, damaged, unsafe or made for another architecture.
+    """
+    resolved = resolve_config(config.name)
+    mean, std = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    path = _weights_path(resolved, config.weights)
+    clip_config = dict(resolved.config)
+    if isinstance(path, str):
+        tag = tag_weights(resolved.name, path)
+        # OpenAI's weights give worse features, without any error, under the wrong activation.
+        clip_config["quick_gelu"] = tag.quick_gelu
+        path, mean, std = tag.path, tag.mean, tag.std
+    model = build_clip(clip_config, resolved.name)
+    if path is not None:
+        load_weights(model, path, resolved.name)
+    size = model.visual.image_size
+    side = size[0] if isinstance(size, (tuple, list)) else size
+    return LoadedClip(resolved.name, model.eval().to(device), int(side), tuple(mean), tuple(std), clip_config)
+
+
+def build_clip(config: ClipConfig, name: str, seed: int = 0) -> CLIP | CustomTextCLIP:
+    """Build an untrained CLIP from its open_clip configuration, leaving the global random state as it was.
+
+    Raises:
+        ConfigError: If open_clip does not accept the configuration.
+    """
+    vision, text = section(config, "vision_cfg"), section(config, "text_cfg")
+    custom = bool(config.get("custom_text")) or "hf_model_name" in text
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False
+    options = {key: value for key, value in config.items() if key != "custom_text"}
+    options |= {"vision_cfg": vision, "text_cfg": text}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return CustomTextCLIP(**options) if custom else CLIP(**options)
+        except (TypeError, AssertionError, AttributeError, RuntimeError) as error:
+            raise ConfigError(
+                f"open_clip cannot build the model `{name}` from its configuration ({error}). Mend the configuration."
+            ) from error
+
+
+def _weights_path(resolved: ResolvedConfig, weights: str | None) -> Path | str | None:
+    """Return a weights file, the name of a tag, or `None` for an untrained model."""
+    if weights == RANDOM:
+        return None
+    if weights is not None:
+        is_file = Path(weights).suffix in (".safetensors", *PICKLES) or Path(weights).is_file()
+        return Path(weights) if is_file else weights
+    if resolved.sibling_weights is None:
+        where = f" beside `{resolved.path.name}`" if resolved.path is not None else ""
+        raise WeightsError(
+            f"The model `{resolved.name}` comes without weights{where}. Set `model.weights` to a `.safetensors` or "
+            f"weights-only `.pt` file, an open_clip tag, or `{RANDOM}` for an untrained model."
+        )
+    return resolved.sibling_weights

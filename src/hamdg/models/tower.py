@@ -1,0 +1,74 @@
+"""The image tower as it is fine-tuned: normalised features, frozen BatchNorm statistics, plain names."""
+
+from __future__ import annotations
+
+from typing import Self, cast
+
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hamdg.models.clip import LoadedClip
+
+
+class ImageTower(nn.Module):
+    """CLIP's image encoder with unit-length features.
+
+    Its parameters and buffers are those of `clip.visual` under the same names, without a prefix; they are shared
+    with the CLIP it was taken from until it is copied (`copy.deepcopy`).
+    BatchNorm layers stay in evaluation mode: running statistics are frozen, scale and shift are trained. Otherwise
+    an average of several towers' parameters would come with statistics that belong to none of them.
+
+    Args:
+        loaded: The CLIP whose image encoder is taken.
+    """
+
+    def __init__(self, loaded: LoadedClip) -> None:
+        super().__init__()
+        visual: nn.Module = loaded.model.visual
+        # The encoder's own registries are shared, instead of registering it as a child, so that every name is that
+        # of `clip.visual`; `__dict__` keeps the encoder itself from being registered.
+        self.__dict__["_visual"] = visual
+        self._parameters = visual._parameters
+        self._buffers = visual._buffers
+        self._modules = visual._modules
+        self._non_persistent_buffers_set = visual._non_persistent_buffers_set
+        self.train(visual.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode normalised images.
+
+        Args:
+            images: Float images [B, 3, H, W], mean and standard deviation already applied.
+
+        Returns:
+            Features [B, D] of length 1.
+        """
+        visual = cast("nn.Module", self.__dict__["_visual"])
+        return normalize(visual(images), dim=-1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode for everything but BatchNorm, whose running statistics stay frozen."""
+        super().train(mode)
+        self.__dict__["_visual"].training = mode
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def trainable_names(self) -> list[str]:
+        """Return the names of the parameters that an optimiser changes, in the order of the model."""
+        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+
+def layer_of(parameter_name: str) -> str:
+    """Return the layer that a parameter of an image tower belongs to.
+
+    Numbered blocks keep their number (`layer1.0`, `transformer.resblocks.3`); all else goes by its first word
+    (`conv1`, `attnpool`, `class_embedding`).
+    """
+    words = parameter_name.split(".")
+    for position, word in enumerate(words):
+        if word.isdigit():
+            return ".".join(words[: position + 1])
+    return words[0]
