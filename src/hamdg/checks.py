@@ -1,0 +1,151 @@
+"""What a recipe must obey beyond its types; every rule is a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hamdg.config import Recipe
+from hamdg.data.registry import benchmark
+from hamdg.errors import ConfigError
+
+
+class Problem(NamedTuple):
+    """One value that makes no sense.
+
+    Args:
+        key: Its dotted key.
+        sentence: What is wrong and what to write instead, without the closing full stop.
+    """
+
+    key: str
+    sentence: str
+
+
+class Range(NamedTuple):
+    """The numbers a key may have.
+
+    Args:
+        key: The dotted key.
+        low: Smallest number.
+        high: Largest number.
+        words: The range in words.
+        open_low: `low` itself is not allowed.
+        open_high: `high` itself is not allowed.
+    """
+
+    key: str
+    low: float
+    high: float
+    words: str
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, number: float) -> bool:
+        """Tell whether `number` lies in the range."""
+        above = number > self.low if self.open_low else number >= self.low
+        below = number < self.high if self.open_high else number <= self.high
+        return above and below and math.isfinite(number)
+
+
+def _at_least(key: str, low: int) -> Range:
+    return Range(key, low, math.inf, f"{low} or more")
+
+
+def _positive(key: str) -> Range:
+    return Range(key, 0, math.inf, "above 0", open_low=True)
+
+
+RANGES = (
+    _at_least("seed", 0),
+    _at_least("data.batch_size", 1),
+    Range("data.validation_fraction", 0, 1, "between 0 and 1, both excluded", open_low=True, open_high=True),
+    _at_least("data.subset", 1),
+    _at_least("data.mini.images_per_class", 2),
+    Range("data.mini.spurious", 0, 1, "between 0 and 1"),
+    _at_least("data.mini.imbalance", 1),
+    _at_least("train.steps", 1),
+    _positive("train.lr"),
+    _at_least("train.weight_decay", 0),
+    _at_least("train.warmup", 0),
+    _at_least("train.clip_norm", 0),
+    _at_least("train.check_every", 1),
+    _at_least("harmonisation.every", 1),
+    _at_least("harmonisation.weight", 0),
+    Range("harmonisation.minority_scale", 0, 1, "between 0 and 1"),
+    Range("history.start", 0, 1, "0 or more and below 1", open_high=True),
+    _at_least("history.every", 1),
+    Range("history.decay", 0, 1, "0 or more and below 1", open_high=True),
+    _positive("history.beta"),
+    _at_least("history.keep", 1),
+    Range("merge.keep", 0, 1, "above 0 and at most 1", open_low=True),
+    _at_least("runtime.threads", 0),
+    _at_least("runtime.checkpoint_every", 1),
+    _at_least("runtime.log_every", 1),
+)
+
+
+def problems(recipe: Recipe) -> Iterator[Problem]:
+    """Yield everything in `recipe` that makes no sense, in the order of its keys."""
+    yield from _domain_problems(recipe)
+    for rule in RANGES:
+        number = _value(recipe, rule.key)
+        if number is not None and not rule.holds(number):
+            yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
+    yield from _noise_problems(recipe)
+    yield from _prompt_problems(recipe)
+    train = recipe.train
+    if train.warmup > train.steps:
+        sentence = (
+            f"`train.warmup` ({train.warmup}) is longer than the run, which has `train.steps` ({train.steps}); "
+            "shorten the warm-up or train longer"
+        )
+        yield Problem("train.warmup", sentence)
+
+
+def _value(recipe: Recipe, key: str) -> float | None:
+    value: object = recipe
+    for name in key.split("."):
+        value = getattr(value, name)
+    assert value is None or isinstance(value, int | float)
+    return value
+
+
+def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
+    try:
+        known = benchmark(recipe.benchmark)
+    except ConfigError as error:
+        yield Problem("benchmark", _without_stop(error))
+        return
+    try:
+        known.sources(recipe.held_out)
+    except ConfigError as error:
+        yield Problem("held_out", _without_stop(error))
+
+
+def _without_stop(error: ConfigError) -> str:
+    return str(error).removesuffix(".")
+
+
+def _noise_problems(recipe: Recipe) -> Iterator[Problem]:
+    key, noise = "data.mini.label_noise", recipe.data.mini.label_noise
+    rates = noise if isinstance(noise, dict) else {"": noise}
+    rule = Range(key, 0, 1, "0 or more and below 1", open_high=True)
+    for domain, rate in rates.items():
+        if domain and domain not in benchmark("mini").domains:
+            names = ", ".join(f"`{name}`" for name in benchmark("mini").domains)
+            yield Problem(key, f"`{key}` names the domain `{domain}`, but `mini` has {names}")
+        elif not rule.holds(rate):
+            yield Problem(key, f"Expected `{key}` to be {rule.words}, but got `{rate}`")
+
+
+def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:
+    key, prompts = "model.prompts", recipe.model.prompts
+    if not prompts:
+        yield Problem(key, f'`{key}` is empty; give at least one template, such as `["a photo of a {{}}."]`')
+    for prompt in prompts:
+        if prompt.count("{}") != 1:
+            yield Problem(
+                key, f"Expected every template of `{key}` to have one `{{}}` for the class, but got `{prompt}`"
+            )

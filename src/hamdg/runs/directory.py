@@ -1,0 +1,251 @@
+"""The directory of one run: its files, its lock and its `done` mark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from hamdg.config import Recipe, defining_part, run_directory
+from hamdg.errors import ConfigError, RunDirectoryError
+from hamdg.files import write_bytes, write_text
+from hamdg.recipe import read_recipe, write_recipe
+
+_LOCK, _OWNER = ".lock", ".lock-owner"
+
+
+class RunDirectory:
+    """The files of one run.
+
+    A plain `RunDirectory(path)` only knows the names. `open` and `hold` also take the lock that keeps a second process
+    out; both give it back when their `with` block ends.
+
+    Args:
+        path: The directory; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._lock: FileLock | None = None
+
+    @property
+    def config(self) -> Path:
+        """The complete recipe, `config.yaml`."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """Everything measured while training, `metrics.csv`."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of resumable checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def resume(self) -> Path:
+        """The newest resumable checkpoint, `checkpoints/resume.ckpt`."""
+        return self.checkpoints / "resume.ckpt"
+
+    @property
+    def history(self) -> Path:
+        """The folder of the source models' histories."""
+        return self.path / "history"
+
+    @property
+    def history_index(self) -> Path:
+        """What the history holds, `history/index.json`."""
+        return self.history / "index.json"
+
+    @property
+    def samples(self) -> Path:
+        """Samples that enrichment accepted and rejected, `samples.npz`."""
+        return self.path / "samples.npz"
+
+    @property
+    def train(self) -> Path:
+        """The train stage's result, `train.json`."""
+        return self.path / "train.json"
+
+    @property
+    def merge(self) -> Path:
+        """The merge stage's result, `merge.json`."""
+        return self.path / "merge.json"
+
+    @property
+    def merged(self) -> Path:
+        """The merged model, `merged.safetensors`."""
+        return self.path / "merged.safetensors"
+
+    @property
+    def record(self) -> Path:
+        """What the run found, `record.json`."""
+        return self.path / "record.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at, `report.html`."""
+        return self.path / "report.html"
+
+    @property
+    def done(self) -> Path:
+        """The mark of a finished run, written last."""
+        return self.path / "done"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has finished."""
+        return self.done.is_file()
+
+    @classmethod
+    def open(cls, recipe: Recipe) -> Self:
+        """Create or reopen the directory of `recipe`, take its lock and write `config.yaml`.
+
+        Args:
+            recipe: A checked recipe; its `runtime.root` and identity give the path.
+
+        Raises:
+            RunDirectoryError: If the directory is not writable, is in use, or belongs to another configuration.
+        """
+        run = cls(run_directory(recipe))
+        with _explained(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+        run.acquire()
+        try:
+            run._check_configuration(recipe)
+            with _explained(run.path):
+                write_recipe(recipe, run.config)
+        except BaseException:
+            run.release()
+            raise
+        return run
+
+    @classmethod
+    def hold(cls, path: Path) -> Self:
+        """Take the lock of an existing run, to repeat one of its stages.
+
+        Raises:
+            RunDirectoryError: If `path` is no run directory, is not writable or is in use.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise RunDirectoryError(
+                f"`{path}` is not a run directory: it has no `config.yaml`; give the folder that holds a run's "
+                "`record.json`."
+            )
+        run.acquire()
+        return run
+
+    def recipe(self) -> Recipe:
+        """Read the recipe from `config.yaml`."""
+        return read_recipe(self.config)
+
+    def acquire(self) -> None:
+        """Take the exclusive lock of the directory without waiting.
+
+        Raises:
+            RunDirectoryError: If another process (or another part of this one) has it, or the folder is not writable.
+        """
+        lock = FileLock(self.path / _LOCK, is_singleton=False)
+        try:
+            with _explained(self.path):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise RunDirectoryError(self._in_use()) from None
+        self._lock = lock
+        with _explained(self.path):
+            write_text(self.path / _OWNER, f"{os.getpid()}\n")
+
+    def release(self) -> None:
+        """Give the lock back; does nothing when it is not held."""
+        if self._lock is None:
+            return
+        (self.path / _OWNER).unlink(missing_ok=True)
+        self._lock.release()
+        self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def mark_done(self) -> None:
+        """Write the `done` mark; the last thing that a run does."""
+        write_bytes(self.done, b"")
+
+    def unmark_done(self) -> None:
+        """Remove the `done` mark; the first thing when a stage of a finished run is repeated."""
+        self.done.unlink(missing_ok=True)
+
+    def reset(self) -> None:
+        """Delete all that the run has written, `done` first; its recipe and the lock stay."""
+        self.unmark_done()
+        with _explained(self.path):
+            for entry in sorted(self.path.iterdir()):
+                if entry.name in (_LOCK, _OWNER, self.config.name):
+                    continue
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+
+    def _in_use(self) -> str:
+        owner = self.path / _OWNER
+        # The owner writes its number just after it got the lock, so it may be missing for a moment.
+        process = owner.read_text().strip() if owner.is_file() else ""
+        who = f"process {process}" if process else "another process"
+        return f"`{self.path}` is in use by {who}; wait until it ends, or start a run with another seed or recipe."
+
+    def _check_configuration(self, recipe: Recipe) -> None:
+        if not self.config.is_file():
+            return
+        remedy = f"move `{self.path}` away, or choose another folder with `--runtime.root`."
+        try:
+            found = _flat(defining_part(self.recipe()))
+        except ConfigError as error:
+            raise RunDirectoryError(f"The run directory's own recipe is damaged: {error} To go on, {remedy}") from None
+        wanted = _flat(defining_part(recipe))
+        different = [key for key in wanted if wanted[key] != found.get(key)]
+        if different:
+            listed = "; ".join(f"`{key}` is `{found.get(key)}` there and `{wanted[key]}` here" for key in different[:3])
+            more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
+            raise RunDirectoryError(f"`{self.path}` holds a run of another configuration: {listed}{more}; {remedy}")
+
+
+def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        # A mapping that is itself a value (label noise by domain) is compared as a whole.
+        if isinstance(value, dict) and f"{prefix}{name}" != "data.mini.label_noise":
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn refused writes into a sentence that names the place and the way out."""
+    try:
+        yield
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        raise RunDirectoryError(_not_writable(path, error)) from error
+    except OSError as error:
+        if isinstance(error, RunDirectoryError) or error.errno is None:
+            raise
+        raise RunDirectoryError(_not_writable(path, error)) from error
+
+
+def _not_writable(path: Path, error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    return f"Cannot write to the run directory `{path}`: {reason}; choose another folder with `--runtime.root`."
