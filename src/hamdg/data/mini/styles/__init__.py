@@ -1,0 +1,1 @@
+"""How a posed drawing becomes pixels: one pure function a style."""

@@ -1,0 +1,168 @@
+"""The benchmark's four styles: photo, art painting, cartoon and sketch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageDraw, ImageFilter
+
+from hamdg.data.mini.geometry import Part, Points, bounds
+from hamdg.data.mini.palette import RGB, jittered, mix, saturated, scaled
+from hamdg.data.mini.styles import scenery
+from hamdg.data.mini.styles.painter import (
+    Floats,
+    Picture,
+    Pixels,
+    clipped,
+    flat,
+    floats,
+    paint,
+    pixels,
+    relief,
+    shrink,
+    silhouette,
+    soft_noise,
+)
+
+Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+# How three schools of painting bend the colours: warm and brown, cool and pale, vivid with blue shadows.
+SCHOOLS: tuple[tuple[Matrix, tuple[float, float, float]], ...] = (
+    (((0.86, 0.16, 0.06), (0.12, 0.76, 0.06), (0.05, 0.14, 0.56)), (18.0, 8.0, 4.0)),
+    (((0.66, 0.14, 0.06), (0.06, 0.74, 0.12), (0.04, 0.14, 0.80)), (30.0, 34.0, 46.0)),
+    (((1.16, -0.08, -0.02), (-0.04, 1.06, -0.02), (-0.06, 0.02, 1.10)), (-6.0, -4.0, 14.0)),
+)
+
+
+def _scene(picture: Picture, rng: Generator, strength: float) -> tuple[Image.Image, float]:
+    level = scenery.horizon(rng)
+    upper, lower = jittered(picture.backdrop.upper, rng, 10), jittered(picture.backdrop.lower, rng, 10)
+    image = scenery.two_bands(picture, upper, lower, level)
+    scenery.add_props(image, picture, rng, level, strength)
+    return image, level
+
+
+def _lit(picture: Picture, image: Image.Image, rng: Generator, depth: float, contour: float) -> Floats:
+    """Paint the subject and model it with light; return float pixels at the picture's own size."""
+    palette = picture.palette
+    paint(image, picture.drawing, lambda part: palette[part.role], lambda part: scaled(palette[part.role], contour), 1)
+    mask = shrink(silhouette(picture.drawing, picture.side))
+    angle = rng.uniform(-0.75, -0.25) * math.pi
+    light = relief(mask, 0.055 * picture.size, angle) * floats(mask) * np.float32(depth / 255)
+    return floats(shrink(image)) * (1 + light)[:, :, None]
+
+
+def photo(picture: Picture, rng: Generator) -> Pixels:
+    """Render like a snapshot: natural light, a soft shadow, an unsharp background, a little noise."""
+    image, _ = _scene(picture, rng, 0.45)
+    left, _, right, low = (value * picture.side for value in bounds(picture.drawing))
+    shadow = [left + 0.06 * (right - left), low - 0.05 * picture.side, right, low + 0.045 * picture.side]
+    ImageDraw.Draw(image).ellipse(shadow, fill=scaled(picture.backdrop.lower, 0.5))
+    image = image.filter(ImageFilter.GaussianBlur(0.035 * picture.side))
+    shade = 1 + 0.07 * soft_noise(rng, picture.side, 9)[:, :, None]
+    image = Image.fromarray(clipped(floats(image) * shade))
+    lit = _lit(picture, image, rng, 0.85, 0.82)
+    ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.12, 0.12))
+    exposure = np.float32(rng.uniform(0.88, 1.12)) + (ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None])
+    grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(1.5, 5.0))
+    taken = Image.fromarray(clipped(lit * exposure + grain))
+    return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.6) * picture.size / 48)))
+
+
+def _strokes(pen: ImageDraw.ImageDraw, source: Floats, side: int, rng: Generator, count: int, length: float, swirl: Floats) -> None:
+    """Lay `count` brush strokes that take their colour from `source` and their direction from `swirl`."""
+    size = len(source)
+    places = rng.random((count, 2), dtype=np.float32)
+    cells = (places * size).astype(np.intp)
+    tones = source[cells[:, 1], cells[:, 0]] + rng.standard_normal((count, 1), dtype=np.float32) * 9
+    colours = clipped(tones).tolist()
+    angles = swirl[cells[:, 1], cells[:, 0]] + rng.standard_normal(count, dtype=np.float32) * 0.35
+    reach = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.float32(length / 2)
+    ends = (np.concatenate([places - reach, places + reach], axis=1) * side).tolist()
+    width = max(2, round(length * side * 0.45))
+    for end, colour in zip(ends, colours, strict=True):
+        pen.line(end, fill=tuple(colour), width=width)
+
+
+def art_painting(picture: Picture, rng: Generator) -> Pixels:
+    """Render like an oil painting: bent colours, visible brush strokes of 2.4 to 9 % of the side, canvas."""
+    image, _ = _scene(picture, rng, 0.7)
+    lit = _lit(picture, image, rng, 0.7, 0.6)
+    bend, lift = SCHOOLS[int(rng.integers(len(SCHOOLS)))]
+    bent = lit @ np.array(bend, dtype=np.float32).T + np.array(lift, dtype=np.float32)
+    size = picture.size
+    swirl = soft_noise(rng, size, 4) * 2 + np.float32(rng.uniform(0, math.pi))
+    canvas = Image.fromarray(clipped(bent)).resize((picture.side, picture.side), Image.Resampling.BILINEAR)
+    pen = ImageDraw.Draw(canvas)
+    _strokes(pen, bent, picture.side, rng, 110, 0.09, swirl)
+    _strokes(pen, bent, picture.side, rng, 330, rng.uniform(0.045, 0.06), swirl)
+    _strokes(pen, bent, picture.side, rng, 420, rng.uniform(0.024, 0.034), swirl)
+    painted = floats(shrink(canvas))
+    weave = np.sin(np.arange(size, dtype=np.float32) * np.float32(2.1))
+    grain = 1 + 0.025 * (weave[:, None] + weave) + 0.02 * rng.standard_normal((size, size), dtype=np.float32)
+    return clipped((0.72 * painted + 0.28 * bent) * grain[:, :, None])
+
+
+def cartoon(picture: Picture, rng: Generator) -> Pixels:
+    """Render like a cartoon: flat saturated colours, thick black contours, a simple background."""
+    level = scenery.horizon(rng)
+    upper, lower = saturated(picture.backdrop.upper, 1.7), saturated(picture.backdrop.lower, 1.7)
+    image = scenery.two_bands(picture, upper, lower, level)
+    scenery.add_props(image, picture, rng, level, 0.6)
+    strength, black = rng.uniform(1.4, 1.9), (8, 8, 10)
+    colours = {role: saturated(colour, strength) for role, colour in picture.palette.items()}
+    paint(image, picture.drawing, lambda part: colours[part.role], lambda part: black, rng.uniform(0.028, 0.042) * picture.side)
+    return pixels(shrink(image))
+
+
+def _wobbly(points: Points, rng: Generator, amount: float) -> Points:
+    """Return the points moved by noise that is smooth along the contour."""
+    shift = rng.standard_normal(points.shape) * amount
+    moved: Points = points + 0.5 * shift + 0.5 * np.roll(shift, 1, axis=0)
+    return moved
+
+
+def _pencil(pen: ImageDraw.ImageDraw, part: Part, rng: Generator, side: int, tone: RGB, width: int) -> None:
+    """Draw a part's contour by hand: twice, shaky, and with gaps."""
+    closed = not part.width
+    for _ in range(2):
+        points = flat(_wobbly(part.points, rng, 0.006), side)
+        path = points + points[:2] if closed else points
+        corners = len(path) // 2
+        if corners < 6:
+            pen.line(path, fill=tone, width=width)
+            continue
+        gap, length = int(rng.integers(corners)), max(1, corners // int(rng.integers(7, 14)))
+        pen.line(path[: 2 * gap + 2], fill=tone, width=width)
+        pen.line(path[2 * (gap + length) :], fill=tone, width=width)
+
+
+def _hatched(pen: ImageDraw.ImageDraw, side: int, rng: Generator, scene: int, tone: RGB) -> None:
+    """Hatch the paper faintly, in a direction and distance that belong to the scene."""
+    angle, distance = scene * math.pi / 7, side * (0.07 + 0.012 * (scene % 3))
+    dx, dy = math.cos(angle) * side, math.sin(angle) * side
+    for k in range(-12, 13):
+        shift = (k + rng.uniform(-0.15, 0.15)) * distance
+        x, y = side / 2 - math.sin(angle) * shift, side / 2 + math.cos(angle) * shift
+        pen.line([x - dx, y - dy, x + dx, y + dy], fill=tone, width=1)
+
+
+def sketch(picture: Picture, rng: Generator) -> Pixels:
+    """Render like a pencil sketch: thin, broken, shaky grey lines on nearly white paper."""
+    side = picture.side
+    paper = mix((252, 252, 250), picture.backdrop.upper, 0.12)
+    image = Image.new("RGB", (side, side), paper)
+    pen = ImageDraw.Draw(image)
+    _hatched(pen, side, rng, picture.backdrop.scene, scaled(paper, 0.93))
+    grey = int(rng.integers(15, 80))
+    tone, width = (grey, grey, grey + 4), max(1, round(side / 48 * rng.uniform(0.7, 1.1)))
+    inside = mix(paper, (255, 255, 255), 0.6)
+    for part in picture.drawing:
+        if part.width:
+            pen.line(flat(part.points, side), fill=tone, width=1)
+            continue
+        small = part.role == "dark" and not part.outline
+        pen.polygon(flat(part.points, side), fill=tone if small else inside)
+        _pencil(pen, part, rng, side, tone, width)
+    return pixels(shrink(image))
