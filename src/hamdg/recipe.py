@@ -269,7 +269,7 @@ def _description(kind: object) -> str:
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "a text"}.get(type(value), f"`{_shown(value)}`")
+    return "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else f"`{_shown(value)}`"
 
 
 def _shown(value: object) -> str:

@@ -238,10 +238,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn refused writes into a sentence that names the place and the way out."""
     try:
         yield
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        raise RunDirectoryError(_not_writable(path, error)) from error
     except OSError as error:
-        if isinstance(error, RunDirectoryError) or error.errno is None:
+        if error.errno is None:  # one of our own errors, or a lock that is taken
             raise
         raise RunDirectoryError(_not_writable(path, error)) from error
 

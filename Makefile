@@ -1,0 +1,72 @@
+# Everything a developer or a visitor types. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ASSETS := src/hamdg/models/assets
+LOGS := lightning_logs
+
+# An environment that was moved, lost its interpreter or lost a package is installed again.
+HEALTHY := import hamdg.cli, importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "lightning", "open_clip"))))
+ifneq ($(wildcard $(STAMP)),)
+  $(shell $(BIN)/python -c '$(HEALTHY)' 2>/dev/null || rm -f $(STAMP))
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all lint bench report smoke mini-clip mini-table mini-matrix clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install hamdg into it (once)
+
+# The stamp is written last: an install that stopped half-way is repeated.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@rm -f $(STAMP)
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no \`$(PYTHON)\`; install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: \`$(PYTHON)\` is older than Python 3.11; name a newer one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: \`$(PYTHON)\` has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -c '$(HEALTHY)'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train three source models, merge them, test on the held-out domain (about 3 minutes on 2 cores)
+	$(BIN)/hamdg run experiments/mini/ham.yaml
+
+test: $(STAMP) ## run the fast tests
+	$(BIN)/python -m pytest -q
+
+test-all: $(STAMP) ## run all tests but those that need a GPU or downloaded data
+	$(BIN)/python -m pytest -q -m "not real_data and not gpu"
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure rendering, history and merging speed on this machine
+	$(BIN)/python -m pytest -q -s -m slow -k speed
+
+report: $(STAMP) ## write the reports of all runs below lightning_logs/
+	$(BIN)/hamdg report $(LOGS)
+
+smoke: $(STAMP) ## run every recipe in experiments/ on a few pictures (under a minute)
+	$(BIN)/python -m hamdg.stages.smoke experiments
+
+mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP anew
+	$(BIN)/python -m hamdg.models.pretrain --model mini-rn --out $(ASSETS)
+
+mini-table: $(STAMP) ## all held-out domains, seeds and variants of the embedded benchmark; writes docs/results.md
+	$(BIN)/hamdg sweep experiments/sweeps/mini-table.yaml
+
+mini-matrix: $(STAMP) ## train on one domain, test on every other: how far apart the domains are
+	$(BIN)/python -m hamdg.stages.matrix
+
+mini-leave-out-%: $(STAMP) FORCE ## run HAM with one domain held out, such as mini-leave-out-art
+	$(BIN)/hamdg run experiments/mini/ham.yaml --held_out=$*
+
+clean: ## delete the environment, caches and build output (runs in lightning_logs/ stay)
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

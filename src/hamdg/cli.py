@@ -1,0 +1,216 @@
+"""The verbs of `hamdg`; nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hamdg import __version__
+from hamdg.errors import ConfigError, HamdgError
+
+INTERRUPTED = 130
+_OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200)"
+
+
+# The verbs that take recipe keys, with their own options.
+_OPTIONS = {"run": ("--force", "--quiet"), "merge": (), "data sheet": ("--out", "--per-cell")}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `ConfigError`s with the nearest valid name."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see `{self.prog} --help`.")
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        choices = [str(choice) for choice in action.choices or ()]
+        if choices and value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1)
+            listed = ", ".join(f"`{choice}`" for choice in choices)
+            hint = f"did you mean `{near[0]}`?" if near else f"it can be {listed}."
+            raise ConfigError(f"There is no {str(action.metavar).lower()} `{value}`; {hint}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments after the program's name; those of this process by default.
+
+    Returns:
+        0 when done, 1 when the run failed, 2 for wrong usage or configuration, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except HamdgError as error:
+        print(f"hamdg: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        where = f" {interrupt}" if str(interrupt) else ""
+        print(f"\nhamdg: stopped{where}; repeat the same command to go on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (`hamdg data list | head`) has gone; the interpreter must not flush into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as leaving:  # argparse after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _build_parser()
+    overrides: list[str] = []
+    verb = " ".join(arguments[:2] if arguments[:1] == ["data"] else arguments[:1])
+    if verb in _OPTIONS and not {"-h", "--help"} & set(arguments):
+        from hamdg.recipe import split_overrides
+
+        overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb])
+        arguments = [*verb.split(), *rest]
+    if not arguments:
+        parser.print_help()
+        return 2
+    parsed = parser.parse_args(arguments)
+    parsed.overrides = overrides
+    handler: Callable[[argparse.Namespace], int] = parsed.handler
+    return handler(parsed)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hamdg",
+        description="Domain generalization by merging: one CLIP per source domain, their histories merged into one.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hamdg {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    run = _verb(verbs, "run", "train, merge and evaluate what a recipe says; resumes or skips what is done", _run)
+    run.add_argument("recipe", type=Path, help="a YAML file, such as experiments/mini/ham.yaml")
+    run.add_argument("--force", action="store_true", help="start anew even if the run is done")
+    run.add_argument("--quiet", action="store_true", help="print the result table only")
+
+    merge = _verb(verbs, "merge", "merge the histories of a trained run again, with other --merge.* options", _merge)
+    merge.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
+
+    evaluate = _verb(verbs, "evaluate", "evaluate a merged run again", _evaluate)
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
+
+    sweep = _verb(verbs, "sweep", "run a grid of recipes and write its table", _sweep)
+    sweep.add_argument("file", type=Path, help="a sweep file below experiments/sweeps/")
+    sweep.add_argument("--processes", type=int, default=None, help="runs at the same time (default: one per core)")
+
+    report = _verb(verbs, "report", "write the report of one run or of several", _report)
+    report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
+
+    data = _verb(verbs, "data", "show what the benchmarks are")
+    kinds = data.add_subparsers(metavar="COMMAND", required=True)
+    _verb(kinds, "list", "list the benchmarks, their domains and classes", _data_list)
+    sheet = _verb(kinds, "sheet", "draw pictures of every class and domain on one sheet", _data_sheet)
+    sheet.add_argument("benchmark", help="a benchmark, such as mini")
+    sheet.add_argument("--out", type=Path, default=None, help="the PNG file (default: <benchmark>-sheet.png)")
+    sheet.add_argument("--per-cell", type=int, default=4, help="pictures of each class and domain (default: 4)")
+
+    _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[_Parser],
+    name: str,
+    text: str,
+    handler: Callable[[argparse.Namespace], int] | None = None,
+) -> _Parser:
+    epilog = f"Further arguments: {_OVERRIDES}." if name in ("run", "merge", "sheet") else None
+    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
+    if handler is not None:
+        parser.set_defaults(handler=handler)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from hamdg.recipe import read_recipe
+
+    overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
+    recipe = read_recipe(arguments.recipe, overrides)
+
+    from hamdg.stages import pipeline
+
+    command = shlex.join(["hamdg", "run", str(arguments.recipe), *arguments.overrides])
+    pipeline.run(recipe, force=arguments.force, command=command)
+    return 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    for override in arguments.overrides:
+        if not override.startswith("--merge."):
+            name = override.partition("=")[0]
+            raise ConfigError(
+                f"`hamdg merge` takes keys of the section `merge` only, such as `--merge.keep=0.3`, but got `{name}`."
+            )
+
+    from hamdg.stages import pipeline
+
+    pipeline.remerge(arguments.run, arguments.overrides)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from hamdg.stages import pipeline
+
+    pipeline.reevaluate(arguments.run)
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from hamdg.runs import sweep
+
+    print(sweep.run_sweep(arguments.file, arguments.processes))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from hamdg import report
+
+    print(report.build(arguments.paths))
+    return 0
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    from hamdg import console
+    from hamdg.data.registry import benchmarks
+
+    rows = [(one.name, ", ".join(one.domains), ", ".join(one.classes)) for one in benchmarks()]
+    console.table(("benchmark", "domains", "classes"), rows)
+    return 0
+
+
+def _data_sheet(arguments: argparse.Namespace) -> int:
+    from hamdg.data.registry import benchmark
+    from hamdg.recipe import read_recipe
+
+    known = benchmark(arguments.benchmark)
+    recipe = read_recipe(None, [f"--benchmark={known.name}", *arguments.overrides])
+    if arguments.per_cell < 1:
+        raise ConfigError(f"Expected `--per-cell` to be 1 or more, but got `{arguments.per_cell}`.")
+    out: Path = arguments.out or Path(f"{known.name}-sheet.png")
+
+    from hamdg.data.mini import render_domain
+    from hamdg.data.sheet import contact_sheet
+
+    domains = {name: render_domain(name, recipe.data.mini) for name in known.domains}
+    contact_sheet(domains, known.classes, arguments.per_cell, out)
+    print(out)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from hamdg.doctor import doctor
+
+    return doctor()

@@ -1,0 +1,77 @@
+"""What the stages say: one line a stage, notes below it; colours only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch `stage`, `note` and `skipped` off or on; `result` and `table` are always printed."""
+    global _quiet
+    _quiet = quiet
+
+
+def stage(title: str) -> None:
+    """Announce a stage."""
+    _say(title, "bold cyan", "==> ")
+
+
+def note(text: str) -> None:
+    """Tell what a stage did."""
+    _say(text, "", "    ")
+
+
+def skipped(text: str) -> None:
+    """Tell what was left out because it had been done before."""
+    _say(f"skipped: {text}", "dim", "    ")
+
+
+def warn(text: str) -> None:
+    """Tell something that the user should look at; printed to stderr even when quiet."""
+    _errors().print(f"hamdg: warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def result(text: str) -> None:
+    """Print `text` as it is, even when quiet."""
+    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
+    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
+    numeric = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(headers))]
+    lines = [title] if title else []
+    for line in (headers, ["-" * width for width in widths], *rows):
+        cells = zip(line, widths, numeric, strict=True)
+        lines.append("  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in cells).rstrip())
+    result("\n".join(lines))
+
+
+def _say(text: str, style: str, lead: str) -> None:
+    if not _quiet:
+        _console().print(f"{lead}{text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip(" %+-±.,0123456789/").lower() in ("", "e") and any(digit.isdigit() for digit in cell)
+
+
+@cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def _errors() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

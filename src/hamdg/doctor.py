@@ -1,0 +1,267 @@
+"""`hamdg doctor`: what is installed, what fits together and what is missing, without any network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from hamdg import console
+from hamdg.files import cache_folder
+
+Status = Literal["ok", "info", "warning", "broken"]
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "safetensors", "wandb", "datasets")
+MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
+LOW_DISK = 5 * 2**30
+PATIENCE = 300
+_PROBE = """
+import json, torch, torchvision
+gpu = None
+if torch.cuda.is_available():
+    free, total = torch.cuda.mem_get_info()
+    gpu = {"name": torch.cuda.get_device_name(), "free": free, "total": total, "bf16": torch.cuda.is_bf16_supported()}
+print(json.dumps({"gpu": gpu, "devices": torch.cuda.device_count(), "built_for": torch.version.cuda}))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report.
+
+    Args:
+        name: What was looked at.
+        status: `broken` is what keeps hamdg from running; a `warning` does not.
+        detail: What was found.
+        remedy: What to do about it; empty when all is well.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the checks look at, so that tests can invent a machine.
+
+    Args:
+        python: Version of the interpreter.
+        packages: Version of every installed package out of `PACKAGES`.
+        probe: What importing torch and torchvision in a new process said: its last line, or its error.
+        probe_failed: Whether that import failed.
+        environment: Environment variables.
+        cores: CPU cores of this process.
+        free: Free bytes where the runs are written.
+        cache_bytes: Size of the cache folder.
+        assets: Names of the shipped weights files.
+        netrc: Text of `~/.netrc`, where Weights & Biases keeps its key.
+    """
+
+    python: tuple[int, int, int]
+    packages: Mapping[str, str]
+    probe: str
+    probe_failed: bool
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cores: int = 1
+    free: int = 0
+    cache_bytes: int = 0
+    assets: tuple[str, ...] = ()
+    netrc: str = ""
+
+
+def doctor() -> int:
+    """Print the report; return 1 if something required is broken, else 0."""
+    checks = examine(gather())
+    console.table(("", "what", "found"), [(check.status, check.name, check.detail) for check in checks])
+    for check in checks:
+        if check.remedy:
+            console.result(f"{check.status}: {check.name}: {check.remedy}")
+    broken = [check.name for check in checks if check.status == "broken"]
+    console.result(f"broken: {', '.join(broken)}" if broken else "hamdg can run here.")
+    return 1 if broken else 0
+
+
+def gather() -> Facts:
+    """Look at this machine."""
+    probe, failed = _import_torch()
+    netrc = Path.home() / ".netrc"
+    return Facts(
+        python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
+        packages={name: found for name in PACKAGES if (found := _version(name)) is not None},
+        probe=probe,
+        probe_failed=failed,
+        environment=dict(os.environ),
+        cores=_cores(),
+        free=shutil.disk_usage(_existing(Path("lightning_logs"))).free,
+        cache_bytes=_size(cache_folder()),
+        assets=tuple(sorted(p.name for p in (Path(__file__).parent / "models" / "assets").glob("*.safetensors"))),
+        netrc=netrc.read_text(errors="replace") if netrc.is_file() else "",
+    )
+
+
+def _import_torch() -> tuple[str, bool]:
+    """Import torch and torchvision in a new process; return its last line and whether it failed."""
+    command = [sys.executable, "-c", _PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return f"importing it took longer than {PATIENCE} s", True
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    return lines[-1] if lines else f"the import ended with status {done.returncode}", done.returncode != 0
+
+
+def examine(facts: Facts) -> list[Check]:
+    """Judge the facts; pure, so that every remedy can be tested."""
+    examiners: tuple[Callable[[Facts], Iterable[Check]], ...] = (
+        _python, _torch, _packages, _gpu, _processor, _disk, _weights, _hub, _wandb,
+    )  # fmt: skip
+    return [check for examiner in examiners for check in examiner(facts)]
+
+
+def _python(facts: Facts) -> Iterable[Check]:
+    text = ".".join(map(str, facts.python))
+    if facts.python < (3, 11, 0):
+        yield Check("Python", "broken", text, "hamdg needs Python 3.11 or newer; make a new environment with it.")
+    else:
+        yield Check("Python", "ok", text)
+
+
+def _torch(facts: Facts) -> Iterable[Check]:
+    torch, vision = facts.packages.get("torch"), facts.packages.get("torchvision")
+    if torch is None or vision is None:
+        missing = "torch" if torch is None else "torchvision"
+        yield Check("torch", "broken", f"`{missing}` is not installed", "`pip install -c constraints.txt -e .`")
+    elif facts.probe_failed:
+        yield Check("torch", "broken", f"torch {torch}, torchvision {vision}: {facts.probe}", _torch_remedy(facts))
+    else:
+        yield Check("torch", "ok", f"torch {torch}, torchvision {vision} (they match)")
+
+
+def _torch_remedy(facts: Facts) -> str:
+    again = "`pip install --force-reinstall -c constraints.txt torch torchvision`"
+    if "torchvision::nms does not exist" in facts.probe or "torchvision" in facts.probe:
+        return f"torch and torchvision come from different releases or builds; install both in one command: {again}."
+    return f"torch cannot be imported; install it anew: {again}."
+
+
+def _packages(facts: Facts) -> Iterable[Check]:
+    for name in ("lightning", "open_clip_torch", "torchmetrics", "safetensors"):
+        found = facts.packages.get(name)
+        if found is None:
+            yield Check(name, "broken", "not installed", "`pip install -c constraints.txt -e .`")
+        elif name == "lightning" and found in MALICIOUS_LIGHTNING:
+            remedy = (
+                "this release was a malicious upload: uninstall it, install 2.6.4 or newer, and change every password "
+                "and key that this machine could read."
+            )
+            yield Check(name, "broken", found, remedy)
+        else:
+            yield Check(name, "ok", found)
+    yield Check("datasets (optional)", "info", facts.packages.get("datasets", "not installed; only the hub needs it"))
+
+
+def _gpu(facts: Facts) -> Iterable[Check]:
+    if facts.probe_failed:
+        return
+    found = json.loads(facts.probe)
+    gpu = found["gpu"]
+    if gpu is not None:
+        memory = f"{_gib(gpu['free'])} of {_gib(gpu['total'])} free"
+        bf16 = "bf16" if gpu["bf16"] else "no bf16: fp32 is used"
+        yield Check("GPU", "ok", f"{found['devices']} x {gpu['name']}, {memory}, {bf16}")
+    elif found["built_for"] is None:
+        yield Check("GPU", "info", "none used: this torch is built for the CPU")
+    else:
+        yield Check("GPU", "info", f"none found (torch is built for CUDA {found['built_for']}); the CPU is used")
+
+
+def _processor(facts: Facts) -> Iterable[Check]:
+    threads = facts.environment.get("OMP_NUM_THREADS")
+    if threads and threads.isdigit() and int(threads) > facts.cores:
+        remedy = f"unset it or set it to {facts.cores}: more threads than cores slow everything down."
+        yield Check("CPU", "warning", f"{facts.cores} cores, OMP_NUM_THREADS={threads}", remedy)
+    else:
+        setting = f"OMP_NUM_THREADS={threads}" if threads else "OMP_NUM_THREADS not set (hamdg chooses)"
+        yield Check("CPU", "ok", f"{facts.cores} cores, {setting}")
+
+
+def _disk(facts: Facts) -> Iterable[Check]:
+    if facts.free < LOW_DISK:
+        remedy = "free some space, or write runs to another disk with `--runtime.root`."
+        yield Check("disk", "warning", f"{_gib(facts.free)} free where runs are written", remedy)
+    else:
+        yield Check("disk", "ok", f"{_gib(facts.free)} free where runs are written")
+    folder = _cache_name(facts.environment)
+    yield Check("cache", "info", f"{folder}, {facts.cache_bytes / 2**20:,.0f} MiB (HAMDG_CACHE moves it)")
+    if "HAMDG_DATA" in facts.environment:
+        yield Check("data", "info", f"HAMDG_DATA={facts.environment['HAMDG_DATA']}")
+    else:
+        yield Check("data", "info", "HAMDG_DATA is not set; the embedded benchmark needs no data")
+
+
+def _weights(facts: Facts) -> Iterable[Check]:
+    if "mini-rn.safetensors" in facts.assets:
+        yield Check("mini-CLIP", "ok", ", ".join(facts.assets))
+    else:
+        remedy = "the installation is not complete; install hamdg anew, or make the weights with `make mini-clip`."
+        yield Check("mini-CLIP", "broken", "mini-rn.safetensors is missing", remedy)
+
+
+def _hub(facts: Facts) -> Iterable[Check]:
+    offline = facts.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    folder = facts.environment.get("HF_HOME", "~/.cache/huggingface")
+    yield Check("Hugging Face hub", "info", f"cache {folder}, {'offline (HF_HUB_OFFLINE)' if offline else 'online'}")
+
+
+def _wandb(facts: Facts) -> Iterable[Check]:
+    found = facts.packages.get("wandb")
+    if found is None:
+        yield Check("Weights & Biases", "info", "not installed; runs are logged to CSV files")
+        return
+    mode = facts.environment.get("WANDB_MODE", "online")
+    key = bool(facts.environment.get("WANDB_API_KEY")) or "api.wandb.ai" in facts.netrc
+    yield Check("Weights & Biases", "info", f"{found}, mode {mode}, {'a key is set' if key else 'no key is set'}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process may be tidying up
+            size += path.lstat().st_size
+    return size
+
+
+def _cache_name(environment: Mapping[str, str]) -> str:
+    if own := environment.get("HAMDG_CACHE"):
+        return own
+    shared = environment.get("XDG_CACHE_HOME")
+    return f"{shared}/hamdg" if shared else "~/.cache/hamdg"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
