@@ -1,0 +1,65 @@
+"""What an algorithm has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+RowGroup = Literal["control", "source", "merged"]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """What training left behind, and what the merge made of it; all are image tower parameters by name.
+
+    Args:
+        base: The pretrained parameters.
+        last: Each model's parameters after its last step.
+        history: Each model's historical parameters.
+        merged: The run's own result.
+    """
+
+    base: Weights
+    last: Mapping[str, Weights]
+    history: Mapping[str, Weights]
+    merged: Weights
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model of a run's table.
+
+    Args:
+        key: Stable name of the row.
+        label: What people read.
+        group: `control`, `source` or `merged`.
+        weights: The image tower's parameters.
+        note: What else a reader must know.
+    """
+
+    key: str
+    label: str
+    group: RowGroup
+    weights: Weights
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AlgorithmPlan:
+    """How an algorithm composes the rooms.
+
+    Args:
+        label: How tables call it.
+        result: Key of the row that is the run's own result.
+        groups: From the source domains, the models to train: by name, the domains each learns from.
+        candidates: From what training and merge left behind, the rows of the table (the result last).
+    """
+
+    label: str
+    result: str
+    groups: Callable[[tuple[str, ...]], dict[str, tuple[str, ...]]]
+    candidates: Callable[[Histories], list[Candidate]]

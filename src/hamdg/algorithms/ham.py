@@ -1,0 +1,33 @@
+"""HAM: one model per source domain, enriched, harmonised, and merged with its history (a reconstruction)."""
+
+from __future__ import annotations
+
+from hamdg.algorithms.base import AlgorithmPlan, Candidate, Histories
+from hamdg.merge import merge
+from hamdg.merge.geometry import norms, task_vectors
+
+LABEL = "HAM (reconstruction)"
+
+
+def _candidates(found: Histories) -> list[Candidate]:
+    own_norm = norms(task_vectors({"merged": found.merged}, found.base))["merged"]
+    shrunk = merge("shrunk", found.history, base=found.base, norm=own_norm)
+    sources = [
+        Candidate(f"source/{name}", f"source model: {name}", "source", weights) for name, weights in found.last.items()
+    ]
+    return [
+        Candidate("zero_shot", "zero-shot", "control", found.base),
+        *sources,
+        Candidate("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
+        Candidate("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),
+        Candidate("shrunk", "the same, shrunk to RHM's norm", "control", shrunk),
+        Candidate("ham", LABEL, "merged", found.merged),
+    ]
+
+
+PLAN = AlgorithmPlan(
+    label=LABEL,
+    result="ham",
+    groups=lambda sources: {name: (name,) for name in sources},
+    candidates=_candidates,
+)

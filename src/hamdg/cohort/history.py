@@ -1,0 +1,135 @@
+"""Collects each source model's checkpoint history while the cohort trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from hamdg.cohort.cohort import Cohort
+from hamdg.config import HistoryConfig
+from hamdg.files import sha256_file, write_json
+from hamdg.merge.files import save_tensors
+from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+
+
+def history_steps(config: HistoryConfig, steps: int) -> list[int]:
+    """Return the steps (from 1; 0 is the start) after which a model enters its history.
+
+    The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does.
+    """
+    if config.kind == "last":
+        return [steps]
+    first = max(1, int(config.start * steps))
+    chosen = sorted({*range(first, steps + 1, config.every), steps})
+    return [0, *chosen] if config.kind == "beta" else chosen
+
+
+class CheckpointHistory(Callback):
+    """Keeps, per source, a running average of the weights, or the snapshots themselves.
+
+    The merge stage reads only what this callback writes. Averages take constant memory (one fp32 copy of the weights);
+    snapshots are written at once and never more than `config.keep` per source.
+    Override `due` to decide differently when a model enters its history.
+
+    Args:
+        config: What is kept, from when on and how often.
+        folder: Where the files go: `index.json`, `<source>/history.safetensors` or `<source>/step-<n>.safetensors`,
+            and `<source>/last.safetensors`.
+        steps: Number of training steps.
+    """
+
+    def __init__(self, config: HistoryConfig, folder: Path, steps: int) -> None:
+        self.config = config
+        self.folder = folder
+        self.steps = steps
+        self._steps = history_steps(config, steps)
+        self._due = frozenset(self._steps)
+        self._averages: dict[str, Average] = {}
+        self._snapshots: dict[str, list[dict[str, object]]] = {}
+        self._validation: dict[str, dict[int, float]] = {}
+
+    def due(self, step: int) -> bool:
+        """Return whether the models enter their history after `step` optimiser steps."""
+        return step in self._due
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take in the pretrained model where the history begins with it; called once, also when a run is resumed."""
+        if trainer.global_step == 0 and self.due(0):
+            self._collect(_cohort(pl_module), 0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Take in the models after an optimiser step; called after every batch."""
+        if self.due(trainer.global_step):
+            self._collect(_cohort(pl_module), trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write averages, last models and the index; called once, when all steps are done."""
+        index: dict[str, object] = {}
+        for source, named in _cohort(pl_module).parameters_by_source().items():
+            last = self._write(source, "last", dict(named), self.steps)
+            kept = self._snapshots.get(source, [])
+            if source in self._averages:
+                values = dict(zip(named, self._averages[source].value(), strict=True))
+                kept = [self._write(source, "history", values, self.steps)]
+            index[source] = {"last": last, "history": kept or [last]}
+        collected = [step for step in self._steps if step <= self.steps]
+        write_json(self.folder / "index.json", {"kind": self.config.kind, "steps": collected, "sources": index})
+
+    def note_validation(self, source: str, step: int, accuracy: float) -> None:
+        """Remember a source model's accuracy on its own hold-out, for the index."""
+        self._validation.setdefault(source, {})[step] = accuracy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages and the list of snapshots; called when a resumable checkpoint is written."""
+        averages = {source: average.state_dict() for source, average in self._averages.items()}
+        return {"averages": averages, "snapshots": self._snapshots, "validation": self._validation}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from that state; called when a killed run goes on."""
+        for source, state in state_dict["averages"].items():
+            self._averages[source] = self._new_average()
+            self._averages[source].load_state_dict(state)
+        self._snapshots, self._validation = state_dict["snapshots"], state_dict["validation"]
+
+    def _collect(self, cohort: Cohort, step: int) -> None:
+        for source, named in cohort.parameters_by_source().items():
+            if self.config.kind == "snapshots":
+                self._snapshot(source, dict(named), step)
+            elif self.config.kind != "last":
+                if source not in self._averages:
+                    self._averages[source] = self._new_average()
+                self._averages[source].update(list(named.values()))
+
+    def _new_average(self) -> Average:
+        if self.config.kind == "ema":
+            return Ema(self.config.decay)
+        if self.config.kind == "beta":
+            return BetaAverage(len(self._steps), self.config.beta)
+        return RunningMean()
+
+    def _snapshot(self, source: str, tensors: dict[str, Tensor], step: int) -> None:
+        kept = self._snapshots.setdefault(source, [])
+        kept.append(self._write(source, f"step-{step:06d}", tensors, step))
+        for dropped in kept[: -self.config.keep]:
+            (self.folder / str(dropped["file"])).unlink(missing_ok=True)
+        del kept[: -self.config.keep]
+
+    def _write(self, source: str, stem: str, tensors: dict[str, Tensor], step: int) -> dict[str, object]:
+        path = self.folder / source / f"{stem}.safetensors"
+        plain = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
+        save_tensors(path, plain, {"source": source, "step": str(step), "kind": self.config.kind})
+        accuracy = self._validation.get(source, {}).get(step)
+        entry: dict[str, object] = {"file": f"{source}/{path.name}", "step": step, "sha256": sha256_file(path)}
+        return entry | {"validation_accuracy": accuracy}
+
+
+def _cohort(module: LightningModule) -> Cohort:
+    if not isinstance(module, Cohort):
+        raise TypeError(f"Expected a `Cohort`, but got a `{type(module).__name__}`.")
+    return module

@@ -1,0 +1,122 @@
+"""The batch of every step, a pure function of (seed, step, domain): a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hamdg.data.arrays import DomainArrays
+from hamdg.data.splits import Indices
+from hamdg.errors import ConfigError
+
+
+class Batch(NamedTuple):
+    """Samples of one domain: pictures, labels as training sees them, true labels, positions in the domain."""
+
+    images: Tensor
+    labels: Tensor
+    clean_labels: Tensor
+    positions: Tensor
+
+
+def concatenate(batches: list[Batch]) -> Batch:
+    """Put batches behind one another; a single one is returned as it is."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def take(arrays: DomainArrays, positions: NDArray[np.int64]) -> Batch:
+    """Read the samples at `positions`; pictures stay uint8 [n, h, w, 3]."""
+    return Batch(
+        torch.from_numpy(np.array(arrays.images[positions])),
+        torch.from_numpy(arrays.labels[positions]),
+        torch.from_numpy(arrays.clean_labels[positions]),
+        torch.from_numpy(np.asarray(positions)),
+    )
+
+
+def draw(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> Indices:
+    """Return the members of `pool` that step number `step` sees.
+
+    The pool is gone through in a new order again and again; the order of pass k depends on (seed, domain, k) alone.
+    """
+    first = step * size
+    picks = [
+        _order(len(pool), seed, domain_index, passed)[
+            max(first - passed * len(pool), 0) : first + size - passed * len(pool)
+        ]
+        for passed in range(first // len(pool), (first + size - 1) // len(pool) + 1)
+    ]
+    return pool[np.concatenate(picks)]
+
+
+def _order(count: int, seed: int, domain_index: int, passed: int) -> Indices:
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, domain_index, passed])))
+    return rng.permutation(count).astype(np.int64)
+
+
+class StepLoader:
+    """Gives each step's batches by domain; resumable in the middle (Lightning saves its `state_dict`).
+
+    Args:
+        domains: Pictures and labels by source domain.
+        pools: Positions that training may use, by source domain.
+        order: Each source domain's position among the benchmark's domains.
+        batch_size: Samples per domain and step.
+        steps: How many steps there are.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        domains: Mapping[str, DomainArrays],
+        pools: Mapping[str, Indices],
+        order: Mapping[str, int],
+        batch_size: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        for name, pool in pools.items():
+            if batch_size > len(pool):
+                raise ConfigError(
+                    f"`data.batch_size` is {batch_size}, but domain `{name}` has only {len(pool)} training images; "
+                    f"use at most {min(len(p) for p in pools.values())}."
+                )
+        self.domains = domains
+        self.pools = pools
+        self.order = order
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Batch]]]:
+        while self._next < self.steps:
+            step = self._next
+            self._next += 1
+            yield step, self.batches(step)
+        self._next = 0
+
+    def batches(self, step: int) -> dict[str, Batch]:
+        """Return the batches of one step, by domain."""
+        return {
+            name: take(arrays, draw(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
+            for name, arrays in self.domains.items()
+        }
+
+    def state_dict(self) -> dict[str, int]:
+        """Return which step comes next."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on at the step that `state` names."""
+        self._next = state["next"]

@@ -1,0 +1,61 @@
+"""DomainBed's split rule: which images of a domain train, and which validate."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.errors import DataError
+
+Indices = NDArray[np.int64]
+
+
+def seed_hash(*parts: int) -> int:
+    """Return DomainBed's hash of a tuple of numbers: the md5 of its text, modulo 2**31."""
+    return int(hashlib.md5(str(parts).encode(), usedforsecurity=False).hexdigest(), 16) % (2**31)
+
+
+def split(count: int, fraction: float, trial_seed: int, domain_index: int) -> tuple[Indices, Indices]:
+    """Split the images of a domain into its training ("in") and validation ("out") part.
+
+    Args:
+        count: How many images the domain has.
+        fraction: Share of the validation part, rounded down.
+        trial_seed: The run's seed.
+        domain_index: The domain's position among the benchmark's domains.
+
+    Returns:
+        The indices of the training part and of the validation part, in DomainBed's order.
+    """
+    keys = np.arange(count, dtype=np.int64)
+    np.random.RandomState(seed_hash(trial_seed, domain_index)).shuffle(keys)
+    held = int(count * fraction)
+    return keys[held:], keys[:held]
+
+
+def first_per_class(labels: NDArray[np.int64], limit: int | None) -> Indices:
+    """Return the positions of the first `limit` images of every class, in their old order."""
+    if limit is None:
+        return np.arange(len(labels), dtype=np.int64)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        chosen[np.flatnonzero(labels == label)[:limit]] = True
+    return np.flatnonzero(chosen).astype(np.int64)
+
+
+def check_split(domain: str, labels: NDArray[np.int64], train: Indices, classes: tuple[str, ...]) -> None:
+    """Refuse a training part that lacks a class.
+
+    Raises:
+        DataError: If a class has no training image left.
+    """
+    counts = np.bincount(labels[train], minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise DataError(
+            f"domain `{domain}` has no training image of class {names} left after subsetting and the split; "
+            "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
+        )

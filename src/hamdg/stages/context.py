@@ -1,0 +1,100 @@
+"""What all stages of a run share: the loaded CLIP, its text head, the device."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hamdg.algorithms import plan
+from hamdg.algorithms.base import AlgorithmPlan
+from hamdg.cohort.source_model import SourceModel
+from hamdg.config import Recipe
+from hamdg.data.module import InputFormat
+from hamdg.data.registry import Benchmark, benchmark
+from hamdg.errors import ConfigError
+from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.text_head import encode_prompts, logit_scale
+from hamdg.models.tower import ImageTower
+from hamdg.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run's recipe, its directory, and what is computed from the recipe once.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's directory, opened.
+        loaded: The CLIP that is fine-tuned.
+    """
+
+    recipe: Recipe
+    run: RunDirectory
+    loaded: LoadedClip
+
+    @property
+    def bench(self) -> Benchmark:
+        """Return the benchmark."""
+        return benchmark(self.recipe.benchmark)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the source domains."""
+        return self.bench.sources(self.recipe.held_out)
+
+    @property
+    def plan(self) -> AlgorithmPlan:
+        """Return the algorithm's plan."""
+        return plan(self.recipe.algorithm)
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device that `runtime.device` names."""
+        return pick_device(self.recipe.runtime.device)
+
+    @cached_property
+    def text_head(self) -> Tensor:
+        """Return the class features [classes, d], encoded once."""
+        return encode_prompts(self.loaded, self.bench.classes, self.recipe.model.prompts)
+
+    @property
+    def input_format(self) -> InputFormat:
+        """Return what the model expects of its pictures."""
+        return InputFormat(self.loaded.image_size, self.loaded.mean, self.loaded.std)
+
+    def new_model(self, own: tuple[str, ...]) -> SourceModel:
+        """Return a source model that starts from the pretrained tower."""
+        tower = ImageTower(copy.deepcopy(self.loaded))
+        return SourceModel(tower, self.text_head, logit_scale(self.loaded), own, self.recipe.train)
+
+    def base(self) -> dict[str, Tensor]:
+        """Return the pretrained values of all parameters that training changes."""
+        return {name: parameter.detach().clone() for name, parameter in self.new_model(()).trainable().items()}
+
+
+def open_context(recipe: Recipe, run: RunDirectory) -> Context:
+    """Load what the stages of a run share."""
+    return Context(recipe, run, load_clip(recipe.model))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: If a GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`runtime.device` is `cuda`, but torch sees no GPU; use `auto` or `cpu`.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(wanted: int) -> int:
+    """Give this process its CPU threads (0: as many as it has cores) and return how many."""
+    threads = wanted or int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads

@@ -1,0 +1,169 @@
+"""Strings the stages together: train all, merge all, and only then open the held-out domain."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from hamdg import console
+from hamdg.algorithms.erm import control_of
+from hamdg.config import Recipe, run_directory
+from hamdg.errors import ConfigError
+from hamdg.recipe import read_recipe
+from hamdg.report import build
+from hamdg.report.contract import read_record
+from hamdg.report.table import format_text
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages.context import Context, open_context, set_threads
+from hamdg.stages.evaluate import evaluate
+from hamdg.stages.merge import merge_histories
+from hamdg.stages.train import train
+
+Stage = Literal["train", "merge", "evaluate"]
+STAGES: tuple[Stage, ...] = ("train", "merge", "evaluate")
+
+
+def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "evaluate") -> Path:
+    """Take a run through its stages; what is done is skipped, and a killed stage goes on where it stopped.
+
+    A `ham` run with `controls.erm` takes its ERM control through the same stages, in a run directory of its own.
+
+    Args:
+        recipe: The run's recipe.
+        force: Repeat the run from the start, even if it is done.
+        command: The command that the record names.
+        until: The last stage.
+
+    Returns:
+        Path of the run's `record.json` (which exists only after `evaluate`).
+    """
+    console.set_quiet(recipe.runtime.quiet)
+    set_threads(recipe.runtime.threads)
+    with ExitStack() as stack:
+        main = stack.enter_context(RunDirectory.open(recipe))
+        if force:
+            main.reset()
+        if main.is_done:
+            console.skipped(f"`{main.path}` is done; `--force` repeats it")
+        else:
+            _advance(stack, recipe, main, command, STAGES[: STAGES.index(until) + 1])
+        if main.is_done:
+            _show(main)
+        return main.record
+
+
+def remerge(path: Path, overrides: Sequence[str]) -> Path:
+    """Merge the histories of a trained run again, with other merge options, as a run of its own.
+
+    Args:
+        path: The trained run.
+        overrides: `--merge.key=value` arguments.
+
+    Returns:
+        Path of the new run's `record.json`.
+    """
+    with RunDirectory.hold(path) as source:
+        if not source.train.exists():
+            raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
+        recipe = read_recipe(source.config, overrides)
+        if run_directory(recipe) == run_directory(source.recipe()):
+            raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
+        with RunDirectory.open(recipe) as target:
+            if not target.train.exists():
+                _copy_training(source, target)
+    return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}")
+
+
+def reevaluate(path: Path) -> Path:
+    """Evaluate a merged run again and write its record and report anew."""
+    with RunDirectory.hold(path) as found:
+        if not found.merged.exists():
+            raise ConfigError(f"`{path}` is not merged yet; finish it with `hamdg run` first.")
+        recipe = found.recipe()
+        command = read_record(found.record)["command"] if found.record.exists() else f"hamdg evaluate {path}"
+        found.unmark_done()
+        found.record.unlink(missing_ok=True)
+    return run(recipe, command=command)
+
+
+def _advance(stack: ExitStack, recipe: Recipe, main: RunDirectory, command: str, stages: Sequence[Stage]) -> None:
+    contexts = [open_context(recipe, main)]
+    if recipe.algorithm == "ham" and recipe.controls.erm:
+        control = control_of(recipe)
+        contexts.insert(0, open_context(control, stack.enter_context(RunDirectory.open(control))))
+    for context in contexts:
+        _train(context)
+    if "merge" in stages:
+        for context in contexts:
+            _merge(context)
+    if "evaluate" in stages:
+        for context in contexts:
+            _evaluate(context, contexts[0].run if context is not contexts[0] else None, command)
+
+
+def _train(context: Context) -> None:
+    recipe = context.recipe
+    models = context.plan.groups(context.sources)
+    console.stage(f"train {context.plan.label}: {len(models)} model(s) on {', '.join(context.sources)}")
+    if context.run.resume.exists() and not context.run.train.exists():
+        console.note("going on from the last checkpoint of a stopped run")
+    if not train(context):
+        console.skipped("trained before")
+        return
+    summary = json.loads(context.run.train.read_text())
+    console.note(f"{recipe.train.steps} steps in {summary['seconds']:.1f} s")
+    for source, counts in (summary["enrichment"] or {}).items():
+        noisy = counts["noisy_added"]
+        share = f"; wrong labels {noisy / max(1, counts['added']):.1%} of the added" if noisy is not None else ""
+        pool = f"{counts['added']} of {counts['candidates']} candidates"
+        console.note(f"{source}: let in {pool} ({counts['added'] / max(1, counts['candidates']):.0%}){share}")
+
+
+def _merge(context: Context) -> None:
+    config = context.recipe.merge
+    console.stage(f"merge {context.plan.label}")
+    if not merge_histories(context):
+        console.skipped("merged before")
+        return
+    summary = json.loads(context.run.merge.read_text())
+    if config.method == "rhm":
+        console.note(f"kept {config.keep:.0%} of each history ({config.criterion}, by {config.scope})")
+    norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
+    console.note(f"norms of the histories: {norms}; of the merged model: {summary['merged_norm']:.2f}")
+    console.note(f"source validation: {summary['validation'][context.plan.result]:.1%}")
+
+
+def _evaluate(context: Context, control: RunDirectory | None, command: str) -> None:
+    console.stage(f"evaluate {context.plan.label} on {context.recipe.held_out}, which no stage before has opened")
+    if not evaluate(context, command, control):
+        console.skipped("evaluated before")
+    if context.recipe.runtime.report:
+        build([context.run.path])
+    context.run.mark_done()
+
+
+def _show(run: RunDirectory) -> None:
+    console.result("\n" + format_text(read_record(run.record)))
+    console.result(f"\nrecord  {run.record}")
+    if run.report.exists():
+        console.result(f"report  {run.report}")
+
+
+def _copy_training(source: RunDirectory, target: RunDirectory) -> None:
+    """Link (or copy) what the train stage left behind; `train.json` last, since it says that all is there."""
+    shutil.copytree(source.history, target.history, copy_function=_link, dirs_exist_ok=True)
+    for name in (source.metrics.name, source.samples.name, source.train.name):
+        if (source.path / name).exists():
+            _link(str(source.path / name), str(target.path / name))
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)

@@ -1,0 +1,181 @@
+"""The train stage: source domains in, checkpoint histories out."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+import warnings
+from typing import TypedDict
+
+import numpy as np
+import torch
+from lightning import Trainer
+from lightning.pytorch import Callback
+
+from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.harmoniser import Harmoniser
+from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.progress import progress_callback
+from hamdg.cohort.resume import Resume
+from hamdg.cohort.samples import Sample, SampleBook
+from hamdg.cohort.validation import SourceValidation
+from hamdg.data.batches import take
+from hamdg.data.module import SourceData
+from hamdg.files import atomic_path, write_json
+from hamdg.models.tower import layer_of
+from hamdg.stages.context import Context
+from hamdg.tracking.csv import CsvTracker, Row, read_rows
+
+
+class Enriched(TypedDict):
+    """What the enrichment let into one model, over the whole training."""
+
+    candidates: int
+    added: int
+    noisy_candidates: int | None
+    noisy_added: int | None
+
+
+def train(context: Context) -> bool:
+    """Train all models of the run, going on where a killed run stopped.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        TrainingError: If a loss stops being a number.
+        KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
+    """
+    run = context.run
+    if run.train.exists():
+        return False
+    data = SourceData(context.recipe, context.input_format)
+    data.setup()
+    started = time.monotonic()
+    cohort = build_cohort(context, data)
+    done = _resumed_step(context)
+    tracker = CsvTracker(run.metrics, last_step=done)
+    history = CheckpointHistory(context.recipe.history, run.history, context.recipe.train.steps)
+    resume = Resume(run.resume, context.recipe.runtime.checkpoint_every)
+    callbacks: list[Callback] = [
+        history,
+        SourceValidation(
+            {name: take(data.domains[name], data.validation_part[name]) for name in data.domains},
+            context.input_format,
+            context.recipe.train.check_every,
+            context.recipe.train.steps,
+            history.note_validation,
+        ),
+        *progress_callback(context.recipe.train.steps, context.recipe.runtime.quiet),
+        resume,
+    ]
+    _fit(context, cohort, data, tracker, callbacks)
+    _write_samples(context, data, cohort.samples.samples)
+    write_json(run.train, _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started))
+    run.resume.unlink(missing_ok=True)
+    return True
+
+
+def build_cohort(context: Context, data: SourceData) -> Cohort:
+    """Return the models of the run, all at the pretrained weights."""
+    recipe = context.recipe
+    models = {name: context.new_model(own) for name, own in context.plan.groups(context.sources).items()}
+    noise_known = any(bool((arrays.labels != arrays.clean_labels).any()) for arrays in data.domains.values())
+    return Cohort(
+        models,
+        recipe.enrichment,
+        recipe.train,
+        Harmoniser(recipe.harmonisation, context.base(), layer_of, recipe.seed),
+        SampleBook(recipe.train.steps),
+        recipe.runtime.log_every,
+        noise_known,
+    )
+
+
+def _resumed_step(context: Context) -> int:
+    if not context.run.resume.exists():
+        return 0
+    checkpoint = torch.load(context.run.resume, map_location="cpu", weights_only=True)
+    return int(checkpoint["global_step"])
+
+
+def _fit(context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker, callbacks: list[Callback]) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    trainer = Trainer(
+        max_steps=context.recipe.train.steps,
+        max_epochs=-1,
+        accelerator="gpu" if context.device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if context.device.type == "cuda" else "32-true",
+        logger=tracker,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        log_every_n_steps=1,
+    )
+    checkpoint = context.run.resume if context.run.resume.exists() else None
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(cohort, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _write_samples(context: Context, data: SourceData, samples: list[Sample]) -> None:
+    if not samples:
+        return
+    sources = list(context.sources)
+    pictures = [data.domains[s.domain].images[s.position] for s in samples]
+    with atomic_path(context.run.samples) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            images=np.stack(pictures),
+            accepted=np.array([s.accepted for s in samples]),
+            model=np.array([sources.index(s.model) for s in samples]),
+            domain=np.array([sources.index(s.domain) for s in samples]),
+            label=np.array([data.domains[s.domain].labels[s.position] for s in samples]),
+            clean_label=np.array([data.domains[s.domain].clean_labels[s.position] for s in samples]),
+            confidence=np.array([s.confidence for s in samples]),
+            threshold=np.array([s.threshold for s in samples]),
+            step=np.array([s.step for s in samples]),
+            sources=np.array(sources),
+            classes=np.array(context.bench.classes),
+        )
+
+
+def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, object]:
+    recipe = context.recipe
+    fresh = recipe.train.steps * recipe.data.batch_size * len(context.sources)
+    enriched = _enriched(rows)
+    added = sum(counts["added"] for counts in enriched.values())
+    return {
+        "steps": recipe.train.steps,
+        "seconds": seconds,
+        "images_seen": {"fresh": fresh, "with_enrichment": fresh + added},
+        "enrichment": enriched or None,
+    }
+
+
+def _enriched(rows: list[Row]) -> dict[str, Enriched]:
+    sums: dict[str, dict[str, int]] = {}
+    for row in rows:
+        title, _, kind = row.name.partition("/")
+        if title == "enrichment" and kind != "threshold":
+            counts = sums.setdefault(row.source, {})
+            counts[kind] = counts.get(kind, 0) + int(row.value)
+    return {
+        source: Enriched(
+            candidates=counts["candidates"],
+            added=counts["added"],
+            noisy_candidates=counts.get("noisy_candidates"),
+            noisy_added=counts.get("noisy_added"),
+        )
+        for source, counts in sums.items()
+    }
