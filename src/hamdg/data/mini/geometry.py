@@ -61,7 +61,9 @@ def ellipse(
     return Part(np.stack([x + cos * u - sin * v, y + sin * u + cos * v], axis=1), role, 0.0, outline)
 
 
-def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, corners: int = 12) -> list[tuple[float, float]]:
+def arc(
+    x: float, y: float, rx: float, ry: float, start: float, stop: float, corners: int = 12
+) -> list[tuple[float, float]]:
     """Return points on an ellipse from angle `start` to `stop` in degrees (0 is right, 90 is down)."""
     angles = [math.radians(start + (stop - start) * k / (corners - 1)) for k in range(corners)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
@@ -115,7 +117,9 @@ def bounds(drawing: Drawing) -> tuple[float, float, float, float]:
     return float(left), float(upper), float(right), float(lower)
 
 
-def pose(drawing: Drawing, rng: Generator, tilt: float, flip: bool, share: tuple[float, float] = (0.72, 0.93)) -> Drawing:
+def pose(
+    drawing: Drawing, rng: Generator, tilt: float, flip: bool, share: tuple[float, float] = (0.72, 0.93)
+) -> Drawing:
     """Return the drawing turned, stretched, mirrored and placed inside the unit square at random.
 
     Args:

@@ -1,0 +1,12 @@
+"""What can be drawn: the seven classes of the benchmark and the wider vocabulary of mini-CLIP."""
+
+from __future__ import annotations
+
+from hamdg.data.mini.nouns.creatures import CREATURES
+from hamdg.data.mini.nouns.noun import Noun
+from hamdg.data.mini.nouns.seven import SEVEN
+from hamdg.data.mini.nouns.things import THINGS
+
+NOUNS: tuple[Noun, ...] = SEVEN + CREATURES + THINGS
+
+__all__ = ["NOUNS", "SEVEN", "Noun"]

@@ -33,7 +33,9 @@ class Noun:
 def leg(x: float, y: float, length: float, width: float, swing: float, role: Role, hoof: bool = False) -> list[Part]:
     """Return a leg hanging from (`x`, `y`), its foot moved sideways by `swing`, with a dark hoof if wanted."""
     foot, knee = x + swing, x + 0.35 * swing
-    parts = [limb([(x, y), (knee, y + 0.5 * length), (foot, y + length)], [width * 1.25, width, width * 0.9], role, cap=0)]
+    parts = [
+        limb([(x, y), (knee, y + 0.5 * length), (foot, y + length)], [width * 1.25, width, width * 0.9], role, cap=0)
+    ]
     if hoof:
         low, half = y + length, width * 0.5
         corners = [(foot - half * 0.9, low - width * 0.6), (foot + half * 0.9, low - width * 0.6)]
@@ -41,7 +43,9 @@ def leg(x: float, y: float, length: float, width: float, swing: float, role: Rol
     return parts
 
 
-def legs(rng: Generator, xs: tuple[float, float], y: float, length: float, width: float, hoof: bool) -> tuple[list[Part], list[Part]]:
+def legs(
+    rng: Generator, xs: tuple[float, float], y: float, length: float, width: float, hoof: bool
+) -> tuple[list[Part], list[Part]]:
     """Return the far and the near pair of a quadruped's legs in a random stride; `xs` are the hips' and shoulders' x."""
     stride = rng.uniform(0.0, 0.3) * length
     signs = (1, -1) if rng.random() < 0.5 else (-1, 1)
@@ -51,5 +55,9 @@ def legs(rng: Generator, xs: tuple[float, float], y: float, length: float, width
         for x, sign, inwards in zip(xs, signs, (1, -1), strict=True)
         for part in leg(x + inwards * shift, y, length * 0.97, width, -sign * stride, "far", hoof)
     ]
-    near = [part for x, sign in zip(xs, signs, strict=True) for part in leg(x, y, length, width, sign * stride, "body", hoof)]
+    near = [
+        part
+        for x, sign in zip(xs, signs, strict=True)
+        for part in leg(x, y, length, width, sign * stride, "body", hoof)
+    ]
     return far, near

@@ -44,8 +44,16 @@ def dog(rng: Generator) -> Drawing:
         return tuple(parts + _dog_head(rng, 0.14, -0.24))
     length, thick, leg_length = rng.uniform(0.22, 0.28), rng.uniform(0.21, 0.27), rng.uniform(0.19, 0.27)
     far, near = legs(rng, (-length + 0.05, length - 0.06), 0.02, leg_length + 0.05, 0.068, hoof=False)
-    tail = limb([(-length, -0.05), (-length - 0.1, -0.07 - tail_up / 2), (-length - 0.09 + wag, -0.1 - tail_up)], [0.06, 0.055, 0.03], "body")
-    parts = [*far, tail, limb([(-length + 0.03, 0.0), (0.0, 0.01), (length - 0.04, -0.02)], [thick, thick * 0.86, thick * 1.05], "body")]
+    tail = limb(
+        [(-length, -0.05), (-length - 0.1, -0.07 - tail_up / 2), (-length - 0.09 + wag, -0.1 - tail_up)],
+        [0.06, 0.055, 0.03],
+        "body",
+    )
+    parts = [
+        *far,
+        tail,
+        limb([(-length + 0.03, 0.0), (0.0, 0.01), (length - 0.04, -0.02)], [thick, thick * 0.86, thick * 1.05], "body"),
+    ]
     if rng.random() < 0.5:
         parts.append(ellipse(-0.1, -0.04, 0.1, 0.065, "second", outline=False))
     parts += near
@@ -75,7 +83,19 @@ def elephant(rng: Generator) -> Drawing:
     parts = [
         *far,
         limb([(-0.36, -0.1), (-0.44, 0.04), (-0.43, 0.17)], [0.04, 0.03, 0.04], "far"),
-        blob([(-0.38, 0.0), (-0.33, -0.2), (-0.1, -thick / 2 - 0.04), (0.16, -0.24), (0.3, -0.1), (0.28, 0.14), (0.0, 0.2), (-0.28, 0.18)], "body"),
+        blob(
+            [
+                (-0.38, 0.0),
+                (-0.33, -0.2),
+                (-0.1, -thick / 2 - 0.04),
+                (0.16, -0.24),
+                (0.3, -0.1),
+                (0.28, 0.14),
+                (0.0, 0.2),
+                (-0.28, 0.18),
+            ],
+            "body",
+        ),
         *near,
         _trunk(rng),
         ellipse(0.38, -0.14, 0.17, rng.uniform(0.17, 0.2), "body"),
@@ -92,7 +112,10 @@ def _patches(rng: Generator, centres: list[tuple[float, float, float]]) -> list[
         start, count = rng.uniform(0, 2 * math.pi), 6
         radii = r * rng.uniform(0.75, 1.15, count)
         corners = [
-            (x + radii[k] * math.cos(start + k * 2 * math.pi / count), y + radii[k] * math.sin(start + k * 2 * math.pi / count))
+            (
+                x + radii[k] * math.cos(start + k * 2 * math.pi / count),
+                y + radii[k] * math.sin(start + k * 2 * math.pi / count),
+            )
             for k in range(count)
         ]
         parts.append(polygon(corners, "second", outline=False))
@@ -110,11 +133,25 @@ def giraffe(rng: Generator) -> Drawing:
         t = 0.08 + 0.19 * k
         side = 0.018 if k % 2 else -0.018
         spots.append((base[0] + (hx - base[0]) * t + side, base[1] + (hy - base[1]) * t, 0.044 - 0.004 * k))
-    horns = [limb([(hx - 0.01 + dx, hy - 0.02), (hx - 0.03 + dx, hy - 0.115)], [0.025, 0.03], "second") for dx in (0.0, 0.06)]
+    horns = [
+        limb([(hx - 0.01 + dx, hy - 0.02), (hx - 0.03 + dx, hy - 0.115)], [0.025, 0.03], "second") for dx in (0.0, 0.06)
+    ]
     parts = [
         *far,
         limb([(-0.2, -0.04), (-0.27, 0.06), (-0.26, 0.19)], [0.025, 0.02, 0.05], "second"),
-        blob([(-0.23, 0.0), (-0.17, -0.11), (0.02, -0.14), (0.18, -0.2), (0.25, -0.06), (0.2, 0.1), (0.0, 0.12), (-0.17, 0.11)], "body"),
+        blob(
+            [
+                (-0.23, 0.0),
+                (-0.17, -0.11),
+                (0.02, -0.14),
+                (0.18, -0.2),
+                (0.25, -0.06),
+                (0.2, 0.1),
+                (0.0, 0.12),
+                (-0.17, 0.11),
+            ],
+            "body",
+        ),
         *near,
         limb([(base[0] - 0.08, base[1] - 0.06), (hx - 0.06, hy + 0.05)], [0.05, 0.03], "second"),
         limb([base, ((base[0] + hx) / 2 + 0.01, (base[1] + hy) / 2), top], [0.19, 0.115, 0.085], "body"),
@@ -129,15 +166,32 @@ def giraffe(rng: Generator) -> Drawing:
 
 def guitar(rng: Generator) -> Drawing:
     """Draw an acoustic or an electric guitar, upright (the pose turns it)."""
-    lower, waist, upper, neck = rng.uniform(0.19, 0.23), rng.uniform(0.11, 0.135), rng.uniform(0.15, 0.17), rng.uniform(0.42, 0.5)
+    lower, waist, upper, neck = (
+        rng.uniform(0.19, 0.23),
+        rng.uniform(0.11, 0.135),
+        rng.uniform(0.15, 0.17),
+        rng.uniform(0.42, 0.5),
+    )
     top = -0.2 - neck
     handle = [box(-0.03, top, 0.06, neck + 0.06, "second")]
     handle += [line([(-0.03, top + 0.08 * k), (0.03, top + 0.08 * k)], "light", 0.01) for k in range(1, 5)]
     handle.append(polygon([(-0.035, top), (-0.06, top - 0.13), (0.06, top - 0.13), (0.035, top)], "second"))
-    pegs = [ellipse(side * 0.075, top - 0.03 - 0.04 * k, 0.016, 0.013, "light", outline=False) for side in (-1, 1) for k in range(3)]
+    pegs = [
+        ellipse(side * 0.075, top - 0.03 - 0.04 * k, 0.016, 0.013, "light", outline=False)
+        for side in (-1, 1)
+        for k in range(3)
+    ]
     strings = [line([(x, 0.17), (x, top)], "light", 0.008) for x in (-0.014, 0.014)]
     if rng.random() < 0.65:
-        contour = [(0, -0.2), (upper * 0.8, -0.17), (upper, -0.07), (waist, 0.03), (lower, 0.16), (lower * 0.8, 0.28), (0, 0.33)]
+        contour = [
+            (0, -0.2),
+            (upper * 0.8, -0.17),
+            (upper, -0.07),
+            (waist, 0.03),
+            (lower, 0.16),
+            (lower * 0.8, 0.28),
+            (0, 0.33),
+        ]
         shape = blob(contour + [(-x, y) for x, y in contour[-2:0:-1]], "body")
         details = [ellipse(0, 0.02, 0.075, 0.075, "dark"), box(-0.075, 0.16, 0.15, 0.035, "dark", outline=False)]
         return tuple([shape, details[0], *handle, *pegs, details[1], *strings])
@@ -158,12 +212,33 @@ def horse(rng: Generator) -> Drawing:
     sway = rng.uniform(-0.06, 0.04)
     parts = [
         *far,
-        limb([(-0.28, -0.07), (-0.39, -0.02), (-0.41 + sway, 0.14), (-0.39 + sway, 0.27)], [0.05, 0.09, 0.1, 0.04], "second"),
-        blob([(-0.32, -0.03), (-0.27, -0.15), (-0.08, -0.12), (0.12, -0.15), (0.28, -0.1), (0.3, 0.04), (0.15, 0.12), (-0.08, 0.1), (-0.25, 0.13)], "body"),
+        limb(
+            [(-0.28, -0.07), (-0.39, -0.02), (-0.41 + sway, 0.14), (-0.39 + sway, 0.27)],
+            [0.05, 0.09, 0.1, 0.04],
+            "second",
+        ),
+        blob(
+            [
+                (-0.32, -0.03),
+                (-0.27, -0.15),
+                (-0.08, -0.12),
+                (0.12, -0.15),
+                (0.28, -0.1),
+                (0.3, 0.04),
+                (0.15, 0.12),
+                (-0.08, 0.1),
+                (-0.25, 0.13),
+            ],
+            "body",
+        ),
         *near,
         polygon([(hx - 0.02, hy - 0.03), (hx - 0.02, hy - 0.13), (hx + 0.045, hy - 0.04)], "body"),
         limb([(0.2, -0.02), (0.25 + forward * 0.45, -0.02 - neck * 0.5), (hx, hy)], [0.27, 0.17, 0.12], "body"),
-        limb([(0.07, -0.14), (0.14 + forward * 0.4, -0.11 - neck * 0.5), (hx - 0.06, hy - 0.03), (hx + 0.02, hy - 0.04)], [0.05, 0.09, 0.075, 0.05], "second"),
+        limb(
+            [(0.07, -0.14), (0.14 + forward * 0.4, -0.11 - neck * 0.5), (hx - 0.06, hy - 0.03), (hx + 0.02, hy - 0.04)],
+            [0.05, 0.09, 0.075, 0.05],
+            "second",
+        ),
         limb([(hx, hy), (hx + 0.1, hy + down * 0.6), (hx + 0.17, hy + down)], [0.135, 0.105, 0.085], "body"),
         ellipse(hx + 0.035, hy + 0.005, 0.016, 0.018, "dark", outline=False),
         ellipse(hx + 0.185, hy + down, 0.012, 0.014, "dark", outline=False),
@@ -189,13 +264,19 @@ def house(rng: Generator) -> Drawing:
     ]
     door = left + width * rng.choice([0.14, 0.4, 0.64])
     door_height = min(0.24, height * 0.72)
-    parts += [box(door, height - door_height, 0.13, door_height, "second"), ellipse(door + 0.1, height - door_height / 2, 0.014, 0.014, "light", outline=False)]
+    parts += [
+        box(door, height - door_height, 0.13, door_height, "second"),
+        ellipse(door + 0.1, height - door_height / 2, 0.014, 0.014, "light", outline=False),
+    ]
     size = min(0.13, height * 0.42)
     rows = [0.05] if height < 0.36 else [0.04, 0.06 + size]
     for y in rows:
         for x in (left + width * 0.12, left + width * 0.42, right - width * 0.12 - size):
             if y + size < height - door_height or abs(x + size / 2 - door - 0.065) > 0.07 + size / 2:
-                parts += [box(x, y, size, size, "light"), line([(x + size / 2, y), (x + size / 2, y + size)], "dark", 0.012)]
+                parts += [
+                    box(x, y, size, size, "light"),
+                    line([(x + size / 2, y), (x + size / 2, y + size)], "dark", 0.012),
+                ]
     if rng.random() < 0.4 and not inset:
         parts.append(ellipse(0, -roof * 0.42, 0.05, 0.05, "light"))
     return tuple(parts)
@@ -209,30 +290,76 @@ def _arm(rng: Generator, side: int, shoulder: float) -> list[Part]:
         elbow = (side * (shoulder + 0.15), -0.04)
     else:
         elbow, hand = (side * (shoulder + out), 0.13), (side * (shoulder + out * rng.uniform(0.4, 1.5)), 0.27)
-    return [limb([(side * shoulder * 0.86, y + 0.03), elbow, hand], [0.085, 0.07, 0.06], "body"), ellipse(*hand, 0.035, 0.035, "accent")]
+    return [
+        limb([(side * shoulder * 0.86, y + 0.03), elbow, hand], [0.085, 0.07, 0.06], "body"),
+        ellipse(*hand, 0.035, 0.035, "accent"),
+    ]
 
 
 def person(rng: Generator) -> Drawing:
     """Draw a standing or walking person, in trousers or a dress."""
-    shoulder, hip, torso, leg_length = rng.uniform(0.12, 0.15), rng.uniform(0.09, 0.12), rng.uniform(0.29, 0.35), rng.uniform(0.34, 0.42)
+    shoulder, hip, torso, leg_length = (
+        rng.uniform(0.12, 0.15),
+        rng.uniform(0.09, 0.12),
+        rng.uniform(0.29, 0.35),
+        rng.uniform(0.34, 0.42),
+    )
     stride, head = rng.uniform(0.0, 0.13), rng.uniform(0.085, 0.105)
     hair_long, dress = rng.random() < 0.4, rng.random() < 0.3
     parts: list[Part] = []
     hy = -0.08 - head
     if hair_long:
-        parts.append(blob([(-head * 1.15, hy - 0.02), (0, hy - head * 1.3), (head * 1.15, hy - 0.02), (head * 1.2, 0.05), (-head * 1.2, 0.05)], "dark"))
+        parts.append(
+            blob(
+                [
+                    (-head * 1.15, hy - 0.02),
+                    (0, hy - head * 1.3),
+                    (head * 1.15, hy - 0.02),
+                    (head * 1.2, 0.05),
+                    (-head * 1.2, 0.05),
+                ],
+                "dark",
+            )
+        )
     for side in (-1, 1):
         foot = (side * (hip * 0.55 + stride), torso + leg_length)
-        parts.append(limb([(side * hip * 0.5, torso - 0.02), foot], [0.1, 0.075], "accent" if dress else "second", cap=0))
+        parts.append(
+            limb([(side * hip * 0.5, torso - 0.02), foot], [0.1, 0.075], "accent" if dress else "second", cap=0)
+        )
         parts.append(ellipse(foot[0] + side * 0.025, foot[1] + 0.005, 0.06, 0.03, "dark"))
     parts += _arm(rng, -1, shoulder) + _arm(rng, 1, shoulder)
     if dress:
         hem = rng.uniform(0.19, 0.24)
-        parts.append(polygon([(-shoulder, 0), (shoulder, 0), (hip * 0.8, torso * 0.6), (hem, torso + 0.14), (-hem, torso + 0.14), (-hip * 0.8, torso * 0.6)], "body"))
+        parts.append(
+            polygon(
+                [
+                    (-shoulder, 0),
+                    (shoulder, 0),
+                    (hip * 0.8, torso * 0.6),
+                    (hem, torso + 0.14),
+                    (-hem, torso + 0.14),
+                    (-hip * 0.8, torso * 0.6),
+                ],
+                "body",
+            )
+        )
     else:
         parts.append(polygon([(-shoulder, 0.0), (shoulder, 0.0), (hip, torso), (-hip, torso)], "body"))
     parts += [limb([(0, -0.07), (0, 0.0)], [0.07, 0.07], "accent"), ellipse(0, hy, head * 0.9, head, "accent")]
-    parts.append(blob([(-head, hy), (-head * 0.8, hy - head * 0.9), (0, hy - head * 1.25), (head * 0.8, hy - head * 0.9), (head, hy), (head * 0.5, hy - head * 0.5), (-head * 0.5, hy - head * 0.5)], "dark"))
+    parts.append(
+        blob(
+            [
+                (-head, hy),
+                (-head * 0.8, hy - head * 0.9),
+                (0, hy - head * 1.25),
+                (head * 0.8, hy - head * 0.9),
+                (head, hy),
+                (head * 0.5, hy - head * 0.5),
+                (-head * 0.5, hy - head * 0.5),
+            ],
+            "dark",
+        )
+    )
     parts += [ellipse(side * head * 0.38, hy + 0.005, 0.012, 0.015, "dark", outline=False) for side in (-1, 1)]
     return tuple(parts)
 

@@ -64,13 +64,17 @@ def photo(picture: Picture, rng: Generator) -> Pixels:
     image = Image.fromarray(clipped(floats(image) * shade))
     lit = _lit(picture, image, rng, 0.85, 0.82)
     ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.12, 0.12))
-    exposure = np.float32(rng.uniform(0.88, 1.12)) + (ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None])
+    exposure = np.float32(rng.uniform(0.88, 1.12)) + (
+        ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None]
+    )
     grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(1.5, 5.0))
     taken = Image.fromarray(clipped(lit * exposure + grain))
     return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.6) * picture.size / 48)))
 
 
-def _strokes(pen: ImageDraw.ImageDraw, source: Floats, side: int, rng: Generator, count: int, length: float, swirl: Floats) -> None:
+def _strokes(
+    pen: ImageDraw.ImageDraw, source: Floats, side: int, rng: Generator, count: int, length: float, swirl: Floats
+) -> None:
     """Lay `count` brush strokes that take their colour from `source` and their direction from `swirl`."""
     size = len(source)
     places = rng.random((count, 2), dtype=np.float32)
@@ -112,7 +116,13 @@ def cartoon(picture: Picture, rng: Generator) -> Pixels:
     scenery.add_props(image, picture, rng, level, 0.6)
     strength, black = rng.uniform(1.4, 1.9), (8, 8, 10)
     colours = {role: saturated(colour, strength) for role, colour in picture.palette.items()}
-    paint(image, picture.drawing, lambda part: colours[part.role], lambda part: black, rng.uniform(0.028, 0.042) * picture.side)
+    paint(
+        image,
+        picture.drawing,
+        lambda part: colours[part.role],
+        lambda part: black,
+        rng.uniform(0.028, 0.042) * picture.side,
+    )
     return pixels(shrink(image))
 
 
