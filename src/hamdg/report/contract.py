@@ -1,0 +1,139 @@
+"""What lies in a run's `record.json`, typed, and the reader that checks it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Literal, TypedDict, cast
+
+from hamdg.errors import DataError
+
+FORMAT = 1
+
+RowGroup = Literal["control", "source", "merged"]
+
+
+class Row(TypedDict):
+    """One model measured on the held-out domain; accuracies are fractions of 1."""
+
+    key: str
+    label: str
+    group: RowGroup
+    held_out: float
+    held_out_in80: float
+    held_out_macro: float
+    standard_error: float
+    per_class: list[float | None]
+    validation: float | None
+    note: str
+
+
+class EnrichmentCounts(TypedDict):
+    """What one source model was offered and took in, summed over the training; noisy counts when they are known."""
+
+    candidates: int
+    added: int
+    noisy_candidates: int | None
+    noisy_added: int | None
+
+
+class MergeFacts(TypedDict):
+    """Geometry of the task vectors; the layer name "" stands for the whole model."""
+
+    norms: dict[str, float]
+    cosines: dict[str, dict[str, float]]
+    kept: dict[str, dict[str, float]]
+    merged_norm: float
+    mean_norm: float
+
+
+class ImagesSeen(TypedDict):
+    """The training budget in pictures: those of the own batches, and with those that enrichment added."""
+
+    fresh: int
+    with_enrichment: int
+
+
+class _Run(TypedDict):
+    format: int
+    benchmark: str
+    held_out: str
+    algorithm: str
+    label: str
+    seed: int
+    identity: str
+    held_out_accuracy: float
+    held_out_accuracy_in80: float
+    zero_shot_accuracy: float
+    source_accuracies: dict[str, float]
+    validation_accuracy: float
+    classes: list[str]
+    domains: list[str]
+    sources: list[str]
+    prompts: list[str]
+    rows: list[Row]
+    enrichment: dict[str, EnrichmentCounts] | None
+    merge: MergeFacts | None
+    images_seen: ImagesSeen
+    n_held_out: int
+    timings: dict[str, float]
+    data_digest: str
+    versions: dict[str, str]
+    command: str
+    config: dict[str, object]
+
+
+class Record(_Run, total=False):
+    """One finished run; a sweep adds `condition` and `variant`."""
+
+    condition: str
+    variant: str
+
+
+def read_record(path: Path) -> Record:
+    """Read a `record.json` (or the one in a run directory) and check that it is whole.
+
+    Raises:
+        DataError: The file is missing, is not JSON, or lacks a key.
+    """
+    file = path / "record.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"`{path}` is not a finished run: there is no `{file.name}`. "
+            "Repeat the run's command to finish it, or name a directory that holds one."
+        )
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"`{file}` is not a readable record ({error}). Repeat the run with `--force`.") from error
+    return checked(record, str(file))
+
+
+def checked(record: object, place: str) -> Record:
+    """Return `record` as a typed record, or say what it lacks.
+
+    Args:
+        record: What was read from JSON.
+        place: Where it came from, for the message.
+
+    Raises:
+        DataError: It is no mapping, is of another format, or lacks a key.
+    """
+    if not isinstance(record, dict):
+        raise DataError(f"`{place}` is not a record: expected a JSON object, got `{type(record).__name__}`.")
+    if record.get("format") != FORMAT:
+        raise DataError(
+            f"`{place}` has record format `{record.get('format')}`, expected `{FORMAT}`. "
+            "Use the hamdg version that wrote it, or repeat the run."
+        )
+    missing = sorted(Record.__required_keys__ - record.keys())
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record anew.")
+    return cast("Record", record)
+
+
+def known(value: float | None) -> bool:
+    """Return whether a figure is there: neither `None` nor not-a-number."""
+    return value is not None and not math.isnan(value)

@@ -1,0 +1,111 @@
+"""The parts of the page about directions: update cosines, task vectors, and the coordinates the merge kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hamdg.report.charts import Line, line_chart
+from hamdg.report.contract import MergeFacts, Record
+from hamdg.report.elements import HeatTable, bar_list, charts, colours, heat_table, legend, pair_name, section
+from hamdg.report.measurements import Measurements, Series
+
+Layers = Mapping[str, Mapping[str, float]]
+
+
+def direction_section(measured: Measurements) -> str:
+    """Return the cosines between the update directions of the models, before and after harmonisation."""
+    before, after = measured.by_source("cosine/before"), measured.by_source("cosine/after")
+    harmonised = bool(after) and before != after
+    palette = colours([pair_name(pair) for pair in before or after])
+    lines = _lines(before, palette, "dashed" if harmonised else "solid")
+    if harmonised:
+        lines += _lines(after, palette)
+    history = _lines(measured.by_source("cosine/history"), palette)
+    figures = charts(
+        line_chart("Cosine of update directions", lines),
+        line_chart("Cosine of task vectors (weights minus start)", history),
+    )
+    tables = _layer_table("By layer, before harmonisation: mean over the steps", _means(measured, "cosine/before"))
+    if harmonised:
+        tables += _layer_table("By layer, after harmonisation: mean over the steps", _means(measured, "cosine/after"))
+    lead = (
+        "Cosine between the update directions of two source models at the same step: 1 is the same direction, "
+        "0 unrelated, below 0 they pull against each other."
+    )
+    names = legend(palette, "before harmonisation" if harmonised else "") if figures else ""
+    return section("directions", "Update directions", lead, names, figures, tables)
+
+
+def merge_section(record: Record) -> str:
+    """Return how alike the historical task vectors are, how long they are and what the merge kept of them."""
+    merge = record["merge"]
+    if merge is None:
+        return ""
+    whole = {pair: cosines[""] for pair, cosines in merge["cosines"].items() if "" in cosines}
+    sources = record["sources"]
+    return section(
+        "merge",
+        "Merge",
+        "What each source's history adds to the start weights (its task vector), and what is left of it in the merge.",
+        "<h3>Length (L2 norm)</h3>",
+        bar_list(_norms(merge, sources), digits=3, own="merged"),
+        "<h3>Likeness of the task vectors</h3>",
+        heat_table(_matrix(whole, sources)),
+        _layer_table("By layer", {pair: _layers_only(cosines) for pair, cosines in merge["cosines"].items()}),
+        _kept(merge["kept"]),
+    )
+
+
+def _norms(merge: MergeFacts, sources: Sequence[str]) -> dict[str, float]:
+    norms = {source: merge["norms"][source] for source in sources if source in merge["norms"]}
+    return {**norms, "plain mean": merge["mean_norm"], "merged": merge["merged_norm"]}
+
+
+def _matrix(cosines: Mapping[str, float], sources: Sequence[str]) -> HeatTable:
+    both_ways = dict(cosines) | {"|".join(reversed(pair.split("|"))): value for pair, value in cosines.items()}
+    rows = {row: [1.0 if row == column else both_ways.get(f"{row}|{column}") for column in sources] for row in sources}
+    return HeatTable("Cosine, whole model", sources, rows)
+
+
+def _kept(kept: Layers) -> str:
+    if not kept:
+        return ""
+    shares = {value for layers in kept.values() for value in layers.values()}
+    title = "Share of the coordinates that the merge kept, %"
+    if len({round(share, 2) for share in shares}) == 1:
+        title += f" (everywhere about {100 * shares.pop():.0f} %: the share is taken of each tensor)"
+    columns = _columns(kept)
+    rows = {source: [layers.get(name) for name in columns] for source, layers in kept.items()}
+    table = HeatTable(title, [name or "whole model" for name in columns], rows, digits=0, scale=100.0, tall=True)
+    return "<h3>Kept coordinates</h3>" + heat_table(table)
+
+
+def _layer_table(title: str, cosines: Layers) -> str:
+    columns = _columns(cosines)
+    if not columns:
+        return ""
+    rows = {pair_name(pair): [layers.get(name) for name in columns] for pair, layers in cosines.items()}
+    return heat_table(HeatTable(title, columns, rows, tall=True))
+
+
+def _columns(layers: Layers) -> list[str]:
+    """Return all layers' names in the order in which they first appear."""
+    return list(dict.fromkeys(name for own in layers.values() for name in own))
+
+
+def _layers_only(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name}
+
+
+def _means(measured: Measurements, name: str) -> dict[str, dict[str, float]]:
+    return {
+        pair: {layer: series.mean for layer, series in layers.items()}
+        for pair, layers in measured.by_layer(name).items()
+    }
+
+
+def _lines(series: Mapping[str, Series], palette: Mapping[str, int], kind: str = "solid") -> list[Line]:
+    return [
+        Line(pair_name(pair), line.steps, line.values, palette.get(pair_name(pair), 0), kind)
+        for pair, line in series.items()
+    ]

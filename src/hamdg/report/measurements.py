@@ -1,0 +1,86 @@
+"""The measurements of a run (`metrics.csv`, long format) as series over steps."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hamdg.errors import DataError
+
+COLUMNS = ("step", "source", "layer", "name", "value")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the steps of the training; `steps` rise strictly."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over all steps."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def last(self) -> float:
+        """The value at the last step."""
+        return self.values[-1]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All series of a run, keyed by (name, source, layer)."""
+
+    series: Mapping[tuple[str, str, str], Series]
+
+    def by_source(self, name: str, layer: str = "") -> dict[str, Series]:
+        """Return the series called `name` for each source (or pair of sources), sorted by its name."""
+        return {
+            source: series
+            for (own, source, own_layer), series in sorted(self.series.items())
+            if own == name and own_layer == layer
+        }
+
+    def by_layer(self, name: str) -> dict[str, dict[str, Series]]:
+        """Return, for each source (or pair), the series called `name` of its layers, in the file's order."""
+        found: dict[str, dict[str, Series]] = {}
+        for (own, source, layer), series in self.series.items():
+            if own == name and layer:
+                found.setdefault(source, {})[layer] = series
+        return dict(sorted(found.items()))
+
+
+def read_measurements(path: Path) -> Measurements:
+    """Read a `metrics.csv`; of two rows for the same step (a resumed run) the later one counts.
+
+    Raises:
+        DataError: The header or a row is not as expected.
+    """
+    points: dict[tuple[str, str, str], dict[int, float]] = {}
+    with open(path, newline="", encoding="utf-8") as stream:
+        for step, source, layer, name, value in _rows(stream, path):
+            points.setdefault((name, source, layer), {})[step] = value
+    return Measurements({key: _series(values) for key, values in points.items()})
+
+
+def _series(values: Mapping[int, float]) -> Series:
+    steps = tuple(sorted(values))
+    return Series(steps, tuple(values[step] for step in steps))
+
+
+def _rows(stream: Iterator[str], path: Path) -> Iterator[tuple[int, str, str, str, float]]:
+    reader = csv.reader(stream)
+    header = next(reader, [])
+    if tuple(header) != COLUMNS:
+        raise DataError(f"`{path}` begins with `{','.join(header)}`, expected `{','.join(COLUMNS)}`. Repeat the run.")
+    for row in reader:
+        try:
+            step, source, layer, name, value = row
+            yield int(step), source, layer, name, float(value)
+        except ValueError as error:
+            raise DataError(
+                f"`{path}`, line {reader.line_num}: `{','.join(row)}` is not `{','.join(COLUMNS)}`. Repeat the run."
+            ) from error

@@ -1,0 +1,170 @@
+"""The table of one run: every control and the run's own result on the held-out domain, as text and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hamdg.report.contract import Record, Row, RowGroup, known
+
+HAM_LABEL = "HAM (reconstruction)"
+FOOTNOTE = (
+    f"{HAM_LABEL}: enrichment (SAE) follows the published rule; harmonisation (OPA) and the "
+    "historical merge (RHM) are our reconstruction."
+)
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of the table; accuracies are fractions of 1.
+
+    Args:
+        key: The record's name of the model (`zero_shot`, `source/photo`, `ham`, ...).
+        label: What people read.
+        group: `control`, `source` or `merged`.
+        held_out: Accuracy on the whole held-out domain.
+        standard_error: Binomial standard error of `held_out`.
+        in80: Accuracy on DomainBed's 80 % part of the held-out domain.
+        validation: Accuracy on the source hold-outs, where measured.
+        note: A few words about the row.
+        is_result: Whether this is what the run was made for.
+        gain: `held_out` minus the zero-shot model's.
+    """
+
+    key: str
+    label: str
+    group: RowGroup
+    held_out: float
+    standard_error: float
+    in80: float
+    validation: float | None
+    note: str
+    is_result: bool
+    gain: float
+
+
+def binomial_standard_error(accuracy: float, count: int) -> float:
+    """Return `sqrt(p (1 - p) / n)`: how far an accuracy measured on `count` pictures may be off by chance."""
+    return math.sqrt(accuracy * (1.0 - accuracy) / count) if count > 0 else math.nan
+
+
+def ham_label(label: str) -> str:
+    """Return `label` with HAM called what it is here: a reconstruction."""
+    if "reconstruction" in label.lower():
+        return label
+    if label[:3].lower() == "ham" and (len(label) == 3 or not label[3].isalnum()):
+        return HAM_LABEL + label[3:]
+    return label
+
+
+def shows_ham(labels: Sequence[str]) -> bool:
+    """Return whether a table with these labels needs the footnote."""
+    return any(label.startswith(HAM_LABEL) for label in labels)
+
+
+def run_table(record: Record) -> list[TableRow]:
+    """Return the lines of a run's table, in the record's order; the last one is the run's own result."""
+    last = len(record["rows"]) - 1
+    return [_table_row(row, record, index == last) for index, row in enumerate(record["rows"])]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction in percent (without the sign), or a dash where it is not known."""
+    return f"{100.0 * value:.{digits}f}" if value is not None and known(value) else MISSING
+
+
+def signed_points(value: float, digits: int = 1) -> str:
+    """Return a difference of two fractions in percentage points, always with its sign."""
+    return f"{100.0 * value:+.{digits}f}".replace("-", MINUS) if known(value) else MISSING
+
+
+def headline(record: Record) -> str:
+    """Return one line that says which run this is."""
+    return (
+        f"{record['benchmark']}, held out: {record['held_out']} ({record['n_held_out']} images), "
+        f"seed {record['seed']}, run {record['identity']}"
+    )
+
+
+def format_text(record: Record) -> str:
+    """Return the table for a terminal: plain aligned columns, no colours, no trailing newline."""
+    rows = run_table(record)
+    header = ("% correct", "held out", "±", "gain", "80 % part", "validation", "note")
+    cells = [_cells(row) for row in rows]
+    widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
+    lines = [headline(record), "", _aligned(header, widths), _rule(widths), _aligned(cells[0], widths)]
+    for (before, row), line in zip(pairwise(rows), cells[1:], strict=True):
+        # A rule above each new group and above the run's own result, so that the eye finds both.
+        if row.group != before.group or row.is_result:
+            lines.append(_rule(widths))
+        lines.append(_aligned(line, widths))
+    lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over zero-shot."]
+    if shows_ham([row.label for row in rows]):
+        lines.append(FOOTNOTE)
+    return "\n".join(lines)
+
+
+def format_markdown(record: Record) -> str:
+    """Return the table as GitHub Markdown, the run's own result in bold."""
+    rows = run_table(record)
+    lines = [
+        "| % correct | held out | gain | 80 % part | validation | note |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        label, held_out, error, gain, in80, validation, note = _cells(row)
+        accuracy = f"{held_out} ± {error}"
+        if row.is_result:
+            label, accuracy = f"**{label}**", f"**{accuracy}**"
+        lines.append(f"| {label} | {accuracy} | {gain} | {in80} | {validation} | {note} |".replace("  ", " "))
+    if shows_ham([row.label for row in rows]):
+        lines += ["", FOOTNOTE]
+    return "\n".join(lines)
+
+
+def _table_row(row: Row, record: Record, is_result: bool) -> TableRow:
+    error = row.get("standard_error")
+    if error is None:
+        error = binomial_standard_error(row["held_out"], record["n_held_out"])
+    return TableRow(
+        key=row["key"],
+        label=ham_label(row["label"]) if row["key"] == "ham" else row["label"],
+        group=row["group"],
+        held_out=row["held_out"],
+        standard_error=error,
+        in80=row["held_out_in80"],
+        validation=row["validation"],
+        note=row["note"],
+        is_result=is_result,
+        gain=row["held_out"] - record["zero_shot_accuracy"],
+    )
+
+
+def _cells(row: TableRow) -> tuple[str, ...]:
+    gain = MISSING if row.key == "zero_shot" else signed_points(row.gain)
+    return (
+        row.label,
+        percent(row.held_out),
+        percent(row.standard_error),
+        gain,
+        percent(row.in80),
+        percent(row.validation),
+        row.note,
+    )
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    last = len(cells) - 1
+    padded = [
+        cell.ljust(width) if column in (0, last) else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _rule(widths: Sequence[int]) -> str:
+    return "─" * (sum(widths) + 2 * (len(widths) - 1))

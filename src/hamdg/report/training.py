@@ -1,0 +1,173 @@
+"""The parts of the page about the training: curves, what enrichment let in, and the pictures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from hamdg.report.charts import Line, line_chart, smoothed
+from hamdg.report.contract import EnrichmentCounts, Record
+from hamdg.report.elements import charts, colours, legend, section
+from hamdg.report.measurements import Measurements, Series
+from hamdg.report.samples import Sample, data_uri, spread
+from hamdg.report.table import MISSING, percent
+
+_TILES = 11
+_WINDOW = 9
+_POOLED = "all sources"
+
+
+def curves_section(record: Record, measured: Measurements) -> str:
+    """Return loss, validation accuracy, gradient norm and learning rate over the steps."""
+    palette = _palette(record, measured.by_source("loss"))
+    loss = _smooth_lines(measured.by_source("loss"), palette)
+    norms = _smooth_lines(measured.by_source("gradient_norm"), palette)
+    accuracies = {name: _scaled(series, 100.0) for name, series in measured.by_source("validation/accuracy").items()}
+    rates = dict(list(measured.by_source("lr").items())[:1])
+    figures = charts(
+        line_chart("Loss", loss),
+        line_chart("Accuracy on the own hold-out, %", _lines(accuracies, palette)),
+        line_chart("Gradient norm before clipping", norms),
+        line_chart("Learning rate", _lines(rates, palette)) if len(rates) == 1 else "",
+    )
+    lead = "Each colour is one source model; all advance in lock-step. Faint lines are single steps."
+    if record["algorithm"] == "erm":
+        lead = "One model on the pooled sources. Faint lines are single steps."
+    return section("training", "Training", lead, legend(palette) if figures else "", figures)
+
+
+def enrichment_section(record: Record, measured: Measurements, samples: Sequence[Sample]) -> str:
+    """Return rates, thresholds and counts of the enrichment, and pictures it let in and kept out."""
+    counts = record["enrichment"]
+    if counts is None:
+        return ""
+    palette = colours(record["sources"])
+    added = measured.by_source("enrichment/added")
+    candidates = measured.by_source("enrichment/candidates")
+    rates = _ratios(added, candidates)
+    noisy = _ratios(measured.by_source("enrichment/noisy_added"), added)
+    pool = _ratios(measured.by_source("enrichment/noisy_candidates"), candidates)
+    noise_lines = _lines(noisy, palette) + _lines(pool, palette, "dashed")
+    figures = charts(
+        line_chart("Let in, % of the candidates", _lines(rates, palette), (0.0, 100.0)),
+        line_chart("Threshold: mean confidence on the own batch", _smooth_lines(_thresholds(measured), palette)),
+        line_chart("Wrong labels, %", noise_lines),
+    )
+    lead = (
+        "At each step a model is offered the other sources' batches and takes in what it is more confident about than "
+        "it is, on average, about its own batch."
+    )
+    names = legend(palette, "among the candidates" if pool else "") if figures else ""
+    return section(
+        "enrichment", "Enrichment", lead, _counts_table(counts), names, figures, _sheets(record["sources"], samples)
+    )
+
+
+def _thresholds(measured: Measurements) -> dict[str, Series]:
+    return measured.by_source("enrichment/threshold")
+
+
+def _palette(record: Record, series: Mapping[str, Series]) -> dict[str, int]:
+    extra = [name or _POOLED for name in series if name not in record["sources"]]
+    used = [name for name in record["sources"] if name in series]
+    everything = colours([*record["sources"], *extra])
+    return {name: everything[name] for name in [*used, *extra]}
+
+
+def _lines(series: Mapping[str, Series], palette: Mapping[str, int], kind: str = "solid") -> list[Line]:
+    return [
+        Line(name or _POOLED, line.steps, line.values, palette.get(name or _POOLED, 0), kind)
+        for name, line in series.items()
+    ]
+
+
+def _smooth_lines(series: Mapping[str, Series], palette: Mapping[str, int]) -> list[Line]:
+    """Return each series smoothed over its own faint raw values; short ones as they are."""
+    if all(len(line.steps) <= 2 * _WINDOW for line in series.values()):
+        return _lines(series, palette)
+    smooth = {name: Series(line.steps, tuple(smoothed(line.values, _WINDOW))) for name, line in series.items()}
+    return _lines(series, palette, "faint") + _lines(smooth, palette)
+
+
+def _scaled(series: Series, factor: float) -> Series:
+    return Series(series.steps, tuple(factor * value for value in series.values))
+
+
+def _ratios(parts: Mapping[str, Series], wholes: Mapping[str, Series]) -> dict[str, Series]:
+    """Return `100 * part / whole`, both smoothed first so that steps with few pictures do not jump about."""
+    found = {}
+    for name, part in parts.items():
+        whole = wholes.get(name)
+        if whole is not None and whole.steps == part.steps:
+            above, below = smoothed(part.values, _WINDOW), smoothed(whole.values, _WINDOW)
+            values = (100.0 * a / b if b > 0 else float("nan") for a, b in zip(above, below, strict=True))
+            found[name] = Series(part.steps, tuple(values))
+    return found
+
+
+def _counts_table(counts: Mapping[str, EnrichmentCounts]) -> str:
+    with_noise = any(count["noisy_candidates"] is not None for count in counts.values())
+    head = '<th>model</th><th class="n">offered</th><th class="n">let in</th><th class="n">share, %</th>'
+    if with_noise:
+        head += '<th class="n">wrong labels offered, %</th><th class="n">wrong labels let in, %</th>'
+    body = "".join(_counts_row(name, count, with_noise) for name, count in counts.items())
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _counts_row(name: str, count: EnrichmentCounts, with_noise: bool) -> str:
+    cells = [f"{count['candidates']:,}", f"{count['added']:,}", _share(count["added"], count["candidates"])]
+    if with_noise:
+        cells += [
+            _share(count["noisy_candidates"], count["candidates"]),
+            _share(count["noisy_added"], count["added"]),
+        ]
+    return f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
+
+
+def _share(part: int | None, whole: int) -> str:
+    return MISSING if part is None or whole == 0 else percent(part / whole)
+
+
+def _sheets(sources: Sequence[str], samples: Sequence[Sample]) -> str:
+    if not samples:
+        return ""
+    note = (
+        "Some of the pictures that each model was offered, from early steps to late ones. The strip below a picture is "
+        "the model's confidence in its label, the tick its threshold at that step."
+    )
+    if any(sample.mislabelled for sample in samples):
+        note += " A red frame: training sees a wrong label."
+    sheets = "".join(_sheet(name, [sample for sample in samples if sample.model == name]) for name in sources)
+    return f'<h3>Let in, kept out</h3><p class="note">{escape(note)}</p>{sheets}'
+
+
+def _sheet(model: str, samples: Sequence[Sample]) -> str:
+    let_in = spread([sample for sample in samples if sample.accepted], _TILES)
+    kept_out = spread([sample for sample in samples if not sample.accepted], _TILES)
+    strips = _strip("in", "let in", let_in) + _strip("out", "kept out", kept_out)
+    return f'<div class="sheet"><h3>The {escape(model)} model</h3>{strips}</div>' if strips else ""
+
+
+def _strip(kind: str, title: str, samples: Sequence[Sample]) -> str:
+    if not samples:
+        return ""
+    tiles = "".join(_tile(sample) for sample in samples)
+    return f'<div class="strip {kind}"><b>{title}</b><div class="tiles">{tiles}</div></div>'
+
+
+def _tile(sample: Sample) -> str:
+    wrong = f"<span>is a {escape(sample.clean_label)}</span>" if sample.mislabelled else ""
+    tip = (
+        f"step {sample.step}, from {sample.domain}, confidence {sample.confidence:.3f}, "
+        f"threshold {sample.threshold:.3f}"
+    )
+    gauge = (
+        f'<div class="gauge"><i style="width:{100 * sample.confidence:.1f}%"></i>'
+        f'<u style="left:{100 * sample.threshold:.1f}%"></u></div>'
+    )
+    return (
+        f'<div class="tile{" wrong" if sample.mislabelled else ""}" title="{escape(tip)}">'
+        f'<img src="{data_uri(sample.image)}" alt="{escape(sample.label)}">{gauge}'
+        f"{escape(sample.label)} {sample.confidence:.2f}{wrong}"
+        f'<div class="soft">{escape(sample.domain)}</div></div>'
+    )
