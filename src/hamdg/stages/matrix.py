@@ -1,0 +1,55 @@
+"""How far the domains are apart: train on one, test on every other (`python -m hamdg.stages.matrix`).
+
+Four runs of `experiments/mini/separate.yaml`, one per held-out domain, hold all of it: a source model's accuracy on
+the held-out domain is a cell off the diagonal; its accuracy on its own hold-out is one on the diagonal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from hamdg import console
+from hamdg.data.registry import benchmark
+from hamdg.errors import HamdgError
+from hamdg.recipe import read_recipe
+from hamdg.report.contract import read_record
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
+
+RECIPE = Path("experiments/mini/separate.yaml")
+
+
+def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
+    """Return the accuracies by training domain (and `zero-shot`), then by test domain."""
+    cells: dict[str, dict[str, float]] = {"zero-shot": {}}
+    domains = benchmark(read_recipe(RECIPE, overrides).benchmark).domains
+    for held_out in domains:
+        recipe = read_recipe(RECIPE, [*overrides, f"--held_out={held_out}", "--controls.erm=false"])
+        record_path = pipeline.run(recipe, command=f"python -m hamdg.stages.matrix {' '.join(overrides)}")
+        record = read_record(record_path)
+        cells["zero-shot"][held_out] = record["zero_shot_accuracy"]
+        for source, accuracy in record["source_accuracies"].items():
+            cells.setdefault(source, {})[held_out] = accuracy
+        index = json.loads(RunDirectory(record_path.parent).history_index.read_text())
+        for source, files in index["sources"].items():
+            cells.setdefault(source, {})[source] = files["last"]["validation_accuracy"]
+    return cells
+
+
+def main(overrides: list[str]) -> int:
+    """Print the matrix and return the exit code."""
+    try:
+        cells = matrix([*overrides, "--runtime.quiet=true", "--runtime.report=false"])
+    except HamdgError as error:
+        print(f"hamdg: error: {error}", file=sys.stderr)
+        return error.exit_code
+    columns = sorted(cells["zero-shot"])
+    rows = [[name, *(f"{100 * cells[name][column]:.1f}" for column in columns)] for name in ("zero-shot", *columns)]
+    console.table(["trained on", *columns], rows, title="% correct; diagonal: the domain's own hold-out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
