@@ -28,7 +28,21 @@ def task_vectors(models: Mapping[str, Tensors], base: Tensors) -> dict[str, dict
 
 def norms(vectors: Mapping[str, Tensors]) -> dict[str, float]:
     """Return the Euclidean norm of every source's vector over all its tensors."""
-    return {source: _norm(vectors[source]) for source in sorted(vectors)}
+    return {source: norm(vectors[source]) for source in sorted(vectors)}
+
+
+@torch.no_grad()
+def norm(vector: Tensors) -> float:
+    """Return the Euclidean norm of one vector over all its tensors."""
+    squares = [torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64).square() for tensor in vector.values()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+def with_norm(vector: Tensors, wanted: float) -> dict[str, Tensor]:
+    """Return the vector stretched or shrunk to a norm; one of norm zero stays as it is."""
+    length = norm(vector)
+    factor = wanted / length if length > 0 else 1.0
+    return {name: tensor * factor for name, tensor in vector.items()}
 
 
 @torch.no_grad()
@@ -59,12 +73,6 @@ def pairwise_cosines(
 def _difference(model: Tensor, base: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(model.dtype, base.dtype), torch.float32)
     return model.detach().to(dtype) - base.detach().to(dtype)
-
-
-@torch.no_grad()
-def _norm(tensors: Tensors) -> float:
-    squares = [torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64).square() for tensor in tensors.values()]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def _cosine(gram: Tensor, a: int, b: int) -> float:

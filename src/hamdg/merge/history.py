@@ -144,12 +144,6 @@ class BetaAverage(Average):
         return math.exp((self.beta - 1) * math.log(4 * x * (1 - x)))
 
 
-def closed_form_weights(total: int, beta: float) -> list[float]:
-    """Return the weights that `BetaAverage` gives to its `total` updates; they sum to one."""
-    raw = [math.exp((beta - 1) * math.log(4 * x * (1 - x))) for x in ((t + 0.5) / total for t in range(total))]
-    return [weight / math.fsum(raw) for weight in raw]
-
-
 def _widened(tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         raise ConfigError(f"Expected floating-point tensors, but got one of `{tensor.dtype}`; leave counters out.")

@@ -127,7 +127,7 @@ def find(name: str) -> MethodInfo:
         ConfigError: There is none; the message names the nearest.
     """
     if name not in _METHODS:
-        raise ConfigError(f"There is no merge method `{name}`; {_suggestion(name, list(methods()))}.")
+        raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, list(methods()))}")
     return _METHODS[name]
 
 
@@ -139,14 +139,14 @@ def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
     """
     for name, value in options.items():
         if name not in info.options:
-            hint = _suggestion(name, list(info.options)) if info.options else "it takes no options"
-            raise ConfigError(f"Merge method `{info.name}` has no option `{name}`; {hint}.")
+            hint = _nearest(name, list(info.options)) if info.options else "it takes none."
+            raise ConfigError(f"Merge method `{info.name}` has no option `{name}`; {hint}")
         info.options[name].check(value)
 
 
-def _suggestion(name: str, known: list[str]) -> str:
+def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean `{near[0]}`?".rstrip("?") if near else "known are " + ", ".join(f"`{k}`" for k in known)
+    return f"did you mean `{near[0]}`?" if near else "known are " + ", ".join(f"`{other}`" for other in known) + "."
 
 
 def _options(function: Method) -> dict[str, Option]:

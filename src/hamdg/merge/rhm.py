@@ -9,7 +9,8 @@ from torch import Tensor
 
 from hamdg.config import Criterion, KeepScope, MergeCombine, MergeNorm
 from hamdg.errors import ConfigError
-from hamdg.merge.geometry import norms
+from hamdg.merge.geometry import norm as length
+from hamdg.merge.geometry import with_norm
 from hamdg.merge.registry import register
 from hamdg.merge.topk import largest
 from hamdg.merge.uniform import mean_vector
@@ -51,10 +52,7 @@ def rhm(
     """
     masks = rhm_masks(task_vectors, base, keep=keep, scope=scope, criterion=criterion)
     merged = {name: _combined(name, task_vectors, masks, combine) for name in _names(task_vectors)}
-    if norm == "none":
-        return merged
-    factor = _ratio(norms({"": mean_vector(task_vectors)})[""], norms({"": merged})[""])
-    return {name: tensor * factor for name, tensor in merged.items()}
+    return with_norm(merged, length(mean_vector(task_vectors))) if norm == "match_mean" else merged
 
 
 def rhm_masks(
@@ -144,7 +142,3 @@ def _combined(name: str, task_vectors: Mapping[str, Tensors], masks: Masks, comb
         total = total + task_vectors[source][name] * masks[source][name]
         voices = voices + masks[source][name]
     return total / (voices.clamp(min=1) if combine == "disjoint" else len(task_vectors))
-
-
-def _ratio(wanted: float, actual: float) -> float:
-    return wanted / actual if actual > 0 else 0.0

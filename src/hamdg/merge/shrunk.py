@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.geometry import norms
+from hamdg.merge.geometry import with_norm
 from hamdg.merge.registry import register
 from hamdg.merge.uniform import mean_vector
 
@@ -37,14 +37,11 @@ def shrunk(
     Raises:
         ConfigError: Not exactly one of `scale` and `norm` is given, or `norm` is negative.
     """
-    if (scale is None) == (norm is None):
-        raise ConfigError(f"Expected exactly one of `scale` and `norm`, but got `scale={scale}` and `norm={norm}`.")
     if norm is not None and norm < 0:
         raise ConfigError(f"Expected argument `norm` to be at least 0, but got `{norm}`.")
     mean = mean_vector(task_vectors)
-    factor = scale if scale is not None else _ratio(norm or 0.0, norms({"": mean})[""])
-    return {name: tensor * factor for name, tensor in mean.items()}
-
-
-def _ratio(wanted: float, actual: float) -> float:
-    return wanted / actual if actual > 0 else 0.0
+    if norm is not None and scale is None:
+        return with_norm(mean, norm)
+    if scale is not None and norm is None:
+        return {name: tensor * scale for name, tensor in mean.items()}
+    raise ConfigError(f"Expected exactly one of `scale` and `norm`, but got `scale={scale}` and `norm={norm}`.")
