@@ -181,10 +181,8 @@ def tree(rng: Generator) -> Drawing:
         ]
         return (trunk, *tiers)
     r = rng.uniform(0.17, 0.21)
-    crown = [
-        (math.cos(a) * r * f, -0.12 + math.sin(a) * r * f)
-        for a, f in ((k * math.pi / 4, 1.5 if k % 2 else 1.2) for k in range(8))
-    ]
+    angles = [(k * math.pi / 6, 1.5 if k % 2 else 1.2) for k in range(12)]
+    crown = [(math.cos(a) * r * f, -0.12 + math.sin(a) * r * f) for a, f in angles]
     return (trunk, blob(crown, "body"))
 
 

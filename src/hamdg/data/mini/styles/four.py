@@ -27,11 +27,15 @@ from hamdg.data.mini.styles.painter import (
 )
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-# How three schools of painting bend the colours: warm and brown, cool and pale, vivid with blue shadows.
+# How schools of painting bend the colours: brown and warm, pale and cool, vivid, nocturne, and two in which
+# colours are those of the mood, not of the thing.
 SCHOOLS: tuple[tuple[Matrix, tuple[float, float, float]], ...] = (
-    (((0.86, 0.16, 0.06), (0.12, 0.76, 0.06), (0.05, 0.14, 0.56)), (18.0, 8.0, 4.0)),
-    (((0.66, 0.14, 0.06), (0.06, 0.74, 0.12), (0.04, 0.14, 0.80)), (30.0, 34.0, 46.0)),
-    (((1.16, -0.08, -0.02), (-0.04, 1.06, -0.02), (-0.06, 0.02, 1.10)), (-6.0, -4.0, 14.0)),
+    (((0.80, 0.22, 0.08), (0.16, 0.68, 0.06), (0.08, 0.18, 0.40)), (14.0, 6.0, 2.0)),
+    (((0.58, 0.14, 0.06), (0.06, 0.66, 0.12), (0.04, 0.14, 0.74)), (44.0, 52.0, 62.0)),
+    (((1.24, -0.12, -0.04), (-0.06, 1.12, -0.04), (-0.10, 0.02, 1.16)), (-6.0, -4.0, 14.0)),
+    (((0.42, 0.10, 0.04), (0.10, 0.50, 0.10), (0.16, 0.22, 0.58)), (6.0, 12.0, 44.0)),
+    (((0.20, 0.16, 0.70), (0.30, 0.66, 0.04), (0.76, 0.12, 0.14)), (10.0, 4.0, 6.0)),
+    (((0.30, 0.72, 0.02), (0.64, 0.10, 0.22), (0.10, 0.24, 0.70)), (16.0, 6.0, 8.0)),
 )
 
 
@@ -53,23 +57,54 @@ def _lit(picture: Picture, image: Image.Image, rng: Generator, depth: float, con
     return floats(shrink(image)) * (1 + light)[:, :, None]
 
 
+def _clutter(image: Image.Image, picture: Picture, rng: Generator) -> None:
+    """Scatter things of no interest behind the subject, in colours near those of the scene."""
+    pen, side = ImageDraw.Draw(image), picture.side
+    for x, y, wide, high, tone, hue in rng.random((int(rng.integers(1, 6)), 6)).tolist():
+        base = mix(picture.backdrop.upper, picture.backdrop.lower, hue)
+        colour = scaled(jittered(base, rng, 25), 0.7 + 0.6 * tone)
+        w, h = (0.04 + 0.16 * wide) * side, (0.04 + 0.2 * high) * side
+        box = [x * side - w, y * side - h, x * side + w, y * side + h]
+        if hue < 0.5:
+            pen.ellipse(box, fill=colour)
+        else:
+            pen.rectangle(box, fill=colour)
+
+
+def _in_front(image: Image.Image, picture: Picture, rng: Generator) -> None:
+    """Let blades of grass or the edge of something cover a little of the subject."""
+    pen, side = ImageDraw.Draw(image), picture.side
+    colour = jittered(scaled(picture.backdrop.lower, rng.uniform(0.55, 1.0)), rng, 12)
+    if rng.random() < 0.5:
+        x = float(rng.choice([0.0, 0.86])) * side
+        pen.rectangle([x, rng.uniform(0.0, 0.5) * side, x + 0.14 * side, side], fill=colour)
+        return
+    for x, height, lean in rng.random((14, 3)).tolist():
+        foot, tip = x * side, (x + 0.12 * (lean - 0.5)) * side
+        pen.line([foot, side, tip, (0.97 - 0.14 * height) * side], fill=colour, width=3)
+
+
 def photo(picture: Picture, rng: Generator) -> Pixels:
-    """Render like a snapshot: natural light, a soft shadow, an unsharp background, a little noise."""
-    image, _ = _scene(picture, rng, 0.45)
+    """Render like a snapshot: natural light, a soft shadow, a cluttered, unsharp background, a little noise."""
+    image, _ = _scene(picture, rng, 0.5)
+    _clutter(image, picture, rng)
     left, _, right, low = (value * picture.side for value in bounds(picture.drawing))
     shadow = [left + 0.06 * (right - left), low - 0.05 * picture.side, right, low + 0.045 * picture.side]
     ImageDraw.Draw(image).ellipse(shadow, fill=scaled(picture.backdrop.lower, 0.5))
-    image = image.filter(ImageFilter.GaussianBlur(0.035 * picture.side))
-    shade = 1 + 0.07 * soft_noise(rng, picture.side, 9)[:, :, None]
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.015, 0.04) * picture.side))
+    shade = 1 + 0.05 * soft_noise(rng, picture.side, 10)[:, :, None]
     image = Image.fromarray(clipped(floats(image) * shade))
-    lit = _lit(picture, image, rng, 0.85, 0.82)
-    ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.12, 0.12))
-    exposure = np.float32(rng.uniform(0.88, 1.12)) + (
-        ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None]
-    )
-    grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(1.5, 5.0))
-    taken = Image.fromarray(clipped(lit * exposure + grain))
-    return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.6) * picture.size / 48)))
+    lit = _lit(picture, image, rng, rng.uniform(0.7, 1.1), 0.82)
+    if rng.random() < 0.35:
+        front = Image.fromarray(clipped(lit)).resize((picture.side, picture.side), Image.Resampling.BILINEAR)
+        _in_front(front, picture, rng)
+        lit = floats(shrink(front))
+    ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.2, 0.2))
+    exposure = np.float32(rng.uniform(0.72, 1.2)) + (ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None])
+    warmth = np.array([1, 1, 1], dtype=np.float32) + np.float32(rng.uniform(-0.09, 0.09)) * np.array([1, 0, -1], dtype=np.float32)
+    grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(2.0, 7.0))
+    taken = Image.fromarray(clipped(lit * exposure * warmth + grain))
+    return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.7) * picture.size / 48)))
 
 
 def _strokes(
@@ -79,7 +114,7 @@ def _strokes(
     size = len(source)
     places = rng.random((count, 2), dtype=np.float32)
     cells = (places * size).astype(np.intp)
-    tones = source[cells[:, 1], cells[:, 0]] + rng.standard_normal((count, 1), dtype=np.float32) * 9
+    tones = source[cells[:, 1], cells[:, 0]] + rng.standard_normal((count, 1), dtype=np.float32) * 13
     colours = clipped(tones).tolist()
     angles = swirl[cells[:, 1], cells[:, 0]] + rng.standard_normal(count, dtype=np.float32) * 0.35
     reach = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.float32(length / 2)
@@ -91,21 +126,22 @@ def _strokes(
 
 def art_painting(picture: Picture, rng: Generator) -> Pixels:
     """Render like an oil painting: bent colours, visible brush strokes of 2.4 to 9 % of the side, canvas."""
-    image, _ = _scene(picture, rng, 0.7)
-    lit = _lit(picture, image, rng, 0.7, 0.6)
+    image, _ = _scene(picture, rng, 0.8)
+    lit = _lit(picture, image, rng, 0.5, rng.uniform(0.35, 0.6))
     bend, lift = SCHOOLS[int(rng.integers(len(SCHOOLS)))]
     bent = lit @ np.array(bend, dtype=np.float32).T + np.array(lift, dtype=np.float32)
-    size = picture.size
-    swirl = soft_noise(rng, size, 4) * 2 + np.float32(rng.uniform(0, math.pi))
-    canvas = Image.fromarray(clipped(bent)).resize((picture.side, picture.side), Image.Resampling.BILINEAR)
-    pen = ImageDraw.Draw(canvas)
-    _strokes(pen, bent, picture.side, rng, 110, 0.09, swirl)
-    _strokes(pen, bent, picture.side, rng, 330, rng.uniform(0.045, 0.06), swirl)
-    _strokes(pen, bent, picture.side, rng, 420, rng.uniform(0.024, 0.034), swirl)
+    size, side = picture.size, picture.side
+    swirl = soft_noise(rng, size, 4) * 2.5 + np.float32(rng.uniform(0, math.pi))
+    canvas = Image.fromarray(clipped(bent)).resize((side, side), Image.Resampling.BILINEAR)
+    pen, fine = ImageDraw.Draw(canvas), rng.uniform(0.03, 0.046)
+    _strokes(pen, bent, side, rng, 160, 0.09, swirl)
+    _strokes(pen, bent, side, rng, 320, 0.065, swirl)
+    _strokes(pen, bent, side, rng, 420, fine, swirl)
+    _strokes(pen, bent, side, rng, 160, 0.024, swirl)
     painted = floats(shrink(canvas))
     weave = np.sin(np.arange(size, dtype=np.float32) * np.float32(2.1))
-    grain = 1 + 0.025 * (weave[:, None] + weave) + 0.02 * rng.standard_normal((size, size), dtype=np.float32)
-    return clipped((0.72 * painted + 0.28 * bent) * grain[:, :, None])
+    grain = 1 + 0.012 * (weave[:, None] + weave) + 0.015 * rng.standard_normal((size, size), dtype=np.float32)
+    return clipped((0.85 * painted + 0.15 * bent) * grain[:, :, None])
 
 
 def cartoon(picture: Picture, rng: Generator) -> Pixels:

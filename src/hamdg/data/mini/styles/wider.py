@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from hamdg.data.mini.palette import RGB, mix, saturated, scaled
+from hamdg.data.mini.palette import RGB, Backdrop, apart, mix, saturated, scaled
 from hamdg.data.mini.styles import scenery
 from hamdg.data.mini.styles.painter import (
     Picture,
@@ -58,8 +58,9 @@ def clip_art(picture: Picture, rng: Generator) -> Pixels:
 
 def silhouette_style(picture: Picture, rng: Generator) -> Pixels:
     """One dark shape, or one in the subject's colour, without inner detail."""
-    upper = picture.backdrop.upper
-    image = Image.new("RGB", (picture.side, picture.side), mix(upper, WHITE, rng.uniform(0.2, 0.8)))
+    pale = mix(picture.backdrop.upper, WHITE, rng.uniform(0.2, 0.8))
+    ground = apart(Backdrop(pale, pale, 0, plain=True), picture.palette["body"], 120).upper
+    image = Image.new("RGB", (picture.side, picture.side), ground)
     image.paste(picture.palette["body"], mask=silhouette(picture.drawing, picture.side))
     return pixels(shrink(image))
 
