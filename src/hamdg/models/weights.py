@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -82,13 +84,17 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch's advice on archives and protocols is for programmers; the messages below say what to do.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch has one exception for "asks for a function" and for "these bytes are no pickle".
-        if "global" in str(error).lower():
+        # torch has one exception for "asks for a function" and for "these bytes are no pickle"; its text would advise
+        # to load the file unsafely.
+        if "global" in str(error).lower() or path.read_bytes()[:1] == pickle.PROTO:
             raise WeightsError(_unsafe(path)) from error
-        raise WeightsError(_damaged(path, error)) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(_damaged(path, ValueError("no pickle"))) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, struct.error) as error:
         if "torchscript" in str(error).lower():
             raise WeightsError(_unsafe(path)) from error
         raise WeightsError(_damaged(path, error)) from error

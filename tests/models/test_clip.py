@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hamdg.config import ModelConfig
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.models import load_clip, tiny_config
+
+CONF = Path(__file__).parents[1] / "conf"
+TINY = ModelConfig(name=str(CONF / "tiny-rn.json"), weights="random")
+
+
+@pytest.mark.parametrize("kind", ["rn", "vit"])
+def test_tiny_config_is_the_file_in_conf(kind: Literal["rn", "vit"]) -> None:
+    assert json.loads((CONF / f"tiny-{kind}.json").read_text()) == tiny_config(kind)
+
+
+def test_load_from_json_path() -> None:
+    loaded = load_clip(TINY)
+
+    assert loaded.name == "tiny-rn"
+    assert loaded.image_size == 32
+    assert loaded.config == tiny_config("rn")
+    assert loaded.mean == (0.48145466, 0.4578275, 0.40821073)
+    assert not loaded.model.training
+
+
+def test_random_weights_repeat_and_leave_the_global_random_state() -> None:
+    before = torch.random.get_rng_state()
+    first, second = load_clip(TINY).model.state_dict(), load_clip(TINY).model.state_dict()
+
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["mini-rn", "mini-vit"])
+def test_shipped_architectures_take_48_pixels(name: str) -> None:
+    loaded = load_clip(ModelConfig(name=name, weights="random"))
+
+    assert loaded.image_size == 48
+    assert loaded.model.encode_image(torch.zeros(2, 3, 48, 48)).shape == (2, 128)
+
+
+def test_half_precision_file_is_loaded_in_full_precision(tmp_path: Path) -> None:
+    state = {key: value.half() + 0.5 for key, value in load_clip(TINY).model.state_dict().items()}
+    save_file(state, tmp_path / "half.safetensors")
+
+    loaded = load_clip(ModelConfig(TINY.name, str(tmp_path / "half.safetensors"))).model.state_dict()
+
+    assert all(value.dtype != torch.float16 for value in loaded.values())
+    assert torch.equal(loaded["visual.conv1.weight"], state["visual.conv1.weight"].float())
+
+
+def test_weights_beside_the_configuration_are_the_default(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text(json.dumps(tiny_config("vit")))
+    state = {key: value + 1 for key, value in _tiny("vit").items()}
+    save_file(state, tmp_path / "own.safetensors")
+
+    loaded = load_clip(ModelConfig(str(tmp_path / "own.json"))).model.state_dict()
+
+    assert torch.equal(loaded["visual.proj"], state["visual.proj"])
+
+
+def test_builtin_model_is_built_by_name() -> None:
+    with torch.device("meta"):
+        loaded = load_clip(ModelConfig("ViT-S-32-alt", "random"), device="meta")
+
+    assert loaded.image_size == 224
+
+
+def test_unknown_name_gives_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"but got `mini-rm`\. The nearest name is `mini-rn`\.$"):
+        load_clip(ModelConfig("mini-rm"))
+    with pytest.raises(ConfigError, match=r"but got `ViT-B32`\. The nearest name is `ViT-B-32`\.$"):
+        load_clip(ModelConfig("ViT-B32"))
+
+
+def test_missing_configuration_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"`model.name` is the path `.*none.json`, which cannot be read \(No such file"
+    ):
+        load_clip(ModelConfig(str(tmp_path / "none.json")))
+
+
+def test_configuration_that_is_no_json(tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"`.*bad.json` is no valid JSON \(.*\)\. Mend the file\."):
+        load_clip(ModelConfig(str(path)))
+
+
+def test_configuration_without_a_text_tower(tmp_path: Path) -> None:
+    path = tmp_path / "half.json"
+    path.write_text(json.dumps({"embed_dim": 8, "vision_cfg": {}}))
+    with pytest.raises(ConfigError, match=r"half.json` lacks `text_cfg`\. Give an open_clip model JSON\."):
+        load_clip(ModelConfig(str(path)))
+
+
+def test_configuration_with_a_wrong_key(tmp_path: Path) -> None:
+    config = tiny_config("rn") | {"text_cfg": {"widht": 8}}
+    path = tmp_path / "typo.json"
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"cannot build the model `typo` from its configuration \(.*'widht'\)"):
+        load_clip(ModelConfig(str(path), "random"))
+
+
+def test_configuration_whose_tower_is_no_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "flat.json"
+    path.write_text(json.dumps(tiny_config("rn") | {"text_cfg": 8}))
+    with pytest.raises(
+        ConfigError, match=r"Expected `text_cfg` of the model configuration to be a mapping, but got `8`"
+    ):
+        load_clip(ModelConfig(str(path), "random"))
+
+
+def test_model_without_weights() -> None:
+    with pytest.raises(
+        WeightsError, match=r"`tiny-rn` comes without weights beside `tiny-rn.json`\. Set `model.weights`"
+    ):
+        load_clip(ModelConfig(TINY.name))
+
+
+def _tiny(kind: Literal["rn", "vit"]) -> dict[str, torch.Tensor]:
+    state = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random")).model.state_dict()
+    return {str(key): value for key, value in state.items()}

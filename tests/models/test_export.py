@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hamdg.config import ModelConfig
+from hamdg.errors import WeightsError
+from hamdg.models import ImageTower, full_state, load_clip, write_config
+
+CONF = Path(__file__).parents[1] / "conf"
+
+ALONE = """
+import sys, torch, open_clip
+from safetensors.torch import load_file, save_file
+open_clip.add_model_config(sys.argv[1] + "/merged.json")
+model = open_clip.create_model("merged", pretrained=sys.argv[1] + "/merged.safetensors").eval()
+with torch.no_grad():
+    features = model.encode_image(torch.ones(2, 3, 32, 32), normalize=True)
+save_file({"features": features}, sys.argv[1] + "/features.safetensors")
+assert "hamdg" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("kind", ["rn", "vit"])
+def test_open_clip_alone_loads_what_was_exported(tmp_path: Path, kind: Literal["rn", "vit"]) -> None:
+    loaded = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
+    tower = ImageTower(loaded)
+    merged = {name: parameter.detach() * 1.1 for name, parameter in tower.named_parameters()}
+
+    save_file(full_state(loaded, merged), tmp_path / "merged.safetensors")
+    write_config(loaded, tmp_path / "merged.json")
+    subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], check=True, capture_output=True)
+
+    with torch.no_grad():
+        expected = torch.func.functional_call(tower, merged, torch.ones(2, 3, 32, 32))
+    torch.testing.assert_close(load_file(tmp_path / "features.safetensors")["features"], expected)
+
+
+def test_full_state_copies_and_keeps_the_rest() -> None:
+    loaded = load_clip(ModelConfig(str(CONF / "tiny-rn.json"), "random"))
+    weight = torch.zeros_like(loaded.model.visual.conv1.weight)
+
+    state = full_state(loaded, {"conv1.weight": weight})
+
+    assert set(state) == set(loaded.model.state_dict())
+    assert state["visual.conv1.weight"].count_nonzero() == 0
+    assert torch.equal(state["token_embedding.weight"], loaded.model.token_embedding.weight)
+    state["visual.conv1.weight"].add_(1)
+    assert weight.count_nonzero() == 0
+    assert loaded.model.visual.conv1.weight.count_nonzero() > 0
+
+
+def test_full_state_refuses_another_tower() -> None:
+    loaded = load_clip(ModelConfig(str(CONF / "tiny-rn.json"), "random"))
+    wrong = {"proj": torch.zeros(2), "conv1.weight": torch.zeros(1)}
+    with pytest.raises(
+        WeightsError, match=r"does not fit the model `tiny-rn`: 1 unexpected \(`proj`\); 1 of another shape"
+    ):
+        full_state(loaded, wrong)

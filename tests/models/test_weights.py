@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hamdg.config import ModelConfig
+from hamdg.errors import WeightsError
+from hamdg.models import load_clip
+from hamdg.models.weights import mismatches, read_state
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def load(weights: Path, kind: Literal["rn", "vit"] = "rn") -> dict[str, Tensor]:
+    state = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), str(weights))).model.state_dict()
+    return {str(key): value for key, value in state.items()}
+
+
+def tiny_state(kind: Literal["rn", "vit"] = "rn") -> dict[str, Tensor]:
+    return load(Path("random"), kind)
+
+
+class Malicious:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+@pytest.mark.parametrize("wrap", [False, True])
+def test_pickled_tensors_are_loaded(tmp_path: Path, suffix: str, wrap: bool) -> None:
+    state = {key: value + 1 for key, value in tiny_state().items()}
+    path = tmp_path / f"weights{suffix}"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}} if wrap else state, path)
+
+    assert torch.equal(load(path)["visual.conv1.weight"], state["visual.conv1.weight"])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"The weights file `.*none.safetensors` does not exist\. Set `model.weights`"
+    ):
+        load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.5, 0.99])
+def test_truncated_file(tmp_path: Path, suffix: str, keep: float) -> None:
+    path = tmp_path / f"weights{suffix}"
+    state = tiny_state("vit")
+    if suffix == ".pt":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+
+    with pytest.raises(WeightsError, match=r"bytes\) is damaged or truncated \(.+\)\. Copy or download it again\.$"):
+        load(path, "vit")
+
+
+def test_other_architecture_names_the_first_keys(tmp_path: Path) -> None:
+    path = tmp_path / "vit.safetensors"
+    save_file(tiny_state("vit"), path)
+    expected = (
+        r"does not fit the model `tiny-rn`: \d+ missing \(`visual.bn1.weight`, `[\w.]+`, `[\w.]+`, \.\.\.\); "
+        r"\d+ unexpected \(.*\); 1 of another shape \(`visual.conv1.weight` \[16, 3, 16, 16\] instead of "
+        r"\[4, 3, 3, 3\]\)\. Set `model.name` to the architecture that the file was made for\.$"
+    )
+    with pytest.raises(WeightsError, match=expected):
+        load(path)
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 4])
+def test_pickle_with_code_is_refused_and_not_run(tmp_path: Path, protocol: int | None) -> None:
+    path, harm = tmp_path / "evil.pt", tmp_path / "harm"
+    if protocol is None:
+        torch.save({"a": torch.zeros(1), "b": Malicious(harm)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Malicious(harm), protocol))
+
+    with pytest.raises(WeightsError, match=r"evil.pt` holds code or objects besides tensors and was refused without"):
+        load(path)
+    assert not harm.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+def test_torchscript_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(WeightsError, match=r"script.pt` holds code or objects besides tensors and was refused"):
+        load(path)
+
+
+def test_text_file_is_no_weights_file(tmp_path: Path) -> None:
+    (tmp_path / "note.pt").write_text("404: not found")
+    with pytest.raises(WeightsError, match=r"note.pt` \(14 bytes\) is damaged or truncated \(no pickle\)\. Copy"):
+        load(tmp_path / "note.pt")
+
+
+def test_file_that_holds_no_mapping(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match=r"list.pt` holds no mapping from names to tensors\. Save the model's"):
+        load(tmp_path / "list.pt")
+
+
+def test_unknown_suffix(tmp_path: Path) -> None:
+    (tmp_path / "weights.ckpt").write_bytes(b"")
+    with pytest.raises(
+        WeightsError, match=r"ends in `.ckpt`, which is none of .safetensors, .pt, .pth, .bin\. Convert"
+    ):
+        read_state(tmp_path / "weights.ckpt")
+
+
+def test_mismatches_are_empty_for_equal_shapes() -> None:
+    assert mismatches({"a": torch.zeros(2)}, {"a": torch.ones(2)}) == []
+    assert mismatches({"a": torch.zeros(2)}, {"b": torch.ones(2)}) == ["1 missing (`a`)", "1 unexpected (`b`)"]
