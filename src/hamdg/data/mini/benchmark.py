@@ -191,6 +191,6 @@ def data_digest(arrays: Sequence[DomainArrays]) -> str:
     digest = hashlib.sha256()
     for domain in arrays:
         digest.update(f"{domain.domain} {domain.images.shape} ".encode())
-        digest.update(np.ascontiguousarray(domain.images))
-        digest.update(np.ascontiguousarray(domain.labels))
+        digest.update(domain.images.tobytes())
+        digest.update(domain.labels.tobytes())
     return digest.hexdigest()

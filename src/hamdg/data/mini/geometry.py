@@ -1,4 +1,4 @@
-"""Shapes in the plane, and drawings made of them: all coordinates are in units of the picture's side, y pointing down."""
+"""Shapes in the plane, and drawings made of them; the y axis points down."""
 
 from __future__ import annotations
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hamdg.data.mini.nouns.belongings import BELONGINGS
 from hamdg.data.mini.nouns.creatures import CREATURES
 from hamdg.data.mini.nouns.noun import Noun
 from hamdg.data.mini.nouns.seven import SEVEN
 from hamdg.data.mini.nouns.things import THINGS
 
-NOUNS: tuple[Noun, ...] = SEVEN + CREATURES + THINGS
+NOUNS: tuple[Noun, ...] = SEVEN + CREATURES + THINGS + BELONGINGS
 
 __all__ = ["NOUNS", "SEVEN", "Noun"]

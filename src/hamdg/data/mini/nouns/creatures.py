@@ -7,7 +7,7 @@ import math
 from numpy.random import Generator
 
 from hamdg.data.mini.geometry import Drawing, Part, arc, blob, box, ellipse, limb, line, polygon
-from hamdg.data.mini.nouns.noun import Noun, legs
+from hamdg.data.mini.nouns.noun import Noun, legs, palettes
 
 
 def _eye(x: float, y: float, size: float = 0.02) -> Part:
@@ -17,14 +17,13 @@ def _eye(x: float, y: float, size: float = 0.02) -> Part:
 def cat(rng: Generator) -> Drawing:
     """Draw a sitting cat seen from the front."""
     swing, wide = rng.uniform(-0.08, 0.1), rng.uniform(0.17, 0.22)
+    ears = [polygon([(s * 0.17, -0.15), (s * 0.16, -0.4), (s * 0.03, -0.28)], "body") for s in (-1, 1)]
     parts = [
         limb([(0.12, 0.33), (0.32, 0.28), (0.34 + swing, 0.02)], [0.08, 0.07, 0.05], "second"),
         blob([(-wide, 0.36), (-0.16, 0.05), (0.0, -0.08), (0.16, 0.05), (wide, 0.36), (0, 0.4)], "body"),
-    ]
-    for side in (-1, 1):
-        parts.append(polygon([(side * 0.17, -0.15), (side * 0.16, -0.4), (side * 0.03, -0.28)], "body"))
-    parts += [ellipse(0, -0.17, 0.18, 0.15, "body"), ellipse(0, 0.18, 0.08, 0.12, "light", outline=False)]
-    parts += [
+        *ears,
+        ellipse(0, -0.17, 0.18, 0.15, "body"),
+        ellipse(0, 0.18, 0.08, 0.12, "light", outline=False),
         _eye(-0.07, -0.2, 0.026),
         _eye(0.07, -0.2, 0.026),
         ellipse(0, -0.13, 0.022, 0.016, "accent", outline=False),
@@ -259,20 +258,25 @@ def banana(rng: Generator) -> Drawing:
 
 
 CREATURES: tuple[Noun, ...] = (
-    Noun("cat", cat, (((216, 140, 70), (176, 104, 48), (230, 130, 140)), ((120, 120, 126), (86, 86, 92), (230, 130, 140)), ((52, 48, 50), (70, 66, 70), (230, 130, 140)))),
-    Noun("rabbit", rabbit, (((186, 158, 130), (150, 122, 96), (220, 120, 130)), ((228, 226, 224), (196, 192, 190), (220, 120, 130)))),
-    Noun("bird", bird, (((70, 130, 200), (44, 84, 140), (240, 170, 50)), ((200, 70, 60), (120, 52, 50), (240, 190, 60)), ((236, 200, 70), (180, 140, 40), (230, 120, 40)))),
-    Noun("duck", duck, (((244, 214, 70), (220, 170, 50), (240, 130, 40)), ((238, 238, 236), (204, 204, 206), (240, 150, 50)))),
-    Noun("fish", fish, (((240, 140, 50), (250, 240, 230), (60, 60, 60)), ((80, 150, 200), (50, 90, 150), (230, 200, 90))), tilt=12),
-    Noun("pig", pig, (((240, 176, 180), (220, 130, 140), (200, 90, 100)),)),
-    Noun("snake", snake, (((96, 150, 70), (60, 104, 50), (210, 40, 40)), ((170, 130, 80), (110, 80, 50), (210, 40, 40))), tilt=25),
-    Noun("turtle", turtle, (((84, 120, 60), (150, 170, 90), (200, 60, 60)), ((130, 96, 58), (120, 160, 80), (200, 60, 60)))),
-    Noun("butterfly", butterfly, (((240, 140, 40), (90, 60, 40), (240, 240, 230)), ((80, 130, 220), (40, 60, 130), (240, 240, 230)), ((200, 90, 170), (120, 50, 110), (240, 240, 230))), tilt=20),
-    Noun("spider", spider, (((70, 60, 56), (50, 42, 40), (200, 40, 40)), ((120, 84, 60), (90, 62, 44), (200, 40, 40))), tilt=25),
-    Noun("tree", tree, (((70, 140, 60), (110, 76, 48), (200, 60, 50)), ((206, 120, 40), (96, 66, 46), (200, 60, 50)))),
-    Noun("flower", flower, (((220, 60, 80), (70, 140, 60), (245, 210, 70)), ((236, 226, 236), (70, 140, 60), (245, 200, 60)), ((150, 90, 200), (60, 130, 60), (245, 210, 70))), tilt=12),
-    Noun("cactus", cactus, (((80, 150, 84), (50, 110, 60), (190, 100, 60)),)),
-    Noun("mushroom", mushroom, (((206, 50, 46), (230, 220, 200), (240, 240, 230)), ((150, 100, 64), (230, 220, 200), (240, 240, 230)))),
-    Noun("apple", apple, (((206, 44, 46), (80, 150, 60), (240, 240, 230)), ((130, 190, 70), (70, 140, 60), (240, 240, 230))), tilt=15),
-    Noun("banana", banana, (((246, 214, 70), (200, 160, 50), (100, 70, 40)),), tilt=40),
-)  # fmt: skip
+    Noun("cat", cat, palettes("d88c46 b06830 e6828c", "78787e 56565c e6828c", "343032 464246 e6828c")),
+    Noun("rabbit", rabbit, palettes("ba9e82 967a60 dc7882", "e4e2e0 c4c0be dc7882")),
+    Noun("bird", bird, palettes("4682c8 2c548c f0aa32", "c8463c 783432 f0be3c", "ecc846 b48c28 e67828")),
+    Noun("duck", duck, palettes("f4d646 dcaa32 f08228", "eeeeec ccccce f09632")),
+    Noun("fish", fish, palettes("f08c32 faf0e6 3c3c3c", "5096c8 325a96 e6c85a"), tilt=12),
+    Noun("pig", pig, palettes("f0b0b4 dc828c c85a64")),
+    Noun("snake", snake, palettes("609646 3c6832 d22828", "aa8250 6e5032 d22828"), tilt=25),
+    Noun("turtle", turtle, palettes("54783c 96aa5a c83c3c", "82603a 78a050 c83c3c")),
+    Noun(
+        "butterfly",
+        butterfly,
+        palettes("f08c28 5a3c28 f0f0e6", "5082dc 283c82 f0f0e6", "c85aaa 78326e f0f0e6"),
+        tilt=20,
+    ),
+    Noun("spider", spider, palettes("463c38 322a28 c82828", "78543c 5a3e2c c82828"), tilt=25),
+    Noun("tree", tree, palettes("468c3c 6e4c30 c83c32", "ce7828 60422e c83c32")),
+    Noun("flower", flower, palettes("dc3c50 468c3c f5d246", "ece2ec 468c3c f5c83c", "965ac8 3c823c f5d246"), tilt=12),
+    Noun("cactus", cactus, palettes("509654 326e3c be643c")),
+    Noun("mushroom", mushroom, palettes("ce322e e6dcc8 f0f0e6", "966440 e6dcc8 f0f0e6")),
+    Noun("apple", apple, palettes("ce2c2e 50963c f0f0e6", "82be46 468c3c f0f0e6"), tilt=15),
+    Noun("banana", banana, palettes("f6d646 c8a032 644628"), tilt=40),
+)

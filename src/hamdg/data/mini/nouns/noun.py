@@ -30,6 +30,17 @@ class Noun:
     flip: bool = True
 
 
+def palettes(*codes: str) -> tuple[tuple[RGB, RGB, RGB], ...]:
+    """Return palettes from codes like `"c82c2c 8c1e1e f0f0e6"`: body, second and accent colour in hexadecimal."""
+    parsed = [[_colour(code) for code in text.split()] for text in codes]
+    return tuple((body, second, accent) for body, second, accent in parsed)
+
+
+def _colour(code: str) -> RGB:
+    red, green, blue = bytes.fromhex(code)
+    return red, green, blue
+
+
 def leg(x: float, y: float, length: float, width: float, swing: float, role: Role, hoof: bool = False) -> list[Part]:
     """Return a leg hanging from (`x`, `y`), its foot moved sideways by `swing`, with a dark hoof if wanted."""
     foot, knee = x + swing, x + 0.35 * swing
@@ -46,7 +57,7 @@ def leg(x: float, y: float, length: float, width: float, swing: float, role: Rol
 def legs(
     rng: Generator, xs: tuple[float, float], y: float, length: float, width: float, hoof: bool
 ) -> tuple[list[Part], list[Part]]:
-    """Return the far and the near pair of a quadruped's legs in a random stride; `xs` are the hips' and shoulders' x."""
+    """Return the far and the near legs of an animal in a random stride; `xs` says where hips and shoulders are."""
     stride = rng.uniform(0.0, 0.3) * length
     signs = (1, -1) if rng.random() < 0.5 else (-1, 1)
     shift = 0.12 * (xs[1] - xs[0])

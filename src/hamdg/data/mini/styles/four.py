@@ -101,7 +101,9 @@ def photo(picture: Picture, rng: Generator) -> Pixels:
         lit = floats(shrink(front))
     ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.2, 0.2))
     exposure = np.float32(rng.uniform(0.72, 1.2)) + (ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None])
-    warmth = np.array([1, 1, 1], dtype=np.float32) + np.float32(rng.uniform(-0.09, 0.09)) * np.array([1, 0, -1], dtype=np.float32)
+    warmth = np.array([1, 1, 1], dtype=np.float32) + np.float32(rng.uniform(-0.09, 0.09)) * np.array(
+        [1, 0, -1], dtype=np.float32
+    )
     grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(2.0, 7.0))
     taken = Image.fromarray(clipped(lit * exposure * warmth + grain))
     return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.7) * picture.size / 48)))

@@ -97,7 +97,8 @@ def floats(image: Image.Image) -> Floats:
 
 def clipped(values: Floats) -> Pixels:
     """Return float values as pixels."""
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def soft_noise(rng: Generator, side: int, cells: int) -> Floats:
@@ -107,9 +108,10 @@ def soft_noise(rng: Generator, side: int, cells: int) -> Floats:
 
 
 def relief(mask: Image.Image, radius: float, angle: float) -> Floats:
-    """Return how much each point of a rounded body faces the light from `angle`, about -1 to 1, float `[side, side]`."""
-    height = floats(mask.filter(ImageFilter.GaussianBlur(radius))) * (radius / 255)
+    """Return how much each point of a rounded body faces the light from `angle`, float `[side, side]`."""
+    height = floats(mask.filter(ImageFilter.GaussianBlur(radius))) * np.float32(radius / 255)
     slope = np.zeros_like(height), np.zeros_like(height)
     slope[0][:, 1:-1] = height[:, 2:] - height[:, :-2]
     slope[1][1:-1] = height[2:] - height[:-2]
-    return -(slope[0] * np.float32(np.cos(angle)) + slope[1] * np.float32(np.sin(angle)))
+    facing = -(slope[0] * np.float32(np.cos(angle)) + slope[1] * np.float32(np.sin(angle)))
+    return facing.astype(np.float32, copy=False)
