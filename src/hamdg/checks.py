@@ -80,6 +80,7 @@ RANGES = (
     _positive("history.beta"),
     _at_least("history.keep", 1),
     Range("merge.keep", 0, 1, "above 0 and at most 1", open_low=True),
+    _positive("controls.erm_lr"),
     _at_least("runtime.threads", 0),
     _at_least("runtime.checkpoint_every", 1),
     _at_least("runtime.log_every", 1),

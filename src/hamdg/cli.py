@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hamdg import __version__
-from hamdg.errors import ConfigError, HamdgError
+from hamdg.errors import ConfigError, DataError, HamdgError
 
 INTERRUPTED = 130
 _OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200)"
@@ -169,17 +169,35 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from hamdg.runs import sweep
+    if arguments.processes is not None and arguments.processes < 1:
+        raise ConfigError(f"Expected `--processes` to be 1 or more, but got `{arguments.processes}`.")
 
-    print(sweep.run_sweep(arguments.file, arguments.processes))
+    from hamdg.report import sweeps
+    from hamdg.runs.sweep import read_sweep, run_sweep
+
+    outcomes = run_sweep(arguments.file, arguments.processes)
+    sweeps.show(read_sweep(arguments.file), outcomes, command=f"hamdg sweep {arguments.file}")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    runs = [run for path in arguments.paths for run in _finished_runs(path)]
+
     from hamdg import report
 
-    print(report.build(arguments.paths))
+    for run in runs:
+        print(report.build([run]))
     return 0
+
+
+def _finished_runs(path: Path) -> list[Path]:
+    """Return `path` if it is a run itself, else all finished runs below it."""
+    if not path.is_dir() or (path / "config.yaml").is_file():
+        return [path]
+    found = sorted(record.parent for record in path.rglob("record.json"))
+    if not found:
+        raise DataError(f"There is no finished run below `{path}`; start one with `hamdg run RECIPE`.")
+    return found
 
 
 def _data_list(arguments: argparse.Namespace) -> int:

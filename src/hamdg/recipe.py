@@ -121,9 +121,11 @@ def _override_settings(overrides: Sequence[str]) -> Iterator[_Setting]:
         raise ConfigError(f"An override is written as `--key.sub=value`, but got `{others[0]}`.")
     for override in joined:
         name, _, text = override.partition("=")
-        value: object = text
-        if is_dataclass(_types()[_key(name)]):
+        kind, value = _types()[_key(name)], typing.cast("object", text)
+        if is_dataclass(kind):
             value = _parse_yaml(text, "the command line")
+        elif text == "null" and NoneType in typing.get_args(kind):
+            value = None
         yield from _leaves(_key(name), value, lambda _: "on the command line")
 
 
@@ -210,17 +212,30 @@ def _typed(setting: _Setting) -> object:
     """Return the setting's value in the type that the recipe wants."""
     from jsonargparse import ArgumentError
 
-    nested: object = setting.value
+    kind, value = _types()[setting.key], setting.value
+    kinds = (kind, *typing.get_args(kind))
+    # jsonargparse takes `null` for "not given", and reads a quoted "null" as if it had no quotes.
+    if value is None and NoneType in kinds:
+        return None
+    if isinstance(value, str) and str in kinds and typing.get_origin(kind) is not list:
+        return value
+    nested: object = value
     for name in reversed(setting.key.split(".")):
         nested = {name: nested}
     try:
-        return _parser().parse_object(nested, defaults=False)[setting.key]
+        parsed = _parser().parse_object(nested, defaults=False)[setting.key]
     except ArgumentError:
-        expected, got = _description(_types()[setting.key]), setting.value
-        near = difflib.get_close_matches(str(got), _choices(_types()[setting.key]), n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        sentence = _located(f"Expected `{setting.key}` to be {expected}, but got `{_shown(got)}`", setting.place)
-        raise ConfigError(sentence + hint) from None
+        raise ConfigError(_mistyped(setting)) from None
+    if parsed is None and NoneType not in kinds:
+        raise ConfigError(_mistyped(setting))
+    return parsed
+
+
+def _mistyped(setting: _Setting) -> str:
+    kind, got = _types()[setting.key], _shown(setting.value)
+    near = difflib.get_close_matches(got, _choices(kind), n=1)
+    sentence = _located(f"Expected `{setting.key}` to be {_description(kind)}, but got `{got}`", setting.place)
+    return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
 
 @cache

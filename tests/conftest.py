@@ -1,0 +1,93 @@
+"""Keeps tests hermetic: no network, no leaked threads, environment variables or working directories, one CPU thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anybody imports torch: the suite shares its cores with other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+os.environ["MPLBACKEND"] = "Agg"
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+# Set by a library on its first import or use, for the rest of the process.
+_LIBRARY_VARIABLES = (
+    "PYTEST_CURRENT_TEST",
+    "KMP_",
+    "TORCHINDUCTOR_",
+    "CUDA_MODULE_LOADING",
+    "PL_",
+    "LIGHTNING_",
+    "TRITON_",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the whole session, child processes included, a cache folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAMDG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that reaches beyond this machine, even if the code under test swallows the error."""
+    attempts: list[str] = []
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+    def refuse(target: object) -> None:
+        attempts.append(str(target))
+        raise OSError(f"a test tried to reach {target}")
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX and not _is_local(address):
+            refuse(address)
+        connect(self, address)  # type: ignore[arg-type]
+
+    def guarded_lookup(host: object, *arguments: object, **options: object) -> object:
+        if host is not None and not _is_local(host):
+            refuse(host)
+        return lookup(host, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+    yield
+    if attempts:
+        pytest.fail(f"network access: {', '.join(attempts)}")
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """Fail a test that leaves threads, environment variables or another working directory behind."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    before = (_environment(), Path.cwd(), _threads())
+    yield
+    environment, folder, threads = before
+    changed = sorted(name for name, _ in environment.items() ^ _environment().items())
+    assert not changed, f"environment variables changed: {changed}"
+    assert Path.cwd() == folder
+    left = [thread.name for thread in _threads() - threads]
+    assert not left, f"threads left running: {left}"
+
+
+def _is_local(address: object) -> bool:
+    host = address[0] if isinstance(address, tuple) else address
+    return str(host.decode() if isinstance(host, bytes) else host).startswith(_LOOPBACK)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_LIBRARY_VARIABLES)}
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon}

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import get_type_hints
+
+import pytest
+
+from hamdg import checks
+from hamdg.checks import RANGES, problems
+from hamdg.config import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
+from hamdg.data.registry import Benchmark
+from hamdg.recipe import read_recipe
+
+
+def first(recipe: Recipe) -> str:
+    return next(problems(recipe)).sentence
+
+
+def numeric_keys(kind: type, prefix: str = "") -> set[str]:
+    """Return the dotted keys of all numbers in a dataclass; written apart from the code that walks it."""
+    keys, hints = set(), get_type_hints(kind)
+    for field in fields(kind):
+        hint = hints[field.name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            keys |= numeric_keys(hint, f"{prefix}{field.name}.")
+        elif hint in (int, float, int | None, float | None):
+            keys.add(f"{prefix}{field.name}")
+    return keys
+
+
+def test_the_defaults_make_sense() -> None:
+    assert list(problems(Recipe())) == []
+
+
+def test_every_number_of_a_recipe_has_a_range() -> None:
+    # The side of the pictures and the pictures' seed are left to the renderer.
+    assert numeric_keys(Recipe) - {rule.key for rule in RANGES} == {"data.mini.image_size", "data.mini.seed"}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--train.steps=0", "Expected `train.steps` to be 1 or more, but got `0`"),
+        ("--seed=-1", "Expected `seed` to be 0 or more, but got `-1`"),
+        ("--data.batch_size=0", "Expected `data.batch_size` to be 1 or more, but got `0`"),
+        (
+            "--data.validation_fraction=1",
+            "Expected `data.validation_fraction` to be between 0 and 1, both excluded, but got `1.0`",
+        ),
+        ("--data.subset=0", "Expected `data.subset` to be 1 or more, but got `0`"),
+        ("--train.lr=0", "Expected `train.lr` to be above 0, but got `0.0`"),
+        ("--train.lr=1e999", "Expected `train.lr` to be above 0, but got `inf`"),
+        ("--train.clip_norm=-1", "Expected `train.clip_norm` to be 0 or more, but got `-1.0`"),
+        ("--history.start=1", "Expected `history.start` to be 0 or more and below 1, but got `1.0`"),
+        ("--history.every=0", "Expected `history.every` to be 1 or more, but got `0`"),
+        ("--merge.keep=0", "Expected `merge.keep` to be above 0 and at most 1, but got `0.0`"),
+        ("--merge.keep=1.01", "Expected `merge.keep` to be above 0 and at most 1, but got `1.01`"),
+        ("--runtime.threads=-1", "Expected `runtime.threads` to be 0 or more, but got `-1`"),
+    ],
+)
+def test_numbers_out_of_range(override: str, said: str) -> None:
+    with pytest.raises(ValueError, match="Expected") as caught:
+        read_recipe(None, [override])
+    assert str(caught.value) == f"{said} (on the command line)."
+
+
+@pytest.mark.parametrize("override", ["--merge.keep=1", "--history.start=0", "--data.mini.spurious=1"])
+def test_the_ends_of_a_range_are_in_it(override: str) -> None:
+    read_recipe(None, [override])
+
+
+def test_label_noise_is_checked_by_domain() -> None:
+    unknown = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"draft": 0.1})))
+    assert first(unknown) == (
+        "`data.mini.label_noise` names the domain `draft`, but `mini` has `art_painting`, `cartoon`, `photo`, `sketch`"
+    )
+    certain = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"photo": 1.0})))
+    assert first(certain) == "Expected `data.mini.label_noise` to be 0 or more and below 1, but got `1.0`"
+
+
+def test_prompts_need_one_place_for_the_class() -> None:
+    assert first(Recipe(model=ModelConfig(prompts=[]))) == (
+        '`model.prompts` is empty; give at least one template, such as `["a photo of a {}."]`'
+    )
+    assert first(Recipe(model=ModelConfig(prompts=["a {}.", "a dog"]))) == (
+        "Expected every template of `model.prompts` to have one `{}` for the class, but got `a dog`"
+    )
+
+
+def test_warm_up_must_fit_into_the_run() -> None:
+    assert list(problems(Recipe(train=TrainConfig(steps=20, warmup=20)))) == []
+    assert first(Recipe(train=TrainConfig(steps=19, warmup=20))) == (
+        "`train.warmup` (20) is longer than the run, which has `train.steps` (19); shorten the warm-up or train longer"
+    )
+
+
+def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lonely = Benchmark("mini", ("sketch",), ("dog", "cat"))
+    monkeypatch.setattr(checks, "benchmark", lambda _: lonely)
+    assert first(Recipe()) == (
+        "`held_out`: benchmark `mini` has only the domain `sketch`, which leaves none to train on; "
+        "use a benchmark with two domains or more"
+    )
+
+
+def test_an_unknown_benchmark_is_named_once() -> None:
+    found = [problem.key for problem in problems(replace(Recipe(), benchmark="x", held_out="y"))]
+    assert found == ["benchmark"]

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from hamdg import __version__, cli
+from hamdg.config import Recipe
+from hamdg.errors import StorageError, TrainingError
+
+
+class Stages(ModuleType):
+    """Stands for `hamdg.stages.pipeline`, so that the verbs are tested without training."""
+
+    def __init__(self) -> None:
+        super().__init__("hamdg.stages.pipeline")
+        self.calls: list[tuple[object, ...]] = []
+        self.failure: BaseException | None = None
+
+    def _note(self, *call: object) -> Path:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
+        return Path("record.json")
+
+    def run(self, recipe: Recipe, force: bool = False, command: str = "") -> Path:
+        return self._note(recipe, force, command)
+
+    def remerge(self, run: Path, overrides: Sequence[str]) -> Path:
+        return self._note(run, list(overrides))
+
+    def reevaluate(self, run: Path) -> Path:
+        return self._note(run)
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    fake = Stages()
+    package = ModuleType("hamdg.stages")
+    package.pipeline = fake  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hamdg.stages", package)
+    monkeypatch.setitem(sys.modules, "hamdg.stages.pipeline", fake)
+    return fake
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "ham.yaml"
+    path.write_text("held_out: photo\n")
+    return path
+
+
+def test_run_reads_the_recipe_with_its_overrides(stages: Stages, file: Path) -> None:
+    assert cli.main(["run", "--seed", "3", str(file), "--force", "--train.steps=30", "--quiet"]) == 0
+    ((recipe, force, command),) = stages.calls
+    assert isinstance(recipe, Recipe)
+    assert (recipe.held_out, recipe.seed, recipe.train.steps, recipe.runtime.quiet) == ("photo", 3, 30, True)
+    assert force is True
+    assert command == f"hamdg run {file} --seed=3 --train.steps=30"
+
+
+def test_merge_and_evaluate_get_the_run(stages: Stages) -> None:
+    assert cli.main(["merge", "logs/run", "--merge.keep=0.3"]) == 0
+    assert cli.main(["evaluate", "logs/run"]) == 0
+    assert stages.calls == [(Path("logs/run"), ["--merge.keep=0.3"]), (Path("logs/run"),)]
+
+
+def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, shown = ModuleType("hamdg.runs.sweep"), ModuleType("hamdg.report.sweeps")
+    vars(runs)["read_sweep"] = lambda path: f"sweep {path}"
+    vars(runs)["run_sweep"] = lambda path, processes: f"outcomes of {path} by {processes}"
+    vars(shown)["show"] = lambda *parts, command: print(*parts, command, sep="; ")
+    monkeypatch.setitem(sys.modules, "hamdg.runs.sweep", runs)
+    monkeypatch.setitem(sys.modules, "hamdg.report.sweeps", shown)
+    monkeypatch.setattr("hamdg.report.sweeps", shown, raising=False)
+    assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0
+    assert capsys.readouterr().out == "sweep a.yaml; outcomes of a.yaml by 2; hamdg sweep a.yaml\n"
+
+
+def test_report_finds_the_runs_below_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b", "a", "unfinished"):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        (tmp_path / "logs" / name / "config.yaml").touch()
+    for name in ("b", "a"):
+        (tmp_path / "logs" / name / "record.json").touch()
+    monkeypatch.setattr("hamdg.report.build", lambda paths: paths[0] / "report.html")
+    logs = tmp_path / "logs"
+    assert cli.main(["report", str(logs), str(logs / "b")]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(logs / run / "report.html") for run in ("a", "b", "b")]
+
+
+def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"hamdg: error: There is no finished run below `{tmp_path}`; start one with `hamdg run RECIPE`.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "There is no verb `rnu`; did you mean `run`?"),
+        (
+            ["zzz"],
+            "There is no verb `zzz`; it can be `run`, `merge`, `evaluate`, `sweep`, `report`, `data`, `doctor`.",
+        ),
+        (["data", "lst"], "There is no command `lst`; did you mean `list`?"),
+        (["run"], "the following arguments are required: recipe; see `hamdg run --help`."),
+        (["run", "a.yaml", "--froce"], "There is no option or key `--froce`; did you mean `--force`?"),
+        (["run", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml; see `hamdg --help`."),
+        (
+            ["sweep", "a.yaml", "--processes=two"],
+            "argument --processes: invalid int value: 'two'; see `hamdg sweep --help`.",
+        ),
+        (["sweep", "a.yaml", "--processes=0"], "Expected `--processes` to be 1 or more, but got `0`."),
+        (
+            ["merge", "logs/run", "--train.steps=3"],
+            "`hamdg merge` takes keys of the section `merge` only, such as `--merge.keep=0.3`, but got "
+            "`--train.steps`.",
+        ),
+        (["data", "sheet", "mino"], "`benchmark`: there is no benchmark `mino`; did you mean `mini`?"),
+        (["data", "sheet", "mini", "--per-cell=0"], "Expected `--per-cell` to be 1 or more, but got `0`."),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"hamdg: error: {said}\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (TrainingError("The loss is not a number."), 1, "hamdg: error: The loss is not a number.\n"),
+        (StorageError("Cannot write `x`."), 1, "hamdg: error: Cannot write `x`.\n"),
+        (
+            KeyboardInterrupt("in step 7 of 100"),
+            130,
+            "\nhamdg: stopped in step 7 of 100; repeat the same command to go on from the last checkpoint.\n",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\nhamdg: stopped; repeat the same command to go on from the last checkpoint.\n",
+        ),
+    ],
+)
+def test_failures_have_their_code_and_no_trace(
+    stages: Stages, file: Path, capsys: pytest.CaptureFixture[str], failure: BaseException, code: int, said: str
+) -> None:
+    stages.failure = failure
+    assert cli.main(["run", str(file)]) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_keeps_its_trace(stages: Stages, file: Path) -> None:
+    stages.failure = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run", str(file)])
+
+
+def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "doctor" in capsys.readouterr().out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hamdg {__version__}\n"
+    assert cli.main(["run", "--help"]) == 0
+    assert "--key.sub=value" in capsys.readouterr().out
+
+
+def test_data_list_names_every_domain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "list"]) == 0
+    assert "art_painting, cartoon, photo, sketch" in capsys.readouterr().out
+
+
+def test_data_sheet_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    arguments = ["data", "sheet", "mini", "--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2"]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from hamdg.cli import main\n"
+        "main(['--help'])\n"
+        "heavy = {'torch', 'lightning', 'numpy', 'open_clip', 'jsonargparse', 'rich', 'matplotlib', 'yaml'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert min(times) < 0.5
+
+
+def test_reading_a_recipe_does_not_import_torch(file: Path) -> None:
+    code = f"import sys\nfrom hamdg.cli import main\nassert main(['run', {str(file)!r}, '--seed=x']) == 2\n"
+    code += "assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "hamdg: error: Expected `seed` to be an integer, but got `x` (on the command line).\n"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m hamdg data list | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hamdg import console
+
+
+@pytest.fixture(autouse=True)
+def _loud() -> Iterator[None]:
+    yield
+    console.set_quiet(False)
+
+
+def test_stages_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
+    console.stage("Train")
+    console.note("3 sources [art_painting]")
+    console.skipped("done before")
+    assert capsys.readouterr().out == "==> Train\n    3 sources [art_painting]\n    skipped: done before\n"
+
+
+def test_quiet_leaves_results_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_quiet(True)
+    console.stage("Train")
+    console.note("a")
+    console.skipped("b")
+    console.result("the result")
+    console.warn("look")
+    captured = capsys.readouterr()
+    assert captured.out == "the result\n"
+    assert captured.err == "hamdg: warning: look\n"
+
+
+def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    console.result("x" * 500)
+    console.stage("y" * 500)
+    assert capsys.readouterr().out == f"{'x' * 500}\n==> {'y' * 500}\n"
+
+
+def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("name", "accuracy"), [("zero-shot", "60.1 ± 2.0"), ("HAM [ours]", "7.0")], title="Results")
+    assert capsys.readouterr().out.splitlines() == [
+        "Results",
+        "name          accuracy",
+        "----------  ----------",
+        "zero-shot   60.1 ± 2.0",
+        "HAM [ours]         7.0",
+    ]
+
+
+def test_an_empty_table_has_its_head(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("a", "b"), [])
+    assert capsys.readouterr().out == "a  b\n-  -\n"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hamdg import doctor
+from hamdg.doctor import Check, Facts, examine
+
+GPU = {"name": "Some GPU", "free": 2**33, "total": 2**34, "bf16": True}
+
+
+def probe(gpu: object = None, devices: int = 0, built_for: str | None = None) -> str:
+    return json.dumps({"gpu": gpu, "devices": devices, "built_for": built_for})
+
+
+FACTS = Facts(
+    python=(3, 12, 1),
+    packages={
+        "torch": "2.11.0",
+        "torchvision": "0.26.0",
+        "lightning": "2.6.6",
+        "open_clip_torch": "3.3.0",
+        "torchmetrics": "1.9.0",
+        "safetensors": "0.8.0",
+    },
+    probe=probe(),
+    probe_failed=False,
+    cores=2,
+    free=50 * 2**30,
+    assets=("mini-rn.safetensors",),
+)
+
+
+def found(name: str, facts: Facts) -> Check:
+    return next(check for check in examine(facts) if check.name == name)
+
+
+def test_a_healthy_machine_has_nothing_to_remedy() -> None:
+    checks = examine(FACTS)
+    assert {check.status for check in checks} == {"ok", "info"}
+    assert not any(check.remedy for check in checks)
+
+
+def test_the_well_known_mismatch_has_its_remedy() -> None:
+    facts = replace(FACTS, probe="RuntimeError: operator torchvision::nms does not exist", probe_failed=True)
+    assert found("torch", facts) == Check(
+        "torch",
+        "broken",
+        "torch 2.11.0, torchvision 0.26.0: RuntimeError: operator torchvision::nms does not exist",
+        "torch and torchvision come from different releases or builds; install both in one command: "
+        "`pip install --force-reinstall -c constraints.txt torch torchvision`.",
+    )
+
+
+def test_a_torch_that_cannot_be_imported_is_installed_anew() -> None:
+    facts = replace(FACTS, probe="OSError: libcudart.so.13: cannot open shared object file", probe_failed=True)
+    check = found("torch", facts)
+    assert check.status == "broken"
+    assert check.remedy.startswith("torch cannot be imported; install it anew: `pip install")
+
+
+def test_a_matching_pair_says_so() -> None:
+    assert found("torch", FACTS).detail == "torch 2.11.0, torchvision 0.26.0 (they match)"
+
+
+@pytest.mark.parametrize("missing", ["torch", "torchvision", "lightning", "open_clip_torch", "safetensors"])
+def test_missing_packages_are_broken(missing: str) -> None:
+    facts = replace(FACTS, packages={name: v for name, v in FACTS.packages.items() if name != missing})
+    check = found("torch" if missing == "torchvision" else missing, facts)
+    assert check.status == "broken"
+    assert check.remedy == "`pip install -c constraints.txt -e .`"
+
+
+@pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
+def test_the_malicious_releases_are_broken(version: str) -> None:
+    check = found("lightning", replace(FACTS, packages={**FACTS.packages, "lightning": version}))
+    assert check.status == "broken"
+    assert check.remedy == (
+        "this release was a malicious upload: uninstall it, install 2.6.4 or newer, and change every password and key "
+        "that this machine could read."
+    )
+
+
+def test_an_old_python_is_broken() -> None:
+    check = found("Python", replace(FACTS, python=(3, 10, 13)))
+    assert (check.status, check.detail) == ("broken", "3.10.13")
+    assert check.remedy == "hamdg needs Python 3.11 or newer; make a new environment with it."
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (probe(), "none used: this torch is built for the CPU"),
+        (probe(built_for="13.2"), "none found (torch is built for CUDA 13.2); the CPU is used"),
+        (probe(GPU, 2, "13.2"), "2 x Some GPU, 8.0 GiB of 16.0 GiB free, bf16"),
+        (probe({**GPU, "bf16": False}, 1), "1 x Some GPU, 8.0 GiB of 16.0 GiB free, no bf16: fp32 is used"),
+    ],
+)
+def test_gpus(text: str, detail: str) -> None:
+    assert found("GPU", replace(FACTS, probe=text)).detail == detail
+
+
+def test_more_threads_than_cores_is_a_warning() -> None:
+    check = found("CPU", replace(FACTS, environment={"OMP_NUM_THREADS": "8"}))
+    assert (check.status, check.detail) == ("warning", "2 cores, OMP_NUM_THREADS=8")
+    assert check.remedy == "unset it or set it to 2: more threads than cores slow everything down."
+
+
+def test_a_nearly_full_disk_is_a_warning() -> None:
+    check = found("disk", replace(FACTS, free=2**30))
+    assert (check.status, check.detail) == ("warning", "1.0 GiB free where runs are written")
+
+
+def test_missing_weights_are_broken() -> None:
+    check = found("mini-CLIP", replace(FACTS, assets=()))
+    assert check.status == "broken"
+    assert "make mini-clip" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("packages", "environment", "netrc", "detail"),
+    [
+        ({}, {}, "", "not installed; runs are logged to CSV files"),
+        ({"wandb": "0.31.0"}, {}, "", "0.31.0, mode online, no key is set"),
+        (
+            {"wandb": "0.31.0"},
+            {"WANDB_MODE": "offline", "WANDB_API_KEY": "x"},
+            "",
+            "0.31.0, mode offline, a key is set",
+        ),
+        ({"wandb": "0.31.0"}, {}, "machine api.wandb.ai\n", "0.31.0, mode online, a key is set"),
+    ],
+)
+def test_weights_and_biases(packages: dict[str, str], environment: dict[str, str], netrc: str, detail: str) -> None:
+    facts = replace(FACTS, packages={**FACTS.packages, **packages}, environment=environment, netrc=netrc)
+    assert found("Weights & Biases", facts).detail == detail
+
+
+def test_folders_come_from_the_environment() -> None:
+    environment = {"HAMDG_CACHE": "/c", "HF_HOME": "/h", "HF_HUB_OFFLINE": "1", "HAMDG_DATA": "/d"}
+    facts = replace(FACTS, environment=environment, cache_bytes=3 * 2**20)
+    assert found("cache", facts).detail == "/c, 3 MiB (HAMDG_CACHE moves it)"
+    assert found("Hugging Face hub", facts).detail == "cache /h, offline (HF_HUB_OFFLINE)"
+    assert found("data", facts).detail == "HAMDG_DATA=/d"
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "last"),
+    [
+        (FACTS, 0, "hamdg can run here."),
+        (replace(FACTS, assets=()), 1, "broken: mini-CLIP"),
+        (replace(FACTS, free=0), 0, "hamdg can run here."),
+    ],
+)
+def test_the_exit_code_tells_whether_hamdg_can_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], facts: Facts, code: int, last: str
+) -> None:
+    monkeypatch.setattr(doctor, "gather", lambda: facts)
+    assert doctor.doctor() == code
+    assert capsys.readouterr().out.splitlines()[-1] == last
+
+
+def test_this_machine_is_looked_at() -> None:
+    facts = doctor.gather()
+    assert facts.packages["torch"].startswith("2.")
+    assert not facts.probe_failed
+    assert set(json.loads(facts.probe)) == {"gpu", "devices", "built_for"}
+    assert facts.cores >= 1
+
+
+def test_an_import_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(9)")
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    facts = doctor.gather()
+    assert (facts.probe, facts.probe_failed) == ("importing it took longer than 0.1 s", True)
+
+
+def test_an_import_that_crashes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PROBE", "import os; os._exit(11)")
+    assert doctor.gather().probe == "the import ended with status 11"

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hamdg.errors import StorageError
+from hamdg.files import atomic_path, cache_folder, sha256_file, write_bytes, write_json, write_text
+
+
+def test_the_file_appears_whole_and_alone(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.json"
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == target.parent
+        assert not target.exists()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["a.json"]
+
+
+def test_the_suffix_is_kept_for_writers_that_look_at_it(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.npz") as temporary:
+        assert temporary.suffix == ".npz"
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("new")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_permissions_are_those_of_a_plain_file(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_text(tmp_path / "a.txt", "")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), "the quota is used up"),
+        (OSError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+    ],
+)
+def test_a_full_disk_is_a_sentence(tmp_path: Path, error: OSError, reason: str) -> None:
+    target = tmp_path / "snapshot.safetensors"
+    target.write_text("old")
+    with pytest.raises(StorageError) as caught, atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    message = str(caught.value)
+    assert message.startswith(f"Cannot write `{target}`: {reason} (")
+    assert "MiB free); nothing was left half-written. Free some space or choose another disk" in message
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == [target.name]
+
+
+def test_a_really_full_disk_is_a_sentence() -> None:
+    with pytest.raises(StorageError, match="the disk is full"), atomic_path(Path("/tmp/hamdg-full-disk")):
+        Path("/dev/full").write_text("x")
+    assert not Path("/tmp/hamdg-full-disk").exists()
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
+        (tmp_path / "missing").read_text()
+    (tmp_path / "file").touch()
+    with pytest.raises((NotADirectoryError, FileExistsError)):
+        write_text(tmp_path / "file" / "a", "x")
+
+
+def test_json_round_trips_and_refuses_what_json_has_not(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1, 2.5, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"é": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"é": [1, 2.5, None]}
+
+
+def test_the_digest_is_sha256(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    write_bytes(tmp_path / "a", content)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HAMDG_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.delenv("HAMDG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
+    assert cache_folder() == tmp_path / "shared" / "hamdg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "hamdg"

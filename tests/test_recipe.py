@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamdg.config import DataConfig, MergeConfig, MiniConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.errors import ConfigError
+from hamdg.recipe import check_recipe, read_recipe, split_overrides, write_recipe
+
+
+def message(path: Path | None, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(path, overrides)
+    assert str(caught.value).count("\n") == 0
+    return str(caught.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yaml"
+
+
+def test_no_file_gives_the_defaults() -> None:
+    assert read_recipe(None) == Recipe()
+
+
+def test_a_file_changes_what_it_names(file: Path) -> None:
+    file.write_text(
+        "held_out: photo\ntrain:\n  steps: 40\n  lr: 1e-3\nmerge: {keep: 1}\ndata:\nruntime: {quiet: yes}\n"
+    )
+    expected = Recipe(
+        held_out="photo",
+        train=TrainConfig(steps=40, lr=1e-3),
+        merge=MergeConfig(keep=1.0),
+        runtime=RuntimeConfig(quiet=True),
+    )
+    assert read_recipe(file) == expected
+
+
+def test_an_empty_file_is_a_recipe(file: Path) -> None:
+    file.write_text("# nothing but the defaults\n")
+    assert read_recipe(file) == Recipe()
+
+
+def test_whole_numbers_become_floats() -> None:
+    recipe = read_recipe(None, ["--merge.keep=1", "--data.mini.label_noise=0", "--train.lr", "1"])
+    values = (recipe.merge.keep, recipe.data.mini.label_noise, recipe.train.lr)
+    assert [type(value) for value in values] == [float, float, float]
+
+
+def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
+    file.write_text("train: {steps: 40}\n")
+    assert read_recipe(file, ["--train.steps=50", "--train.steps", "60"]).train.steps == 60
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("--label=123", replace(Recipe(), label="123")),
+        ("--held-out=art", replace(Recipe(), held_out="art_painting")),
+        ("--held_out=Art Painting", replace(Recipe(), held_out="art_painting")),
+        ("--runtime.quiet", replace(Recipe(), runtime=RuntimeConfig(quiet=True))),
+        ("--data.subset=4", replace(Recipe(), data=DataConfig(subset=4))),
+        ("--data.subset=null", Recipe()),
+        ("--data={batch_size: 8, mini: {seed: 3}}", Recipe(data=DataConfig(batch_size=8, mini=MiniConfig(seed=3)))),
+        (
+            "--data.mini.label_noise={sketch: 0.2, photo: 0}",
+            Recipe(data=DataConfig(mini=MiniConfig(label_noise={"sketch": 0.2, "photo": 0.0}))),
+        ),
+        ("--model.prompts=['a {}.', 'the {}']", Recipe(model=ModelConfig(prompts=["a {}.", "the {}"]))),
+        ("--model.weights=null", Recipe()),
+        ("--model.weights=a=b.pt", Recipe(model=ModelConfig(weights="a=b.pt"))),
+    ],
+)
+def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
+    assert read_recipe(None, [override]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train:\n  stpes: 4\n", "There is no key `train.stpes` in `{file}`, line 2; did you mean `train.steps`?"),
+        ("steps: 4\n", "There is no key `steps` in `{file}`, line 1; did you mean `train.steps`?"),
+        (
+            "zzz: 4\n",
+            "There is no key `zzz` in `{file}`, line 1; the keys are those of `hamdg.config.Recipe`.",
+        ),
+        ("seed: two\n", "Expected `seed` to be an integer, but got `two` (in `{file}`, line 1)."),
+        ("\nseed: 1.5\n", "Expected `seed` to be an integer, but got `1.5` (in `{file}`, line 2)."),
+        ("seed: true\n", "Expected `seed` to be an integer, but got `true` (in `{file}`, line 1)."),
+        ("label: 12\n", "Expected `label` to be a text, but got `12` (in `{file}`, line 1)."),
+        ("seed:\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
+        ("seed: 'null'\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
+        ("label:\n", "Expected `label` to be a text, but got `null` (in `{file}`, line 1)."),
+        (
+            "algorithm: han\n",
+            "Expected `algorithm` to be one of `ham`, `erm`, but got `han` (in `{file}`, line 1). Did you mean `ham`?",
+        ),
+        (
+            "data: {subset: few}\n",
+            "Expected `data.subset` to be an integer or `null`, but got `few` (in `{file}`, line 1).",
+        ),
+        (
+            "data: {mini: {label_noise: much}}\n",
+            "Expected `data.mini.label_noise` to be a number or a mapping of names to numbers, but got `much` "
+            "(in `{file}`, line 1).",
+        ),
+        (
+            "model:\n  prompts: a photo\n",
+            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]`, but got `a photo` '
+            "(in `{file}`, line 2).",
+        ),
+        (
+            "history: 3\n",
+            "Expected `history` to be a section with keys out of `kind`, `start`, `every`, `decay`, `beta`, `keep`, "
+            "but got `3` (in `{file}`, line 1).",
+        ),
+        ("train: [\n", "Invalid YAML in `{file}`, line 2: expected the node content, but found '<stream end>'."),
+        ("seed: 1\nseed: 2\n", "`seed` is given twice in `{file}`, in lines 1 and 2; keep one of them."),
+        ("- seed\n", "Recipe `{file}` must be a mapping of keys to values, but it is a list."),
+        ("just text\n", "Recipe `{file}` must be a mapping of keys to values, but it is a text."),
+        ("7\n", "Recipe `{file}` must be a mapping of keys to values, but it is `7`."),
+        (
+            "seed: !!python/object:os.system x\n",
+            "Invalid YAML in `{file}`, line 1: could not determine a constructor for the tag "
+            "'tag:yaml.org,2002:python/object:os.system'.",
+        ),
+        (
+            "held_out: skech\n",
+            "`held_out`: benchmark `mini` has no domain `skech`; it has `art_painting`, `cartoon`, `photo`, `sketch` "
+            "(in `{file}`, line 1).",
+        ),
+        ("train: {steps: 0}\n", "Expected `train.steps` to be 1 or more, but got `0` (in `{file}`, line 1)."),
+    ],
+)
+def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -> None:
+    file.write_text(text)
+    assert message(file) == said.format(file=file)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["--train.stpes=4"], "There is no option or key `--train.stpes`; did you mean `--train.steps`?"),
+        (["--lr=1"], "There is no option or key `--lr`; did you mean `--train.lr`?"),
+        (["--seed=x"], "Expected `seed` to be an integer, but got `x` (on the command line)."),
+        (["--seed="], "Expected `seed` to be an integer, but got `` (on the command line)."),
+        (["--train.lr=nan"], "Expected `train.lr` to be a number, but got `nan` (on the command line)."),
+        (["--train.steps"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
+        (["--train.steps", "--seed=1"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
+        (["seed=1"], "An override is written as `--key.sub=value`, but got `seed=1`."),
+        (["--train={steps: [}"], "Invalid YAML in the command line, line 1: expected the node content, but found '}'."),
+        (
+            ["--benchmark=mino"],
+            "`benchmark`: there is no benchmark `mino`; did you mean `mini`? (on the command line).",
+        ),
+    ],
+)
+def test_mistakes_in_overrides_are_one_sentence(overrides: list[str], said: str) -> None:
+    assert message(None, *overrides) == said
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "ham.yaml").touch()
+    assert message(tmp_path / "han.yaml") == (
+        f"There is no recipe `{tmp_path}/han.yaml`; did you mean `{tmp_path}/ham.yaml`?"
+    )
+    assert message(Path("nowhere/x.yaml")) == (
+        "There is no recipe `nowhere/x.yaml`; recipes lie in `experiments/<benchmark>/<algorithm>.yaml`."
+    )
+
+
+def test_what_is_not_a_text_file_is_a_sentence(tmp_path: Path) -> None:
+    assert message(tmp_path) == f"Recipe `{tmp_path}` cannot be read: Is a directory."
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    assert message(tmp_path / "a.yaml") == (
+        f"Recipe `{tmp_path}/a.yaml` is not a text file in UTF-8; give the path of a YAML file."
+    )
+
+
+def test_split_overrides_knows_switches_and_options() -> None:
+    arguments = ["--runtime.quiet", "a.yaml", "--seed", "3", "--force", "--held-out=art", "--data.augment", "none"]
+    overrides, others = split_overrides(arguments, ["--force"])
+    assert overrides == ["--runtime.quiet=true", "--seed=3", "--held-out=art", "--data.augment=none"]
+    assert others == ["a.yaml", "--force"]
+
+
+def test_split_overrides_suggests_options_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        split_overrides(["--froce"], ["--force"])
+    assert str(caught.value) == "There is no option or key `--froce`; did you mean `--force`?"
+
+
+def test_negative_values_need_no_equals_sign() -> None:
+    assert message(None, "--train.lr", "-1") == (
+        "Expected `train.lr` to be above 0, but got `-1.0` (on the command line)."
+    )
+
+
+recipes = st.builds(
+    Recipe,
+    held_out=st.sampled_from(["art_painting", "cartoon", "photo", "sketch"]),
+    algorithm=st.sampled_from(["ham", "erm"]),
+    seed=st.integers(0, 2**40),
+    label=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20),
+    data=st.builds(
+        DataConfig,
+        subset=st.none() | st.integers(1, 99),
+        cache=st.none() | st.sampled_from(["null", "1", "~/x", "a: b", "- c"]),
+        mini=st.builds(
+            MiniConfig,
+            label_noise=st.floats(0, 0.9) | st.dictionaries(st.sampled_from(["photo", "sketch"]), st.floats(0, 0.9)),
+        ),
+    ),
+    train=st.builds(TrainConfig, lr=st.floats(1e-12, 1e3), steps=st.integers(20, 10**9)),
+)
+
+
+@given(recipes)
+@settings(max_examples=20, deadline=None)
+def test_a_written_recipe_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "config.yaml"
+    write_recipe(recipe, path)
+    assert read_recipe(path) == recipe
+
+
+def test_check_recipe_raises_the_first_problem() -> None:
+    check_recipe(Recipe())
+    with pytest.raises(ConfigError) as caught:
+        check_recipe(Recipe(train=TrainConfig(steps=10)))
+    assert str(caught.value) == (
+        "`train.warmup` (20) is longer than the run, which has `train.steps` (10); shorten the warm-up or train longer."
+    )
