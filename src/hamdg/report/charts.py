@@ -59,13 +59,8 @@ def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
     """Return the centred running mean over about `window` values (fewer at the ends)."""
     half = window // 2
-    means = []
-    for index in range(len(values)):
-        # The same reach on both sides: a one-sided mean would bend the ends of a falling curve.
-        reach = min(half, index, len(values) - 1 - index)
-        part = values[index - reach : index + reach + 1]
-        means.append(sum(part) / len(part))
-    return means
+    parts = (values[max(0, index - half) : index + half + 1] for index in range(len(values)))
+    return [sum(part) / len(part) for part in parts]
 
 
 def padded_limits(values: Sequence[float]) -> tuple[float, float]:

@@ -35,6 +35,12 @@ def charts(*figures: str) -> str:
     return f'<div class="charts">{"".join(shown)}</div>' if shown else ""
 
 
+def side_by_side(*parts: str) -> str:
+    """Return the parts beside each other where the window is wide enough."""
+    shown = [part for part in parts if part]
+    return f'<div class="side">{"".join(shown)}</div>' if shown else ""
+
+
 def colours(names: Sequence[str]) -> dict[str, int]:
     """Return the palette's colour of each name, by its place in the list."""
     return {name: index % PALETTE_SIZE for index, name in enumerate(names)}

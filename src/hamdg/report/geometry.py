@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from hamdg.report.charts import Line, line_chart
 from hamdg.report.contract import MergeFacts, Record
-from hamdg.report.elements import HeatTable, bar_list, charts, colours, heat_table, legend, pair_name, section
+from hamdg.report.elements import (
+    HeatTable,
+    bar_list,
+    charts,
+    colours,
+    heat_table,
+    legend,
+    pair_name,
+    section,
+    side_by_side,
+)
 from hamdg.report.measurements import Measurements, Series
 
 Layers = Mapping[str, Mapping[str, float]]
@@ -25,15 +35,17 @@ def direction_section(measured: Measurements) -> str:
         line_chart("Cosine of update directions", lines),
         line_chart("Cosine of task vectors (weights minus start)", history),
     )
-    tables = _layer_table("By layer, before harmonisation: mean over the steps", _means(measured, "cosine/before"))
+    tables = [_layer_table("By layer, before harmonisation: mean over the steps", _means(measured, "cosine/before"))]
     if harmonised:
-        tables += _layer_table("By layer, after harmonisation: mean over the steps", _means(measured, "cosine/after"))
+        tables.append(
+            _layer_table("By layer, after harmonisation: mean over the steps", _means(measured, "cosine/after"))
+        )
     lead = (
         "Cosine between the update directions of two source models at the same step: 1 is the same direction, "
         "0 unrelated, below 0 they pull against each other."
     )
     names = legend(palette, "before harmonisation" if harmonised else "") if figures else ""
-    return section("directions", "Update directions", lead, names, figures, tables)
+    return section("directions", "Update directions", lead, names, figures, side_by_side(*tables))
 
 
 def merge_section(record: Record) -> str:
@@ -43,16 +55,22 @@ def merge_section(record: Record) -> str:
         return ""
     whole = {pair: cosines[""] for pair, cosines in merge["cosines"].items() if "" in cosines}
     sources = record["sources"]
+    lengths = bar_list(_norms(merge, sources), digits=3, own="merged")
     return section(
         "merge",
         "Merge",
         "What each source's history adds to the start weights (its task vector), and what is left of it in the merge.",
-        "<h3>Length (L2 norm)</h3>",
-        bar_list(_norms(merge, sources), digits=3, own="merged"),
-        "<h3>Likeness of the task vectors</h3>",
-        heat_table(_matrix(whole, sources)),
-        _layer_table("By layer", {pair: _layers_only(cosines) for pair, cosines in merge["cosines"].items()}),
-        _kept(merge["kept"]),
+        side_by_side(
+            f'<div class="grow"><h3>Length (L2 norm)</h3>{lengths}</div>',
+            f"<div><h3>Cosine of the task vectors</h3>{heat_table(_matrix(whole, sources))}</div>",
+        ),
+        side_by_side(
+            _layer_table(
+                "Cosine of the task vectors by layer",
+                {pair: _layers_only(cosines) for pair, cosines in merge["cosines"].items()},
+            ),
+            _kept(merge["kept"]),
+        ),
     )
 
 
@@ -64,7 +82,7 @@ def _norms(merge: MergeFacts, sources: Sequence[str]) -> dict[str, float]:
 def _matrix(cosines: Mapping[str, float], sources: Sequence[str]) -> HeatTable:
     both_ways = dict(cosines) | {"|".join(reversed(pair.split("|"))): value for pair, value in cosines.items()}
     rows = {row: [1.0 if row == column else both_ways.get(f"{row}|{column}") for column in sources] for row in sources}
-    return HeatTable("Cosine, whole model", sources, rows)
+    return HeatTable("", sources, rows)
 
 
 def _kept(kept: Layers) -> str:
@@ -73,11 +91,11 @@ def _kept(kept: Layers) -> str:
     shares = {value for layers in kept.values() for value in layers.values()}
     title = "Share of the coordinates that the merge kept, %"
     if len({round(share, 2) for share in shares}) == 1:
-        title += f" (everywhere about {100 * shares.pop():.0f} %: the share is taken of each tensor)"
+        title += f": about {100 * shares.pop():.0f} % of each tensor"
     columns = _columns(kept)
     rows = {source: [layers.get(name) for name in columns] for source, layers in kept.items()}
     table = HeatTable(title, [name or "whole model" for name in columns], rows, digits=0, scale=100.0, tall=True)
-    return "<h3>Kept coordinates</h3>" + heat_table(table)
+    return heat_table(table)
 
 
 def _layer_table(title: str, cosines: Layers) -> str:

@@ -38,7 +38,7 @@ def result_section(record: Record) -> str:
     lead = (
         f"Accuracy on all {record['n_held_out']:,} images of {record['held_out']}, in per cent. The interval is one "
         "binomial standard error of this test set to either side; it does not hold the spread between seeds. "
-        "The dashed line is zero-shot. Validation is the mean over the sources' hold-outs."
+        "The dashed line is zero-shot. Validation is on the sources' own hold-outs."
     )
     footnote = f'<p class="note">{escape(FOOTNOTE)}</p>' if shows_ham([row.label for row in rows]) else ""
     table = f'<div class="scroll"><table class="result"><thead>{head}</thead><tbody>{body}</tbody></table></div>'

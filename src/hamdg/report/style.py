@@ -46,7 +46,9 @@ dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 14px; }
 th { font-weight: 500; text-align: left; color: var(--soft); font-size: 13px; }
 td, th { padding: 5px 10px 5px 0; vertical-align: middle; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
+th { vertical-align: bottom; max-width: 130px; }
 .scroll { overflow-x: auto; max-width: 100%; }
 .result { width: 100%; }
 .result td { border-top: 1px solid var(--rule); }
@@ -66,6 +68,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .bar u { position: absolute; top: -5px; bottom: -5px; width: 0; border-left: 1.5px dashed var(--cold); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(310px, 100%), 1fr)); gap: 18px 22px; }
 figure { margin: 0; }
+.chart { max-width: 410px; }
 figcaption { font-size: 13px; margin-bottom: 2px; }
 .chart svg { width: 100%; height: auto; display: block; overflow: visible; }
 .chart text { fill: var(--soft); font-size: 11px; font-family: inherit; }
@@ -80,11 +83,14 @@ figcaption { font-size: 13px; margin-bottom: 2px; }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
 .c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
 .dot { fill: currentColor; }
-.heat { margin: 0 0 20px; }
+.heat { margin: 14px 0 6px; min-width: 0; }
+.side { display: flex; flex-wrap: wrap; gap: 0 44px; align-items: flex-start; }
+.side > * { max-width: 100%; min-width: 0; }
+.side > .grow { flex: 1 1 380px; max-width: 620px; }
 .heat table { font-size: 12.5px; border-spacing: 2px; border-collapse: separate; }
 .heat td { padding: 4px 5px; min-width: 46px; text-align: center; border-radius: 3px; }
-.heat td { background: color-mix(in srgb, var(--heat) calc(var(--v) * 62%), var(--track)); }
-.heat td.minus { background: color-mix(in srgb, var(--cold) calc(var(--v) * 62%), var(--track)); }
+.heat td { background: color-mix(in srgb, var(--heat) calc(var(--v) * 76%), var(--track)); }
+.heat td.minus { background: color-mix(in srgb, var(--cold) calc(var(--v) * 76%), var(--track)); }
 .heat td.void { background: none; color: var(--soft); }
 .heat tbody th { padding-right: 10px; white-space: nowrap; position: sticky; left: 0; background: var(--paper);
   z-index: 1; }

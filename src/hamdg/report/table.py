@@ -116,7 +116,7 @@ def format_markdown(record: Record) -> str:
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
-        label, held_out, error, gain, in80, validation, note = _cells(row)
+        label, held_out, error, gain, in80, validation, note = (cell.replace("|", r"\|") for cell in _cells(row))
         accuracy = f"{held_out} ± {error}"
         if row.is_result:
             label, accuracy = f"**{label}**", f"**{accuracy}**"

@@ -12,23 +12,21 @@ from hamdg.report.measurements import Measurements, Series
 from hamdg.report.samples import Sample, data_uri, spread
 from hamdg.report.table import MISSING, percent
 
-_TILES = 11
-_WINDOW = 9
+_TILES = 10
+_SHORTEST_WINDOW = 9
 _POOLED = "all sources"
 
 
 def curves_section(record: Record, measured: Measurements) -> str:
-    """Return loss, validation accuracy, gradient norm and learning rate over the steps."""
+    """Return loss, validation accuracy and gradient norm over the steps."""
     palette = _palette(record, measured.by_source("loss"))
     loss = _smooth_lines(measured.by_source("loss"), palette)
     norms = _smooth_lines(measured.by_source("gradient_norm"), palette)
     accuracies = {name: _scaled(series, 100.0) for name, series in measured.by_source("validation/accuracy").items()}
-    rates = dict(list(measured.by_source("lr").items())[:1])
     figures = charts(
         line_chart("Loss", loss),
         line_chart("Accuracy on the own hold-out, %", _lines(accuracies, palette)),
         line_chart("Gradient norm before clipping", norms),
-        line_chart("Learning rate", _lines(rates, palette)) if len(rates) == 1 else "",
     )
     lead = "Each colour is one source model; all advance in lock-step. Faint lines are single steps."
     if record["algorithm"] == "erm":
@@ -83,10 +81,14 @@ def _lines(series: Mapping[str, Series], palette: Mapping[str, int], kind: str =
 
 def _smooth_lines(series: Mapping[str, Series], palette: Mapping[str, int]) -> list[Line]:
     """Return each series smoothed over its own faint raw values; short ones as they are."""
-    if all(len(line.steps) <= 2 * _WINDOW for line in series.values()):
+    if all(len(line.steps) <= 2 * _SHORTEST_WINDOW for line in series.values()):
         return _lines(series, palette)
-    smooth = {name: Series(line.steps, tuple(smoothed(line.values, _WINDOW))) for name, line in series.items()}
+    smooth = {name: Series(line.steps, tuple(_smooth(line.values))) for name, line in series.items()}
     return _lines(series, palette, "faint") + _lines(smooth, palette)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    return smoothed(values, max(_SHORTEST_WINDOW, len(values) // 20))
 
 
 def _scaled(series: Series, factor: float) -> Series:
@@ -99,7 +101,7 @@ def _ratios(parts: Mapping[str, Series], wholes: Mapping[str, Series]) -> dict[s
     for name, part in parts.items():
         whole = wholes.get(name)
         if whole is not None and whole.steps == part.steps:
-            above, below = smoothed(part.values, _WINDOW), smoothed(whole.values, _WINDOW)
+            above, below = _smooth(part.values), _smooth(whole.values)
             values = (100.0 * a / b if b > 0 else float("nan") for a, b in zip(above, below, strict=True))
             found[name] = Series(part.steps, tuple(values))
     return found
@@ -156,7 +158,7 @@ def _strip(kind: str, title: str, samples: Sequence[Sample]) -> str:
 
 
 def _tile(sample: Sample) -> str:
-    wrong = f"<span>is a {escape(sample.clean_label)}</span>" if sample.mislabelled else ""
+    wrong = f"<span>true: {escape(sample.clean_label)}</span>" if sample.mislabelled else ""
     tip = (
         f"step {sample.step}, from {sample.domain}, confidence {sample.confidence:.3f}, "
         f"threshold {sample.threshold:.3f}"

@@ -1,0 +1,146 @@
+"""The results page of a sweep: Markdown tables with everything needed to read and to repeat them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hamdg.errors import DataError
+from hamdg.files import write_text
+from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
+from hamdg.report.contract import Record
+from hamdg.report.table import FOOTNOTE, MISSING, percent, shows_ham, signed_points
+
+
+def write_results_page(
+    records: Sequence[Record],
+    out: Path,
+    command: str,
+    chosen: RowChoice,
+    intro: str = "",
+    reference: str = REFERENCE,
+    cores: int | None = None,
+) -> Path:
+    """Write the results of a sweep as a Markdown page without a date.
+
+    Args:
+        records: Finished runs (see `read_records`).
+        out: The page, for instance `docs/results.md`.
+        command: The command that makes all these runs and this page.
+        chosen: Which rows of which records enter the tables, and their labels.
+        intro: Markdown that comes before the tables.
+        reference: The label that the others are compared with.
+        cores: CPU cores of the machine; counted on this one when left out.
+
+    Raises:
+        DataError: There are no records, or they contradict each other.
+    """
+    write_text(out, results_markdown(records, command, chosen, intro, reference, cores or os.cpu_count() or 1))
+    return out
+
+
+def results_markdown(
+    records: Sequence[Record], command: str, chosen: RowChoice, intro: str, reference: str, cores: int
+) -> str:
+    """Return the page's text."""
+    if not records:
+        raise DataError(f"There are no finished runs to tabulate. Run `{command}` first.")
+    table, noise = sweep_table(records, chosen, reference), noise_table(records)
+    parts = ["# Results", intro.strip(), _how(records, command, cores), _reading(records)]
+    for condition in dict.fromkeys(row.condition for row in table):
+        rows = [row for row in table if row.condition == condition]
+        parts += [f"## {condition[:1].upper()}{condition[1:]}", accuracy_markdown(rows, reference)]
+    if noise:
+        parts += ["## Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
+    if shows_ham([row.label for row in table]):
+        parts.append(FOOTNOTE)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def accuracy_markdown(rows: Sequence[SweepRow], reference: str) -> str:
+    """Return the accuracy table of one condition: a column a held-out domain, then mean, difference and time."""
+    domains = list(dict.fromkeys(domain for row in rows for domain in row.by_domain))
+    head = ["method", *domains, "mean", f"against {reference}", "n", "training, s"]
+    body = [
+        [
+            row.label,
+            *(_accuracy(row.by_domain.get(domain)) for domain in domains),
+            _accuracy(row.average),
+            _cell(row.difference, signed_points),
+            _counts(row),
+            _cell(row.train_seconds, lambda seconds: f"{seconds:.1f}", with_error=False),
+        ]
+        for row in rows
+    ]
+    return _markdown(head, body)
+
+
+def noise_markdown(rows: Sequence[NoiseRow]) -> str:
+    """Return the table of wrong labels offered to enrichment and let in, in per cent."""
+    head = ["data", "method", "held out", "wrong among the offered", "wrong among the let in", "let in", "n"]
+    body = [
+        [
+            row.condition,
+            row.label,
+            row.held_out,
+            *(_accuracy(share) for share in (row.offered, row.added, row.rate)),
+            str(row.offered.n),
+        ]
+        for row in rows
+    ]
+    return _markdown(head, body, left=3)
+
+
+_NOISE_TEXT = (
+    "Training labels were made wrong on purpose, so it is known which ones are. Of the pictures that enrichment was "
+    "offered and of those it let in, the share with a wrong label, in per cent."
+)
+
+
+def _how(records: Sequence[Record], command: str, cores: int) -> str:
+    seeds = sorted({record["seed"] for record in records})
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in record["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()))
+    numbers = ", ".join(str(seed) for seed in seeds)
+    return (
+        f"```\n{command}\n```\n\n"
+        f"{len(records)} runs; seeds {numbers}; a machine with {cores} CPU cores; {used}. "
+        "Written from the runs' records by the command above."
+    )
+
+
+def _reading(records: Sequence[Record]) -> str:
+    sizes = sorted({(record["held_out"], record["n_held_out"]) for record in records})
+    images = ", ".join(f"{domain} {count:,}" for domain, count in sizes)
+    return (
+        "Accuracy on the whole held-out domain, in per cent: mean over seeds ± standard error (sample standard "
+        "deviation over √n). The mean column is taken over the domains in each seed first; so is the difference, "
+        "which compares runs of the same seed. All seeds and methods are tested on the same images "
+        f"({images}): the standard error holds the spread between trainings, not that of drawing other test images."
+    )
+
+
+def _accuracy(value: Estimate | None) -> str:
+    return _cell(value, percent)
+
+
+def _cell(value: Estimate | None, show: Callable[[float], str], with_error: bool = True) -> str:
+    if value is None:
+        return MISSING
+    error = f" ± {show(value.standard_error).lstrip('+')}" if with_error and value.standard_error is not None else ""
+    return show(value.mean) + error
+
+
+def _counts(row: SweepRow) -> str:
+    """Return the number of seeds, or its range where domains differ."""
+    counts = {value.n for value in row.by_domain.values()}
+    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
+    rule = ["---" if column < left else "---:" for column in range(len(head))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hamdg.report.charts import HEIGHT, MAX_POINTS, WIDTH, Line, line_chart, padded_limits, smoothed, ticks
+
+numbers = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
+
+
+def points_of(svg: str) -> list[tuple[float, float]]:
+    pairs = re.findall(r"(-?[\d.]+),(-?[\d.]+)", " ".join(re.findall(r'points="([^"]*)"', svg)))
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+@given(st.lists(numbers, min_size=1, max_size=20))
+def test_limits_hold_the_data_and_have_ticks(values: Sequence[float]) -> None:
+    low, high = padded_limits(values)
+    assert low <= min(values) <= max(values) <= high
+    assert low < high
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 8
+    slack = 1e-6 * (high - low)
+    assert all(low - slack <= tick <= high + slack for tick in found)
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(0.0, 1.0) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_limits_of_a_positive_quantity_start_at_zero_or_above() -> None:
+    assert padded_limits([0.01, 5.0])[0] == 0.0
+
+
+def test_smoothing_by_hand() -> None:
+    assert smoothed([0.0, 3.0, 6.0, 0.0], 3) == [1.5, 3.0, 3.0, 3.0]
+
+
+@given(st.floats(-5, 5), st.integers(1, 40))
+def test_smoothing_leaves_a_constant_alone(value: float, length: int) -> None:
+    assert smoothed([value] * length, 9) == pytest.approx([value] * length)
+
+
+def test_points_lie_inside_the_frame_and_higher_values_lie_higher() -> None:
+    points = points_of(line_chart("loss", [Line("a", [1, 2, 3], [0.5, -0.2, 0.9], 0)]))
+    assert len(points) == 3
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+    assert points[2][1] < points[0][1] < points[1][1]
+
+
+def test_values_that_are_not_numbers_are_left_out() -> None:
+    svg = line_chart("loss", [Line("a", [1, 2, 3], [0.5, math.nan, 0.9], 0)])
+    assert len(points_of(svg)) == 2
+    assert "nan" not in svg
+
+
+def test_long_series_are_thinned_and_keep_their_ends() -> None:
+    steps = range(10_000)
+    points = points_of(line_chart("loss", [Line("a", steps, [float(step) for step in steps], 0)]))
+    assert len(points) <= MAX_POINTS + 1
+    assert points[-1][1] == min(y for _, y in points)
+
+
+def test_a_single_point_is_a_dot() -> None:
+    assert "<circle" in line_chart("loss", [Line("a", [5], [0.5], 0)])
+
+
+def test_nothing_to_draw_gives_nothing() -> None:
+    assert line_chart("loss", []) == line_chart("loss", [Line("a", [], [], 0)]) == ""
+
+
+def test_names_are_escaped() -> None:
+    svg = line_chart("a < b", [Line("<b>", [1, 2], [1.0, 2.0], 0)])
+    assert "a &lt; b" in svg
+    assert "<b>" not in svg

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hamdg.errors import DataError
+from hamdg.report.samples import Sample, data_uri, read_samples, spread
+
+
+def sample(step: int) -> Sample:
+    return Sample(np.zeros((4, 4, 3), np.uint8), True, "photo", "cartoon", "dog", "dog", 0.9, 0.5, step)
+
+
+def test_frozen_samples_are_named_by_domain_and_class(request: pytest.FixtureRequest) -> None:
+    found = read_samples(Path(request.path).parents[1] / "golden" / "ham" / "samples.npz")
+    assert len(found) == 12
+    assert {one.model for one in found} == {"art_painting", "cartoon", "photo"}
+    assert all(one.accepted == (one.confidence > one.threshold) for one in found)
+    assert any(one.mislabelled for one in found)
+
+
+def test_mislabelled() -> None:
+    assert not sample(0).mislabelled
+    assert replace(sample(0), clean_label="horse").mislabelled
+
+
+def test_missing_arrays_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", images=np.zeros((1, 2, 2, 3), np.uint8), accepted=np.zeros(1, bool))
+    with pytest.raises(DataError, match=re.escape("samples.npz` lacks `model`, `domain`, `label`")):
+        read_samples(tmp_path / "samples.npz")
+
+
+def test_spread_takes_the_ends_and_orders_by_step() -> None:
+    chosen = spread([sample(step) for step in (9, 3, 0, 6, 1, 2)], 3)
+    assert [one.step for one in chosen] == [0, 2, 9]
+    assert [one.step for one in spread([sample(2), sample(1)], 3)] == [1, 2]
+
+
+def test_pictures_survive_the_page() -> None:
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    raw = base64.b64decode(data_uri(image).removeprefix("data:image/png;base64,"))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(raw))), image)
+
+
+def test_large_pictures_are_reduced() -> None:
+    raw = base64.b64decode(data_uri(np.zeros((224, 200, 3), np.uint8)).removeprefix("data:image/png;base64,"))
+    assert max(Image.open(io.BytesIO(raw)).size) == 96

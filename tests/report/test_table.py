@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from hamdg.report.contract import Record, Row
+from hamdg.report.table import (
+    FOOTNOTE,
+    binomial_standard_error,
+    format_markdown,
+    format_text,
+    ham_label,
+    percent,
+    run_table,
+    signed_points,
+)
+
+Compare = Callable[[str, str], None]
+
+
+@pytest.mark.parametrize("name", ["ham", "erm"])
+def test_tables_look_as_frozen(name: str, request: pytest.FixtureRequest, same_as_golden: Compare) -> None:
+    record = cast("Record", request.getfixturevalue(name))
+    same_as_golden(format_text(record) + "\n", f"{name}/table.txt")
+    same_as_golden(format_markdown(record) + "\n", f"{name}/table.md")
+
+
+def test_last_row_is_the_result_and_gains_count_from_zero_shot(ham: Record) -> None:
+    rows = run_table(ham)
+    assert [row.key for row in rows if row.is_result] == ["ham"]
+    assert rows[0].gain == 0.0
+    assert rows[-1].gain == pytest.approx(ham["held_out_accuracy"] - ham["zero_shot_accuracy"])
+
+
+def test_binomial_standard_error_by_hand() -> None:
+    assert binomial_standard_error(0.8, 100) == pytest.approx(0.04)
+
+
+def test_error_is_computed_where_the_record_has_none(ham: Record) -> None:
+    bare = cast("Row", {key: value for key, value in ham["rows"][0].items() if key != "standard_error"})
+    (row,) = run_table({**ham, "rows": [bare]})
+    assert row.standard_error == pytest.approx(binomial_standard_error(bare["held_out"], ham["n_held_out"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("ham", "HAM (reconstruction)"),
+        ("HAM without enrichment", "HAM (reconstruction) without enrichment"),
+        ("HAM (reconstruction)", "HAM (reconstruction)"),
+        ("hamster", "hamster"),
+        ("ERM + SMA", "ERM + SMA"),
+    ],
+)
+def test_ham_is_always_called_a_reconstruction(given: str, expected: str) -> None:
+    assert ham_label(given) == expected
+
+
+def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) -> None:
+    assert format_text(ham).endswith(FOOTNOTE)
+    assert FOOTNOTE not in format_text(erm)
+
+
+def test_text_columns_are_aligned(ham: Record) -> None:
+    lines = format_text(ham).splitlines()
+    column = lines[2].index("held out") + len("held out")
+    figures = [line[:column].split()[-1] for line in lines[4:] if "±" not in line and "." in line[column - 4 : column]]
+    assert figures == [percent(row.held_out) for row in run_table(ham)]
+
+
+def test_a_vertical_bar_in_a_label_does_not_break_markdown(ham: Record) -> None:
+    row: Row = {**ham["rows"][0], "label": "a|b"}
+    assert "| **a\\|b** |" in format_markdown({**ham, "rows": [row]})
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.7129, "71.3"), (None, "\N{EN DASH}"), (1.0, "100.0")])
+def test_percent(value: float | None, expected: str) -> None:
+    assert percent(value) == expected
+
+
+def test_signed_points() -> None:
+    assert (signed_points(0.111), signed_points(-0.024)) == ("+11.1", "\N{MINUS SIGN}2.4")
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, hamdg.report, hamdg.report.table as t; print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
