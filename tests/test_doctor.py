@@ -22,7 +22,6 @@ FACTS = Facts(
         "torchvision": "0.26.0",
         "lightning": "2.6.6",
         "open_clip_torch": "3.3.0",
-        "torchmetrics": "1.9.0",
         "safetensors": "0.8.0",
     },
     probe=probe(),
