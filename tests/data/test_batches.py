@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamdg.data.arrays import DomainArrays
+from hamdg.data.batches import Batch, StepLoader, concatenate, draw, take
+from hamdg.errors import ConfigError
+
+
+def arrays(domain: str, count: int, seed: int = 0) -> DomainArrays:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    images = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return DomainArrays(domain, images, labels, (labels + (np.arange(count) % 5 == 0)) % 3)
+
+
+def loader(batch_size: int = 4, steps: int = 9, seed: int = 0) -> StepLoader:
+    domains = {"cartoon": arrays("cartoon", 13), "photo": arrays("photo", 10, seed=1)}
+    pools = {"cartoon": np.arange(2, 13), "photo": np.arange(0, 10, 2)}
+    return StepLoader(domains, pools, {"cartoon": 1, "photo": 2}, batch_size, steps, seed)
+
+
+def positions(batches: dict[str, Batch]) -> dict[str, list[int]]:
+    return {name: batch.positions.tolist() for name, batch in batches.items()}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 17), st.integers(1, 17), st.integers(0, 9), st.integers(0, 3))
+def test_every_pass_covers_the_pool_once(count: int, size: int, seed: int, domain: int) -> None:
+    pool = np.arange(100, 100 + 3 * count, 3)
+    size = min(size, count)
+    steps = 3 * count
+    stream = [int(p) for step in range(steps) for p in draw(pool, size, step, seed, domain)]
+
+    assert len(stream) == steps * size
+    for start in range(0, len(stream) - count + 1, count):
+        assert sorted(stream[start : start + count]) == pool.tolist()
+
+
+def test_a_batch_wraps_over_the_end_of_a_pass() -> None:
+    pool = np.arange(5)
+    stream = [draw(pool, 3, step, 0, 0).tolist() for step in range(5)]
+    flat = [p for batch in stream for p in batch]
+
+    assert Counter(flat[:5]) == Counter(flat[5:10]) == Counter(range(5))
+    assert flat[:5] != flat[5:10]  # a new order in every pass
+
+
+def test_the_draw_depends_on_step_seed_and_domain_alone() -> None:
+    pool = np.arange(60)
+    later = draw(pool, 7, 5, 3, 1).tolist()
+    np.random.default_rng(0).random(10)
+    torch.rand(3)
+
+    assert draw(pool, 7, 5, 3, 1).tolist() == later
+    assert len({tuple(draw(pool, 7, *key)) for key in [(5, 3, 1), (6, 3, 1), (5, 4, 1), (5, 3, 2)]}) == 4
+
+
+def test_batches_stay_inside_the_pool_and_carry_both_labels() -> None:
+    found = loader()
+    for _, batches in found:
+        for name, batch in batches.items():
+            whole = found.domains[name]
+            chosen = batch.positions.numpy()
+            assert set(chosen) <= set(found.pools[name])
+            assert np.array_equal(batch.images.numpy(), whole.images[chosen])
+            assert np.array_equal(batch.labels.numpy(), whole.labels[chosen])
+            assert np.array_equal(batch.clean_labels.numpy(), whole.clean_labels[chosen])
+
+
+def test_pictures_are_copied_from_read_only_arrays() -> None:
+    whole = arrays("photo", 6)
+    whole.images.setflags(write=False)
+    batch = take(whole, np.array([4, 1]))
+    before = whole.images.copy()
+    batch.images.zero_()
+
+    assert np.array_equal(whole.images, before)
+
+
+def test_a_loader_gives_all_steps_again_and_again() -> None:
+    found = loader()
+    first = [(step, positions(batches)) for step, batches in found]
+
+    assert len(found) == 9
+    assert [step for step, _ in first] == list(range(9))
+    assert [(step, positions(batches)) for step, batches in found] == first
+    assert first == [(step, positions(loader().batches(step))) for step in range(9)]
+
+
+def test_a_longer_run_begins_like_a_shorter_one() -> None:
+    short = [positions(batches) for _, batches in loader(steps=3)]
+
+    assert [positions(batches) for _, batches in islice(loader(steps=9), 3)] == short
+
+
+@pytest.mark.parametrize("seen", [0, 1, 5, 8])
+def test_a_resumed_loader_goes_on_where_it_was(seen: int) -> None:
+    whole = [(step, positions(batches)) for step, batches in loader()]
+    killed = loader()
+    iterator = iter(killed)
+    for _ in range(seen):
+        next(iterator)
+    resumed = loader()
+    resumed.load_state_dict(killed.state_dict())
+
+    assert [(step, positions(batches)) for step, batches in resumed] == whole[seen:]
+    assert resumed.state_dict() == {"next": 0}
+
+
+def test_a_batch_larger_than_a_domain_is_refused() -> None:
+    message = "`data.batch_size` is 6, but domain `photo` has only 5 training images; use at most 5."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        loader(batch_size=6)
+    assert len(positions(loader(batch_size=5).batches(0))["photo"]) == 5
+
+
+def test_concatenated_batches_stand_behind_one_another() -> None:
+    parts = list(loader().batches(0).values())
+    whole = concatenate(parts)
+
+    assert concatenate(parts[:1]) is parts[0]
+    assert [len(field) for field in whole] == [8, 8, 8, 8]
+    for field, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(field[:4], first)
+        assert torch.equal(field[4:], second)

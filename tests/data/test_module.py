@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from hamdg.config import DataConfig, MiniConfig, Recipe, TrainConfig
+from hamdg.data.arrays import DomainArrays
+from hamdg.data.batches import Batch
+from hamdg.data.module import InputFormat, SourceData, open_domain, split_domain
+from hamdg.data.registry import benchmark
+from hamdg.data.splits import split
+from hamdg.errors import DataError
+
+FORMAT = InputFormat(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+COUNT = 70
+
+
+def recipe(augment: Literal["none", "flip_shift"] = "flip_shift", held_out: str = "sketch", seed: int = 0) -> Recipe:
+    data = DataConfig(batch_size=4, augment=augment, cache="somewhere", mini=MiniConfig(seed=7))
+    return Recipe(held_out=held_out, seed=seed, data=data, train=TrainConfig(steps=20))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put random pictures in the place of rendered ones, and note which domains are asked for."""
+    names: list[str] = []
+
+    def load(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
+        assert (config.seed, cache) == (7, Path("somewhere"))
+        names.append(domain)
+        rng = np.random.default_rng(benchmark("mini").domains.index(domain))
+        clean = np.arange(COUNT) % 7
+        labels = np.where(rng.random(COUNT) < 0.3, (clean + 1) % 7, clean)
+        return DomainArrays(domain, rng.integers(0, 256, (COUNT, 48, 48, 3), dtype=np.uint8), labels, clean)
+
+    monkeypatch.setattr("hamdg.data.module.load_domain", load)
+    return names
+
+
+def batches(data: SourceData, step: int) -> dict[str, Batch]:
+    data.setup()
+    raw = data.train_dataloader().batches(step)
+    given, prepared = data.on_after_batch_transfer((step, raw), 0)
+    assert given == step
+    return prepared
+
+
+@pytest.mark.parametrize("held_out", benchmark("mini").domains)
+def test_the_held_out_domain_is_never_opened(opened: list[str], held_out: str) -> None:
+    data = SourceData(recipe(held_out=held_out), FORMAT)
+    data.setup("fit")
+    data.setup("fit")
+    for step, batch in data.train_dataloader():
+        data.on_after_batch_transfer((step, batch), 0)
+
+    assert opened == [name for name in benchmark("mini").domains if name != held_out]
+    assert list(data.domains) == list(data.train_part) == list(data.validation_part) == opened
+
+
+def test_batches_come_from_the_training_part_alone(opened: list[str]) -> None:
+    data = SourceData(recipe(), FORMAT)
+    data.setup()
+    seen: dict[str, set[int]] = {name: set() for name in data.domains}
+    for _, found in data.train_dataloader():
+        for name, batch in found.items():
+            seen[name] |= set(batch.positions.tolist())
+
+    for index, name in enumerate(opened):
+        train, validation = split(COUNT, 0.2, 0, index)
+        assert seen[name] == set(train.tolist())  # 80 draws are more than one pass over 56
+        assert data.validation_part[name].tolist() == validation.tolist()
+
+
+def test_augmentation_depends_on_seed_step_and_domain_alone(opened: list[str]) -> None:
+    first = batches(SourceData(recipe(), FORMAT), 3)
+    data = SourceData(recipe(), FORMAT)
+    batches(data, 8)
+    torch.manual_seed(5)
+    again = batches(data, 3)
+
+    assert all(torch.equal(first[name].images, again[name].images) for name in first)
+    same = batches(SourceData(recipe(), FORMAT), 3)["photo"].positions
+    data.setup()
+    raw = data.train_dataloader().batches(3)
+    assert torch.equal(raw["photo"].positions, same)
+    later = data.on_after_batch_transfer((4, raw), 0)[1]
+    swapped = data.on_after_batch_transfer((3, {"cartoon": raw["photo"]}), 0)[1]
+    seeded = SourceData(recipe(seed=1), FORMAT).on_after_batch_transfer((3, raw), 0)[1]
+    for other in (later["photo"], swapped["cartoon"], seeded["photo"]):
+        assert not torch.equal(other.images, first["photo"].images)
+
+
+def test_augmentation_can_be_switched_off(opened: list[str]) -> None:
+    data = SourceData(recipe("none"), FORMAT)
+    plain = batches(data, 2)
+    raw = data.train_dataloader().batches(2)
+
+    for name, batch in plain.items():
+        assert torch.equal(batch.images, FORMAT(raw[name].images))
+        assert batch.images.shape == (4, 3, 32, 32)
+        assert torch.equal(batch.labels, raw[name].labels)
+    augmented = batches(SourceData(recipe("flip_shift"), FORMAT), 2)
+    assert not torch.equal(augmented["photo"].images, plain["photo"].images)
+    assert torch.equal(augmented["photo"].positions, plain["photo"].positions)
+
+
+def test_a_flat_picture_is_normalised_and_not_changed_otherwise(opened: list[str]) -> None:
+    data = SourceData(recipe(), FORMAT)
+    grey = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
+    labels = torch.zeros(2, dtype=torch.int64)
+    _, prepared = data.on_after_batch_transfer((0, {"photo": Batch(grey, labels, labels, labels)}), 0)
+
+    expected = torch.tensor([(0.2 - 0.5) / 0.2, (0.2 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]).view(1, 3, 1, 1)
+    torch.testing.assert_close(prepared["photo"].images, expected.expand(2, 3, 32, 32))
+
+
+def test_a_subset_is_taken_by_the_true_class(opened: list[str]) -> None:
+    small = replace(recipe(), data=replace(recipe().data, subset=4))
+    arrays = open_domain(small, "photo")
+
+    assert np.bincount(arrays.clean_labels).tolist() == [4] * 7
+    assert len(arrays.images) == len(arrays.labels) == 28
+    assert (arrays.labels != arrays.clean_labels).any()
+    assert [part.tolist() for part in split_domain(small, arrays)] == [p.tolist() for p in split(28, 0.2, 0, 2)]
+
+
+def test_a_subset_too_small_for_the_split_names_the_domain(opened: list[str]) -> None:
+    tiny = replace(recipe(), data=replace(recipe().data, subset=1, validation_fraction=0.5))
+    with pytest.raises(DataError, match=r"^domain `art_painting` has no training image of class "):
+        SourceData(tiny, FORMAT).setup()
+
+
+def test_the_train_loader_has_the_recipes_length(
+    opened: list[str],
+) -> None:
+    data = SourceData(recipe(), FORMAT)
+    data.setup()
+    loader = data.train_dataloader()
+
+    assert (len(loader), loader.batch_size, loader.seed) == (20, 4, 0)
+    assert loader.order == {"art_painting": 0, "cartoon": 1, "photo": 2}
