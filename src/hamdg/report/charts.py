@@ -34,7 +34,7 @@ class Line:
 
 
 def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | None = None) -> str:
-    """Return a figure with one chart: value over step.
+    """Return a figure with one chart: value over step, from step 0 so that the charts of a run can be compared.
 
     Args:
         title: The caption above the chart; says what the value is.
@@ -46,9 +46,8 @@ def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | 
     if not drawn:
         return ""
     low, high = limits or padded_limits([value for line in drawn for value in line.values])
-    first = min(line.steps[0] for line in drawn)
-    last = max(max(line.steps[-1] for line in drawn), first + 1)
-    frame = _Frame(first, last, low, high)
+    last = max(max(line.steps[-1] for line in drawn), 1)
+    frame = _Frame(last, low, high)
     body = "".join([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
@@ -89,13 +88,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class _Frame:
-    first: float
     last: float
     low: float
     high: float
 
     def x(self, step: float) -> float:
-        return LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
+        return LEFT + step / self.last * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         inside = min(max(value, self.low), self.high)
@@ -122,7 +120,7 @@ def _value_axis(frame: _Frame) -> str:
 
 
 def _step_axis(frame: _Frame) -> str:
-    positions = [step for step in ticks(frame.first, frame.last) if float(step).is_integer()]
+    positions = [step for step in ticks(0.0, frame.last) if float(step).is_integer()]
     labels = [
         f'<text x="{frame.x(step):.1f}" y="{HEIGHT - 9}" text-anchor="middle">{int(step)}</text>' for step in positions
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from hamdg.report.charts import Line, line_chart
 from hamdg.report.contract import MergeFacts, Record
 from hamdg.report.elements import (
+    PALETTE_SIZE,
     HeatTable,
     bar_list,
     charts,
@@ -24,16 +25,16 @@ Layers = Mapping[str, Mapping[str, float]]
 
 def direction_section(measured: Measurements) -> str:
     """Return the cosines between the update directions of the models, before and after harmonisation."""
-    before, after = measured.by_source("cosine/before"), measured.by_source("cosine/after")
+    before, after = _drawn(measured, "cosine/before"), _drawn(measured, "cosine/after")
+    history = _drawn(measured, "cosine/history")
     harmonised = bool(after) and before != after
-    palette = colours([pair_name(pair) for pair in before or after])
+    palette = colours([pair_name(pair) for pair in before or after or history])
     lines = _lines(before, palette, "dashed" if harmonised else "solid")
     if harmonised:
         lines += _lines(after, palette)
-    history = _lines(measured.by_source("cosine/history"), palette)
     figures = charts(
         line_chart("Cosine of update directions", lines),
-        line_chart("Cosine of task vectors (weights minus start)", history),
+        line_chart("Cosine of task vectors (weights minus start)", _lines(history, palette)),
     )
     tables = [_layer_table("By layer, before harmonisation: mean over the steps", _means(measured, "cosine/before"))]
     if harmonised:
@@ -74,6 +75,16 @@ def merge_section(record: Record) -> str:
     )
 
 
+def _drawn(measured: Measurements, name: str) -> dict[str, Series]:
+    """Return the series of all pairs, or their mean where so many lines could not be told apart."""
+    pairs = measured.by_source(name)
+    series = list(pairs.values())
+    if len(series) <= PALETTE_SIZE or any(one.steps != series[0].steps for one in series):
+        return pairs
+    means = tuple(sum(values) / len(values) for values in zip(*(one.values for one in series), strict=True))
+    return {f"mean of {len(series)} pairs": Series(series[0].steps, means)}
+
+
 def _norms(merge: MergeFacts, sources: Sequence[str]) -> dict[str, float]:
     norms = {source: merge["norms"][source] for source in sources if source in merge["norms"]}
     return {**norms, "plain mean": merge["mean_norm"], "merged": merge["merged_norm"]}
@@ -94,7 +105,7 @@ def _kept(kept: Layers) -> str:
         title += f": about {100 * shares.pop():.0f} % of each tensor"
     columns = _columns(kept)
     rows = {source: [layers.get(name) for name in columns] for source, layers in kept.items()}
-    table = HeatTable(title, [name or "whole model" for name in columns], rows, digits=0, scale=100.0, tall=True)
+    table = HeatTable(title, [_short(name) for name in columns], rows, digits=0, scale=100.0, tall=True)
     return heat_table(table)
 
 
@@ -103,7 +114,11 @@ def _layer_table(title: str, cosines: Layers) -> str:
     if not columns:
         return ""
     rows = {pair_name(pair): [layers.get(name) for name in columns] for pair, layers in cosines.items()}
-    return heat_table(HeatTable(title, columns, rows, tall=True))
+    return heat_table(HeatTable(title, [_short(name) for name in columns], rows, tall=True))
+
+
+def _short(layer: str) -> str:
+    return layer.removeprefix("transformer.") or "whole model"
 
 
 def _columns(layers: Layers) -> list[str]:

@@ -48,13 +48,14 @@ th { font-weight: 500; text-align: left; color: var(--soft); font-size: 13px; }
 td, th { padding: 5px 10px 5px 0; vertical-align: middle; }
 td.n, th.n { text-align: right; }
 td.n { white-space: nowrap; }
-th { vertical-align: bottom; max-width: 130px; }
+th.n { vertical-align: bottom; max-width: 130px; }
 .scroll { overflow-x: auto; max-width: 100%; }
 .result { width: 100%; }
 .result td { border-top: 1px solid var(--rule); }
 .result tr.group td { border-top: 2px solid var(--soft); }
 .result tr.own td { border-top: 2px solid var(--accent); }
 .result tr.own .name, .result tr.own .figure { font-weight: 650; }
+.result tr.own .note { font-weight: 400; }
 .result .name { min-width: 150px; max-width: 330px; line-height: 1.3; }
 .result .barcell { width: 38%; min-width: 130px; padding-right: 20px; }
 .bar { position: relative; height: 14px; background: var(--track); border-radius: 3px; }
@@ -82,7 +83,7 @@ figcaption { font-size: 13px; margin-bottom: 2px; }
 .legend i.dash { border-top: 2px dashed var(--ink); }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
 .c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
-.dot { fill: currentColor; }
+.dot { fill: none; stroke-width: 4; }
 .heat { margin: 14px 0 6px; min-width: 0; }
 .side { display: flex; flex-wrap: wrap; gap: 0 44px; align-items: flex-start; }
 .side > * { max-width: 100%; min-width: 0; }

@@ -19,10 +19,11 @@ _POOLED = "all sources"
 
 def curves_section(record: Record, measured: Measurements) -> str:
     """Return loss, validation accuracy and gradient norm over the steps."""
-    palette = _palette(record, measured.by_source("loss"))
+    validations = measured.by_source("validation/accuracy")
+    palette = _palette(record, [*measured.by_source("loss"), *validations])
     loss = _smooth_lines(measured.by_source("loss"), palette)
     norms = _smooth_lines(measured.by_source("gradient_norm"), palette)
-    accuracies = {name: _scaled(series, 100.0) for name, series in measured.by_source("validation/accuracy").items()}
+    accuracies = {name: _scaled(series, 100.0) for name, series in validations.items()}
     figures = charts(
         line_chart("Loss", loss),
         line_chart("Accuracy on the own hold-out, %", _lines(accuracies, palette)),
@@ -65,9 +66,10 @@ def _thresholds(measured: Measurements) -> dict[str, Series]:
     return measured.by_source("enrichment/threshold")
 
 
-def _palette(record: Record, series: Mapping[str, Series]) -> dict[str, int]:
-    extra = [name or _POOLED for name in series if name not in record["sources"]]
-    used = [name for name in record["sources"] if name in series]
+def _palette(record: Record, names: Sequence[str]) -> dict[str, int]:
+    """Return the colours of the sources that occur, each by its place among all, and of whatever else occurs."""
+    extra = dict.fromkeys(name or _POOLED for name in names if name not in record["sources"])
+    used = [name for name in record["sources"] if name in names]
     everything = colours([*record["sources"], *extra])
     return {name: everything[name] for name in [*used, *extra]}
 
@@ -135,7 +137,7 @@ def _sheets(sources: Sequence[str], samples: Sequence[Sample]) -> str:
         return ""
     note = (
         "Some of the pictures that each model was offered, from early steps to late ones. The strip below a picture is "
-        "the model's confidence in its label, the tick its threshold at that step."
+        "the model's confidence, the tick its threshold at that step."
     )
     if any(sample.mislabelled for sample in samples):
         note += " A red frame: training sees a wrong label."
