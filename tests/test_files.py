@@ -52,6 +52,7 @@ def test_the_permissions_are_those_of_a_plain_file(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (OSError(errno.EDQUOT, "Quota exceeded"), "the quota is used up"),
         (OSError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (OSError("IoError(Os { code: 27, kind: FileTooLarge })"), "the file is too large"),
     ],
 )
 def test_a_full_disk_is_a_sentence(tmp_path: Path, error: OSError, reason: str) -> None:

@@ -16,6 +16,9 @@ from hamdg.errors import StorageError
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
+# How safetensors, new and old, puts the number of an error into its text.
+_EMBEDDED = ("(os error {})", "Os {{ code: {},")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -41,13 +44,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _settle(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        # A library may pass the errno on only in its text (safetensors does), so both are looked at.
         if (reason := _storage_reason(error)) is None:
             raise
         raise StorageError(_storage_message(path, reason)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed processes below `folder`; nobody else may be writing there."""
+    for path in folder.rglob(".*-*.tmp*"):
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -92,7 +100,7 @@ def _settle(temporary: Path) -> None:
 
 def _storage_reason(error: OSError) -> str | None:
     for code, reason in _FULL.items():
-        if error.errno == code or f"(os error {code})" in str(error):
+        if error.errno == code or any(form.format(code) in str(error) for form in _EMBEDDED):
             return reason
     return None
 
