@@ -40,7 +40,8 @@ class Resume(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Write the checkpoint where one is due, measurements first; called after every batch."""
-        if trainer.global_step % self.every == 0:
+        # From a checkpoint of the last step there is nothing to go on with: Lightning would not even end the training.
+        if trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
             for logger in trainer.loggers:
                 logger.save()
             with atomic_path(self.path) as temporary:

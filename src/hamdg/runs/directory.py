@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from hamdg.config import Recipe, defining_part, run_directory
 from hamdg.errors import ConfigError, RunDirectoryError
-from hamdg.files import write_bytes, write_text
+from hamdg.files import remove_leftovers, write_bytes, write_text
 from hamdg.recipe import read_recipe, write_recipe
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
@@ -161,6 +161,7 @@ class RunDirectory:
             raise RunDirectoryError(self._in_use()) from None
         self._lock = lock
         with _explained(self.path):
+            remove_leftovers(self.path)
             write_text(self.path / _OWNER, f"{os.getpid()}\n")
 
     def release(self) -> None:

@@ -104,6 +104,8 @@ def _fit(context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # Lightning's own use of torch's pytree; nothing a user could do about.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     trainer = Trainer(
         max_steps=context.recipe.train.steps,
         max_epochs=-1,
