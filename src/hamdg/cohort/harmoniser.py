@@ -50,6 +50,7 @@ class Harmoniser:
         """
         if len(models) < 2:
             return {}
+        self._follow(models)
         if self.config.method == "sign_consensus":
             if not self.anchor:
                 self.anchor = _copies(models)
@@ -100,6 +101,14 @@ class Harmoniser:
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Take over a saved state."""
         self.anchor = state
+
+    def _follow(self, models: Parameters) -> None:
+        """Bring the own tensors to the device that the Trainer put the models on; a resumed anchor is on the CPU."""
+        device = next(iter(next(iter(models.values())).values())).device
+        if next(iter(self.start.values())).device != device:
+            self.start = {name: tensor.to(device) for name, tensor in self.start.items()}
+        for source, tensors in self.anchor.items():
+            self.anchor[source] = {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def _due(self, step: int) -> bool:
         return (step + 1) % self.config.every == 0
