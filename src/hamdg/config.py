@@ -138,7 +138,8 @@ class HistoryConfig:
     """Which part of each model's trajectory is kept, and how.
 
     Args:
-        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, or stored `snapshots` (averaged at the merge).
+        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, or stored `snapshots` (averaged at the
+            merge).
         start: First step of the history, as a fraction of all steps.
         every: Steps between two checkpoints of the history.
         decay: Decay of `ema`.
