@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -83,12 +84,14 @@ class Cohort(LightningModule):
         losses, values = self._losses(step, batches)
         optimiser, scheduler = self.optimizers(), self.lr_schedulers()
         rate = optimiser.param_groups[0]["lr"]  # type: ignore[union-attr]
-        self._refuse_nan(losses, step, rate)
+        self._refuse_nan("loss", {name: float(loss.detach()) for name, loss in losses.items()}, step, rate)
         optimiser.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(torch.stack(list(losses.values())).sum())
         models = self.parameters_by_source()
         values |= self.harmoniser.before_update(models, step, measured)
-        values |= self._clip()
+        norms = self._clip()
+        self._refuse_nan("gradient norm", norms, step, rate)
+        values |= {measure("gradient_norm", name): norm for name, norm in norms.items()}
         optimiser.step()  # type: ignore[union-attr]
         values |= self.harmoniser.after_update(models, step, measured)
         scheduler.step()  # type: ignore[union-attr]
@@ -130,17 +133,16 @@ class Cohort(LightningModule):
 
     def _clip(self) -> dict[str, float]:
         limit = self.train_config.clip_norm or float("inf")
-        norms = {
-            name: torch.nn.utils.clip_grad_norm_(list(model.values()), limit)
+        return {
+            name: float(torch.nn.utils.clip_grad_norm_(list(model.values()), limit))
             for name, model in self.parameters_by_source().items()
         }
-        return {measure("gradient_norm", name): float(norm) for name, norm in norms.items()}
 
-    def _refuse_nan(self, losses: dict[str, Tensor], step: int, rate: float) -> None:
-        for name, loss in losses.items():
-            if not bool(torch.isfinite(loss)):
+    def _refuse_nan(self, what: str, numbers: dict[str, float], step: int, rate: float) -> None:
+        for name, number in numbers.items():
+            if not math.isfinite(number):
                 raise TrainingError(
-                    f"the loss of source `{name}` became {loss.item()} at step {step + 1} (learning rate {rate:.3g}); "
+                    f"the {what} of source `{name}` became {number} at step {step + 1} (learning rate {rate:.3g}); "
                     "nothing was overwritten. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
                 )
 

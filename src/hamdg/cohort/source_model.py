@@ -76,6 +76,16 @@ class SourceModel(LightningModule):
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as in the cohort; called before every update when the model is trained alone."""
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(list(self.trainable().values()), self.config.clip_norm)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW with warm-up and cosine decay, stepped every batch."""
         optimiser, scheduler = make_optimiser([list(self.trainable().values())], self.config)

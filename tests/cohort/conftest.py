@@ -1,0 +1,150 @@
+"""A tiny cohort on random pictures, and a Trainer for it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.harmoniser import Harmoniser
+from hamdg.cohort.samples import SampleBook
+from hamdg.cohort.source_model import SourceModel
+from hamdg.config import EnrichmentConfig, HarmonisationConfig, ModelConfig, TrainConfig
+from hamdg.data.arrays import DomainArrays
+from hamdg.data.augment import to_float
+from hamdg.data.batches import Batch, StepLoader
+from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
+
+CONF = Path(__file__).parents[1] / "conf"
+CLASSES = 3
+Weights = dict[str, dict[str, Tensor]]
+
+
+class FloatLoader(StepLoader):
+    """A step loader whose pictures are ready for the model."""
+
+    def batches(self, step: int) -> dict[str, Batch]:
+        return {
+            name: batch._replace(images=to_float(batch.images) * 4 - 2) for name, batch in super().batches(step).items()
+        }
+
+
+@dataclass
+class World:
+    """Makes cohorts and what they train on; equal worlds make equal ones.
+
+    Args:
+        clip: The pretrained tiny CLIP.
+        sources: Names of the source domains.
+        train: Learning rate, schedule, clipping.
+    """
+
+    clip: LoadedClip
+    sources: tuple[str, ...] = ("art", "cartoon", "photo")
+    enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
+    harmonisation: HarmonisationConfig = field(default_factory=HarmonisationConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6, lr=1e-3, warmup=2))
+    noise_known: bool = False
+    log_every: int = 2
+
+    def but(self, **changes: object) -> World:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def domains(self) -> dict[str, DomainArrays]:
+        result = {}
+        for name in self.sources:
+            rng = np.random.default_rng(sum(name.encode()))
+            clean = np.arange(14) % CLASSES
+            labels = np.where(np.arange(14) % 4 == 0, (clean + 1) % CLASSES, clean)
+            tint = rng.integers(0, 100, (CLASSES, 1, 1, 3))
+            images = (rng.integers(0, 156, (14, 32, 32, 3)) + tint[clean]).astype(np.uint8)
+            result[name] = DomainArrays(name, images, labels, clean)
+        return result
+
+    def loader(self) -> FloatLoader:
+        pools = {name: np.arange(14) for name in self.sources}
+        order = {name: sum(name.encode()) for name in self.sources}
+        return FloatLoader(self.domains(), pools, order, 4, self.train.steps, seed=0)
+
+    def text_head(self) -> Tensor:
+        return normalize(torch.randn(CLASSES, 16, generator=torch.Generator().manual_seed(5)), dim=-1)
+
+    def model(self, own: tuple[str, ...]) -> SourceModel:
+        return SourceModel(ImageTower(copy.deepcopy(self.clip)), self.text_head(), 14.0, own, self.train)
+
+    def cohort(self, groups: Mapping[str, tuple[str, ...]] | None = None) -> Cohort:
+        groups = groups or {name: (name,) for name in self.sources}
+        start = {name: p.detach().clone() for name, p in self.model(()).trainable().items()}
+        return Cohort(
+            {name: self.model(own) for name, own in groups.items()},
+            self.enrichment,
+            self.train,
+            Harmoniser(self.harmonisation, start, layer_of, seed=0),
+            SampleBook(self.train.steps),
+            self.log_every,
+            self.noise_known,
+        )
+
+    def trainer(
+        self, callbacks: Sequence[Callback] = (), logger: Logger | None = None, clip_norm: float | None = None
+    ) -> Trainer:
+        return Trainer(
+            max_steps=self.train.steps,
+            max_epochs=-1,
+            accelerator="cpu",
+            devices=1,
+            logger=logger or False,
+            callbacks=list(callbacks),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            log_every_n_steps=1,
+            gradient_clip_val=clip_norm,
+        )
+
+    def fit(self, cohort: Cohort, callbacks: Sequence[Callback] = (), logger: Logger | None = None) -> Weights:
+        """Train a cohort to its end and return its weights."""
+        self.trainer(callbacks, logger).fit(cohort, train_dataloaders=self.loader())
+        return self.weights(cohort)
+
+    def weights(self, cohort: Cohort) -> Weights:
+        return {
+            source: {name: p.detach().clone() for name, p in named.items()}
+            for source, named in cohort.parameters_by_source().items()
+        }
+
+
+def tiny(kind: Literal["rn", "vit"]) -> LoadedClip:
+    return load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
+
+
+@pytest.fixture(scope="session")
+def rn() -> LoadedClip:
+    return tiny("rn")
+
+
+@pytest.fixture(scope="session")
+def vit() -> LoadedClip:
+    return tiny("vit")
+
+
+@pytest.fixture
+def world(vit: LoadedClip) -> World:
+    return World(vit)
+
+
+@pytest.fixture(params=["rn", "vit"])
+def each_world(request: pytest.FixtureRequest) -> World:
+    return World(request.getfixturevalue(request.param))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor
+
+from hamdg.cohort.source_model import make_optimiser, schedule
+from hamdg.config import EnrichmentConfig, HarmonisationConfig, TrainConfig
+from hamdg.models import ImageTower
+
+if TYPE_CHECKING:
+    from tests.cohort.conftest import World
+
+pytestmark = [
+    # BatchNorm is in evaluation mode on purpose: its statistics are frozen.
+    pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode"),
+    # Lightning's own use of torch's pytree.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
+]
+
+
+def test_the_schedule_rises_linearly_and_falls_like_half_a_cosine() -> None:
+    found = [schedule(step, warmup=4, steps=12) for step in range(12)]
+
+    assert found[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert found[4] == 1.0
+    assert found[8] == pytest.approx(0.5)
+    assert found[6] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert found[4:] == sorted(found[4:], reverse=True)
+    assert found[-1] > 0
+    assert schedule(12, warmup=4, steps=12) == pytest.approx(0)
+
+
+def test_a_schedule_without_decay_or_warmup_is_defined() -> None:
+    assert [schedule(step, warmup=3, steps=3) for step in range(3)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert schedule(0, warmup=0, steps=1) == 1
+
+
+def test_the_optimiser_has_one_group_per_model() -> None:
+    groups = [[torch.nn.Parameter(torch.ones(2))], [torch.nn.Parameter(torch.ones(3))]]
+    optimiser, scheduler = make_optimiser(groups, TrainConfig(steps=10, lr=0.5, weight_decay=0.25, warmup=2))
+
+    assert [group["params"] for group in optimiser.param_groups] == groups
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.25}
+    assert scheduler.get_last_lr() == [0.25, 0.25]
+
+
+def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
+    """A plain PyTorch loop on the only source domain: no cohort, no Lightning, no function of the cohort's room."""
+    config = world.train
+    tower = ImageTower(copy.deepcopy(world.clip))
+    parameters = dict(tower.named_parameters())
+    optimiser = torch.optim.AdamW(parameters.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+    def factor(step: int) -> float:
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        return (1 + math.cos(math.pi * (step - config.warmup) / (config.steps - config.warmup))) / 2
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+    loader = world.loader()
+    for step in range(config.steps):
+        batch = loader.batches(step)[world.sources[0]]
+        loss = torch.nn.functional.cross_entropy(14.0 * tower(batch.images) @ world.text_head().T, batch.labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters.values(), limit)
+        optimiser.step()
+        scheduler.step()
+    return {name: parameter.detach() for name, parameter in parameters.items()}
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 0.0])
+def test_a_cohort_of_one_is_plain_fine_tuning_bit_for_bit(each_world: World, clip_norm: float) -> None:
+    train = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=clip_norm)
+    world = each_world.but(sources=("photo",), train=train)
+    found = world.fit(world.cohort())["photo"]
+    expected = plain_fine_tuning(world, clip_norm or math.inf)
+
+    start = world.model(()).trainable()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert any(not torch.equal(found[name], start[name]) for name in expected)
+
+
+def test_a_source_model_trained_alone_gets_the_same_weights(each_world: World) -> None:
+    world = each_world.but(sources=("photo",), train=TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=0.5))
+    model = world.model(("photo",))
+    world.trainer().fit(model, train_dataloaders=world.loader())
+
+    expected = world.fit(world.cohort())["photo"]
+    assert all(torch.equal(p, expected[name]) for name, p in model.trainable().items())
+
+
+def test_independent_models_do_not_see_one_another(world: World) -> None:
+    apart = world.but(enrichment=EnrichmentConfig(enabled=False), harmonisation=HarmonisationConfig(method="none"))
+    together = apart.fit(apart.cohort())
+
+    for source in world.sources:
+        alone = apart.but(sources=(source,))
+        found = alone.fit(alone.cohort())[source]
+        assert all(torch.equal(found[name], together[source][name]) for name in found)
+
+
+def test_a_pooled_model_learns_from_all_its_domains(world: World) -> None:
+    model = world.model(("cartoon", "photo"))
+    batches = world.loader().batches(0)
+    pooled = model.own_batch(batches)
+
+    assert torch.equal(pooled.images, torch.cat([batches["cartoon"].images, batches["photo"].images]))
+    assert torch.equal(pooled.labels, torch.cat([batches["cartoon"].labels, batches["photo"].labels]))
+
+
+def test_scores_are_scaled_cosines_with_the_text_head(world: World) -> None:
+    model, images = world.model(("photo",)), world.loader().batches(0)["photo"].images
+    with torch.no_grad():
+        scores, features = model(images), world.clip.model.encode_image(images)
+
+    for n in range(4):
+        for c in range(3):
+            cosine = torch.nn.functional.cosine_similarity(features[n], world.text_head()[c], dim=0)
+            assert float(scores[n, c]) == pytest.approx(14.0 * float(cosine), abs=1e-4)
+    assert "text_head" not in model.state_dict()
