@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def history_steps(config: HistoryConfig, steps: int) -> list[int]:
     """
     if config.kind == "last":
         return [steps]
-    first = max(1, int(config.start * steps))
+    # 0.29 * 100 is a little below 29 in floating point.
+    first = max(1, math.floor(config.start * steps + 1e-9))
     chosen = sorted({*range(first, steps + 1, config.every), steps})
     return [0, *chosen] if config.kind == "beta" else chosen
 
@@ -72,11 +74,12 @@ class CheckpointHistory(Callback):
         """Write averages, last models and the index; called once, when all steps are done."""
         index: dict[str, object] = {}
         for source, named in _cohort(pl_module).parameters_by_source().items():
-            last = self._write(source, "last", dict(named), self.steps)
-            kept = self._snapshots.get(source, [])
+            last = self._validated(source, self._write(source, "last", dict(named), self.steps))
+            kept = [self._validated(source, entry) for entry in self._snapshots.get(source, [])]
             if source in self._averages:
                 values = dict(zip(named, self._averages[source].value(), strict=True))
-                kept = [self._write(source, "history", values, self.steps)]
+                # Nobody validated the average itself.
+                kept = [self._write(source, "history", values, self.steps) | {"validation_accuracy": None}]
             index[source] = {"last": last, "history": kept or [last]}
         collected = [step for step in self._steps if step <= self.steps]
         write_json(self.folder / "index.json", {"kind": self.config.kind, "steps": collected, "sources": index})
@@ -124,9 +127,13 @@ class CheckpointHistory(Callback):
         path = self.folder / source / f"{stem}.safetensors"
         plain = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
         save_tensors(path, plain, {"source": source, "step": str(step), "kind": self.config.kind})
-        accuracy = self._validation.get(source, {}).get(step)
-        entry: dict[str, object] = {"file": f"{source}/{path.name}", "step": step, "sha256": sha256_file(path)}
-        return entry | {"validation_accuracy": accuracy}
+        return {"file": f"{source}/{path.name}", "step": step, "sha256": sha256_file(path)}
+
+    def _validated(self, source: str, entry: dict[str, object]) -> dict[str, object]:
+        """Add what is known of a checkpoint's accuracy; a step is validated only after its snapshot was written."""
+        step = entry["step"]
+        assert isinstance(step, int)
+        return entry | {"validation_accuracy": self._validation.get(source, {}).get(step)}
 
 
 def _cohort(module: LightningModule) -> Cohort:

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from hamdg.cohort.history import CheckpointHistory, history_steps
+from hamdg.config import HistoryConfig, HistoryKind, TrainConfig
+from hamdg.errors import StorageError
+from hamdg.merge.files import load_tensors, read_metadata
+
+if TYPE_CHECKING:
+    from hamdg.cohort.cohort import Cohort
+    from tests.cohort.conftest import World
+
+STEPS = 7
+Named = dict[str, Tensor]
+
+
+@pytest.mark.parametrize(
+    ("config", "steps", "expected"),
+    [
+        (HistoryConfig(start=0.5), 10, [5, 6, 7, 8, 9, 10]),
+        (HistoryConfig(start=0.0), 3, [1, 2, 3]),
+        (HistoryConfig(start=0.5, every=2), 10, [5, 7, 9, 10]),  # the last step is always one of them
+        (HistoryConfig(start=0.29), 100, list(range(29, 101))),
+        (HistoryConfig(start=0.55), 3, [1, 2, 3]),
+        (HistoryConfig(start=0.9), 1, [1]),
+        (HistoryConfig(kind="beta", start=0.0, every=4), 9, [0, 1, 5, 9]),
+        (HistoryConfig(kind="beta", start=0.5), 4, [0, 2, 3, 4]),
+        (HistoryConfig(kind="snapshots", start=0.2, every=3), 10, [2, 5, 8, 10]),
+        (HistoryConfig(kind="last", start=0.0), 10, [10]),
+    ],
+)
+def test_history_steps(config: HistoryConfig, steps: int, expected: list[int]) -> None:
+    assert history_steps(config, steps) == expected
+
+
+class Training:
+    """Moves a cohort along a random trajectory that is remembered, and calls the callback as a Trainer would."""
+
+    def __init__(self, world: World, history: CheckpointHistory) -> None:
+        self.cohort: Cohort = world.but(sources=("art", "photo")).cohort()
+        self.history = history
+        self.trajectory: dict[str, list[Named]] = {s: [v] for s, v in world.weights(self.cohort).items()}
+
+    def run(self, steps: range) -> None:
+        if steps.start == 0:
+            self.history.on_train_start(trainer_at(0), self.cohort)
+        for step in steps:
+            for number, (source, named) in enumerate(self.cohort.parameters_by_source().items()):
+                draws = torch.Generator().manual_seed(100 * number + step)
+                with torch.no_grad():
+                    for parameter in named.values():
+                        parameter.add_(torch.randn(parameter.shape, generator=draws), alpha=0.1)
+                self.trajectory[source].append({name: p.detach().clone() for name, p in named.items()})
+            self.history.on_train_batch_end(trainer_at(step + 1), self.cohort, None, None, step)
+
+    def end(self) -> dict[str, Any]:
+        self.history.on_train_end(trainer_at(STEPS), self.cohort)
+        index: dict[str, Any] = json.loads((self.history.folder / "index.json").read_text())
+        return index
+
+    def whole(self) -> dict[str, Any]:
+        self.run(range(STEPS))
+        return self.end()
+
+
+def trainer_at(step: int) -> Trainer:
+    return cast("Trainer", SimpleNamespace(global_step=step))
+
+
+def begin(world: World, folder: Path, config: HistoryConfig) -> Training:
+    return Training(world, CheckpointHistory(config, folder, STEPS))
+
+
+def weighted(states: list[Named], weights: list[float]) -> Named:
+    """The weighted mean in float64."""
+    total = sum(weights)
+    return {
+        name: cast("Tensor", sum(w / total * state[name].double() for w, state in zip(weights, states, strict=True)))
+        for name in states[0]
+    }
+
+
+def expected_average(kind: str, trajectory: list[Named]) -> Named:
+    """The average of each kind over a trajectory with the start at position 0, from its definition."""
+    chosen = trajectory[3:]  # int(0.5 * 7)
+    if kind == "mean":
+        return weighted(chosen, [1.0] * len(chosen))
+    if kind == "ema":
+        count = len(chosen)
+        return weighted(chosen, [0.8 ** (count - 1)] + [0.2 * 0.8 ** (count - 1 - k) for k in range(1, count)])
+    if kind == "beta":
+        states = [trajectory[0], *chosen]
+        points = [(t + 0.5) / len(states) for t in range(len(states))]
+        return weighted(states, [1 / math.sqrt(x * (1 - x)) for x in points])
+    return weighted(trajectory[-1:], [1.0])
+
+
+@pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last"])
+def test_averages_equal_those_of_the_stored_trajectory(world: World, tmp_path: Path, kind: HistoryKind) -> None:
+    training = begin(world, tmp_path, HistoryConfig(kind, start=0.5, decay=0.8, beta=0.5))
+    index = training.whole()
+
+    assert index["kind"] == kind
+    assert index["steps"] == {"beta": [0, 3, 4, 5, 6, 7], "last": [7]}.get(kind, [3, 4, 5, 6, 7])
+    for source, trajectory in training.trajectory.items():
+        (entry,) = index["sources"][source]["history"]
+        found = load_tensors(tmp_path / entry["file"])
+        expected = expected_average(kind, trajectory)
+        assert list(found) == sorted(expected)
+        for name, tensor in found.items():
+            assert tensor.dtype == torch.float32
+            torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+        last = load_tensors(tmp_path / index["sources"][source]["last"]["file"])
+        assert all(torch.equal(last[name], trajectory[-1][name]) for name in last)
+
+
+def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.2, every=1, keep=3))
+    most = 0
+    for step in range(STEPS):
+        training.run(range(step, step + 1))
+        most = max(most, len(list((tmp_path / "art").glob("step-*"))))
+    index = training.end()
+
+    assert most == 3
+    for source, trajectory in training.trajectory.items():
+        entries = index["sources"][source]["history"]
+        assert [entry["step"] for entry in entries] == [5, 6, 7]
+        assert sorted(p.name for p in (tmp_path / source).glob("step-*")) == [
+            f"step-00000{step}.safetensors" for step in (5, 6, 7)
+        ]
+        for entry in entries:
+            content = (tmp_path / entry["file"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+            found = load_tensors(tmp_path / entry["file"])
+            assert all(torch.equal(found[name], trajectory[entry["step"]][name]) for name in found)
+            assert read_metadata(tmp_path / entry["file"]) == {
+                "kind": "snapshots",
+                "source": source,
+                "step": str(entry["step"]),
+            }
+
+
+def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.8, keep=9))
+    training.run(range(6))
+    training.history.note_validation("art", 6, 0.5)
+    training.run(range(6, STEPS))
+    training.history.note_validation("art", 7, 0.75)
+    sources = training.end()["sources"]
+
+    found = {entry["step"]: entry["validation_accuracy"] for entry in sources["art"]["history"]}
+    assert found == {5: None, 6: 0.5, 7: 0.75}
+    assert sources["art"]["last"]["validation_accuracy"] == 0.75
+    assert sources["photo"]["last"]["validation_accuracy"] is None
+
+
+def test_an_average_does_not_borrow_the_last_models_accuracy(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, HistoryConfig("mean"))
+    training.run(range(STEPS))
+    training.history.note_validation("art", 7, 0.75)
+    files = training.end()["sources"]["art"]
+
+    assert files["last"]["validation_accuracy"] == 0.75
+    assert files["history"][0]["validation_accuracy"] is None
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last", "snapshots"])
+def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, kind: HistoryKind, stop: int) -> None:
+    config = HistoryConfig(kind, start=0.2, keep=2)
+    begin(world, tmp_path / "whole", config).whole()
+
+    killed = begin(world, tmp_path / "part", config)
+    killed.run(range(stop))
+    killed.history.note_validation("art", stop, 0.5)
+    saved = io.BytesIO()
+    torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)
+    killed.run(range(stop, min(stop + 2, STEPS)))  # lost: the checkpoint knows nothing of it
+    saved.seek(0)
+    state = torch.load(saved, weights_only=True)
+    resumed = begin(world, tmp_path / "part", config)
+    resumed.cohort.load_state_dict(state["cohort"])
+    resumed.history.load_state_dict(state["history"])
+    assert resumed.history.state_dict()["validation"] == {"art": {stop: 0.5}}
+    resumed.history.load_state_dict({**state["history"], "validation": {}})
+    resumed.run(range(stop, STEPS))
+    resumed.end()
+
+    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_earlier_snapshots_whole(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.2, keep=9))
+    training.run(range(3))
+    before = content_of(tmp_path)
+
+    def half(tensors: Named, path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half a file")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hamdg.merge.files.save_file", half)
+    with pytest.raises(StorageError, match=r"^Cannot write `.*step-000004\.safetensors`: the disk is full \(.*\); "):
+        training.run(range(3, 4))
+
+    assert content_of(tmp_path) == before
+    assert len(before) == 6
+    for name in before:
+        load_tensors(tmp_path / name)
+
+
+def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None:
+    class Evens(CheckpointHistory):
+        def due(self, step: int) -> bool:
+            return step > 0 and step % 2 == 0
+
+    training = Training(world, Evens(HistoryConfig("snapshots", keep=9), tmp_path, STEPS))
+
+    assert [entry["step"] for entry in training.whole()["sources"]["art"]["history"]] == [2, 4, 6]
+
+
+def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
+    history = CheckpointHistory(HistoryConfig(), tmp_path, 1)
+    with pytest.raises(TypeError, match=r"^Expected a `Cohort`, but got a `LightningModule`\.$"):
+        history.on_train_batch_end(trainer_at(1), LightningModule(), None, None, 0)
+
+
+@pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")  # BatchNorm and all else start in eval mode
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")  # Lightning's own use of torch
+def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
+    world = each_world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
+    last = world.fit(world.cohort(), [CheckpointHistory(HistoryConfig("snapshots", start=0.0), tmp_path, 4)])
+    short = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
+    cohort = short.cohort()
+    trainer = short.trainer()
+    trainer.fit_loop.epoch_loop.max_steps = 2
+    trainer.fit(cohort, train_dataloaders=short.loader())
+
+    for source, named in short.weights(cohort).items():
+        second = load_tensors(tmp_path / source / "step-000002.safetensors")
+        assert all(torch.equal(second[name], tensor) for name, tensor in named.items())
+        end = load_tensors(tmp_path / source / "last.safetensors")
+        assert all(torch.equal(end[name], last[source][name]) for name in end)

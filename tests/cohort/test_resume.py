@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
+
+from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.resume import Resume
+from hamdg.config import HarmonisationConfig, HistoryConfig, TrainConfig
+from hamdg.tracking.csv import CsvTracker
+
+if TYPE_CHECKING:
+    from hamdg.cohort.cohort import Cohort
+    from tests.cohort.conftest import World
+
+pytestmark = [
+    # BatchNorm is in evaluation mode on purpose: its statistics are frozen.
+    pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode"),
+    # Lightning's own use of torch's pytree.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
+]
+STEPS = 8
+
+
+class Crash(Callback):
+    """Stops the training with an error after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("crashed on purpose")
+
+
+def fit(world: World, folder: Path, crash: int | None = None) -> Cohort:
+    """Train in a folder, from its checkpoint where there is one."""
+    resume = folder / "resume.ckpt"
+    going_on = resume.exists()
+    done = int(torch.load(resume, weights_only=True)["global_step"]) if going_on else 0
+    callbacks: list[Callback] = [
+        CheckpointHistory(HistoryConfig("snapshots", start=0.0, keep=3), folder / "history", STEPS),
+        Resume(resume, every=3),
+        *([Crash(crash)] if crash else []),
+    ]
+    cohort = world.cohort()
+    trainer = world.trainer(callbacks, CsvTracker(folder / "metrics.csv", last_step=done))
+    trainer.fit(cohort, train_dataloaders=world.loader(), ckpt_path=resume if going_on else None, weights_only=True)
+    return cohort
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix != ".ckpt"
+    }
+
+
+@pytest.mark.parametrize(("tower", "crash"), [("vit", 2), ("vit", 3), ("vit", 8), ("rn", 5)])
+def test_a_crashed_training_goes_on_to_the_same_bytes(
+    world: World, request: pytest.FixtureRequest, tmp_path: Path, tower: str, crash: int
+) -> None:
+    world = world.but(
+        clip=request.getfixturevalue(tower),
+        sources=("art", "photo"),
+        train=TrainConfig(steps=STEPS, lr=1e-3, warmup=2),
+        harmonisation=HarmonisationConfig("sign_consensus", every=2),
+    )
+    whole = fit(world, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crashed on purpose"):
+        fit(world, tmp_path / "part", crash)
+    resumed = fit(world, tmp_path / "part")
+
+    expected = world.weights(whole)
+    for source, named in world.weights(resumed).items():
+        assert all(torch.equal(expected[source][name], tensor) for name, tensor in named.items())
+    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
+    assert resumed.samples.samples == whole.samples.samples
+    assert len(resumed.samples.samples) > 0
+
+
+def test_the_last_step_has_no_checkpoint(world: World, tmp_path: Path) -> None:
+    short = world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
+    short.fit(short.cohort(), [Resume(tmp_path / "resume.ckpt", every=3)])
+    assert not (tmp_path / "resume.ckpt").exists()
+
+    longer = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
+    longer.fit(longer.cohort(), [Resume(tmp_path / "resume.ckpt", every=3)])
+    assert torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_the_checkpoint_holds_no_text_head(world: World, tmp_path: Path) -> None:
+    world.fit(world.cohort(), [Resume(tmp_path / "resume.ckpt", every=4)])
+
+    state = torch.load(tmp_path / "resume.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".tower.")[0] for name in state} == {f"models.{source}" for source in world.sources}
+    assert list(tmp_path.iterdir()) == [tmp_path / "resume.ckpt"]
+
+
+def test_the_time_of_the_killed_run_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("hamdg.cohort.resume.time.monotonic", lambda: now)
+    first = Resume(tmp_path / "resume.ckpt", every=1)
+    now = 130.0
+    second = Resume(tmp_path / "resume.ckpt", every=1)
+    second.load_state_dict(first.state_dict())
+    now = 135.0
+
+    assert second.seconds_before == 30.0
+    assert second.state_dict() == {"seconds": 35.0}
