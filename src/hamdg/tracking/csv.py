@@ -37,7 +37,9 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="") as lines:
-        cells = [line for line in csv.reader(lines) if len(line) == len(HEADER) and line[0].isdigit()]
+        # A line without its end may have lost digits of its value.
+        whole = [line for line in lines if line.endswith("\n")]
+    cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
     return [Row(int(step), source, layer, name, float(value)) for step, source, layer, name, value in cells]
 
 

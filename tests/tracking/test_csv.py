@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from hamdg.tracking.csv import HEADER, CsvTracker, Row, measure, read_rows
+
+PAIR = measure("cosine/after", "cartoon|photo", "layer1.0")
+
+
+def filled(path: Path, last: int = 4) -> CsvTracker:
+    tracker = CsvTracker(path, last_step=0)
+    for step in range(1, last + 1):
+        tracker.log_metrics({measure("loss", "photo"): step / 3, PAIR: -0.5, "lr": 1e-4}, step)
+        tracker.save()
+    return tracker
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (("loss", "photo", ""), "loss{photo}"),
+        (("lr", "", ""), "lr"),
+        (("cosine/after", "a|b", "layer1.0"), "cosine/after{a|b}{layer1.0}"),
+        (("cosine/after", "", "layer1.0"), "cosine/after{}{layer1.0}"),
+    ],
+)
+def test_keys_name_source_and_layer_and_are_read_back(tmp_path: Path, key: tuple[str, str, str], text: str) -> None:
+    name, source, layer = key
+    assert measure(name, source, layer) == text
+    tracker = CsvTracker(tmp_path / "metrics.csv", last_step=0)
+    tracker.log_metrics({text: 0.25}, 3)
+    tracker.save()
+
+    assert read_rows(tmp_path / "metrics.csv") == [Row(3, source, layer, name, 0.25)]
+
+
+def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    filled(path, last=2)
+
+    assert path.read_text().splitlines() == [
+        ",".join(HEADER),
+        "1,photo,,loss,0.3333333333333333",
+        "1,cartoon|photo,layer1.0,cosine/after,-0.5",
+        "1,,,lr,0.0001",
+        "2,photo,,loss,0.6666666666666666",
+        "2,cartoon|photo,layer1.0,cosine/after,-0.5",
+        "2,,,lr,0.0001",
+    ]
+    assert read_rows(path)[3] == Row(2, "photo", "", "loss", 2 / 3)
+
+
+def test_nothing_is_written_before_save_and_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    tracker = CsvTracker(path, last_step=0)
+    tracker.log_metrics({"lr": 1.0}, 1)
+    assert read_rows(path) == []
+    tracker.save()
+    tracker.finalize("success")
+
+    assert read_rows(path) == [Row(1, "", "", "lr", 1.0)]
+
+
+def test_a_resumed_run_drops_what_it_measures_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    filled(path)
+    tracker = CsvTracker(path, last_step=2)
+    assert {row.step for row in read_rows(path)} == {1, 2}
+    for step in (3, 4):
+        tracker.log_metrics({measure("loss", "photo"): step / 3, PAIR: -0.5, "lr": 1e-4}, step)
+    tracker.save()
+
+    filled(tmp_path / "whole.csv")
+    assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_line_cut_off_at_any_place_is_left_out(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.csv"
+    tracker = filled(whole, last=2)
+    tracker.log_metrics({measure("loss", "photo"): 1.5e-07}, 3)
+    tracker.save()
+    content = whole.read_bytes()
+    start = content.rindex(b"\n", 0, -1) + 1
+    rows = read_rows(whole)
+
+    path = tmp_path / "metrics.csv"
+    for end in range(start, len(content) - 1):
+        path.write_bytes(content[:end])
+        assert read_rows(path) == rows[:-1]
+        CsvTracker(path, last_step=3)
+        assert path.read_bytes() == content[:start]
+
+
+def test_values_that_are_no_numbers_are_kept(tmp_path: Path) -> None:
+    tracker = CsvTracker(tmp_path / "metrics.csv", last_step=0)
+    tracker.log_metrics({"loss": float("nan"), "lr": float("inf")}, 1)
+    tracker.save()
+
+    first, second = (row.value for row in read_rows(tmp_path / "metrics.csv"))
+    assert math.isnan(first)
+    assert second == math.inf
+
+
+def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
+    assert read_rows(tmp_path / "metrics.csv") == []
