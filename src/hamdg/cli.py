@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when done, 1 when the run failed, 2 for wrong usage or configuration, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # Threads that spin while they wait starve whatever else runs on the same cores; read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _dispatch(arguments)
     except HamdgError as error:

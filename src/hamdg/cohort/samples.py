@@ -57,12 +57,14 @@ class SampleBook:
     ) -> None:
         """Note down some of a model's candidates, if the step (from 0) is one of the moments.
 
-        Of the accepted the first ones are kept, of the rejected those with the lowest confidence.
+        The accepted are spread over the candidates, and so over the domains; the rejected have the lowest confidence.
         """
         if step not in self.moments:
             return
+        accepted = torch.nonzero(mask)[:, 0]
+        accepted = accepted[:: max(1, len(accepted) // self.per_kind)]
         rejected = torch.argsort(confidences, stable=True)[: int((~mask).sum())]
-        for chosen in (torch.nonzero(mask)[:, 0], rejected):
+        for chosen in (accepted, rejected):
             for k in chosen[: self.per_kind].tolist():
                 found = (step + 1, model, domains[k], int(positions[k]), bool(mask[k]), float(confidences[k]))
                 self.samples.append(Sample(*found, threshold=float(bar)))

@@ -6,14 +6,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
+from hamdg.report.contract import Record, read_record
+from hamdg.report.results import write_results_page
 from hamdg.report.selection import select
 from hamdg.runs.sweep import Outcome, Sweep
 
 
 def show(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> None:
-    """Print the source-validation table; write the page of results if the sweep names one."""
+    """Print what source validation says of every variant; write the page of results if the sweep names one."""
     rows = [
         (one.variant, one.row, f"{100 * one.accuracy:.2f}", f"{100 * one.standard_error:.2f}", str(one.runs))
         for one in select([(outcome.job.variant, Path(outcome.run)) for outcome in outcomes])
     ]
     console.table(("variant", "model", "source validation", "±", "n"), rows, title="% correct on the source hold-outs")
+    if sweep.out is None or sweep.until != "evaluate":
+        return
+    chosen: dict[tuple[str, str], list[tuple[str, str]]] = {
+        (outcome.job.recipe.algorithm, outcome.job.variant): list(sweep.variants[outcome.job.variant].rows.items())
+        for outcome in outcomes
+    }
+    page = write_results_page([_record(one) for one in outcomes], Path(sweep.out), command, chosen, sweep.intro)
+    console.result(f"results {page}")
+
+
+def _record(outcome: Outcome) -> Record:
+    record = read_record(Path(outcome.run))
+    record["condition"], record["variant"] = outcome.job.condition, outcome.job.variant
+    return record

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,7 +18,7 @@ from typing import Literal
 import yaml
 
 from hamdg import console
-from hamdg.config import Recipe
+from hamdg.config import Recipe, run_directory
 from hamdg.errors import ConfigError, HamdgError
 from hamdg.recipe import read_recipe
 from hamdg.runs.directory import RunDirectory
@@ -37,10 +37,12 @@ class Variant:
     Args:
         recipe: The recipe that it starts from, relative to the sweep file.
         set: Keys that differ from the recipe.
+        rows: Which rows of its runs' tables the page of results shows, and under which label.
     """
 
     recipe: str
     set: Settings = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Sweep:
         conditions: Keys that all variants share, by the condition's name.
         until: The last stage: `merge` never opens a held-out domain (for choosing defaults).
         out: The page of results, relative to the folder that the command runs in; `null` for none.
+        intro: What that page says before its tables (Markdown).
         root: Folder of the run directories.
     """
 
@@ -63,6 +66,7 @@ class Sweep:
     conditions: dict[str, Settings] = field(default_factory=lambda: {"clean": {}})
     until: Literal["merge", "evaluate"] = "evaluate"
     out: str | None = None
+    intro: str = ""
     root: str = "lightning_logs"
 
 
@@ -89,7 +93,7 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        ConfigError: If it is missing, is no YAML mapping, or has an unknown or missing key.
+        ConfigError: If it is missing, is no YAML mapping, or has an unknown, missing or mistyped key.
     """
     try:
         values = yaml.safe_load(path.read_text())
@@ -103,11 +107,13 @@ def read_sweep(path: Path) -> Sweep:
     for key in ("held_out", "seeds", "variants"):
         if not values.get(key):
             raise ConfigError(f"`{path}` lacks `{key}`, which must not be empty.")
+    _check_kinds(values, "", path)
     variants = {}
     for name, parts in values.pop("variants").items():
         _refuse_unknown(parts, list(Variant.__dataclass_fields__), path)
         if "recipe" not in parts:
             raise ConfigError(f"`{path}`: variant `{name}` lacks `recipe`, the recipe file that it starts from.")
+        _check_kinds(parts, f"variants.{name}.", path)
         variants[name] = Variant(**parts)
     return Sweep(variants=variants, **values)
 
@@ -119,6 +125,9 @@ def jobs_of(sweep: Sweep, folder: Path, threads: int) -> list[Job]:
         sweep: The sweep.
         folder: Folder that the variants' recipes are relative to.
         threads: CPU threads of each run.
+
+    Raises:
+        ConfigError: If a recipe is wrong, or two jobs are one and the same run.
     """
     fixed = [f"--runtime.root={sweep.root}", f"--runtime.threads={threads}", "--runtime.report=false"]
     jobs = []
@@ -128,6 +137,7 @@ def jobs_of(sweep: Sweep, folder: Path, threads: int) -> list[Job]:
             place = [f"--held_out={domain}", f"--seed={seed}", "--controls.erm=false", "--runtime.quiet=true"]
             recipe = read_recipe(folder / variant.recipe, [*own, *place, *fixed])
             jobs.append(Job(condition, name, recipe, sweep.until))
+    _refuse_twins(jobs)
     return jobs
 
 
@@ -212,6 +222,46 @@ def _overrides(settings: Settings) -> list[str]:
 
 def _digest(sweep: Sweep) -> str:
     return hashlib.sha256(repr(sweep).encode()).hexdigest()[:8]
+
+
+def _refuse_twins(jobs: list[Job]) -> None:
+    """Refuse jobs that share a run directory: the second would find it in use, or take the first one's label."""
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        twin = first.setdefault(run_directory(job.recipe), job)
+        if twin is not job:
+            raise ConfigError(
+                f"`{job.variant}` ({job.condition}, {job.recipe.held_out}, seed {job.recipe.seed}) is the same run as "
+                f"`{twin.variant}` ({twin.condition}); drop one of them."
+            )
+
+
+def _check_kinds(values: Mapping[str, object], place: str, path: Path) -> None:
+    for key, value in values.items():
+        words, fits = _KINDS[key]
+        if not fits(value):
+            raise ConfigError(f"`{path}`: expected `{place}{key}` to be {words}, but got `{value}`.")
+
+
+def _all(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _sections(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(section, dict) for section in value.values())
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "held_out": ("a list of domains", lambda value: _all(value, str)),
+    "seeds": ("a list of integers", lambda value: _all(value, int)),
+    "variants": ("a mapping of names to `{recipe: ..., set: {...}}`", _sections),
+    "conditions": ("a mapping of names to settings", _sections),
+    "until": ("`merge` or `evaluate`", lambda value: value in ("merge", "evaluate")),
+    "out": ("a path or `null`", lambda value: value is None or isinstance(value, str)),
+    "root": ("a path", lambda value: isinstance(value, str)),
+    "recipe": ("the path of a recipe", lambda value: isinstance(value, str)),
+    "set": ("a mapping of keys to values", lambda value: isinstance(value, dict)),
+}
 
 
 def _refuse_unknown(values: Mapping[str, object], known: list[str], path: Path) -> None:
