@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from hamdg.errors import StorageError
+from hamdg.errors import RunDirectoryError, StorageError
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
@@ -35,21 +36,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary: Path | None = None
+    with explained_storage(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=f".tmp{path.suffix}")
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            _settle(temporary)
+            os.replace(temporary, path)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained_storage(path: Path) -> Iterator[None]:
+    """Turn the errors of a full disk, met while `path` is written, into a sentence.
+
+    Raises:
+        StorageError: The disk is full or the quota is used up.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=f".tmp{path.suffix}")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _settle(temporary)
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         if (reason := _storage_reason(error)) is None:
             raise
         raise StorageError(_storage_message(path, reason)) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -72,6 +85,21 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically, as indented JSON (NaN and infinity are refused)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote to a file of a run.
+
+    Raises:
+        RunDirectoryError: If the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        reason = "is missing"
+    except ValueError as error:  # no JSON, or not even text
+        reason = f"is damaged ({error})"
+    raise RunDirectoryError(f"`{path}` {reason}; repeat the run with `--force`.")
 
 
 def sha256_file(path: Path) -> str:

@@ -60,7 +60,8 @@ def read_measurements(path: Path) -> Measurements:
         DataError: The header or a row is not as expected.
     """
     points: dict[tuple[str, str, str], dict[int, float]] = {}
-    with open(path, newline="", encoding="utf-8") as stream:
+    # Bytes that are no text make a line that is no measurement, which `_rows` refuses by its number.
+    with open(path, newline="", encoding="utf-8", errors="replace") as stream:
         for step, source, layer, name, value in _rows(stream, path):
             points.setdefault((name, source, layer), {})[step] = value
     return Measurements({key: _series(values) for key, values in points.items()})

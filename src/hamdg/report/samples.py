@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +55,19 @@ def read_samples(path: Path) -> list[Sample]:
     """Read a `samples.npz`.
 
     Raises:
-        DataError: An array is missing.
+        DataError: The file is damaged, or an array is missing.
     """
-    with np.load(path, allow_pickle=False) as stored:
+    try:
+        return _read(path)
+    except (BadZipFile, EOFError, ValueError, IndexError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"`{path}` is damaged ({error}). Repeat the run with `--force`.") from error
+
+
+def _read(path: Path) -> list[Sample]:
+    # Opened here, since NumPy leaves a file open that turns out to be damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         missing = [name for name in ("images", *_COLUMNS, "sources", "classes") if name not in stored]
         if missing:
             names = ", ".join(f"`{name}`" for name in missing)

@@ -78,7 +78,13 @@ class Context:
 
 
 def open_context(recipe: Recipe, run: RunDirectory) -> Context:
-    """Load what the stages of a run share."""
+    """Load what the stages of a run share.
+
+    Raises:
+        ConfigError: If the model or the device does not exist.
+        WeightsError: If the model's weights cannot be loaded.
+    """
+    pick_device(recipe.runtime.device)
     return Context(recipe, run, load_clip(recipe.model))
 
 

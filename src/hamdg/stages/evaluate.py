@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
 from hamdg.data.mini import data_digest
 from hamdg.data.module import open_domain, split_domain
-from hamdg.files import write_json
+from hamdg.files import read_json, write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -42,7 +41,7 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
     started = time.monotonic()
     held_out = open_domain(context.recipe, context.recipe.held_out)
     opened = time.monotonic()
-    validation = json.loads(run.merge.read_text())["validation"]
+    validation = read_json(run.merge)["validation"]
     images = torch.from_numpy(np.array(held_out.images))
     labels = torch.from_numpy(held_out.clean_labels)
     inside = torch.from_numpy(split_domain(context.recipe, held_out)[0])
@@ -54,7 +53,7 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
     ]
     if control is not None:
         known = {row["key"] for row in rows}
-        theirs = [row for row in json.loads(control.record.read_text())["rows"] if row["key"] not in known]
+        theirs = [row for row in read_json(control.record)["rows"] if row["key"] not in known]
         rows[-1:-1] = theirs
     domains = [
         held_out if name == held_out.domain else open_domain(context.recipe, name) for name in context.bench.domains
@@ -84,7 +83,7 @@ def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tens
 
 def _record(context: Context, rows: list[Row], timings: dict[str, float], command: str) -> dict[str, object]:
     recipe, run = context.recipe, context.run
-    trained, merged = json.loads(run.train.read_text()), json.loads(run.merge.read_text())
+    trained, merged = read_json(run.train), read_json(run.merge)
     by_key = {str(row["key"]): row for row in rows}
     result = by_key[context.plan.result]
     timings = {"train": trained["seconds"], "merge": merged["seconds"], **timings}

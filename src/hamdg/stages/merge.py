@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Candidate, Histories, Weights
 from hamdg.errors import WeightsError
-from hamdg.files import sha256_file, write_json
+from hamdg.files import read_json, sha256_file, write_json
 from hamdg.merge import merge
 from hamdg.merge.files import load_tensors, provenance, save_tensors
 from hamdg.merge.geometry import norm, norms, pairwise_cosines, task_vectors
@@ -92,7 +91,7 @@ def _read_history(
     context: Context,
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]], dict[str, str]]:
     """Return last models, histories, and one digest per source over the files that made its history."""
-    index = json.loads(context.run.history_index.read_text())["sources"]
+    index = read_json(context.run.history_index)["sources"]
     last, history, digests = {}, {}, {}
     for source in sorted(index):
         last[source] = _checked(context, index[source]["last"])

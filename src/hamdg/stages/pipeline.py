@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from hamdg import console
 from hamdg.algorithms.erm import control_of
 from hamdg.config import Recipe, run_directory
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, RunDirectoryError
+from hamdg.files import read_json
 from hamdg.recipe import read_recipe
 from hamdg.report import build
 from hamdg.report.contract import read_record
@@ -45,12 +46,14 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     set_threads(recipe.runtime.threads)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
-        if force:
-            main.reset()
-        if main.is_done:
+        if main.is_done and not force:
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
-            _advance(stack, recipe, main, command, STAGES[: STAGES.index(until) + 1])
+            contexts = _contexts(stack, recipe, main)
+            # Only now: a run whose model cannot even be loaded is kept.
+            if force:
+                main.reset()
+            _advance(contexts, command, STAGES[: STAGES.index(until) + 1])
         if main.is_done:
             _show(main)
         return main.record
@@ -69,8 +72,9 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
     with RunDirectory.hold(path) as source:
         if not source.train.exists():
             raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
-        recipe = read_recipe(source.config, overrides)
-        if run_directory(recipe) == run_directory(source.recipe()):
+        own = _recipe_at(source)
+        recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
         with RunDirectory.open(recipe) as target:
             if not target.train.exists():
@@ -83,18 +87,23 @@ def reevaluate(path: Path) -> Path:
     with RunDirectory.hold(path) as found:
         if not found.merged.exists():
             raise ConfigError(f"`{path}` is not merged yet; finish it with `hamdg run` first.")
-        recipe = found.recipe()
+        recipe = _recipe_at(found)
         command = read_record(found.record)["command"] if found.record.exists() else f"hamdg evaluate {path}"
         found.unmark_done()
         found.record.unlink(missing_ok=True)
     return run(recipe, command=command)
 
 
-def _advance(stack: ExitStack, recipe: Recipe, main: RunDirectory, command: str, stages: Sequence[Stage]) -> None:
-    contexts = [open_context(recipe, main)]
-    if recipe.algorithm == "ham" and recipe.controls.erm:
-        control = control_of(recipe)
-        contexts.insert(0, open_context(control, stack.enter_context(RunDirectory.open(control))))
+def _contexts(stack: ExitStack, recipe: Recipe, main: RunDirectory) -> list[Context]:
+    """Return what the run's stages work on, its control first."""
+    own = open_context(recipe, main)
+    if recipe.algorithm != "ham" or not recipe.controls.erm:
+        return [own]
+    control = control_of(recipe)
+    return [replace(own, recipe=control, run=stack.enter_context(RunDirectory.open(control))), own]
+
+
+def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage]) -> None:
     for context in contexts:
         _train(context)
     if "merge" in stages:
@@ -114,7 +123,7 @@ def _train(context: Context) -> None:
     if not train(context):
         console.skipped("trained before")
         return
-    summary = json.loads(context.run.train.read_text())
+    summary = read_json(context.run.train)
     console.note(f"{recipe.train.steps} steps in {summary['seconds']:.1f} s")
     for source, counts in (summary["enrichment"] or {}).items():
         noisy = counts["noisy_added"]
@@ -129,7 +138,7 @@ def _merge(context: Context) -> None:
     if not merge_histories(context):
         console.skipped("merged before")
         return
-    summary = json.loads(context.run.merge.read_text())
+    summary = read_json(context.run.merge)
     if config.method == "rhm":
         console.note(f"kept {config.keep:.0%} of each history ({config.criterion}, by {config.scope})")
     norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
@@ -151,6 +160,24 @@ def _show(run: RunDirectory) -> None:
     console.result(f"\nrecord  {run.record}")
     if run.report.exists():
         console.result(f"report  {run.report}")
+
+
+def _recipe_at(run: RunDirectory) -> Recipe:
+    """Return the recipe of a run with the root that it lies below now: folders of runs may be moved.
+
+    Raises:
+        RunDirectoryError: If the directory itself was renamed, so that its recipe leads elsewhere.
+    """
+    recipe, place = run.recipe(), run.path.resolve()
+    if run_directory(recipe).resolve() == place:
+        return recipe
+    moved = replace(recipe, runtime=replace(recipe.runtime, root=str(place.parents[min(3, len(place.parents) - 1)])))
+    if run_directory(moved) != place:
+        raise RunDirectoryError(
+            f"`{run.path}` does not lie where its recipe belongs, which is `{run_directory(moved)}`; "
+            "give it back that name, or repeat the run."
+        )
+    return moved
 
 
 def _copy_training(source: RunDirectory, target: RunDirectory) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lightning.pytorch.loggers import Logger
 
-from hamdg.files import atomic_path
+from hamdg.files import atomic_path, explained_storage
 
 HEADER = ("step", "source", "layer", "name", "value")
 _KEY = re.compile(r"(?P<name>[^{}]+)(?:\{(?P<source>[^{}]*)\})?(?:\{(?P<layer>[^{}]*)\})?")
@@ -36,7 +36,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read all measurements; a last line cut off by a kill is left out."""
     if not path.exists():
         return []
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
         # A line without its end may have lost digits of its value.
         whole = [line for line in lines if line.endswith("\n")]
     cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
@@ -84,7 +84,7 @@ class CsvTracker(Logger):
 
     def save(self) -> None:
         """Append all pending rows to the file."""
-        with self.path.open("a", newline="") as lines:
+        with explained_storage(self.path), self.path.open("a", newline="") as lines:
             csv.writer(lines).writerows(_cells(row) for row in self._pending)
         self._pending.clear()
 
