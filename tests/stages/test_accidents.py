@@ -1,0 +1,199 @@
+"""Interruptions, full disks, two processes, exploding losses: a sentence, an exit code, and a run that can go on."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hamdg import cli
+from hamdg.config import run_directory
+from hamdg.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Commander, Outcome, Zygote
+
+FEW = ("--train.steps=12", "--runtime.checkpoint_every=2", "--history.kind=snapshots")
+
+
+def contents(run: RunDirectory) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+def one_line(outcome: Outcome) -> str:
+    assert "Traceback" not in outcome.err
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1, outcome.err
+    return lines[0]
+
+
+def interrupted(zygote: Zygote, argv: list[str], folder: Path, number: signal.Signals) -> Outcome:
+    """Send a signal in the middle of the training, wherever that is on this machine."""
+    wait = 1.0
+    while True:
+        outcome = zygote.run(argv, folder, after=wait, number=number)
+        if outcome.code != 0:
+            return outcome
+        # It was done before the signal came: once more, and earlier.
+        wait, argv = wait / 2, [*argv, "--force"]
+
+
+def test_ctrl_c_stops_cleanly_and_the_run_goes_on_to_the_same_bytes(zygote: Zygote, command: Commander) -> None:
+    longer = (*FEW, "--train.steps=40")
+    calm, stopped = command("calm", *longer), command("stopped", *longer)
+    assert zygote.run(calm.argv, calm.folder).code == 0
+    outcome = interrupted(zygote, stopped.argv, stopped.folder, signal.SIGINT)
+    assert outcome.code == 130, outcome.err
+    assert one_line(outcome) == "hamdg: stopped; repeat the same command to go on from the last checkpoint."
+    assert not stopped.directory.is_done
+    again = zygote.run(stopped.argv, stopped.folder)
+    assert again.code == 0, again.err
+    assert stopped.directory.merged.read_bytes() == calm.directory.merged.read_bytes()
+    assert stopped.directory.metrics.read_bytes() == calm.directory.metrics.read_bytes()
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_to_the_same_bytes(zygote: Zygote, command: Commander) -> None:
+    calm, full = command("calm", *FEW), command("full", *FEW)
+    assert zygote.run(calm.argv, calm.folder).code == 0
+    sizes = sorted({path.stat().st_size for path in calm.directory.path.rglob("*") if path.is_file()})
+    said = set()
+    # The kernel refuses every file that is larger; each kind of file is the first to fail once.
+    for size in [size for size in sizes if size > 100]:
+        outcome = zygote.run(full.argv, full.folder, file_limit=size - 1)
+        assert outcome.code == 1, (size, outcome.err)
+        line = one_line(outcome)
+        pattern = r"hamdg: error: Cannot write `(.+)`: the file is too large \([\d,]+ MiB free\); (.+)"
+        found = re.fullmatch(pattern, line)
+        assert found is not None, line
+        assert found[2].startswith("nothing was left half-written. Free some space or choose another disk")
+        said.add(Path(found[1]).name)
+    assert len(said) > 2
+    again = zygote.run(full.argv, full.folder)
+    assert again.code == 0, again.err
+    assert full.directory.merged.read_bytes() == calm.directory.merged.read_bytes()
+
+
+def test_a_second_process_on_the_same_run_is_told_who_has_it(zygote: Zygote, command: Commander) -> None:
+    own = command("own")
+    run = RunDirectory.open(own.recipe)
+    try:
+        before = contents(run)
+        outcome = zygote.run(own.argv, own.folder)
+        assert outcome.code == 2
+        assert re.fullmatch(
+            r"hamdg: error: `.+` is in use by process \d+; wait until it ends, or start a run with another seed "
+            r"or recipe\.",
+            one_line(outcome),
+        )
+        assert contents(run) == before
+    finally:
+        run.release()
+    assert zygote.run(own.argv, own.folder).code == 0
+
+
+@pytest.mark.parametrize("steps", [2, 6])
+def test_an_exploding_loss_stops_with_step_source_and_rate(
+    command: Commander, capsys: pytest.CaptureFixture[str], steps: int
+) -> None:
+    wild = command("wild", "--train.lr=1e30", "--train.warmup=0", f"--train.steps={steps}", "--runtime.quiet=true")
+    assert cli.main(wild.argv) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"hamdg: error: the (loss|gradient norm) of source `(art_painting|cartoon|photo)` became (nan|inf) at step \d "
+        r"\(learning rate .+\); nothing was overwritten\. Lower `train\.lr`, lengthen `train\.warmup` or lower "
+        r"`train\.clip_norm`\.\n",
+        error,
+    ), error
+    assert not wild.directory.merged.exists()
+    assert not wild.directory.train.exists()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "noise": lambda path: path.write_bytes(b"\x80\x00\xff{}" * 20),
+    "gone": lambda path: path.unlink(),
+}
+FILES = [
+    "config.yaml",
+    "metrics.csv",
+    "samples.npz",
+    "train.json",
+    "merge.json",
+    "merged.safetensors",
+    "record.json",
+    "history/index.json",
+    "history/cartoon/history.safetensors",
+    "history/cartoon/last.safetensors",
+    "open_clip_config.json",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_of_a_run_is_mended_or_named(
+    copied: Callable[[str], RunDirectory],
+    name: str,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = copied("vit")
+    run.unmark_done()
+    if name not in ("record.json", "merge.json", "merged.safetensors"):
+        run.record.unlink()
+    if name not in ("merge.json", "merged.safetensors", "record.json"):
+        run.merge.unlink()
+    recipe = _recipe(run)
+    DAMAGES[damage](run.path / name)
+    code = cli.main(["run", str(recipe), f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=true"])
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert code in (0, 1, 2)
+    if code:
+        assert len(error.strip().splitlines()) <= 2
+        assert Path(name).name in error or "holds a run of another configuration" in error
+    else:
+        assert run.is_done
+
+
+def _recipe(run: RunDirectory) -> Path:
+    """Return the recipe at a place that the test does not damage."""
+    path = run.path.parents[3] / "recipe.yaml"
+    if not path.exists():
+        path.write_bytes(run.config.read_bytes())
+    return path
+
+
+def test_a_run_directory_of_another_configuration_is_left_alone(
+    copied: Callable[[str], RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied("vit")
+    recipe = _recipe(run)
+    run.config.write_text(run.config.read_text().replace("steps: 4", "steps: 5"))
+    before = contents(run)
+    assert cli.main(["run", str(recipe), f"--runtime.root={run.path.parents[3]}"]) == 2
+    error = capsys.readouterr().err
+    assert f"`{run.path}` holds a run of another configuration: `train.steps` is `5` there and `4` here; move" in error
+    assert contents(run) == before
+
+
+def test_force_with_unreadable_weights_keeps_the_finished_run(
+    command: Commander, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "start.safetensors"
+    first = command("first", "--runtime.quiet=true")
+    assert cli.main(first.argv) == 0
+    weights.write_bytes(first.directory.merged.read_bytes())
+    second = command("second", f"--model.weights={weights}", "--runtime.quiet=true")
+    assert cli.main(second.argv) == 0
+    before = contents(second.directory)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    capsys.readouterr()
+    assert cli.main([*second.argv, "--force"]) == 2
+    assert "is damaged or truncated" in capsys.readouterr().err
+    assert contents(second.directory) == before
+    assert run_directory(second.recipe) == second.directory.path

@@ -1,0 +1,131 @@
+"""A run that dies at any moment and is repeated ends with the files of a run that nothing happened to."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from hamdg.runs.directory import RunDirectory
+from hamdg.tracking.csv import read_rows
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Command, Commander, Zygote
+
+SIGN_CONSENSUS = (
+    "--harmonisation.method=sign_consensus",
+    "--harmonisation.every=2",
+    "--history.kind=snapshots",
+    "--history.keep=3",
+)
+RUNNING_MEAN = ("--harmonisation.method=pcgrad", "--history.kind=mean")
+LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
+
+
+def kept_files(run: RunDirectory) -> dict[str, bytes]:
+    """Return the content of all files that must not depend on what happened on the way."""
+    names = ["merged.safetensors", "open_clip_config.json", "history/index.json"]
+    names += [str(path.relative_to(run.path)) for path in run.history.rglob("*.safetensors")]
+    return {name: (run.path / name).read_bytes() for name in names}
+
+
+def assert_same(found: RunDirectory, expected: RunDirectory) -> None:
+    assert found.is_done
+    assert kept_files(found) == kept_files(expected)
+    assert read_rows(found.metrics) == read_rows(expected.metrics)
+    with np.load(found.samples) as ours, np.load(expected.samples) as theirs:
+        assert set(ours) == set(theirs)
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    records = [json.loads(run.record.read_text()) for run in (found, expected)]
+    for record in records:
+        for key in ("timings", "command", "config"):
+            del record[key]
+    assert records[0] == records[1]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+def undisturbed(zygote: Zygote, command: Command) -> float:
+    outcome = zygote.run(command.argv, command.folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    return outcome.seconds
+
+
+def killed_until_done(zygote: Zygote, command: Command, seconds: float, kills: int, seed: int) -> int:
+    """Kill the command at random moments, and let it end at last; returns how often it was really killed."""
+    chance, killed = random.Random(seed), 0
+    for _ in range(kills):
+        outcome = zygote.run(command.argv, command.folder, after=chance.uniform(0.05, seconds))
+        assert outcome.code in (0, -9), outcome.err
+        killed += outcome.code == -9
+    outcome = zygote.run(command.argv, command.folder)
+    assert outcome.code == 0, outcome.err
+    return killed
+
+
+@pytest.mark.parametrize("options", [SIGN_CONSENSUS, RUNNING_MEAN], ids=["sign consensus, snapshots", "mean"])
+def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
+    zygote: Zygote, command: Commander, options: tuple[str, ...]
+) -> None:
+    calm, disturbed = command("calm", *options, *LONG), command("disturbed", *options, *LONG)
+    seconds = undisturbed(zygote, calm)
+    assert killed_until_done(zygote, disturbed, seconds * 0.6, kills=4, seed=1) > 0
+    assert_same(disturbed.directory, calm.directory)
+    assert leftovers(disturbed.folder) == []
+
+
+def test_a_run_that_dies_beside_file_operations_ends_as_if_nothing_had_happened(
+    zygote: Zygote, command: Commander
+) -> None:
+    options = (*SIGN_CONSENSUS, "--runtime.checkpoint_every=2")
+    calm, disturbed = command("calm", *options), command("disturbed", *options)
+    undisturbed(zygote, calm)
+    deaths = 0
+    # Every attempt survives one operation more than the one before, so that it must come to an end.
+    while (outcome := zygote.run(disturbed.argv, disturbed.folder, die_at=deaths + 4)).code == 77:
+        deaths += 1
+    assert outcome.code == 0, outcome.err
+    assert deaths > 3
+    assert_same(disturbed.directory, calm.directory)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("options", [SIGN_CONSENSUS, RUNNING_MEAN], ids=["sign consensus, snapshots", "mean"])
+def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander, options: tuple[str, ...]) -> None:
+    options = (*options, "--runtime.checkpoint_every=2")
+    calm = command("calm", *options)
+    undisturbed(zygote, calm)
+    moment = 0
+    while True:
+        moment += 1
+        disturbed = command(f"disturbed-{moment}", *options)
+        first = zygote.run(disturbed.argv, disturbed.folder, die_at=moment)
+        if first.code == 0:
+            break
+        assert first.code == 77, first.err
+        again = zygote.run(disturbed.argv, disturbed.folder)
+        assert again.code == 0, (moment, again.err)
+        assert_same(disturbed.directory, calm.directory)
+    assert moment > 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_forty_kills_over_all_stages(zygote: Zygote, command: Commander) -> None:
+    options = (*SIGN_CONSENSUS, *LONG, "--controls.erm=true", "--runtime.report=true")
+    calm = command("calm", *options)
+    seconds = undisturbed(zygote, calm)
+    killed = 0
+    for attempt in range(8):
+        disturbed = command(f"disturbed-{attempt}", *options)
+        killed += killed_until_done(zygote, disturbed, seconds * 0.7, kills=6, seed=attempt)
+        assert_same(disturbed.directory, calm.directory)
+    assert killed >= 20

@@ -1,0 +1,243 @@
+"""The stages strung together, for both kinds of image towers: files, record, table, repetition."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from hamdg import cli
+from hamdg.config import run_directory
+from hamdg.data.module import open_domain
+from hamdg.merge.files import load_tensors
+from hamdg.report.contract import read_record
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
+from hamdg.stages.context import open_context
+from hamdg.tracking.csv import read_rows
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny, Tower
+
+Finished = Callable[["Tower"], RunDirectory]
+SOURCES = ["art_painting", "cartoon", "photo"]
+ROWS = [
+    "zero_shot",
+    "source/art_painting",
+    "source/cartoon",
+    "source/photo",
+    "uniform_last",
+    "uniform_history",
+    "shrunk",
+    "erm",
+    "erm_sma",
+    "ham",
+]
+TOWERS = pytest.mark.parametrize("tower", ["rn", "vit"])
+
+
+def snapshot(run: RunDirectory) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in run.path.rglob("*") if path.is_file() and not path.name.startswith(".lock")]
+    return {str(path.relative_to(run.path)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@TOWERS
+def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower) -> None:
+    run = finished(tower)
+    files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    histories = {f"history/{source}/{name}.safetensors" for source in SOURCES for name in ("history", "last")}
+    named = {"config.yaml", "metrics.csv", "samples.npz", "train.json", "merge.json", "merged.safetensors"}
+    ends = {"record.json", "report.html", "open_clip_config.json", "history/index.json", "done", ".lock"}
+    assert files == histories | named | ends
+    assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
+
+
+@TOWERS
+def test_the_record_holds_the_table_in_order_and_true_counts(finished: Finished, tower: Tower) -> None:
+    record = read_record(finished(tower).path)
+    assert [row["key"] for row in record["rows"]] == ROWS
+    assert record["sources"] == SOURCES
+    assert record["n_held_out"] == 42
+    assert record["images_seen"]["fresh"] == 4 * 4 * 3
+    assert record["enrichment"] is not None
+    for counts in record["enrichment"].values():
+        assert counts["candidates"] == 4 * 4 * 2
+        assert counts["noisy_candidates"] is not None
+        assert counts["noisy_added"] is not None
+        assert 0 <= counts["noisy_added"] <= counts["noisy_candidates"] <= counts["candidates"]
+    added = sum(counts["added"] for counts in record["enrichment"].values())
+    assert record["images_seen"]["with_enrichment"] == 48 + added
+    assert record["held_out_accuracy"] == record["rows"][-1]["held_out"]
+    assert record["timings"]["total"] == pytest.approx(sum(v for k, v in record["timings"].items() if k != "total"))
+
+
+@TOWERS
+def test_measurements_are_finite_and_cover_every_step(finished: Finished, tower: Tower) -> None:
+    rows = read_rows(finished(tower).metrics)
+    assert all(math.isfinite(row.value) for row in rows)
+    losses = sorted((row.step, row.source) for row in rows if row.name == "loss")
+    assert losses == [(step, source) for step in (1, 2, 3, 4) for source in SOURCES]
+    checks = sorted((row.step, row.source) for row in rows if row.name == "validation/accuracy")
+    assert checks == [(step, source) for step in (2, 4) for source in SOURCES]
+
+
+ALONE = """
+import json, sys
+import numpy as np, open_clip, torch
+for folder in sys.argv[1:]:
+    open_clip.add_model_config(f"{folder}/alone/merged.json")
+    model = open_clip.create_model("merged", pretrained=f"{folder}/merged.safetensors").eval()
+    prompts = json.load(open(f"{folder}/alone/prompts.json"))
+    with torch.no_grad():
+        images = torch.from_numpy(np.load(f"{folder}/alone/images.npy"))
+        tokens = open_clip.get_tokenizer("merged")(prompts)
+        pictures, texts = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
+        np.save(f"{folder}/alone/logits.npy", (model.logit_scale.exp() * pictures @ texts.T).numpy())
+assert "hamdg" not in sys.modules
+"""
+
+
+def test_open_clip_alone_loads_the_merged_model_and_predicts_the_same(copied: Finished) -> None:
+    folders: dict[Path, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+    run = copied("rn")
+    for each in (run,):
+        folders[each.path] = _prepared(each)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ALONE, *map(str, folders)], check=True, timeout=100)
+    for folder, expected in folders.items():
+        np.testing.assert_allclose(np.load(folder / "alone" / "logits.npy"), expected, rtol=1e-4, atol=1e-4)
+
+
+def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Lay out what a stranger needs, and return the scores that hamdg itself gives."""
+    recipe = run.recipe()
+    context = open_context(recipe, run)
+    images = context.input_format(torch.from_numpy(np.array(open_domain(recipe, "sketch").images)))
+    (run.path / "alone").mkdir()
+    (run.path / "open_clip_config.json").rename(run.path / "alone" / "merged.json")
+    np.save(run.path / "alone" / "images.npy", images.numpy())
+    prompts = [recipe.model.prompts[0].format(name) for name in context.bench.classes]
+    (run.path / "alone" / "prompts.json").write_text(json.dumps(prompts))
+    model, merged = context.new_model(()), load_tensors(run.merged)
+    with torch.no_grad():
+        for name, parameter in model.trainable().items():
+            parameter.copy_(merged[f"visual.{name}"])
+        scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = model.eval()(images).numpy()
+    return scores
+
+
+def test_a_finished_run_is_not_repeated(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    run = copied("rn")
+    before = snapshot(run)
+    overrides = [f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=false"]
+    assert cli.main(["run", str(run.config), *overrides]) == 0
+    del before["config.yaml"]  # the root in it is another one
+    after = snapshot(run)
+    del after["config.yaml"]
+    assert after == before
+    assert "is done; `--force` repeats it" in capsys.readouterr().out
+
+
+def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
+    run = copied("rn")
+    before = {name: content for name, (_, content) in snapshot(run).items()}
+    pipeline.run(pipeline.read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
+    after = {name: content for name, (_, content) in snapshot(run).items()}
+    assert after.keys() == before.keys()
+    same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "history/index.json"]
+    assert len(same) == 9
+    for name in same:
+        assert after[name] == before[name], name
+
+
+def test_evaluate_writes_the_record_of_a_moved_run_anew(copied: Finished) -> None:
+    run = copied("rn")
+    old = read_record(run.path)
+    run.report.unlink()
+    assert cli.main(["evaluate", str(run.path)]) == 0
+    new = read_record(run.path)
+    assert new["rows"] == old["rows"]
+    assert new["command"] == "hamdg run tiny"
+    assert run.is_done
+    assert run.report.is_file()
+
+
+def test_merge_again_makes_a_run_of_its_own_without_training(
+    copied: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied("rn")
+    before = snapshot(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("hamdg.stages.train._fit", lambda *_: pytest.fail("trained"))
+        assert cli.main(["merge", str(run.path), "--merge.keep=0.3"]) == 0
+    assert {name: content for name, content in snapshot(run).items() if name != "config.yaml"} == {
+        name: content for name, content in before.items() if name != "config.yaml"
+    }
+    (new,) = [path for path in run.path.parent.iterdir() if path != run.path]
+    record = read_record(new)
+    assert record["config"]["merge"]["keep"] == 0.3  # type: ignore[index]
+    assert record["merge"] is not None
+    kept = [share for layers in record["merge"]["kept"].values() for share in layers.values()]
+    assert np.mean(kept) == pytest.approx(0.3, abs=0.05)
+    assert [row["key"] for row in record["rows"]] == ROWS
+
+
+def test_until_merge_leaves_a_merged_model_and_no_record(tiny: Tiny) -> None:
+    recipe = tiny()
+    record = pipeline.run(recipe, until="merge")
+    run = RunDirectory(run_directory(recipe))
+    assert run.merged.is_file()
+    assert not record.exists()
+    assert not run.is_done
+    assert pipeline.run(recipe, until="evaluate").is_file()
+    assert run.is_done
+
+
+@TOWERS
+def test_an_erm_run_has_its_own_table(tiny: Tiny, tower: Tower) -> None:
+    record = read_record(pipeline.run(tiny("--algorithm=erm", tower=tower)))
+    assert [row["key"] for row in record["rows"]] == ["zero_shot", "erm", "erm_sma"]
+    assert record["enrichment"] is None
+
+
+VARIANTS = [
+    ("none", "global", ["history.kind=mean", "enrichment.enabled=false"]),
+    ("none", "layer", ["history.kind=last", "merge.method=uniform"]),
+    ("cosine", "global", ["history.kind=ema", "enrichment.combine=sum"]),
+    ("cosine", "layer", ["history.kind=beta", "enrichment.confidence=max_probability"]),
+    ("l2", "global", ["history.kind=snapshots", "history.keep=2", "history.start=0"]),
+    ("l2", "layer", ["history.kind=mean", "merge.criterion=relative"]),
+    ("sign_consensus", "global", ["history.kind=ema", "merge.scope=global", "harmonisation.every=2"]),
+    ("sign_consensus", "layer", ["history.kind=beta", "merge.combine=disjoint", "harmonisation.minority_scale=0.5"]),
+    ("pcgrad", "global", ["history.kind=snapshots", "merge.norm=match_mean"]),
+    ("pcgrad", "layer", ["history.kind=last", "merge.criterion=agreement", "train.clip_norm=0"]),
+]
+
+
+@pytest.mark.parametrize(("method", "scope", "options"), VARIANTS)
+def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[str]) -> None:
+    own = [f"--harmonisation.method={method}", f"--harmonisation.scope={scope}", *(f"--{o}" for o in options)]
+    recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
+    run = RunDirectory(pipeline.run(recipe, until="merge").parent)
+    index, merged = json.loads(run.history_index.read_text()), json.loads(run.merge.read_text())
+    assert index["kind"] == recipe.history.kind
+    assert list(index["sources"]) == SOURCES
+    assert all(0 <= value <= 1 for value in merged["validation"].values())
+    assert bool(merged["kept"]) == (recipe.merge.method == "rhm")
+    rows = read_rows(run.metrics)
+    assert bool([row for row in rows if row.name == "enrichment/added"]) == recipe.enrichment.enabled
+    before = {(r.step, r.source, r.layer): r.value for r in rows if r.name == "cosine/before"}
+    after = {(r.step, r.source, r.layer): r.value for r in rows if r.name == "cosine/after"}
+    assert before.keys() == after.keys()
+    assert {key[0] for key in before} <= {1, 4}
+    # PCGrad has nothing to do where no two gradients point against each other.
+    decisive = [value for (_, _, layer), value in before.items() if (layer == "") == (scope == "global")]
+    idle = method == "none" or (method == "pcgrad" and min(decisive) >= 0)
+    assert (before == after) == idle
