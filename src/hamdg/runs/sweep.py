@@ -260,6 +260,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "out": ("a path or `null`", lambda value: value is None or isinstance(value, str)),
     "root": ("a path", lambda value: isinstance(value, str)),
     "recipe": ("the path of a recipe", lambda value: isinstance(value, str)),
+    "intro": ("a text", lambda value: isinstance(value, str)),
+    "rows": ("a mapping of row keys to names", lambda value: isinstance(value, dict)),
     "set": ("a mapping of keys to values", lambda value: isinstance(value, dict)),
 }
 
