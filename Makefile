@@ -48,7 +48,7 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/mypy
 
 bench: $(STAMP) ## measure rendering, history and merging speed on this machine
-	$(BIN)/python -m pytest -q -s -m slow -k speed
+	$(BIN)/python -m hamdg.stages.bench
 
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
 	$(BIN)/hamdg report $(LOGS)

@@ -1,0 +1,92 @@
+"""Measures what this machine can do: `python -m hamdg.stages.bench`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from hamdg import console
+from hamdg.config import DataConfig, MergeConfig, MiniConfig, ModelConfig
+from hamdg.data.mini import DOMAINS
+from hamdg.data.mini.speed import images_per_second
+from hamdg.merge import merge
+from hamdg.merge.history import RunningMean
+from hamdg.models.clip import load_clip
+from hamdg.models.tower import ImageTower
+from hamdg.stages.context import set_threads
+
+SOURCES = 3
+# The image tower of CLIP ViT-B/16.
+LARGE = 86_000_000
+
+
+def seconds(action: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median time of an action, after one run that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[repeats // 2]
+
+
+def rendering_rows() -> list[tuple[str, str]]:
+    """Return how fast each domain of the embedded benchmark is rendered."""
+    return [(f"render {name}", f"{images_per_second(name, MiniConfig()):.0f} images/s/core") for name in DOMAINS]
+
+
+def training_rows(model: ModelConfig) -> list[tuple[str, str]]:
+    """Return the time of one bare lock-step of all sources, and what the history adds to it."""
+    loaded = load_clip(model)
+    towers = [ImageTower(loaded) for _ in range(SOURCES)]
+    images = torch.zeros(DataConfig().batch_size, 3, loaded.image_size, loaded.image_size)
+    means = [RunningMean() for _ in towers]
+
+    def step() -> None:
+        for tower in towers:
+            tower.zero_grad()
+            tower(images)[:, 0].sum().backward()
+
+    def remember() -> None:
+        for mean, tower in zip(means, towers, strict=True):
+            mean.update([parameter.detach() for parameter in tower.parameters()])
+
+    training, history = seconds(step), seconds(remember, 50)
+    return [
+        (f"{model.name}: {SOURCES} forward and backward passes of {len(images)}", f"{1e3 * training:.0f} ms"),
+        (
+            f"{model.name}: {SOURCES} history updates",
+            f"{1e3 * history:.2f} ms ({history / training:.1%} of the passes)",
+        ),
+    ]
+
+
+def merging_rows(size: int) -> list[tuple[str, str]]:
+    """Return the time that a history update and RHM take on image towers of `size` parameters."""
+    generator = torch.Generator().manual_seed(0)
+    base: dict[str, Tensor] = {"weight": torch.randn(size, generator=generator)}
+    sources: Mapping[str, Mapping[str, Tensor]] = {
+        name: {"weight": base["weight"] + torch.randn(size, generator=generator)} for name in ("a", "b", "c")
+    }
+    mean = RunningMean()
+    keep = MergeConfig().keep
+    update = seconds(lambda: mean.update([sources["a"]["weight"]]))
+    merging = seconds(lambda: merge("rhm", sources, base, keep=keep), 1)
+    return [
+        (f"history update of {size / 1e6:.0f} M parameters", f"{1e3 * update:.0f} ms"),
+        (f"RHM of {SOURCES} x {size / 1e6:.0f} M parameters", f"{merging:.1f} s"),
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    threads = set_threads(0)
+    rows = [*rendering_rows(), *training_rows(ModelConfig()), *merging_rows(LARGE)]
+    console.table(("what", "speed"), rows, title=f"{threads} thread(s)")
+
+
+if __name__ == "__main__":
+    main()
