@@ -114,6 +114,16 @@ def test_a_pooled_model_learns_from_all_its_domains(world: World) -> None:
     assert torch.equal(pooled.labels, torch.cat([batches["cartoon"].labels, batches["photo"].labels]))
 
 
+def test_scores_are_computed_in_fp32_under_autocast(world: World) -> None:
+    model, images = world.model(("photo",)), world.loader().batches(0)["photo"].images
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores, features = model(images), model.tower(images)
+
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, 14.0 * features.float() @ world.text_head().T)
+    assert not torch.equal(scores, scores.to(torch.bfloat16).float())
+
+
 def test_scores_are_scaled_cosines_with_the_text_head(world: World) -> None:
     model, images = world.model(("photo",)), world.loader().batches(0)["photo"].images
     with torch.no_grad():

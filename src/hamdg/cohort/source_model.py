@@ -63,7 +63,9 @@ class SourceModel(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores [n, classes] of normalised pictures [n, 3, h, w]."""
         features: Tensor = self.tower(images)
-        return self.logit_scale * features @ self.text_head.T
+        # In bf16 a score of 25 is only known to 1/8: too coarse for a loss, and for a threshold.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.logit_scale * features.float() @ self.text_head.T
 
     def own_batch(self, batches: dict[str, Batch]) -> Batch:
         """Return the samples of the step that this model learns from in any case."""
