@@ -9,6 +9,7 @@ from hamdg import console
 
 @pytest.fixture(autouse=True)
 def _loud() -> Iterator[None]:
+    console.set_quiet(False)
     yield
     console.set_quiet(False)
 
