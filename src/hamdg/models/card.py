@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hamdg.models.clip import LoadedClip
 
 
-def card_text(
-    loaded: LoadedClip,
-    shares: Mapping[str, float],
-    accuracies: Mapping[str, float],
-    prompts: Sequence[str],
-    size: int,
-    seconds: float,
-    arguments: Sequence[str],
-) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """What the model scores on the embedded benchmark.
+
+    Args:
+        accuracies: Zero-shot accuracy on each domain.
+        images_per_class: Pictures per class and domain that it was measured on.
+        prompts: Templates that it was measured with.
+    """
+
+    accuracies: Mapping[str, float]
+    images_per_class: int
+    prompts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the weights file came about.
+
+    Args:
+        command: The command line.
+        seconds: Duration of rendering and training.
+        size: Bytes of the file.
+    """
+
+    command: str
+    seconds: float
+    size: int
+
+
+def card_text(loaded: LoadedClip, shares: Mapping[str, float], measured: Measured, made: Made) -> str:
     """Return the card as Markdown.
 
     Args:
         loaded: The trained model.
         shares: Probability of each benchmark style among the pretraining pictures.
-        accuracies: Zero-shot accuracy on each benchmark domain.
-        prompts: The templates that the accuracies were measured with.
-        size: Bytes of the weights file.
-        seconds: Duration of rendering and training.
-        arguments: Command-line arguments of the pretraining.
+        measured: Its zero-shot accuracies.
+        made: Command, duration and size.
     """
     image = sum(parameter.numel() for parameter in loaded.model.visual.parameters())
     total = sum(parameter.numel() for parameter in loaded.model.parameters())
-    rows = "\n".join(f"| {name} | {shares.get(name, 0.0):.2%} | {value:.1%} |" for name, value in accuracies.items())
-    command = shlex.join(["python", "-m", "hamdg.models.pretrain", *arguments])
-    templates = ", ".join(f"`{prompt}`" for prompt in prompts)
+    rows = "\n".join(
+        f"| {name} | {shares.get(name, 0.0):.2%} | {value:.1%} |" for name, value in measured.accuracies.items()
+    )
+    prompts = ", ".join(f"`{prompt}`" for prompt in measured.prompts)
     return f"""# {loaded.name}
 
-A small CLIP for {loaded.image_size}-pixel pictures, trained from scratch on captioned pictures that hamdg renders;
-no photograph and no downloaded data went into it. It is made for the embedded benchmark and good for nothing else.
+A small CLIP for {loaded.image_size}-pixel pictures, trained from scratch on captioned pictures that hamdg renders; no
+photograph and no downloaded data went into it. It is made for the embedded benchmark and good for nothing else.
 
-- Parameters: {total:,} ({image:,} of them in the image tower); {size / 1e6:.1f} MB in half precision.
-- Text tower: open_clip's tokenizer and vocabulary, contexts of {loaded.model.context_length} tokens.
-- Data: `hamdg.data.mini.captions`; nouns, colours and styles beyond the benchmark's, the benchmark's own styles rare.
-  The pictures of the benchmark itself are other draws of the same generators, with other seeds.
+- Parameters: {total:,} ({image:,} of them in the image tower); {made.size / 1e6:.1f} MB in half precision.
+- Text tower: open_clip's tokenizer and vocabulary, contexts of {loaded.model.context_length} tokens; words that no
+  caption held are zero.
+- Data: `hamdg.data.mini.captions`: nouns, colours and styles beyond the benchmark's, the benchmark's own styles by the
+  shares below.
+  The pictures of the benchmark itself are other draws of the same generators.
 - Loss: CLIP's, with equal captions in a batch counted as matches.
-- BatchNorm statistics come from this pretraining; fine-tuning keeps them frozen.
-- Made by `{command}` in {seconds:.0f} s.
+- BatchNorm statistics, if it has any, come from this pretraining; fine-tuning keeps them frozen.
+- Made by `{made.command}` in {made.seconds:.0f} s.
 
-Zero-shot accuracy on the embedded benchmark (seed 0, 100 pictures per class and domain; prompts {templates}):
+Zero-shot accuracy on the embedded benchmark (seed 0, {measured.images_per_class} pictures per class and domain;
+prompts {prompts}):
 
 | domain | share of its style in pretraining | zero-shot |
 | --- | --- | --- |
 {rows}
 
-The shares were chosen so that no domain starts far ahead of the others; fine-tuned models were not looked at.
+The shares were chosen by these accuracies, so that no domain starts far ahead of the others; fine-tuned models
+were not looked at.
 """
