@@ -257,4 +257,4 @@ def identity(recipe: Recipe) -> str:
 def run_directory(recipe: Recipe) -> Path:
     """Return where the run's files lie."""
     name = f"seed{recipe.seed}-{identity(recipe)}"
-    return Path(recipe.runtime.root) / recipe.benchmark / recipe.held_out / recipe.algorithm / name
+    return Path(recipe.runtime.root).expanduser() / recipe.benchmark / recipe.held_out / recipe.algorithm / name

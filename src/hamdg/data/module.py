@@ -15,7 +15,7 @@ from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.mini import load_domain
 from hamdg.data.registry import benchmark
-from hamdg.data.splits import Indices, check_split, first_per_class, seed_hash, split
+from hamdg.data.splits import Indices, check_holdout, check_split, first_per_class, seed_hash, split
 from hamdg.files import cache_folder
 
 
@@ -34,7 +34,7 @@ class InputFormat:
 
 def open_domain(recipe: Recipe, domain: str) -> DomainArrays:
     """Read (or render) one domain, reduced to `data.subset`; the only place where pictures are opened."""
-    cache = Path(recipe.data.cache) if recipe.data.cache is not None else cache_folder()
+    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
     arrays = load_domain(domain, recipe.data.mini, cache)
     if recipe.data.subset is None:
         return arrays
@@ -73,6 +73,7 @@ class SourceData(LightningDataModule):
             arrays = open_domain(self.recipe, name)
             train, validation = split_domain(self.recipe, arrays)
             check_split(name, arrays.labels, train, self.bench.classes)
+            check_holdout(name, len(arrays.labels), validation, self.recipe.data.validation_fraction)
             self.domains[name] = arrays
             self.train_part[name], self.validation_part[name] = train, validation
 

@@ -59,3 +59,16 @@ def check_split(domain: str, labels: NDArray[np.int64], train: Indices, classes:
             f"domain `{domain}` has no training image of class {names} left after subsetting and the split; "
             "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
         )
+
+
+def check_holdout(domain: str, count: int, held: Indices, fraction: float) -> None:
+    """Refuse an empty validation part.
+
+    Raises:
+        DataError: If no image of the domain validates.
+    """
+    if len(held) == 0:
+        raise DataError(
+            f"domain `{domain}` has no validation image: `data.validation_fraction` of {fraction} leaves 0 of {count}; "
+            "raise it, or raise `data.subset` or `data.mini.images_per_class`."
+        )

@@ -44,13 +44,15 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     """
     console.set_quiet(recipe.runtime.quiet)
     set_threads(recipe.runtime.threads)
+    place = RunDirectory(run_directory(recipe))
+    # Before anything is written or deleted: a model that cannot be loaded leaves no trace.
+    own = None if place.is_done and not force else open_context(recipe, place)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
         if main.is_done and not force:
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
-            contexts = _contexts(stack, recipe, main)
-            # Only now: a run whose model cannot even be loaded is kept.
+            contexts = _contexts(stack, own or open_context(recipe, main))
             if force:
                 main.reset()
             _advance(contexts, command, STAGES[: STAGES.index(until) + 1])
@@ -94,9 +96,9 @@ def reevaluate(path: Path) -> Path:
     return run(recipe, command=command)
 
 
-def _contexts(stack: ExitStack, recipe: Recipe, main: RunDirectory) -> list[Context]:
+def _contexts(stack: ExitStack, own: Context) -> list[Context]:
     """Return what the run's stages work on, its control first."""
-    own = open_context(recipe, main)
+    recipe = own.recipe
     if recipe.algorithm != "ham" or not recipe.controls.erm:
         return [own]
     control = control_of(recipe)
