@@ -18,6 +18,7 @@ import pytest
 from hamdg.config import Recipe, run_directory
 from hamdg.recipe import read_recipe
 from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
 
 Tower = Literal["rn", "vit"]
 CONF = Path(__file__).parent.parent / "conf"
@@ -135,8 +136,6 @@ def command(tmp_path: Path) -> Commander:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tower], RunDirectory]:
     """Give a finished HAM run with its ERM control and its report; shared, so tests must not change it."""
-    from hamdg.stages import pipeline
-
     @cache
     def run(tower: Tower) -> RunDirectory:
         arguments = tiny_arguments(tmp_path_factory.mktemp(tower), tower)

@@ -11,7 +11,10 @@ import pytest
 from hamdg.config import MiniConfig
 from hamdg.data import module
 from hamdg.data.arrays import DomainArrays
+from hamdg.data.mini import load_domain
 from hamdg.stages import pipeline
+from hamdg.stages.context import Context
+from hamdg.stages.merge import merge_histories
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -22,7 +25,7 @@ Load = Callable[[str, MiniConfig, Path], DomainArrays]
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of all domains that are opened from now on."""
-    load: Load = module.load_domain
+    load: Load = load_domain
     names: list[str] = []
 
     def watched(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
@@ -49,7 +52,7 @@ def test_no_stage_before_evaluate_opens_the_held_out_domain(
 
 
 def test_training_and_merging_do_without_the_held_out_domain(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    load: Load = module.load_domain
+    load: Load = load_domain
 
     def forbidden(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
         if domain == "sketch":
@@ -67,10 +70,12 @@ def test_the_controls_are_merged_before_anything_is_evaluated(
     tiny: Tiny, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments: list[int] = []
-    merge = pipeline.merge_histories
-    monkeypatch.setattr(
-        pipeline, "merge_histories", lambda context: moments.append(opened.count("sketch")) or merge(context)
-    )
+
+    def watched(context: Context) -> bool:
+        moments.append(opened.count("sketch"))
+        return merge_histories(context)
+
+    monkeypatch.setattr(pipeline, "merge_histories", watched)
     pipeline.run(tiny("--controls.erm=true", tower="vit"))
     assert moments == [0, 0]
     assert "sketch" in opened

@@ -18,6 +18,7 @@ from hamdg import cli
 from hamdg.config import run_directory
 from hamdg.data.module import open_domain
 from hamdg.merge.files import load_tensors
+from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
@@ -148,7 +149,7 @@ def test_a_finished_run_is_not_repeated(copied: Finished, capsys: pytest.Capture
 def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
     run = copied("rn")
     before = {name: content for name, (_, content) in snapshot(run).items()}
-    pipeline.run(pipeline.read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
+    pipeline.run(read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
     after = {name: content for name, (_, content) in snapshot(run).items()}
     assert after.keys() == before.keys()
     same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "history/index.json"]

@@ -55,8 +55,8 @@ def die_at(number: int) -> None:
         return call
 
     unlink = Path.unlink
-    os.replace = watched(os.replace)  # type: ignore[assignment]
-    Path.unlink = watched(Path.unlink)  # type: ignore[method-assign, assignment]
+    os.replace = watched(os.replace)
+    Path.unlink = watched(Path.unlink)  # type: ignore[method-assign]
 
 
 def child(request: Request, out: int, err: int) -> int:
