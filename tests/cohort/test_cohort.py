@@ -75,7 +75,11 @@ def test_what_enrichment_did_is_counted(world: World) -> None:
     wrong = sum(int((batches[name].labels != batches[name].clean_labels).sum()) for name in ("cartoon", "photo"))
     assert (tally.candidates, tally.noisy_candidates) == (8, wrong)
     assert 0 <= tally.noisy_added <= tally.added <= 8
-    assert 0 < tally.threshold < 1
+    own = batches["art"]
+    with torch.no_grad():
+        table = cohort.source_models()["art"](own.images).softmax(dim=1)
+    mean = sum(float(row[label]) for row, label in zip(table, own.labels, strict=True)) / len(own.labels)
+    assert tally.threshold == pytest.approx(mean, rel=1e-5)
     noted = cohort.samples.samples
     assert {sample.model for sample in noted} == {"art"}
     assert {sample.domain for sample in noted} <= {"cartoon", "photo"}

@@ -118,10 +118,10 @@ def test_wrong_labels_pass_by_maximum_probability_and_not_by_true_class() -> Non
 
 
 def test_combined_losses_by_hand() -> None:
-    own, added, none = torch.tensor([1.0, 3.0]), torch.tensor([5.0]), torch.empty(0)
+    own, added, none = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 7.0]), torch.empty(0)
 
-    assert float(combined_loss(own, added, "mean")) == 3.0
-    assert float(combined_loss(own, added, "sum")) == 7.0
+    assert float(combined_loss(own, added, "mean")) == 4.0
+    assert float(combined_loss(own, added, "sum")) == 8.0
     assert float(combined_loss(own, none, "mean")) == float(combined_loss(own, none, "sum")) == 2.0
 
 
