@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from hamdg.config import ModelConfig
 from hamdg.errors import WeightsError
@@ -17,29 +18,37 @@ CONF = Path(__file__).parents[1] / "conf"
 
 ALONE = """
 import sys, torch, open_clip
-from safetensors.torch import load_file, save_file
-open_clip.add_model_config(sys.argv[1] + "/merged.json")
-model = open_clip.create_model("merged", pretrained=sys.argv[1] + "/merged.safetensors").eval()
-with torch.no_grad():
-    features = model.encode_image(torch.ones(2, 3, 32, 32), normalize=True)
-save_file({"features": features}, sys.argv[1] + "/features.safetensors")
+from pathlib import Path
+from safetensors.torch import save_file
+for folder in map(Path, sys.argv[1:]):
+    open_clip.add_model_config(folder / "merged.json")
+    model = open_clip.create_model("merged", pretrained=str(folder / "merged.safetensors")).eval()
+    with torch.no_grad():
+        features = model.encode_image(torch.ones(2, 3, 32, 32), normalize=True)
+    save_file({"features": features}, folder / "features.safetensors")
 assert "hamdg" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("kind", ["rn", "vit"])
-def test_open_clip_alone_loads_what_was_exported(tmp_path: Path, kind: Literal["rn", "vit"]) -> None:
+def export(kind: Literal["rn", "vit"], folder: Path) -> Tensor:
+    """Write a changed tower and return the features that it gives."""
     loaded = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
     tower = ImageTower(loaded)
     merged = {name: parameter.detach() * 1.1 for name, parameter in tower.named_parameters()}
+    folder.mkdir()
+    save_file(full_state(loaded, merged), folder / "merged.safetensors")
+    write_config(loaded, folder / "merged.json")
+    features: Tensor = torch.func.functional_call(tower, merged, torch.ones(2, 3, 32, 32))
+    return features.detach()
 
-    save_file(full_state(loaded, merged), tmp_path / "merged.safetensors")
-    write_config(loaded, tmp_path / "merged.json")
-    subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], check=True, capture_output=True)
 
-    with torch.no_grad():
-        expected = torch.func.functional_call(tower, merged, torch.ones(2, 3, 32, 32))
-    torch.testing.assert_close(load_file(tmp_path / "features.safetensors")["features"], expected)
+def test_open_clip_alone_loads_what_was_exported(tmp_path: Path) -> None:
+    expected = {tmp_path / "rn": export("rn", tmp_path / "rn"), tmp_path / "vit": export("vit", tmp_path / "vit")}
+
+    subprocess.run([sys.executable, "-c", ALONE, *map(str, expected)], check=True, capture_output=True)
+
+    for folder, features in expected.items():
+        torch.testing.assert_close(load_file(folder / "features.safetensors")["features"], features)
 
 
 def test_full_state_copies_and_keeps_the_rest() -> None:
