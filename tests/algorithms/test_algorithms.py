@@ -128,10 +128,10 @@ def test_what_erm_depends_on_gives_another_control(name: str) -> None:
 
 
 def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
-    recipe = replace(Recipe(), train=TrainConfig(steps=7, lr=0.5), controls=ControlsConfig(erm_lr=0.25))
+    recipe = replace(Recipe(label="ours"), train=TrainConfig(steps=7, lr=0.5), controls=ControlsConfig(erm_lr=0.25))
     control = control_of(recipe)
 
-    assert control.algorithm == "erm"
+    assert (control.algorithm, control.label) == ("erm", "")
     assert control.train == replace(recipe.train, lr=0.25)
     assert (control.data, control.model, control.seed, control.runtime) == (
         recipe.data,
