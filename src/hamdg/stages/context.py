@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,14 @@ class Context:
     def text_head(self) -> Tensor:
         """Return the class features [classes, d], encoded once."""
         return encode_prompts(self.loaded, self.bench.classes, self.recipe.model.prompts)
+
+    @cached_property
+    def start_digest(self) -> str:
+        """Return the SHA-256 of everything that a run starts from: the whole CLIP, text tower included."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.loaded.model.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def input_format(self) -> InputFormat:

@@ -91,6 +91,7 @@ def _read_history(
     context: Context,
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]], dict[str, str]]:
     """Return last models, histories, and one digest per source over the files that made its history."""
+    _check_start(context)
     index = read_json(context.run.history_index)["sources"]
     last, history, digests = {}, {}, {}
     for source in sorted(index):
@@ -102,9 +103,22 @@ def _read_history(
     return last, history, digests
 
 
+def _check_start(context: Context) -> None:
+    """Refuse histories that began at other weights: their task vectors would be nonsense."""
+    known = read_json(context.run.train).get("start_sha256")
+    # Runs of the first versions do not say.
+    if known is not None and known != context.start_digest:
+        raise WeightsError(
+            f"The weights of the model `{context.recipe.model.name}` are not those that `{context.run.path}` was "
+            "trained from; bring them back, or repeat the run with `--force`."
+        )
+
+
 def _checked(context: Context, entry: dict[str, str]) -> dict[str, Tensor]:
     path = context.run.history / entry["file"]
-    if path.exists() and sha256_file(path) != entry["sha256"]:
+    if not path.is_file():
+        raise WeightsError(f"`{path}`, which training wrote, is missing; repeat the run with `--force`.")
+    if sha256_file(path) != entry["sha256"]:
         raise WeightsError(
             f"`{path}` is not the file that training wrote (its digest differs); repeat the run with `--force`."
         )

@@ -102,7 +102,11 @@ def _contexts(stack: ExitStack, own: Context) -> list[Context]:
     if recipe.algorithm != "ham" or not recipe.controls.erm:
         return [own]
     control = control_of(recipe)
-    return [replace(own, recipe=control, run=stack.enter_context(RunDirectory.open(control))), own]
+    try:
+        run = stack.enter_context(RunDirectory.open(control))
+    except RunDirectoryError as error:
+        raise RunDirectoryError(f"The ERM control: {error} `--controls.erm=false` does without it.") from error
+    return [replace(own, recipe=control, run=run), own]
 
 
 def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage]) -> None:

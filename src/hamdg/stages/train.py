@@ -160,6 +160,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
     return {
         "steps": recipe.train.steps,
         "seconds": seconds,
+        "start_sha256": context.start_digest,
         "images_seen": {"fresh": fresh, "with_enrichment": fresh + added},
         "enrichment": enriched or None,
     }
