@@ -27,8 +27,7 @@ _LIBRARY_VARIABLES = (
     "CUDA_MODULE_LOADING",
     "PL_",
     "LIGHTNING_",
-    "TRITON_",
-)
+    "TRITON_", "PYTORCH_NVML_", "TOKENIZERS_")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.tracking.csv import read_rows
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Command, Commander, Zygote
+    from tests.stages.conftest import Command, Commander, Tower, Zygote
 
 SIGN_CONSENSUS = (
     "--harmonisation.method=sign_consensus",
@@ -70,11 +70,13 @@ def killed_until_done(zygote: Zygote, command: Command, seconds: float, kills: i
     return killed
 
 
-@pytest.mark.parametrize("options", [SIGN_CONSENSUS, RUNNING_MEAN], ids=["sign consensus, snapshots", "mean"])
+@pytest.mark.parametrize(
+    ("tower", "options"), [("rn", SIGN_CONSENSUS), ("vit", RUNNING_MEAN)], ids=["sign consensus, snapshots", "mean"]
+)
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
-    zygote: Zygote, command: Commander, options: tuple[str, ...]
+    zygote: Zygote, command: Commander, tower: Tower, options: tuple[str, ...]
 ) -> None:
-    calm, disturbed = command("calm", *options, *LONG), command("disturbed", *options, *LONG)
+    calm, disturbed = (command(name, *options, *LONG, tower=tower) for name in ("calm", "disturbed"))
     seconds = undisturbed(zygote, calm)
     assert killed_until_done(zygote, disturbed, seconds * 0.6, kills=4, seed=1) > 0
     assert_same(disturbed.directory, calm.directory)
@@ -85,11 +87,11 @@ def test_a_run_that_dies_beside_file_operations_ends_as_if_nothing_had_happened(
     zygote: Zygote, command: Commander
 ) -> None:
     options = (*SIGN_CONSENSUS, "--runtime.checkpoint_every=2")
-    calm, disturbed = command("calm", *options), command("disturbed", *options)
+    calm, disturbed = command("calm", *options, tower="vit"), command("disturbed", *options, tower="vit")
     undisturbed(zygote, calm)
     deaths = 0
-    # Every attempt survives one operation more than the one before, so that it must come to an end.
-    while (outcome := zygote.run(disturbed.argv, disturbed.folder, die_at=deaths + 4)).code == 77:
+    # Every attempt survives two operations more than the one before, so that it must come to an end.
+    while (outcome := zygote.run(disturbed.argv, disturbed.folder, die_at=2 * deaths + 5)).code == 77:
         deaths += 1
     assert outcome.code == 0, outcome.err
     assert deaths > 3
@@ -101,12 +103,12 @@ def test_a_run_that_dies_beside_file_operations_ends_as_if_nothing_had_happened(
 @pytest.mark.parametrize("options", [SIGN_CONSENSUS, RUNNING_MEAN], ids=["sign consensus, snapshots", "mean"])
 def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander, options: tuple[str, ...]) -> None:
     options = (*options, "--runtime.checkpoint_every=2")
-    calm = command("calm", *options)
+    calm = command("calm", *options, tower="vit")
     undisturbed(zygote, calm)
     moment = 0
     while True:
         moment += 1
-        disturbed = command(f"disturbed-{moment}", *options)
+        disturbed = command(f"disturbed-{moment}", *options, tower="vit")
         first = zygote.run(disturbed.argv, disturbed.folder, die_at=moment)
         if first.code == 0:
             break
