@@ -55,6 +55,9 @@ class SourceModel(LightningModule):
         self.logit_scale = logit_scale
         self.own = own
         self.config = config
+        # Lightning keeps the mode it finds, and attention rounds otherwise in evaluation mode: a resumed run must not
+        # go on in another mode than the one it was killed in.
+        self.train()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that training changes, by their name in CLIP's image tower."""
