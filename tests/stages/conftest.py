@@ -136,6 +136,7 @@ def command(tmp_path: Path) -> Commander:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tower], RunDirectory]:
     """Give a finished HAM run with its ERM control and its report; shared, so tests must not change it."""
+
     @cache
     def run(tower: Tower) -> RunDirectory:
         arguments = tiny_arguments(tmp_path_factory.mktemp(tower), tower)
