@@ -91,12 +91,12 @@ class TrainConfig:
         check_every: Steps between validations on the source hold-outs.
     """
 
-    steps: int = 100
+    steps: int = 200
     lr: float = 5e-4
     weight_decay: float = 0.01
     warmup: int = 20
     clip_norm: float = 1.0
-    check_every: int = 25
+    check_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class HistoryConfig:
 
     kind: HistoryKind = "mean"
     start: float = 0.5
-    every: int = 1
+    every: int = 5
     decay: float = 0.95
     beta: float = 0.5
     keep: int = 10
@@ -207,7 +207,7 @@ class RuntimeConfig:
     root: str = "lightning_logs"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
-    checkpoint_every: int = 25
+    checkpoint_every: int = 50
     log_every: int = 5
     report: bool = True
     quiet: bool = False
@@ -250,8 +250,18 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
 
 def identity(recipe: Recipe) -> str:
     """Return the 8-digit hash of everything that defines the run."""
-    text = json.dumps(defining_part(recipe), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return _hash(defining_part(recipe))
+
+
+def training_identity(recipe: Recipe) -> str:
+    """Return the hash of everything that training depends on; runs that only merge differently share it."""
+    values = defining_part(recipe)
+    del values["merge"], values["controls"]
+    return _hash(values)
+
+
+def _hash(values: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_directory(recipe: Recipe) -> Path:

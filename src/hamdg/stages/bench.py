@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hamdg import console
-from hamdg.config import DataConfig, MergeConfig, MiniConfig, ModelConfig
+from hamdg.config import DataConfig, HistoryConfig, MergeConfig, MiniConfig, ModelConfig
 from hamdg.data.mini import DOMAINS
 from hamdg.data.mini.speed import images_per_second
 from hamdg.merge import merge
@@ -54,12 +54,12 @@ def training_rows(model: ModelConfig) -> list[tuple[str, str]]:
         for mean, tower in zip(means, towers, strict=True):
             mean.update([parameter.detach() for parameter in tower.parameters()])
 
-    training, history = seconds(step), seconds(remember, 50)
+    training, history, every = seconds(step), seconds(remember, 50), HistoryConfig().every
     return [
         (f"{model.name}: {SOURCES} forward and backward passes of {len(images)}", f"{1e3 * training:.0f} ms"),
         (
             f"{model.name}: {SOURCES} history updates",
-            f"{1e3 * history:.2f} ms ({history / training:.1%} of the passes)",
+            f"{1e3 * history:.2f} ms ({history / training / every:.2%} of the passes, at every {every}th step)",
         ),
     ]
 
@@ -83,7 +83,7 @@ def merging_rows(size: int) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Print the table."""
-    threads = set_threads(0)
+    threads = set_threads(1)
     rows = [*rendering_rows(), *training_rows(ModelConfig()), *merging_rows(LARGE)]
     console.table(("what", "speed"), rows, title=f"{threads} thread(s)")
 

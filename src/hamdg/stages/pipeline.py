@@ -11,7 +11,7 @@ from typing import Literal
 
 from hamdg import console
 from hamdg.algorithms.erm import control_of
-from hamdg.config import Recipe, run_directory
+from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
 from hamdg.recipe import read_recipe
@@ -124,6 +124,10 @@ def _train(context: Context) -> None:
     recipe = context.recipe
     models = context.plan.groups(context.sources)
     console.stage(f"train {context.plan.label}: {len(models)} model(s) on {', '.join(context.sources)}")
+    if (twin := _trained_twin(context)) is not None:
+        _copy_training(twin, context.run)
+        console.skipped(f"`{twin.path}` differs in the merge alone; its training is taken")
+        return
     if context.run.resume.exists() and not context.run.train.exists():
         console.note("going on from the last checkpoint of a stopped run")
     if not train(context):
@@ -136,6 +140,18 @@ def _train(context: Context) -> None:
         share = f"; wrong labels {noisy / max(1, counts['added']):.1%} of the added" if noisy is not None else ""
         pool = f"{counts['added']} of {counts['candidates']} candidates"
         console.note(f"{source}: let in {pool} ({counts['added'] / max(1, counts['candidates']):.0%}){share}")
+
+
+def _trained_twin(context: Context) -> RunDirectory | None:
+    """Return a run whose training is the very one that this run would do, if this run has not begun."""
+    run = context.run
+    if run.train.exists() or run.resume.exists():
+        return None
+    wanted = training_identity(context.recipe)
+    for summary in sorted(run.path.parent.glob(f"seed{context.recipe.seed}-*/{run.train.name}")):
+        if read_json(summary).get("training") == wanted:
+            return RunDirectory(summary.parent)
+    return None
 
 
 def _merge(context: Context) -> None:

@@ -20,6 +20,7 @@ from hamdg.cohort.progress import progress_callback
 from hamdg.cohort.resume import Resume
 from hamdg.cohort.samples import Sample, SampleBook
 from hamdg.cohort.validation import SourceValidation
+from hamdg.config import training_identity
 from hamdg.data.batches import take
 from hamdg.data.module import SourceData
 from hamdg.files import atomic_path, write_json
@@ -158,6 +159,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
     enriched = _enriched(rows)
     added = sum(counts["added"] for counts in enriched.values())
     return {
+        "training": training_identity(recipe),
         "steps": recipe.train.steps,
         "seconds": seconds,
         "start_sha256": context.start_digest,
