@@ -96,35 +96,43 @@ def test_erms_rows_and_their_weights() -> None:
     assert all(torch.equal(flat(row.weights), flat(own)) for row, own in zip(rows, wanted, strict=True))
 
 
+# Nothing here may rest on the recipes' defaults.
+OWN = Recipe(
+    train=TrainConfig(steps=10, lr=0.5),
+    enrichment=EnrichmentConfig(enabled=True, combine="mean"),
+    harmonisation=HarmonisationConfig(method="sign_consensus", every=1),
+    history=HistoryConfig(kind="mean", start=0.5, every=2),
+    merge=MergeConfig(keep=0.5),
+)
 VARIANTS = {
-    "label": Recipe(label="another name"),
-    "enrichment": Recipe(enrichment=EnrichmentConfig(enabled=False)),
-    "combine": Recipe(enrichment=EnrichmentConfig(combine="sum")),
-    "harmonisation": Recipe(harmonisation=HarmonisationConfig(method="pcgrad", every=3)),
-    "history kind": Recipe(history=HistoryConfig(kind="beta", beta=2.0)),
-    "snapshots": Recipe(history=HistoryConfig(kind="snapshots", keep=3)),
-    "merge": Recipe(merge=MergeConfig(keep=0.2, criterion="agreement")),
+    "label": replace(OWN, label="another name"),
+    "enrichment": replace(OWN, enrichment=EnrichmentConfig(enabled=False)),
+    "combine": replace(OWN, enrichment=EnrichmentConfig(combine="sum")),
+    "harmonisation": replace(OWN, harmonisation=HarmonisationConfig(method="pcgrad", every=3)),
+    "history kind": replace(OWN, history=HistoryConfig(kind="beta", start=0.5, every=2, beta=2.0)),
+    "snapshots": replace(OWN, history=HistoryConfig(kind="snapshots", start=0.5, every=2, keep=3)),
+    "merge": replace(OWN, merge=MergeConfig(keep=0.2, criterion="agreement")),
 }
 OTHERS = {
-    "seed": Recipe(seed=1),
-    "held_out": Recipe(held_out="photo"),
-    "noise": Recipe(data=DataConfig(mini=MiniConfig(label_noise=0.2))),
-    "steps": Recipe(train=TrainConfig(steps=50)),
-    "start of the average": Recipe(history=HistoryConfig(start=0.2)),
-    "learning rate": Recipe(controls=ControlsConfig(erm_lr=1e-4)),
+    "seed": replace(OWN, seed=7),
+    "held_out": replace(OWN, held_out="photo"),
+    "noise": replace(OWN, data=DataConfig(mini=MiniConfig(label_noise=0.2))),
+    "steps": replace(OWN, train=TrainConfig(steps=50, lr=0.5)),
+    "start of the average": replace(OWN, history=HistoryConfig(kind="mean", start=0.125, every=2)),
+    "learning rate": replace(OWN, controls=ControlsConfig(erm_lr=1e-4)),
 }
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_all_variants_share_their_control(name: str) -> None:
-    assert run_directory(control_of(VARIANTS[name])) == run_directory(control_of(Recipe()))
+    assert run_directory(control_of(VARIANTS[name])) == run_directory(control_of(OWN))
     if name != "label":
-        assert identity(VARIANTS[name]) != identity(Recipe())
+        assert identity(VARIANTS[name]) != identity(OWN)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_erm_depends_on_gives_another_control(name: str) -> None:
-    assert run_directory(control_of(OTHERS[name])) != run_directory(control_of(Recipe()))
+    assert run_directory(control_of(OTHERS[name])) != run_directory(control_of(OWN))
 
 
 def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
@@ -144,4 +152,4 @@ def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
     assert control.harmonisation.method == "none"
     assert control.merge.method == "uniform"
     assert control_of(control) == control
-    assert control_of(Recipe(train=TrainConfig(lr=0.125))).train.lr == 0.125
+    assert control_of(replace(OWN, controls=ControlsConfig(erm_lr=None), train=TrainConfig(lr=0.125))).train.lr == 0.125

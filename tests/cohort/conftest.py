@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,9 +53,9 @@ class World:
 
     clip: LoadedClip
     sources: tuple[str, ...] = ("art", "cartoon", "photo")
-    enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
-    harmonisation: HarmonisationConfig = field(default_factory=HarmonisationConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6, lr=1e-3, warmup=2))
+    enrichment: EnrichmentConfig = EnrichmentConfig(True, "true_class", "mean")
+    harmonisation: HarmonisationConfig = HarmonisationConfig("sign_consensus", "global", every=1, minority_scale=0.0)
+    train: TrainConfig = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=1.0)
     noise_known: bool = False
     log_every: int = 2
 

@@ -27,23 +27,30 @@ STEPS = 7
 Named = dict[str, Tensor]
 
 
+def config(
+    kind: HistoryKind = "mean", start: float = 0.5, every: int = 1, decay: float = 0.5, beta: float = 0.5, keep: int = 9
+) -> HistoryConfig:
+    """Return a configuration that the recipes' defaults have no part in."""
+    return HistoryConfig(kind, start, every, decay, beta, keep)
+
+
 @pytest.mark.parametrize(
-    ("config", "steps", "expected"),
+    ("history", "steps", "expected"),
     [
-        (HistoryConfig(start=0.5), 10, [5, 6, 7, 8, 9, 10]),
-        (HistoryConfig(start=0.0), 3, [1, 2, 3]),
-        (HistoryConfig(start=0.5, every=2), 10, [5, 7, 9, 10]),  # the last step is always one of them
-        (HistoryConfig(start=0.29), 100, list(range(29, 101))),
-        (HistoryConfig(start=0.55), 3, [1, 2, 3]),
-        (HistoryConfig(start=0.9), 1, [1]),
-        (HistoryConfig(kind="beta", start=0.0, every=4), 9, [0, 1, 5, 9]),
-        (HistoryConfig(kind="beta", start=0.5), 4, [0, 2, 3, 4]),
-        (HistoryConfig(kind="snapshots", start=0.2, every=3), 10, [2, 5, 8, 10]),
-        (HistoryConfig(kind="last", start=0.0), 10, [10]),
+        (config(start=0.5), 10, [5, 6, 7, 8, 9, 10]),
+        (config(start=0.0), 3, [1, 2, 3]),
+        (config(start=0.5, every=2), 10, [5, 7, 9, 10]),  # the last step is always one of them
+        (config(start=0.29), 100, list(range(29, 101))),
+        (config(start=0.55), 3, [1, 2, 3]),
+        (config(start=0.9), 1, [1]),
+        (config(kind="beta", start=0.0, every=4), 9, [0, 1, 5, 9]),
+        (config(kind="beta", start=0.5), 4, [0, 2, 3, 4]),
+        (config(kind="snapshots", start=0.2, every=3), 10, [2, 5, 8, 10]),
+        (config(kind="last", start=0.0), 10, [10]),
     ],
 )
-def test_history_steps(config: HistoryConfig, steps: int, expected: list[int]) -> None:
-    assert history_steps(config, steps) == expected
+def test_history_steps(history: HistoryConfig, steps: int, expected: list[int]) -> None:
+    assert history_steps(history, steps) == expected
 
 
 class Training:
@@ -80,8 +87,8 @@ def trainer_at(step: int) -> Trainer:
     return cast("Trainer", SimpleNamespace(global_step=step))
 
 
-def begin(world: World, folder: Path, config: HistoryConfig) -> Training:
-    return Training(world, CheckpointHistory(config, folder, STEPS))
+def begin(world: World, folder: Path, history: HistoryConfig) -> Training:
+    return Training(world, CheckpointHistory(history, folder, STEPS))
 
 
 def weighted(states: list[Named], weights: list[float]) -> Named:
@@ -110,7 +117,7 @@ def expected_average(kind: str, trajectory: list[Named]) -> Named:
 
 @pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last"])
 def test_averages_equal_those_of_the_stored_trajectory(world: World, tmp_path: Path, kind: HistoryKind) -> None:
-    training = begin(world, tmp_path, HistoryConfig(kind, start=0.5, decay=0.8, beta=0.5))
+    training = begin(world, tmp_path, config(kind, decay=0.8))
     index = training.whole()
 
     assert index["kind"] == kind
@@ -128,7 +135,7 @@ def test_averages_equal_those_of_the_stored_trajectory(world: World, tmp_path: P
 
 
 def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path: Path) -> None:
-    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.2, every=1, keep=3))
+    training = begin(world, tmp_path, config("snapshots", start=0.2, every=1, keep=3))
     most = 0
     for step in range(STEPS):
         training.run(range(step, step + 1))
@@ -155,7 +162,7 @@ def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path:
 
 
 def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world: World, tmp_path: Path) -> None:
-    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.8, keep=9))
+    training = begin(world, tmp_path, config("snapshots", start=0.8, keep=9))
     training.run(range(6))
     training.history.note_validation("art", 6, 0.5)
     training.run(range(6, STEPS))
@@ -169,7 +176,7 @@ def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world:
 
 
 def test_an_average_does_not_borrow_the_last_models_accuracy(world: World, tmp_path: Path) -> None:
-    training = begin(world, tmp_path, HistoryConfig("mean"))
+    training = begin(world, tmp_path, config("mean"))
     training.run(range(STEPS))
     training.history.note_validation("art", 7, 0.75)
     files = training.end()["sources"]["art"]
@@ -185,10 +192,10 @@ def content_of(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("stop", [1, 4, 6])
 @pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last", "snapshots"])
 def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, kind: HistoryKind, stop: int) -> None:
-    config = HistoryConfig(kind, start=0.2, keep=2)
-    begin(world, tmp_path / "whole", config).whole()
+    history = config(kind, start=0.2, keep=2)
+    begin(world, tmp_path / "whole", history).whole()
 
-    killed = begin(world, tmp_path / "part", config)
+    killed = begin(world, tmp_path / "part", history)
     killed.run(range(stop))
     killed.history.note_validation("art", stop, 0.5)
     saved = io.BytesIO()
@@ -196,7 +203,7 @@ def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, ki
     killed.run(range(stop, min(stop + 2, STEPS)))  # lost: the checkpoint knows nothing of it
     saved.seek(0)
     state = torch.load(saved, weights_only=True)
-    resumed = begin(world, tmp_path / "part", config)
+    resumed = begin(world, tmp_path / "part", history)
     resumed.cohort.load_state_dict(state["cohort"])
     resumed.history.load_state_dict(state["history"])
     assert resumed.history.state_dict()["validation"] == {"art": {stop: 0.5}}
@@ -210,7 +217,7 @@ def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, ki
 def test_a_full_disk_leaves_earlier_snapshots_whole(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = begin(world, tmp_path, HistoryConfig("snapshots", start=0.2, keep=9))
+    training = begin(world, tmp_path, config("snapshots", start=0.2, keep=9))
     training.run(range(3))
     before = content_of(tmp_path)
 
@@ -233,13 +240,13 @@ def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None
         def due(self, step: int) -> bool:
             return step > 0 and step % 2 == 0
 
-    training = Training(world, Evens(HistoryConfig("snapshots", keep=9), tmp_path, STEPS))
+    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS))
 
     assert [entry["step"] for entry in training.whole()["sources"]["art"]["history"]] == [2, 4, 6]
 
 
 def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
-    history = CheckpointHistory(HistoryConfig(), tmp_path, 1)
+    history = CheckpointHistory(config(), tmp_path, 1)
     with pytest.raises(TypeError, match=r"^Expected a `Cohort`, but got a `LightningModule`\.$"):
         history.on_train_batch_end(trainer_at(1), LightningModule(), None, None, 0)
 
@@ -248,7 +255,7 @@ def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")  # Lightning's own use of torch
 def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     world = each_world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
-    last = world.fit(world.cohort(), [CheckpointHistory(HistoryConfig("snapshots", start=0.0), tmp_path, 4)])
+    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4)])
     short = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
     cohort = short.cohort()
     trainer = short.trainer()

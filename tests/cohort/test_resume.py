@@ -45,7 +45,7 @@ def fit(world: World, folder: Path, crash: int | None = None) -> Cohort:
     going_on = resume.exists()
     done = int(torch.load(resume, weights_only=True)["global_step"]) if going_on else 0
     callbacks: list[Callback] = [
-        CheckpointHistory(HistoryConfig("snapshots", start=0.0, keep=3), folder / "history", STEPS),
+        CheckpointHistory(HistoryConfig("snapshots", start=0.0, every=1, keep=3), folder / "history", STEPS),
         Resume(resume, every=3),
         *([Crash(crash)] if crash else []),
     ]

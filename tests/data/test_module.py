@@ -21,7 +21,9 @@ COUNT = 70
 
 
 def recipe(augment: Literal["none", "flip_shift"] = "flip_shift", held_out: str = "sketch", seed: int = 0) -> Recipe:
-    data = DataConfig(batch_size=4, augment=augment, cache="somewhere", mini=MiniConfig(seed=7))
+    data = DataConfig(
+        batch_size=4, validation_fraction=0.2, subset=None, augment=augment, cache="somewhere", mini=MiniConfig(seed=7)
+    )
     return Recipe(held_out=held_out, seed=seed, data=data, train=TrainConfig(steps=20))
 
 
