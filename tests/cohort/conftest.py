@@ -29,6 +29,9 @@ from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"
 CLASSES = 3
+ENRICHMENT = EnrichmentConfig(True, "true_class", "mean")
+HARMONISATION = HarmonisationConfig("sign_consensus", "global", every=1, minority_scale=0.0)
+TRAIN = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=1.0)
 Weights = dict[str, dict[str, Tensor]]
 
 
@@ -53,9 +56,9 @@ class World:
 
     clip: LoadedClip
     sources: tuple[str, ...] = ("art", "cartoon", "photo")
-    enrichment: EnrichmentConfig = EnrichmentConfig(True, "true_class", "mean")
-    harmonisation: HarmonisationConfig = HarmonisationConfig("sign_consensus", "global", every=1, minority_scale=0.0)
-    train: TrainConfig = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=1.0)
+    enrichment: EnrichmentConfig = ENRICHMENT
+    harmonisation: HarmonisationConfig = HARMONISATION
+    train: TrainConfig = TRAIN
     noise_known: bool = False
     log_every: int = 2
 
