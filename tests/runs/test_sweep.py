@@ -169,7 +169,7 @@ def test_two_names_for_one_run_are_refused(tmp_path: Path) -> None:
 class Inline:
     """A pool that runs each job at once, in this process."""
 
-    def __init__(self, workers: int, mp_context: object) -> None:
+    def __init__(self, workers: int, *settings: object) -> None:
         self.workers = workers
 
     def __enter__(self) -> Self:

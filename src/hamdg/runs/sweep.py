@@ -6,6 +6,8 @@ import difflib
 import hashlib
 import json
 import os
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -180,7 +182,7 @@ def run_sweep(path: Path, processes: int | None = None) -> list[Outcome]:
 def _outcomes(jobs: list[Job], workers: int, threads: int) -> Iterator[tuple[int, Outcome]]:
     # Workers read it before they import torch: two processes with as many threads as cores each starve each other.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _die_with_parent, (os.getpid(),)) as pool:
         futures: dict[Future[Outcome], int] = {pool.submit(_run, job): number for number, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
@@ -188,6 +190,17 @@ def _outcomes(jobs: list[Job], workers: int, threads: int) -> Iterator[tuple[int
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this worker soon after the sweep was killed; its run resumes when the sweep is repeated."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _result(future: Future[Outcome], job: Job) -> Outcome:
