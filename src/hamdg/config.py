@@ -120,7 +120,8 @@ class HarmonisationConfig:
 
     Args:
         method: `none`, `cosine` and `l2` (penalties), `pcgrad` (gradients), `sign_consensus` (updates).
-        scope: One direction for the whole model (`global`) or one for each layer.
+        scope: One direction for the whole model (`global`) or one for each layer; `sign_consensus` goes by
+            coordinate and knows no difference.
         every: Harmonise every this many steps.
         weight: Weight of the penalty (`cosine`, `l2`).
         minority_scale: What a minority-sign coordinate of an update is multiplied by (`sign_consensus`).

@@ -150,7 +150,7 @@ class Cohort(LightningModule):
         rows = {measure("loss", name): float(loss.detach()) for name, loss in losses.items()} | values
         for logger in self.loggers:
             logger.log_metrics(rows, step + 1)
-        shown = {f"loss/{name[:7]}": float(loss.detach()) for name, loss in losses.items()}
+        shown = {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
         added = [value for key, value in values.items() if key.startswith("enrichment/added{")]
         pool = [value for key, value in values.items() if key.startswith("enrichment/candidates{")]
         if pool:
