@@ -92,7 +92,7 @@ class TrainConfig:
     """
 
     steps: int = 200
-    lr: float = 5e-4
+    lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: int = 20
     clip_norm: float = 1.0
@@ -127,10 +127,10 @@ class HarmonisationConfig:
         minority_scale: What a minority-sign coordinate of an update is multiplied by (`sign_consensus`).
     """
 
-    method: HarmonisationMethod = "sign_consensus"
+    method: HarmonisationMethod = "l2"
     scope: HarmonisationScope = "global"
     every: int = 1
-    weight: float = 0.1
+    weight: float = 10.0
     minority_scale: float = 0.0
 
 
@@ -243,9 +243,14 @@ class Recipe:
 
 
 def defining_part(recipe: Recipe) -> dict[str, object]:
-    """Return the part of a recipe that defines the run: all but `runtime`, `label` and `data.cache`."""
+    """Return the part of a recipe that defines the run: all but `runtime`, `label`, `data.cache` and what is not used.
+
+    Pooled fine-tuning has no enrichment, harmonisation or merge, so it is the same run whatever these sections say.
+    """
     values = asdict(recipe)
     del values["runtime"], values["label"], values["data"]["cache"]
+    if recipe.algorithm == "erm":
+        del values["enrichment"], values["harmonisation"], values["merge"], values["controls"]
     return values
 
 
@@ -257,7 +262,8 @@ def identity(recipe: Recipe) -> str:
 def training_identity(recipe: Recipe) -> str:
     """Return the hash of everything that training depends on; runs that only merge differently share it."""
     values = defining_part(recipe)
-    del values["merge"], values["controls"]
+    for section in ("merge", "controls"):
+        values.pop(section, None)
     return _hash(values)
 
 

@@ -119,7 +119,7 @@ def test_a_run_of_another_configuration_names_the_keys(recipe: Recipe) -> None:
     (path / "config.yaml").write_text("seed: 3\ntrain: {steps: 50}\n")
     assert refusal(recipe) == (
         f"`{path}` holds a run of another configuration: `seed` is `3` there and `0` here; `train.steps` is `50` "
-        f"there and `100` here; move `{path}` away, or choose another folder with `--runtime.root`."
+        f"there and `{recipe.train.steps}` here; move `{path}` away, or choose another folder with `--runtime.root`."
     )
 
 

@@ -57,9 +57,11 @@ class AlgorithmPlan:
         result: Key of the row that is the run's own result.
         groups: From the source domains, the models to train: by name, the domains each learns from.
         candidates: From what training and merge left behind, the rows of the table (the result last).
+        merges: Whether the recipe's `merge` section applies; without it histories are averaged as they are.
     """
 
     label: str
     result: str
     groups: Callable[[tuple[str, ...]], dict[str, tuple[str, ...]]]
     candidates: Callable[[Histories], list[Candidate]]
+    merges: bool

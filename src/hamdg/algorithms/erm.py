@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hamdg.algorithms.base import AlgorithmPlan, Candidate, Histories
-from hamdg.config import (
-    ControlsConfig,
-    EnrichmentConfig,
-    HarmonisationConfig,
-    HistoryConfig,
-    MergeConfig,
-    Recipe,
-)
+from hamdg.config import HistoryConfig, Recipe
 
 POOLED = "pooled"
 
@@ -20,20 +13,11 @@ POOLED = "pooled"
 def control_of(recipe: Recipe) -> Recipe:
     """Return the ERM run that a run is compared with: same data, model, steps and images, one pooled model.
 
-    Everything that ERM does not have is set to one fixed value, so that all variants of a run share their control.
+    All variants of a run share their control: what only HAM has is no part of an ERM run's identity.
     """
     train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
-    return replace(
-        recipe,
-        algorithm="erm",
-        label="",
-        train=train,
-        enrichment=EnrichmentConfig(enabled=False),
-        harmonisation=HarmonisationConfig(method="none"),
-        history=HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every),
-        merge=MergeConfig(method="uniform"),
-        controls=ControlsConfig(erm=False),
-    )
+    history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
+    return replace(recipe, algorithm="erm", label="", train=train, history=history)
 
 
 def _candidates(found: Histories) -> list[Candidate]:
@@ -49,4 +33,5 @@ PLAN = AlgorithmPlan(
     result="erm_sma",
     groups=lambda sources: {POOLED: sources},
     candidates=_candidates,
+    merges=False,
 )

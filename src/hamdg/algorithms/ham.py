@@ -30,4 +30,5 @@ PLAN = AlgorithmPlan(
     result="ham",
     groups=lambda sources: {name: (name,) for name in sources},
     candidates=_candidates,
+    merges=True,
 )

@@ -213,7 +213,9 @@ def _result(future: Future[Outcome], job: Job) -> Outcome:
 def _run(job: Job) -> Outcome:
     from hamdg.stages import pipeline
 
-    record = pipeline.run(job.recipe, command=f"hamdg sweep ({job.condition}, {job.variant})", until=job.until)
+    record = pipeline.run(
+        job.recipe, command=f"hamdg sweep ({job.condition}, {job.variant})", until=job.until, show=False
+    )
     return Outcome(job, str(RunDirectory(record.parent).path))
 
 

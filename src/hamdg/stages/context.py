@@ -14,7 +14,7 @@ from torch import Tensor
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
 from hamdg.cohort.source_model import SourceModel
-from hamdg.config import Recipe
+from hamdg.config import MergeConfig, Recipe
 from hamdg.data.module import InputFormat
 from hamdg.data.registry import Benchmark, benchmark
 from hamdg.errors import ConfigError
@@ -52,6 +52,11 @@ class Context:
     def plan(self) -> AlgorithmPlan:
         """Return the algorithm's plan."""
         return plan(self.recipe.algorithm)
+
+    @property
+    def merge_config(self) -> MergeConfig:
+        """Return how histories are fused: as the recipe says, or averaged by an algorithm that does not merge."""
+        return self.recipe.merge if self.plan.merges else MergeConfig(method="uniform")
 
     @property
     def device(self) -> torch.device:

@@ -27,7 +27,8 @@ def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
     domains = benchmark(read_recipe(RECIPE, overrides).benchmark).domains
     for held_out in domains:
         recipe = read_recipe(RECIPE, [*overrides, f"--held_out={held_out}", "--controls.erm=false"])
-        record_path = pipeline.run(recipe, command=f"python -m hamdg.stages.matrix {' '.join(overrides)}")
+        command = f"python -m hamdg.stages.matrix {' '.join(overrides)}"
+        record_path = pipeline.run(recipe, command=command, show=False)
         record = read_record(record_path)
         cells["zero-shot"][held_out] = record["zero_shot_accuracy"]
         for source, accuracy in record["source_accuracies"].items():

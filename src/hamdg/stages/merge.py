@@ -58,7 +58,7 @@ def load_candidates(context: Context) -> list[Candidate]:
 
 def merge_options(context: Context) -> tuple[str, dict[str, object]]:
     """Return the merge method and its options (the plain mean has none)."""
-    values: dict[str, object] = asdict(context.recipe.merge)
+    values: dict[str, object] = asdict(context.merge_config)
     method = str(values.pop("method"))
     return method, values if method == "rhm" else {}
 
@@ -68,7 +68,7 @@ def describe_merge(
 ) -> dict[str, object]:
     """Return how far the histories went, how they lie to each other, and what the merge kept of them."""
     vectors = task_vectors(history, base)
-    config = context.recipe.merge
+    config = context.merge_config
     kept: dict[str, dict[str, float]] = {}
     if config.method == "rhm":
         masks = rhm_masks(vectors, base, keep=config.keep, scope=config.scope, criterion=config.criterion)

@@ -28,7 +28,7 @@ Stage = Literal["train", "merge", "evaluate"]
 STAGES: tuple[Stage, ...] = ("train", "merge", "evaluate")
 
 
-def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "evaluate") -> Path:
+def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "evaluate", show: bool = True) -> Path:
     """Take a run through its stages; what is done is skipped, and a killed stage goes on where it stopped.
 
     A `ham` run with `controls.erm` takes its ERM control through the same stages, in a run directory of its own.
@@ -38,6 +38,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
         force: Repeat the run from the start, even if it is done.
         command: The command that the record names.
         until: The last stage.
+        show: Print the table at the end.
 
     Returns:
         Path of the run's `record.json` (which exists only after `evaluate`).
@@ -56,7 +57,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
             if force:
                 main.reset()
             _advance(contexts, command, STAGES[: STAGES.index(until) + 1])
-        if main.is_done:
+        if show and main.is_done:
             _show(main)
         return main.record
 
@@ -155,7 +156,7 @@ def _trained_twin(context: Context) -> RunDirectory | None:
 
 
 def _merge(context: Context) -> None:
-    config = context.recipe.merge
+    config = context.merge_config
     console.stage(f"merge {context.plan.label}")
     if not merge_histories(context):
         console.skipped("merged before")
