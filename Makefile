@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all lint bench report smoke mini-clip mini-clip-vit mini-table mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu lint bench report smoke mini-clip mini-clip-vit mini-table mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(STAMP) ## run the fast tests
 
 test-all: $(STAMP) ## run all tests but those that need a GPU or downloaded data
 	$(BIN)/python -m pytest -q -m "not real_data and not gpu"
+
+test-gpu: $(STAMP) ## run the tests that need a GPU
+	$(BIN)/python -m pytest -q -m gpu
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

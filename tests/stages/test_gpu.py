@@ -1,0 +1,39 @@
+"""A run on a GPU: bf16 autocast, weights and history in fp32, the same pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from hamdg.config import run_directory
+from hamdg.merge.files import load_tensors
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny, Tower
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
+
+
+@pytest.mark.parametrize("tower", ["rn", "vit"])
+@pytest.mark.parametrize("method", ["l2", "sign_consensus", "pcgrad"])
+def test_a_run_on_a_gpu_keeps_its_weights_in_full_precision(tiny: Tiny, tower: Tower, method: str) -> None:
+    recipe = tiny("--runtime.device=cuda", f"--harmonisation.method={method}", "--harmonisation.every=2", tower=tower)
+    pipeline.run(recipe)
+    run = RunDirectory(run_directory(recipe))
+
+    assert run.is_done
+    for path in [run.merged, *run.history.rglob("*.safetensors")]:
+        assert {tensor.dtype for tensor in load_tensors(path).values() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_a_repeated_run_on_a_gpu_gives_about_the_same_weights(tiny: Tiny) -> None:
+    recipe = tiny("--runtime.device=cuda", "--runtime.checkpoint_every=2", "--harmonisation.method=sign_consensus")
+    pipeline.run(recipe, until="merge")
+    whole = load_tensors(RunDirectory(run_directory(recipe)).merged)
+    pipeline.run(recipe, force=True)
+    for name, tensor in load_tensors(RunDirectory(run_directory(recipe)).merged).items():
+        torch.testing.assert_close(tensor, whole[name], rtol=0.05, atol=0.05)
