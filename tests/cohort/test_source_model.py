@@ -53,7 +53,7 @@ def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
     """A plain PyTorch loop on the only source domain: no cohort, no Lightning, no function of the cohort's room."""
     config = world.train
     tower = ImageTower(copy.deepcopy(world.clip))
-    parameters = dict(tower.named_parameters())
+    parameters = dict(tower.visual.named_parameters())
     optimiser = torch.optim.AdamW(parameters.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
     def factor(step: int) -> float:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from hamdg.config import ModelConfig
 from hamdg.errors import WeightsError
@@ -34,12 +35,12 @@ def export(kind: Literal["rn", "vit"], folder: Path) -> Tensor:
     """Write a changed tower and return the features that it gives."""
     loaded = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
     tower = ImageTower(loaded)
-    merged = {name: parameter.detach() * 1.1 for name, parameter in tower.named_parameters()}
+    merged = {name: parameter.detach() * 1.1 for name, parameter in tower.trainable().items()}
     folder.mkdir()
     save_file(full_state(loaded, merged), folder / "merged.safetensors")
     write_config(loaded, folder / "merged.json")
-    features: Tensor = torch.func.functional_call(tower, merged, torch.ones(2, 3, 32, 32))
-    return features.detach()
+    features: Tensor = torch.func.functional_call(tower.visual, merged, torch.ones(2, 3, 32, 32))
+    return normalize(features, dim=-1).detach()
 
 
 def test_open_clip_alone_loads_what_was_exported(tmp_path: Path) -> None:

@@ -38,10 +38,16 @@ def test_features_are_those_of_clip_with_length_one(loaded: LoadedClip) -> None:
 def test_names_are_those_of_the_image_encoder(loaded: LoadedClip) -> None:
     tower = ImageTower(loaded)
 
-    assert list(tower.state_dict()) == list(loaded.model.visual.state_dict())
-    assert tower.trainable_names() == [name for name, _ in loaded.model.visual.named_parameters()]
-    next(tower.parameters()).requires_grad_(False)
-    assert len(tower.trainable_names()) == len(list(tower.parameters())) - 1
+    assert list(tower.trainable()) == [name for name, _ in loaded.model.visual.named_parameters()]
+    assert all(loaded.model.visual.get_parameter(name) is found for name, found in tower.trainable().items())
+
+
+def test_frozen_parameters_are_not_trainable(loaded: LoadedClip) -> None:
+    tower = copy.deepcopy(ImageTower(loaded))
+    first, *others = tower.trainable()
+    tower.trainable()[first].requires_grad_(False)
+
+    assert list(tower.trainable()) == others
 
 
 def test_a_copy_is_trained_without_touching_the_clip(loaded: LoadedClip) -> None:
@@ -54,7 +60,7 @@ def test_a_copy_is_trained_without_touching_the_clip(loaded: LoadedClip) -> None
 
     assert all(torch.equal(before[key], value) for key, value in loaded.model.state_dict().items())
     assert not torch.allclose(tower(pictures()), start)
-    tower.load_state_dict(loaded.model.visual.state_dict())
+    tower.visual.load_state_dict(loaded.model.visual.state_dict())
     torch.testing.assert_close(tower(pictures()), start)
 
 
@@ -80,10 +86,10 @@ def test_batchnorm_statistics_are_frozen_and_its_scale_is_trained() -> None:
     assert tower.train().training
     tower(pictures()).square().sum().backward()
 
-    assert tower.get_submodule("layer1.0.conv1").training
+    assert tower.visual.get_submodule("layer1.0.conv1").training
     assert not any(module.training for module in tower.modules() if isinstance(module, _BatchNorm))
     assert all(torch.equal(statistics[key], value) for key, value in tower.named_buffers())
-    assert tower.get_parameter("layer1.0.bn1.weight").grad is not None
+    assert tower.trainable()["layer1.0.bn1.weight"].grad is not None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class SourceModel(LightningModule):
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that training changes, by their name in CLIP's image tower."""
-        return {name: p for name, p in self.tower.named_parameters() if p.requires_grad}
+        return self.tower.trainable()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores [n, classes] of normalised pictures [n, 3, h, w]."""

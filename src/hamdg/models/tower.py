@@ -1,8 +1,8 @@
-"""The image tower as it is fine-tuned: normalised features, frozen BatchNorm statistics, plain names."""
+"""The image tower as it is fine-tuned: normalised features, frozen BatchNorm statistics, the encoder's own names."""
 
 from __future__ import annotations
 
-from typing import Self, cast
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -14,8 +14,7 @@ from hamdg.models.clip import LoadedClip
 class ImageTower(nn.Module):
     """CLIP's image encoder with unit-length features.
 
-    Its parameters and buffers are those of `clip.visual` under the same names, without a prefix; they are shared
-    with the CLIP it was taken from until it is copied (`copy.deepcopy`).
+    The encoder is shared with the CLIP it was taken from until one of them is copied (`copy.deepcopy`).
     BatchNorm layers stay in evaluation mode: running statistics are frozen, scale and shift are trained. Otherwise
     an average of several towers' parameters would come with statistics that belong to none of them.
 
@@ -25,15 +24,8 @@ class ImageTower(nn.Module):
 
     def __init__(self, loaded: LoadedClip) -> None:
         super().__init__()
-        visual: nn.Module = loaded.model.visual
-        # The encoder's own registries are shared, instead of registering it as a child, so that every name is that
-        # of `clip.visual`; `__dict__` keeps the encoder itself from being registered.
-        self.__dict__["_visual"] = visual
-        self._parameters = visual._parameters
-        self._buffers = visual._buffers
-        self._modules = visual._modules
-        self._non_persistent_buffers_set = visual._non_persistent_buffers_set
-        self.train(visual.training)
+        self.visual: nn.Module = loaded.model.visual
+        self.train(self.visual.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode normalised images.
@@ -44,21 +36,19 @@ class ImageTower(nn.Module):
         Returns:
             Features [B, D] of length 1.
         """
-        visual = cast("nn.Module", self.__dict__["_visual"])
-        return normalize(visual(images), dim=-1)
+        return normalize(self.visual(images), dim=-1)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for everything but BatchNorm, whose running statistics stay frozen."""
         super().train(mode)
-        self.__dict__["_visual"].training = mode
         for module in self.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
 
-    def trainable_names(self) -> list[str]:
-        """Return the names of the parameters that an optimiser changes, in the order of the model."""
-        return [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that an optimiser changes, by their name in `clip.visual` and in its order."""
+        return {name: parameter for name, parameter in self.visual.named_parameters() if parameter.requires_grad}
 
 
 def layer_of(parameter_name: str) -> str:
