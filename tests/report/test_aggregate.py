@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
 import math
 import re
-from pathlib import Path
 
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, read_records, sweep_table
+from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, sweep_table
 from hamdg.report.contract import EnrichmentCounts, Record
 
 CHOSEN = {
@@ -97,7 +95,10 @@ def test_two_runs_for_one_cell_contradict(sweep: list[Record], ham: Record) -> N
 
 
 def test_a_row_that_is_not_there_is_named(sweep: list[Record]) -> None:
-    message = "(`ERM`, held out `photo`) has no row `ham`, only `zero_shot`, `erm`, `erm_sma`."
+    message = (
+        "(`ERM`, held out `photo`) has no row `ham`, only `zero_shot`, `erm`, `erm_sma`. "
+        "Choose one of these under `rows` of the sweep file."
+    )
     with pytest.raises(DataError, match=re.escape(message)):
         sweep_table(sweep, {("erm", "ERM"): [("ham", "HAM")]})
 
@@ -112,11 +113,3 @@ def test_noise_shares_by_hand(ham: Record, erm: Record) -> None:
     assert near(row.offered, 0.2, 0.0, 2)
     assert near(row.added, 0.1, 0.05, 2)
     assert near(row.rate, 0.4, 0.0, 2)
-
-
-def test_records_are_read_in_a_fixed_order(ham: Record, tmp_path: Path) -> None:
-    for seed in (2, 0, 1):
-        (tmp_path / str(seed)).mkdir()
-        (tmp_path / str(seed) / "record.json").write_text(json.dumps({**ham, "seed": seed}))
-    found = read_records(tmp_path / str(seed) for seed in (2, 0, 1))
-    assert [record["seed"] for record in found] == [0, 1, 2]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hamdg.errors import DataError
-from hamdg.report.contract import Record, known, read_record
+from hamdg.report.contract import Record, known
 from hamdg.report.table import ham_label
 
 # (algorithm, variant) -> which rows of such a record enter the table, and under which label.
@@ -72,18 +71,6 @@ class NoiseRow:
     offered: Estimate
     added: Estimate
     rate: Estimate
-
-
-def read_records(paths: Iterable[Path]) -> list[Record]:
-    """Read the records of run directories (or `record.json` files), in a fixed order.
-
-    Raises:
-        DataError: One of them is not a finished run.
-    """
-    records = [read_record(path) for path in paths]
-    return sorted(
-        records, key=lambda record: (_condition(record), _variant(record), record["held_out"], record["seed"])
-    )
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -181,7 +168,7 @@ def _accuracy(record: Record, key: str) -> float:
         keys = ", ".join(f"`{row['key']}`" for row in record["rows"])
         raise DataError(
             f"The record of run `{record['identity']}` (`{_variant(record)}`, held out `{record['held_out']}`) has no "
-            f"row `{key}`, only {keys}. Choose one of these, or repeat the run with `--runtime.controls=true`."
+            f"row `{key}`, only {keys}. Choose one of these under `rows` of the sweep file."
         )
     return math.fsum(found) / len(found)
 

@@ -25,7 +25,7 @@ def write_results_page(
     """Write the results of a sweep as a Markdown page without a date.
 
     Args:
-        records: Finished runs (see `read_records`).
+        records: Finished runs.
         out: The page, for instance `docs/results.md`.
         command: The command that makes all these runs and this page.
         chosen: Which rows of which records enter the tables, and their labels.
