@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hamdg.config import DataConfig, MergeConfig, MiniConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
 from hamdg.errors import ConfigError
-from hamdg.recipe import check_recipe, read_recipe, split_overrides, write_recipe
+from hamdg.recipe import read_recipe, split_overrides, write_recipe
 
 
 def message(path: Path | None, *overrides: str) -> str:
@@ -226,12 +226,3 @@ def test_a_written_recipe_reads_back_equal(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("recipe") / "config.yaml"
     write_recipe(recipe, path)
     assert read_recipe(path) == recipe
-
-
-def test_check_recipe_raises_the_first_problem() -> None:
-    check_recipe(Recipe())
-    with pytest.raises(ConfigError) as caught:
-        check_recipe(Recipe(train=TrainConfig(steps=10)))
-    assert str(caught.value) == (
-        "`train.warmup` (20) is longer than the run, which has `train.steps` (10); shorten the warm-up or train longer."
-    )

@@ -33,11 +33,6 @@ def skipped(text: str) -> None:
     _say(f"skipped: {text}", "dim", "    ")
 
 
-def warn(text: str) -> None:
-    """Tell something that the user should look at; printed to stderr even when quiet."""
-    _errors().print(f"hamdg: warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
 def result(text: str) -> None:
     """Print `text` as it is, even when quiet."""
     _console().print(text, markup=False, highlight=False, soft_wrap=True)
@@ -68,10 +63,3 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console()
-
-
-@cache
-def _errors() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)

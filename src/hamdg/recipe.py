@@ -62,12 +62,6 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     return replace(recipe, held_out=benchmark(recipe.benchmark).domain(recipe.held_out))
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raise a `ConfigError` about the first value of `recipe` that makes no sense."""
-    for _, sentence in problems(recipe):
-        raise ConfigError(_located(sentence, ""))
-
-
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the complete recipe as YAML; `read_recipe` gives an equal one back."""
     write_text(path, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True, width=120))

@@ -35,10 +35,8 @@ def split(count: int, fraction: float, trial_seed: int, domain_index: int) -> tu
     return keys[held:], keys[:held]
 
 
-def first_per_class(labels: NDArray[np.int64], limit: int | None) -> Indices:
+def first_per_class(labels: NDArray[np.int64], limit: int) -> Indices:
     """Return the positions of the first `limit` images of every class, in their old order."""
-    if limit is None:
-        return np.arange(len(labels), dtype=np.int64)
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         chosen[np.flatnonzero(labels == label)[:limit]] = True

@@ -24,11 +24,6 @@ class Series:
         """The mean over all steps."""
         return sum(self.values) / len(self.values)
 
-    @property
-    def last(self) -> float:
-        """The value at the last step."""
-        return self.values[-1]
-
 
 @dataclass(frozen=True)
 class Measurements:

@@ -72,14 +72,14 @@ def run_table(record: Record) -> list[TableRow]:
     return [_table_row(row, record, index == last) for index, row in enumerate(record["rows"])]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def percent(value: float | None) -> str:
     """Return a fraction in percent (without the sign), or a dash where it is not known."""
-    return f"{100.0 * value:.{digits}f}" if value is not None and known(value) else MISSING
+    return f"{100.0 * value:.1f}" if value is not None and known(value) else MISSING
 
 
-def signed_points(value: float, digits: int = 1) -> str:
+def signed_points(value: float) -> str:
     """Return a difference of two fractions in percentage points, always with its sign."""
-    return f"{100.0 * value:+.{digits}f}".replace("-", MINUS) if known(value) else MISSING
+    return f"{100.0 * value:+.1f}".replace("-", MINUS) if known(value) else MISSING
 
 
 def headline(record: Record) -> str:

@@ -6,13 +6,13 @@ the held-out domain is a cell off the diagonal; its accuracy on its own hold-out
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 from hamdg import console
 from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
+from hamdg.files import read_json
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
@@ -33,7 +33,7 @@ def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
         cells["zero-shot"][held_out] = record["zero_shot_accuracy"]
         for source, accuracy in record["source_accuracies"].items():
             cells.setdefault(source, {})[held_out] = accuracy
-        index = json.loads(RunDirectory(record_path.parent).history_index.read_text())
+        index = read_json(RunDirectory(record_path.parent).history_index)
         for source, files in index["sources"].items():
             cells.setdefault(source, {})[source] = files["last"]["validation_accuracy"]
     return cells

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 Role = Literal["body", "far", "second", "dark", "light", "accent"]
-ROLES: tuple[Role, ...] = ("body", "far", "second", "dark", "light", "accent")
 
 
 @dataclass(frozen=True, slots=True)
