@@ -8,17 +8,16 @@ from pathlib import Path
 from hamdg import console
 from hamdg.report.contract import Record, read_record
 from hamdg.report.results import write_results_page
-from hamdg.report.selection import select
+from hamdg.report.selection import Selection, select
+from hamdg.report.table import MISSING
 from hamdg.runs.sweep import Outcome, Sweep
 
 
 def show(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> None:
     """Print what source validation says of every variant; write the page of results if the sweep names one."""
-    rows = [
-        (one.variant, one.row, f"{100 * one.accuracy:.2f}", f"{100 * one.standard_error:.2f}", str(one.runs))
-        for one in select([(outcome.job.variant, Path(outcome.run)) for outcome in outcomes])
-    ]
-    console.table(("variant", "model", "source validation", "±", "n"), rows, title="% correct on the source hold-outs")
+    found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in outcomes])
+    head = ("condition", "variant", "model", "source validation", "±", "n")
+    console.table(head, [_cells(one) for one in found], title="% correct on the source hold-outs")
     if sweep.out is None or sweep.until != "evaluate":
         return
     chosen: dict[tuple[str, str], list[tuple[str, str]]] = {
@@ -27,6 +26,16 @@ def show(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> None:
     }
     page = write_results_page([_record(one) for one in outcomes], Path(sweep.out), command, chosen, sweep.intro)
     console.result(f"results {page}")
+
+
+def _cells(one: Selection) -> tuple[str, ...]:
+    error = one.accuracy.standard_error
+    figures = (
+        f"{100 * one.accuracy.mean:.2f}",
+        MISSING if error is None else f"{100 * error:.2f}",
+        str(one.accuracy.n),
+    )
+    return (one.condition, one.variant, one.row, *figures)
 
 
 def _record(outcome: Outcome) -> Record:
