@@ -102,8 +102,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*args: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hamdg.data.mini.cache.np.save", full)
-    with pytest.raises(StorageError, match="No space left on device"):
+    monkeypatch.setattr("hamdg.files.os.replace", full)
+    message = (
+        f"The rendered pictures could not be written to `{tmp_path}` (No space left on device); free some space there "
+        "or choose another folder with `data.cache`."
+    )
+    with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
         load_domain("cartoon", CONFIG, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hamdg.data.arrays import DomainArrays
 from hamdg.data.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
 from hamdg.data.mini.styles.painter import Pixels
 from hamdg.errors import StorageError
+from hamdg.files import write_bytes
 
 RENDERER_VERSION = 2  # raise it with every change to what the pictures look like
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -51,21 +51,16 @@ def _load(path: Path, shape: tuple[int, ...]) -> Pixels | None:
 
 def _store(path: Path, images: Pixels) -> None:
     """Write the pictures as a NumPy file with its own SHA-256 appended, whole or not at all."""
-    temporary = ""
+    stream = io.BytesIO()
+    np.save(stream, images, allow_pickle=False)
+    content = stream.getvalue()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            np.save(file, images, allow_pickle=False)
         # NumPy reads no further than the header says, so the file stays an ordinary `.npy`.
-        digest = hashlib.sha256(Path(temporary).read_bytes()).digest()
-        with Path(temporary).open("ab") as file:
-            file.write(digest)
-        os.replace(temporary, path)
+        write_bytes(path, content + hashlib.sha256(content).digest())
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror or error
+        # The sentence about a full disk advises to move the runs, which would not move this folder.
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        reason = cause.strerror if isinstance(cause, OSError) else error
         raise StorageError(
             f"The rendered pictures could not be written to `{path.parent}` ({reason}); free some space there "
             "or choose another folder with `data.cache`."
