@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
+from hamdg.report.contract import RowGroup
+
 Weights = Mapping[str, Tensor]
-RowGroup = Literal["control", "source", "merged"]
 
 
 @dataclass(frozen=True)

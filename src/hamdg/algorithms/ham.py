@@ -5,8 +5,7 @@ from __future__ import annotations
 from hamdg.algorithms.base import AlgorithmPlan, Candidate, Histories
 from hamdg.merge import merge
 from hamdg.merge.geometry import norms, task_vectors
-
-LABEL = "HAM (reconstruction)"
+from hamdg.report.table import HAM_LABEL
 
 
 def _candidates(found: Histories) -> list[Candidate]:
@@ -21,12 +20,12 @@ def _candidates(found: Histories) -> list[Candidate]:
         Candidate("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
         Candidate("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),
         Candidate("shrunk", "the same, shrunk to RHM's norm", "control", shrunk),
-        Candidate("ham", LABEL, "merged", found.merged),
+        Candidate("ham", HAM_LABEL, "merged", found.merged),
     ]
 
 
 PLAN = AlgorithmPlan(
-    label=LABEL,
+    label=HAM_LABEL,
     result="ham",
     groups=lambda sources: {name: (name,) for name in sources},
     candidates=_candidates,

@@ -6,7 +6,6 @@ import logging
 import signal
 import time
 import warnings
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -25,17 +24,9 @@ from hamdg.data.batches import take
 from hamdg.data.module import SourceData
 from hamdg.files import atomic_path, write_json
 from hamdg.models.tower import layer_of
+from hamdg.report.contract import EnrichmentCounts
 from hamdg.stages.context import Context
 from hamdg.tracking.csv import CsvTracker, Row, read_rows
-
-
-class Enriched(TypedDict):
-    """What the enrichment let into one model, over the whole training."""
-
-    candidates: int
-    added: int
-    noisy_candidates: int | None
-    noisy_added: int | None
 
 
 def train(context: Context) -> bool:
@@ -168,7 +159,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
     }
 
 
-def _enriched(rows: list[Row]) -> dict[str, Enriched]:
+def _enriched(rows: list[Row]) -> dict[str, EnrichmentCounts]:
     sums: dict[str, dict[str, int]] = {}
     for row in rows:
         title, _, kind = row.name.partition("/")
@@ -176,7 +167,7 @@ def _enriched(rows: list[Row]) -> dict[str, Enriched]:
             counts = sums.setdefault(row.source, {})
             counts[kind] = counts.get(kind, 0) + int(row.value)
     return {
-        source: Enriched(
+        source: EnrichmentCounts(
             candidates=counts["candidates"],
             added=counts["added"],
             noisy_candidates=counts.get("noisy_candidates"),
