@@ -6,7 +6,8 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from hamdg.models.contrastive import ContrastiveConfig, train_contrastive
 from hamdg.models.export import write_config
 from hamdg.models.text_head import tokenize
 from hamdg.models.weights import load_weights
-from hamdg.models.zero_shot import cpu_threads, zero_shot
+from hamdg.models.zero_shot import zero_shot
 
 # Chosen so that the zero-shot accuracies are level: line drawings of every kind teach sketches and cartoons anyway.
 SHARES = {"art_painting": 0.16, "cartoon": 0.002, "photo": 0.14, "sketch": 0.0}
@@ -59,7 +60,7 @@ def pretrain(config: PretrainConfig) -> LoadedClip:
         config.renders, config.seed, size=loaded.image_size, benchmark_share=config.shares, workers=config.threads
     )
     _say(f"rendered {len(captions)} captioned pictures in {time.perf_counter() - started:.0f} s")
-    with cpu_threads(config.threads):
+    with _cpu_threads(config.threads):
         train_contrastive(
             loaded,
             images,
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = write_assets(loaded, parsed.out)
     seconds = time.perf_counter() - started
     prompts = ModelConfig().prompts
-    with cpu_threads(config.threads):
+    with _cpu_threads(config.threads):
         accuracies = measure(loaded, prompts, parsed.measure_on)
     made = Made(shlex.join(["python", "-m", "hamdg.models.pretrain", *command]), seconds, weights.stat().st_size)
     card = card_text(loaded, config.shares, Measured(accuracies, parsed.measure_on, prompts), made)
@@ -158,6 +159,16 @@ def _shares(text: str) -> dict[str, float]:
     if unknown := [name for name in shares if name not in DOMAINS]:
         raise argparse.ArgumentTypeError(f"unknown domain `{unknown[0]}`; known are {', '.join(DOMAINS)}")
     return shares
+
+
+@contextmanager
+def _cpu_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _say(text: str) -> None:
