@@ -11,6 +11,7 @@ import pytest
 
 from hamdg.config import Recipe
 from hamdg.report import sweeps
+from hamdg.report.table import MISSING
 from hamdg.runs.sweep import Job, Outcome, Sweep, Variant
 
 ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
@@ -36,7 +37,10 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
 ) -> None:
     sweeps.show(sweep, outcomes, "hamdg sweep file.yaml")
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert said[3:5] == [["clean", "ERM", "erm_sma", "80.00", "–", "1"], ["clean", "own", "ham", "75.00", "–", "1"]]
+    assert said[3:5] == [
+        ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
+        ["clean", "own", "ham", "75.00", MISSING, "1"],
+    ]
     assert said[5] == ["results", str(sweep.out)]
 
     page = Path(str(sweep.out)).read_text()

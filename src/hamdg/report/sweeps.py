@@ -29,13 +29,9 @@ def show(sweep: Sweep, outcomes: Sequence[Outcome], command: str) -> None:
 
 
 def _cells(one: Selection) -> tuple[str, ...]:
-    error = one.accuracy.standard_error
-    figures = (
-        f"{100 * one.accuracy.mean:.2f}",
-        MISSING if error is None else f"{100 * error:.2f}",
-        str(one.accuracy.n),
-    )
-    return (one.condition, one.variant, one.row, *figures)
+    mean, error = one.accuracy.mean, one.accuracy.standard_error
+    spread = MISSING if error is None else f"{100 * error:.2f}"
+    return (one.condition, one.variant, one.row, f"{100 * mean:.2f}", spread, str(one.accuracy.n))
 
 
 def _record(outcome: Outcome) -> Record:
