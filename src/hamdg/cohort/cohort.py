@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort import enrichment
 from hamdg.cohort.harmoniser import Harmoniser
@@ -83,18 +85,20 @@ class Cohort(LightningModule):
         measured = step % self.log_every == 0 or step == self.train_config.steps - 1
         losses, values = self._losses(step, batches)
         optimiser, scheduler = self.optimizers(), self.lr_schedulers()
-        rate = optimiser.param_groups[0]["lr"]  # type: ignore[union-attr]
+        assert isinstance(optimiser, LightningOptimizer), "`configure_optimizers` gives one"
+        assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
+        rate = optimiser.param_groups[0]["lr"]
         self._refuse_nan("loss", {name: float(loss.detach()) for name, loss in losses.items()}, step, rate)
-        optimiser.zero_grad()  # type: ignore[union-attr]
+        optimiser.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         models = self.parameters_by_source()
         values |= self.harmoniser.before_update(models, step, measured)
         norms = self._clip()
         self._refuse_nan("gradient norm", norms, step, rate)
         values |= {measure("gradient_norm", name): norm for name, norm in norms.items()}
-        optimiser.step()  # type: ignore[union-attr]
+        optimiser.step()
         values |= self.harmoniser.after_update(models, step, measured)
-        scheduler.step()  # type: ignore[union-attr]
+        scheduler.step()
         if measured and len(models) > 1:
             values |= self.harmoniser.measure_displacements(models)
         self._log(step, losses, values | {"lr": float(rate)})

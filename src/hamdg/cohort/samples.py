@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,10 +70,10 @@ class SampleBook:
                 found = (step + 1, model, domains[k], int(positions[k]), bool(mask[k]), float(confidences[k]))
                 self.samples.append(Sample(*found, threshold=float(bar)))
 
-    def state_dict(self) -> list[dict[str, object]]:
+    def state_dict(self) -> list[dict[str, Any]]:
         """Return all samples as plain values."""
         return [asdict(sample) for sample in self.samples]
 
-    def load_state_dict(self, state: list[dict[str, object]]) -> None:
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
         """Take over saved samples."""
-        self.samples = [Sample(**values) for values in state]  # type: ignore[arg-type]
+        self.samples = [Sample(**values) for values in state]
