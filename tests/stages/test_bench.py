@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hamdg.config import ModelConfig
+from hamdg.config import MiniConfig, ModelConfig
 from hamdg.stages import bench
 
 
@@ -10,6 +10,15 @@ def test_seconds_is_the_median_without_the_first_run(monkeypatch: pytest.MonkeyP
     clock = iter([0.0, 100.0, 0.0, 3.0, 0.0, 1.0, 0.0, 2.0])
     monkeypatch.setattr("hamdg.stages.bench.time.perf_counter", lambda: next(clock))
     assert bench.seconds(lambda: None, repeats=3) == 2.0
+
+
+def test_rendering_is_timed_in_processor_time_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int]] = []
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(bench, "render_image", lambda domain, label, index, config: drawn.append((label, index)))
+    monkeypatch.setattr("hamdg.stages.bench.time.process_time", lambda: next(clock))
+    assert bench.images_per_second("photo", MiniConfig(), count=14) == 7.0
+    assert drawn == [(label, index) for index in (0, 0, 1) for label in range(7)]
 
 
 def test_every_part_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.config import DataConfig, HistoryConfig, MergeConfig, MiniConfig, ModelConfig
-from hamdg.data.mini import DOMAINS
-from hamdg.data.mini.speed import images_per_second
+from hamdg.data.mini import CLASSES, DOMAINS
+from hamdg.data.mini.benchmark import render_image
 from hamdg.merge import merge
 from hamdg.merge.history import RunningMean
 from hamdg.models.clip import load_clip
@@ -31,6 +31,16 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
         action()
         times.append(time.perf_counter() - start)
     return sorted(times[1:])[repeats // 2]
+
+
+def images_per_second(domain: str, config: MiniConfig, count: int = 350) -> float:
+    """Return how many pictures of a domain one core renders in a second of processor time."""
+    for label in range(len(CLASSES)):
+        render_image(domain, label, 0, config)
+    start = time.process_time()
+    for position in range(count):
+        render_image(domain, position % len(CLASSES), position // len(CLASSES), config)
+    return count / (time.process_time() - start)
 
 
 def rendering_rows() -> list[tuple[str, str]]:
