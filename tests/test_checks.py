@@ -8,6 +8,7 @@ import pytest
 from hamdg import checks
 from hamdg.checks import RANGES, problems
 from hamdg.config import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
+from hamdg.data.mini.benchmark import SIZES
 from hamdg.data.registry import Benchmark
 from hamdg.recipe import read_recipe
 
@@ -33,8 +34,12 @@ def test_the_defaults_make_sense() -> None:
 
 
 def test_every_number_of_a_recipe_has_a_range() -> None:
-    # The side of the pictures and the pictures' seed are left to the renderer.
-    assert numeric_keys(Recipe) - {rule.key for rule in RANGES} == {"data.mini.image_size", "data.mini.seed"}
+    assert numeric_keys(Recipe) == {rule.key for rule in RANGES}
+
+
+def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
+    (rule,) = (rule for rule in RANGES if rule.key == "data.mini.image_size")
+    assert (rule.low, rule.high) == SIZES
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,7 @@ def test_every_number_of_a_recipe_has_a_range() -> None:
             "--data.validation_fraction=1",
             "Expected `data.validation_fraction` to be between 0 and 1, both excluded, but got `1.0`",
         ),
+        ("--data.mini.image_size=65", "Expected `data.mini.image_size` to be between 32 and 64, but got `65`"),
         ("--data.subset=0", "Expected `data.subset` to be 1 or more, but got `0`"),
         ("--train.lr=0", "Expected `train.lr` to be above 0, but got `0.0`"),
         ("--train.lr=1e999", "Expected `train.lr` to be above 0, but got `inf`"),
@@ -76,6 +82,14 @@ def test_label_noise_is_checked_by_domain() -> None:
     )
     certain = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"photo": 1.0})))
     assert first(certain) == "Expected `data.mini.label_noise` to be 0 or more and below 1, but got `1.0`"
+
+
+def test_imbalance_must_leave_two_pictures_of_the_rarest_class() -> None:
+    assert list(problems(Recipe(data=DataConfig(mini=MiniConfig(imbalance=50))))) == []
+    assert first(Recipe(data=DataConfig(mini=MiniConfig(imbalance=80.0)))) == (
+        "`data.mini.imbalance` of `80.0` leaves the rarest class fewer than 2 of `100` pictures; "
+        "lower it or raise `data.mini.images_per_class`"
+    )
 
 
 def test_prompts_need_one_place_for_the_class() -> None:

@@ -193,6 +193,15 @@ def test_data_sheet_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "sheet.png"
+    arguments = ["data", "sheet", "mini", "--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2"]
+    assert cli.main(arguments) == 2
+    said = f"hamdg: error: Cannot write `{out}`: File exists; name another file with `--out`.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"

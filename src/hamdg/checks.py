@@ -62,7 +62,9 @@ RANGES = (
     _at_least("data.batch_size", 1),
     Range("data.validation_fraction", 0, 1, "between 0 and 1, both excluded", open_low=True, open_high=True),
     _at_least("data.subset", 1),
+    _at_least("data.mini.seed", 0),
     _at_least("data.mini.images_per_class", 2),
+    Range("data.mini.image_size", 32, 64, "between 32 and 64"),
     Range("data.mini.spurious", 0, 1, "between 0 and 1"),
     _at_least("data.mini.imbalance", 1),
     _at_least("train.steps", 1),
@@ -95,6 +97,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         if number is not None and not rule.holds(number):
             yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
     yield from _noise_problems(recipe)
+    yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
     train = recipe.train
     if train.warmup > train.steps:
@@ -139,6 +142,16 @@ def _noise_problems(recipe: Recipe) -> Iterator[Problem]:
             yield Problem(key, f"`{key}` names the domain `{domain}`, but `mini` has {names}")
         elif not rule.holds(rate):
             yield Problem(key, f"Expected `{key}` to be {rule.words}, but got `{rate}`")
+
+
+def _imbalance_problems(recipe: Recipe) -> Iterator[Problem]:
+    key, mini = "data.mini.imbalance", recipe.data.mini
+    if mini.imbalance >= 1 and round(mini.images_per_class / mini.imbalance) < 2:
+        sentence = (
+            f"`{key}` of `{mini.imbalance}` leaves the rarest class fewer than 2 of `{mini.images_per_class}` "
+            "pictures; lower it or raise `data.mini.images_per_class`"
+        )
+        yield Problem(key, sentence)
 
 
 def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:

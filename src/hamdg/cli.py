@@ -225,7 +225,12 @@ def _data_sheet(arguments: argparse.Namespace) -> int:
     from hamdg.data.sheet import contact_sheet
 
     domains = {name: render_domain(name, recipe.data.mini) for name in known.domains}
-    contact_sheet(domains, known.classes, arguments.per_cell, out)
+    try:
+        contact_sheet(domains, known.classes, arguments.per_cell, out)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write `{out}`: {error.strerror or error}; name another file with `--out`."
+        ) from error
     print(out)
     return 0
 
