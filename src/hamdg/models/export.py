@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.errors import WeightsError
+from hamdg.files import write_text
 from hamdg.models.clip import LoadedClip
 from hamdg.models.weights import mismatches
 
@@ -43,4 +44,4 @@ def full_state(loaded: LoadedClip, visual: Mapping[str, Tensor]) -> dict[str, Te
 
 def write_config(loaded: LoadedClip, path: Path) -> None:
     """Write the model's configuration as the JSON file that `open_clip.add_model_config` reads."""
-    path.write_text(json.dumps(loaded.config, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(loaded.config, indent=2) + "\n")
