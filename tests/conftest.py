@@ -27,7 +27,10 @@ _LIBRARY_VARIABLES = (
     "CUDA_MODULE_LOADING",
     "PL_",
     "LIGHTNING_",
-    "TRITON_", "PYTORCH_NVML_", "TOKENIZERS_")
+    "TRITON_",
+    "PYTORCH_NVML_",
+    "TOKENIZERS_",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
