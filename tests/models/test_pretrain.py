@@ -57,7 +57,7 @@ def test_unknown_domain_in_shares(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if (ASSETS / f"{name}.safetensors").exists()])
-def test_shipped_weights_are_small_and_start_every_domain_on_a_level(name: str) -> None:
+def test_shipped_weights_are_small_and_leave_every_domain_room(name: str) -> None:
     accuracies = pretrain.measure(load_clip(ModelConfig(name)), ModelConfig().prompts, images_per_class=20)
 
     assert list(accuracies) == list(DOMAINS)
