@@ -33,7 +33,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(HEALTHY)'
 	@touch $(STAMP)
 
-demo: $(STAMP) ## train three source models, merge them, test on the held-out domain (about 3 minutes on 2 cores)
+demo: $(STAMP) ## train three source models, merge them, test on the held-out domain (about a minute on 2 cores)
 	$(BIN)/hamdg run experiments/mini/ham.yaml
 
 test: $(STAMP) ## run the fast tests
@@ -69,7 +69,7 @@ mini-table: $(STAMP) ## all held-out domains, seeds and variants of the embedded
 	$(BIN)/hamdg sweep experiments/sweeps/mini-table.yaml
 
 mini-matrix: $(STAMP) ## train on one domain, test on every other: how far apart the domains are
-	$(BIN)/python -m hamdg.stages.matrix
+	$(BIN)/python -m hamdg.stages.matrix --data.mini.images_per_class=200 --train.steps=600
 
 mini-leave-out-%: $(STAMP) FORCE ## run HAM with one domain held out, such as mini-leave-out-art
 	$(BIN)/hamdg run experiments/mini/ham.yaml --held_out=$*
