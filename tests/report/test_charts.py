@@ -78,3 +78,10 @@ def test_names_are_escaped() -> None:
     svg = line_chart("a < b", [Line("<b>", [1, 2], [1.0, 2.0], 0)])
     assert "a &lt; b" in svg
     assert "<b>" not in svg
+
+
+@pytest.mark.parametrize("value", [0.25, 0.0, -3.0, 1e9, 1e-9])
+def test_values_that_differ_by_rounding_alone_are_drawn_as_a_constant(value: float) -> None:
+    low, high = padded_limits([value, math.nextafter(value, math.inf)])
+    assert low < value < high or low == value == 0.0 < high
+    assert len(ticks(low, high)) > 1

@@ -65,7 +65,9 @@ def smoothed(values: Sequence[float], window: int) -> list[float]:
 def padded_limits(values: Sequence[float]) -> tuple[float, float]:
     """Return limits a little wider than the data, from round number to round number."""
     low, high = min(values), max(values)
-    margin = (high - low) * 0.04 or max(abs(high), 1.0) * 0.05
+    # What differs by rounding alone is drawn as a constant: its own spread is too small to put numbers on.
+    spread = high - low if high - low > 1e-6 * max(abs(low), abs(high)) else 0.0
+    margin = spread * 0.04 or max(abs(high), 1.0) * 0.05
     # A quantity that cannot be negative is not given a negative axis.
     floor = 0.0 if low >= 0.0 else -math.inf
     step = tick_step(low - margin, high + margin)
