@@ -93,8 +93,6 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "held_out": recipe.held_out,
         "algorithm": recipe.algorithm,
         "label": recipe.label or context.plan.label,
-        "condition": "",
-        "variant": recipe.label,
         "seed": recipe.seed,
         "identity": identity(recipe),
         "held_out_accuracy": result["held_out"],
