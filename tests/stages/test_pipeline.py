@@ -22,7 +22,8 @@ from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
-from hamdg.stages.context import open_context
+from hamdg.stages.context import Context, open_context
+from hamdg.stages.train import train as train_stage
 from hamdg.tracking.csv import read_rows
 
 if TYPE_CHECKING:
@@ -242,3 +243,36 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     decisive = [value for (_, _, layer), value in before.items() if (layer == "") == (scope == "global")]
     idle = method == "none" or (method == "pcgrad" and min(decisive) >= 0)
     assert (before == after) == idle
+
+
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    done: list[Path] = []
+
+    def train(context: Context) -> bool:
+        done.append(context.run.path)
+        return train_stage(context)
+
+    monkeypatch.setattr(pipeline, "train", train)
+    return done
+
+
+def test_a_run_that_differs_in_the_merge_alone_takes_the_training_unless_forced(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = trainings(monkeypatch)
+    first, second = tiny("--merge.keep=0.5"), tiny("--merge.keep=0.25")
+    pipeline.run(first, until="merge")
+    pipeline.run(second, until="merge")
+    assert done == [run_directory(first)]
+    pipeline.run(second, until="merge", force=True)
+    assert done == [run_directory(first), run_directory(second)]
+
+
+def test_a_training_from_other_start_weights_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = trainings(monkeypatch)
+    first, second = tiny("--merge.keep=0.5"), tiny("--merge.keep=0.25")
+    pipeline.run(first, until="merge")
+    summary = run_directory(first) / "train.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"start_sha256": "0" * 64}))
+    pipeline.run(second, until="merge")
+    assert done == [run_directory(first), run_directory(second)]

@@ -88,7 +88,8 @@ class Cohort(LightningModule):
         assert isinstance(optimiser, LightningOptimizer), "`configure_optimizers` gives one"
         assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
         rate = optimiser.param_groups[0]["lr"]
-        self._refuse_nan("loss", {name: float(loss.detach()) for name, loss in losses.items()}, step, rate)
+        numbers = {name: float(loss.detach()) for name, loss in losses.items()}
+        self._refuse_nan("loss", numbers, step, rate)
         optimiser.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         models = self.parameters_by_source()
@@ -101,7 +102,7 @@ class Cohort(LightningModule):
         scheduler.step()
         if measured and len(models) > 1:
             values |= self.harmoniser.measure_displacements(models)
-        self._log(step, losses, values | {"lr": float(rate)})
+        self._log(step, numbers, values | {"lr": float(rate)})
 
     def _losses(self, step: int, batches: dict[str, Batch]) -> tuple[dict[str, Tensor], dict[str, float]]:
         losses: dict[str, Tensor] = {}
@@ -150,11 +151,11 @@ class Cohort(LightningModule):
                     "nothing was overwritten. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
                 )
 
-    def _log(self, step: int, losses: dict[str, Tensor], values: dict[str, float]) -> None:
-        rows = {measure("loss", name): float(loss.detach()) for name, loss in losses.items()} | values
+    def _log(self, step: int, losses: dict[str, float], values: dict[str, float]) -> None:
+        rows = {measure("loss", name): loss for name, loss in losses.items()} | values
         for logger in self.loggers:
             logger.log_metrics(rows, step + 1)
-        shown = {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
+        shown = {f"loss/{name}": loss for name, loss in losses.items()}
         added = [value for key, value in values.items() if key.startswith("enrichment/added{")]
         pool = [value for key, value in values.items() if key.startswith("enrichment/candidates{")]
         if pool:

@@ -29,7 +29,11 @@ class InputFormat:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn uint8 pictures [n, h, w, 3] into what the model eats, without augmentation."""
-        return augment.normalise(augment.resize(augment.to_float(images), self.side), self.mean, self.std)
+        return self.fit(augment.to_float(images))
+
+    def fit(self, pictures: Tensor) -> Tensor:
+        """Bring float pictures [n, 3, h, w] between 0 and 1 to the model's side, mean and standard deviation."""
+        return augment.normalise(augment.resize(pictures, self.side), self.mean, self.std)
 
 
 def open_domain(recipe: Recipe, domain: str) -> DomainArrays:
@@ -97,5 +101,4 @@ class SourceData(LightningDataModule):
         if self.recipe.data.augment == "flip_shift":
             seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
             pictures = augment.flip_shift(pictures, torch.Generator().manual_seed(seed))
-        form = self.input_format
-        return augment.normalise(augment.resize(pictures, form.side), form.mean, form.std)
+        return self.input_format.fit(pictures)

@@ -83,12 +83,12 @@ class Context:
 
     def new_model(self, own: tuple[str, ...]) -> SourceModel:
         """Return a source model that starts from the pretrained tower."""
-        tower = ImageTower(copy.deepcopy(self.loaded))
+        tower = copy.deepcopy(ImageTower(self.loaded))
         return SourceModel(tower, self.text_head, logit_scale(self.loaded), own, self.recipe.train)
 
     def base(self) -> dict[str, Tensor]:
         """Return the pretrained values of all parameters that training changes."""
-        return {name: parameter.detach().clone() for name, parameter in self.new_model(()).trainable().items()}
+        return {name: parameter.detach().clone() for name, parameter in ImageTower(self.loaded).trainable().items()}
 
 
 def open_context(recipe: Recipe, run: RunDirectory) -> Context:

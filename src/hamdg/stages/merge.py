@@ -51,9 +51,9 @@ def merge_histories(context: Context) -> bool:
 def load_candidates(context: Context) -> list[Candidate]:
     """Return all models of the run's table, from what the merge stage left behind."""
     last, history, _ = _read_history(context)
-    state = load_tensors(context.run.merged)
-    merged = {name: state[PREFIX + name] for name in context.base()}
-    return context.plan.candidates(Histories(context.base(), last, history, merged))
+    state, base = load_tensors(context.run.merged), context.base()
+    merged = {name: state[PREFIX + name] for name in base}
+    return context.plan.candidates(Histories(base, last, history, merged))
 
 
 def merge_options(context: Context) -> tuple[str, dict[str, object]]:
@@ -105,9 +105,7 @@ def _read_history(
 
 def _check_start(context: Context) -> None:
     """Refuse histories that began at other weights: their task vectors would be nonsense."""
-    known = read_json(context.run.train).get("start_sha256")
-    # Runs of the first versions do not say.
-    if known is not None and known != context.start_digest:
+    if read_json(context.run.train).get("start_sha256") != context.start_digest:
         raise WeightsError(
             f"The weights of the model `{context.recipe.model.name}` are not those that `{context.run.path}` was "
             "trained from; bring them back, or repeat the run with `--force`."

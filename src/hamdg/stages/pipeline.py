@@ -56,7 +56,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
             contexts = _contexts(stack, own or open_context(recipe, main))
             if force:
                 main.reset()
-            _advance(contexts, command, STAGES[: STAGES.index(until) + 1])
+            _advance(contexts, command, STAGES[: STAGES.index(until) + 1], afresh=force)
         if show and main.is_done:
             _show(main)
         return main.record
@@ -79,9 +79,6 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
         recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
-        with RunDirectory.open(recipe) as target:
-            if not target.train.exists():
-                _copy_training(source, target)
     return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}")
 
 
@@ -110,9 +107,9 @@ def _contexts(stack: ExitStack, own: Context) -> list[Context]:
     return [replace(own, recipe=control, run=run), own]
 
 
-def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage]) -> None:
+def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage], afresh: bool) -> None:
     for context in contexts:
-        _train(context)
+        _train(context, afresh)
     if "merge" in stages:
         for context in contexts:
             _merge(context)
@@ -121,11 +118,11 @@ def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage])
             _evaluate(context, contexts[0].run if context is not contexts[0] else None, command)
 
 
-def _train(context: Context) -> None:
+def _train(context: Context, afresh: bool) -> None:
     recipe = context.recipe
     models = context.plan.groups(context.sources)
     console.stage(f"train {context.plan.label}: {len(models)} model(s) on {', '.join(context.sources)}")
-    if (twin := _trained_twin(context)) is not None:
+    if not afresh and (twin := _trained_twin(context)) is not None:
         _copy_training(twin, context.run)
         console.skipped(f"`{twin.path}` differs in the merge alone; its training is taken")
         return
@@ -148,9 +145,10 @@ def _trained_twin(context: Context) -> RunDirectory | None:
     run = context.run
     if run.train.exists() or run.resume.exists():
         return None
-    wanted = training_identity(context.recipe)
+    wanted = (training_identity(context.recipe), context.start_digest)
     for summary in sorted(run.path.parent.glob(f"seed{context.recipe.seed}-*/{run.train.name}")):
-        if read_json(summary).get("training") == wanted:
+        found = read_json(summary)
+        if (found.get("training"), found.get("start_sha256")) == wanted:
             return RunDirectory(summary.parent)
     return None
 
