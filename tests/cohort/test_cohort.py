@@ -11,7 +11,8 @@ from hamdg.cohort.cohort import Cohort
 from hamdg.config import EnrichmentConfig, HarmonisationConfig, TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
-from hamdg.tracking.csv import CsvTracker, read_rows
+from hamdg.tracking.csv import CsvTracker
+from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hamdg.runs.directory import RunDirectory
-from hamdg.tracking.csv import read_rows
+from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Command, Commander, Tower, Zygote

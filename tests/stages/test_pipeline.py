@@ -24,7 +24,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.train import train as train_stage
-from hamdg.tracking.csv import read_rows
+from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny, Tower

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.tracking.csv import HEADER, CsvTracker, Row, measure, read_rows
+from hamdg.tracking.csv import CsvTracker
+from hamdg.tracking.rows import HEADER, Row, measure, read_rows
 
 PAIR = measure("cosine/after", "cartoon|photo", "layer1.0")
 

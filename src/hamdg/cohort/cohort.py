@@ -19,7 +19,7 @@ from hamdg.cohort.source_model import SourceModel, make_optimiser
 from hamdg.config import EnrichmentConfig, TrainConfig
 from hamdg.data.batches import Batch, concatenate
 from hamdg.errors import TrainingError
-from hamdg.tracking.csv import measure
+from hamdg.tracking.rows import measure
 
 
 class Tally(NamedTuple):

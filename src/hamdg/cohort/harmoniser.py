@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hamdg.cohort import harmonisation
 from hamdg.config import HarmonisationConfig
-from hamdg.tracking.csv import measure
+from hamdg.tracking.rows import measure
 
 Parameters = Mapping[str, Mapping[str, Tensor]]
 """By source, then by parameter name; all sources have the same parameters."""

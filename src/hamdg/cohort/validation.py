@@ -12,7 +12,7 @@ from torch import Tensor
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.source_model import SourceModel
 from hamdg.data.batches import Batch
-from hamdg.tracking.csv import measure
+from hamdg.tracking.rows import measure
 
 CHUNK = 256
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.errors import DataError
-
-COLUMNS = ("step", "source", "layer", "name", "value")
+from hamdg.tracking.rows import HEADER
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,13 @@ def _series(values: Mapping[int, float]) -> Series:
 def _rows(stream: Iterator[str], path: Path) -> Iterator[tuple[int, str, str, str, float]]:
     reader = csv.reader(stream)
     header = next(reader, [])
-    if tuple(header) != COLUMNS:
-        raise DataError(f"`{path}` begins with `{','.join(header)}`, expected `{','.join(COLUMNS)}`. Repeat the run.")
+    if tuple(header) != HEADER:
+        raise DataError(f"`{path}` begins with `{','.join(header)}`, expected `{','.join(HEADER)}`. Repeat the run.")
     for row in reader:
         try:
             step, source, layer, name, value = row
             yield int(step), source, layer, name, float(value)
         except ValueError as error:
             raise DataError(
-                f"`{path}`, line {reader.line_num}: `{','.join(row)}` is not `{','.join(COLUMNS)}`. Repeat the run."
+                f"`{path}`, line {reader.line_num}: `{','.join(row)}` is not `{','.join(HEADER)}`. Repeat the run."
             ) from error

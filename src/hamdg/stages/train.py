@@ -26,7 +26,8 @@ from hamdg.files import atomic_path, write_json
 from hamdg.models.tower import layer_of
 from hamdg.report.contract import EnrichmentCounts
 from hamdg.stages.context import Context
-from hamdg.tracking.csv import CsvTracker, Row, read_rows
+from hamdg.tracking.csv import CsvTracker
+from hamdg.tracking.rows import Row, read_rows
 
 
 def train(context: Context) -> bool:

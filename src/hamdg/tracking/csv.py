@@ -7,40 +7,13 @@ import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from lightning.pytorch.loggers import Logger
 
 from hamdg.files import atomic_path, explained_storage
+from hamdg.tracking.rows import HEADER, Row, read_rows
 
-HEADER = ("step", "source", "layer", "name", "value")
 _KEY = re.compile(r"(?P<name>[^{}]+)(?:\{(?P<source>[^{}]*)\})?(?:\{(?P<layer>[^{}]*)\})?")
-
-
-class Row(NamedTuple):
-    """One line of `metrics.csv`."""
-
-    step: int
-    source: str
-    layer: str
-    name: str
-    value: float
-
-
-def measure(name: str, source: str = "", layer: str = "") -> str:
-    """Return the key under which a measurement is logged: `loss{photo}`, `cosine/after{cartoon|photo}{layer1.0}`."""
-    return name + (f"{{{source}}}" if source or layer else "") + (f"{{{layer}}}" if layer else "")
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read all measurements; a last line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
-        # A line without its end may have lost digits of its value.
-        whole = [line for line in lines if line.endswith("\n")]
-    cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
-    return [Row(int(step), source, layer, name, float(value)) for step, source, layer, name, value in cells]
 
 
 class CsvTracker(Logger):

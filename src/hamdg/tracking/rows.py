@@ -1,0 +1,35 @@
+"""The lines of `metrics.csv`, and the keys under which measurements are logged; no Lightning here."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+HEADER = ("step", "source", "layer", "name", "value")
+
+
+class Row(NamedTuple):
+    """One line of `metrics.csv`."""
+
+    step: int
+    source: str
+    layer: str
+    name: str
+    value: float
+
+
+def measure(name: str, source: str = "", layer: str = "") -> str:
+    """Return the key under which a measurement is logged: `loss{photo}`, `cosine/after{cartoon|photo}{layer1.0}`."""
+    return name + (f"{{{source}}}" if source or layer else "") + (f"{{{layer}}}" if layer else "")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read all measurements; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
+        # A line without its end may have lost digits of its value.
+        whole = [line for line in lines if line.endswith("\n")]
+    cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
+    return [Row(int(step), source, layer, name, float(value)) for step, source, layer, name, value in cells]
