@@ -7,63 +7,10 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import merge
+from hamdg.merge import CommonStartWarning, Settings, merge, merge_with
 
-OPTIONS: dict[str, dict[str, object]] = {"uniform": {}, "shrunk": {"scale": 0.7}, "rhm": {"keep": 0.5}}
-SHAPES = [(), (1,), (0,), (2, 1, 3, 2)]
-
-
-def state(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {f"t{i}": torch.randn(shape, generator=generator).to(dtype) for i, shape in enumerate(SHAPES)}
-    return {**tensors, "steps": torch.tensor(seed), "flag": torch.tensor([True, False])}
-
-
-@pytest.mark.parametrize("method", list(OPTIONS))
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_keys_shapes_and_dtypes_are_the_base_s(method: str, dtype: torch.dtype) -> None:
-    base = state(0, dtype)
-    merged = merge(method, {"a": state(1), "b": state(2)}, base, **OPTIONS[method])
-    assert list(merged) == list(base)
-    assert {k: (v.dtype, v.shape) for k, v in merged.items()} == {k: (v.dtype, v.shape) for k, v in base.items()}
-
-
-@pytest.mark.parametrize("method", list(OPTIONS))
-def test_inputs_are_neither_changed_nor_shared(method: str) -> None:
-    base, models = state(0), {"a": state(1), "b": state(2)}
-    models["b"]["t3"] = base["t3"].clone()
-    before = {name: {k: v.clone() for k, v in s.items()} for name, s in {**models, "base": base}.items()}
-    merged = merge(method, models, base, **OPTIONS[method])
-    for tensor in merged.values():
-        tensor.zero_()
-    after = {**models, "base": base}
-    assert all(torch.equal(after[name][k], v) for name, s in before.items() for k, v in s.items())
-
-
-@pytest.mark.parametrize("method", list(OPTIONS))
-def test_the_order_of_the_sources_changes_no_bit(method: str) -> None:
-    models = {name: state(i + 1) for i, name in enumerate("cab")}
-    one = merge(method, models, state(0), **OPTIONS[method])
-    two = merge(method, dict(sorted(models.items())), state(0), **OPTIONS[method])
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-@pytest.mark.parametrize("method", list(OPTIONS))
-def test_integers_come_from_the_base_and_frozen_tensors_bit_by_bit(method: str) -> None:
-    base = {"frozen": torch.tensor([1 / 3, -0.0]), "steps": torch.tensor(3), "w": torch.zeros(2)}
-    models = {s: {**base, "steps": torch.tensor(i), "w": torch.ones(2)} for i, s in enumerate("abc")}
-    merged = merge(method, models, base, **OPTIONS[method])
-    assert merged["steps"].item() == 3
-    assert merged["frozen"].view(torch.int32).tolist() == base["frozen"].view(torch.int32).tolist()
-
-
-def test_without_a_base_the_first_source_by_name_gives_integers_and_dtypes() -> None:
-    models = {
-        "b": {"w": torch.tensor([3.0]), "steps": torch.tensor(7)},
-        "a": {"w": torch.tensor([1.0], dtype=torch.float16), "steps": torch.tensor(5)},
-    }
-    merged = merge("uniform", models)
-    assert (merged["steps"].item(), merged["w"].item(), merged["w"].dtype) == (5, 2.0, torch.float16)
+W, V = torch.zeros(2), torch.zeros(2, 3)
+NAN, INFINITE = float("nan"), float("-inf")
 
 
 def test_a_tensor_all_sources_share_but_the_base_does_not_is_the_sources() -> None:
@@ -75,19 +22,113 @@ def test_a_tensor_all_sources_share_but_the_base_does_not_is_the_sources() -> No
     torch.testing.assert_close(merge("shrunk", models, base, scale=1.0)["w"], shared)
 
 
-def test_double_precision_is_kept() -> None:
+def test_changes_too_small_to_square_are_changes() -> None:
+    base = {"w": torch.zeros(2)}
+    models = {"a": {"w": torch.tensor([1e-30, 0.0])}, "b": {"w": torch.zeros(2)}}
+    assert merge("task_arithmetic", models, base, scale=1.0)["w"].tolist() == pytest.approx([1e-30, 0.0], rel=1e-6)
+    assert merge("uniform", models)["w"].tolist() == pytest.approx([5e-31, 0.0], rel=1e-6)
+
+
+def test_double_precision_is_kept_and_can_be_asked_for() -> None:
     models = {name: {"w": torch.tensor([value], dtype=torch.float64)} for name, value in {"a": 1.0, "b": 1e-12}.items()}
     assert merge("uniform", models)["w"].item() == (1.0 + 1e-12) / 2
+    single = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0**-25])}, "c": {"w": torch.tensor([-1.0])}}
+    assert merge("uniform", single)["w"].item() == 0.0
+    assert merge("uniform", single, precision="fp64")["w"].item() == pytest.approx(2.0**-25 / 3)
 
 
-def test_parameters_are_accepted_and_the_result_has_no_gradient() -> None:
-    models = {name: {"w": torch.nn.Parameter(torch.tensor([float(i)]))} for i, name in enumerate("ab")}
-    merged = merge("rhm", models, {"w": torch.nn.Parameter(torch.tensor([1.0]))}, keep=1)
-    assert not merged["w"].requires_grad
-    assert merged["w"].item() == 0.5
+def test_the_dtype_of_the_result_can_be_named() -> None:
+    models = {
+        "a": {"w": torch.tensor([1.0]), "n": torch.tensor(2)},
+        "b": {"w": torch.tensor([2.0]), "n": torch.tensor(2)},
+    }
+    merged = merge("uniform", models, dtype=torch.bfloat16)
+    assert (merged["w"].dtype, merged["n"].dtype) == (torch.bfloat16, torch.int64)
+    mixed = {"a": {"w": torch.tensor([1.0]).half()}, "b": {"w": torch.tensor([2.0])}}
+    assert merge("uniform", mixed, dtype=torch.float32)["w"].item() == 1.5
 
 
-W, V = torch.zeros(2), torch.zeros(2, 3)
+def test_a_result_that_its_dtype_cannot_hold() -> None:
+    base = {"w": torch.tensor([0.0]).half()}
+    models = {"a": {"w": torch.tensor([60_000.0]).half()}}
+    message = (
+        "The merged tensor `w` holds values that float16 cannot hold; name a wider `dtype` (float32), or scale the "
+        "change down."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("task_arithmetic", models, base, scale=2.0)
+    wide = merge("task_arithmetic", models, base, scale=2.0, dtype=torch.float32)
+    assert wide["w"].item() == 120_000.0
+
+
+def test_lines_scales_the_change_by_depth() -> None:
+    base = {f"blocks.{i}.w": torch.zeros(1) for i in range(3)}
+    models = {"a": {name: torch.ones(1) for name in base}, "b": {name: 3 * torch.ones(1) for name in base}}
+    expected = [0.5 * 2, 0.75 * 2, 1.0 * 2]
+    for method in ("uniform", "shrunk"):
+        options: dict[str, object] = {"scale": 1.0} if method == "shrunk" else {}
+        merged = merge_with(method, models, base, options, Settings(lines=(0.5, 0.5)))
+        assert [tensor.item() for tensor in merged.values()] == expected
+    with pytest.raises(ConfigError, match=r"^The setting `lines` works on the change from a start model; give it as"):
+        merge("uniform", models, lines=(0.5, 0.5))
+
+
+def test_threads_change_no_bit_and_torch_s_number_of_threads_stays() -> None:
+    generator = torch.Generator().manual_seed(0)
+    models = {s: {f"t{i}": torch.randn(50, 40, generator=generator) for i in range(9)} for s in "abc"}
+    base = {name: torch.randn(50, 40, generator=generator) for name in models["a"]}
+    before = torch.get_num_threads()
+    one = merge("ties", models, base, threads=1)
+    four = merge("ties", models, base, threads=4)
+    assert all(torch.equal(one[name], four[name]) for name in base)
+    assert torch.get_num_threads() == before
+
+
+def test_tied_tensors_are_merged_once_and_tied_again() -> None:
+    def model(value: float) -> dict[str, Tensor]:
+        shared = torch.full((4,), value)
+        return {"head.w": shared, "embed.w": shared, "other.w": torch.full((4,), value)}
+
+    models = {"a": model(1.0), "b": model(2.0)}
+    apart = {name: tensor.clone() for name, tensor in model(0.0).items()}
+    merged = merge("rhm", models, apart, keep=0.5, scope="global")
+    assert merged["head.w"] is merged["embed.w"]
+    assert merged["other.w"] is not merged["embed.w"]
+    # Four of eight entries are kept, not six of twelve: `embed.w` comes first, `other.w` has no room left.
+    assert merged["embed.w"].tolist() == [1.5] * 4
+    assert merged["other.w"].tolist() == [0.0] * 4
+
+
+def test_tensors_that_are_tied_in_one_model_only_are_merged_apart() -> None:
+    shared = torch.ones(2)
+    models = {"a": {"x": shared, "y": shared}, "b": {"x": torch.ones(2), "y": torch.zeros(2)}}
+    merged = merge("uniform", models)
+    assert merged["x"].tolist() == [1.0, 1.0]
+    assert merged["y"].tolist() == [0.5, 0.5]
+
+
+def test_a_base_far_from_the_sources_is_measured_and_told() -> None:
+    base = {"w": torch.tensor([3.0, 4.0])}
+    models = {"near": {"w": torch.tensor([3.0, 4.1])}, "far": {"w": torch.tensor([3.0, -1.0])}}
+    message = (
+        "The base may not be the start that the sources have in common: measured in its own norm, the distance to them "
+        "is `far` 1.00; fine-tuned models usually stay below 0.7. Check `base`."
+    )
+    for method in ("task_arithmetic", "rhm"):
+        with pytest.warns(CommonStartWarning, match=f"^{re.escape(message)}$"):
+            merge(method, models, base)
+
+
+def test_non_finite_values_can_be_let_through() -> None:
+    models = {"a": {"w": torch.tensor([1.0, NAN])}, "b": {"w": torch.tensor([3.0, 1.0])}}
+    merged = merge("uniform", models, allow_nonfinite=True)["w"]
+    assert merged[0].item() == 2.0
+    assert merged[1].isnan()
+
+
+def test_large_finite_values_are_no_fault() -> None:
+    models = {"a": {"w": torch.tensor([3e38, 1.0])}, "b": {"w": torch.tensor([-3e38, 1.0])}}
+    assert merge("uniform", models)["w"].tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -112,14 +153,10 @@ W, V = torch.zeros(2), torch.zeros(2, 3)
             "Merge models of one architecture.",
         ),
         (
-            {"a": {"w": W}, "b": {"w": torch.tensor([0.0, float("nan")])}},
+            {"a": {"w": W.half(), "v": V.half()}, "b": {"w": W, "v": V}},
             None,
-            "Tensor `w` of `b` holds NaN; leave that model out or train it again.",
-        ),
-        (
-            {"a": {"w": W}},
-            {"w": torch.tensor([float("-inf"), 0.0])},
-            "Tensor `w` of the base holds infinite values; leave that model out or train it again.",
+            "Dtypes differ from those of `a`: in `b` `w` is float32, not float16 (and 1 more). Name the result's with "
+            "`dtype`, for instance `float32`.",
         ),
     ],
 )
@@ -128,6 +165,51 @@ def test_models_that_do_not_fit(
 ) -> None:
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         merge("uniform", models, base)
+
+
+@pytest.mark.parametrize("method", ["uniform", "task_arithmetic", "rhm"])
+def test_values_that_are_no_numbers_are_all_named(method: str) -> None:
+    models = {
+        "a": {"v": torch.tensor([NAN]), "w": torch.tensor([INFINITE, 1.0])},
+        "b": {"v": torch.zeros(1), "w": torch.tensor([1.0, NAN])},
+    }
+    message = (
+        "There are values that are no numbers. `a`: `v` (NaN), `w` (infinite values); `b`: `w` (NaN). Leave such a "
+        "model out or train it again (`allow_nonfinite` merges all the same)."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge(method, models, {"v": torch.ones(1), "w": torch.ones(2)})
+
+
+def test_a_base_that_holds_no_numbers_is_named_alone() -> None:
+    with pytest.raises(WeightsError, match=re.escape("no numbers. the base: `w` (NaN). Leave")):
+        merge("task_arithmetic", {"a": {"w": torch.zeros(1)}}, {"w": torch.tensor([NAN])})
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "message"),
+    [
+        (
+            "uniform",
+            {"a": 1.0, "b": 1.0},
+            "Merge method `uniform` takes no weights; leave `weights` out or choose another method.",
+        ),
+        (
+            "task_arithmetic",
+            {"a": 1.0},
+            "Expected argument `weights` to hold one number for each of `a`, `b`, but `b` has no weight.",
+        ),
+        (
+            "task_arithmetic",
+            {"a": 1.0, "b": 1.0, "c": 2.0},
+            "Expected argument `weights` to hold one number for each of `a`, `b`, but `c` is no source.",
+        ),
+        ("task_arithmetic", {"a": 1.0, "b": NAN}, "Expected the weight of `b` to be a number, but got `nan`."),
+    ],
+)
+def test_wrong_weights(method: str, weights: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        merge(method, {"a": {"w": W}, "b": {"w": W}}, {"w": W}, weights)
 
 
 def test_no_model() -> None:

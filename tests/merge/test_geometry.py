@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hamdg.merge.geometry import norm, norms, pairwise_cosines, task_vectors, with_norm
+from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
 
 
 def layer(name: str) -> str:
@@ -88,9 +88,10 @@ def test_the_norm_of_nothing_is_zero() -> None:
     assert norm({"w": torch.ones(0)}) == 0.0
 
 
-def test_with_norm_stretches_to_the_norm_and_leaves_zero() -> None:
-    assert with_norm({"w": torch.tensor([3.0, 4.0])}, 10.0)["w"].tolist() == [6.0, 8.0]
-    assert with_norm({"w": torch.zeros(2)}, 10.0)["w"].tolist() == [0.0, 0.0]
+def test_mean_by_hand() -> None:
+    vectors = {"b": {"w": torch.tensor([3.0, -4.0])}, "a": {"w": torch.tensor([1.0, 2.0])}}
+    assert mean_vector(vectors)["w"].tolist() == [2.0, -1.0]
+    assert vectors["a"]["w"].tolist() == [1.0, 2.0]
 
 
 @settings(deadline=None, max_examples=50)
@@ -114,5 +115,5 @@ def test_inputs_stay_as_they_are() -> None:
     vectors = {"a": {"w": weight}, "b": {"w": weight}}
     task_vectors(vectors, {"w": weight})
     pairwise_cosines(vectors)
-    with_norm({"w": weight}, 1.0)
+    mean_vector(vectors)
     assert weight.tolist() == [3.0, 4.0]

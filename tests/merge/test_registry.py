@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
-from hamdg.config import MergeConfig
 from hamdg.errors import ConfigError
-from hamdg.merge import Option, merge, methods, register, registry
+from hamdg.merge import Family, Plan, Site, merge, merge_with, methods, register, register_whole, registry
 
 MODELS = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([4.0])}}
 
@@ -26,57 +24,130 @@ def test_methods_describe_themselves() -> None:
     assert {"rhm", "shrunk", "uniform"} <= set(known)
     assert not known["uniform"].needs_base
     assert known["rhm"].needs_base
-    assert all(info.summary for info in known.values())
-    assert known["rhm"].options["keep"] == Option("keep", "number", (), False, 0.5)
-    assert known["shrunk"].options["scale"] == Option("scale", "number", (), True, None)
+    assert all(info.summary.endswith(".") for info in known.values())
+    keep = known["rhm"].options["keep"]
+    assert (keep.kind, keep.default, keep.expected) == ("number", 0.5, "a number at least 0 and at most 1")
+    assert keep.text == "Share of each change's entries that is kept; exactly `round(keep * n)` of n."
+    assert known["shrunk"].options["scale"].expected == "a number or None"
 
 
-def test_rhm_has_the_recipe_s_options_and_defaults() -> None:
-    recipe = {key: value for key, value in vars(MergeConfig()).items() if key != "method"}
-    assert {name: option.default for name, option in methods()["rhm"].options.items()} == recipe
+def test_every_option_of_every_method_is_explained() -> None:
+    unexplained = [f"{name}.{o.name}" for name, info in methods().items() for o in info.options.values() if not o.text]
+    assert unexplained == []
+
+
+def test_every_default_is_allowed() -> None:
+    for info in methods().values():
+        for option in info.options.values():
+            if not option.required:
+                option.check(option.default)
 
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_of_one_s_own() -> None:
-    @register("largest_of", needs_base=False)
-    def largest_of(
-        models: Mapping[str, Mapping[str, Tensor]],
-        base: Mapping[str, Tensor] | None,
-        *,
-        offset: int = 0,
-        label: str = "",
-        flip: bool = False,
-    ) -> dict[str, Tensor]:
-        """Take the largest value of every coordinate."""
-        first = next(iter(models.values()))
-        return {name: torch.stack([m[name] for m in models.values()]).amax(0) + offset for name in first}
+    @register("largest_of", on="models")
+    def largest_of(site: Site, *, offset: int = 0, label: str = "", flip: bool = False) -> Tensor:
+        """Take the largest value of every entry."""
+        return torch.stack(list(site.tensors.values())).amax(0) + offset
 
-    assert methods()["largest_of"].summary == "Take the largest value of every coordinate."
+    assert methods()["largest_of"].summary == "Take the largest value of every entry."
     assert merge("largest_of", MODELS, offset=2)["w"].item() == 6.0
     wrong = {"offset": (1.0, "a whole number"), "label": (3, "a text"), "flip": (1, "a truth value")}
     for option, (value, expected) in wrong.items():
         message = f"Expected argument `{option}` to be {expected}, but got `{value!r}`."
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-            merge("largest_of", MODELS, None, **{option: value})
+            merge_with("largest_of", MODELS, None, {option: value})
+
+
+@pytest.mark.usefixtures("forget")
+def test_a_method_that_sees_everything_first() -> None:
+    @register_whole("least_norm", on="changes", weights="shares")
+    def least_norm(family: Family) -> Plan:
+        """Take the source that moved least, as a whole."""
+        squares = family.map(lambda site: {s: float(t.square().sum()) for s, t in site.tensors.items()})
+        winner = min(family.sources, key=lambda source: sum(by_source[source] for by_source in squares.values()))
+        return Plan(lambda site: site.tensors[winner], (winner,))
+
+    base = {"v": torch.zeros(1), "w": torch.zeros(1), "bn.running_mean": torch.zeros(1)}
+    models = {
+        "a": {"v": torch.tensor([0.0]), "w": torch.tensor([3.0]), "bn.running_mean": torch.tensor([5.0])},
+        "b": {"v": torch.tensor([1.0]), "w": torch.tensor([2.0]), "bn.running_mean": torch.tensor([7.0])},
+    }
+    merged = merge("least_norm", models, base)
+    assert {name: tensor.item() for name, tensor in merged.items()} == {"v": 1.0, "w": 2.0, "bn.running_mean": 7.0}
+    with pytest.raises(ConfigError, match=r"^The weights of `a`, `b` sum to zero; an average needs another sum\.$"):
+        merge("least_norm", models, base, {"a": 1.0, "b": -1.0})
+
+
+@pytest.mark.usefixtures("forget")
+def test_an_option_without_default_must_be_given() -> None:
+    @register("scaled", on="models")
+    def scaled(site: Site, *, factor: float) -> Tensor:
+        """Scale the first source.
+
+        Args:
+            factor: What it is multiplied by.
+        """
+        return next(iter(site.tensors.values())) * factor
+
+    assert merge("scaled", MODELS, factor=3.0)["w"].item() == 3.0
+    message = "Merge method `scaled` needs the option `factor`: What it is multiplied by."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        merge("scaled", MODELS)
+
+
+@pytest.mark.usefixtures("forget")
+def test_an_option_cannot_have_the_name_of_a_setting() -> None:
+    def greedy(site: Site, *, threads: int = 1) -> Tensor:
+        return site.like
+
+    with pytest.raises(ConfigError, match=r"^No option may be named `threads`: `merge` takes an argument of that"):
+        register("greedy", on="models")(greedy)
+
+
+@pytest.mark.usefixtures("forget")
+def test_a_method_cannot_need_what_nobody_knows() -> None:
+    message = "Merge method `x` needs `luck`; what can be needed is validation, losses, gradients, activations, target."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        register_whole("x", on="models", needs=("luck",))(lambda family: lambda site: site.like)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "text", "value"),
+    [
+        ("rhm", "keep", "0.25", 0.25),
+        ("rhm", "keep", "1", 1),
+        ("rhm", "scope", "global", "global"),
+        ("shrunk", "scale", "none", None),
+        ("shrunk", "scale", "-1e-3", -1e-3),
+    ],
+)
+def test_texts_are_read_as_values(method: str, option: str, text: str, value: object) -> None:
+    assert methods()[method].options[option].parse(text) == value
+
+
+def test_a_text_that_is_no_value() -> None:
+    with pytest.raises(ConfigError, match=r"^Expected argument `keep` to be a number at least 0 and at most 1, but"):
+        methods()["rhm"].options["keep"].parse("much")
 
 
 @pytest.mark.usefixtures("forget")
 def test_a_name_is_given_once() -> None:
     message = "A merge method `uniform` is registered already; choose another name."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        register("uniform", needs_base=False)(lambda models, base: {})
+        register("uniform", on="models")(lambda site: site.like)
 
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_s_type_must_be_checkable() -> None:
-    def strange(models: object, base: object, *, table: list[int] | None = None) -> dict[str, Tensor]:
-        return {}
+    def strange(site: Site, *, table: list[int] | None = None) -> Tensor:
+        return site.like
 
     message = (
         "Option `table` has type `list[int] | None`; use float, int, bool, str or Literal, each `| None` if needed."
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
-        register("strange", needs_base=False)(strange)
+        register("strange", on="models")(strange)
     assert "strange" not in methods()
 
 
@@ -84,7 +155,6 @@ def test_an_option_s_type_must_be_checkable() -> None:
     ("method", "options", "message"),
     [
         ("unifrom", {}, "There is no merge method `unifrom`; did you mean `uniform`?"),
-        ("zzz", {}, "There is no merge method `zzz`; known are `rhm`, `shrunk`, `uniform`."),
         ("rhm", {"kep": 0.5}, "Merge method `rhm` has no option `kep`; did you mean `keep`?"),
         ("shrunk", {"zzz": 1}, "Merge method `shrunk` has no option `zzz`; known are `scale`, `norm`."),
         ("uniform", {"keep": 1}, "Merge method `uniform` has no option `keep`; it takes none."),
@@ -92,4 +162,4 @@ def test_an_option_s_type_must_be_checkable() -> None:
 )
 def test_unknown_names(method: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        merge(method, MODELS, None, **options)
+        merge_with(method, MODELS, None, options)

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-# Importing a method's module registers the method.
-from hamdg.merge import rhm, shrunk, uniform  # noqa: F401
-from hamdg.merge.boundary import merge
-from hamdg.merge.registry import MethodInfo, Option, methods, register
+import importlib
+import pkgutil
 
-__all__ = ["MethodInfo", "Option", "merge", "methods", "register"]
+from hamdg.merge import rules
+from hamdg.merge.boundary import merge, merge_with
+from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.job import CommonStartWarning, Settings
+from hamdg.merge.options import Option, Range
+from hamdg.merge.registry import MethodInfo, Plan, methods, register, register_whole
+
+__all__ = [
+    "CommonStartWarning",
+    "Family",
+    "MethodInfo",
+    "Option",
+    "Plan",
+    "Range",
+    "Rule",
+    "Settings",
+    "Site",
+    "merge",
+    "merge_with",
+    "methods",
+    "register",
+    "register_whole",
+]
+
+# Importing a method's module registers the method.
+for _module in pkgutil.iter_modules(rules.__path__):
+    importlib.import_module(f"{rules.__name__}.{_module.name}")

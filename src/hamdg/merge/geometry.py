@@ -26,6 +26,19 @@ def task_vectors(models: Mapping[str, Tensors], base: Tensors) -> dict[str, dict
     return {s: {name: _difference(models[s][name], base[name]) for name in names} for s in sorted(models)}
 
 
+@torch.no_grad()
+def mean_vector(vectors: Mapping[str, Tensors]) -> dict[str, Tensor]:
+    """Return the mean over the sources, tensor by tensor."""
+    first, *others = (vectors[source] for source in sorted(vectors))
+    merged = {}
+    for name, tensor in first.items():
+        total = tensor.clone()
+        for other in others:
+            total += other[name]
+        merged[name] = total / len(vectors)
+    return merged
+
+
 def norms(vectors: Mapping[str, Tensors]) -> dict[str, float]:
     """Return the Euclidean norm of every source's vector over all its tensors."""
     return {source: norm(vectors[source]) for source in sorted(vectors)}
@@ -36,13 +49,6 @@ def norm(vector: Tensors) -> float:
     """Return the Euclidean norm of one vector over all its tensors."""
     squares = [torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64).square() for tensor in vector.values()]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
-
-
-def with_norm(vector: Tensors, wanted: float) -> dict[str, Tensor]:
-    """Return the vector stretched or shrunk to a norm; one of norm zero stays as it is."""
-    length = norm(vector)
-    factor = wanted / length if length > 0 else 1.0
-    return {name: tensor * factor for name, tensor in vector.items()}
 
 
 @torch.no_grad()

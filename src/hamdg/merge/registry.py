@@ -1,64 +1,44 @@
-"""The merge methods by name, and what each of them takes."""
+"""The merge methods by name: what each of them takes, needs and looks at."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.evidence import KINDS, Kind
+from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.options import Option, read_options
 
-Method = Callable[..., dict[str, Tensor]]
-MethodT = TypeVar("MethodT", bound=Method)
+# A package that brings methods lists the modules that register them under this group.
+ENTRY_POINTS = "hamdg.merge"
 
 
 @dataclass(frozen=True)
-class Option:
-    """One option of a merge method.
+class Plan:
+    """What a method decided after it saw all tensors, where a rule alone does not say it.
 
     Args:
-        name: The keyword.
-        kind: What values must be: `number`, `whole number`, `truth value`, `text` or `choice`.
-        choices: The allowed values of a `choice`.
-        optional: Whether `None` is allowed.
-        default: The value when the option is not given.
+        rule: Gives the merged tensor (or change) of every site.
+        sources: The sources whose buffers count, if not all.
     """
 
-    name: str
-    kind: Literal["number", "whole number", "truth value", "text", "choice"]
-    choices: tuple[str, ...]
-    optional: bool
-    default: object
+    rule: Rule
+    sources: tuple[str, ...] | None = None
 
-    @property
-    def expected(self) -> str:
-        """Say in words what is allowed."""
-        text = f"one of {self.choices}" if self.kind == "choice" else f"a {self.kind}"
-        return f"{text} or None" if self.optional else text
 
-    def check(self, value: object) -> None:
-        """Raise a `ConfigError` unless the value is of the option's kind."""
-        if not (self.optional and value is None) and not self._fits(value):
-            raise ConfigError(f"Expected argument `{self.name}` to be {self.expected}, but got `{value!r}`.")
-
-    def _fits(self, value: object) -> bool:
-        if self.kind == "choice":
-            return value in self.choices
-        if self.kind == "truth value":
-            return isinstance(value, bool)
-        if self.kind == "text":
-            return isinstance(value, str)
-        if isinstance(value, bool):
-            return False
-        if self.kind == "whole number":
-            return isinstance(value, int)
-        return isinstance(value, int | float) and math.isfinite(value)
+Local = Callable[..., Tensor]
+Whole = Callable[..., Rule | Plan]
+Weights = Literal["none", "factors", "shares"]
+LocalT = TypeVar("LocalT", bound=Local)
+WholeT = TypeVar("WholeT", bound=Whole)
 
 
 @dataclass(frozen=True)
@@ -68,55 +48,125 @@ class MethodInfo:
     Args:
         name: What recipes and commands call it.
         summary: First line of its documentation.
-        needs_base: The method works on task vectors (models minus base) and gives one task vector; otherwise it works
-            on the models themselves.
+        text: The whole of it.
+        on: Whether it works on the `models` or on their `changes` from a base.
+        needs_base: It cannot do without a base; methods that work on changes never can.
+        weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
+            taken.
+        local: It merges every tensor by itself.
+        needs: What it asks of data (see `hamdg.merge.evidence`).
+        target: It looks at data of the target domain, so its result is no domain generalization.
         options: Its options in the order of its signature.
-        function: The pure function underneath.
+        plan: Takes a `Family` and the options, and gives the rule that merges every tensor.
     """
 
     name: str
     summary: str
+    text: str
+    on: Literal["models", "changes"]
     needs_base: bool
+    weights: Weights
+    local: bool
+    needs: tuple[Kind, ...]
+    target: bool
     options: Mapping[str, Option]
-    function: Method
+    plan: Whole
 
 
 _METHODS: dict[str, MethodInfo] = {}
-_KINDS: dict[object, Literal["number", "whole number", "truth value", "text"]] = {
-    float: "number",
-    int: "whole number",
-    bool: "truth value",
-    str: "text",
-}
+_loaded: set[str] = set()
 
 
-def register(name: str, *, needs_base: bool) -> Callable[[MethodT], MethodT]:
-    """Register a merge method under a name; its keyword-only parameters become its options.
+def register(
+    name: str,
+    *,
+    on: Literal["models", "changes"],
+    needs_base: bool = False,
+    weights: Weights = "none",
+    pieces: bool = False,
+) -> Callable[[LocalT], LocalT]:
+    """Register a method that merges every tensor by itself; its keyword-only parameters become its options.
 
-    The function takes two positional arguments: the vectors, `{source: {tensor name: tensor}}` in fp32 (fp64 where an
-    input is), and the base's tensors (`None` if the user gave none). With `needs_base` the vectors are task vectors and
-    the result is one task vector; without, the vectors are the models and the result is the merged model.
+    The function takes a `Site` and gives the merged tensor: the merged change with `on="changes"` (the base is added
+    afterwards), the merged weights with `on="models"`. It changes nothing that it is given.
 
     Args:
         name: What recipes and commands call the method.
-        needs_base: Whether the method works on task vectors.
+        on: What the site holds.
+        needs_base: Whether a method on models cannot do without a base.
+        weights: What the site's weights mean to it, see `MethodInfo`.
+        pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
 
     Raises:
         ConfigError: The name is taken, or an option's type is not supported.
     """
 
-    def add(function: MethodT) -> MethodT:
-        if name in _METHODS:
-            raise ConfigError(f"A merge method `{name}` is registered already; choose another name.")
-        summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        _METHODS[name] = MethodInfo(name, summary, needs_base, types.MappingProxyType(_options(function)), function)
+    def add(function: LocalT) -> LocalT:
+        def plan(family: Family, **options: object) -> Rule:
+            def rule(site: Site) -> Tensor:
+                return function(site, **options)
+
+            return (lambda site: site.by_pieces(rule)) if pieces else rule
+
+        _add(name, function, plan, on=on, needs_base=needs_base, weights=weights, needs=(), target=False, local=True)
+        return function
+
+    return add
+
+
+def register_whole(
+    name: str,
+    *,
+    on: Literal["models", "changes"],
+    needs_base: bool = False,
+    weights: Weights = "none",
+    needs: tuple[Kind, ...] = (),
+    target: bool = False,
+) -> Callable[[WholeT], WholeT]:
+    """Register a method that has to see all tensors, or data, before it can merge one.
+
+    The function takes a `Family` and returns the rule that merges one site (or a `Plan`). See `register`.
+
+    Args:
+        name: What recipes and commands call the method.
+        on: What the family's sites hold.
+        needs_base: Whether a method on models cannot do without a base.
+        weights: What the family's weights mean to it.
+        needs: What it asks of data; the family's `evidence` then answers it.
+        target: Whether it looks at data of the target domain.
+
+    Raises:
+        ConfigError: The name is taken, or an option's type is not supported.
+    """
+
+    def add(function: WholeT) -> WholeT:
+        unknown = [kind for kind in needs if kind not in KINDS]
+        if unknown:
+            raise ConfigError(f"Merge method `{name}` needs `{unknown[0]}`; what can be needed is {', '.join(KINDS)}.")
+        _add(
+            name,
+            function,
+            function,
+            on=on,
+            needs_base=needs_base,
+            weights=weights,
+            needs=needs,
+            target=target,
+            local=False,
+        )
         return function
 
     return add
 
 
 def methods() -> dict[str, MethodInfo]:
-    """Return all registered methods by name, sorted."""
+    """Return all methods by name, sorted: the library's own and those of installed packages.
+
+    Raises:
+        ConfigError: An installed package's methods cannot be loaded; the message names it.
+    """
+    for entry in entry_points(group=ENTRY_POINTS):
+        _load(entry)
     return dict(sorted(_METHODS.items()))
 
 
@@ -126,43 +176,64 @@ def find(name: str) -> MethodInfo:
     Raises:
         ConfigError: There is none; the message names the nearest.
     """
-    if name not in _METHODS:
-        raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, list(methods()))}")
-    return _METHODS[name]
+    known = _METHODS if name in _METHODS else methods()
+    if name not in known:
+        raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, list(known))}")
+    return known[name]
 
 
 def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
-    """Check the names and kinds of the options given to a method.
+    """Check the names, kinds and ranges of the options given to a method.
 
     Raises:
-        ConfigError: An option is unknown (the message names the nearest) or its value is of the wrong kind.
+        ConfigError: An option is unknown (the message names the nearest) or its value is wrong.
     """
     for name, value in options.items():
         if name not in info.options:
             hint = _nearest(name, list(info.options)) if info.options else "it takes none."
             raise ConfigError(f"Merge method `{info.name}` has no option `{name}`; {hint}")
         info.options[name].check(value)
+    for option in info.options.values():
+        if option.required and option.name not in options:
+            raise ConfigError(f"Merge method `{info.name}` needs the option `{option.name}`: {option.text}")
+
+
+def _load(entry: EntryPoint) -> None:
+    if entry.value in _loaded:
+        return
+    try:
+        entry.load()
+    except Exception as error:
+        where = f" of the package `{entry.dist.name}`" if entry.dist else ""
+        raise ConfigError(
+            f"The merge methods `{entry.value}`{where} cannot be loaded ({type(error).__name__}: {error}); "
+            "repair or remove that package."
+        ) from error
+    _loaded.add(entry.value)
+
+
+def _add(
+    name: str,
+    documented: Callable[..., object],
+    plan: Whole,
+    *,
+    on: Literal["models", "changes"],
+    needs_base: bool,
+    weights: Weights,
+    local: bool,
+    needs: tuple[Kind, ...],
+    target: bool,
+) -> None:
+    if name in _METHODS:
+        raise ConfigError(f"A merge method `{name}` is registered already; choose another name.")
+    text = inspect.getdoc(documented) or ""
+    options = types.MappingProxyType(read_options(documented))
+    summary = text.partition("\n")[0]
+    _METHODS[name] = MethodInfo(
+        name, summary, text, on, needs_base or on == "changes", weights, local, needs, target, options, plan
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean `{near[0]}`?" if near else "known are " + ", ".join(f"`{other}`" for other in known) + "."
-
-
-def _options(function: Method) -> dict[str, Option]:
-    hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: _option(p.name, hints[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def _option(name: str, hint: object, default: object) -> Option:
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    optional = type(None) in members
-    plain = [member for member in members if member is not type(None)]
-    if len(plain) == 1 and get_origin(plain[0]) is Literal:
-        return Option(name, "choice", get_args(plain[0]), optional, default)
-    if len(plain) == 1 and plain[0] in _KINDS:
-        return Option(name, _KINDS[plain[0]], (), optional, default)
-    raise ConfigError(
-        f"Option `{name}` has type `{hint}`; use float, int, bool, str or Literal, each `| None` if needed."
-    )

@@ -10,11 +10,11 @@ from torch import Tensor
 from hamdg.algorithms.base import Candidate, Histories, Weights
 from hamdg.errors import WeightsError
 from hamdg.files import read_json, sha256_file, write_json
-from hamdg.merge import merge
+from hamdg.merge import merge, merge_with
+from hamdg.merge.family import Family
 from hamdg.merge.files import load_tensors, provenance, save_tensors
-from hamdg.merge.geometry import norm, norms, pairwise_cosines, task_vectors
-from hamdg.merge.rhm import kept_fractions, rhm_masks
-from hamdg.merge.uniform import mean_vector
+from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
+from hamdg.merge.rules.rhm import Trimming, kept_fractions
 from hamdg.models.export import PREFIX, full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.runs.versions import library_versions
@@ -38,7 +38,7 @@ def merge_histories(context: Context) -> bool:
     base = context.base()
     last, history, digests = _read_history(context)
     method, options = merge_options(context)
-    merged = merge(method, history, base=base, **options)
+    merged = merge_with(method, history, base, options)
     metadata = provenance(method, options, digests, library_versions())
     save_tensors(run.merged, full_state(context.loaded, merged), metadata)
     write_config(context.loaded, run.path / "open_clip_config.json")
@@ -71,8 +71,9 @@ def describe_merge(
     config = context.merge_config
     kept: dict[str, dict[str, float]] = {}
     if config.method == "rhm":
-        masks = rhm_masks(vectors, base, keep=config.keep, scope=config.scope, criterion=config.criterion)
-        kept = kept_fractions(masks, layer_of)
+        moved = tuple(name for name in base if any(bool(vector[name].any()) for vector in vectors.values()))
+        family = Family(history, base, names=moved, changes=True)
+        kept = kept_fractions(family, Trimming(family, config.keep, config.scope, config.criterion), layer_of)
     return {
         "norms": norms(vectors),
         "cosines": pairwise_cosines(vectors, layer_of),

@@ -31,8 +31,9 @@ def test_half_precision_is_summed_in_single() -> None:
     assert merge("uniform", fine)["w"].item() == torch.tensor((1 + 8 / 256) / 9).bfloat16().item()
 
 
-def test_the_base_gives_names_and_dtypes_but_no_value() -> None:
-    base = {"w": torch.tensor([100.0], dtype=torch.float16)}
-    merged = merge("uniform", {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([2.0])}}, base)
-    assert merged["w"].dtype == torch.float16
+def test_the_base_gives_the_order_of_names_but_no_value() -> None:
+    base = {"v": torch.tensor([100.0]), "w": torch.tensor([100.0])}
+    models = {s: {"w": torch.tensor([x]), "v": torch.tensor([x])} for s, x in {"a": 1.0, "b": 2.0}.items()}
+    merged = merge("uniform", models, base)
+    assert list(merged) == ["v", "w"]
     assert merged["w"].item() == 1.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hamdg.errors import ConfigError
-from hamdg.merge import merge
+from hamdg.merge import merge, merge_with
 from hamdg.merge.geometry import norm, task_vectors
 
 BASE = {"w": torch.tensor([1.0, 1.0]), "v": torch.tensor([0.0])}
@@ -33,7 +33,7 @@ def test_norm_by_hand() -> None:
 def test_scale_one_is_the_mean_and_zero_the_base() -> None:
     assert merge("shrunk", MODELS, BASE, scale=1)["v"].item() == 4.0
     for options in ({"scale": 0.0}, {"norm": 0.0}):
-        merged = merge("shrunk", MODELS, BASE, **options)
+        merged = merge_with("shrunk", MODELS, BASE, options)
         assert all(torch.equal(merged[name], BASE[name]) for name in BASE)
 
 
@@ -51,10 +51,10 @@ def test_opposite_task_vectors_stay_at_the_base_whatever_the_norm() -> None:
             {"scale": 1.0, "norm": 2.0},
             "Expected exactly one of `scale` and `norm`, but got `scale=1.0` and `norm=2.0`.",
         ),
-        ({"norm": -1.0}, "Expected argument `norm` to be at least 0, but got `-1.0`."),
+        ({"norm": -1.0}, "Expected argument `norm` to be a number at least 0 or None, but got `-1.0`."),
         ({"scale": "big"}, "Expected argument `scale` to be a number or None, but got `'big'`."),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        merge("shrunk", MODELS, BASE, **options)
+        merge_with("shrunk", MODELS, BASE, options)

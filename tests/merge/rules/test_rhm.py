@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import merge
+from hamdg.merge import Family, merge, merge_with
 from hamdg.merge.geometry import norm, task_vectors
-from hamdg.merge.rhm import kept_fractions, rhm_masks
+from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
 
 State = dict[str, list[float]]
 
@@ -134,7 +134,7 @@ def test_ties_are_broken_as_in_the_slow_reference(
     ],
 )
 def test_by_hand(options: dict[str, object], expected: list[float]) -> None:
-    assert merge("rhm", MODELS, BASE, **options)["w"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert merge_with("rhm", MODELS, BASE, options)["w"].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_global_scope_by_hand() -> None:
@@ -159,7 +159,7 @@ def test_laws(scope: str, criterion: str, combine: str, length: str) -> None:
     models = {name: {k: v + random_state(i + 1, 0.1)[k] for k, v in base.items()} for i, name in enumerate("abc")}
 
     def run(sources: dict[str, dict[str, Tensor]], keep: float = 0.4) -> dict[str, Tensor]:
-        return merge("rhm", sources, base, keep=keep, **options)
+        return merge_with("rhm", sources, base, {"keep": keep, **options})
 
     merged = run(models)
     backwards = run(dict(reversed(models.items())))
@@ -186,21 +186,32 @@ def test_renaming_the_sources_changes_rounding_at_most() -> None:
     torch.testing.assert_close(merge("rhm", renamed, BASE)["w"], merge("rhm", MODELS, BASE)["w"])
 
 
+def masks_of(
+    vectors: dict[str, dict[str, Tensor]],
+    base: dict[str, Tensor] | None = None,
+    keep: float = 0.5,
+    scope: Scope = "tensor",
+    criterion: Criterion = "magnitude",
+) -> dict[str, dict[str, Tensor]]:
+    start = base or {name: torch.zeros_like(tensor) for name, tensor in next(iter(vectors.values())).items()}
+    models = {source: {name: start[name] + change for name, change in v.items()} for source, v in vectors.items()}
+    family = Family(models, start, changes=True)
+    trimming = Trimming(family, keep, scope, criterion)
+    return {source: {n: trimming.masks(family.site(n))[source] for n in family.names} for source in family.sources}
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.25, 0.3333, 0.5, 1.0])
 def test_exactly_the_share_is_kept_even_among_equals(keep: float) -> None:
     vectors = {"a": {"w": torch.ones(30), "v": torch.tensor([0.0, 1.0])}}
-    by_tensor = rhm_masks(vectors, {}, keep=keep)["a"]
+    by_tensor = masks_of(vectors, keep=keep)["a"]
     assert int(by_tensor["w"].sum()) == round(keep * 30)
     assert by_tensor["w"][: round(keep * 30)].all()
-    overall = rhm_masks(vectors, {}, keep=keep, scope="global")["a"]
+    overall = masks_of(vectors, keep=keep, scope="global")["a"]
     assert sum(int(mask.sum()) for mask in overall.values()) == round(keep * 32)
 
 
 def test_frozen_tensors_do_not_count_towards_the_global_share() -> None:
     moved = {"w": torch.tensor([4.0, 3.0, 2.0, 1.0])}
-    frozen = {"frozen": torch.zeros(100)}
-    masks = rhm_masks({"a": {**frozen, **moved}}, {}, keep=0.5, scope="global")
-    assert {name: mask.tolist() for name, mask in masks["a"].items()} == {"w": [True, True, False, False]}
     base = {"w": torch.zeros(4), "frozen": torch.ones(100)}
     merged = merge("rhm", {"a": {**moved, "frozen": torch.ones(100)}}, base, scope="global")
     assert merged["w"].tolist() == [4.0, 3.0, 0.0, 0.0]
@@ -209,33 +220,36 @@ def test_frozen_tensors_do_not_count_towards_the_global_share() -> None:
 
 def test_relative_takes_magnitudes_where_the_start_is_all_zero() -> None:
     vectors = {"a": {"w": torch.tensor([1.0, 3.0, 2.0])}}
-    masks = rhm_masks(vectors, {"w": torch.zeros(3)}, keep=0.34, criterion="relative")
+    masks = masks_of(vectors, keep=0.34, criterion="relative")
     assert masks["a"]["w"].tolist() == [False, True, False]
 
 
 def test_kept_fractions_by_group() -> None:
-    masks = {
+    changes = {
         "a": {
-            "one.w": torch.tensor([True, False]),
-            "one.b": torch.tensor([True, True]),
-            "two.w": torch.tensor([[False]]),
-            "none.w": torch.ones(0, dtype=torch.bool),
+            "one.w": torch.tensor([2.0, 1.0]),
+            "one.b": torch.tensor([3.0, 3.0, 0.0, 0.0]),
+            "two.w": torch.tensor([[1.0]]),
+            "none.w": torch.ones(0),
         }
     }
-    assert kept_fractions(masks, lambda name: name.split(".")[0]) == {"a": {"one": 0.75, "two": 0.0}}
+    family = Family(changes, {name: torch.zeros_like(tensor) for name, tensor in changes["a"].items()}, changes=True)
+    # Of 2, 4 and 1 entries `round` keeps 1, 2 and 0.
+    trimming = Trimming(family, 0.5, "tensor", "magnitude")
+    assert kept_fractions(family, trimming, lambda name: name.split(".")[0]) == {"a": {"one": 0.5, "two": 0.0}}
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("keep", 1.5, "Expected argument `keep` to be between 0 and 1, but got `1.5`."),
-        ("keep", -0.1, "Expected argument `keep` to be between 0 and 1, but got `-0.1`."),
-        ("keep", True, "Expected argument `keep` to be a number, but got `True`."),
-        ("keep", math.nan, "Expected argument `keep` to be a number, but got `nan`."),
+        ("keep", 1.5, "Expected argument `keep` to be a number at least 0 and at most 1, but got `1.5`."),
+        ("keep", -0.1, "Expected argument `keep` to be a number at least 0 and at most 1, but got `-0.1`."),
+        ("keep", True, "Expected argument `keep` to be a number at least 0 and at most 1, but got `True`."),
+        ("keep", math.nan, "Expected argument `keep` to be a number at least 0 and at most 1, but got `nan`."),
         ("scope", "layer", "Expected argument `scope` to be one of ('tensor', 'global'), but got `'layer'`."),
         ("norm", None, "Expected argument `norm` to be one of ('none', 'match_mean'), but got `None`."),
     ],
 )
 def test_wrong_options(option: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        merge("rhm", MODELS, BASE, **{option: value})
+        merge_with("rhm", MODELS, BASE, {option: value})

@@ -1,0 +1,113 @@
+"""What models must have in common before they can be merged; every model and tensor at fault is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hamdg.errors import ConfigError, WeightsError
+
+Tensors = Mapping[str, Tensor]
+_LISTED = 12
+
+
+def check_models(sources: Mapping[str, Tensors], base: Tensors | None, dtype: torch.dtype | None) -> None:
+    """Check that all models hold the same tensors.
+
+    Args:
+        sources: Tensors of every source.
+        base: Those of the common start.
+        dtype: The dtype of the result; without one the models' dtypes must agree.
+
+    Raises:
+        ConfigError: There is no source.
+        WeightsError: Keys, shapes, kinds or dtypes differ.
+    """
+    if not sources:
+        raise ConfigError("Expected argument `models` to hold at least one model, but got none.")
+    models = {} if base is None else {"the base": base}
+    models |= {f"`{name}`": tensors for name, tensors in sources.items()}
+    _check_keys(models)
+    _check_shapes(models)
+    if dtype is None:
+        _check_dtypes(models)
+
+
+def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Tensors], kind: str, method: str) -> None:
+    """Check the weights of the sources.
+
+    Raises:
+        ConfigError: The method takes none, a source has none, one is not a number, or shares sum to zero.
+    """
+    if weights is None:
+        return
+    if kind == "none":
+        raise ConfigError(f"Merge method `{method}` takes no weights; leave `weights` out or choose another method.")
+    if set(weights) != set(sources):
+        wrong = sorted(set(weights) ^ set(sources))
+        what = "has no weight" if wrong[0] in sources else "is no source"
+        raise ConfigError(
+            f"Expected argument `weights` to hold one number for each of {_listed(sorted(sources))}, "
+            f"but `{wrong[0]}` {what}."
+        )
+    for source, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise ConfigError(f"Expected the weight of `{source}` to be a number, but got `{weight!r}`.")
+    if kind == "shares" and sum(weights.values()) == 0:
+        raise ConfigError(f"The weights of {_listed(sorted(sources))} sum to zero; an average needs another sum.")
+
+
+def _check_keys(models: Mapping[str, Tensors]) -> None:
+    union = sorted({name for tensors in models.values() for name in tensors})
+    lacking = {model: [name for name in union if name not in tensors] for model, tensors in models.items()}
+    parts = [f"{model} lacks {_listed(names, None)}" for model, names in lacking.items() if names]
+    if parts:
+        raise WeightsError(f"The models hold different tensors: {'; '.join(parts)}. Merge models of one architecture.")
+
+
+def _check_shapes(models: Mapping[str, Tensors]) -> None:
+    (first, reference), *others = models.items()
+    parts = []
+    for model, tensors in others:
+        wrong = [name for name in reference if _signature(tensors[name]) != _signature(reference[name])]
+        if wrong:
+            found = [f"`{n}` is {_signature(tensors[n])}, not {_signature(reference[n])}" for n in wrong]
+            parts.append(f"in {model} {', '.join(found)}")
+    if parts:
+        raise WeightsError(
+            f"Tensors differ from those of {first}: {'; '.join(parts)}. Merge models of one architecture."
+        )
+
+
+def _check_dtypes(models: Mapping[str, Tensors]) -> None:
+    (first, reference), *others = models.items()
+    parts = []
+    for model, tensors in others:
+        wrong = [name for name in reference if tensors[name].dtype != reference[name].dtype]
+        if wrong:
+            kinds = f"{_plain(tensors[wrong[0]].dtype)}, not {_plain(reference[wrong[0]].dtype)}"
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            parts.append(f"in {model} `{wrong[0]}` is {kinds}{more}")
+    if parts:
+        raise WeightsError(
+            f"Dtypes differ from those of {first}: {'; '.join(parts)}. Name the result's with `dtype`, for instance "
+            "`float32`."
+        )
+
+
+def _signature(tensor: Tensor) -> str:
+    kind = "floating-point" if tensor.is_floating_point() else _plain(tensor.dtype)
+    return f"{kind} {tuple(tensor.shape)}"
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _listed(names: list[str], limit: int | None = _LISTED) -> str:
+    shown = names if limit is None else names[:limit]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(f"`{name}`" for name in shown) + more

@@ -1,0 +1,107 @@
+"""A first look at every tensor: is all of it a number, did anybody move it, and how far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hamdg.errors import WeightsError
+from hamdg.merge.family import Site
+
+BASE = "the base"
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of one tensor.
+
+    Args:
+        moves: Whether any model differs anywhere from the reference, which is the base or else the first source.
+        squares: Squared distance of every source to the reference.
+        base_square: Squared norm of the reference.
+        faults: What is wrong with which model: `NaN` or `infinite values` by the model's name.
+    """
+
+    moves: bool
+    squares: Mapping[str, float] = field(default_factory=dict)
+    base_square: float = 0.0
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+def look(site: Site, changes: bool) -> Look:
+    """Look at one tensor of all models, in one pass.
+
+    Args:
+        site: The tensor.
+        changes: Whether the site holds changes from the base (then the base is looked at too).
+    """
+    squares = dict.fromkeys(site.tensors, 0.0)
+    base_square = 0.0
+    for piece in site.pieces():
+        start = piece.base if changes and piece.base is not None else piece.tensors[next(iter(squares))]
+        base_square += _square(start)
+        for source in squares:
+            tensor = piece.tensors[source]
+            squares[source] += _square(tensor if changes else tensor - start)
+    faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(site, changes)
+    return Look(any(squares.values()) or _moves(site, changes), squares, base_square, faults)
+
+
+def check_finite(looks: Mapping[str, Look]) -> None:
+    """Raise a `WeightsError` that names all values that are no numbers, by model and tensor."""
+    found: dict[str, list[str]] = {}
+    for name, seen in looks.items():
+        for model, what in seen.faults.items():
+            found.setdefault(model, []).append(f"`{name}` ({what})")
+    if found:
+        parts = [f"{model}: {_shortened(places)}" for model, places in sorted(found.items())]
+        raise WeightsError(
+            f"There are values that are no numbers. {'; '.join(parts)}. Leave such a model out or train it again "
+            "(`allow_nonfinite` merges all the same)."
+        )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Say whether all of a tensor's values are numbers; one fast pass if they are."""
+    return math.isfinite(float(tensor.sum(dtype=torch.float64))) or bool(torch.isfinite(tensor).all())
+
+
+def _square(tensor: Tensor) -> float:
+    flat = tensor.reshape(-1)
+    return float(torch.dot(flat, flat))
+
+
+def _moves(site: Site, changes: bool) -> bool:
+    # Squares of differences below 1e-23 are zero in fp32; such a tensor has moved nevertheless.
+    sources = list(site.tensors)
+    if changes:
+        return any(bool(site.tensors[source].any()) for source in sources)
+    first = site.tensors[sources[0]]
+    return any(not torch.equal(first, site.tensors[source]) for source in sources[1:])
+
+
+def _faults(site: Site, changes: bool) -> dict[str, str]:
+    faults = {}
+    if changes and site.base is not None and (what := _fault(site.base)):
+        # Every change from such a base is faulty too; it is the base that has to be mended first.
+        return {BASE: what}
+    for source, tensor in site.tensors.items():
+        if what := _fault(tensor):
+            faults[f"`{source}`"] = what
+    return faults
+
+
+def _fault(tensor: Tensor) -> str:
+    if bool(torch.isnan(tensor).any()):
+        return "NaN"
+    return "infinite values" if bool(torch.isinf(tensor).any()) else ""
+
+
+def _shortened(places: list[str]) -> str:
+    more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+    return ", ".join(places[:_LISTED]) + more

@@ -1,0 +1,215 @@
+"""One merge: checked when it is made, run tensor by tensor, handing each result out as soon as it is there."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
+from hamdg.merge.checking import check_models, check_weights
+from hamdg.merge.evidence import check_evidence
+from hamdg.merge.family import Family, Rule, Site, one_thread_each
+from hamdg.merge.inspection import Look, check_finite, is_finite, look
+from hamdg.merge.lines import layer_scales
+from hamdg.merge.registry import Plan, check_options, find
+from hamdg.merge.tied import tied_names
+
+Tensors = Mapping[str, Tensor]
+Precision = Literal["fp32", "fp64"]
+Write = Callable[[str, Tensor], None]
+
+# Fine-tuned models lie within a few hundredths of their start's norm; unrelated ones at about 1.4 times it.
+FAR = 0.7
+
+
+class CommonStartWarning(UserWarning):
+    """The base does not look like the start that the sources have in common."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every method; see `hamdg.merge.merge`."""
+
+    weights: Mapping[str, float] | None = None
+    evidence: object = None
+    buffers: Policy = "moments"
+    lines: tuple[float, float] | None = None
+    precision: Precision = "fp32"
+    dtype: torch.dtype | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    allow_nonfinite: bool = False
+
+
+class Job:
+    """A merge that was checked and can be run.
+
+    Args:
+        method: Name of a registered method.
+        models: Tensors of every source.
+        base: The common start.
+        options: The method's own options.
+        settings: What holds for every method.
+
+    Raises:
+        ConfigError: The method, an option or a setting is unknown or wrong.
+        WeightsError: The models do not fit together.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        models: Mapping[str, Tensors],
+        base: Tensors | None,
+        options: Mapping[str, object],
+        settings: Settings,
+    ) -> None:
+        self.info = find(method)
+        self.options, self.settings = dict(options), settings
+        check_options(self.info, options)
+        self.models = {name: models[name] for name in sorted(models)}
+        check_models(self.models, base, settings.dtype)
+        check_weights(settings.weights, models, self.info.weights, method)
+        check_evidence(method, self.info.needs, settings.evidence)
+        self.base = base
+        if base is None and (self.info.needs_base or settings.lines is not None):
+            what = f"Merge method `{method}`" if self.info.needs_base else "The setting `lines`"
+            raise ConfigError(f"{what} works on the change from a start model; give it as `base`.")
+        self.like = next(iter(self.models.values())) if base is None else base
+        everything = (*self.models.values(), *(() if base is None else (base,)))
+        self.aliases = tied_names(everything)
+        own = [name for name in self.like if name not in self.aliases]
+        self._buffers = tuple(name for name in own if is_buffer(name, self.like[name]))
+        self._floats = tuple(name for name in own if name not in set(self._buffers))
+
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shape and dtype of every tensor of the result."""
+        return {name: (tuple(tensor.shape), self._dtype(tensor)) for name, tensor in self.like.items()}
+
+    @torch.no_grad()
+    def run(self, write: Write) -> None:
+        """Merge, and hand every tensor to `write`, in no particular order and from several threads.
+
+        Args:
+            write: Takes a name and a tensor, which may be an input's memory: copy it.
+
+        Raises:
+            WeightsError: A value is NaN or infinite, or becomes so.
+        """
+        with one_thread_each():
+            family = self._family()
+            looks, rule, sources = self._planned(family)
+
+            def job(site: Site) -> Look:
+                seen = looks.get(site.name) or look(site, self._changes)
+                if not seen.faults or self.settings.allow_nonfinite:
+                    write(site.name, self._result(site, rule, seen))
+                return seen
+
+            found = family.map(job)
+            if not looks:
+                self._judge(found)
+            for name, tensor in self._merged_buffers(sources).items():
+                write(name, tensor)
+
+    @property
+    def _changes(self) -> bool:
+        return self.info.on == "changes"
+
+    def _family(self) -> Family:
+        # On an accelerator one stream does all the work.
+        threads = (self.settings.threads or torch.get_num_threads()) if self.settings.device == "cpu" else 1
+        return Family(
+            self.models,
+            self.base,
+            names=self._floats,
+            changes=self._changes,
+            weights=self.settings.weights,
+            evidence=self.settings.evidence,
+            dtype=torch.float64 if self.settings.precision == "fp64" else None,
+            device=self.settings.device,
+            threads=threads,
+        )
+
+    def _planned(self, family: Family) -> tuple[dict[str, Look], Rule, tuple[str, ...] | None]:
+        """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
+        looks: dict[str, Look] = {}
+        if not self.info.local:
+            looks = family.map(lambda site: look(site, self._changes))
+            self._judge(looks)
+            family = family.only(tuple(name for name in family.names if looks[name].moves))
+            family.complete = lambda rule, sources=None: self._complete(family, looks, rule, sources)
+        plan = self.info.plan(family, **self.options)
+        return (looks, plan.rule, plan.sources) if isinstance(plan, Plan) else (looks, plan, None)
+
+    def _complete(
+        self, family: Family, looks: Mapping[str, Look], rule: Rule, sources: tuple[str, ...] | None
+    ) -> dict[str, Tensor]:
+        """Return the complete model that a rule gives."""
+        parts = family.only(self._floats).map(lambda site: self._result(site, rule, looks[site.name]))
+        return self.tie(parts | self._merged_buffers(sources))
+
+    def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors in the order of the result, with twins tied again."""
+        return {name: tensors[self.aliases.get(name, name)] for name in self.like}
+
+    def _result(self, site: Site, rule: Rule, seen: Look) -> Tensor:
+        like = self.like[site.name]
+        if not seen.moves:
+            frozen = self.base if self.base is not None and self.info.needs_base else next(iter(self.models.values()))
+            return frozen[site.name].detach().to(self._dtype(like))
+        merged = rule(site)
+        if site.base is not None and (self._changes or self.settings.lines is not None):
+            change = merged if self._changes else merged - site.base
+            merged = site.base + change * self._scales.get(site.name, 1.0)
+        result = merged.to("cpu", self._dtype(like)).reshape(like.shape)
+        if not self.settings.allow_nonfinite and not is_finite(result):
+            raise WeightsError(
+                f"The merged tensor `{site.name}` holds values that {str(result.dtype).removeprefix('torch.')} cannot "
+                "hold; name a wider `dtype` (float32), or scale the change down."
+            )
+        return result
+
+    @cached_property
+    def _scales(self) -> dict[str, float]:
+        return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
+
+    def _merged_buffers(self, sources: tuple[str, ...] | None) -> dict[str, Tensor]:
+        models = {name: self.models[name] for name in (sources or self.models)}
+        merged = merge_buffers(models, self._buffers, self.settings.buffers)
+        return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
+
+    def _dtype(self, tensor: Tensor) -> torch.dtype:
+        return self.settings.dtype or tensor.dtype if tensor.is_floating_point() else tensor.dtype
+
+    def _judge(self, looks: Mapping[str, Look]) -> None:
+        if not self.settings.allow_nonfinite:
+            check_finite(looks)
+        if self._changes:
+            _warn_of_far_base(looks)
+
+
+def _warn_of_far_base(looks: Mapping[str, Look]) -> None:
+    length = math.sqrt(sum(seen.base_square for seen in looks.values()))
+    far = {}
+    for source in next(iter(looks.values())).squares if looks and length > 0 else ():
+        distance = math.sqrt(sum(seen.squares[source] for seen in looks.values())) / length
+        if distance > FAR:
+            far[source] = distance
+    if far:
+        measured = ", ".join(f"`{source}` {distance:.2f}" for source, distance in far.items())
+        warnings.warn(
+            f"The base may not be the start that the sources have in common: measured in its own norm, the distance to "
+            f"them is {measured}; fine-tuned models usually stay below {FAR}. Check `base`.",
+            CommonStartWarning,
+            stacklevel=4,
+        )
