@@ -33,23 +33,24 @@ class Look:
     faults: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(site: Site, changes: bool) -> Look:
+def look(site: Site, changes: bool, anchored: bool) -> Look:
     """Look at one tensor of all models, in one pass.
 
     Args:
         site: The tensor.
-        changes: Whether the site holds changes from the base (then the base is looked at too).
+        changes: Whether the site holds changes from the base.
+        anchored: Whether the base is the reference (it is looked at too, then).
     """
     squares = dict.fromkeys(site.tensors, 0.0)
     base_square = 0.0
     for piece in site.pieces():
-        start = piece.base if changes and piece.base is not None else piece.tensors[next(iter(squares))]
+        start = piece.base if anchored and piece.base is not None else piece.tensors[next(iter(squares))]
         base_square += _square(start)
         for source in squares:
             tensor = piece.tensors[source]
             squares[source] += _square(tensor if changes else tensor - start)
-    faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(site, changes)
-    return Look(any(squares.values()) or _moves(site, changes), squares, base_square, faults)
+    faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(site, anchored)
+    return Look(any(squares.values()) or _moves(site, changes, anchored), squares, base_square, faults)
 
 
 def check_finite(looks: Mapping[str, Look]) -> None:
@@ -76,19 +77,19 @@ def _square(tensor: Tensor) -> float:
     return float(torch.dot(flat, flat))
 
 
-def _moves(site: Site, changes: bool) -> bool:
+def _moves(site: Site, changes: bool, anchored: bool) -> bool:
     # Squares of differences below 1e-23 are zero in fp32; such a tensor has moved nevertheless.
     sources = list(site.tensors)
     if changes:
         return any(bool(site.tensors[source].any()) for source in sources)
-    first = site.tensors[sources[0]]
-    return any(not torch.equal(first, site.tensors[source]) for source in sources[1:])
+    first = site.base if anchored and site.base is not None else site.tensors[sources[0]]
+    return any(not torch.equal(first, site.tensors[source]) for source in sources)
 
 
-def _faults(site: Site, changes: bool) -> dict[str, str]:
+def _faults(site: Site, anchored: bool) -> dict[str, str]:
     faults = {}
-    if changes and site.base is not None and (what := _fault(site.base)):
-        # Every change from such a base is faulty too; it is the base that has to be mended first.
+    if anchored and site.base is not None and (what := _fault(site.base)):
+        # What starts from such a base is faulty too; it is the base that has to be mended first.
         return {BASE: what}
     for source, tensor in site.tensors.items():
         if what := _fault(tensor):

@@ -107,23 +107,28 @@ class Job:
         """
         with one_thread_each():
             family = self._family()
-            looks, rule, sources = self._planned(family)
+            looks, plan = self._planned(family)
 
             def job(site: Site) -> Look:
-                seen = looks.get(site.name) or look(site, self._changes)
+                seen = looks.get(site.name) or look(site, self._changes, self._anchored)
                 if not seen.faults or self.settings.allow_nonfinite:
-                    write(site.name, self._result(site, rule, seen))
+                    write(site.name, self._result(site, plan.rule, seen))
                 return seen
 
             found = family.map(job)
             if not looks:
                 self._judge(found)
-            for name, tensor in self._merged_buffers(sources).items():
+            for name, tensor in self._merged_buffers(plan.sources, plan.models).items():
                 write(name, tensor)
 
     @property
     def _changes(self) -> bool:
         return self.info.on == "changes"
+
+    @property
+    def _anchored(self) -> bool:
+        """Whether the result depends on the base."""
+        return self.base is not None and (self.info.uses_base or self.settings.lines is not None)
 
     def _family(self) -> Family:
         # On an accelerator one stream does all the work.
@@ -140,16 +145,16 @@ class Job:
             threads=threads,
         )
 
-    def _planned(self, family: Family) -> tuple[dict[str, Look], Rule, tuple[str, ...] | None]:
+    def _planned(self, family: Family) -> tuple[dict[str, Look], Plan]:
         """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
         looks: dict[str, Look] = {}
         if not self.info.local:
-            looks = family.map(lambda site: look(site, self._changes))
+            looks = family.map(lambda site: look(site, self._changes, self._anchored))
             self._judge(looks)
             family = family.only(tuple(name for name in family.names if looks[name].moves))
             family.complete = lambda rule, sources=None: self._complete(family, looks, rule, sources)
         plan = self.info.plan(family, **self.options)
-        return (looks, plan.rule, plan.sources) if isinstance(plan, Plan) else (looks, plan, None)
+        return looks, plan if isinstance(plan, Plan) else Plan(plan)
 
     def _complete(
         self, family: Family, looks: Mapping[str, Look], rule: Rule, sources: tuple[str, ...] | None
@@ -165,7 +170,7 @@ class Job:
     def _result(self, site: Site, rule: Rule, seen: Look) -> Tensor:
         like = self.like[site.name]
         if not seen.moves:
-            frozen = self.base if self.base is not None and self.info.needs_base else next(iter(self.models.values()))
+            frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
             return frozen[site.name].detach().to(self._dtype(like))
         merged = rule(site)
         if site.base is not None and (self._changes or self.settings.lines is not None):
@@ -183,8 +188,10 @@ class Job:
     def _scales(self) -> dict[str, float]:
         return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
 
-    def _merged_buffers(self, sources: tuple[str, ...] | None) -> dict[str, Tensor]:
-        models = {name: self.models[name] for name in (sources or self.models)}
+    def _merged_buffers(
+        self, sources: tuple[str, ...] | None, instead: Mapping[str, Tensors] | None = None
+    ) -> dict[str, Tensor]:
+        models = {name: (instead or self.models)[name] for name in (sources or self.models)}
         merged = merge_buffers(models, self._buffers, self.settings.buffers)
         return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
 
@@ -194,7 +201,7 @@ class Job:
     def _judge(self, looks: Mapping[str, Look]) -> None:
         if not self.settings.allow_nonfinite:
             check_finite(looks)
-        if self._changes:
+        if self._anchored:
             _warn_of_far_base(looks)
 
 

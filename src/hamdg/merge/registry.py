@@ -28,10 +28,12 @@ class Plan:
     Args:
         rule: Gives the merged tensor (or change) of every site.
         sources: The sources whose buffers count, if not all.
+        models: What stands for the sources where buffers are merged, if the method reordered their units.
     """
 
     rule: Rule
     sources: tuple[str, ...] | None = None
+    models: Mapping[str, Mapping[str, Tensor]] | None = None
 
 
 Local = Callable[..., Tensor]
@@ -51,6 +53,7 @@ class MethodInfo:
         text: The whole of it.
         on: Whether it works on the `models` or on their `changes` from a base.
         needs_base: It cannot do without a base; methods that work on changes never can.
+        uses_base: Its result depends on the base, if there is one.
         weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
             taken.
         local: It merges every tensor by itself.
@@ -65,6 +68,7 @@ class MethodInfo:
     text: str
     on: Literal["models", "changes"]
     needs_base: bool
+    uses_base: bool
     weights: Weights
     local: bool
     needs: tuple[Kind, ...]
@@ -82,6 +86,7 @@ def register(
     *,
     on: Literal["models", "changes"],
     needs_base: bool = False,
+    uses_base: bool = False,
     weights: Weights = "none",
     pieces: bool = False,
 ) -> Callable[[LocalT], LocalT]:
@@ -94,6 +99,7 @@ def register(
         name: What recipes and commands call the method.
         on: What the site holds.
         needs_base: Whether a method on models cannot do without a base.
+        uses_base: Whether the base, if there is one, counts in the result of a method on models.
         weights: What the site's weights mean to it, see `MethodInfo`.
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
 
@@ -108,7 +114,18 @@ def register(
 
             return (lambda site: site.by_pieces(rule)) if pieces else rule
 
-        _add(name, function, plan, on=on, needs_base=needs_base, weights=weights, needs=(), target=False, local=True)
+        _add(
+            name,
+            function,
+            plan,
+            on=on,
+            needs_base=needs_base,
+            uses_base=uses_base,
+            weights=weights,
+            needs=(),
+            target=False,
+            local=True,
+        )
         return function
 
     return add
@@ -119,6 +136,7 @@ def register_whole(
     *,
     on: Literal["models", "changes"],
     needs_base: bool = False,
+    uses_base: bool = False,
     weights: Weights = "none",
     needs: tuple[Kind, ...] = (),
     target: bool = False,
@@ -131,6 +149,7 @@ def register_whole(
         name: What recipes and commands call the method.
         on: What the family's sites hold.
         needs_base: Whether a method on models cannot do without a base.
+        uses_base: Whether the base, if there is one, counts in the result of a method on models.
         weights: What the family's weights mean to it.
         needs: What it asks of data; the family's `evidence` then answers it.
         target: Whether it looks at data of the target domain.
@@ -149,6 +168,7 @@ def register_whole(
             function,
             on=on,
             needs_base=needs_base,
+            uses_base=uses_base,
             weights=weights,
             needs=needs,
             target=target,
@@ -219,6 +239,7 @@ def _add(
     *,
     on: Literal["models", "changes"],
     needs_base: bool,
+    uses_base: bool,
     weights: Weights,
     local: bool,
     needs: tuple[Kind, ...],
@@ -229,8 +250,10 @@ def _add(
     text = inspect.getdoc(documented) or ""
     options = types.MappingProxyType(read_options(documented))
     summary = text.partition("\n")[0]
+    needs_base = needs_base or on == "changes"
+    uses_base = uses_base or needs_base
     _METHODS[name] = MethodInfo(
-        name, summary, text, on, needs_base or on == "changes", weights, local, needs, target, options, plan
+        name, summary, text, on, needs_base, uses_base, weights, local, needs, target, options, plan
     )
 
 
