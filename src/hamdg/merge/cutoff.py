@@ -20,6 +20,9 @@ _Histograms = dict[str, Tensor]
 # Bits that one pass resolves; the counts of one source and pass take half a megabyte.
 _DIGIT = 16
 
+# Entries that are counted at once: the more, the less the adding up of counts weighs.
+_COUNTED = 1 << 20
+
 
 @dataclass(frozen=True)
 class Cutoff:
@@ -149,7 +152,7 @@ def _count(site: Site, prefixes: Mapping[str, int], score: Score, shift: int, wi
     bins = 1 << width
     topmost = shift + width == (63 if wide else 31)
     sums = {source: torch.zeros(bins, dtype=torch.int64) for source in prefixes}
-    for piece in site.pieces():
+    for piece in site.pieces(_COUNTED):
         for source, prefix in prefixes.items():
             digits = _bits(score(piece, source), wide) >> shift
             if topmost:
