@@ -1,0 +1,137 @@
+"""Merges that are mixtures of the sources, sum_i c_i theta_i, their lengths and angles giving the factors c_i."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hamdg.errors import ConfigError
+from hamdg.merge.family import PIECE, Family, Rule, Site
+from hamdg.merge.rows import rows
+
+Scope = Literal["tensor", "row", "column", "global"]
+Space = Literal["weights", "changes"]
+# Takes inner products of the sources, `(..., N, N)`, and gives the factors of their mixture, `(..., N)`.
+Factors = Callable[[Tensor], Tensor]
+
+
+def mixing(family: Family, factors: Factors, *, scope: Scope, space: Space = "weights", centred: bool = False) -> Rule:
+    """Return the rule that mixes the sources by factors that follow from their inner products.
+
+    The models are read twice, whatever the factors take: once for inner products, once to mix.
+
+    Args:
+        family: The models.
+        factors: Gives the factors.
+        scope: Whether factors are found for each tensor, each row (first axis) or column (the other axes) of a tensor,
+            or once for the whole model; vectors and scalars are one row or column.
+        space: Whether what the family holds is mixed as it is, or its models' changes from the base.
+        centred: Whether inner products are of the differences from the first source.
+
+    Raises:
+        ConfigError: Changes are asked for without a base.
+    """
+    if space == "changes" and family.base is None:
+        raise ConfigError("Option `space` is `changes`, which are taken from a start model; give it as `base`.")
+    vectors = family.as_changes() if space == "changes" else family
+    everywhere = factors(_family_gram(vectors, centred)) if scope == "global" else None
+
+    def rule(site: Site) -> Tensor:
+        own = vectors.site(site.name)
+        found = factors(gram(own, scope, centred)) if everywhere is None else everywhere
+        mixed = mixture(own, found, scope)
+        return mixed if own.base is None or space == "weights" else own.base + mixed
+
+    return rule
+
+
+def gram(site: Site, scope: Scope = "tensor", centred: bool = False) -> Tensor:
+    """Return the inner products of the sources in float64, reading them once and piece by piece.
+
+    Args:
+        site: The tensor.
+        scope: Whether they are of the tensor, `(N, N)`, or of each row or column, `(number, N, N)`.
+        centred: Whether they are of the differences from the first source.
+    """
+    by_line = scope in ("row", "column") and site.like.dim() > 1
+    width = rows(site.like).shape[1] if by_line else 1
+    parts, total = [], torch.zeros((), dtype=torch.float64)
+    for piece in site.pieces(max(1, PIECE // width) * width):
+        values = torch.stack([tensor.double() for tensor in piece.tensors.values()])
+        if centred:
+            values = values - values[0].clone()
+        if not by_line:
+            total = total + (values @ values.T).cpu()
+        elif scope == "row":
+            parts.append(torch.einsum("irc,jrc->rij", *2 * [values.view(len(values), -1, width)]).cpu())
+        else:
+            total = total + torch.einsum("irc,jrc->cij", *2 * [values.view(len(values), -1, width)]).cpu()
+    return torch.cat(parts) if parts else total
+
+
+def mixture(site: Site, factors: Tensor, scope: Scope = "tensor") -> Tensor:
+    """Return the sum of the sources, each times its factor.
+
+    Args:
+        site: The tensor.
+        factors: Those of the sources, `(N,)`, or of the sources in each row or column, `(number, N)`.
+        scope: What the factors were found for.
+    """
+    if factors.dim() == 1:
+        plain = factors.tolist()
+        return site.by_pieces(lambda piece: _summed(piece, plain))
+    table = rows(site.like)
+    total = torch.zeros_like(table)
+    for source, tensor in enumerate(site.tensors.values()):
+        own = factors[:, source].to(table)
+        total += rows(tensor) * (own[:, None] if scope == "row" else own)
+    return total.view(site.like.shape)
+
+
+def shares(family: Family, method: str) -> Tensor:
+    """Return the sources' weights as shares that sum to one, in float64.
+
+    Raises:
+        ConfigError: A weight is negative.
+    """
+    for source, weight in family.weights.items():
+        if weight < 0:
+            raise ConfigError(
+                f"Merge method `{method}` takes no negative weights, but that of `{source}` is {weight}; give one of "
+                "zero or more."
+            )
+    weights = torch.tensor([family.weights.get(source, 1.0) for source in family.sources], dtype=torch.float64)
+    return weights / weights.sum()
+
+
+def lengths_and_cosines(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lengths of the sources, `(..., N)`, and the cosines between them, `(..., N, N)`.
+
+    Where one of two has no length their cosine is 0.
+    """
+    lengths = gram.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    scale = inverse(lengths)
+    cosines = (gram * scale[..., :, None] * scale[..., None, :]).clamp(-1, 1)
+    return lengths, cosines
+
+
+def inverse(lengths: Tensor) -> Tensor:
+    """Return one over every length, what turns vectors into directions; 0 where there is no length."""
+    return torch.where(lengths > 0, 1 / lengths.masked_fill(lengths == 0, 1.0), lengths.new_zeros(()))
+
+
+def _family_gram(family: Family, centred: bool) -> Tensor:
+    total = torch.zeros(len(family.sources), len(family.sources), dtype=torch.float64)
+    for part in family.map(lambda site: gram(site, "tensor", centred)).values():
+        total += part
+    return total
+
+
+def _summed(site: Site, factors: list[float]) -> Tensor:
+    total = torch.zeros_like(site.like)
+    for factor, tensor in zip(factors, site.tensors.values(), strict=True):
+        total.add_(tensor, alpha=factor)
+    return total
