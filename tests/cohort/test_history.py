@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -221,11 +222,16 @@ def test_a_full_disk_leaves_earlier_snapshots_whole(
     training.run(range(3))
     before = content_of(tmp_path)
 
-    def half(tensors: Named, path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(b"half a file")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write, room = os.pwrite, 100
 
-    monkeypatch.setattr("hamdg.merge.files.save_file", half)
+    def half(handle: int, content: memoryview, place: int) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room -= len(content)
+        return write(handle, content, place)
+
+    monkeypatch.setattr(os, "pwrite", half)
     with pytest.raises(StorageError, match=r"^Cannot write `.*step-000004\.safetensors`: the disk is full \(.*\); "):
         training.run(range(3, 4))
 

@@ -116,11 +116,27 @@ def test_file_that_holds_no_mapping(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix(tmp_path: Path) -> None:
-    (tmp_path / "weights.ckpt").write_bytes(b"")
-    with pytest.raises(
-        WeightsError, match=r"ends in `.ckpt`, which is none of .safetensors, .pt, .pth, .bin\. Convert"
-    ):
-        read_state(tmp_path / "weights.ckpt")
+    (tmp_path / "weights.zip").write_bytes(b"")
+    message = r"ends in `.zip`, which is none of .safetensors, .pt, .pth, .bin, .ckpt\. Convert it to `.safetensors`\.$"
+    with pytest.raises(WeightsError, match=message):
+        read_state(tmp_path / "weights.zip")
+
+
+def test_a_lightning_checkpoint_is_loaded_without_its_other_parts(tmp_path: Path) -> None:
+    state = {key: value + 1 for key, value in tiny_state().items()}
+    parts = {f"net.clip.{key}": value for key, value in state.items()} | {"loss.weight": torch.ones(2)}
+    torch.save({"state_dict": parts, "pytorch-lightning_version": "2.6.0"}, tmp_path / "last.ckpt")
+
+    assert torch.equal(load(tmp_path / "last.ckpt")["visual.conv1.weight"], state["visual.conv1.weight"])
+
+
+def test_what_is_loaded_does_not_hang_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = {key: value + 1 for key, value in tiny_state().items()}
+    save_file(state, path)
+    loaded = load(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(loaded["visual.conv1.weight"], state["visual.conv1.weight"])
 
 
 def test_mismatches_are_empty_for_equal_shapes() -> None:

@@ -8,8 +8,10 @@ import pkgutil
 from hamdg.merge import rules
 from hamdg.merge.boundary import merge, merge_with
 from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.files import merge_files
 from hamdg.merge.job import CommonStartWarning, Settings
 from hamdg.merge.options import Option, Range
+from hamdg.merge.reading import open_tensors
 from hamdg.merge.registry import MethodInfo, Plan, methods, register, register_whole
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Settings",
     "Site",
     "merge",
+    "merge_files",
     "merge_with",
     "methods",
+    "open_tensors",
     "register",
     "register_whole",
 ]

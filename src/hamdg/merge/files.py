@@ -1,120 +1,125 @@
-"""Tensors on disk: safetensors files that are written whole or not at all, and byte for byte the same every time."""
+"""Files in, file out: merges tensor by tensor from mapped files, straight to the places in the new one."""
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from hamdg.errors import WeightsError
-from hamdg.files import atomic_path
+from hamdg.digests import Digests
+from hamdg.merge.inputs import Inputs
+from hamdg.merge.job import Job, Settings
+from hamdg.merge.provenance import (
+    Provenance,
+    merge_versions,
+    read_provenance,
+    resolved_options,
+    resolved_settings,
+)
+from hamdg.merge.reading import TIED, TensorFile, load_tensors, open_tensors, read_metadata
+from hamdg.merge.writing import new_tensor_file, save_tensors
+
+__all__ = [
+    "Provenance",
+    "TensorFile",
+    "load_tensors",
+    "merge_files",
+    "open_tensors",
+    "read_metadata",
+    "read_provenance",
+    "save_tensors",
+]
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors to a safetensors file, atomically and with deterministic bytes.
+def merge_files(
+    method: str,
+    paths: Mapping[str, Path],
+    out: Path,
+    base: Path | None = None,
+    *,
+    options: Mapping[str, object] | None = None,
+    settings: Settings | None = None,
+    prefixes: Mapping[str, str] | None = None,
+    statistics: Mapping[str, Path] | None = None,
+    digests: Digests | None = None,
+) -> Path:
+    """Merge files of models into one safetensors file.
 
-    Args:
-        path: The file to write or replace; missing folders are made.
-        tensors: Tensors of any device and layout; those that share memory are written separately.
-        metadata: Texts for the file's header.
-
-    Raises:
-        StorageError: The disk is full or the quota is used up; `path` is as it was.
-    """
-    ready = {name: _own(tensors[name]) for name in sorted(tensors)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(ready, temporary, metadata=dict(metadata or {}))
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        _sort_header(temporary)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file into memory.
-
-    Raises:
-        WeightsError: The file is missing, damaged or not a safetensors file.
-    """
-    _check_exists(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(_damaged(path, error)) from error
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Read the texts in the header of a safetensors file; no tensor is read.
-
-    Raises:
-        WeightsError: The file is missing, damaged or not a safetensors file.
-    """
-    _check_exists(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(sorted((file.metadata() or {}).items()))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(_damaged(path, error)) from error
-
-
-def provenance(
-    method: str, options: Mapping[str, object], sources: Mapping[str, str], versions: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the metadata that say how a merged file was made.
-
-    There is no time and no path in it, so that equal merges give equal files.
+    Files are mapped into memory and every tensor is written as soon as it is merged, so no model is ever held whole.
+    Tensors that a model holds under two names are merged once and stored under both, with a note that `open_tensors`
+    reads. The header says how the file was made (see `Provenance`); equal merges give equal bytes.
 
     Args:
-        method: Name of the merge method.
-        options: Its options; plain JSON values.
-        sources: SHA-256 of every source's file by the source's name.
-        versions: Versions of the libraries that took part.
+        method: Name of a registered method.
+        paths: File of every source by the source's name, of any kind that `open_tensors` reads.
+        out: The `.safetensors` file to write or replace; missing folders are made.
+        base: File of the common start.
+        options: The method's own options.
+        settings: What holds for every method.
+        prefixes: What stands before the model's names in the file of a source (or of the base, under `base`), for files
+            where it cannot be found by comparing names.
+        statistics: For methods that need Fisher information, Gram matrices or losses, the file of every source that has
+            them, see `FileEvidence`.
+        digests: Digests of the files that were begun before; this begins the others.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ConfigError: The method, an option or a setting is unknown or wrong, a file was given twice, or `out` cannot be
+            the output.
+        WeightsError: A file is missing, damaged or unsafe, or the models do not fit together.
+        StorageError: The disk is full, or nothing may be written there; `out` is as it was.
     """
-    return {
-        # What other readers of safetensors files look for.
-        "format": "pt",
-        "hamdg.method": method,
-        "hamdg.options": json.dumps(dict(options), sort_keys=True),
-        "hamdg.sources": json.dumps(dict(sources), sort_keys=True),
-        "hamdg.versions": json.dumps(dict(versions), sort_keys=True),
-    }
+    settings, out = settings or Settings(), Path(out)
+    inputs = Inputs(paths, base, prefixes or {}, statistics)
+    if inputs.evidence is not None:
+        settings = replace(settings, evidence=inputs.evidence)
+    job = Job(method, inputs.models, inputs.base, options or {}, settings)
+    inputs.check_paths(out, job.info.needs_base)
+    with nullcontext(digests) if digests is not None else Digests(settings.threads) as running:
+        _run(job, inputs, out, running)
+    return out
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """Return the tensor on the CPU, contiguous, and as the only one on its storage."""
-    plain = tensor.detach().to("cpu").contiguous()
-    shared = plain.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
-    return plain.clone() if shared else plain
+def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
+    digests.start(inputs.files)
+    twins: dict[str, list[str]] = {}
+    for name in job.layout:
+        twins.setdefault(job.aliases.get(name, name), []).append(name)
+    with new_tensor_file(out, job.layout, _metadata(job, inputs, None)) as writer:
+        checked = False
+
+        def write(name: str, tensor: Tensor) -> None:
+            nonlocal checked
+            # As early as possible without waiting: a merge may take long.
+            if not checked and digests.done(inputs.model_files):
+                inputs.check_contents(digests, job.info.needs_base)
+                checked = True
+            for twin in twins[name]:
+                writer.write(twin, tensor)
+
+        job.run(write)
+        inputs.check_contents(digests, job.info.needs_base)
+        writer.finish(_metadata(job, inputs, digests))
 
 
-def _sort_header(path: Path) -> None:
-    """Sort the metadata in a file's header in place: safetensors writes them in a random order."""
-    with open(path, "r+b") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        if "__metadata__" in header:
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        assert len(text) <= length, "compact JSON cannot be longer than what safetensors wrote"
-        file.seek(8)
-        file.write(text.ljust(length))
-
-
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise WeightsError(f"Weights file `{path}` {what}; give the path of a `.safetensors` file.")
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    size = path.stat().st_size
-    return (
-        f"Weights file `{path}` ({size:,} bytes) is truncated or no safetensors file ({error}); "
-        "make it again or copy it again from where it came."
-    )
+def _metadata(job: Job, inputs: Inputs, digests: Digests | None) -> dict[str, str]:
+    """Return the header's texts; without digests, texts of the same lengths."""
+    sources, base, statistics = inputs.digests(digests)
+    weights = job.settings.weights
+    told = Provenance(
+        job.info.name,
+        resolved_options(job.info, job.options),
+        sources,
+        base,
+        None if weights is None else {source: float(weights[source]) for source in weights},
+        resolved_settings(job.settings),
+        statistics,
+        merge_versions(),
+    ).metadata()
+    return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})

@@ -10,9 +10,10 @@ from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, CustomTextC
 
 from hamdg.config import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.reading import ENDINGS
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
 from hamdg.models.hub import tag_weights
-from hamdg.models.weights import PICKLES, load_weights
+from hamdg.models.weights import load_weights
 
 RANDOM = "random"
 
@@ -98,7 +99,7 @@ def _weights_path(resolved: ResolvedConfig, weights: str | None) -> Path | str |
     if weights == RANDOM:
         return None
     if weights is not None:
-        is_file = Path(weights).suffix in (".safetensors", *PICKLES) or Path(weights).is_file()
+        is_file = Path(weights).suffix in ENDINGS or Path(weights).is_file()
         return Path(weights) if is_file else weights
     if resolved.sibling_weights is None:
         where = f" beside `{resolved.path.name}`" if resolved.path is not None else ""

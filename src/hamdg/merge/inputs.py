@@ -1,0 +1,127 @@
+"""The files that go into a merge: opened under common names, each with its role, none of them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+
+from hamdg.digests import Digests
+from hamdg.errors import ConfigError
+from hamdg.merge.file_evidence import FileEvidence
+from hamdg.merge.reading import TensorFile, open_raw
+
+# What the base is called where files are named by their role.
+BASE = "base"
+
+
+class Inputs:
+    """All files of a merge.
+
+    Args:
+        paths: File of every source.
+        base: File of the common start.
+        prefixes: What stands before the model's names, by source (or `base`), where it was named.
+        statistics: File of every source's statistics.
+
+    Raises:
+        ConfigError: A prefix or a file of statistics is for something that is no source.
+        WeightsError: A file is missing, damaged or unsafe, or its names fit no model.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        base: Path | None,
+        prefixes: Mapping[str, str],
+        statistics: Mapping[str, Path] | None,
+    ) -> None:
+        for name in prefixes:
+            if name not in paths and (name != BASE or base is None):
+                raise ConfigError(f"Expected `prefixes` to name sources or `{BASE}`, but `{name}` is neither.")
+        models = {source: open_raw(Path(paths[source])) for source in sorted(paths)}
+        start = None if base is None else open_raw(Path(base))
+        like = _reference([*([] if start is None else [(BASE, start)]), *models.items()], prefixes)
+        self.models = {source: file.without_prefix(prefixes.get(source), like) for source, file in models.items()}
+        self.base = None if start is None else start.without_prefix(prefixes.get(BASE), like)
+        self.evidence = None if statistics is None else FileEvidence(statistics)
+        if self.evidence is not None:
+            self.evidence.check_sources(tuple(models))
+
+    @property
+    def statistics(self) -> dict[str, tuple[Path, ...]]:
+        """Files of every source's statistics."""
+        return {} if self.evidence is None else {source: self.evidence.files(source) for source in self.evidence.paths}
+
+    @property
+    def model_files(self) -> tuple[Path, ...]:
+        """Files of all models and the base."""
+        return tuple(file for model in (*self.models.values(), *self._start()) for file in model.files)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files."""
+        return (*self.model_files, *(file for files in self.statistics.values() for file in files))
+
+    def check_paths(self, out: Path, needs_base: bool) -> None:
+        """Check that no model was given twice and that the output is none of the inputs.
+
+        Args:
+            out: The file to be written.
+            needs_base: Whether the method compares sources with the base, which then cannot be one of them.
+
+        Raises:
+            ConfigError: A file was given twice, or cannot be the output.
+        """
+        for (one, file), (other, second) in self._pairs(needs_base):
+            if file.path.samefile(second.path):
+                raise ConfigError(_twice(one, other, f"the same file, `{file.path}`"))
+        if out.suffix != ".safetensors":
+            raise ConfigError(f"Expected the output to end in `.safetensors`, but got `{out}`.")
+        if out.exists() and not out.is_file():
+            raise ConfigError(f"The output `{out}` is no ordinary file and cannot be replaced; choose another name.")
+        if out.exists() and any(out.samefile(file) for file in self.files):
+            raise ConfigError(f"The output `{out}` is one of the inputs; choose another name.")
+
+    def check_contents(self, digests: Digests, needs_base: bool) -> None:
+        """Check that no model was given twice under two paths.
+
+        Raises:
+            ConfigError: Two models are the same, byte for byte.
+        """
+        for (one, file), (other, second) in self._pairs(needs_base):
+            digest = digests.of(file.files)
+            if digest == digests.of(second.files):
+                raise ConfigError(_twice(one, other, f"files of the same content (SHA-256 {digest})"))
+
+    def digests(self, digests: Digests | None) -> tuple[dict[str, str], str | None, dict[str, str]]:
+        """Return the digests of sources, base and statistics; without `digests`, zeros of the same length."""
+
+        def of(files: tuple[Path, ...]) -> str:
+            return "0" * 64 if digests is None else digests.of(files)
+
+        sources = {source: of(model.files) for source, model in self.models.items()}
+        base = None if self.base is None else of(self.base.files)
+        return sources, base, {source: of(files) for source, files in self.statistics.items()}
+
+    def _start(self) -> tuple[TensorFile, ...]:
+        return () if self.base is None else (self.base,)
+
+    def _pairs(self, needs_base: bool) -> Iterator[tuple[tuple[str, TensorFile], tuple[str, TensorFile]]]:
+        models = [(f"`{source}`", file) for source, file in self.models.items()]
+        return combinations([*([("the base", file) for file in self._start()] if needs_base else []), *models], 2)
+
+
+def _reference(files: list[tuple[str, TensorFile]], prefixes: Mapping[str, str]) -> Collection[str] | None:
+    """Return the names that the other files are compared with: the base's, or those of a file that needs no guess."""
+    sure = [(role, file) for role, file in files if role in prefixes or not file.checkpoint]
+    for role, file in (sure or files)[:1]:
+        return file.without_prefix(prefixes.get(role))
+    return None
+
+
+def _twice(one: str, other: str, what: str) -> str:
+    start = f"{one[0].upper()}{one[1:]} and {other} are {what}"
+    if one.startswith("`"):
+        return f"{start}; leave one of them out, or give it more weight."
+    return f"{start}: there is no change from the base to itself; leave {other} out."

@@ -1,0 +1,95 @@
+"""Files that `torch.save` wrote: tensors are taken out of them, and nothing in them is executed."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from hamdg.errors import WeightsError
+
+_ARCHIVE = b"PK\x03\x04"
+_LIGHTNING = "pytorch-lightning_version"
+_REFUSED = "holds code or objects besides tensors and was refused without running it"
+
+
+def read_pickle(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """Read the named tensors of a file that `torch.save` wrote, mapped into memory where its format allows.
+
+    Returns:
+        The tensors, and whether the file is a checkpoint of a training rather than plain weights.
+
+    Raises:
+        WeightsError: The file is damaged, asks for code, or does not hold named tensors.
+    """
+    content = _load(path)
+    checkpoint = path.suffix == ".ckpt" or (isinstance(content, Mapping) and _LIGHTNING in content)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or (content and not any(isinstance(v, Tensor) for v in content.values())):
+        raise WeightsError(
+            f"The weights file `{path}` holds no mapping from names to tensors. Save the model's `state_dict()` alone."
+        )
+    for key, value in content.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            kind = type(value).__name__ if not isinstance(value, Tensor) else "sparse or quantized tensor"
+            raise WeightsError(
+                f"`{key}` in the weights file `{path}` is no plain tensor but a {kind}. "
+                "Save the model's `state_dict()` without it."
+            )
+    return {str(key): value.detach() for key, value in content.items()}, checkpoint
+
+
+def _load(path: Path) -> object:
+    with open(path, "rb") as stream:
+        start = stream.read(len(_ARCHIVE))
+    try:
+        with warnings.catch_warnings():
+            # torch's advice on archives and protocols is for programmers; the messages below say what to do.
+            warnings.simplefilter("ignore")
+            content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ARCHIVE)
+            return content
+    except pickle.UnpicklingError as error:
+        # torch has one exception for "asks for a function" and for "these bytes are no pickle"; its text would advise
+        # to load the file unsafely.
+        if "global" in str(error).lower() or start[:1] == pickle.PROTO:
+            raise WeightsError(_unsafe(path, str(error))) from error
+        raise WeightsError(damaged(path, ValueError("no pickle"))) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, struct.error) as error:
+        if "torchscript" in str(error).lower():
+            raise WeightsError(_unsafe(path, "")) from error
+        raise WeightsError(damaged(path, error)) from error
+
+
+def damaged(path: Path, error: Exception) -> str:
+    """Return the sentence for a file that cannot be read."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    size = path.stat().st_size
+    return f"The weights file `{path}` ({size} bytes) is damaged or truncated ({reason}). Copy or download it again."
+
+
+def _unsafe(path: Path, error: str) -> str:
+    asked = _asked_for(path) or sorted(set(re.findall(r"GLOBAL ([\w.]+)", error)))
+    what = f": it asks for {', '.join(f'`{name}`' for name in asked)}" if asked else ""
+    how = "Save its `state_dict()` as `.safetensors` where you trust its origin."
+    if path.suffix == ".ckpt":
+        how = (
+            'Where you trust its origin, save its weights alone: `torch.save({"state_dict": torch.load(path, '
+            'weights_only=False)["state_dict"]}, path)`; Lightning writes such objects for `save_hyperparameters`.'
+        )
+    return f"The weights file `{path}` {_REFUSED}{what}. {how}"
+
+
+def _asked_for(path: Path) -> list[str]:
+    try:
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    except (ValueError, RuntimeError, pickle.UnpicklingError):
+        # Only archives can be asked.
+        return []

@@ -1,0 +1,122 @@
+"""What went into a merged file, told by its header."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from hamdg.errors import WeightsError
+from hamdg.merge.job import Settings
+from hamdg.merge.reading import INDEX, open_raw
+from hamdg.merge.registry import MethodInfo
+
+_KEY = "hamdg."
+_TABLES_IF_ANY = ("weights", "settings", "statistics")
+_TABLES = ("options", "sources", "versions", *_TABLES_IF_ANY)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a merged file was made. There is no time and no path in it, so that equal merges give equal files.
+
+    Args:
+        method: Name of the merge method.
+        options: Its options, with the defaults of those that were not given; plain JSON values.
+        sources: SHA-256 of every source's file by the source's name.
+        base: SHA-256 of the base's file, if there was one.
+        weights: Weight of every source, if there were any.
+        settings: What holds for every method.
+        statistics: SHA-256 of the files that the method read beside the models, by source.
+        versions: Versions of the libraries that took part.
+    """
+
+    method: str
+    options: Mapping[str, object]
+    sources: Mapping[str, str]
+    base: str | None = None
+    weights: Mapping[str, float] | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    statistics: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, str]:
+        """Return the texts for a file's header."""
+        # What other readers of safetensors files look for.
+        texts = {"format": "pt", f"{_KEY}method": self.method}
+        if self.base is not None:
+            texts[f"{_KEY}base"] = self.base
+        for name in _TABLES:
+            value = getattr(self, name)
+            if value or name not in _TABLES_IF_ANY:
+                texts[_KEY + name] = json.dumps(dict(value), sort_keys=True)
+        return texts
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """Return how a file was made, or `None` if it is not one that a merge wrote.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    is_index = path.is_dir() or path.name.endswith(INDEX)
+    if path.is_file() and path.suffix != ".safetensors" and not is_index:
+        return None
+    metadata = open_raw(path).metadata
+    if f"{_KEY}method" not in metadata:
+        return None
+    try:
+        tables = {name: _table(metadata.get(_KEY + name, "{}")) for name in _TABLES}
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"The weights file `{path}` says that a merge made it, but its header is damaged ({error}). "
+            "Merge again, or copy it again from where it came."
+        ) from error
+    sources, versions, statistics = (_texts(tables[name]) for name in ("sources", "versions", "statistics"))
+    weights = {source: float(str(weight)) for source, weight in tables["weights"].items()}
+    method, base = metadata[f"{_KEY}method"], metadata.get(f"{_KEY}base")
+    return Provenance(
+        method, tables["options"], sources, base, weights or None, tables["settings"], statistics, versions
+    )
+
+
+def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str, object]:
+    """Return all options of a method, defaults included; whole numbers where any number may be become floats."""
+    values = {name: given.get(name, option.default) for name, option in info.options.items()}
+    return {
+        name: float(value) if info.options[name].kind == "number" and isinstance(value, int) else value
+        for name, value in values.items()
+    }
+
+
+def resolved_settings(settings: Settings) -> dict[str, object]:
+    """Return what decides over the result and is no option of the method; how many threads there are does not."""
+    return {
+        "allow_nonfinite": settings.allow_nonfinite,
+        "buffers": settings.buffers,
+        "device": torch.device(settings.device).type,
+        "dtype": None if settings.dtype is None else str(settings.dtype).removeprefix("torch."),
+        "lines": None if settings.lines is None else [float(value) for value in settings.lines],
+        "precision": settings.precision,
+    }
+
+
+def merge_versions() -> dict[str, str]:
+    """Return the versions of what computes a merge."""
+    return {"hamdg": version("hamdg"), "python": platform.python_version(), "torch": version("torch")}
+
+
+def _table(text: str) -> dict[str, object]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise TypeError(f"`{text}` is no table")
+    return content
+
+
+def _texts(table: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in table.items()}

@@ -1,0 +1,217 @@
+"""Files of tensors: mapped into memory and read where somebody looks; nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hamdg.errors import WeightsError
+from hamdg.merge.pickles import damaged, read_pickle
+from hamdg.merge.prefixes import find_prefix
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+ENDINGS = (".safetensors", *PICKLES)
+INDEX = ".index.json"
+# Metadata of a file that holds a tensor under two names: which name is whose twin.
+TIED = "hamdg.tied"
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """The tensors of a file by name; what nobody looks at is not read.
+
+    Args:
+        path: What was opened.
+        tensors: The tensors, mapped into memory. They must not be modified.
+        metadata: The texts in the file's header.
+        files: The files that it is made of: itself, or an index and its shards.
+        checkpoint: Whether it is a checkpoint of a training rather than plain weights.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+        files: tuple[Path, ...],
+        checkpoint: bool = False,
+    ) -> None:
+        self.path, self.files, self.checkpoint = path, files, checkpoint
+        self.metadata = dict(metadata)
+        self._tensors = dict(sorted(tensors.items()))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"TensorFile({str(self.path)!r}, {len(self)} tensors)"
+
+    def without_prefix(self, prefix: str | None = None, like: Collection[str] | None = None) -> TensorFile:
+        """Return the model in the file under its own names, see `hamdg.merge.prefixes.find_prefix`.
+
+        Raises:
+            WeightsError: No prefix fits, or more than one.
+        """
+        found = find_prefix(self.path, self._tensors, named=prefix, like=like, checkpoint=self.checkpoint)
+        if not found:
+            return self
+        own = {name.removeprefix(found): tensor for name, tensor in self.items() if name.startswith(found)}
+        return TensorFile(self.path, own, self.metadata, self.files, self.checkpoint)
+
+
+def open_tensors(path: Path | str, *, prefix: str | None = None, like: Collection[str] | None = None) -> TensorFile:
+    """Open a file of tensors.
+
+    Args:
+        path: A `.safetensors` file, an index of several (`*.safetensors.index.json`) or the folder with one, a `.pt`,
+            `.pth` or `.bin` file that holds tensors only, or a Lightning `.ckpt`.
+        prefix: What stands before the model's names in the file; found where it is not given.
+        like: Names of a model of the same architecture, to find the prefix with.
+
+    Raises:
+        WeightsError: The file is missing, damaged, unsafe or of an unknown kind, or no one prefix fits.
+    """
+    return open_raw(Path(path)).without_prefix(prefix, like)
+
+
+def open_raw(path: Path) -> TensorFile:
+    """Open a file of tensors with the names that stand in it.
+
+    Raises:
+        WeightsError: The file is missing, damaged, unsafe or of an unknown kind.
+    """
+    if path.is_dir():
+        return _open_index(_index_of(path))
+    if not path.is_file():
+        raise WeightsError(f"The weights file `{path}` does not exist; give the path of a weights file.")
+    if path.name.endswith(INDEX):
+        return _open_index(path)
+    if path.suffix == ".safetensors":
+        tensors, metadata = _read_safetensors(path)
+        return TensorFile(path, _tied(tensors, metadata), metadata, (path,))
+    if path.suffix in PICKLES:
+        tensors, checkpoint = read_pickle(path)
+        return TensorFile(path, tensors, {}, (path,), checkpoint)
+    raise WeightsError(
+        f"The weights file `{path}` ends in `{path.suffix}`, which is none of {', '.join(ENDINGS)}. "
+        "Convert it to `.safetensors`."
+    )
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file into memory.
+
+    Raises:
+        WeightsError: The file is missing, damaged or not a safetensors file.
+    """
+    _check_is_file(path)
+    tensors, _ = _read_safetensors(path)
+    return {name: tensor.clone() for name, tensor in sorted(tensors.items())}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the texts in the header of a safetensors file; no tensor is read.
+
+    Raises:
+        WeightsError: The file is missing, damaged or not a safetensors file.
+    """
+    _check_is_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(sorted((file.metadata() or {}).items()))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(damaged(path, error)) from error
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise WeightsError(f"The weights file `{path}` {what}; give the path of a `.safetensors` file.")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(sorted((file.metadata() or {}).items()))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(damaged(path, error)) from error
+
+
+def _tied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """Let names that the metadata call twins share memory, where what is stored under them agrees."""
+    result = dict(tensors)
+    try:
+        twins = json.loads(metadata.get(TIED, "{}"))
+    except ValueError:
+        return result
+    for name, twin in twins.items() if isinstance(twins, dict) else ():
+        if name in tensors and twin in tensors and _same(tensors[name], tensors[twin]):
+            result[name] = tensors[twin]
+    return result
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    return tensor.dtype == other.dtype and tensor.shape == other.shape and torch.equal(tensor, other)
+
+
+def _index_of(folder: Path) -> Path:
+    found = sorted(folder.glob(f"*.safetensors{INDEX}"))
+    if len(found) != 1:
+        what = f"{len(found)} indices" if found else "no index"
+        raise WeightsError(
+            f"`{folder}` is a folder with {what} (`*.safetensors{INDEX}`); give the path of a weights file or of an "
+            "index."
+        )
+    return found[0]
+
+
+def _open_index(index: Path) -> TensorFile:
+    shards = _shards(index)
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for shard, names in shards.items():
+        path = index.parent / shard
+        if not path.is_file():
+            raise WeightsError(
+                f"The index `{index}` says that {len(names)} tensors (`{names[0]}`, ...) are in `{shard}`, which does "
+                "not exist beside it. Copy or download it again."
+            )
+        part, texts = (read_pickle(path)[0], {}) if path.suffix in PICKLES else _read_safetensors(path)
+        missing = [name for name in names if name not in part]
+        if missing:
+            raise WeightsError(
+                f"The index `{index}` says that `{missing[0]}` is in `{shard}`, but it is not. Copy or download both "
+                "again."
+            )
+        tensors |= {name: part[name] for name in names}
+        metadata |= texts
+    return TensorFile(index, _tied(tensors, metadata), metadata, (index, *(index.parent / shard for shard in shards)))
+
+
+def _shards(index: Path) -> dict[str, list[str]]:
+    """Return the names of the tensors in every shard, all sorted."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards: dict[str, list[str]] = {shard: [] for shard in sorted(set(places.values()))}
+        for name in sorted(places):
+            shards[places[name]].append(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"The index `{index}` is damaged or no index of weights (it has no readable `weight_map`). "
+            "Copy or download it again."
+        ) from error
+    for shard in shards:
+        if Path(shard).name != shard:
+            raise WeightsError(f"The index `{index}` points to `{shard}`, outside its own folder, and was refused.")
+    return shards
