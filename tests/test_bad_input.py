@@ -67,6 +67,23 @@ CASES = {
     "benchmark": ("--benchmark=minni", "`benchmark`: there is no benchmark `minni`; did you mean `mini`? (on the"),
     "zero steps": ("--train.steps=0", "Expected `train.steps` to be 1 or more, but got `0` (on the command line)."),
     "no value": ("--train.steps", "`--train.steps` needs a value; write `--train.steps=VALUE`."),
+    "merge method": ("--merge.method=ham", "`merge.method`: there is no merge method `ham`; did you mean `rhm`?"),
+    "merge option": (
+        "--merge.options.kep=0.2",
+        "The merge method `rhm` has no option `merge.options.kep`; did you mean `merge.options.keep`?",
+    ),
+    "merge option's value": (
+        "--merge.options.keep=1.2",
+        "Expected `merge.options.keep` to be a number at least 0 and at most 1, but got `1.2`.",
+    ),
+    "moved merge key": (
+        "--merge.keep=0.2",
+        "There is no option or key `--merge.keep` any more; write `--merge.options.keep`.",
+    ),
+    "merge method that cannot merge these sources": (
+        "--merge.method=shrunk",
+        "Expected exactly one of `scale` and `norm`, but got `scale=None` and `norm=None`.",
+    ),
     "model": ("--model.name=mini-rm", "Expected argument `model.name` to be a shipped model (mini-rn,"),
 }
 
@@ -183,7 +200,7 @@ def test_a_run_directory_that_cannot_be_made_is_named(recipe: Path, capsys: pyte
 
 @pytest.mark.parametrize("verb", ["evaluate", "merge"])
 def test_a_folder_that_is_no_run_is_named(recipe: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--merge.keep=0.3"] if verb == "merge" else []
+    options = ["--merge.options.keep=0.3"] if verb == "merge" else []
     assert complaint(capsys, verb, ".", *options) == (
         "`.` is not a run directory: it has no `config.yaml`; give the folder that holds a run's `record.json`."
     )
@@ -191,7 +208,7 @@ def test_a_folder_that_is_no_run_is_named(recipe: Path, verb: str, capsys: pytes
 
 def test_merge_takes_no_key_of_another_section(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, "merge", ".", "--train.steps=3") == (
-        "`hamdg merge` takes keys of the section `merge` only, such as `--merge.keep=0.3`, but got `--train.steps`."
+        "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got `--train.steps`."
     )
 
 

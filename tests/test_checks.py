@@ -59,8 +59,7 @@ def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
         ("--train.clip_norm=-1", "Expected `train.clip_norm` to be 0 or more, but got `-1.0`"),
         ("--history.start=1", "Expected `history.start` to be 0 or more and below 1, but got `1.0`"),
         ("--history.every=0", "Expected `history.every` to be 1 or more, but got `0`"),
-        ("--merge.keep=0", "Expected `merge.keep` to be above 0 and at most 1, but got `0.0`"),
-        ("--merge.keep=1.01", "Expected `merge.keep` to be above 0 and at most 1, but got `1.01`"),
+        ("--merge.examples=0", "Expected `merge.examples` to be 1 or more, but got `0`"),
         ("--runtime.threads=-1", "Expected `runtime.threads` to be 0 or more, but got `-1`"),
     ],
 )
@@ -70,7 +69,7 @@ def test_numbers_out_of_range(override: str, said: str) -> None:
     assert str(caught.value) == f"{said} (on the command line)."
 
 
-@pytest.mark.parametrize("override", ["--merge.keep=1", "--history.start=0", "--data.mini.spurious=1"])
+@pytest.mark.parametrize("override", ["--merge.examples=1", "--history.start=0", "--data.mini.spurious=1"])
 def test_the_ends_of_a_range_are_in_it(override: str) -> None:
     read_recipe(None, [override])
 

@@ -30,12 +30,12 @@ def test_no_file_gives_the_defaults() -> None:
 
 def test_a_file_changes_what_it_names(file: Path) -> None:
     file.write_text(
-        "held_out: photo\ntrain:\n  steps: 40\n  lr: 1e-3\nmerge: {keep: 1}\ndata:\nruntime: {quiet: yes}\n"
+        "held_out: photo\ntrain:\n  steps: 40\n  lr: 1e-3\nmerge: {options: {keep: 1}}\ndata:\nruntime: {quiet: yes}\n"
     )
     expected = Recipe(
         held_out="photo",
         train=TrainConfig(steps=40, lr=1e-3),
-        merge=MergeConfig(keep=1.0),
+        merge=MergeConfig(options={"keep": 1}),
         runtime=RuntimeConfig(quiet=True),
     )
     assert read_recipe(file) == expected
@@ -47,9 +47,49 @@ def test_an_empty_file_is_a_recipe(file: Path) -> None:
 
 
 def test_whole_numbers_become_floats() -> None:
-    recipe = read_recipe(None, ["--merge.keep=1", "--data.mini.label_noise=0", "--train.lr", "1"])
-    values = (recipe.merge.keep, recipe.data.mini.label_noise, recipe.train.lr)
+    recipe = read_recipe(None, ["--train.weight_decay=1", "--data.mini.label_noise=0", "--train.lr", "1"])
+    values = (recipe.train.weight_decay, recipe.data.mini.label_noise, recipe.train.lr)
     assert [type(value) for value in values] == [float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.2", 0.2),
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("-2.5e3", -2500.0),
+        ("true", True),
+        ("null", None),
+        ("global", "global"),
+        ("", ""),
+    ],
+)
+def test_options_of_the_merge_method_are_read_as_what_they_look_like(text: str, value: object) -> None:
+    found = read_recipe(None, [f"--merge.options.name={text}"]).merge.options["name"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_options_of_the_merge_method_add_up(file: Path) -> None:
+    file.write_text("merge:\n  method: ties\n  options: {density: 0.3, scale: 2e0, tie_rule:}\n")
+    recipe = read_recipe(file, ["--merge.options.density=0.1", "--merge.options={sign: count}"])
+    assert recipe.merge.options == {"density": 0.1, "scale": 2.0, "tie_rule": None, "sign": "count"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        (["--merge.method=ties"], {"density": 0.3}),
+        (["--merge.method=rhm"], {}),
+        (["--merge.options.keep=0.2", "--merge.method=rhm"], {"keep": 0.2}),
+        (["--merge={method: rhm, options: {keep: 0.2}}"], {"keep": 0.2}),
+    ],
+)
+def test_an_override_of_the_merge_method_drops_the_files_options(
+    file: Path, overrides: list[str], options: dict[str, object]
+) -> None:
+    file.write_text("merge: {method: ties, options: {density: 0.3}}\n")
+    assert read_recipe(file, overrides).merge.options == options
 
 
 def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
@@ -119,6 +159,15 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
             "Expected `history` to be a section with keys out of `kind`, `start`, `every`, `decay`, `beta`, `keep`, "
             "but got `3` (in `{file}`, line 1).",
         ),
+        (
+            "merge: {method: rhm, keep: 0.3}\n",
+            "There is no key `merge.keep` in `{file}`, line 1 any more; write `merge.options.keep`.",
+        ),
+        (
+            "merge:\n  options:\n    keep: {a: 1}\n",
+            "Expected `merge.options.keep` to be a number, a text, `true`, `false` or `null`, but got `{{'a': 1}}` "
+            "(in `{file}`, line 3).",
+        ),
         ("train: [\n", "Invalid YAML in `{file}`, line 2: expected the node content, but found '<stream end>'."),
         ("seed: 1\nseed: 2\n", "`seed` is given twice in `{file}`, in lines 1 and 2; keep one of them."),
         ("- seed\n", "Recipe `{file}` must be a mapping of keys to values, but it is a list."),
@@ -152,6 +201,21 @@ def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -
         (["--train.lr=nan"], "Expected `train.lr` to be a number, but got `nan` (on the command line)."),
         (["--train.steps"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
         (["--train.steps", "--seed=1"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
+        (["--merge.keep=1"], "There is no option or key `--merge.keep` any more; write `--merge.options.keep`."),
+        (
+            ["--merge.optoins.keep=1"],
+            "There is no option or key `--merge.optoins.keep`; did you mean `--merge.options`?",
+        ),
+        (
+            ["--merge.options.keep=[1]"],
+            "Expected `merge.options.keep` to be a number, a text, `true`, `false` or `null`, but got `[1]` "
+            "(on the command line).",
+        ),
+        (["--merge.options.keep"], "`--merge.options.keep` needs a value; write `--merge.options.keep=VALUE`."),
+        (
+            ["--merge.options=1"],
+            "Expected `merge.options` to be a section with keys, but got `1` (on the command line).",
+        ),
         (["seed=1"], "An override is written as `--key.sub=value`, but got `seed=1`."),
         (["--train={steps: [}"], "Invalid YAML in the command line, line 1: expected the node content, but found '}'."),
         (
@@ -215,6 +279,14 @@ recipes = st.builds(
             MiniConfig,
             label_noise=st.floats(0, 0.9) | st.dictionaries(st.sampled_from(["photo", "sketch"]), st.floats(0, 0.9)),
         ),
+    ),
+    merge=st.builds(
+        MergeConfig,
+        options=st.dictionaries(
+            st.sampled_from(["scale", "scope", "deep"]),
+            st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.sampled_from(["global", "a: b", "1"]),
+        ),
+        target_data=st.none() | st.just("adamerging"),
     ),
     train=st.builds(TrainConfig, lr=st.floats(1e-12, 1e3), steps=st.integers(20, 10**9)),
 )

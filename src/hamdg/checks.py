@@ -81,7 +81,7 @@ RANGES = (
     Range("history.decay", 0, 1, "0 or more and below 1", open_high=True),
     _positive("history.beta"),
     _at_least("history.keep", 1),
-    Range("merge.keep", 0, 1, "above 0 and at most 1", open_low=True),
+    _at_least("merge.examples", 1),
     _positive("controls.erm_lr"),
     _at_least("runtime.threads", 0),
     _at_least("runtime.checkpoint_every", 1),

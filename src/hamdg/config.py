@@ -14,11 +14,8 @@ Combine = Literal["mean", "sum"]
 HarmonisationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
 HarmonisationScope = Literal["global", "layer"]
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots"]
-MergeMethod = Literal["rhm", "uniform"]
-KeepScope = Literal["tensor", "global"]
-Criterion = Literal["magnitude", "relative", "agreement"]
-MergeCombine = Literal["mean", "disjoint"]
-MergeNorm = Literal["none", "match_mean"]
+BufferPolicy = Literal["moments", "first", "refuse"]
+OptionValue = float | int | bool | str | None
 
 
 @dataclass(frozen=True)
@@ -158,24 +155,25 @@ class HistoryConfig:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """RHM: how the histories are fused into one model.
+    """How the histories are fused into one model.
 
     Args:
-        method: `rhm`, or `uniform` (the plain mean of the histories).
-        keep: Share of each task vector's coordinates that is kept.
-        scope: Whether the share is taken of each tensor or of the whole model.
-        criterion: What makes a coordinate worth keeping: `magnitude` of its change, the change `relative` to the
-            start value, or magnitude weighted by the sources' `agreement` in sign.
-        combine: `mean` over all sources, or `disjoint` (over the sources that kept the coordinate).
-        norm: `match_mean` rescales the result to the norm of the plain mean of the untrimmed task vectors.
+        method: Any registered merge method (`hamdg.merge.methods`); `rhm` is HAM's own.
+        options: The method's options by name; those that are not given have the method's defaults. They can be checked
+            only where the methods are known, which is where a run starts.
+        buffers: What becomes of buffers that the sources do not agree on. Training freezes BatchNorm's statistics, so
+            towers trained here agree on all of them.
+        examples: Training pictures of each source that Fisher information and activations are measured on, for methods
+            that ask for them; all of them where there are fewer. Other methods know no difference.
+        target_data: The merge method, named once more, where it is meant to see the held-out domain's pictures (without
+            labels). That is no domain generalization.
     """
 
-    method: MergeMethod = "rhm"
-    keep: float = 0.5
-    scope: KeepScope = "tensor"
-    criterion: Criterion = "magnitude"
-    combine: MergeCombine = "mean"
-    norm: MergeNorm = "none"
+    method: str = "rhm"
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    buffers: BufferPolicy = "moments"
+    examples: int = 256
+    target_data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -246,11 +244,18 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
     """Return the part of a recipe that defines the run: all but `runtime`, `label`, `data.cache` and what is not used.
 
     Pooled fine-tuning has no enrichment, harmonisation or merge, so it is the same run whatever these sections say.
+    A merge method's options count with its defaults filled in: giving a default is the same run, a changed default
+    is another one.
+
+    Raises:
+        ConfigError: If the merge method or one of its options does not exist or makes no sense.
     """
-    values = asdict(recipe)
-    del values["runtime"], values["label"], values["data"]["cache"]
-    if recipe.algorithm == "erm":
-        del values["enrichment"], values["harmonisation"], values["merge"], values["controls"]
+    # Methods need torch, which recipes and the verbs about data do without.
+    from hamdg.merging import defining_merge
+
+    values = _trained_part(recipe)
+    if recipe.algorithm != "erm":
+        values |= {"merge": defining_merge(recipe.merge), "controls": asdict(recipe.controls)}
     return values
 
 
@@ -261,10 +266,17 @@ def identity(recipe: Recipe) -> str:
 
 def training_identity(recipe: Recipe) -> str:
     """Return the hash of everything that training depends on; runs that only merge differently share it."""
-    values = defining_part(recipe)
-    for section in ("merge", "controls"):
-        values.pop(section, None)
-    return _hash(values)
+    return _hash(_trained_part(recipe))
+
+
+def _trained_part(recipe: Recipe) -> dict[str, object]:
+    values = asdict(recipe)
+    for section in ("runtime", "label", "merge", "controls"):
+        del values[section]
+    del values["data"]["cache"]
+    if recipe.algorithm == "erm":
+        del values["enrichment"], values["harmonisation"]
+    return values
 
 
 def _hash(values: dict[str, object]) -> str:

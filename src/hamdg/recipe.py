@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType
 
 import yaml
 
@@ -17,17 +18,13 @@ from hamdg.config import Recipe
 from hamdg.data.registry import benchmark
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
+from hamdg.keys import choices, description, is_open, known, scalar_type, type_of, types, unknown
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-_NAMES: dict[object, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "`true` or `false`",
-    str: "a text",
-    NoneType: "`null`",
-}
+# Numbers that YAML 1.1 takes for texts.
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,8 @@ class _Setting:
 def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file, apply command-line overrides to it, and check the result.
 
+    An override that names another merge method drops the options that the file gives to its own.
+
     Args:
         path: The YAML file; `None` for the defaults.
         overrides: `--key.sub=value` or `--key.sub`, `value`; the last one wins.
@@ -52,14 +51,22 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: If the file or an override is wrong in any way.
     """
-    recipe, places = Recipe(), {}
-    settings = [*(_file_settings(path) if path is not None else ()), *_override_settings(overrides)]
-    for setting in settings:
-        recipe = _with(recipe, setting.key.split("."), _typed(setting))
-        places[setting.key] = setting.place
+    given = list(_file_settings(path)) if path is not None else []
+    recipe, own = _applied(Recipe(), given), list(_override_settings(overrides))
+    if any(setting.key == "merge.method" and setting.value != recipe.merge.method for setting in own):
+        # The file's options belong to the file's method.
+        recipe = replace(recipe, merge=replace(recipe.merge, options={}))
+    recipe = _applied(recipe, own)
+    places = {setting.key: setting.place for setting in [*given, *own]}
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
     return replace(recipe, held_out=benchmark(recipe.benchmark).domain(recipe.held_out))
+
+
+def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
+    for setting in settings:
+        recipe = _with(recipe, setting.key.split("."), _typed(setting))
+    return recipe
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -88,8 +95,8 @@ def split_overrides(arguments: Sequence[str], options: Sequence[str]) -> tuple[l
             others.append(argument)
             continue
         key = _key(name)
-        if key not in _types():
-            raise ConfigError(_unknown(name, "", [f"--{known}" for known in _known()] + list(options), "option or key"))
+        if type_of(key) is None:
+            raise ConfigError(unknown(name, "", [f"--{other}" for other in known()] + list(options), "option or key"))
         if not equals:
             argument = f"{name}={_following(name, rest)}"
         overrides.append(argument)
@@ -98,7 +105,7 @@ def split_overrides(arguments: Sequence[str], options: Sequence[str]) -> tuple[l
 
 def _following(name: str, rest: list[str]) -> str:
     """Take the value of `--key value`; a switch (`--runtime.quiet`) may stand alone."""
-    if _types()[_key(name)] is bool and (not rest or rest[0].lower() not in ("true", "false")):
+    if type_of(_key(name)) is bool and (not rest or rest[0].lower() not in ("true", "false")):
         return "true"
     if not rest or rest[0].startswith("--"):
         raise ConfigError(f"`{name}` needs a value; write `{name}=VALUE`.")
@@ -115,12 +122,13 @@ def _override_settings(overrides: Sequence[str]) -> Iterator[_Setting]:
         raise ConfigError(f"An override is written as `--key.sub=value`, but got `{others[0]}`.")
     for override in joined:
         name, _, text = override.partition("=")
-        kind, value = _types()[_key(name)], typing.cast("object", text)
-        if is_dataclass(kind):
+        key, value = _key(name), typing.cast("object", text)
+        kind = type_of(key)
+        if is_dataclass(kind) or is_open(kind) or (text and scalar_type(key)):
             value = _parse_yaml(text, "the command line")
         elif text == "null" and NoneType in typing.get_args(kind):
             value = None
-        yield from _leaves(_key(name), value, lambda _: "on the command line")
+        yield from _leaves(key, value, lambda _: "on the command line")
 
 
 def _file_settings(path: Path) -> Iterator[_Setting]:
@@ -180,33 +188,27 @@ def _marked_keys(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int
 
 def _leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[_Setting]:
     """Yield the single settings of `value`, which may be a section of a recipe or a whole one."""
-    kind = Recipe if key == "" else _types().get(key)
+    kind = Recipe if key == "" else type_of(key)
     if kind is None:
-        raise ConfigError(_unknown(key, where(key), _known(), "key"))
-    if not is_dataclass(kind):
+        raise ConfigError(unknown(key, where(key), known(), "key"))
+    if not is_dataclass(kind) and not is_open(kind):
         yield _Setting(key, value, where(key))
     elif isinstance(value, Mapping):
         for name, child in value.items():
             yield from _leaves(f"{key}.{name}" if key else str(name), child, where)
     elif value is not None:
-        inside = ", ".join(f"`{field.name}`" for field in fields(kind))
-        sentence = f"Expected `{key}` to be a section with keys out of {inside}, but got `{value}`"
+        inside = " out of " + ", ".join(f"`{field.name}`" for field in fields(kind)) if is_dataclass(kind) else ""
+        sentence = f"Expected `{key}` to be a section with keys{inside}, but got `{value}`"
         raise ConfigError(_located(sentence, where(key)))
-
-
-def _unknown(key: str, place: str, known: Sequence[str], what: str) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not near:  # A right name in the wrong section is worth finding, too.
-        near = [name for name in known if name.rpartition(".")[2] == key.removeprefix("--").rpartition(".")[2]][:1]
-    hint = f"did you mean `{near[0]}`?" if near else "the keys are those of `hamdg.config.Recipe`."
-    return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
 
 
 def _typed(setting: _Setting) -> object:
     """Return the setting's value in the type that the recipe wants."""
     from jsonargparse import ArgumentError
 
-    kind, value = _types()[setting.key], setting.value
+    kind, value = type_of(setting.key), setting.value
+    if setting.key not in types():
+        return _scalar(setting)
     kinds = (kind, *typing.get_args(kind))
     # jsonargparse takes `null` for "not given", and reads a quoted "null" as if it had no quotes.
     if value is None and NoneType in kinds:
@@ -225,10 +227,23 @@ def _typed(setting: _Setting) -> object:
     return parsed
 
 
+def _scalar(setting: _Setting) -> object:
+    """Return a value of an open section as it is: only who reads the section knows what it has to be."""
+    value = setting.value
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    if not isinstance(value, int | float | str | NoneType):
+        expected = "a number, a text, `true`, `false` or `null`"
+        raise ConfigError(
+            _located(f"Expected `{setting.key}` to be {expected}, but got `{_shown(value)}`", setting.place)
+        )
+    return value
+
+
 def _mistyped(setting: _Setting) -> str:
-    kind, got = _types()[setting.key], _shown(setting.value)
-    near = difflib.get_close_matches(got, _choices(kind), n=1)
-    sentence = _located(f"Expected `{setting.key}` to be {_description(kind)}, but got `{got}`", setting.place)
+    kind, got = type_of(setting.key), _shown(setting.value)
+    near = difflib.get_close_matches(got, choices(kind), n=1)
+    sentence = _located(f"Expected `{setting.key}` to be {description(kind)}, but got `{got}`", setting.place)
     return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
 
@@ -239,42 +254,6 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     return parser
-
-
-@cache
-def _types() -> Mapping[str, object]:
-    """Return the type of every dotted key; a section's type is its dataclass."""
-    return dict(_walk(Recipe, ""))
-
-
-def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:
-    for name, hint in typing.get_type_hints(kind).items():
-        yield f"{prefix}{name}", hint
-        if isinstance(hint, type) and is_dataclass(hint):
-            yield from _walk(hint, f"{prefix}{name}.")
-
-
-@cache
-def _known() -> tuple[str, ...]:
-    return tuple(key for key, kind in _types().items() if not is_dataclass(kind))
-
-
-def _choices(kind: object) -> list[str]:
-    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
-
-
-def _description(kind: object) -> str:
-    """Return a type in words: "an integer", "one of `a`, `b`"."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
-    if origin in (UnionType, typing.Union):
-        return " or ".join(_description(argument) for argument in arguments)
-    if origin is list:
-        return 'a list of texts, such as `["a photo of a {}."]`'
-    if origin is dict:
-        return "a mapping of names to numbers"
-    return _NAMES.get(kind, str(kind))
 
 
 def _kind(value: object) -> str:
@@ -292,7 +271,9 @@ def _located(sentence: str, place: str) -> str:
 
 
 def _with(section: object, path: Sequence[str], value: object) -> typing.Any:
-    """Return a copy of a dataclass in which the field at `path` has `value`."""
+    """Return a copy of a dataclass (or mapping) in which the field at `path` has `value`."""
     name, *deeper = path
+    if isinstance(section, Mapping):
+        return {**section, name: value}
     inner = _with(getattr(section, name), deeper, value) if deeper else value
     return replace(typing.cast("typing.Any", section), **{name: inner})

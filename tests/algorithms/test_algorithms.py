@@ -103,7 +103,7 @@ OWN = Recipe(
     enrichment=EnrichmentConfig(enabled=True, combine="mean"),
     harmonisation=HarmonisationConfig(method="sign_consensus", every=1),
     history=HistoryConfig(kind="mean", start=0.5, every=2),
-    merge=MergeConfig(keep=0.5),
+    merge=MergeConfig(options={"keep": 0.5}),
 )
 VARIANTS = {
     "label": replace(OWN, label="another name"),
@@ -112,7 +112,7 @@ VARIANTS = {
     "harmonisation": replace(OWN, harmonisation=HarmonisationConfig(method="pcgrad", every=3)),
     "history kind": replace(OWN, history=HistoryConfig(kind="beta", start=0.5, every=2, beta=2.0)),
     "snapshots": replace(OWN, history=HistoryConfig(kind="snapshots", start=0.5, every=2, keep=3)),
-    "merge": replace(OWN, merge=MergeConfig(keep=0.2, criterion="agreement")),
+    "merge": replace(OWN, merge=MergeConfig(options={"keep": 0.2, "criterion": "agreement"})),
 }
 OTHERS = {
     "seed": replace(OWN, seed=7),

@@ -178,14 +178,22 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
     before = snapshot(run)
     with monkeypatch.context() as patch:
         patch.setattr("hamdg.stages.train._fit", lambda *_: pytest.fail("trained"))
-        assert cli.main(["merge", str(run.path), "--merge.keep=0.3"]) == 0
+        assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 0
     assert {name: content for name, content in snapshot(run).items() if name != "config.yaml"} == {
         name: content for name, content in before.items() if name != "config.yaml"
     }
     (new,) = [path for path in run.path.parent.iterdir() if path != run.path]
     record = read_record(new)
-    assert record["config"]["merge"]["keep"] == 0.3  # type: ignore[index]
     assert record["merge"] is not None
+    assert record["merge"]["method"] == "rhm"
+    assert record["merge"]["options"] == {
+        "keep": 0.3,
+        "scope": "tensor",
+        "criterion": "magnitude",
+        "combine": "mean",
+        "norm": "none",
+    }
+    assert record["config"]["merge"]["options"] == record["merge"]["options"]  # type: ignore[index]
     kept = [share for layers in record["merge"]["kept"].values() for share in layers.values()]
     assert np.mean(kept) == pytest.approx(0.3, abs=0.05)
     assert [row["key"] for row in record["rows"]] == ROWS
@@ -215,11 +223,15 @@ VARIANTS = [
     ("cosine", "global", ["history.kind=ema", "enrichment.combine=sum"]),
     ("cosine", "layer", ["history.kind=beta", "enrichment.confidence=max_probability"]),
     ("l2", "global", ["history.kind=snapshots", "history.keep=2", "history.start=0"]),
-    ("l2", "layer", ["history.kind=mean", "merge.criterion=relative"]),
-    ("sign_consensus", "global", ["history.kind=ema", "merge.scope=global", "harmonisation.every=2"]),
-    ("sign_consensus", "layer", ["history.kind=beta", "merge.combine=disjoint", "harmonisation.minority_scale=0.5"]),
-    ("pcgrad", "global", ["history.kind=snapshots", "merge.norm=match_mean"]),
-    ("pcgrad", "layer", ["history.kind=last", "merge.criterion=agreement", "train.clip_norm=0"]),
+    ("l2", "layer", ["history.kind=mean", "merge.options.criterion=relative"]),
+    ("sign_consensus", "global", ["history.kind=ema", "merge.options.scope=global", "harmonisation.every=2"]),
+    (
+        "sign_consensus",
+        "layer",
+        ["history.kind=beta", "merge.options.combine=disjoint", "harmonisation.minority_scale=.5"],
+    ),
+    ("pcgrad", "global", ["history.kind=snapshots", "merge.options.norm=match_mean"]),
+    ("pcgrad", "layer", ["history.kind=last", "merge.options.criterion=agreement", "train.clip_norm=0"]),
 ]
 
 
@@ -260,7 +272,7 @@ def test_a_run_that_differs_in_the_merge_alone_takes_the_training_unless_forced(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = trainings(monkeypatch)
-    first, second = tiny("--merge.keep=0.5"), tiny("--merge.keep=0.25")
+    first, second = tiny("--merge.options.keep=0.5"), tiny("--merge.options.keep=0.25")
     pipeline.run(first, until="merge")
     pipeline.run(second, until="merge")
     assert done == [run_directory(first)]
@@ -270,7 +282,7 @@ def test_a_run_that_differs_in_the_merge_alone_takes_the_training_unless_forced(
 
 def test_a_training_from_other_start_weights_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     done = trainings(monkeypatch)
-    first, second = tiny("--merge.keep=0.5"), tiny("--merge.keep=0.25")
+    first, second = tiny("--merge.options.keep=0.5"), tiny("--merge.options.keep=0.25")
     pipeline.run(first, until="merge")
     summary = run_directory(first) / "train.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"start_sha256": "0" * 64}))

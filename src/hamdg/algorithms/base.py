@@ -21,12 +21,14 @@ class Histories:
         last: Each model's parameters after its last step.
         history: Each model's historical parameters.
         merged: The run's own result.
+        method: The merge method that it was made with.
     """
 
     base: Weights
     last: Mapping[str, Weights]
     history: Mapping[str, Weights]
     merged: Weights
+    method: str = "rhm"
 
 
 @dataclass(frozen=True)

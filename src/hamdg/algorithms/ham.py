@@ -9,6 +9,7 @@ from hamdg.report.table import HAM_LABEL
 
 
 def _candidates(found: Histories) -> list[Candidate]:
+    own = found.method == "rhm"
     own_norm = norms(task_vectors({"merged": found.merged}, found.base))["merged"]
     shrunk = merge("shrunk", found.history, base=found.base, norm=own_norm)
     sources = [
@@ -19,8 +20,10 @@ def _candidates(found: Histories) -> list[Candidate]:
         *sources,
         Candidate("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
         Candidate("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),
-        Candidate("shrunk", "the same, shrunk to RHM's norm", "control", shrunk),
-        Candidate("ham", HAM_LABEL, "merged", found.merged),
+        Candidate(
+            "shrunk", f"the same, {'shrunk to RHM' if own else f'scaled to {found.method}'}'s norm", "control", shrunk
+        ),
+        Candidate("ham", HAM_LABEL if own else f"{HAM_LABEL}, merged by {found.method}", "merged", found.merged),
     ]
 
 

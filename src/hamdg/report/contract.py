@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 from hamdg.errors import DataError
 
@@ -39,8 +39,15 @@ class EnrichmentCounts(TypedDict):
 
 
 class MergeFacts(TypedDict):
-    """Geometry of the task vectors; the layer name "" stands for the whole model."""
+    """How the histories were merged, and the geometry of their task vectors; the layer "" is the whole model.
 
+    `target_data`: the merge saw pictures of the held-out domain. Records from before there was a choice of methods do
+    not name theirs.
+    """
+
+    method: NotRequired[str]
+    options: NotRequired[dict[str, float | int | bool | str | None]]
+    target_data: NotRequired[bool]
     norms: dict[str, float]
     cosines: dict[str, dict[str, float]]
     kept: dict[str, dict[str, float]]

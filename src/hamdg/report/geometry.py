@@ -60,7 +60,8 @@ def merge_section(record: Record) -> str:
     return section(
         "merge",
         "Merge",
-        "What each source's history adds to the start weights (its task vector), and what is left of it in the merge.",
+        "What each source's history adds to the start weights (its task vector), and what is left of it in the merge."
+        + _method(merge),
         side_by_side(
             f'<div class="grow"><h3>Length (L2 norm)</h3>{lengths}</div>',
             f"<div><h3>Cosine of the task vectors</h3>{heat_table(_matrix(whole, sources))}</div>",
@@ -73,6 +74,14 @@ def merge_section(record: Record) -> str:
             _kept(merge["kept"]),
         ),
     )
+
+
+def _method(merge: MergeFacts) -> str:
+    if "method" not in merge:
+        return ""
+    options = ", ".join(f"{name} {value}" for name, value in merge.get("options", {}).items())
+    seen = " It saw unlabelled pictures of the held-out domain." if merge.get("target_data") else ""
+    return f" Method: {merge['method']}" + (f" ({options})." if options else ".") + seen
 
 
 def _drawn(measured: Measurements, name: str) -> dict[str, Series]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hamdg import console
-from hamdg.config import DataConfig, HistoryConfig, MergeConfig, MiniConfig, ModelConfig
+from hamdg.config import DataConfig, HistoryConfig, MiniConfig, ModelConfig
 from hamdg.data.mini import CLASSES, DOMAINS
 from hamdg.data.mini.benchmark import render_image
 from hamdg.merge import merge
@@ -82,9 +82,8 @@ def merging_rows(size: int) -> list[tuple[str, str]]:
         name: {"weight": base["weight"] + torch.randn(size, generator=generator)} for name in ("a", "b", "c")
     }
     mean = RunningMean()
-    keep = MergeConfig().keep
     update = seconds(lambda: mean.update([sources["a"]["weight"]]))
-    merging = seconds(lambda: merge("rhm", sources, base, keep=keep), 1)
+    merging = seconds(lambda: merge("rhm", sources, base), 1)
     return [
         (f"history update of {size / 1e6:.0f} M parameters", f"{1e3 * update:.0f} ms"),
         (f"RHM of {SOURCES} x {size / 1e6:.0f} M parameters", f"{merging:.1f} s"),

@@ -106,7 +106,7 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "prompts": recipe.model.prompts,
         "rows": rows,
         "enrichment": trained["enrichment"],
-        "merge": {k: merged[k] for k in ("norms", "cosines", "kept", "merged_norm", "mean_norm")},
+        "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds")},
         "images_seen": trained["images_seen"],
         "n_held_out": result["n"],
         "timings": timings | {"total": sum(timings.values())},

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
 
 from torch import Tensor
 
 from hamdg.algorithms.base import Candidate, Histories, Weights
+from hamdg.config import OptionValue
 from hamdg.errors import WeightsError
 from hamdg.files import read_json, sha256_file, write_json
-from hamdg.merge import merge, merge_with
+from hamdg.merge import Settings, merge, merge_with
 from hamdg.merge.family import Family
-from hamdg.merge.files import load_tensors, provenance, save_tensors
+from hamdg.merge.files import Provenance, load_tensors, save_tensors
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
-from hamdg.merge.rules.rhm import Trimming, kept_fractions
+from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
+from hamdg.merging import merge_options, method_of
 from hamdg.models.export import PREFIX, full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
+from hamdg.stages.evidence import SourceEvidence
 from hamdg.stages.scoring import Scorer, source_holdouts
+from hamdg.stages.target import NOTE, TargetEvidence
+
+
+def rehearse(context: Context) -> None:
+    """Merge copies of the start with each other, so that a method that cannot merge these sources says so now.
+
+    Nothing has moved, so nothing is computed. Methods that ask for data are left out; asking would take its time.
+
+    Raises:
+        ConfigError: If the method cannot merge this run's sources with these options.
+    """
+    config = context.merge_config
+    if not method_of(config).needs:
+        base = context.base()
+        models = dict.fromkeys(context.plan.groups(context.sources), base)
+        merge_with(config.method, models, base, merge_options(config), Settings(buffers=config.buffers))
 
 
 def merge_histories(context: Context) -> bool:
@@ -37,12 +58,14 @@ def merge_histories(context: Context) -> bool:
     started = time.monotonic()
     base = context.base()
     last, history, digests = _read_history(context)
-    method, options = merge_options(context)
-    merged = merge_with(method, history, base, options)
-    metadata = provenance(method, options, digests, library_versions())
+    config = context.merge_config
+    options = merge_options(config)
+    settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
+    merged = merge_with(config.method, history, base, options, settings)
+    metadata = Provenance(config.method, options, digests, versions=library_versions()).metadata()
     save_tensors(run.merged, full_state(context.loaded, merged), metadata)
     write_config(context.loaded, run.path / "open_clip_config.json")
-    candidates = context.plan.candidates(Histories(base, last, history, merged))
+    candidates = _candidates(context, Histories(base, last, history, merged))
     summary = describe_merge(context, base, history, merged) | {"validation": _validation(context, candidates)}
     write_json(run.merge, summary | {"seconds": time.monotonic() - started})
     return True
@@ -53,14 +76,21 @@ def load_candidates(context: Context) -> list[Candidate]:
     last, history, _ = _read_history(context)
     state, base = load_tensors(context.run.merged), context.base()
     merged = {name: state[PREFIX + name] for name in base}
-    return context.plan.candidates(Histories(base, last, history, merged))
+    return _candidates(context, Histories(base, last, history, merged))
 
 
-def merge_options(context: Context) -> tuple[str, dict[str, object]]:
-    """Return the merge method and its options (the plain mean has none)."""
-    values: dict[str, object] = asdict(context.merge_config)
-    method = str(values.pop("method"))
-    return method, values if method == "rhm" else {}
+def _candidates(context: Context, found: Histories) -> list[Candidate]:
+    *others, result = context.plan.candidates(replace(found, method=context.merge_config.method))
+    noted = replace(result, note=NOTE) if context.merge_config.target_data else result
+    return [*others, noted]
+
+
+def _evidence(context: Context, history: Mapping[str, Weights]) -> SourceEvidence | None:
+    """Return what answers the merge method's questions, if it has any."""
+    info = method_of(context.merge_config)
+    if not info.needs:
+        return None
+    return TargetEvidence(context, history) if info.target else SourceEvidence(context, history)
 
 
 def describe_merge(
@@ -72,15 +102,23 @@ def describe_merge(
     kept: dict[str, dict[str, float]] = {}
     if config.method == "rhm":
         moved = tuple(name for name in base if any(bool(vector[name].any()) for vector in vectors.values()))
-        family = Family(history, base, names=moved, changes=True)
-        kept = kept_fractions(family, Trimming(family, config.keep, config.scope, config.criterion), layer_of)
+        kept = _kept(Family(history, base, names=moved, changes=True), merge_options(config))
     return {
+        "method": config.method,
+        "options": merge_options(config),
+        "target_data": config.target_data is not None,
         "norms": norms(vectors),
         "cosines": pairwise_cosines(vectors, layer_of),
         "kept": kept,
         "merged_norm": norm(task_vectors({"merged": merged}, base)["merged"]),
         "mean_norm": norm(mean_vector(vectors)),
     }
+
+
+def _kept(family: Family, options: Mapping[str, OptionValue]) -> dict[str, dict[str, float]]:
+    keep = cast("float", options["keep"])
+    scope, criterion = cast("Scope", options["scope"]), cast("Criterion", options["criterion"])
+    return kept_fractions(family, Trimming(family, keep, scope, criterion), layer_of)
 
 
 def _validation(context: Context, candidates: list[Candidate]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from hamdg.algorithms.erm import control_of
 from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
+from hamdg.merging import completed
 from hamdg.recipe import read_recipe
 from hamdg.report import build
 from hamdg.report.contract import read_record
@@ -21,7 +22,8 @@ from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate
-from hamdg.stages.merge import merge_histories
+from hamdg.stages.merge import merge_histories, rehearse
+from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
 
 Stage = Literal["train", "merge", "evaluate"]
@@ -45,15 +47,21 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     """
     console.set_quiet(recipe.runtime.quiet)
     set_threads(recipe.runtime.threads)
+    recipe = completed(recipe)
+    if recipe.merge.target_data and until == "merge":
+        raise ConfigError(
+            f"What stops before `evaluate` never opens the held-out domain, but `{recipe.merge.method}` needs its "
+            "pictures; choose another `merge.method`."
+        )
     place = RunDirectory(run_directory(recipe))
     # Before anything is written or deleted: a model that cannot be loaded leaves no trace.
-    own = None if place.is_done and not force else open_context(recipe, place)
+    own = None if place.is_done and not force else _opened(recipe, place)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
         if main.is_done and not force:
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
-            contexts = _contexts(stack, own or open_context(recipe, main))
+            contexts = _contexts(stack, own or _opened(recipe, main))
             if force:
                 main.reset()
             _advance(contexts, command, STAGES[: STAGES.index(until) + 1], afresh=force)
@@ -67,7 +75,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
 
     Args:
         path: The trained run.
-        overrides: `--merge.key=value` arguments.
+        overrides: `--merge.key=value` arguments; another `--merge.method` starts from its own defaults.
 
     Returns:
         Path of the new run's `record.json`.
@@ -92,6 +100,13 @@ def reevaluate(path: Path) -> Path:
         found.unmark_done()
         found.record.unlink(missing_ok=True)
     return run(recipe, command=command)
+
+
+def _opened(recipe: Recipe, run: RunDirectory) -> Context:
+    """Load what a run needs, and let a merge that cannot be done be refused now and not after the training."""
+    context = open_context(recipe, run)
+    rehearse(context)
+    return context
 
 
 def _contexts(stack: ExitStack, own: Context) -> list[Context]:
@@ -160,15 +175,18 @@ def _merge(context: Context) -> None:
         console.skipped("merged before")
         return
     summary = read_json(context.run.merge)
-    if config.method == "rhm":
-        console.note(f"kept {config.keep:.0%} of each history ({config.criterion}, by {config.scope})")
+    options = ", ".join(f"{name} {value}" for name, value in summary["options"].items())
+    console.note(f"method {config.method}" + (f": {options}" if options else ""))
+    if config.target_data:
+        console.note(f"{NOTE}: pictures of {context.recipe.held_out}, which is no domain generalization")
     norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
     console.note(f"norms of the histories: {norms}; of the merged model: {summary['merged_norm']:.2f}")
     console.note(f"source validation: {summary['validation'][context.plan.result]:.1%}")
 
 
 def _evaluate(context: Context, control: RunDirectory | None, command: str) -> None:
-    console.stage(f"evaluate {context.plan.label} on {context.recipe.held_out}, which no stage before has opened")
+    opened = "which the merge has opened" if context.merge_config.target_data else "which no stage before has opened"
+    console.stage(f"evaluate {context.plan.label} on {context.recipe.held_out}, {opened}")
     if not evaluate(context, command, control):
         console.skipped("evaluated before")
     if context.recipe.runtime.report:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Weights
+from hamdg.cohort.source_model import SourceModel
 from hamdg.cohort.validation import accuracy, predict
 from hamdg.data.batches import Batch, take
 from hamdg.data.module import SourceData
@@ -23,12 +24,16 @@ class Scorer:
         self.model = context.new_model(()).to(context.device).eval()
         self.prepare = context.input_format
 
-    def predict(self, weights: Weights, images: Tensor) -> Tensor:
-        """Return the predicted classes [n] of uint8 pictures [n, h, w, 3]."""
+    def put(self, weights: Weights) -> SourceModel:
+        """Return the model with these weights in it, until the next ones come."""
         with torch.no_grad():
             for name, parameter in self.model.trainable().items():
                 parameter.copy_(weights[name])
-        return predict(self.model, images.to(self.model.device), self.prepare)
+        return self.model
+
+    def predict(self, weights: Weights, images: Tensor) -> Tensor:
+        """Return the predicted classes [n] of uint8 pictures [n, h, w, 3]."""
+        return predict(self.put(weights), images.to(self.model.device), self.prepare)
 
     def validation(self, weights: Weights, parts: dict[str, Batch]) -> float:
         """Return the mean over the source domains of the accuracy on their hold-outs, labels as a user has them."""
@@ -43,4 +48,9 @@ def source_holdouts(context: Context) -> dict[str, Batch]:
     """Return the hold-out of every source domain."""
     data = SourceData(context.recipe, context.input_format)
     data.setup()
+    return holdouts(data)
+
+
+def holdouts(data: SourceData) -> dict[str, Batch]:
+    """Return the hold-out of every domain of opened data."""
     return {name: take(data.domains[name], data.validation_part[name]) for name in data.domains}

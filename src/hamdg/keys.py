@@ -1,0 +1,97 @@
+"""The dotted keys of a recipe: what they are, of which type, and what is said of those that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+
+from hamdg.config import Recipe
+
+# Keys of the section `merge` that became options of the method.
+MOVED = {f"merge.{name}": f"merge.options.{name}" for name in ("keep", "scope", "criterion", "combine", "norm")}
+
+_NAMES: dict[object, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "`true` or `false`",
+    str: "a text",
+    NoneType: "`null`",
+}
+
+
+@cache
+def types() -> Mapping[str, object]:
+    """Return the type of every dotted key; a section's type is its dataclass."""
+    return dict(_walk(Recipe, ""))
+
+
+def type_of(key: str) -> object:
+    """Return the type of a key, also of one in an open section (`merge.options.density`); `None` if there is none."""
+    return types().get(key, scalar_type(key))
+
+
+def scalar_type(key: str) -> object:
+    """Return the type of the values of the open section that a key lies in; `None` if it lies in none."""
+    section, _, name = key.rpartition(".")
+    kind = types().get(section)
+    return typing.get_args(kind)[1] if name and is_open(kind) else None
+
+
+def is_open(kind: object) -> bool:
+    """Return whether a type is that of an open section, whose keys are not known here."""
+    return typing.get_origin(kind) is dict
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """Return all keys that hold a value."""
+    return tuple(key for key, kind in types().items() if not is_dataclass(kind))
+
+
+def unknown(key: str, place: str, others: Sequence[str], what: str) -> str:
+    """Return the sentence about a key that does not exist, with the nearest one that does.
+
+    Args:
+        key: What was written.
+        place: Where.
+        others: What could have been meant.
+        what: What it is, such as "key".
+    """
+    if moved := MOVED.get(key.removeprefix("--")):
+        dashes = "--" if key.startswith("--") else ""
+        return f"There is no {what} `{key}`{' ' + place if place else ''} any more; write `{dashes}{moved}`."
+    near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
+    if not near:  # A right name in the wrong section is worth finding, too.
+        near = [name for name in others if name.rpartition(".")[2] == key.removeprefix("--").rpartition(".")[2]][:1]
+    hint = f"did you mean `{near[0]}`?" if near else "the keys are those of `hamdg.config.Recipe`."
+    return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
+
+
+def choices(kind: object) -> list[str]:
+    """Return what a key of this type can be, if it is one of a few texts."""
+    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
+
+
+def description(kind: object) -> str:
+    """Return a type in words: "an integer", "one of `a`, `b`"."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
+    if origin in (UnionType, typing.Union):
+        return " or ".join(description(argument) for argument in arguments)
+    if origin is list:
+        return 'a list of texts, such as `["a photo of a {}."]`'
+    if origin is dict:
+        return "a mapping of names to numbers"
+    return _NAMES.get(kind, str(kind))
+
+
+def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:
+    for name, hint in typing.get_type_hints(kind).items():
+        yield f"{prefix}{name}", hint
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from _walk(hint, f"{prefix}{name}.")
