@@ -30,11 +30,11 @@ def geometric_median(
     tolerance are those of their released code, which keeps distances above an absolute eps.
 
     Ours: eps is relative to the mean distance of the models to their mean, so that scaling all models scales the
-    result. A model nearer than that counts as met, where the plain iteration would divide by zero or stick. Vardi and
-    Zhang's step then decides (https://doi.org/10.1073/pnas.97.4.1423): if the others together pull with no more than
-    the weight of that model, it is the median and is returned; if not, x goes on. The iterations need the distances
-    between models only, so more of them are free. Of two models with equal weights every point between is a median: the
-    mean is returned; with unequal weights it is the heavier model.
+    result. A model nearer than that counts as met, where the plain iteration would divide by zero. Vardi and Zhang's
+    step then decides (https://doi.org/10.1073/pnas.97.4.1423): if the others together pull with no more than the weight
+    of that model, it is the median and is returned; if not, x goes on. The iterations need the distances between models
+    only, so more of them are free. Of two models with equal weights every point between is a median: the mean is
+    returned; with unequal weights it is the heavier model.
 
     Args:
         scope: Whether distances are those of the whole models (the paper) or of each tensor.
