@@ -65,9 +65,9 @@ def test_run_reads_the_recipe_with_its_overrides(stages: Stages, file: Path) -> 
 
 
 def test_merge_and_evaluate_get_the_run(stages: Stages) -> None:
-    assert cli.main(["merge", "logs/run", "--merge.keep=0.3"]) == 0
+    assert cli.main(["merge", "logs/run", "--merge.options.keep=0.3"]) == 0
     assert cli.main(["evaluate", "logs/run"]) == 0
-    assert stages.calls == [(Path("logs/run"), ["--merge.keep=0.3"]), (Path("logs/run"),)]
+    assert stages.calls == [(Path("logs/run"), ["--merge.options.keep=0.3"]), (Path("logs/run"),)]
 
 
 def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
         (["sweep", "a.yaml", "--processes=0"], "Expected `--processes` to be 1 or more, but got `0`."),
         (
             ["merge", "logs/run", "--train.steps=3"],
-            "`hamdg merge` takes keys of the section `merge` only, such as `--merge.keep=0.3`, but got "
+            "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
             "`--train.steps`.",
         ),
         (["data", "sheet", "mino"], "`benchmark`: there is no benchmark `mino`; did you mean `mini`?"),
@@ -178,6 +178,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"hamdg {__version__}\n"
     assert cli.main(["run", "--help"]) == 0
     assert "--key.sub=value" in capsys.readouterr().out
+
+
+def test_the_help_of_merge_is_quick_and_imports_no_torch() -> None:
+    code = "import sys\nfrom hamdg.cli import main\nmain(['merge', '--help'])\nassert 'torch' not in sys.modules\n"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert "hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE" in done.stdout
+    assert min(times) < 0.5
 
 
 def test_data_list_names_every_domain(capsys: pytest.CaptureFixture[str]) -> None:

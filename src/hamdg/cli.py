@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hamdg import __version__
+from hamdg.commands import merge
 from hamdg.errors import ConfigError, DataError, HamdgError
 
 INTERRUPTED = 130
@@ -19,7 +20,7 @@ _OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out
 
 
 # The verbs that take recipe keys, with their own options.
-_OPTIONS = {"run": ("--force", "--quiet"), "merge": (), "data sheet": ("--out", "--per-cell")}
+_OPTIONS = {"run": ("--force", "--quiet"), "data sheet": ("--out", "--per-cell")}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +71,10 @@ def _dispatch(arguments: list[str]) -> int:
     parser = _build_parser()
     overrides: list[str] = []
     verb = " ".join(arguments[:2] if arguments[:1] == ["data"] else arguments[:1])
-    if verb in _OPTIONS and not {"-h", "--help"} & set(arguments):
+    asks_for_help = bool({"-h", "--help"} & set(arguments))
+    if verb == "merge" and not asks_for_help:
+        return merge.main(arguments[1:])
+    if verb in _OPTIONS and not asks_for_help:
         from hamdg.recipe import split_overrides
 
         overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb])
@@ -98,8 +102,7 @@ def _build_parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="start anew even if the run is done")
     run.add_argument("--quiet", action="store_true", help="print the result table only")
 
-    merge = _verb(verbs, "merge", "merge the histories of a trained run again, with other --merge.* options", _merge)
-    merge.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
+    merge.add_arguments(_verb(verbs, "merge", merge.SUMMARY))
 
     evaluate = _verb(verbs, "evaluate", "evaluate a merged run again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
@@ -129,7 +132,7 @@ def _verb(
     text: str,
     handler: Callable[[argparse.Namespace], int] | None = None,
 ) -> _Parser:
-    epilog = f"Further arguments: {_OVERRIDES}." if name in ("run", "merge", "sheet") else None
+    epilog = f"Further arguments: {_OVERRIDES}." if name in ("run", "sheet") else None
     parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
     if handler is not None:
         parser.set_defaults(handler=handler)
@@ -146,20 +149,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
     command = shlex.join(["hamdg", "run", str(arguments.recipe), *arguments.overrides])
     pipeline.run(recipe, force=arguments.force, command=command)
-    return 0
-
-
-def _merge(arguments: argparse.Namespace) -> int:
-    for override in arguments.overrides:
-        if not override.startswith("--merge."):
-            name = override.partition("=")[0]
-            raise ConfigError(
-                f"`hamdg merge` takes keys of the section `merge` only, such as `--merge.keep=0.3`, but got `{name}`."
-            )
-
-    from hamdg.stages import pipeline
-
-    pipeline.remerge(arguments.run, arguments.overrides)
     return 0
 
 

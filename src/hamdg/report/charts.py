@@ -41,6 +41,17 @@ def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | 
         lines: What is drawn.
         limits: Lower and upper end of the value axis; chosen from the data when left out.
     """
+    body = line_plot(lines, limits)
+    if not body:
+        return ""
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg></figure>'
+    )
+
+
+def line_plot(lines: Sequence[Line], limits: tuple[float, float] | None = None) -> str:
+    """Return the inside of such a chart, `WIDTH` by `HEIGHT`; nothing if there is no point to draw."""
     drawn = [_finite(line) for line in lines]
     drawn = [line for line in drawn if line.steps]
     if not drawn:
@@ -48,11 +59,7 @@ def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | 
     low, high = limits or padded_limits([value for line in drawn for value in line.values])
     last = max(max(line.steps[-1] for line in drawn), 1)
     frame = _Frame(last, low, high)
-    body = "".join([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg></figure>'
-    )
+    return "".join([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:

@@ -1,8 +1,8 @@
-"""The page's style sheet: system fonts, light and dark, wide and narrow."""
+"""The page's style sheet: system fonts, light and dark, wide and narrow; colours and charts serve pictures, too."""
 
 from __future__ import annotations
 
-STYLE = """
+PALETTE = """
 :root {
   color-scheme: light dark;
   --paper: #fcfcfa; --card: #ffffff; --ink: #1d2329; --soft: #5c6670; --rule: #dfe2e4; --track: #eceeef;
@@ -18,6 +18,23 @@ STYLE = """
     --c7: #7cc0ca;
   }
 }
+"""
+
+CHARTS = """
+.chart svg { width: 100%; height: auto; display: block; overflow: visible; }
+.chart text { fill: var(--soft); font-size: 11px; font-family: inherit; }
+.chart .grid { stroke: var(--rule); stroke-width: 1; } .chart .zero { stroke: var(--soft); stroke-width: 1; }
+.chart polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.chart .dashed { stroke-dasharray: 4 3; opacity: .75; } .chart .faint { opacity: .25; stroke-width: 1; }
+.c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
+.c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
+.dot { fill: none; stroke-width: 4; }
+"""
+
+STYLE = (
+    PALETTE
+    + CHARTS
+    + """
 * { box-sizing: border-box; }
 body {
   margin: 0; background: var(--paper); color: var(--ink);
@@ -71,19 +88,11 @@ th.n { vertical-align: bottom; max-width: 130px; }
 figure { margin: 0; }
 .chart { max-width: 410px; }
 figcaption { font-size: 13px; margin-bottom: 2px; }
-.chart svg { width: 100%; height: auto; display: block; overflow: visible; }
-.chart text { fill: var(--soft); font-size: 11px; font-family: inherit; }
-.chart .grid { stroke: var(--rule); stroke-width: 1; } .chart .zero { stroke: var(--soft); stroke-width: 1; }
-.chart polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.chart .dashed { stroke-dasharray: 4 3; opacity: .75; } .chart .faint { opacity: .25; stroke-width: 1; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; margin: 8px 0 12px; padding: 0;
   list-style: none; }
 .legend i { display: inline-block; width: 18px; height: 0; border-top: 3px solid; vertical-align: 4px;
   margin-right: 6px; }
 .legend i.dash { border-top: 2px dashed var(--ink); }
-.c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); } .c3 { stroke: var(--c3); }
-.c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); } .c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
-.dot { fill: none; stroke-width: 4; }
 .heat { margin: 14px 0 6px; min-width: 0; }
 .side { display: flex; flex-wrap: wrap; gap: 0 44px; align-items: flex-start; }
 .side > * { max-width: 100%; min-width: 0; }
@@ -125,3 +134,4 @@ details { margin-top: 16px; } summary { cursor: pointer; font-weight: 500; }
   .strip { grid-template-columns: 1fr; }
 }
 """
+)

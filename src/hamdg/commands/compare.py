@@ -1,0 +1,96 @@
+"""`hamdg merge --compare`: how the models lie to each other, as tables, as JSON, and as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from hamdg import console
+from hamdg.commands.arguments import Request, named_files, pairs
+from hamdg.commands.messages import spelled_as_flags
+from hamdg.commands.values import device_of, threads_of
+from hamdg.errors import ConfigError
+from hamdg.files import write_text
+from hamdg.merge.compare import WHOLE, Comparison
+from hamdg.merge.compare import compare as measure
+from hamdg.merge.files import open_tensors
+from hamdg.report.comparison import comparison_picture
+from hamdg.report.elements import pair_name
+from hamdg.report.table import MISSING
+
+Values = Mapping[str, Mapping[str, float | None]]
+
+
+def compare(request: Request) -> int:
+    """Print how the models lie to each other, and draw it if a picture is named.
+
+    Raises:
+        ConfigError: Something in the request is wrong.
+        WeightsError: A file is missing or damaged, or the models do not fit together.
+    """
+    paths, base, out = named_files(request.files), request.path("--base"), request.path("--out")
+    if base is None:
+        raise ConfigError(
+            "`--compare` looks at what the models changed from a start; name its file with `--base FILE`."
+        )
+    if out is not None and out.suffix != ".svg":
+        raise ConfigError(f"`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `{out.name}`.")
+    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    device, threads = device_of(request), threads_of(request)
+    with spelled_as_flags(paths):
+        start = open_tensors(base, prefix=prefixes.get("base"))
+        models = {name: open_tensors(path, prefix=prefixes.get(name), like=start) for name, path in paths.items()}
+        found = measure(models, start, device=device, threads=threads)
+    if "--json" in request.flags:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _print(found)
+    if out is not None:
+        _draw(found, out)
+    return 0
+
+
+def _print(found: Comparison) -> None:
+    lengths = [(s, f"{found.lengths[s][WHOLE]:.4g}", _relative(found, s)) for s in found.sources]
+    console.table(("source", "length", "of the base's"), lengths, title="How far each source went (Euclidean norm)")
+    alike = [(pair_name(p), _number(v[WHOLE]), _number(found.agreement[p][WHOLE])) for p, v in found.cosines.items()]
+    console.table(("pair", "cosine", "signs agree"), alike, title="\nHow alike two changes are")
+    several = len(found.cosines) > 1
+    head = ("layer", "entries", "length", "cosine", *(("lowest", "highest") if several else ()), "signs agree")
+    title = "\nLayer by layer (means over sources and pairs; lowest and highest cosine of a pair)"
+    rows = [_layer(found, layer, several) for layer in found.layers]
+    console.table(head, rows, title=title if several else "\nLayer by layer (mean length of both sources)")
+
+
+def _layer(found: Comparison, layer: str, several: bool) -> tuple[str, ...]:
+    cosines, agreement = _known(found.cosines, layer), _known(found.agreement, layer)
+    length = sum(found.lengths[source][layer] for source in found.sources) / len(found.sources)
+    ends = (min(cosines, default=None), max(cosines, default=None)) if several else ()
+    numbers = (_mean(cosines), *ends, _mean(agreement))
+    return (layer, f"{found.sizes[layer]}", f"{length:.4g}", *(_number(number) for number in numbers))
+
+
+def _known(values: Values, layer: str) -> list[float]:
+    return [value for layers in values.values() if (value := layers[layer]) is not None]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def _relative(found: Comparison, source: str) -> str:
+    return f"{found.lengths[source][WHOLE] / found.base[WHOLE]:.4f}" if found.base[WHOLE] > 0 else MISSING
+
+
+def _draw(found: Comparison, out: Path) -> None:
+    try:
+        write_text(out, comparison_picture(found))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error

@@ -1,0 +1,181 @@
+"""The verb `merge`: files into one file, or the histories of a trained run once more."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from hamdg.commands.arguments import (
+    COMPARE,
+    EXAMPLE,
+    EXPLAIN,
+    FLAGS,
+    LIST,
+    MERGE,
+    SHOW,
+    Request,
+    named_files,
+    pairs,
+    read_request,
+)
+from hamdg.commands.values import merge_settings, method_options, shown, weights_of
+from hamdg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hamdg.merge.registry import MethodInfo
+
+SUMMARY = "merge files into one, or the histories of a trained run again; list and explain the methods"
+USAGE = """\
+hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
+       hamdg merge --list | --explain NAME | --show FILE
+       hamdg merge --compare [NAME=]FILE ... --base FILE [--out PICTURE.svg]
+       hamdg merge RUN [--merge.KEY=VALUE ...]"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verb for its help; `main` reads the arguments itself, since every method has options of its own."""
+    parser.usage = USAGE
+    parser.add_argument("files", nargs="*", metavar="FILE", help="models to merge, as NAME=FILE or FILE; or one RUN")
+    for flag in FLAGS.values():
+        if flag.value:
+            parser.add_argument(flag.name, metavar=flag.value, help=flag.text)
+        else:
+            parser.add_argument(flag.name, action="store_true", help=flag.text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what follows `hamdg merge`.
+
+    Args:
+        arguments: What stands after the verb.
+
+    Raises:
+        ConfigError: Something in it is wrong.
+        WeightsError: A file is missing or damaged, or the models do not fit together.
+    """
+    request = read_request(arguments)
+    if request is None:
+        return _merge_run(arguments)
+    if request.mode == MERGE:
+        return _merge_files(request)
+    if request.mode == COMPARE:
+        from hamdg.commands.compare import compare
+
+        return compare(request)
+    if request.mode == SHOW:
+        from hamdg.commands.show import show
+
+        return show(cast("Path", request.path(SHOW)), as_json="--json" in request.flags)
+
+    from hamdg.commands import methods
+
+    if request.mode == LIST:
+        return methods.show_list(markdown="--markdown" in request.flags)
+    return methods.explain(cast("str", request.text(EXPLAIN)))
+
+
+def _merge_run(arguments: Sequence[str]) -> int:
+    from hamdg.recipe import split_overrides
+
+    overrides, others = split_overrides(arguments, ())
+    for override in overrides:
+        if not override.startswith("--merge."):
+            name = override.partition("=")[0]
+            raise ConfigError(
+                "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
+                f"`{name}`."
+            )
+    if len(others) != 1:
+        raise ConfigError(f"One run is merged again at a time, but got `{' '.join(others)}`; name its directory.")
+
+    from hamdg.stages import pipeline
+
+    pipeline.remerge(Path(others[0]), overrides)
+    return 0
+
+
+def _merge_files(request: Request) -> int:
+    started = time.monotonic()
+    paths, base, out = named_files(request.files), request.path("--base"), request.path("--out")
+    if out is None:
+        raise ConfigError(f"The merged file needs a name; add `--out`, as in {EXAMPLE}.")
+    weights = weights_of(request, paths)
+    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    statistics = {
+        name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ())).items()
+    }
+
+    from hamdg.digests import Digests
+
+    with Digests() as digests:
+        # Files are read for their digests while torch is imported.
+        digests.start(path for path in (*paths.values(), base) if path is not None and path.is_file())
+
+        from hamdg.commands.messages import plain_warnings, spelled_as_flags
+        from hamdg.merge.files import merge_files
+        from hamdg.merge.registry import find
+
+        info = find(cast("str", request.text(MERGE)))
+        options = method_options(info, request.options)
+        _check_inputs(info, base, statistics, request)
+        settings = merge_settings(request, weights)
+        with spelled_as_flags(paths), plain_warnings():
+            merge_files(
+                info.name,
+                paths,
+                out,
+                base,
+                options=options,
+                settings=settings,
+                prefixes=prefixes,
+                statistics=statistics or None,
+                digests=digests,
+            )
+    _summarise(info, options, paths, base, out, time.monotonic() - started)
+    return 0
+
+
+def _summarise(
+    info: MethodInfo,
+    options: Mapping[str, object],
+    paths: Mapping[str, Path],
+    base: Path | None,
+    out: Path,
+    seconds: float,
+) -> None:
+    from hamdg import console
+    from hamdg.merge.provenance import resolved_options
+
+    values = resolved_options(info, options)
+    rows = [
+        ("options", ", ".join(f"{name} {shown(value)}" for name, value in values.items())),
+        ("base", "" if base is None else str(base)),
+        ("sources", ", ".join(sorted(paths))),
+        ("merged", f"{out} ({_size(out.stat().st_size)})"),
+        ("seconds", f"{seconds:.1f}"),
+    ]
+    console.table(("method", info.name), [row for row in rows if row[1]])
+
+
+def _check_inputs(info: MethodInfo, base: Path | None, statistics: Mapping[str, Path], request: Request) -> None:
+    if base is None and (info.needs_base or "--lines" in request.flags):
+        what = f"Merge method `{info.name}`" if info.needs_base else "`--lines`"
+        raise ConfigError(f"{what} works on the change from a start model; name its file with `--base FILE`.")
+    unread = [kind for kind in info.needs if kind not in ("gradients", "activations", "losses")]
+    if unread:
+        raise ConfigError(
+            f"Merge method `{info.name}` needs {unread[0]}, which no file holds; call `hamdg.merge.merge` from Python, "
+            "with `evidence`."
+        )
+    if info.needs and not statistics:
+        raise ConfigError(
+            f"Merge method `{info.name}` needs {info.needs[0]}; give a file of them for every source with "
+            "`--statistics NAME=FILE`."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} bytes"

@@ -1,0 +1,125 @@
+"""`hamdg merge --list` and `--explain`: the methods as tables and as text; run as a module, the table in a document.
+
+python -m hamdg.commands.methods docs/merging.md
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from hamdg.commands.values import shown
+from hamdg.errors import ConfigError
+from hamdg.files import write_text
+from hamdg.merge import MethodInfo, Option, methods
+from hamdg.merge.registry import find
+
+START, END = "<!-- methods: begin -->", "<!-- methods: end -->"
+_WIDTH = 100
+_WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
+
+
+def show_list(*, markdown: bool) -> int:
+    """Print all methods in one table."""
+    if markdown:
+        print(markdown_table())
+        return 0
+
+    from hamdg import console
+
+    rows = [
+        # The formula after a colon is for `--explain`.
+        (info.name, info.on, _needs(info), _WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
+        for info in methods().values()
+    ]
+    console.table(("method", "works on", "needs", "weights", "summary"), rows)
+    return 0
+
+
+def markdown_table() -> str:
+    """Return the table of all methods for a document."""
+    head = ("method", "works on", "needs", "weights", "options and their defaults", "what it does")
+    rows = [head, ("---",) * len(head)]
+    for info in methods().values():
+        options = ", ".join(f"`{option.name}` {_default(option)}" for option in info.options.values())
+        rows.append((f"`{info.name}`", info.on, _needs(info), _WEIGHTS[info.weights], options, info.summary))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def explain(name: str) -> int:
+    """Print what a method does and what its options mean.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    info = find(name)
+    print("\n".join(_explanation(info)))
+    return 0
+
+
+def update(document: Path) -> None:
+    """Put the table of all methods between the marks of a document.
+
+    Raises:
+        ConfigError: The document has no such marks.
+    """
+    text = document.read_text(encoding="utf-8")
+    if text.count(START) != 1 or text.count(END) != 1:
+        raise ConfigError(f"`{document}` has no place for the table; mark it with `{START}` and `{END}`.")
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    write_text(document, f"{before}{START}\n{markdown_table()}\n{END}{after}")
+
+
+def _explanation(info: MethodInfo) -> list[str]:
+    body, _, _ = info.text.partition("\nArgs:\n")
+    lines = [info.name, "=" * len(info.name), body.rstrip(), ""]
+    lines += [f"works on   {'what the models changed from a base' if info.on == 'changes' else 'whole models'}"]
+    lines += [f"needs      {_needs(info) or 'nothing else'}"]
+    lines += [f"weights    {_weights_in_words(info)}", ""]
+    if not info.options:
+        return [*lines, "It has no options."]
+    lines.append("Options:")
+    for option in info.options.values():
+        default = "has to be given" if option.required else f"default {_default(option)}"
+        lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}")
+        lines += textwrap.wrap(option.text, _WIDTH, initial_indent="      ", subsequent_indent="      ")
+    return lines
+
+
+def _needs(info: MethodInfo) -> str:
+    kinds = ["target data (not DG)" if kind == "target" else kind for kind in info.needs]
+    if info.target and "target" not in info.needs:
+        kinds.append("target data (not DG)")
+    return ", ".join([*(["base"] if info.needs_base else ()), *kinds])
+
+
+def _weights_in_words(info: MethodInfo) -> str:
+    return {
+        "none": "it takes none",
+        "factors": "multiply what the sources changed; 1 each if none are given",
+        "shares": "are divided by their sum; equal if none are given",
+    }[info.weights]
+
+
+def _expected(option: Option) -> str:
+    words = " | ".join(option.choices) if option.choices else f"{option.kind} {option.range}".strip()
+    words = "true | false" if option.kind == "truth value" else words
+    return f"{words}, or none" if option.optional else words
+
+
+def _default(option: Option) -> str:
+    return "(required)" if option.required else "none" if option.default is None else shown(option.default)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Update the documents that are named."""
+    for name in arguments:
+        update(Path(name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""`hamdg merge --show`: how a merged file was made, as its header tells."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from hamdg.commands.values import shown
+from hamdg.errors import WeightsError
+from hamdg.merge.provenance import Provenance, read_provenance
+
+
+def show(path: Path, *, as_json: bool) -> int:
+    """Print how a file was made.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or was not written by a merge.
+    """
+    found = read_provenance(path)
+    if found is None:
+        raise WeightsError(
+            f"`{path}` says nothing about how it was made; `hamdg merge` writes that into the files that it makes."
+        )
+    if as_json:
+        print(json.dumps(asdict(found), indent=2, sort_keys=True))
+        return 0
+
+    from hamdg import console
+
+    console.table(("method", found.method), _rows(found))
+    return 0
+
+
+def _rows(found: Provenance) -> list[tuple[str, str]]:
+    weights = found.weights or {}
+    rows = [(f"option {name}", shown(value)) for name, value in sorted(found.options.items())]
+    rows += [(f"setting {name}", shown(value)) for name, value in sorted(found.settings.items())]
+    if found.base is not None:
+        rows.append(("base", f"sha256 {found.base}"))
+    for name, digest in sorted(found.sources.items()):
+        weight = f"weight {shown(weights[name])}, " if name in weights else ""
+        rows.append((f"source {name}", f"{weight}sha256 {digest}"))
+    rows += [(f"statistics of {name}", f"sha256 {digest}") for name, digest in sorted(found.statistics.items())]
+    return rows + [(f"version of {name}", number) for name, number in sorted(found.versions.items())]

@@ -1,0 +1,149 @@
+"""Values on the command line: read from texts, checked, and shown again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from hamdg.commands.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
+from hamdg.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hamdg.merge.job import Settings
+    from hamdg.merge.registry import MethodInfo
+
+_BUFFERS = ("moments", "first", "refuse")
+_PRECISIONS = ("fp32", "fp64")
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+def shown(value: object) -> str:
+    """Return a value as it is typed on the command line."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, object]:
+    """Return the values of the method's own options.
+
+    Raises:
+        ConfigError: An option is unknown, missing or has a wrong value.
+    """
+    known = {"--" + name.replace("_", "-"): option for name, option in info.options.items()}
+    values: dict[str, object] = {}
+    for flag, text in texts.items():
+        if flag not in known:
+            flags = [other.name for other in FLAGS.values() if MERGE in other.modes]
+            hint = nearest(flag, [*known, *flags], list(known))
+            raise ConfigError(f"Merge method `{info.name}` has no option `{flag}`; {hint}")
+        option = known[flag]
+        try:
+            values[option.name] = option.parse(text)
+        except ConfigError:
+            choices = " or ".join(f"`{choice}`" for choice in option.choices)
+            raise ConfigError(f"Expected `{flag}` to be {choices or option.expected}, but got `{text}`.") from None
+    for flag, option in known.items():
+        if option.required and option.name not in values:
+            raise ConfigError(f"Merge method `{info.name}` needs `{flag}`: {option.text}")
+    return values
+
+
+def merge_settings(request: Request, weights: Mapping[str, float] | None) -> Settings:
+    """Return what holds for every method.
+
+    Raises:
+        ConfigError: A flag has a wrong value.
+    """
+    import torch
+
+    from hamdg.merge.buffers import Policy
+    from hamdg.merge.job import Precision, Settings
+
+    dtype = request.text("--dtype")
+    return Settings(
+        weights=weights,
+        buffers=cast("Policy", _choice(request, "--buffers", _BUFFERS) or "moments"),
+        lines=_lines(request),
+        precision=cast("Precision", _choice(request, "--precision", _PRECISIONS) or "fp32"),
+        dtype=None
+        if dtype is None
+        else cast("torch.dtype", getattr(torch, _choice(request, "--dtype", _DTYPES) or "")),
+        device=device_of(request),
+        threads=threads_of(request),
+        allow_nonfinite="--allow-nonfinite" in request.flags,
+    )
+
+
+def device_of(request: Request) -> str:
+    """Return where to compute.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    import torch
+
+    device = request.text("--device") or "cpu"
+    try:
+        torch.zeros(1, device=device).add_(1)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"The device `{device}` cannot be used ({reason}); leave `--device` out for the CPU."
+        ) from None
+    return device
+
+
+def threads_of(request: Request) -> int | None:
+    """Return how many threads to use, `None` for as many as torch does.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+    text = request.text("--threads")
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"Expected `--threads` to be a whole number of 1 or more, but got `{text}`.")
+    return int(text)
+
+
+def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] | None:
+    """Return the weight of every source, `None` if none were given.
+
+    Raises:
+        ConfigError: One is missing, belongs to no source or is not a number.
+    """
+    text = request.text("--weights")
+    if text is None:
+        return None
+    values = pairs("--weights", text.split(","))
+    for name, value in values.items():
+        if not is_number(value) or not math.isfinite(float(value)):
+            raise ConfigError(f"Expected the weight of `{name}` to be a number, but got `{value}`.")
+        if name not in sources:
+            raise ConfigError(f"`--weights` names `{name}`, which is no source; {nearest(name, sorted(sources))}")
+    missing = sorted(set(sources) - set(values))
+    if missing:
+        raise ConfigError(f"`--weights` leaves out the source `{missing[0]}`; give every source a weight.")
+    return {name: float(value) for name, value in values.items()}
+
+
+def _lines(request: Request) -> tuple[float, float] | None:
+    text = request.text("--lines")
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(is_number(part) and math.isfinite(float(part)) for part in parts):
+        raise ConfigError(f"Expected `--lines` to be two numbers, such as `0.5,0.5`, but got `{text}`.")
+    return float(parts[0]), float(parts[1])
+
+
+def _choice(request: Request, flag: str, choices: Sequence[str]) -> str | None:
+    text = request.text(flag)
+    if text is not None and text not in choices:
+        raise ConfigError(f"There is no `{flag} {text}`; {nearest(text, choices)}")
+    return text
