@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from hamdg.merge.family import Site
@@ -25,10 +27,11 @@ def weighted(site: Site) -> Tensor:
 def weighted_mean(site: Site) -> Tensor:
     """Return the mean of a site's tensors by the site's weights."""
     weights = {source: site.weight(source) for source in site.tensors}
-    # Weights of any size: only their ratios matter, and no product overflows where the mean does not.
-    largest = max(abs(weight) for weight in weights.values())
+    # Only ratios matter: brought near 1, exactly, no product overflows where the mean does not.
+    _, exponent = math.frexp(max(abs(weight) for weight in weights.values()))
+    shares = {source: math.ldexp(weight, -exponent) for source, weight in weights.items()}
     total = site.like.new_zeros(site.like.shape)
-    for source, weight in weights.items():
-        if weight:
-            total.add_(site.tensors[source], alpha=weight / largest)
-    return total.div_(sum(weight / largest for weight in weights.values()))
+    for source, share in shares.items():
+        if share:
+            total.add_(site.tensors[source], alpha=share)
+    return total.div_(math.fsum(shares.values()))
