@@ -81,7 +81,7 @@ def _value(config: MergeConfig, option: Option) -> OptionValue:
     try:
         option.check(value)
     except ConfigError:
-        raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{value}`.") from None
+        raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{_shown(value)}`.") from None
     # `1` and `1.0` are one number, so that they must be one run.
     return float(value) if option.kind == "number" and isinstance(value, int) else value
 
@@ -104,3 +104,7 @@ def _check_target(config: MergeConfig, info: MethodInfo) -> None:
             f"`merge.target_data` is `{config.target_data}`, but the merge method `{info.name}` looks at no target "
             "data; leave it out."
         )
+
+
+def _shown(value: OptionValue) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

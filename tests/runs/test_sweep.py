@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 import yaml
@@ -247,6 +247,53 @@ def test_a_failed_job_is_recorded_while_the_others_finish(inline: list[Job], tmp
     ] * 2
     assert all("Traceback (most recent call last)" in line["error"] for line in failed)
     assert all("in work\n" in line["error"] for line in failed)
+
+
+MERGES = {f"keep {share}": {"recipe": "ham.yaml", "set": {"merge.options.keep": share}} for share in (0.2, 0.4, 0.6)}
+
+
+class Noting(Inline):
+    """A pool that notes which jobs begin and whose outcomes are read."""
+
+    events: ClassVar[list[str]] = []
+
+    def submit(self, work: Callable[[Job], Outcome], job: Job) -> Future[Outcome]:
+        self.events.append(f"{job.variant} begins")
+        future = super().submit(work, job)
+        read = future.exception
+
+        def noted() -> BaseException | None:
+            self.events.append(f"{job.variant} ends")
+            return read()
+
+        future.exception = noted  # type: ignore[method-assign,assignment]
+        return future
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_jobs_that_differ_in_the_merge_alone_wait_for_the_first_of_them(
+    inline: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    finish = sweep._run
+
+    def work(job: Job) -> Outcome:
+        if fails and job.variant == "keep 0.2":
+            raise TrainingError("the loss became nan")
+        return finish(job)
+
+    monkeypatch.setattr(sweep, "_run", work)
+    monkeypatch.setattr(Noting, "events", [])
+    monkeypatch.setattr(sweep, "ProcessPoolExecutor", Noting)
+    variants = MERGES | {"ERM": {"recipe": "erm.yaml"}}
+    path = write(tmp_path, conditions=None, held_out=["sketch"], seeds=[0], variants=variants)
+    found = jobs_of(read_sweep(path), tmp_path, threads=1)
+    outcomes = dict(sweep._outcomes(found, 2, 1))
+    assert [outcomes[number].job for number in range(4)] == found
+    assert Noting.events[:2] == ["keep 0.2 begins", "ERM begins"]
+    others = [event for event in Noting.events if "ERM" not in event]
+    assert others[:3] == ["keep 0.2 begins", "keep 0.2 ends", "keep 0.4 begins"]
+    assert others[3] == ("keep 0.4 ends" if fails else "keep 0.6 begins")
+    assert len(others) == 6
 
 
 def test_a_repeated_sweep_appends_to_its_ledger(inline: list[Job], tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing import get_context
@@ -20,7 +20,7 @@ from typing import Literal
 import yaml
 
 from hamdg import console
-from hamdg.config import Recipe, run_directory
+from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.errors import ConfigError, HamdgError
 from hamdg.recipe import read_recipe
 from hamdg.runs.directory import RunDirectory
@@ -183,13 +183,32 @@ def _outcomes(jobs: list[Job], workers: int, threads: int) -> Iterator[tuple[int
     # Workers read it before they import torch: two processes with as many threads as cores each starve each other.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     with ProcessPoolExecutor(workers, get_context("spawn"), _die_with_parent, (os.getpid(),)) as pool:
-        futures: dict[Future[Outcome], int] = {pool.submit(_run, job): number for number, job in enumerate(jobs)}
+        futures: dict[Future[Outcome], list[int]] = {}
+
+        def submit(groups: Iterable[list[int]]) -> None:
+            for group in groups:
+                futures[pool.submit(_run, jobs[group[0]])] = group
+
+        submit(_by_training(jobs))
         try:
-            for future in as_completed(futures):
-                yield futures[future], _result(future, jobs[futures[future]])
+            while futures:
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    number, *others = futures.pop(future)
+                    outcome = _result(future, jobs[number])
+                    # What the first has trained is there for all others; if it failed, the next one tries.
+                    submit([[other] for other in others] if not outcome.error else [others] if others else [])
+                    yield number, outcome
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _by_training(jobs: list[Job]) -> list[list[int]]:
+    """Return the numbers of the jobs, those together that differ in the merge alone: the first one trains for all."""
+    groups: dict[str, list[int]] = {}
+    for number, job in enumerate(jobs):
+        groups.setdefault(training_identity(job.recipe), []).append(number)
+    return list(groups.values())
 
 
 def _die_with_parent(parent: int) -> None:

@@ -40,7 +40,7 @@ class TargetEvidence(SourceEvidence):
             entropy = -(logs.exp() * logs).sum(dim=1).mean()
             parameters = model.trainable()
             gradients = torch.autograd.grad(entropy, list(parameters.values()), materialize_grads=True)
-        return float(entropy), {name: value.cpu() for name, value in zip(parameters, gradients, strict=True)}
+        return float(entropy.detach()), {name: value.cpu() for name, value in zip(parameters, gradients, strict=True)}
 
     @cached_property
     def _images(self) -> Tensor:
