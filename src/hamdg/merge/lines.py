@@ -25,8 +25,8 @@ def depths(names: tuple[str, ...]) -> dict[str, float]:
 
     A block is told by the numbers in names: `visual.transformer.resblocks.7.mlp...`, `blocks.7...`, `layer3.1.conv2...`
     (block 1 of stage 3; the blocks of all stages are counted through), `stages.2.blocks.5...`. Numbers further inside
-    (`mlp.0`, `downsample.0`) do not count. Stacks with different names, as in two towers, are counted apart. What lies in
-    a stage but in none of its blocks belongs to the stage's first one. Where no name speaks of blocks, layers or
+    (`mlp.0`, `downsample.0`) do not count. Stacks with different names, as in two towers, are counted apart. What lies
+    in a stage but in none of its blocks belongs to the stage's first one. Where no name speaks of blocks, layers or
     stages, any first number in a name counts, as in a plain sequence.
 
     Args:

@@ -44,7 +44,7 @@ class Factors:
         return self.values.numel()
 
 
-def decompose(matrix: Tensor) -> Factors:
+def decompose(matrix: Tensor, against: float = 0.0) -> Factors:
     """Return the singular value decomposition of a matrix without the values that are zero.
 
     A single-precision matrix is decomposed through the eigenvectors of its Gram matrix in double precision, which is
@@ -53,11 +53,13 @@ def decompose(matrix: Tensor) -> Factors:
 
     Args:
         matrix: A matrix in fp32 or fp64.
+        against: The norm of what the matrix is a difference of; what is zero is judged by it, too, because a difference
+            of equal matrices is noise.
     """
     if matrix.shape[0] < matrix.shape[1]:
-        turned = _tall(matrix.mT)
+        turned = _tall(matrix.mT, against)
         return _signed(Factors(turned.right, turned.values, turned.left))
-    return _signed(_tall(matrix))
+    return _signed(_tall(matrix, against))
 
 
 def join(parts: list[Factors]) -> Factors:
@@ -151,16 +153,20 @@ class _Rows(Mapping[str, Tensor]):
         return len(self._tensors)
 
 
-def _tall(matrix: Tensor) -> Factors:
+def norm(matrix: Tensor) -> float:
+    """Return the Euclidean norm of a matrix's entries."""
+    return float(torch.linalg.vector_norm(matrix, dtype=torch.float64))
+
+
+def _tall(matrix: Tensor, against: float) -> Factors:
     """Decompose a matrix that is at least as high as wide."""
-    resolution = _RESOLUTION[matrix.dtype]
     if matrix.dtype == torch.float64:
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        rank = _rank(values, resolution)
+        rank = _rank(values, matrix.dtype, against)
         return Factors(left[:, :rank], values[:rank], right[:rank].mT)
     wide = matrix.double()
     squares, vectors = torch.linalg.eigh(wide.mT @ wide)
-    rank = _rank(squares.flip(0).clamp(min=0).sqrt(), resolution)
+    rank = _rank(squares.flip(0).clamp(min=0).sqrt(), matrix.dtype, against)
     vectors = vectors.flip(1)[:, :rank]
     # The columns' lengths are the singular values, and for the small ones better than the roots of the eigenvalues.
     images = wide @ vectors
@@ -168,8 +174,8 @@ def _tall(matrix: Tensor) -> Factors:
     return Factors((images / values).to(matrix.dtype), values.to(matrix.dtype), vectors.to(matrix.dtype))
 
 
-def _rank(values: Tensor, resolution: float) -> int:
-    return int((values > resolution * values[:1]).sum())
+def _rank(values: Tensor, dtype: torch.dtype, against: float) -> int:
+    return int((values > _RESOLUTION[dtype] * values[:1].clamp(min=against)).sum())
 
 
 def _signed(factors: Factors) -> Factors:

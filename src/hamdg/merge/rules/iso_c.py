@@ -28,7 +28,8 @@ def iso_c(
     singular values, everything that is no matrix is averaged (not summed) and multiplied by `scale` as well, and so is
     `text_projection`. Our choice: singular values that are zero (below 1e-6 of the largest, 1e-12 in double precision)
     stay zero and do not count in the mean. The authors raise them, too, along vectors that the decomposition routine is
-    free to choose; for matrices of full rank both are the same, and the sum of the singular values always stays.
+    free to choose; for matrices of full rank both are the same, and the sum of the singular values always stays. A
+    change of low rank that was rounded to half precision has full rank, and its rounding is raised with the rest.
     With `allow_nonfinite`, matrices that hold values that are no numbers are averaged.
 
     Args:

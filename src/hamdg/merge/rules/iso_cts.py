@@ -11,7 +11,7 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.options import Range
 from hamdg.merge.registry import register
-from hamdg.merge.spectral import Kernels, Layout, Packed, decompose, join, orthogonal, total
+from hamdg.merge.spectral import Kernels, Layout, Packed, decompose, join, norm, orthogonal, total
 
 
 @register("iso_cts", on="changes")
@@ -51,11 +51,13 @@ def iso_cts(
 
     def rule(changes: Mapping[str, Tensor]) -> Tensor:
         shared, own = _numbers(min(next(iter(changes.values())).shape), len(changes), common)
-        trunk = decompose(total(changes)).first(shared)
+        norms = {source: norm(change) for source, change in changes.items()}
+        trunk = decompose(total(changes), sum(norms.values())).first(shared)
         parts = [trunk]
         for source in changes if own else ():
             change = changes[source]
-            parts.append(decompose(change - trunk.left @ (trunk.left.mT @ change)).first(own))
+            rest = change - trunk.left @ (trunk.left.mT @ change)
+            parts.append(decompose(rest, norms[source]).first(own))
         factors = join(parts)
         strength = factors.values.mean() if factors.rank else 0.0
         return strength * (orthogonal(factors.left) @ orthogonal(factors.right).mT)
