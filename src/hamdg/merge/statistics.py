@@ -41,11 +41,15 @@ def gathered(family: Family, what: str, ask: Callable[[str], Tensors], shape: Sh
                 f"The {what} of `{source}` names `{unknown[0]}`, which is no tensor of the models; name tensors as the "
                 "models do."
             )
-        found[source] = {name: given[name].detach() for name in family.names if name in given}
+        found[source] = {name: _real(given[name]) for name in family.names if name in given}
         for name, tensor in found[source].items():
             _check(f"The {what} of `{source}` for `{name}`", tensor, shape(model[name]))
     _check_names(what, found)
     return found
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.is_floating_point() else tensor.detach().double()
 
 
 def _check(subject: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

@@ -58,7 +58,7 @@ def _average(site: Site, found: Mapping[str, Tensor], factors: Mapping[str, floa
     for source, tensor in site.tensors.items():
         if found:
             piece = found[source][site.start : site.start + total.numel()]
-            weight = piece.to(total).clamp_(min=floor).mul_(factors[source])
+            weight = piece.to(total).clamp(min=floor).mul_(factors[source])
         else:
             weight = torch.full_like(total, site.weight(source))
         weights += weight
