@@ -47,6 +47,12 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_missing_number_leaves_the_others_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    dash = "\N{EN DASH}"
+    console.table(("a", "b"), [(dash, dash), ("-10.5", dash)])
+    assert capsys.readouterr().out.splitlines() == ["    a  b", "-----  -", f"    {dash}  {dash}", f"-10.5  {dash}"]
+
+
 def test_an_empty_table_has_its_head(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(("a", "b"), [])
     assert capsys.readouterr().out == "a  b\n-  -\n"

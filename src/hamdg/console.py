@@ -41,7 +41,7 @@ def result(text: str) -> None:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
     widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
-    numeric = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(headers))]
+    numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
     lines = [title] if title else []
     for line in (headers, ["-" * width for width in widths], *rows):
         cells = zip(line, widths, numeric, strict=True)
@@ -52,6 +52,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 def _say(text: str, style: str, lead: str) -> None:
     if not _quiet:
         _console().print(f"{lead}{text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Say whether a column holds numbers; a dash stands for one that is missing."""
+    known = [cell for cell in cells if cell != "\N{EN DASH}"]
+    return bool(known) and all(_is_number(cell) for cell in known)
 
 
 def _is_number(cell: str) -> bool:

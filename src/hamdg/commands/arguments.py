@@ -153,17 +153,18 @@ def pairs(flag: str, parts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def nearest(name: str, known: Sequence[str], listed: Sequence[str] | None = None) -> str:
+def nearest(name: str, known: Sequence[str], others: Sequence[str] = ()) -> str:
     """Say which of the known names was meant, or which there are.
 
     Args:
         name: What the user wrote.
-        known: What it could have meant.
-        listed: What is listed if none of these is near; all of them by default.
+        known: What is listed if none is near.
+        others: What could have been meant, too, but only if it is quite near.
     """
-    near = difflib.get_close_matches(name, known, n=1)
-    others = [f"`{other}`" for other in (known if listed is None else listed)]
-    return f"did you mean `{near[0]}`?" if near else f"it can be {', '.join(others)}." if others else "it takes none."
+    near = [*difflib.get_close_matches(name, known, n=1), *difflib.get_close_matches(name, others, n=1, cutoff=0.8)]
+    if near:
+        return f"did you mean `{near[0]}`?"
+    return f"it can be {', '.join(f'`{one}`' for one in known)}." if known else "it takes none."
 
 
 def is_number(text: str) -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.commands.arguments import Request, named_files, pairs
-from hamdg.commands.messages import spelled_as_flags
+from hamdg.commands.messages import plain_words
 from hamdg.commands.values import device_of, threads_of
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison
 from hamdg.merge.compare import compare as measure
-from hamdg.merge.files import open_tensors
+from hamdg.merge.inputs import Inputs
 from hamdg.report.comparison import comparison_picture
 from hamdg.report.elements import pair_name
 from hamdg.report.table import MISSING
@@ -39,16 +39,15 @@ def compare(request: Request) -> int:
         raise ConfigError(f"`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `{out.name}`.")
     prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
     device, threads = device_of(request), threads_of(request)
-    with spelled_as_flags(paths):
-        start = open_tensors(base, prefix=prefixes.get("base"))
-        models = {name: open_tensors(path, prefix=prefixes.get(name), like=start) for name, path in paths.items()}
-        found = measure(models, start, device=device, threads=threads)
+    with plain_words(paths):
+        inputs = Inputs(paths, base, prefixes, None)
+        found = measure(inputs.models, inputs.base or {}, device=device, threads=threads)
+    if out is not None:
+        _draw(found, out)
     if "--json" in request.flags:
         print(json.dumps(asdict(found), indent=2))
     else:
         _print(found)
-    if out is not None:
-        _draw(found, out)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from hamdg.errors import ConfigError
 if TYPE_CHECKING:
     from hamdg.merge.registry import MethodInfo
 
+_INTERRUPTED = 130
 SUMMARY = "merge files into one, or the histories of a trained run again; list and explain the methods"
 USAGE = """\
 hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
@@ -60,7 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     if request is None:
         return _merge_run(arguments)
     if request.mode == MERGE:
-        return _merge_files(request)
+        try:
+            return _merge_files(request)
+        except KeyboardInterrupt:
+            print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
+            return _INTERRUPTED
     if request.mode == COMPARE:
         from hamdg.commands.compare import compare
 
@@ -114,7 +120,7 @@ def _merge_files(request: Request) -> int:
         # Files are read for their digests while torch is imported.
         digests.start(path for path in (*paths.values(), base) if path is not None and path.is_file())
 
-        from hamdg.commands.messages import plain_warnings, spelled_as_flags
+        from hamdg.commands.messages import plain_words
         from hamdg.merge.files import merge_files
         from hamdg.merge.registry import find
 
@@ -122,7 +128,7 @@ def _merge_files(request: Request) -> int:
         options = method_options(info, request.options)
         _check_inputs(info, base, statistics, request)
         settings = merge_settings(request, weights)
-        with spelled_as_flags(paths), plain_warnings():
+        with plain_words(paths):
             merge_files(
                 info.name,
                 paths,

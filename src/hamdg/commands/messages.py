@@ -13,14 +13,20 @@ from hamdg.errors import HamdgError
 from hamdg.merge.job import CommonStartWarning
 
 # What the library calls its arguments in messages, and the command line spells as flags.
-_ARGUMENT = re.compile(
-    r"(?:argument |setting )?`(base|weights|buffers|lines|precision|dtype|device|threads|statistics|allow_nonfinite)`"
+_NAMES = (
+    *("base", "weights", "buffers", "lines", "precision", "dtype", "device", "threads", "statistics"),
+    *("allow_nonfinite", "prefix", "prefixes", "out"),
 )
+_ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Print the library's warnings in one line, without a file and a line number."""
+def plain_words(sources: Collection[str]) -> Iterator[None]:
+    """Print the library's warnings in one line without a file, and let its messages name flags, not arguments.
+
+    Args:
+        sources: Names of the sources; one that is called like an argument is meant itself.
+    """
     before = warnings.showwarning
 
     def show(
@@ -34,26 +40,19 @@ def plain_warnings() -> Iterator[None]:
         if not issubclass(category, CommonStartWarning):
             before(message, category, filename, lineno, file, line)
             return
-        print(f"hamdg: warning: {message}", file=sys.stderr)
+        print(f"hamdg: warning: {_spelled(str(message), sources)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CommonStartWarning)
         warnings.showwarning = show
-        yield
+        try:
+            yield
+        except HamdgError as error:
+            raise type(error)(_spelled(str(error), sources)) from error
 
 
-@contextmanager
-def spelled_as_flags(sources: Collection[str]) -> Iterator[None]:
-    """Let messages about the library's arguments name the flags that set them."""
-    try:
-        yield
-    except HamdgError as error:
-        text = _ARGUMENT.sub(lambda match: _flag_of(match, sources), str(error))
-        if text == str(error):
-            raise
-        raise type(error)(text) from error
+def _spelled(text: str, sources: Collection[str]) -> str:
+    def flag(match: re.Match[str]) -> str:
+        return match[0] if match[1] in sources else f"`--{match[1].replace('prefixes', 'prefix').replace('_', '-')}`"
 
-
-def _flag_of(match: re.Match[str], sources: Collection[str]) -> str:
-    """Return the flag for an argument's name; a source by that name is meant itself."""
-    return match[0] if match[1] in sources else f"`--{match[1].replace('_', '-')}`"
+    return _ARGUMENT.sub(flag, text)

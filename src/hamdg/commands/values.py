@@ -38,7 +38,7 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
     for flag, text in texts.items():
         if flag not in known:
             flags = [other.name for other in FLAGS.values() if MERGE in other.modes]
-            hint = nearest(flag, [*known, *flags], list(known))
+            hint = nearest(flag, list(known), flags)
             raise ConfigError(f"Merge method `{info.name}` has no option `{flag}`; {hint}")
         option = known[flag]
         try:
