@@ -50,8 +50,8 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure rendering, history and merging speed on this machine
-	$(BIN)/python -m hamdg.stages.bench
+bench: $(STAMP) ## measure rendering, training and merging; PEERS=/path/to/python has other merge libraries (5 GB of disk)
+	$(BIN)/python -m hamdg.bench $(if $(PEERS),--peers $(PEERS))
 
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
 	$(BIN)/hamdg report $(LOGS)

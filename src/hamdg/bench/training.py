@@ -1,18 +1,16 @@
-"""Measures what this machine can do: `python -m hamdg.stages.bench`."""
+"""Rendering, lock-steps and the history: `python -m hamdg.bench training`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from hamdg import console
 from hamdg.config import DataConfig, HistoryConfig, MiniConfig, ModelConfig
 from hamdg.data.mini import CLASSES, DOMAINS
 from hamdg.data.mini.benchmark import render_image
-from hamdg.merge import merge
 from hamdg.merge.history import RunningMean
 from hamdg.models.clip import load_clip
 from hamdg.models.tower import ImageTower
@@ -74,28 +72,15 @@ def training_rows(model: ModelConfig) -> list[tuple[str, str]]:
     ]
 
 
-def merging_rows(size: int) -> list[tuple[str, str]]:
-    """Return the time that a history update and RHM take on image towers of `size` parameters."""
-    generator = torch.Generator().manual_seed(0)
-    base: dict[str, Tensor] = {"weight": torch.randn(size, generator=generator)}
-    sources: Mapping[str, Mapping[str, Tensor]] = {
-        name: {"weight": base["weight"] + torch.randn(size, generator=generator)} for name in ("a", "b", "c")
-    }
-    mean = RunningMean()
-    update = seconds(lambda: mean.update([sources["a"]["weight"]]))
-    merging = seconds(lambda: merge("rhm", sources, base), 1)
-    return [
-        (f"history update of {size / 1e6:.0f} M parameters", f"{1e3 * update:.0f} ms"),
-        (f"RHM of {SOURCES} x {size / 1e6:.0f} M parameters", f"{merging:.1f} s"),
-    ]
+def history_rows(size: int) -> list[tuple[str, str]]:
+    """Return the time that a history update takes on an image tower of `size` parameters."""
+    mean, weights = RunningMean(), [torch.randn(size, generator=torch.Generator().manual_seed(0))]
+    update = seconds(lambda: mean.update(weights))
+    return [(f"history update of {size / 1e6:.0f} M parameters", f"{1e3 * update:.0f} ms")]
 
 
 def main() -> None:
     """Print the table."""
     threads = set_threads(1)
-    rows = [*rendering_rows(), *training_rows(ModelConfig()), *merging_rows(LARGE)]
+    rows = [*rendering_rows(), *training_rows(ModelConfig()), *history_rows(LARGE)]
     console.table(("what", "speed"), rows, title=f"{threads} thread(s)")
-
-
-if __name__ == "__main__":
-    main()

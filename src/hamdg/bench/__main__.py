@@ -1,0 +1,31 @@
+"""`python -m hamdg.bench`: all benches, or the named one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the benches.
+
+    Args:
+        argv: The arguments; those of this process by default.
+    """
+    parser = argparse.ArgumentParser(prog="python -m hamdg.bench", description="Measure what this machine can do.")
+    parser.add_argument("bench", nargs="?", choices=("training", "merging"), help="one of them (default: both)")
+    parser.add_argument("--peers", default=sys.executable, help="a Python that has other merge libraries installed")
+    parser.add_argument("--sources", type=int, default=12, help="how many models are merged (default: 12)")
+    parser.add_argument("--most", type=int, default=5, help="how often a way to merge is run at most (default: 5)")
+    arguments = parser.parse_args(argv)
+
+    from hamdg.bench import merging, training
+
+    if arguments.bench in (None, "training"):
+        training.main()
+    if arguments.bench in (None, "merging"):
+        merging.main(arguments.peers, arguments.sources, arguments.most)
+
+
+if __name__ == "__main__":
+    main()
