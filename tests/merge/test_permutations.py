@@ -213,6 +213,7 @@ def test_a_file_describes_other_networks(tmp_path: Path) -> None:
             '{"h": {"units": 3, "axes": [["a", 0]]}}',
             "Expected axis 0 of `a`, in the group `h` of `{}`, to hold 1 x 3 units, but it has (4, 4).",
         ),
+        ('{"h": {"units": 2, "axes": [["empty", 0]]}}', "to hold 1 x 2 units, but it has (0, 3)."),
         (
             '{"h": {"units": 4, "axes": [["a", 0], ["a", 1]]}}',
             "Expected axis 0 of `a`, in the group `h` of `{}`, once: groups share no axis, and none has two axes of "
@@ -228,7 +229,7 @@ def test_a_file_describes_other_networks(tmp_path: Path) -> None:
 def test_a_file_that_does_not_fit(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "spec.json"
     path.write_text(text)
-    shapes = {"a": (4, 4), "bn.weight": (4,), "bn.running_mean": (4,), "bn.running_var": (4,)}
+    shapes = {"a": (4, 4), "empty": (0, 3), "bn.weight": (4,), "bn.running_mean": (4,), "bn.running_var": (4,)}
     with pytest.raises(ConfigError, match=re.escape(message.replace("{}", str(path)))):
         read_spec(path, shapes)
 

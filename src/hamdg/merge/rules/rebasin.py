@@ -148,11 +148,12 @@ class Matching:
             if axis.tensor not in self._names:
                 continue
             tensors = self._family.site(axis.tensor).tensors
-            mean = tensors[source].new_zeros(tensors[source].shape)
+            # The sum of the others finds the same order as their mean.
+            reference = tensors[source].new_zeros(tensors[source].shape)
             for other in others:
-                mean += self.ordered(other, axis.tensor, tensors[other]) / len(others)
+                reference += self.ordered(other, axis.tensor, tensors[other])
             moved = permute(axis.tensor, tensors[source], self._spec, held)
-            total += (by_unit(mean, axis, units) @ by_unit(moved, axis, units).T).cpu()
+            total += (by_unit(reference, axis, units) @ by_unit(moved, axis, units).T).cpu()
         # With `allow_nonfinite`, values that are no numbers count for nothing.
         return total.nan_to_num(0.0, 0.0, 0.0)
 
