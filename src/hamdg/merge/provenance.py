@@ -72,13 +72,13 @@ def read_provenance(path: Path) -> Provenance | None:
         return None
     try:
         tables = {name: _table(metadata.get(_KEY + name, "{}")) for name in _TABLES}
+        weights = {source: float(str(weight)) for source, weight in tables["weights"].items()}
     except (ValueError, TypeError) as error:
         raise WeightsError(
             f"The weights file `{path}` says that a merge made it, but its header is damaged ({error}). "
             "Merge again, or copy it again from where it came."
         ) from error
     sources, versions, statistics = (_texts(tables[name]) for name in ("sources", "versions", "statistics"))
-    weights = {source: float(str(weight)) for source, weight in tables["weights"].items()}
     method, base = metadata[f"{_KEY}method"], metadata.get(f"{_KEY}base")
     return Provenance(
         method, tables["options"], sources, base, weights or None, tables["settings"], statistics, versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def open_raw(path: Path) -> TensorFile:
         return _open_index(_index_of(path))
     if not path.is_file():
         raise WeightsError(f"The weights file `{path}` does not exist; give the path of a weights file.")
+    if not os.access(path, os.R_OK):
+        raise WeightsError(f"The weights file `{path}` may not be read; change its permissions, or copy it.")
     if path.name.endswith(INDEX):
         return _open_index(path)
     if path.suffix == ".safetensors":
@@ -184,8 +187,8 @@ def _open_index(index: Path) -> TensorFile:
         path = index.parent / shard
         if not path.is_file():
             raise WeightsError(
-                f"The index `{index}` says that {len(names)} tensors (`{names[0]}`, ...) are in `{shard}`, which does "
-                "not exist beside it. Copy or download it again."
+                f"The index `{index}` needs the shard `{shard}`, which does not exist beside it. Copy or download it "
+                "again."
             )
         part, texts = (read_pickle(path)[0], {}) if path.suffix in PICKLES else _read_safetensors(path)
         missing = [name for name in names if name not in part]
