@@ -34,9 +34,9 @@ def breadcrumbs(
     The paper states masks of both tails, per layer; its values beta .85, gamma .993 and scale .3 are our defaults,
     quoted from memory. The authors' code works on each row and begins its search at .15 kept, .006 removed, scale .2;
     mergekit's defaults drop nothing. Ours: of n entries exactly `round(beta * n)` of the smallest and `n -
-    round(gamma * n)` of the largest go (in a small tensor, rounding may leave all outliers in: 71 entries have none
-    at gamma = .993), the first of equal ones counting as larger; where that would leave nothing, the last entry that
-    would go stays, so that a tensor of one entry takes part.
+    round(gamma * n)` of the largest go, the first of equal ones counting as larger. In a small tensor rounding may
+    leave all outliers in (up to 71 entries at gamma = .993). It never takes everything out: one entry stays, the
+    smallest of those that are not too small, so that a tensor of one entry takes part.
 
     Args:
         beta: Share of entries, from the smallest, that are dropped.

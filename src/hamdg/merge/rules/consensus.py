@@ -31,11 +31,13 @@ def consensus(
     https://arxiv.org/abs/2405.07813.
 
     The paper states the masks, made from the unscaled sum; thresholds searched for each task on its validation data
-    among .2 to .6; 2 for `agree`; and a factor searched between .1 and 1. Ours: one threshold for all sources, since
-    a search per source would choose by the sources' validation data what is to generalise beyond them (.6 is
-    FusionBench's); .3 for the factor, as in task arithmetic. The comparison is strict, as in the authors' code, so
-    that an entry that a source left alone is of no use to it, even if nobody changed it. A factor applies after the
-    masks.
+    among .2 to .6; 2 for `agree`; and a factor searched between .1 and 1. The comparison is strict, as in the authors'
+    code, so that an entry that a source left alone is of no use to it, even if nobody changed it.
+
+    Ours: one threshold for all sources, since a search per source would fit the masks to the very domains that they
+    are to generalize from (.6 is FusionBench's); .3 for the factor, as in task arithmetic. Mind that the masks were
+    made for tasks that share little: where all N sources make the same change, it is of use to them only if threshold
+    < 1 / (N - 1), so sources that agree want a smaller threshold. There are no weights.
 
     Args:
         threshold: How far the sum may lead away from a source's own change; larger values give sparser masks.
