@@ -123,6 +123,14 @@ def test_training_does_not_depend_on_the_merge() -> None:
             "`merge.method`: `waiting` needs losses, which a run does not keep; choose another method, or call "
             "`hamdg.merge.merge` with `evidence` of your own.",
         ),
+        *(
+            (
+                MergeConfig(name),
+                f"`merge.method`: `{name}` goes along the checkpoints of one trajectory, not over sources; choose "
+                "another method, or average each source's own trajectory with `history.kind`.",
+            )
+            for name in ("beta_average", "ema", "sma", "swad")
+        ),
         (
             MergeConfig("peeking", {"level": 1}),
             "`merge.method`: `peeking` learns from pictures of the held-out domain, which is no domain generalization; "

@@ -10,10 +10,13 @@ from hamdg.config import MergeConfig, OptionValue, Recipe
 from hamdg.errors import ConfigError
 from hamdg.merge import MethodInfo, Option
 from hamdg.merge.evidence import Kind
+from hamdg.merge.provenance import resolved_options
 from hamdg.merge.registry import find
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
 ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
+# They take sources for the checkpoints of one trajectory, in its order; a run's sources have no order.
+TRAJECTORIES = frozenset(["beta_average", "ema", "sma", "swad"])
 # What `merge.examples` has a say in.
 SAMPLED: frozenset[Kind] = frozenset(["gradients", "activations"])
 
@@ -29,6 +32,11 @@ def method_of(config: MergeConfig) -> MethodInfo:
     except ConfigError as error:
         text = str(error)
         raise ConfigError(f"`merge.method`: {text[:1].lower()}{text[1:]}") from None
+    if info.name in TRAJECTORIES:
+        raise ConfigError(
+            f"`merge.method`: `{info.name}` goes along the checkpoints of one trajectory, not over sources; choose "
+            "another method, or average each source's own trajectory with `history.kind`."
+        )
     unanswered = sorted(set(info.needs) - ANSWERED)
     if unanswered:
         raise ConfigError(
@@ -49,7 +57,9 @@ def merge_options(config: MergeConfig) -> dict[str, OptionValue]:
     for name in config.options:
         if name not in info.options:
             raise ConfigError(_unknown(name, info))
-    return {name: _value(config, option) for name, option in info.options.items()}
+    for option in info.options.values():
+        _check_value(config, option)
+    return cast("dict[str, OptionValue]", resolved_options(info, config.options))
 
 
 def completed(recipe: Recipe) -> Recipe:
@@ -73,7 +83,7 @@ def defining_merge(config: MergeConfig) -> dict[str, object]:
     return values
 
 
-def _value(config: MergeConfig, option: Option) -> OptionValue:
+def _check_value(config: MergeConfig, option: Option) -> None:
     key = f"merge.options.{option.name}"
     if option.required and option.name not in config.options:
         raise ConfigError(f"The merge method `{config.method}` needs `{key}`: {option.text}")
@@ -82,8 +92,6 @@ def _value(config: MergeConfig, option: Option) -> OptionValue:
         option.check(value)
     except ConfigError:
         raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{_shown(value)}`.") from None
-    # `1` and `1.0` are one number, so that they must be one run.
-    return float(value) if option.kind == "number" and isinstance(value, int) else value
 
 
 def _unknown(name: str, info: MethodInfo) -> str:

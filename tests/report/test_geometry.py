@@ -66,3 +66,13 @@ def test_an_even_share_is_said_in_words(ham: Record) -> None:
 
 def test_no_merge_no_section(erm: Record) -> None:
     assert merge_section(erm) == ""
+
+
+def test_the_lead_names_the_method_its_options_and_target_data(ham: Record) -> None:
+    assert ham["merge"] is not None
+    assert "Method:" not in merge_section(ham)
+    ham["merge"]["method"], ham["merge"]["options"] = "ties", {"density": 0.2, "scope": "<global>"}
+    html = merge_section(ham)
+    assert "Method: ties (density 0.2, scope &lt;global&gt;).</p>" in html
+    ham["merge"]["options"], ham["merge"]["target_data"] = {}, True
+    assert "Method: ties. It saw unlabelled pictures of the held-out domain.</p>" in merge_section(ham)

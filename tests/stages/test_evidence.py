@@ -18,6 +18,8 @@ from hamdg.data.batches import take
 from hamdg.data.mini import load_domain
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
+from hamdg.errors import ConfigError
+from hamdg.merge import methods
 from hamdg.merge.evidence import Activations, Gradients, Losses, Target, Validation
 from hamdg.merge.files import load_tensors, read_provenance
 from hamdg.report.contract import read_record
@@ -27,6 +29,7 @@ from hamdg.stages.context import Context, open_context
 from hamdg.stages.evidence import SourceEvidence, fisher_diagonal, linear_grams
 from hamdg.stages.merge import load_candidates
 from hamdg.stages.scoring import Scorer, source_holdouts
+from hamdg.stages.train import train as train_stage
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny, Tower
@@ -258,3 +261,31 @@ def test_the_table_names_the_method(tiny: Tiny) -> None:
     assert record["merge"] is not None
     assert record["merge"]["method"] == "fisher"
     assert record["merge"]["kept"] == {}
+
+
+# What a run with three sources refuses before it trains; `adamerging` has tests of its own.
+REFUSED = {"adamerging", "beta_average", "ema", "shrunk", "slerp", "sma", "swad"}
+
+
+def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+
+    def watched(context: Context) -> bool:
+        trained.append(context.recipe.merge.method)
+        return train_stage(context)
+
+    monkeypatch.setattr(pipeline, "train", watched)
+    merged: dict[str, bytes] = {}
+    for name in methods():
+        recipe = tiny(f"--merge.method={name}", "--merge.examples=2", tower="vit")
+        if name in REFUSED:
+            with pytest.raises(ConfigError):
+                pipeline.run(recipe, until="merge")
+            continue
+        pipeline.run(recipe, until="merge")
+        tensors = load_tensors(RunDirectory(run_directory(recipe)).merged)
+        merged[name] = b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))
+    assert len(trained) == 1
+    assert len(merged) > 20
+    # Of the averages some must be alike here, for all weights are equal.
+    assert len(set(merged.values())) > 18

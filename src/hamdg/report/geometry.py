@@ -81,7 +81,7 @@ def _method(merge: MergeFacts) -> str:
         return ""
     options = ", ".join(f"{name} {value}" for name, value in merge.get("options", {}).items())
     seen = " It saw unlabelled pictures of the held-out domain." if merge.get("target_data") else ""
-    return f" Method: {merge['method']}" + (f" ({options})." if options else ".") + seen
+    return f" Method: {merge['method']}" + (f" ({options})" if options else "") + f".{seen}"
 
 
 def _drawn(measured: Measurements, name: str) -> dict[str, Series]:
