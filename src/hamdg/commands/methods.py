@@ -1,4 +1,4 @@
-"""`hamdg merge --list` and `--explain`: the methods as tables and as text; run as a module, the table in a document.
+"""`hamdg merge --list` and `--explain`: the methods as tables and as text; run as a module, both in a document.
 
 python -m hamdg.commands.methods docs/merging.md
 """
@@ -16,7 +16,6 @@ from hamdg.files import write_text
 from hamdg.merge import MethodInfo, Option, methods
 from hamdg.merge.registry import find
 
-START, END = "<!-- methods: begin -->", "<!-- methods: end -->"
 _WIDTH = 100
 _WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
 
@@ -59,18 +58,29 @@ def explain(name: str) -> int:
     return 0
 
 
+def full_text() -> str:
+    """Return what `--explain` says of every method, folded, for a document."""
+    parts = []
+    for name, info in methods().items():
+        text = "\n".join(_explanation(info)[2:])
+        parts.append(f"<details><summary><code>{name}</code></summary>\n\n```text\n{text}\n```\n\n</details>")
+    return "\n".join(parts)
+
+
 def update(document: Path) -> None:
-    """Put the table of all methods between the marks of a document.
+    """Put the table and the texts of all methods between the marks of a document.
 
     Raises:
         ConfigError: The document has no such marks.
     """
     text = document.read_text(encoding="utf-8")
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise ConfigError(f"`{document}` has no place for the table; mark it with `{START}` and `{END}`.")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    write_text(document, f"{before}{START}\n{markdown_table()}\n{END}{after}")
+    for mark, content in (("methods", markdown_table()), ("explanations", full_text())):
+        start, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ConfigError(f"`{document}` has no place for the {mark}; mark it with `{start}` and `{end}`.")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
+    write_text(document, text)
 
 
 def _explanation(info: MethodInfo) -> list[str]:
