@@ -124,6 +124,13 @@ def test_laws(scope: str) -> None:
         torch.testing.assert_close(same[name], models["b"][name])
 
 
+def test_tiny_changes_have_the_same_angles() -> None:
+    base = {"w": torch.zeros(3)}
+    rows = ([1, 1, 0], [1, 0, 1], [0, 1, 1])
+    models = {f"s{i}": {"w": 1e-12 * torch.tensor(row)} for i, row in enumerate(rows)}
+    assert merge("model_stock", models, base)["w"].tolist() == pytest.approx([5e-13] * 3)
+
+
 def test_angles_are_measured_across_pieces_of_large_tensors() -> None:
     size = 300_000
     base = {"w": torch.zeros(size)}

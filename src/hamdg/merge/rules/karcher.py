@@ -34,7 +34,7 @@ def karcher(
     choice of `scope` and `space`, and what happens where directions cancel out, as two opposite ones do (sum_i w_i u_i
     shorter than the tolerance): there is no one mean direction then, and the weighted average is taken (mergekit takes
     the first model's direction). A direction exactly opposite to m pulls nowhere. All of it needs the angles between
-    models only, so iterations cost nothing.
+    models only, so iterations cost nothing. Tensors in which no model differs are passed on and count in no angle.
 
     Args:
         scope: Whether directions are those of each tensor (mergekit) or of the whole models.

@@ -28,6 +28,7 @@ def nuslerp(family: Family, *, scope: Scope = "tensor", space: Space = "weights"
     (see `karcher`) is a mixture sum_i c_i u_i, and theta = sum_i c_i theta_i. For two models these c_i are SLERP's
     factors; a model of weight zero changes nothing. The weighted average is taken where the directions cancel out,
     where a vector is all zero, and for two models where the sine of the angle is below 1e-6 (mergekit: 1e-8).
+    Tensors in which no model differs are passed on and count in no angle.
 
     Args:
         scope: What vectors are: each whole tensor (mergekit's default, `nuslerp_flatten`), the rows (first axis, the
