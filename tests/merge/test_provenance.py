@@ -9,6 +9,7 @@ import torch
 
 from hamdg.errors import WeightsError
 from hamdg.merge import Settings, methods
+from hamdg.merge.file_evidence import FileEvidence
 from hamdg.merge.files import Provenance, read_provenance, save_tensors
 from hamdg.merge.provenance import merge_versions, resolved_options, resolved_settings
 
@@ -105,6 +106,12 @@ def test_settings_that_change_nothing_are_not_told() -> None:
     assert "1.0" in json.dumps(told["lines"])
     assert resolved_settings(Settings(threads=1)) == resolved_settings(Settings())
     assert resolved_settings(Settings(device="cuda:1"))["device"] == "cuda"
+
+
+def test_evidence_from_memory_is_told_by_its_class() -> None:
+    assert (
+        resolved_settings(Settings(evidence=FileEvidence({})))["evidence"] == "hamdg.merge.file_evidence.FileEvidence"
+    )
 
 
 def test_versions_are_told() -> None:

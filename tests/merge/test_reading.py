@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -241,11 +242,11 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, ending: str, 
 
 def test_a_refused_checkpoint_is_told_the_classes_and_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
-    objects = {"folder": Path("data"), "arguments": argparse.Namespace(lr=1.0)}
+    objects = {"names": SimpleNamespace(), "arguments": argparse.Namespace(lr=1.0)}
     torch.save({"state_dict": {"model.w": torch.ones(2)}, "hyper_parameters": objects}, path)
     message = (
         f"The weights file `{path}` holds code or objects besides tensors and was refused without running it: it asks "
-        "for `argparse.Namespace`, `pathlib.PosixPath`. Where you trust its origin, save its weights alone: "
+        "for `argparse.Namespace`, `types.SimpleNamespace`. Where you trust its origin, save its weights alone: "
         '`torch.save({"state_dict": torch.load(path, weights_only=False)["state_dict"]}, path)`; Lightning writes such '
         "objects for `save_hyperparameters`."
     )

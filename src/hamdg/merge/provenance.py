@@ -96,7 +96,10 @@ def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str,
 
 def resolved_settings(settings: Settings) -> dict[str, object]:
     """Return what decides over the result and is no option of the method; how many threads there are does not."""
-    return {
+    kind = type(settings.evidence)
+    # What an object in memory answered cannot be told; that it was asked, can.
+    evidence = {} if settings.evidence is None else {"evidence": f"{kind.__module__}.{kind.__qualname__}"}
+    return evidence | {
         "allow_nonfinite": settings.allow_nonfinite,
         "buffers": settings.buffers,
         "device": torch.device(settings.device).type,
