@@ -225,6 +225,23 @@ def test_ctrl_c_leaves_nothing(
             "The weights file `gone.safetensors` does not exist; give the path of a weights file.",
         ),
         (
+            "--method uniform art.safetensors photo.pt --out m.pt",
+            "Expected the output to end in `.safetensors`, but got `m.pt`.",
+        ),
+        (
+            "--method uniform art.safetensors photo.pt --out art.safetensors",
+            "The output `art.safetensors` is one of the inputs; choose another name.",
+        ),
+        (
+            f"{TIES} --prefix shot=model.",
+            "`--prefix` names `shot`, which is neither a source nor `base`; did you mean `photo`?",
+        ),
+        (f"{TIES} --prefix model.", "Expected `--prefix` to be NAME=TEXT, but got `model.`."),
+        (
+            "--method uniform runs/lr=0.1/last.ckpt --out m.safetensors",
+            "The weights file `runs/lr=0.1/last.ckpt` does not exist; give the path of a weights file.",
+        ),
+        (
             f"{TIES} --weights art=2 photo=1",
             "`photo=1` is no file; weights are written as one word, `--weights photo=1,...`.",
         ),

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamdg import console
-from hamdg.commands.arguments import Request, named_files, pairs
+from hamdg.commands.arguments import Request, named_files
 from hamdg.commands.messages import plain_words
-from hamdg.commands.values import device_of, threads_of
+from hamdg.commands.values import device_of, prefixes_of, threads_of
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison
@@ -37,7 +37,7 @@ def compare(request: Request) -> int:
         )
     if out is not None and out.suffix != ".svg":
         raise ConfigError(f"`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `{out.name}`.")
-    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    prefixes = prefixes_of(request, paths)
     device, threads = device_of(request), threads_of(request)
     with plain_words(paths):
         inputs = Inputs(paths, base, prefixes, None)

@@ -22,7 +22,7 @@ from hamdg.commands.arguments import (
     pairs,
     read_request,
 )
-from hamdg.commands.values import merge_settings, method_options, shown, weights_of
+from hamdg.commands.values import merge_settings, method_options, prefixes_of, shown, weights_of
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _merge_files(request: Request) -> int:
     if out is None:
         raise ConfigError(f"The merged file needs a name; add `--out`, as in {EXAMPLE}.")
     weights = weights_of(request, paths)
-    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    prefixes = prefixes_of(request, paths)
     statistics = {
         name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ())).items()
     }

@@ -111,6 +111,20 @@ def threads_of(request: Request) -> int | None:
     return int(text)
 
 
+def prefixes_of(request: Request, sources: Collection[str]) -> dict[str, str]:
+    """Return the prefixes that were named, by source or `base`.
+
+    Raises:
+        ConfigError: One is for something else.
+    """
+    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    for name in prefixes:
+        if name not in sources and name != "base":
+            hint = nearest(name, [*sorted(sources), "base"])
+            raise ConfigError(f"`--prefix` names `{name}`, which is neither a source nor `base`; {hint}")
+    return prefixes
+
+
 def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] | None:
     """Return the weight of every source, `None` if none were given.
 

@@ -21,6 +21,8 @@ from hamdg.merge.tied import tied_names
 Tensors = Mapping[str, Tensor]
 WHOLE = ""
 
+# Entries at once; the pieces of all sources stay in the cache.
+_PIECE = 1 << 15
 # A part of a name that numbers a block: `7`, `layer3`, `encoder_layer_3`.
 _NUMBERED = re.compile(r"^(?:\w*(?:layer|stage|block)s?_?)?(\d+)$")
 # What follows the blocks of a network, rather than going before them.
@@ -137,7 +139,7 @@ def _measured(site: Site) -> _Sums | Look:
     """Sum up one tensor piece by piece; tensors with values that are no numbers get a look instead."""
     count = len(site.tensors)
     total = _Sums(0, 0.0, *(torch.zeros(count, count, dtype=torch.float64) for _ in range(3)))
-    for piece in site.pieces():
+    for piece in site.pieces(_PIECE):
         rows = torch.stack([change.reshape(-1) for change in piece.tensors.values()])
         wide, signs = rows.double(), rows.sign()
         # Products of signs are small whole numbers: a piece's sums are exact in fp32.
