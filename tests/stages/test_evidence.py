@@ -129,7 +129,7 @@ def test_fisher_is_the_same_every_time_and_differs_by_source(tiny: Tiny) -> None
 def test_grams_of_plain_layers_equal_sums_of_outer_products() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    images = torch.randn(7, 5, 3)
+    images = torch.randn(300, 2, 3)  # more than one chunk
     found = linear_grams(model, dict(model.named_parameters()), images)
     assert list(found) == ["0.weight", "2.weight"]
     inputs = {"0.weight": images, "2.weight": model[1](model[0](images)).detach()}
@@ -137,7 +137,7 @@ def test_grams_of_plain_layers_equal_sums_of_outer_products() -> None:
         wanted = torch.zeros(rows.shape[-1], rows.shape[-1], dtype=torch.float64)
         for row in rows.reshape(-1, rows.shape[-1]).double():
             wanted += torch.outer(row, row)
-        torch.testing.assert_close(found[name].double(), wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found[name].double(), wanted, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
