@@ -69,3 +69,11 @@ def test_pieces_hold_whole_rows_and_return_to_their_places(shape: tuple[int, ...
 
     assert torch.equal(by_rows(Site("w", {"a": tensor}), rule), tensor * 2)
     assert all(size <= max(PIECE, row_length(tensor)) for size in sizes)
+
+
+def test_a_piece_of_a_site_has_places_of_its_own() -> None:
+    tensor = torch.arange(12.0)
+    piece = next(iter(Site("w", {"a": tensor}).pieces(8)))
+    later = list(Site("w", {"a": tensor}).pieces(8))[1]
+    assert torch.equal(by_rows(piece, lambda part, _: part.tensors["a"]), tensor[:8])
+    assert torch.equal(by_rows(later, lambda part, _: part.tensors["a"] + part.start), tensor[8:] + 8)

@@ -86,8 +86,8 @@ def test_equals_the_slow_reference(inter: str, scope: str, density: float, weigh
 
 
 def test_by_hand() -> None:
-    # n is (0, .5, 1) for both, the sums are (0, 4, 6), the scores tanh 0, e^.5 tanh 8 and e^2 tanh 18, so that the shares
-    # are (0, r, 1) with r = e^.5 tanh 8 / e^2 for both.
+    # n is (0, .5, 1) for both, the sums are (0, 4, 6), the scores tanh 0, e^.5 tanh 8 and e^2 tanh 18, so that the
+    # shares are (0, r, 1) with r = e^.5 tanh 8 / e^2 for both.
     models = {"a": {"w": torch.tensor([1.0, 2.0, 3.0])}, "b": {"w": torch.tensor([-1.0, 2.0, 3.0])}}
     base = {"w": torch.zeros(3)}
     merged = merge("pcb", models, base, density=1.0, tail=0)
@@ -100,8 +100,8 @@ def test_by_hand() -> None:
 
 
 def test_shares_by_hand() -> None:
-    # n is (0, 1) for both, the sums are (3, -1). Scores of a: tanh 3, and a negative one that counts as zero; of b: tanh 6
-    # and e^2 tanh 3. Shares of a are (1, 0), of b (r, 1) with r = tanh 6 / (e^2 tanh 3).
+    # n is (0, 1) for both, the sums are (3, -1). Scores of a: tanh 3, and a negative one that counts as zero; of b:
+    # tanh 6 and e^2 tanh 3. Shares of a are (1, 0), of b (r, 1) with r = tanh 6 / (e^2 tanh 3).
     models = {"a": {"w": torch.tensor([1.0, 2.0])}, "b": {"w": torch.tensor([2.0, -3.0])}}
     r = math.tanh(6) / (math.exp(2) * math.tanh(3))
     expected = [(1.0 + 2.0 * r) / (1.0 + r), -3.0]
