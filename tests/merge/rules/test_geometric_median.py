@@ -122,6 +122,12 @@ def test_iterations_go_on_from_a_source_that_is_no_median() -> None:
     assert found == pytest.approx([-2 + 0.034793, 0], abs=1e-5)
 
 
+def test_one_step_from_a_source_by_hand() -> None:
+    # At 0, the mean, 6 pulls by 1 and the three at -2 by 3: together by 2, held by 1. The mean of the others by their
+    # pulls is (6 / 6 - 3) / (1 / 6 + 3 / 2) = -1.2; half of the way is gone.
+    assert medians([[0], [6], [-2], [-2], [-2]], max_iterations=1) == pytest.approx([-0.6])
+
+
 def test_an_outlier_hardly_moves_it() -> None:
     models = {s: random_state(i + 1) for i, s in enumerate("abcd")}
     spoilt = models | {"d": {n: 1000 * x for n, x in models["d"].items()}}
@@ -140,12 +146,13 @@ def test_laws(scope: str) -> None:
 
     merged, backwards, one = run(models), run(dict(reversed(models.items())), 2), run({"a": models["a"]})
     equal = run({"a": models["a"], "b": models["a"]})
-    moved = run({s: {n: 1e-3 * x + 5 for n, x in m.items()} for s, m in models.items()})
+    # Close together and far from the origin.
+    moved = run({s: {n: 1e-8 * x + 5 for n, x in m.items()} for s, m in models.items()})
     for name in SHAPES:
         assert torch.equal(merged[name], backwards[name])
         assert torch.equal(one[name], models["a"][name])
         torch.testing.assert_close(equal[name], models["a"][name])
-        torch.testing.assert_close(moved[name], 1e-3 * merged[name] + 5)
+        torch.testing.assert_close(1e8 * (moved[name] - 5), merged[name], rtol=0, atol=1e-5)
 
 
 def test_models_that_hardly_differ_are_told_apart_in_single_precision() -> None:

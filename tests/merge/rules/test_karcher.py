@@ -122,6 +122,14 @@ def test_by_hand(rows: list[Vector], weights: Vector | None, expected: Vector) -
     assert merged.tolist() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("iterations", [1, 10])
+def test_a_model_without_direction_counts_in_the_length_only(iterations: int) -> None:
+    rows = [[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 1.0, 4.0]]
+    models = {f"s{i}": {"w": torch.tensor(row, dtype=torch.float64)} for i, row in enumerate(rows)}
+    merged = merge("karcher", models, max_iterations=iterations)["w"]
+    assert merged.tolist() == pytest.approx(reference(rows, [1.0] * 4, iterations))
+
+
 @pytest.mark.parametrize("scope", ["tensor", "global"])
 @pytest.mark.parametrize("space", ["weights", "changes"])
 def test_laws(scope: str, space: str) -> None:

@@ -117,6 +117,9 @@ def test_numbers_by_hand() -> None:
     assert by_hand([[1], [-3]], [1, 3]) == pytest.approx([-2])
     assert by_hand([[0, 0], [2, 4]], None) == pytest.approx([1, 2])
     assert by_hand([[0, 0], [2, 0], [0, 2]], None) == pytest.approx([2 / 3, 2 / 3])
+    # Three directions, 120 degrees apart, cancel out.
+    half = math.sqrt(3) / 2
+    assert by_hand([[1, 0], [-1, 2 * half], [-1.5, -3 * half]], None) == pytest.approx([-0.5, -half / 3])
 
 
 def test_opposite_scalars_do_not_blow_up() -> None:

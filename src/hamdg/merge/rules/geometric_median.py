@@ -79,8 +79,6 @@ def weiszfeld(gram: Tensor, weights: Tensor, eps: float, iterations: int, tolera
             target = (1 - held / force) * target + held / force * factors
         distances = _distances(gram, target)
         now = float((weights * distances).sum())
-        if now >= total:
-            break
         factors, gain, total = target, total - now, now
         if gain <= tolerance * total:
             break

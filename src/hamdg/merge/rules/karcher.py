@@ -63,7 +63,8 @@ def mean_direction(gram: Tensor, weights: Tensor, tolerance: float, iterations: 
         iterations: How many steps at most.
 
     Returns:
-        The factors of the directions, `(..., N)`, and whether there is a mean direction, `(...)`.
+        The factors of the directions, `(..., N)`, and whether there is a mean direction, `(...)`; without one the
+        factors are the weights.
     """
     lengths, cosines = lengths_and_cosines(gram)
     shares = weights * (lengths > 0)

@@ -44,8 +44,8 @@ def nuslerp(family: Family, *, scope: Scope = "tensor", space: Space = "weights"
         if len(weights) == 2:
             return arc(gram, float(weights[1]))
         lengths, _ = lengths_and_cosines(gram)
-        mean, found = mean_direction(gram, weights, _TOLERANCE, _ITERATIONS)
-        everything = found & (lengths > 0).all(-1)
-        return torch.where(everything[..., None], mean, weights)
+        # Where directions cancel out these are the shares themselves.
+        mean, _ = mean_direction(gram, weights, _TOLERANCE, _ITERATIONS)
+        return torch.where((lengths > 0).all(-1, keepdim=True), mean, weights)
 
     return mixing(family, factors, scope=scope, space=space)
