@@ -117,3 +117,16 @@ def test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_s
 def test_a_gpu_has_the_same_numbers() -> None:
     on_gpu = Site("w", {"a": torch.zeros(1000, device="cuda")})
     assert torch.equal(uniforms(on_gpu, "a", 4).cpu(), uniforms(site((1000,)), "a", 4))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["dare", "della"])
+def test_a_gpu_drops_the_same_entries(method: str) -> None:
+    models = {s: {"w": torch.randn(401, 701, generator=torch.Generator().manual_seed(i))} for i, s in enumerate("abc")}
+    base = {"w": torch.zeros(401, 701)}
+    options: dict[str, object] = {"then": "ties"}
+    here, there = (
+        merge_with(method, models, base, options, Settings(device=device))["w"] for device in ("cpu", "cuda")
+    )
+    assert torch.equal(here != 0, there != 0)
+    torch.testing.assert_close(here, there)

@@ -30,7 +30,7 @@ def consensus(
     theta = theta_0 + scale m tau, with m = 1 where at least `agree` sources have a use. See Wang et al.,
     https://arxiv.org/abs/2405.07813.
 
-    The paper states the masks, made from the unscaled sum; thresholds searched for each task on its validation data
+    Published are the masks, made from the unscaled sum; thresholds searched for each task on its validation data
     among .2 to .6; 2 for `agree`; and a factor searched between .1 and 1. The comparison is strict, as in the authors'
     code, so that an entry that a source left alone is of no use to it, even if nobody changed it.
 

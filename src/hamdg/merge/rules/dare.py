@@ -36,11 +36,11 @@ def dare(
     tau_i' = m_i tau_i / (1 - p) with m_i drawn from Bernoulli(1 - p), entry by entry and source by source; then
     theta_0 + scale sum_i w_i tau_i', or TIES on the tau_i'. See Yu et al., https://arxiv.org/abs/2311.03099.
 
-    The paper states the mask, the factor 1 / (1 - p), and that any merge may follow. Ours: a mask is a function of
-    the seed, the source's name and the tensor's name, so that neither the order of sources nor the number of threads
-    nor the device changes it (and a renamed source gets another); each source has its own mask; an entry of the base
-    never moves at a drop rate of 1, which is therefore refused. Before TIES, weights multiply the changes after
-    dropping.
+    The paper states the mask, the factor 1 / (1 - p), and that a merge such as these two follows. Ours: a mask is a
+    function of the seed, the source's name and the tensor's name, so that neither the order of sources nor the number
+    of threads nor the device changes it (a renamed source gets another); sources have masks of their own; weights
+    multiply what is left after dropping; a drop rate of 1 leaves nothing and is refused. Mind that with TIES and
+    `mean` the few survivors are averaged among themselves, at 1 / (1 - p) times their size.
 
     Args:
         drop_rate: Share p of entries that are dropped, in expectation; the paper's .9 (up to .99 for large language

@@ -39,8 +39,8 @@ def ties(
     theta_0 + scale sum_i w_i t_i / sum_i |w_i|, both sums over the sources with sign(w_i t_i) = s. See Yadav et al.,
     https://arxiv.org/abs/2306.01708.
 
-    The paper states the three steps, the share of the whole model, the mass in the election and the mean over those
-    that agree; the factor is searched on validation data (.8 to 2.5), with 1 as the default. It knows no weights:
+    Published are the three steps, the share of the whole model, the mass in the election and the mean over those that
+    agree; the factor is searched on validation data (.8 to 2.5), with 1 as the default. Weights are no part of it:
     that they multiply the trimmed changes, count in the election and divide the mean is ours, so that weights of 2
     for everybody change nothing. Ours, too: exactly `round(density * n)` of n entries are kept (the authors' code
     keeps one more, and fails at 100 %), and an entry whose election is tied stays at the base (their code gives it
