@@ -118,6 +118,14 @@ def test_a_model_lives_on_when_its_file_is_replaced(tmp_path: Path) -> None:
     assert torch.equal(loaded["net.w"], STATE["net.w"])
 
 
+def test_loaded_tensors_do_not_hang_on_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.safetensors")
+    loaded = load_tensors(path)
+    with open(path, "r+b") as stream:
+        stream.write(bytes(path.stat().st_size))
+    assert torch.equal(loaded["net.w"], STATE["net.w"])
+
+
 def test_shards_are_read_by_their_index_or_folder(tmp_path: Path) -> None:
     index = sharded(tmp_path / "model", {"a": "b"})
     files = (index, index.parent / "m-1.safetensors", index.parent / "m-2.safetensors")
