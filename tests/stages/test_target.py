@@ -18,6 +18,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import registry
 from hamdg.merge.evidence import Target
 from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.files import read_provenance
 from hamdg.merge.registry import register_whole
 from hamdg.report.contract import read_record
 from hamdg.report.geometry import merge_section
@@ -101,6 +102,9 @@ def test_table_record_and_report_say_that_target_data_were_seen(
     ]
     assert record["merge"] is not None
     assert record["merge"]["target_data"] is True
+    provenance = read_provenance(run_directory(recipe) / "merged.safetensors")
+    assert provenance is not None
+    assert provenance.settings["evidence"] == "hamdg.stages.target.TargetEvidence"
     assert "uses unlabelled target data" in format_text(record)
     assert "It saw unlabelled pictures of the held-out domain." in merge_section(record)
     said = capsys.readouterr().out

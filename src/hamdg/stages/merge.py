@@ -17,6 +17,7 @@ from hamdg.merge import Settings, merge, merge_with
 from hamdg.merge.family import Family
 from hamdg.merge.files import Provenance, load_tensors, save_tensors
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
+from hamdg.merge.provenance import resolved_settings
 from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
 from hamdg.merging import merge_options, method_of
 from hamdg.models.export import PREFIX, full_state, write_config
@@ -62,8 +63,10 @@ def merge_histories(context: Context) -> bool:
     options = merge_options(config)
     settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
     merged = merge_with(config.method, history, base, options, settings)
-    metadata = Provenance(config.method, options, digests, versions=library_versions()).metadata()
-    save_tensors(run.merged, full_state(context.loaded, merged), metadata)
+    told = Provenance(
+        config.method, options, digests, settings=resolved_settings(settings), versions=library_versions()
+    )
+    save_tensors(run.merged, full_state(context.loaded, merged), told.metadata())
     write_config(context.loaded, run.path / "open_clip_config.json")
     candidates = _candidates(context, Histories(base, last, history, merged))
     summary = describe_merge(context, base, history, merged) | {"validation": _validation(context, candidates)}
