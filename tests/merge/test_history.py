@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -207,6 +207,7 @@ def test_joined_means_are_the_mean_of_all_updates() -> None:
     assert fed(late, [6.0, 7.0, 8.0]) == 7.0
     assert RunningMean().join(early).join(late).value()[0].item() == pytest.approx(24 / 5)
     assert early.join(RunningMean()).count == 2
+    assert early.value()[0].item() == 1.5
     assert late.value()[0].item() == 7.0
 
 
@@ -260,8 +261,17 @@ def test_swad_by_hand() -> None:
     losses = [5.0, 4.0, 2.0, 3.0, 4.0, 3.0, 4.0, 5.0, 1.0]
     average = SwadAverage(3, 2, 1.2)
     assert valued(average, [(2.0**t, loss) for t, loss in enumerate(losses)]) == (4 + 8 + 16 + 32) / 4
+    assert average.value()[0].item() == 15.0
     assert average.ended
     assert average.count == 4
+
+
+def test_swad_takes_nothing_in_after_the_end() -> None:
+    average = SwadAverage(1, 1)
+    assert valued(average, [(1.0, 1.0), (2.0, 9.0), (3.0, 1.0)]) == 1.0
+    average.update([torch.ones(3)])
+    assert average.count == 1
+    assert average.state_dict()["open"]["average"] == []
 
 
 def test_swad_averages_every_state_of_a_segment() -> None:
@@ -326,6 +336,7 @@ def copies(value: object) -> float:
     cut=st.integers(0, 31),
     no_end=st.sampled_from(["keep", "drop"]),
 )
+@example(losses=[4.0, 2.0, 1.6, 1.2], cut=6, no_end="keep")
 def test_a_restart_of_swad_changes_no_bit(losses: list[float], cut: int, no_end: NoEnd) -> None:
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(5, generator=generator) for _ in losses]

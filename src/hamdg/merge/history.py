@@ -260,7 +260,7 @@ class SwadAverage:
 
     def _parts(self) -> list[RunningMean]:
         valley = self._valley
-        if valley.ended or self._open.count == 0:
+        if self._open.count == 0:
             return valley.chosen()
         if valley.threshold is None:
             return [*valley.chosen(), self._open] if valley.no_start == "all" else [self._open]

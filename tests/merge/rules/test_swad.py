@@ -131,6 +131,7 @@ def test_the_threshold_is_r_times_the_mean_loss_not_one_plus_r() -> None:
 
 def test_the_threshold_itself_is_inside() -> None:
     assert counted([1.0, 1.0, 1.0, 1.5, 1.5, 1.5], n_e=2, r=1.5) == [1] * 6
+    assert counted([1.0, 1.0, 1.0], r=1.0, no_end="drop") == [1] * 3
 
 
 def test_where_the_end_is_never_found_the_last_checkpoint_enters_the_average() -> None:
