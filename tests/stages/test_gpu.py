@@ -37,3 +37,11 @@ def test_a_repeated_run_on_a_gpu_gives_about_the_same_weights(tiny: Tiny) -> Non
     pipeline.run(recipe, force=True)
     for name, tensor in load_tensors(RunDirectory(run_directory(recipe)).merged).items():
         torch.testing.assert_close(tensor, whole[name], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(("method", "tower"), [("greedy_soup", "rn"), ("fisher", "rn"), ("regmean", "vit")])
+def test_methods_that_ask_for_data_run_on_a_gpu(tiny: Tiny, method: str, tower: Tower) -> None:
+    recipe = tiny("--runtime.device=cuda", f"--merge.method={method}", "--merge.examples=4", tower=tower)
+    pipeline.run(recipe, until="merge")
+    merged = load_tensors(RunDirectory(run_directory(recipe)).merged)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in merged.values() if tensor.is_floating_point())
