@@ -36,8 +36,9 @@ def rebasin(
     maximises <theta_ref, P(theta_i)>, summed over all tensors. One group of units after the other, in random order, is
     matched by a linear assignment while all others are held, until nothing improves.
 
-    The paper states: the objective, the descent and its random order, and that the channels of a residual stream move
-    together; its code stops after 100 rounds. Its networks have MLP layers, convolutions and LayerNorm.
+    The authors' code has the objective, the descent and its random order, channels of a residual stream that move
+    together, and at most 100 rounds; its networks consist of linear layers, convolutions and LayerNorm. The paper's own
+    text we know from memory.
 
     Our choice: an order is changed only where that raises the objective, so models that match already stay as they are.
     Attention heads (as wholes, if `head_width` is given), text and vision transformers, and BatchNorm, whose statistics
@@ -49,11 +50,11 @@ def rebasin(
         reference: `first` matches all sources to the first in alphabetical order; `others` matches each in turn to the
             mean of all others until none changes, the paper's MergeMany (Algorithm 3, from memory), at most
             `max_iterations` times.
-        residual: Whether the channels of residual streams are matched too, as in the paper.
+        residual: Whether the channels of residual streams are matched too, as in the authors' code.
         head_width: Width of the attention heads (64 in CLIP's ViT-B, 32 in our mini models), or a multiple of it; a
             smaller one than the network's would change what it computes. Without it heads stay where they are, as they
             do in towers whose width it does not divide.
-        max_iterations: How many rounds over all groups there are at most; the default is the paper's code's.
+        max_iterations: How many rounds over all groups there are at most; the default is that of the authors' code.
         seed: Seed of the order in which groups are matched.
         spec: Path of a JSON file that says what can be reordered, for networks that we do not know. It holds groups
             like {"hidden": {"units": 64, "axes": [["fc1.weight", 0], ["fc1.bias", 0], ["fc2.weight", 1]]}}.
