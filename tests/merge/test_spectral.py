@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import Settings, merge, merge_with
-from hamdg.merge.spectral import decompose, leading, orthogonal
+from hamdg.merge.spectral import decompose, leading, orthogonal, total
 
 METHODS = ("tsv", "iso_c", "iso_cts", "score")
 Models = dict[str, dict[str, Tensor]]
@@ -84,6 +84,25 @@ def test_values_that_are_noise_give_no_direction(dtype: torch.dtype) -> None:
     assert decompose(torch.diag(torch.tensor([1.0, small / 100], dtype=dtype))).rank == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_only_the_largest_triplets_can_be_asked_for(dtype: torch.dtype) -> None:
+    for matrix in (random(7, 5, dtype=dtype), random(5, 7, dtype=dtype)):
+        whole, part = decompose(matrix), decompose(matrix, 2)
+        assert part.rank == 2
+        torch.testing.assert_close(part.left, whole.left[:, :2])
+        torch.testing.assert_close(part.right, whole.right[:, :2])
+        torch.testing.assert_close(part.values, whole.values[:2])
+        assert decompose(matrix, 9).rank == 5
+
+
+def test_what_is_zero_is_judged_by_what_was_subtracted() -> None:
+    left_over = torch.diag(torch.tensor([1e-14, 1e-15], dtype=torch.float64))
+    assert decompose(left_over).rank == 2
+    assert decompose(left_over, against=1.0).rank == 0
+    assert decompose(left_over + torch.diag(torch.tensor([1.0, 0.0])), against=1e-3).rank == 1
+    assert decompose(left_over, against=3e-3).rank == 1
+
+
 def test_signs_make_the_largest_entry_on_the_right_positive() -> None:
     for matrix in (random(7, 5), random(5, 7), random(5, 7).float()):
         for signed in (matrix, -matrix):
@@ -116,6 +135,12 @@ def test_every_source_has_the_same_number_of_leading_triplets() -> None:
     torch.testing.assert_close(factors.values, expected)
 
 
+def test_a_sum_leaves_its_terms_alone() -> None:
+    changes = {"a": torch.ones(2), "b": torch.ones(2)}
+    assert total(changes).tolist() == [2.0, 2.0]
+    assert changes["a"].tolist() == [1.0, 1.0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (0,), (0, 3), (3, 0), (2, 3, 4, 5), (1, 1, 1, 1)])
 def test_what_is_no_matrix_is_averaged(method: str, shape: tuple[int, ...]) -> None:
@@ -123,6 +148,8 @@ def test_what_is_no_matrix_is_averaged(method: str, shape: tuple[int, ...]) -> N
     mean = torch.stack([tensors["w"] for tensors in models.values()]).mean(0)
     torch.testing.assert_close(merged(method, models), mean)
     torch.testing.assert_close(merged(method, models, {"scale": 0.5}), mean * 0.5)
+    if len(shape) < 3:
+        torch.testing.assert_close(merged(method, models, {"kernels": "reshape"}), mean)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -133,7 +160,7 @@ def test_names_that_are_skipped_are_averaged(method: str) -> None:
         ("text_projection", "", False),
         ("visual.proj", None, False),
         ("visual.proj", "embedding, visual.proj", True),
-        ("a.weight", "b.weight,", False),
+        ("a.weight", "b.weight, ", False),
     ):
         models = family(6, 4, name=name)
         mean = torch.stack([tensors[name] for tensors in models.values()]).mean(0)

@@ -34,32 +34,29 @@ class Factors:
     values: Tensor
     right: Tensor
 
-    def first(self, number: int) -> Factors:
-        """Return the part with the largest singular values."""
-        return Factors(self.left[:, :number], self.values[:number], self.right[:, :number])
-
     @property
     def rank(self) -> int:
         """How many singular values there are."""
         return self.values.numel()
 
 
-def decompose(matrix: Tensor, against: float = 0.0) -> Factors:
+def decompose(matrix: Tensor, most: int | None = None, against: float = 0.0) -> Factors:
     """Return the singular value decomposition of a matrix without the values that are zero.
 
-    A single-precision matrix is decomposed through the eigenvectors of its Gram matrix in double precision, which is
-    faster than a direct decomposition in single precision and no less accurate; double precision is decomposed
+    A single-precision matrix is decomposed through the eigenvectors of its Gram matrix in double precision, which takes
+    no longer than a direct decomposition in single precision and is more accurate; double precision is decomposed
     directly. Of the two signs of a pair of vectors the one is taken that makes the largest entry of v_j positive.
 
     Args:
         matrix: A matrix in fp32 or fp64.
+        most: How many singular triplets are wanted at most, those with the largest values.
         against: The norm of what the matrix is a difference of; what is zero is judged by it, too, because a difference
             of equal matrices is noise.
     """
     if matrix.shape[0] < matrix.shape[1]:
-        turned = _tall(matrix.mT, against)
+        turned = _tall(matrix.mT, most, against)
         return _signed(Factors(turned.right, turned.values, turned.left))
-    return _signed(_tall(matrix, against))
+    return _signed(_tall(matrix, most, against))
 
 
 def join(parts: list[Factors]) -> Factors:
@@ -84,7 +81,7 @@ def orthogonal(columns: Tensor) -> Tensor:
 def leading(changes: Mapping[str, Tensor]) -> Factors:
     """Return the floor(r / N) largest singular triplets of every one of N matrices of smaller side r, side by side."""
     size = min(next(iter(changes.values())).shape)
-    return join([decompose(change).first(size // len(changes)) for change in changes.values()])
+    return join([decompose(change, size // len(changes)) for change in changes.values()])
 
 
 def total(changes: Mapping[str, Tensor]) -> Tensor:
@@ -158,24 +155,25 @@ def norm(matrix: Tensor) -> float:
     return float(torch.linalg.vector_norm(matrix, dtype=torch.float64))
 
 
-def _tall(matrix: Tensor, against: float) -> Factors:
+def _tall(matrix: Tensor, most: int | None, against: float) -> Factors:
     """Decompose a matrix that is at least as high as wide."""
     if matrix.dtype == torch.float64:
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        rank = _rank(values, matrix.dtype, against)
-        return Factors(left[:, :rank], values[:rank], right[:rank].mT)
+        kept = _rank(values, matrix.dtype, against, most)
+        return Factors(left[:, :kept], values[:kept], right[:kept].mT)
     wide = matrix.double()
     squares, vectors = torch.linalg.eigh(wide.mT @ wide)
-    rank = _rank(squares.flip(0).clamp(min=0).sqrt(), matrix.dtype, against)
-    vectors = vectors.flip(1)[:, :rank]
+    kept = _rank(squares.flip(0).clamp(min=0).sqrt(), matrix.dtype, against, most)
+    vectors = vectors.flip(1)[:, :kept]
     # The columns' lengths are the singular values, and for the small ones better than the roots of the eigenvalues.
     images = wide @ vectors
     values = torch.linalg.vector_norm(images, dim=0)
     return Factors((images / values).to(matrix.dtype), values.to(matrix.dtype), vectors.to(matrix.dtype))
 
 
-def _rank(values: Tensor, dtype: torch.dtype, against: float) -> int:
-    return int((values > _RESOLUTION[dtype] * values[:1].clamp(min=against)).sum())
+def _rank(values: Tensor, dtype: torch.dtype, against: float, most: int | None) -> int:
+    rank = int((values > _RESOLUTION[dtype] * values[:1].clamp(min=against)).sum())
+    return rank if most is None else min(rank, most)
 
 
 def _signed(factors: Factors) -> Factors:

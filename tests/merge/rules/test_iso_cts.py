@@ -76,7 +76,7 @@ def test_by_hand() -> None:
         (9, 2, 0.0, 1, 4),  # 9/2 is rounded to 4
         (5, 3, 0.0, 2, 1),  # 5/3 would be rounded to 2, six directions of five
         (3, 4, 0.5, 3, 0),  # fewer directions than sources
-        (100, 1, 0.29, 29, 71),  # .29 * 100 is a little less than 29 in floating point
+        (50, 2, 0.58, 30, 10),  # .58 * 50 is a little less than 29 in floating point; 21/2 is rounded to 10
     ],
 )
 def test_numbers_of_directions_by_hand(size: int, sources: int, common: float, shared: int, own: int) -> None:

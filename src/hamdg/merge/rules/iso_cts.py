@@ -52,12 +52,12 @@ def iso_cts(
     def rule(changes: Mapping[str, Tensor]) -> Tensor:
         shared, own = _numbers(min(next(iter(changes.values())).shape), len(changes), common)
         norms = {source: norm(change) for source, change in changes.items()}
-        trunk = decompose(total(changes), sum(norms.values())).first(shared)
+        trunk = decompose(total(changes), shared, against=sum(norms.values()))
         parts = [trunk]
         for source in changes if own else ():
             change = changes[source]
             rest = change - trunk.left @ (trunk.left.mT @ change)
-            parts.append(decompose(rest, norms[source]).first(own))
+            parts.append(decompose(rest, own, against=norms[source]))
         factors = join(parts)
         strength = factors.values.mean() if factors.rank else 0.0
         return strength * (orthogonal(factors.left) @ orthogonal(factors.right).mT)
@@ -67,7 +67,7 @@ def iso_cts(
 
 def _numbers(size: int, sources: int, common: float) -> tuple[int, int]:
     """Return how many directions come from the sum, and how many from each source."""
-    # 0.29 * 100 is a little less than 29.
+    # 0.58 * 50 is a little less than 29 in floating point.
     wanted = math.floor(common * size + 1e-9)
     own = min(round((size - wanted) / sources), size // sources)
     return size - own * sources, own
