@@ -24,8 +24,8 @@ def iso_c(
 
     With sum_i tau_i = U diag(s) V^T: theta = theta_0 + scale mean(s) U V^T.
 
-    See Marczak et al., https://arxiv.org/abs/2502.04959. Paper and authors' code: the mean is taken of the sum's
-    singular values, everything that is no matrix is averaged (not summed) and multiplied by `scale` as well, and so is
+    See Marczak et al., https://arxiv.org/abs/2502.04959. Stated, as read in the authors' code and not in
+    the paper's text: the mean is taken of the sum's singular values, everything that is no matrix is averaged (not summed) and multiplied by `scale` as well, and so is
     `text_projection`. Our choice: singular values that are zero (below 1e-6 of the largest, 1e-12 in double precision)
     stay zero and do not count in the mean. The authors raise them, too, along vectors that the decomposition routine is
     free to choose; for matrices of full rank both are the same, and the sum of the singular values always stays. A
@@ -33,7 +33,7 @@ def iso_c(
     With `allow_nonfinite`, matrices that hold values that are no numbers are averaged.
 
     Args:
-        scale: Factor of the merged change; the paper chooses it on validation data, 1 changes nothing.
+        scale: Factor of the merged change; published as 1, searched on validation data.
         skip: Parts of names, separated by commas; tensors whose name holds one are averaged (default: the code's).
         kernels: Whether tensors of three and more dimensions (convolutions) are averaged (the code) or taken as
             matrices of shape (first, rest).

@@ -31,8 +31,8 @@ def iso_cts(
     made orthogonal by their polar factor, all right ones likewise, and every singular value is set to the mean of all.
     theta = theta_0 + scale mean(s) U_perp V_perp^T.
 
-    See Marczak et al., https://arxiv.org/abs/2502.04959. Paper and authors' code: c starts as floor(common r); every
-    source gets p = (r - c) / N directions, rounded to the nearest whole number (a half to the even one), and the common
+    See Marczak et al., https://arxiv.org/abs/2502.04959. Stated, as read in the authors' code and not in
+    the paper's text: c starts as floor(common r); every source gets p = (r - c) / N directions, rounded to the nearest whole number (a half to the even one), and the common
     ones what is left, c = r - N p; only the left side is projected; what is no matrix is averaged, not summed. With
     p = 0 it is Iso-C. Our choice: p is at most floor(r / N) (the code would count c below zero); singular values that
     are zero give no direction and do not count in the mean; directions that sources share exactly are not
@@ -40,8 +40,8 @@ def iso_cts(
     averaged.
 
     Args:
-        common: Share of the directions that is taken from the sum; the paper's.
-        scale: Factor of the merged change; the paper chooses it on validation data, 1 changes nothing.
+        common: Share of the directions that is taken from the sum; the authors' default.
+        scale: Factor of the merged change; published as 1, searched on validation data.
         skip: Parts of names, separated by commas; tensors whose name holds one are averaged (default: the code's).
         kernels: Whether tensors of three and more dimensions (convolutions) are averaged (the code) or taken as
             matrices of shape (first, rest).

@@ -26,9 +26,9 @@ def tsv(
     side as U, S, V; U_perp and V_perp are the polar factors of U and V (the nearest matrices with orthonormal columns);
     theta = theta_0 + scale U_perp S V_perp^T.
 
-    See Gargiulo et al. (TSV-Merge), https://arxiv.org/abs/2412.00081. Paper and authors' code: k, the polar factor, and
-    that everything that is no matrix is averaged (not summed) and multiplied by `scale` as well, and so is
-    `text_projection`. Our choice: directions whose singular value is zero (below 1e-6 of the largest, 1e-12 in double
+    See Gargiulo et al. (TSV-Merge), https://arxiv.org/abs/2412.00081. Stated, as read in the authors' code and not in
+    the paper's text: k, the polar factor, and that everything that is no matrix is averaged (not summed) and multiplied
+    by `scale` as well, and so is `text_projection`. Our choice: directions whose singular value is zero (below 1e-6 of the largest, 1e-12 in double
     precision) take no part; where sources share a direction exactly, the polar factor adds no other in its place (the
     code adds vectors that the decomposition routine is free to choose), so that equal sources give what one of them
     keeps; matrices with r < N, of which the code keeps nothing at all, are averaged. The k-th singular value should
@@ -36,7 +36,7 @@ def tsv(
     hold values that are no numbers are averaged.
 
     Args:
-        scale: Factor of the merged change; the paper's 1, or chosen on validation data (from 0 to 3 in the code).
+        scale: Factor of the merged change; published as 1, or chosen on validation data between 0 and 3.
         skip: Parts of names, separated by commas; tensors whose name holds one are averaged (default: the code's).
         kernels: Whether tensors of three and more dimensions (convolutions) are averaged (the code) or taken as
             matrices of shape (first, rest).
