@@ -31,13 +31,13 @@ def iso_cts(
     made orthogonal by their polar factor, all right ones likewise, and every singular value is set to the mean of all.
     theta = theta_0 + scale mean(s) U_perp V_perp^T.
 
-    See Marczak et al., https://arxiv.org/abs/2502.04959. Stated, as read in the authors' code and not in
-    the paper's text: c starts as floor(common r); every source gets p = (r - c) / N directions, rounded to the nearest whole number (a half to the even one), and the common
-    ones what is left, c = r - N p; only the left side is projected; what is no matrix is averaged, not summed. With
-    p = 0 it is Iso-C. Our choice: p is at most floor(r / N) (the code would count c below zero); singular values that
-    are zero give no direction and do not count in the mean; directions that sources share exactly are not
-    filled up with arbitrary ones, see `tsv`. With `allow_nonfinite`, matrices that hold values that are no numbers are
-    averaged.
+    See Marczak et al., https://arxiv.org/abs/2502.04959. Stated, as read in the authors' code and not in the paper's
+    text: c starts as floor(common r); every source gets p = (r - c) / N directions, rounded to the nearest whole number
+    (a half to the even one), and the common ones what is left, c = r - N p; only the left side is projected; what is no
+    matrix is averaged, not summed. With p = 0 it is Iso-C. Our choice: p is at most floor(r / N) (the code would count
+    c below zero); singular values that are zero give no direction and do not count in the mean; directions that sources
+    share exactly are not filled up with arbitrary ones, see `tsv`. With `allow_nonfinite`, matrices that hold values
+    that are no numbers are averaged.
 
     Args:
         common: Share of the directions that is taken from the sum; the authors' default.
