@@ -39,7 +39,7 @@ def merge_buffers(models: Mapping[str, Tensors], names: tuple[str, ...], policy:
         policy: One of the three.
 
     Returns:
-        Buffers by name, in the dtype of the first source.
+        Buffers by name, in the dtype of the first source, on the CPU.
 
     Raises:
         WeightsError: Under `refuse`, the models differ in a buffer; under `moments`, in an integer of another kind.
@@ -51,7 +51,7 @@ def merge_buffers(models: Mapping[str, Tensors], names: tuple[str, ...], policy:
         group = [other for other in names if other.rpartition(".")[0] == layer]
         differing = [other for other in group if not _equal(models, other)]
         if not differing or policy == "first":
-            merged[name] = first[name].detach().clone()
+            merged[name] = first[name].detach().cpu().clone()
         elif policy == "refuse":
             raise WeightsError(
                 f"The models differ in the buffer `{differing[0]}`; choose `buffers` to be `moments` (pool them) or "
@@ -94,7 +94,7 @@ def _shares(models: Mapping[str, Tensors], counter: str) -> Tensor:
 
 def _equal(models: Mapping[str, Tensors], name: str) -> bool:
     reference, *others = (model[name] for model in models.values())
-    return all(torch.equal(reference, other) for other in others)
+    return all(torch.equal(reference, other.to(reference.device)) for other in others)
 
 
 def _wide(tensor: Tensor) -> Tensor:

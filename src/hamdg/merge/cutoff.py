@@ -58,7 +58,7 @@ class Cutoff:
             if self.threshold == 0:
                 return value
             strict = self.end is not None and site.name > self.end[0]
-            limit = value.new_tensor(self.threshold)
+            limit = value.new_full((), self.threshold)
             # `hardshrink` drops what is not larger than its limit, in one pass.
             return torch.hardshrink(value, float(limit if strict else torch.nextafter(limit, limit.new_zeros(()))))
         return value * self.mask(site, value.abs())

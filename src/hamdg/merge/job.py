@@ -171,7 +171,7 @@ class Job:
         like = self.like[site.name]
         if not seen.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
-            return frozen[site.name].detach().to(self._dtype(like))
+            return frozen[site.name].detach().to("cpu", self._dtype(like))
         merged = rule(site)
         if site.base is not None and (self._changes or self.settings.lines is not None):
             change = merged if self._changes else merged - site.base
