@@ -138,5 +138,5 @@ def _storage_message(path: Path, reason: str) -> str:
     free = shutil.disk_usage(folder).free / 2**20
     return (
         f"Cannot write `{path}`: {reason} ({free:,.0f} MiB free); nothing was left half-written. "
-        "Free some space or choose another disk with `--runtime.root`, then repeat the command."
+        "Free some space or choose another disk (for runs with `--runtime.root`), then repeat the command."
     )

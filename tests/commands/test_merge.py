@@ -147,6 +147,16 @@ def test_statistics_come_from_files(folder: Path) -> None:
     torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)
 
 
+def test_what_belongs_to_a_source_may_hold_an_equals_sign_like_its_name(folder: Path) -> None:
+    save_file({name: torch.ones_like(tensor) for name, tensor in model(0).items()}, "step=1.safetensors")
+    Path("art.safetensors").rename("art=2.safetensors")
+    statistics = "--statistics art=2=step=1.safetensors --statistics photo=step=1.safetensors"
+    call = "--method fisher art=2.safetensors photo.pt --out m.safetensors --normalise false"
+    assert run(f"{call} {statistics} --weights art=2=3,photo=1") == 0
+    wanted = 0.75 * read("art=2.safetensors")["head.bias"] + 0.25 * read("photo.pt")["head.bias"]
+    torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)
+
+
 def test_a_far_base_is_a_warning_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file(model(7), "zero.safetensors")
     with warnings.catch_warnings():
@@ -168,6 +178,17 @@ def test_ctrl_c_leaves_nothing(
     assert run(TIES) == 130
     assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
     assert sorted(os.listdir()) == ["art.safetensors", "photo.pt", "zero.safetensors"]
+
+
+def test_ctrl_c_stops_a_comparison(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hamdg.commands.compare.measure", interrupted)
+    assert run("--compare art.safetensors photo.pt --base zero.safetensors") == 130
+    assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
 
 
 @pytest.mark.parametrize(
@@ -282,6 +303,15 @@ def test_ctrl_c_leaves_nothing(
         (
             "--list art.safetensors",
             "`hamdg merge --list` takes no files, but got `art.safetensors`; see `hamdg merge --help`.",
+        ),
+        (
+            "--method consensus --base zero.safetensors art.safetensors --out m.safetensors",
+            "Expected `--agree` to be at most the number of sources, 1, but got `2`; with it nothing would be left of "
+            "any change.",
+        ),
+        (
+            f"--method uniform art.safetensors photo.pt --out {'m' * 300}.safetensors",
+            f"The output `{'m' * 300}.safetensors` cannot be written: file name too long; choose another name.",
         ),
         ("--explain tise", "There is no merge method `tise`; did you mean `ties`?"),
         ("--explain", "`--explain` needs a value; write `--explain NAME`."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,15 +136,26 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def pairs(flag: str, parts: Sequence[str]) -> dict[str, str]:
+def pairs(flag: str, parts: Sequence[str], names: Collection[str]) -> dict[str, str]:
     """Return what texts of the form NAME=VALUE say.
+
+    Both may hold a `=` (`art=epoch=3.json`). The name is the longest of those that are known, or else what comes before
+    the last `=`.
+
+    Args:
+        flag: The flag that they belong to.
+        parts: The texts.
+        names: The names that are known.
 
     Raises:
         ConfigError: One is written in another way, or a name is repeated.
     """
     found: dict[str, str] = {}
     for part in parts:
-        name, equals, value = part.rpartition("=")
+        known = [name for name in names if part.startswith(f"{name}=")]
+        last, equals, _ = part.rpartition("=")
+        name = max(known, key=len, default=last)
+        value = part[len(name) + 1 :]
         if not equals or not name:
             raise ConfigError(f"Expected `{flag}` to be {FLAGS[flag].value}, but got `{part}`.")
         if name in found:

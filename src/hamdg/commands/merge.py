@@ -61,16 +61,12 @@ def main(arguments: Sequence[str]) -> int:
     request = read_request(arguments)
     if request is None:
         return _merge_run(arguments)
-    if request.mode == MERGE:
+    if request.mode in (MERGE, COMPARE):
         try:
-            return _merge_files(request)
+            return _work_on_files(request)
         except KeyboardInterrupt:
             print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
             return _INTERRUPTED
-    if request.mode == COMPARE:
-        from hamdg.commands.compare import compare
-
-        return compare(request)
     if request.mode == SHOW:
         from hamdg.commands.show import show
 
@@ -81,6 +77,14 @@ def main(arguments: Sequence[str]) -> int:
     if request.mode == LIST:
         return methods.show_list(markdown="--markdown" in request.flags)
     return methods.explain(cast("str", request.text(EXPLAIN)))
+
+
+def _work_on_files(request: Request) -> int:
+    if request.mode == MERGE:
+        return _merge_files(request)
+    from hamdg.commands.compare import compare
+
+    return compare(request)
 
 
 def _merge_run(arguments: Sequence[str]) -> int:
@@ -111,7 +115,7 @@ def _merge_files(request: Request) -> int:
     weights = weights_of(request, paths)
     prefixes = prefixes_of(request, paths)
     statistics = {
-        name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ())).items()
+        name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ()), paths).items()
     }
 
     from hamdg.digests import Digests
@@ -128,7 +132,7 @@ def _merge_files(request: Request) -> int:
         options = method_options(info, request.options)
         _check_inputs(info, base, statistics, request)
         settings = merge_settings(request, weights)
-        with plain_words(paths):
+        with plain_words(paths, info.options):
             merge_files(
                 info.name,
                 paths,

@@ -19,13 +19,17 @@ _NAMES = (
 )
 _ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
 
+# Options of methods may be called as tensors are; only what a message calls an argument is meant.
+_OPTION = re.compile(r"argument `(\w+)`")
+
 
 @contextmanager
-def plain_words(sources: Collection[str]) -> Iterator[None]:
+def plain_words(sources: Collection[str], options: Collection[str] = ()) -> Iterator[None]:
     """Print the library's warnings in one line without a file, and let its messages name flags, not arguments.
 
     Args:
         sources: Names of the sources; one that is called like an argument is meant itself.
+        options: Names of the method's own options.
     """
     before = warnings.showwarning
 
@@ -40,7 +44,7 @@ def plain_words(sources: Collection[str]) -> Iterator[None]:
         if not issubclass(category, CommonStartWarning):
             before(message, category, filename, lineno, file, line)
             return
-        print(f"hamdg: warning: {_spelled(str(message), sources)}", file=sys.stderr)
+        print(f"hamdg: warning: {_spelled(str(message), sources, options)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CommonStartWarning)
@@ -48,11 +52,14 @@ def plain_words(sources: Collection[str]) -> Iterator[None]:
         try:
             yield
         except HamdgError as error:
-            raise type(error)(_spelled(str(error), sources)) from error
+            raise type(error)(_spelled(str(error), sources, options)) from error
 
 
-def _spelled(text: str, sources: Collection[str]) -> str:
+def _spelled(text: str, sources: Collection[str], options: Collection[str]) -> str:
     def flag(match: re.Match[str]) -> str:
         return match[0] if match[1] in sources else f"`--{match[1].replace('prefixes', 'prefix').replace('_', '-')}`"
 
-    return _ARGUMENT.sub(flag, text)
+    def option(match: re.Match[str]) -> str:
+        return f"`--{match[1].replace('_', '-')}`" if match[1] in options else match[0]
+
+    return _OPTION.sub(option, _ARGUMENT.sub(flag, text))

@@ -84,16 +84,11 @@ def device_of(request: Request) -> str:
     Raises:
         ConfigError: There is no such device.
     """
-    import torch
+    from hamdg.merge.arguments import unusable
 
     device = request.text("--device") or "cpu"
-    try:
-        torch.zeros(1, device=device).add_(1)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(
-            f"The device `{device}` cannot be used ({reason}); leave `--device` out for the CPU."
-        ) from None
+    if reason := unusable(device):
+        raise ConfigError(f"The device `{device}` cannot be used ({reason}); leave `--device` out for the CPU.")
     return device
 
 
@@ -117,7 +112,7 @@ def prefixes_of(request: Request, sources: Collection[str]) -> dict[str, str]:
     Raises:
         ConfigError: One is for something else.
     """
-    prefixes = pairs("--prefix", request.flags.get("--prefix", ()))
+    prefixes = pairs("--prefix", request.flags.get("--prefix", ()), (*sources, "base"))
     for name in prefixes:
         if name not in sources and name != "base":
             hint = nearest(name, [*sorted(sources), "base"])
@@ -134,7 +129,7 @@ def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] |
     text = request.text("--weights")
     if text is None:
         return None
-    values = pairs("--weights", text.split(","))
+    values = pairs("--weights", text.split(","), sources)
     for name, value in values.items():
         if not is_number(value) or not math.isfinite(float(value)):
             raise ConfigError(f"Expected the weight of `{name}` to be a number, but got `{value}`.")

@@ -12,6 +12,10 @@ from hamdg.errors import ConfigError, WeightsError
 
 Tensors = Mapping[str, Tensor]
 _LISTED = 12
+# Sums of weights up to here stay within double precision.
+_LARGEST = 1e300
+# Decimal fractions that sum to zero (0.1 + 0.2 - 0.3) leave a rest of this share of their size at most.
+_CANCELLED = 1e-12
 
 
 def check_models(sources: Mapping[str, Tensors], base: Tensors | None, dtype: torch.dtype | None) -> None:
@@ -54,9 +58,11 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
             f"but `{wrong[0]}` {what}."
         )
     for source, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) < math.inf:
             raise ConfigError(f"Expected the weight of `{source}` to be a number, but got `{weight!r}`.")
-    if kind == "shares" and sum(weights.values()) == 0:
+        if abs(weight) > _LARGEST:
+            raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
+    if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):
         raise ConfigError(f"The weights of {_listed(sorted(sources))} sum to zero; an average needs another sum.")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError
+from hamdg.merge.arguments import check_paths
 from hamdg.merge.file_evidence import FileEvidence
 from hamdg.merge.reading import TensorFile, open_raw
 
@@ -36,6 +38,7 @@ class Inputs:
         prefixes: Mapping[str, str],
         statistics: Mapping[str, Path] | None,
     ) -> None:
+        check_paths(paths)
         for name in prefixes:
             if name not in paths and (name != BASE or base is None):
                 raise ConfigError(f"Expected `prefixes` to name sources or `{BASE}`, but `{name}` is neither.")
@@ -78,9 +81,14 @@ class Inputs:
                 raise ConfigError(_twice(one, other, f"the same file, `{file.path}`"))
         if out.suffix != ".safetensors":
             raise ConfigError(f"Expected the output to end in `.safetensors`, but got `{out}`.")
-        if out.exists() and not out.is_file():
+        try:
+            exists = out.exists()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise ConfigError(f"The output `{out}` cannot be written: {reason}; choose another name.") from error
+        if exists and not out.is_file():
             raise ConfigError(f"The output `{out}` is no ordinary file and cannot be replaced; choose another name.")
-        if out.exists() and any(out.samefile(file) for file in self.files):
+        if exists and any(out.samefile(file) for file in self.files):
             raise ConfigError(f"The output `{out}` is one of the inputs; choose another name.")
 
     def check_contents(self, digests: Digests, needs_base: bool) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.arguments import check_kinds, check_settings
 from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
 from hamdg.merge.checking import check_models, check_weights
 from hamdg.merge.evidence import check_evidence
@@ -75,6 +76,8 @@ class Job:
         self.info = find(method)
         self.options, self.settings = dict(options), settings
         check_options(self.info, options)
+        check_settings(settings)
+        check_kinds(models, base)
         self.models = {name: models[name] for name in sorted(models)}
         check_models(self.models, base, settings.dtype)
         check_weights(settings.weights, models, self.info.weights, method)

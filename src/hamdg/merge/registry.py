@@ -196,6 +196,8 @@ def find(name: str) -> MethodInfo:
     Raises:
         ConfigError: There is none; the message names the nearest.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"Expected argument `method` to be the name of a merge method, but got `{name!r}`.")
     known = _METHODS if name in _METHODS else methods()
     if name not in known:
         raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, list(known))}")

@@ -165,7 +165,7 @@ def _reserve(handle: int, size: int) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError) as error:
         raise StorageError(_refusal(path, error)) from error
     except OSError as error:
         if error.errno != errno.EROFS:

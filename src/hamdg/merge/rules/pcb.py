@@ -74,18 +74,19 @@ class _Balance:
             high = family_cutoffs(family, lambda size: clamped + 1)
             low = family_cutoffs(family, lambda size: size - clamped)
             self._ranges = {s: (low[s].threshold, high[s].threshold) for s in family.sources}
-        self._ceilings = {source: high for source, (_, high) in _extremes(family, self.score).items()}
+        scores = _extremes(family, self.score)
+        self._ceilings = {source: high for source, (_, high) in scores.items()}
         count = 0 if density == 0 else max(1, round(density * total))
         cutoffs = family_cutoffs(family, lambda size: count, self.score, "threshold")
-        self._floors = {source: cutoffs[source].threshold for source in family.sources}
+        self._floors = {source: max(cutoffs[source].threshold, scores[source][0]) for source in family.sources}
 
     def score(self, site: Site, source: str) -> Tensor:
-        """Return a source's scores, divided by e^N, with zero for the negative ones."""
+        """Return a source's scores, divided by e^N, with zero for the negative ones and for what is no number."""
         change = site.tensors[source]
         number = len(site.tensors)
         # The factor changes no weight, and keeps many sources from overflowing.
         intra = torch.exp(number * (self._normalized(change, source).square() - 1))
-        return self._agreement(site, source, change).mul_(intra).clamp_(min=0)
+        return self._agreement(site, source, change).mul_(intra).clamp_(min=0).nan_to_num_()
 
     def merged(self, piece: Site) -> Tensor:
         """Return the merged change of a piece."""

@@ -1,0 +1,134 @@
+"""What callers from Python may hand in: wrong kinds of things are named before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, get_args
+
+import torch
+from torch import Tensor, nn
+
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.buffers import Policy
+
+if TYPE_CHECKING:
+    from hamdg.merge.job import Settings
+
+_PRECISIONS = ("fp32", "fp64")
+
+
+def check_kinds(models: object, base: object) -> None:
+    """Check that models are mappings of tensors by name.
+
+    Raises:
+        ConfigError: Something is no mapping, or a name is no text.
+        WeightsError: Something in a model is no plain tensor.
+    """
+    if not isinstance(models, Mapping):
+        raise ConfigError(
+            "Expected argument `models` to be a mapping from the sources' names to mappings of tensors, but got a "
+            f'`{_kind(models)}`; write `{{"art": ..., "photo": ...}}`.'
+        )
+    for source, model in models.items():
+        if not isinstance(source, str):
+            raise ConfigError(f"Expected the names of the sources to be texts, but got `{source!r}`.")
+        _check_model(f"`{source}`", model)
+    if base is not None:
+        _check_model("the base", base)
+
+
+def check_paths(paths: object) -> None:
+    """Check that files are given by the names of their sources.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    if not isinstance(paths, Mapping) or not all(isinstance(source, str) for source in paths):
+        raise ConfigError(
+            f"Expected argument `paths` to be a mapping from the sources' names to files, but got `{paths!r}`; write "
+            '`{"art": "a.safetensors", "photo": "b.ckpt"}`.'
+        )
+    for source, path in paths.items():
+        if not isinstance(path, str | PathLike):
+            raise ConfigError(
+                f"Expected the path of a file for `{source}`, but got a `{_kind(path)}`; tensors in memory are merged "
+                "by `merge`."
+            )
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what holds for every method.
+
+    Raises:
+        ConfigError: A setting is of a wrong kind, or none of the choices.
+    """
+    _check_choice("buffers", settings.buffers, get_args(Policy))
+    _check_choice("precision", settings.precision, _PRECISIONS)
+    weights, lines, dtype, threads = settings.weights, settings.lines, settings.dtype, settings.threads
+    if weights is not None and not isinstance(weights, Mapping):
+        raise ConfigError(
+            "Expected argument `weights` to be a mapping from the sources' names to numbers, but got "
+            f'`{weights!r}`; write `{{"art": 1, "photo": 2}}`.'
+        )
+    if lines is not None and not (isinstance(lines, tuple | list) and len(lines) == 2 and all(map(_finite, lines))):
+        raise ConfigError(f"Expected argument `lines` to be two numbers, alpha and beta, but got `{lines!r}`.")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ConfigError(
+            f"Expected argument `dtype` to be a floating-point dtype such as `torch.float32`, but got `{dtype!r}`."
+        )
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ConfigError(f"Expected argument `threads` to be a whole number of 1 or more, but got `{threads!r}`.")
+    if reason := unusable(settings.device):
+        raise ConfigError(f"The device `{settings.device}` cannot be used ({reason}); leave `device` out for the CPU.")
+
+
+def unusable(device: str) -> str:
+    """Say why a device cannot be computed on; nothing if it can."""
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        return str(error).splitlines()[0].rstrip(".")
+    return ""
+
+
+def _check_model(which: str, model: object) -> None:
+    if not isinstance(model, Mapping):
+        raise ConfigError(
+            f"Expected {which} to be a mapping from names to tensors, but got a `{_kind(model)}`; {_way_out(model)}."
+        )
+    for name, tensor in model.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"Expected the names of tensors to be texts, but {which} has `{name!r}`.")
+        if fault := _fault(tensor):
+            raise WeightsError(f"`{name}` in {which} is no plain tensor but a {fault}; leave it out or convert it.")
+
+
+def _way_out(model: object) -> str:
+    if isinstance(model, nn.Module):
+        return "give its `state_dict()`"
+    if isinstance(model, str | PathLike):
+        return "open the file with `open_tensors`, or use `merge_files`"
+    return "`models` has a source's name on the outside and the tensors' names on the inside"
+
+
+def _fault(tensor: object) -> str:
+    if not isinstance(tensor, Tensor):
+        return f"`{_kind(tensor)}`"
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return "sparse or quantized one"
+    return "tensor without values, on the device `meta`" if tensor.device.type == "meta" else ""
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"Expected argument `{name}` to be one of {choices}, but got `{value!r}`.")
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
