@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +97,11 @@ def family_cutoffs(
         family.map(add)
         return sums
 
-    return _cutoffs(family.sources, histograms, lambda: map(family.site, family.names), score, total, count, ties, wide)
+    def equals(thresholds: Mapping[str, float]) -> dict[str, dict[str, int]]:
+        return family.map(lambda site: _equals(site, thresholds, score))
+
+    places = _Places(equals, family.site, score)
+    return _cutoffs(family.sources, histograms, places, total, count, ties, wide)
 
 
 def site_cutoffs(site: Site, count: Count, score: Score = magnitude, ties: TieRule = "exact") -> dict[str, Cutoff]:
@@ -107,14 +111,50 @@ def site_cutoffs(site: Site, count: Count, score: Score = magnitude, ties: TieRu
     def histograms(prefixes: Mapping[str, int], shift: int, width: int) -> _Histograms:
         return _count(site, prefixes, score, shift, width, wide)
 
-    return _cutoffs(tuple(site.tensors), histograms, lambda: [site], score, total, count, ties, wide)
+    places = _Places(lambda thresholds: {site.name: _equals(site, thresholds, score)}, lambda name: site, score)
+    return _cutoffs(tuple(site.tensors), histograms, places, total, count, ties, wide)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Finds entries of one score.
+
+    Args:
+        equals: Counts, for every tensor in order, the entries of every source whose score is exactly the given one.
+        site: Opens a tensor.
+        score: Gives the scores.
+    """
+
+    equals: Callable[[Mapping[str, float]], dict[str, dict[str, int]]]
+    site: Callable[[str], Site]
+    score: Score
+
+    def ends(self, thresholds: Mapping[str, float], missing: Mapping[str, int]) -> dict[str, tuple[str, int]]:
+        """Return where the `missing`-th entry of exactly the threshold is, by source."""
+        counts = self.equals(thresholds) if thresholds else {}
+        ends = {}
+        for source, threshold in thresholds.items():
+            left = missing[source]
+            for name, by_source in counts.items():
+                if by_source[source] >= left:
+                    ends[source] = name, self._place(name, source, threshold, left)
+                    break
+                left -= by_source[source]
+        return ends
+
+    def _place(self, name: str, source: str, threshold: float, left: int) -> int:
+        for piece in self.site(name).pieces():
+            found = torch.nonzero(self.score(piece, source).view(-1) == threshold).view(-1)
+            if len(found) >= left:
+                return piece.start + int(found[left - 1])
+            left -= len(found)
+        raise AssertionError("counted a moment ago")
 
 
 def _cutoffs(
     sources: tuple[str, ...],
     histograms: Callable[[Mapping[str, int], int, int], _Histograms],
-    sites: Callable[[], Iterable[Site]],
-    score: Score,
+    places: _Places,
     total: int,
     count: Count,
     ties: TieRule,
@@ -137,14 +177,10 @@ def _cutoffs(
             tied[source] = int(histogram[digit])
             missing[source] -= int(above[digit]) - tied[source]
             prefixes[source] = (prefixes[source] << width) | digit
-    result = {}
-    for source in sources:
-        bits = torch.tensor(prefixes[source], dtype=torch.int64 if wide else torch.int32)
-        threshold = float(bits.view(torch.float64 if wide else torch.float32))
-        every = ties == "threshold" or missing[source] == tied[source]
-        end = None if every else _last(sites(), source, score, threshold, missing[source])
-        result[source] = Cutoff(threshold, end)
-    return result
+    thresholds = {source: _from_bits(prefixes[source], wide) for source in sources}
+    cut = {s: t for s, t in thresholds.items() if ties == "exact" and missing[s] < tied[s]}
+    ends = places.ends(cut, missing)
+    return {source: Cutoff(threshold, ends.get(source)) for source, threshold in thresholds.items()}
 
 
 def _count(site: Site, prefixes: Mapping[str, int], score: Score, shift: int, width: int, wide: bool) -> _Histograms:
@@ -154,13 +190,11 @@ def _count(site: Site, prefixes: Mapping[str, int], score: Score, shift: int, wi
     sums = {source: torch.zeros(bins, dtype=torch.int64) for source in prefixes}
     for piece in site.pieces(_COUNTED):
         for source, prefix in prefixes.items():
-            digits = _bits(score(piece, source), wide) >> shift
-            if topmost:
-                sums[source] += torch.bincount(digits, minlength=bins).cpu()
-            else:
-                # Scores with other prefixes go to one bin at each end.
-                digits = digits.sub_((prefix << width) - 1).clamp_(0, bins + 1)
-                sums[source] += torch.bincount(digits, minlength=bins + 2)[1:-1].cpu()
+            bits = _bits(score(piece, source), wide)
+            if not topmost:
+                # Few scores have the prefix; finding them is faster than sorting out the others by arithmetic.
+                bits = bits[torch.nonzero((bits >> (shift + width)) == prefix).view(-1)] & ((1 << (shift + width)) - 1)
+            sums[source] += torch.bincount(bits >> shift, minlength=bins).cpu()
     return sums
 
 
@@ -170,12 +204,15 @@ def _bits(score: Tensor, wide: bool) -> Tensor:
     return plain.view(torch.int64 if wide else torch.int32)
 
 
-def _last(sites: Iterable[Site], source: str, score: Score, threshold: float, missing: int) -> tuple[str, int]:
-    """Return where the `missing`-th entry of exactly this score is."""
-    for site in sites:
-        for piece in site.pieces():
-            places = torch.nonzero(score(piece, source).view(-1) == threshold).view(-1)
-            if len(places) >= missing:
-                return site.name, piece.start + int(places[missing - 1])
-            missing -= len(places)
-    raise AssertionError("the histograms counted as many equal scores as there are")
+def _equals(site: Site, thresholds: Mapping[str, float], score: Score) -> dict[str, int]:
+    """Count the entries of every source whose score is exactly the given one."""
+    counts = dict.fromkeys(thresholds, 0)
+    for piece in site.pieces():
+        for source, threshold in thresholds.items():
+            counts[source] += int(torch.count_nonzero(score(piece, source) == threshold))
+    return counts
+
+
+def _from_bits(bits: int, wide: bool) -> float:
+    whole = torch.tensor(bits, dtype=torch.int64 if wide else torch.int32)
+    return float(whole.view(torch.float64 if wide else torch.float32))
