@@ -180,6 +180,14 @@ def test_ctrl_c_leaves_nothing(
     assert sorted(os.listdir()) == ["art.safetensors", "photo.pt", "zero.safetensors"]
 
 
+def test_a_comparison_of_values_that_are_no_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = read("art.safetensors")
+    broken["head.bias"][0] = float("nan")
+    save_file(broken, "broken.safetensors")
+    said = failure("--compare broken.safetensors photo.pt --base zero.safetensors", capsys)
+    assert said.endswith("`broken`: `head.bias` (NaN). Leave such a model out or train it again.")
+
+
 def test_ctrl_c_stops_a_comparison(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

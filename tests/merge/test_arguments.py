@@ -162,3 +162,24 @@ def test_values_that_are_no_numbers_stop_no_method_that_may_go_on() -> None:
     models = {"a": {"w": torch.full((3, 4), float("nan"))}, "b": {"w": torch.ones(3, 4)}}
     for inter in ("total", "normalized", "pairs"):
         assert merge("pcb", models, base, allow_nonfinite=True, inter=inter)["w"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_models_without_tensors(names: str) -> None:
+    error = refused(lambda: merge("uniform", {name: {} for name in names}))
+    assert str(error).startswith("The models hold no tensors; there is nothing to merge.")
+
+
+def test_a_dictionary_that_changes_during_a_merge_changes_nothing() -> None:
+    models = {source: {"v": value * W, "w": 2 * value * W} for source, value in {"a": 1.0, "b": 3.0}.items()}
+    base = {"v": W, "w": W}
+
+    class Emptied:
+        def loss(self, source: str) -> float:
+            for model in (*models.values(), base):
+                model.clear()
+            return 1.0
+
+    merged = merge("swad", models, base, evidence=Emptied())
+    assert {name: tensor.tolist() for name, tensor in merged.items()} == {"v": [2.0, 2.0], "w": [4.0, 4.0]}
+    assert not any(models.values())

@@ -28,13 +28,15 @@ def check_models(sources: Mapping[str, Tensors], base: Tensors | None, dtype: to
 
     Raises:
         ConfigError: There is no source.
-        WeightsError: Keys, shapes, kinds or dtypes differ.
+        WeightsError: Keys, shapes, kinds or dtypes differ, or there are no tensors.
     """
     if not sources:
         raise ConfigError("Expected argument `models` to hold at least one model, but got none.")
     models = {} if base is None else {"the base": base}
     models |= {f"`{name}`": tensors for name, tensors in sources.items()}
     _check_keys(models)
+    if not any(models.values()):
+        raise WeightsError("The models hold no tensors; there is nothing to merge. Give files or mappings that do.")
     _check_shapes(models)
     if dtype is None:
         _check_dtypes(models)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.arguments import check_kinds
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.checking import check_models
 from hamdg.merge.family import Family, Site, one_thread_each
@@ -94,6 +95,7 @@ def compare(
     """
     if len(models) < 2:
         raise ConfigError(f"A comparison needs two models or more, but got {len(models)}.")
+    check_kinds(models, base)
     check_models(models, base, torch.float32)
     aliases = tied_names((*models.values(), base))
     names = tuple(name for name in base if name not in aliases and not is_buffer(name, base[name]))
@@ -109,7 +111,7 @@ def compare(
     )
     with one_thread_each():
         found = family.map(_measured)
-    check_finite({name: one for name, one in found.items() if isinstance(one, Look)})
+    check_finite({name: one for name, one in found.items() if isinstance(one, Look)}, "")
     sums = {name: one for name, one in found.items() if isinstance(one, _Sums)}
     return _comparison(family.sources, sums)
 

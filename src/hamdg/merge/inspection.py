@@ -53,8 +53,13 @@ def look(site: Site, changes: bool, anchored: bool) -> Look:
     return Look(any(squares.values()) or _moves(site, changes, anchored), squares, base_square, faults)
 
 
-def check_finite(looks: Mapping[str, Look]) -> None:
-    """Raise a `WeightsError` that names all values that are no numbers, by model and tensor."""
+def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` merges all the same)") -> None:
+    """Raise a `WeightsError` that names all values that are no numbers, by model and tensor.
+
+    Args:
+        looks: What was seen of every tensor.
+        remedy: What else can be done about it than the usual.
+    """
     found: dict[str, list[str]] = {}
     for name, seen in looks.items():
         for model, what in seen.faults.items():
@@ -62,8 +67,8 @@ def check_finite(looks: Mapping[str, Look]) -> None:
     if found:
         parts = [f"{model}: {_shortened(places)}" for model, places in sorted(found.items())]
         raise WeightsError(
-            f"There are values that are no numbers. {'; '.join(parts)}. Leave such a model out or train it again "
-            "(`allow_nonfinite` merges all the same)."
+            f"There are values that are no numbers. {'; '.join(parts)}. Leave such a model out or train it "
+            f"again{remedy}."
         )
 
 

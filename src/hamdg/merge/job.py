@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,16 +79,16 @@ class Job:
         check_options(self.info, options)
         check_settings(settings)
         check_kinds(models, base)
-        self.models = {name: models[name] for name in sorted(models)}
+        self.models = {name: _held(models[name]) for name in sorted(models)}
         check_models(self.models, base, settings.dtype)
         check_weights(settings.weights, models, self.info.weights, method)
         check_evidence(method, self.info.needs, settings.evidence)
-        self.base = base
+        self.base = None if base is None else _held(base)
         if base is None and (self.info.needs_base or settings.lines is not None):
             what = f"Merge method `{method}`" if self.info.needs_base else "The setting `lines`"
             raise ConfigError(f"{what} works on the change from a start model; give it as `base`.")
-        self.like = next(iter(self.models.values())) if base is None else base
-        everything = (*self.models.values(), *(() if base is None else (base,)))
+        self.like = next(iter(self.models.values())) if self.base is None else self.base
+        everything = (*self.models.values(), *(() if self.base is None else (self.base,)))
         self.aliases = tied_names(everything)
         own = [name for name in self.like if name not in self.aliases]
         self._buffers = tuple(name for name in own if is_buffer(name, self.like[name]))
@@ -206,6 +207,11 @@ class Job:
             check_finite(looks)
         if self._anchored:
             _warn_of_far_base(looks)
+
+
+def _held(model: Tensors) -> Tensors:
+    """Return a plain dictionary's copy, which nobody else can change; what reads lazily stays as it is."""
+    return dict(model) if type(model) in (dict, OrderedDict) else model
 
 
 def _warn_of_far_base(looks: Mapping[str, Look]) -> None:
