@@ -15,8 +15,6 @@ from hamdg.merge.registry import find
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
 ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
-# They take sources for the checkpoints of one trajectory, in its order; a run's sources have no order.
-TRAJECTORIES = frozenset(["beta_average", "ema", "sma", "swad"])
 # What `merge.examples` has a say in.
 SAMPLED: frozenset[Kind] = frozenset(["gradients", "activations"])
 
@@ -32,7 +30,8 @@ def method_of(config: MergeConfig) -> MethodInfo:
     except ConfigError as error:
         text = str(error)
         raise ConfigError(f"`merge.method`: {text[:1].lower()}{text[1:]}") from None
-    if info.name in TRAJECTORIES:
+    # A run's sources have no order.
+    if info.trajectory:
         raise ConfigError(
             f"`merge.method`: `{info.name}` goes along the checkpoints of one trajectory, not over sources; choose "
             "another method, or average each source's own trajectory with `history.kind`."

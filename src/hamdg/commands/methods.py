@@ -17,6 +17,11 @@ from hamdg.merge import MethodInfo, Option, methods
 from hamdg.merge.registry import find
 
 _WIDTH = 100
+_WORKS_ON = {
+    "changes": "what the models changed from a base",
+    "models": "whole models",
+    "trajectory": "checkpoints of one trajectory, in the order of the numbers in their names",
+}
 _WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
 
 
@@ -30,7 +35,7 @@ def show_list(*, markdown: bool) -> int:
 
     rows = [
         # The formula after a colon is for `--explain`.
-        (info.name, info.on, _needs(info), _WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
+        (info.name, _works_on(info), _needs(info), _WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
         for info in methods().values()
     ]
     console.table(("method", "works on", "needs", "weights", "summary"), rows)
@@ -43,7 +48,7 @@ def markdown_table() -> str:
     rows = [head, ("---",) * len(head)]
     for info in methods().values():
         options = ", ".join(f"`{option.name}` {_default(option)}" for option in info.options.values())
-        rows.append((f"`{info.name}`", info.on, _needs(info), _WEIGHTS[info.weights], options, info.summary))
+        rows.append((f"`{info.name}`", _works_on(info), _needs(info), _WEIGHTS[info.weights], options, info.summary))
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
@@ -86,7 +91,7 @@ def update(document: Path) -> None:
 def _explanation(info: MethodInfo) -> list[str]:
     body, _, _ = info.text.partition("\nArgs:\n")
     lines = [info.name, "=" * len(info.name), body.rstrip(), ""]
-    lines += [f"works on   {'what the models changed from a base' if info.on == 'changes' else 'whole models'}"]
+    lines += [f"works on   {_WORKS_ON[_works_on(info)]}"]
     lines += [f"needs      {_needs(info) or 'nothing else'}"]
     lines += [f"weights    {_weights_in_words(info)}", ""]
     if not info.options:
@@ -97,6 +102,10 @@ def _explanation(info: MethodInfo) -> list[str]:
         lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}")
         lines += textwrap.wrap(option.text, _WIDTH, initial_indent="      ", subsequent_indent="      ")
     return lines
+
+
+def _works_on(info: MethodInfo) -> str:
+    return "trajectory" if info.trajectory else info.on
 
 
 def _needs(info: MethodInfo) -> str:

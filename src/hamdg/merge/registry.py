@@ -6,7 +6,7 @@ import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeVar
 
@@ -51,30 +51,32 @@ class MethodInfo:
         name: What recipes and commands call it.
         summary: First line of its documentation.
         text: The whole of it.
+        options: Its options in the order of its signature.
+        plan: Takes a `Family` and the options, and gives the rule that merges every tensor.
         on: Whether it works on the `models` or on their `changes` from a base.
         needs_base: It cannot do without a base; methods that work on changes never can.
         uses_base: Its result depends on the base, if there is one.
         weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
             taken.
         local: It merges every tensor by itself.
+        trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
         needs: What it asks of data (see `hamdg.merge.evidence`).
         target: It looks at data of the target domain, so its result is no domain generalization.
-        options: Its options in the order of its signature.
-        plan: Takes a `Family` and the options, and gives the rule that merges every tensor.
     """
 
     name: str
     summary: str
     text: str
+    options: Mapping[str, Option]
+    plan: Whole
     on: Literal["models", "changes"]
     needs_base: bool
     uses_base: bool
     weights: Weights
     local: bool
-    needs: tuple[Kind, ...]
-    target: bool
-    options: Mapping[str, Option]
-    plan: Whole
+    trajectory: bool = False
+    needs: tuple[Kind, ...] = ()
+    target: bool = False
 
 
 _METHODS: dict[str, MethodInfo] = {}
@@ -88,6 +90,7 @@ def register(
     needs_base: bool = False,
     uses_base: bool = False,
     weights: Weights = "none",
+    trajectory: bool = False,
     pieces: bool = False,
 ) -> Callable[[LocalT], LocalT]:
     """Register a method that merges every tensor by itself; its keyword-only parameters become its options.
@@ -101,6 +104,7 @@ def register(
         needs_base: Whether a method on models cannot do without a base.
         uses_base: Whether the base, if there is one, counts in the result of a method on models.
         weights: What the site's weights mean to it, see `MethodInfo`.
+        trajectory: Whether its sources are the checkpoints of one trajectory.
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
 
     Raises:
@@ -114,18 +118,9 @@ def register(
 
             return (lambda site: site.by_pieces(rule)) if pieces else rule
 
-        _add(
-            name,
-            function,
-            plan,
-            on=on,
-            needs_base=needs_base,
-            uses_base=uses_base,
-            weights=weights,
-            needs=(),
-            target=False,
-            local=True,
-        )
+        base = needs_base or on == "changes"
+        summary, text, options = _described(function)
+        _add(MethodInfo(name, summary, text, options, plan, on, base, uses_base or base, weights, True, trajectory))
         return function
 
     return add
@@ -138,6 +133,7 @@ def register_whole(
     needs_base: bool = False,
     uses_base: bool = False,
     weights: Weights = "none",
+    trajectory: bool = False,
     needs: tuple[Kind, ...] = (),
     target: bool = False,
 ) -> Callable[[WholeT], WholeT]:
@@ -151,6 +147,7 @@ def register_whole(
         needs_base: Whether a method on models cannot do without a base.
         uses_base: Whether the base, if there is one, counts in the result of a method on models.
         weights: What the family's weights mean to it.
+        trajectory: Whether its sources are the checkpoints of one trajectory.
         needs: What it asks of data; the family's `evidence` then answers it.
         target: Whether it looks at data of the target domain.
 
@@ -162,18 +159,10 @@ def register_whole(
         unknown = [kind for kind in needs if kind not in KINDS]
         if unknown:
             raise ConfigError(f"Merge method `{name}` needs `{unknown[0]}`; what can be needed is {', '.join(KINDS)}.")
-        _add(
-            name,
-            function,
-            function,
-            on=on,
-            needs_base=needs_base,
-            uses_base=uses_base,
-            weights=weights,
-            needs=needs,
-            target=target,
-            local=False,
-        )
+        base = needs_base or on == "changes"
+        summary, text, options = _described(function)
+        info = MethodInfo(name, summary, text, options, function, on, base, uses_base or base, weights, False)
+        _add(replace(info, trajectory=trajectory, needs=needs, target=target))
         return function
 
     return add
@@ -234,29 +223,16 @@ def _load(entry: EntryPoint) -> None:
     _loaded.add(entry.value)
 
 
-def _add(
-    name: str,
-    documented: Callable[..., object],
-    plan: Whole,
-    *,
-    on: Literal["models", "changes"],
-    needs_base: bool,
-    uses_base: bool,
-    weights: Weights,
-    local: bool,
-    needs: tuple[Kind, ...],
-    target: bool,
-) -> None:
-    if name in _METHODS:
-        raise ConfigError(f"A merge method `{name}` is registered already; choose another name.")
-    text = inspect.getdoc(documented) or ""
-    options = types.MappingProxyType(read_options(documented))
-    summary = text.partition("\n")[0]
-    needs_base = needs_base or on == "changes"
-    uses_base = uses_base or needs_base
-    _METHODS[name] = MethodInfo(
-        name, summary, text, on, needs_base, uses_base, weights, local, needs, target, options, plan
-    )
+def _add(info: MethodInfo) -> None:
+    if info.name in _METHODS:
+        raise ConfigError(f"A merge method `{info.name}` is registered already; choose another name.")
+    _METHODS[info.name] = info
+
+
+def _described(function: Callable[..., object]) -> tuple[str, str, Mapping[str, Option]]:
+    """Return the first line of a function's documentation, all of it, and its options."""
+    text = inspect.getdoc(function) or ""
+    return text.partition("\n")[0], text, types.MappingProxyType(read_options(function))
 
 
 def _nearest(name: str, known: list[str]) -> str:

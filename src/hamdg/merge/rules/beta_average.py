@@ -14,7 +14,7 @@ from hamdg.merge.registry import register
 from hamdg.merge.trajectory import in_order
 
 
-@register("beta_average", on="models", uses_base=True, pieces=True)
+@register("beta_average", on="models", trajectory=True, uses_base=True, pieces=True)
 def beta_average(site: Site, *, beta: Annotated[float, Range(0, above=True)] = 0.5) -> Tensor:
     """Average a trajectory by the density of Beta(b, b): theta = sum_t a_t theta_t / sum_t a_t.
 

@@ -13,7 +13,7 @@ from hamdg.merge.registry import register
 from hamdg.merge.trajectory import in_order
 
 
-@register("ema", on="models", pieces=True)
+@register("ema", on="models", trajectory=True, pieces=True)
 def ema(site: Site, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Average the checkpoints of one trajectory with exponentially falling weights: m <- d m + (1 - d) theta_t.
 

@@ -14,7 +14,7 @@ from hamdg.merge.registry import Plan, register_whole
 from hamdg.merge.trajectory import in_order
 
 
-@register_whole("sma", on="models")
+@register_whole("sma", on="models", trajectory=True)
 def sma(family: Family, *, start: Annotated[float, Range(0, 1, below=True)] = 0.0) -> Plan:
     """Average the checkpoints of one trajectory from a start on: theta = (1/n) sum_t theta_t over t >= t_0.
 

@@ -14,7 +14,7 @@ from hamdg.merge.rules.sma import mean_of
 from hamdg.merge.trajectory import NoEnd, NoStart, Valley, in_order
 
 
-@register_whole("swad", on="models", needs=("losses",))
+@register_whole("swad", on="models", trajectory=True, needs=("losses",))
 def swad(
     family: Family,
     *,
