@@ -225,7 +225,12 @@ def test_file_systems_that_cannot_set_space_aside_will_do(
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(errno.EACCES, "permission denied"), (errno.EROFS, "read-only file system")]
+    ("code", "reason"),
+    [
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only file system"),
+        (errno.ENOENT, "no such file or directory"),
+    ],
 )
 def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str) -> None:
     def refuse(**arguments: object) -> None:
