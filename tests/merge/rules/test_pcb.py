@@ -52,7 +52,7 @@ def reference(rows: list[list[float]], density: float, tail: float, inter: str, 
                 agreement = sum(math.tanh(scaled[i][e] * other[e]) for other in scaled)
             scores.append(max(0.0, math.exp(number * scaled[i][e] ** 2) * agreement))
         count = max(1, round(density * size)) if density else 0
-        floor = sorted(scores, reverse=True)[count - 1] if 0 < count < size else 0.0 if count else math.inf
+        floor = sorted(scores, reverse=True)[count - 1] if count else math.inf
         ceiling = max(scores)
         if ceiling > floor:
             shares.append([max(0.0, score - floor) / (ceiling - floor) for score in scores])
@@ -100,12 +100,15 @@ def test_by_hand() -> None:
 
 
 def test_shares_by_hand() -> None:
-    # n is (0, 1) for both, the sums are (3, -1). Scores of a: tanh 3, and a negative one that counts as zero; of b:
-    # tanh 6 and e^2 tanh 3. Shares of a are (1, 0), of b (r, 1) with r = tanh 6 / (e^2 tanh 3).
-    models = {"a": {"w": torch.tensor([1.0, 2.0])}, "b": {"w": torch.tensor([2.0, -3.0])}}
-    r = math.tanh(6) / (math.exp(2) * math.tanh(3))
-    expected = [(1.0 + 2.0 * r) / (1.0 + r), -3.0]
-    assert merge("pcb", models, {"w": torch.zeros(2)}, density=1.0, tail=0)["w"].tolist() == pytest.approx(expected)
+    # n is (0, .5, 1) for both, the sums are (3, -2.5, 10). Scores of a: tanh 3, a negative one that counts as zero, and
+    # e^2 tanh 30; of b: tanh 6, e^.5 tanh 11.25 and e^2 tanh 70. The lowest of a source has no share, the highest all:
+    # shares of a are (r, 0, 1), of b (0, q, 1).
+    models = {"a": {"w": torch.tensor([1.0, 2.0, 3.0])}, "b": {"w": torch.tensor([2.0, -4.5, 7.0])}}
+    merged = merge("pcb", models, {"w": torch.zeros(3)}, density=1.0, tail=0)
+    assert merged["w"].tolist() == pytest.approx([1.0, -4.5, 5.0])
+    # At two thirds of the entries the first of a is the floor, as the second of b is.
+    trimmed = merge("pcb", models, {"w": torch.zeros(3)}, density=0.667, tail=0)
+    assert trimmed["w"].tolist() == pytest.approx([0.0, 0.0, 5.0])
 
 
 @pytest.mark.parametrize("inter", ["total", "normalized", "pairs"])
