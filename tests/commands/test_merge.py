@@ -300,6 +300,11 @@ def test_ctrl_c_stops_a_comparison(
             "with `evidence`.",
         ),
         (
+            "--method adamerging --base zero.safetensors art.safetensors photo.pt --out m.safetensors",
+            "Merge method `adamerging` needs data of the target domain, which no file holds; call `hamdg.merge.merge` "
+            "from Python, with `evidence`.",
+        ),
+        (
             "--method fisher art.safetensors photo.pt --out m.safetensors",
             "Merge method `fisher` needs gradients; give a file of them for every source with "
             "`--statistics NAME=FILE`.",
@@ -391,6 +396,13 @@ def test_a_source_named_like_a_flag_is_meant_itself(folder: Path, capsys: pytest
     save_file(broken, "base.safetensors")
     said = failure("--method uniform base.safetensors photo.pt --out m.safetensors", capsys)
     assert "`base` lacks `head.bias`" in said
+
+
+def test_a_tensor_named_like_a_flag_is_meant_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"base": torch.ones(2), "out": torch.ones(2)}, "one.safetensors")
+    save_file({"base": torch.ones(3), "out": torch.ones(2)}, "two.safetensors")
+    said = failure("--method uniform one.safetensors two.safetensors --out m.safetensors", capsys)
+    assert "in `two` `base` is floating-point (3,), not floating-point (2,)" in said
 
 
 def test_every_method_is_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:

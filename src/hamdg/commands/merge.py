@@ -176,8 +176,9 @@ def _check_inputs(info: MethodInfo, base: Path | None, statistics: Mapping[str, 
         raise ConfigError(f"{what} works on the change from a start model; name its file with `--base FILE`.")
     unread = [kind for kind in info.needs if kind not in ("gradients", "activations", "losses")]
     if unread:
+        what = "data of the target domain" if unread[0] == "target" else unread[0]
         raise ConfigError(
-            f"Merge method `{info.name}` needs {unread[0]}, which no file holds; call `hamdg.merge.merge` from Python, "
+            f"Merge method `{info.name}` needs {what}, which no file holds; call `hamdg.merge.merge` from Python, "
             "with `evidence`."
         )
     if info.needs and not statistics:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from hamdg.errors import HamdgError
+from hamdg.errors import HamdgError, WeightsError
 from hamdg.merge.job import CommonStartWarning
 
 # What the library calls its arguments in messages, and the command line spells as flags.
@@ -18,6 +18,8 @@ _NAMES = (
     *("allow_nonfinite", "prefix", "prefixes", "out"),
 )
 _ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
+# Messages about models name tensors, which may be called `base` or `weights`, but only these arguments.
+_OF_MODELS = re.compile(r"`(buffers|dtype|allow_nonfinite|prefix)`")
 
 # Options of methods may be called as tensors are; only what a message calls an argument is meant.
 _OPTION = re.compile(r"argument `(\w+)`")
@@ -52,14 +54,17 @@ def plain_words(sources: Collection[str], options: Collection[str] = ()) -> Iter
         try:
             yield
         except HamdgError as error:
-            raise type(error)(_spelled(str(error), sources, options)) from error
+            pattern = _OF_MODELS if isinstance(error, WeightsError) else _ARGUMENT
+            raise type(error)(_spelled(str(error), sources, options, pattern)) from error
 
 
-def _spelled(text: str, sources: Collection[str], options: Collection[str]) -> str:
+def _spelled(
+    text: str, sources: Collection[str], options: Collection[str], arguments: re.Pattern[str] = _ARGUMENT
+) -> str:
     def flag(match: re.Match[str]) -> str:
         return match[0] if match[1] in sources else f"`--{match[1].replace('prefixes', 'prefix').replace('_', '-')}`"
 
     def option(match: re.Match[str]) -> str:
         return f"`--{match[1].replace('_', '-')}`" if match[1] in options else match[0]
 
-    return _OPTION.sub(option, _ARGUMENT.sub(flag, text))
+    return _OPTION.sub(option, arguments.sub(flag, text))
