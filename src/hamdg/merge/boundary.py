@@ -39,7 +39,8 @@ def merge(
         method: Name of a registered method, see `methods`.
         models: Tensors of every source by the source's name: dictionaries, or files opened with `open_tensors`.
         base: The common start. Its order of names and its dtypes are the result's (without one, the first source's).
-        weights: Weight of every source, for methods that take weights (`MethodInfo.weights`).
+        weights: Weight of every source, for methods that take weights (`MethodInfo.weights`). The buffers of a source
+            of weight 0 count no more than its weights do.
         evidence: What data say about the models, for methods that ask (`MethodInfo.needs`).
         buffers: What becomes of BatchNorm's statistics and of counters, see `hamdg.merge.buffers.merge_buffers`.
         lines: alpha and beta of LiNeS: the merged change of block l of L is scaled by alpha + beta (l - 1) / (L - 1).

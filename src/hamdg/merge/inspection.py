@@ -21,7 +21,8 @@ class Look:
     """What was seen of one tensor.
 
     Args:
-        moves: Whether any model differs anywhere from the reference, which is the base or else the first source.
+        moves: Whether any model that has a weight differs anywhere from the reference, which is the base or else the
+            first source.
         squares: Squared distance of every source to the reference.
         base_square: Squared norm of the reference.
         faults: What is wrong with which model: `NaN` or `infinite values` by the model's name.
@@ -50,7 +51,9 @@ def look(site: Site, changes: bool, anchored: bool) -> Look:
             tensor = piece.tensors[source]
             squares[source] += _square(tensor if changes else tensor - start)
     faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(site, anchored)
-    return Look(any(squares.values()) or _moves(site, changes, anchored), squares, base_square, faults)
+    voices = [source for source in squares if site.weight(source)] or list(squares)
+    moves = any(squares[source] for source in voices) or _moves(site, voices, changes, anchored)
+    return Look(moves, squares, base_square, faults)
 
 
 def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` merges all the same)") -> None:
@@ -82,12 +85,11 @@ def _square(tensor: Tensor) -> float:
     return float(torch.dot(flat, flat))
 
 
-def _moves(site: Site, changes: bool, anchored: bool) -> bool:
+def _moves(site: Site, sources: list[str], changes: bool, anchored: bool) -> bool:
     # Squares of differences below 1e-23 are zero in fp32; such a tensor has moved nevertheless.
-    sources = list(site.tensors)
     if changes:
         return any(bool(site.tensors[source].any()) for source in sources)
-    first = site.base if anchored and site.base is not None else site.tensors[sources[0]]
+    first = site.base if anchored and site.base is not None else next(iter(site.tensors.values()))
     return any(not torch.equal(first, site.tensors[source]) for source in sources)
 
 

@@ -188,6 +188,12 @@ class Job:
             )
         return result
 
+    @property
+    def _voices(self) -> tuple[str, ...]:
+        """The sources that have a weight; all of them if none has."""
+        weights = self.settings.weights or {}
+        return tuple(source for source in self.models if weights.get(source, 1.0)) or tuple(self.models)
+
     @cached_property
     def _scales(self) -> dict[str, float]:
         return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
@@ -195,7 +201,7 @@ class Job:
     def _merged_buffers(
         self, sources: tuple[str, ...] | None, instead: Mapping[str, Tensors] | None = None
     ) -> dict[str, Tensor]:
-        models = {name: (instead or self.models)[name] for name in (sources or self.models)}
+        models = {name: (instead or self.models)[name] for name in (sources or self._voices)}
         merged = merge_buffers(models, self._buffers, self.settings.buffers)
         return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
 

@@ -39,13 +39,15 @@ def nuslerp(family: Family, *, scope: Scope = "tensor", space: Space = "weights"
             is given.
     """
     weights = shares(family, "nuslerp")
+    voices = weights.nonzero().flatten()
 
     def factors(gram: Tensor) -> Tensor:
-        if len(weights) == 2:
-            return arc(gram, float(weights[1]))
+        if len(voices) == 2:
+            pair = arc(gram[..., voices[:, None], voices], float(weights[voices[1]]))
+            return gram.new_zeros(gram.shape[:-1]).index_copy(-1, voices, pair)
         lengths, _ = lengths_and_cosines(gram)
         # Where directions cancel out these are the shares themselves.
         mean, _ = mean_direction(gram, weights, _TOLERANCE, _ITERATIONS)
-        return torch.where((lengths > 0).all(-1, keepdim=True), mean, weights)
+        return torch.where(((lengths > 0) | (weights == 0)).all(-1, keepdim=True), mean, weights)
 
     return mixing(family, factors, scope=scope, space=space)
