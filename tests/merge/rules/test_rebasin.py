@@ -170,8 +170,11 @@ def deep_spec(folder: Path, width: int = 4, layers: int = 4) -> str:
 
 
 def alone(models: Mapping[str, Model], source: str, options: Mapping[str, object]) -> Model:
-    """Return one source in the order that was found for it: weights count in the average only."""
-    weights = {other: float(other == source) for other in models}
+    """Return one source in the order that was found for it: weights count in the average only.
+
+    A weight of zero would leave the others out of the matching too.
+    """
+    weights = {other: 1.0 if other == source else 1e-200 for other in models}
     return merge_with("rebasin", models, None, options, Settings(weights))
 
 
