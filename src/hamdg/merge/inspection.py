@@ -21,8 +21,8 @@ class Look:
     """What was seen of one tensor.
 
     Args:
-        moves: Whether any model that has a weight differs anywhere from the reference, which is the base or else the
-            first source.
+        moves: Whether any model differs anywhere from the reference, which is the base or else the first source; of
+            changes those with a weight of 0 do not count.
         squares: Squared distance of every source to the reference.
         base_square: Squared norm of the reference.
         faults: What is wrong with which model: `NaN` or `infinite values` by the model's name.
@@ -51,7 +51,7 @@ def look(site: Site, changes: bool, anchored: bool) -> Look:
             tensor = piece.tensors[source]
             squares[source] += _square(tensor if changes else tensor - start)
     faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(site, anchored)
-    voices = [source for source in squares if site.weight(source)] or list(squares)
+    voices = [source for source in squares if site.weight(source) or not changes] or list(squares)
     moves = any(squares[source] for source in voices) or _moves(site, voices, changes, anchored)
     return Look(moves, squares, base_square, faults)
 
