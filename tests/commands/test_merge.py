@@ -254,6 +254,11 @@ def test_ctrl_c_stops_a_comparison(
             "The weights file `gone.safetensors` does not exist; give the path of a weights file.",
         ),
         (
+            f"--method uniform art.safetensors {'m' * 300} --out m.safetensors",
+            f"No file can be called `{'m' * 300}`: the name is too long.",
+        ),
+        (f"--show {'m' * 300}", f"No file can be called `{'m' * 300}`: the name is too long."),
+        (
             "--method uniform art.safetensors photo.pt --out m.pt",
             "Expected the output to end in `.safetensors`, but got `m.pt`.",
         ),

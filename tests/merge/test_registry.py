@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, cast
 
 import pytest
 import torch
@@ -57,6 +58,26 @@ def test_a_method_of_one_s_own() -> None:
         message = f"Expected argument `{option}` to be {expected}, but got `{value!r}`."
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             merge_with("largest_of", MODELS, None, {option: value})
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize(("result", "said"), [(None, "a `NoneType`"), (torch.ones(7), "the shape (7,)")])
+def test_a_method_that_gives_no_such_tensor(result: Tensor, said: str) -> None:
+    @register("odd", on="models")
+    def odd(site: Site) -> Tensor:
+        """Give something else."""
+        return result
+
+    message = f"Merge method `odd` gave {said} for `w`; expected is a tensor of the shape (1,)."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        merge("odd", MODELS)
+
+
+@pytest.mark.usefixtures("forget")
+def test_what_a_method_works_on_is_checked() -> None:
+    message = "Expected `on` of the merge method `odd` to be one of ('models', 'changes'), not `tensors`."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        register("odd", on=cast("Literal['models']", "tensors"))(lambda site: site.like)
 
 
 @pytest.mark.usefixtures("forget")

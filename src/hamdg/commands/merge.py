@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -61,12 +62,24 @@ def main(arguments: Sequence[str]) -> int:
     request = read_request(arguments)
     if request is None:
         return _merge_run(arguments)
-    if request.mode in (MERGE, COMPARE):
-        try:
-            return _work_on_files(request)
-        except KeyboardInterrupt:
-            print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
-            return _INTERRUPTED
+    try:
+        return _answer(request)
+    except KeyboardInterrupt:
+        print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
+        return _INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigError(f"No file can be called `{error.filename}`: the name is too long.") from error
+
+
+def _answer(request: Request) -> int:
+    if request.mode == MERGE:
+        return _merge_files(request)
+    if request.mode == COMPARE:
+        from hamdg.commands.compare import compare
+
+        return compare(request)
     if request.mode == SHOW:
         from hamdg.commands.show import show
 
@@ -77,14 +90,6 @@ def main(arguments: Sequence[str]) -> int:
     if request.mode == LIST:
         return methods.show_list(markdown="--markdown" in request.flags)
     return methods.explain(cast("str", request.text(EXPLAIN)))
-
-
-def _work_on_files(request: Request) -> int:
-    if request.mode == MERGE:
-        return _merge_files(request)
-    from hamdg.commands.compare import compare
-
-    return compare(request)
 
 
 def _merge_run(arguments: Sequence[str]) -> int:

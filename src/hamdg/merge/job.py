@@ -176,7 +176,7 @@ class Job:
         if not seen.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
             return frozen[site.name].detach().to("cpu", self._dtype(like))
-        merged = rule(site)
+        merged = self._checked(rule(site), site)
         if site.base is not None and (self._changes or self.settings.lines is not None):
             change = merged if self._changes else merged - site.base
             merged = site.base + change * self._scales.get(site.name, 1.0)
@@ -187,6 +187,15 @@ class Job:
                 "hold; name a wider `dtype` (float32), or scale the change down."
             )
         return result
+
+    def _checked(self, merged: object, site: Site) -> Tensor:
+        if isinstance(merged, Tensor) and merged.numel() == site.like.numel():
+            return merged
+        what = f"the shape {tuple(merged.shape)}" if isinstance(merged, Tensor) else f"a `{type(merged).__name__}`"
+        raise ConfigError(
+            f"Merge method `{self.info.name}` gave {what} for `{site.name}`; expected is a tensor of the shape "
+            f"{tuple(site.like.shape)}."
+        )
 
     @property
     def _voices(self) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def read_options(function: Callable[..., object]) -> dict[str, Option]:
     taken = [p.name for p in keywords if p.name in RESERVED]
     if taken:
         raise ConfigError(f"No option may be named `{taken[0]}`: `merge` takes an argument of that name.")
-    return {p.name: _option(p, hints[p.name], texts.get(p.name, "")) for p in keywords}
+    return {p.name: _option(p, hints.get(p.name), texts.get(p.name, "")) for p in keywords}
 
 
 def _option(parameter: inspect.Parameter, hint: object, text: str) -> Option:

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from torch import Tensor
 
@@ -226,6 +226,14 @@ def _load(entry: EntryPoint) -> None:
 def _add(info: MethodInfo) -> None:
     if info.name in _METHODS:
         raise ConfigError(f"A merge method `{info.name}` is registered already; choose another name.")
+    for argument, value, known in (
+        ("on", info.on, ("models", "changes")),
+        ("weights", info.weights, get_args(Weights)),
+    ):
+        if value not in known:
+            raise ConfigError(
+                f"Expected `{argument}` of the merge method `{info.name}` to be one of {known}, not `{value}`."
+            )
     _METHODS[info.name] = info
 
 
