@@ -169,6 +169,12 @@ def test_an_option_s_type_must_be_checkable() -> None:
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
         register("strange", on="models")(strange)
+
+    def bare(site, *, table):  # type: ignore[no-untyped-def]
+        return site.like
+
+    with pytest.raises(ConfigError, match=r"^Option `table` has type `None`; use float, int"):
+        register("strange", on="models")(bare)
     assert "strange" not in methods()
 
 
