@@ -56,8 +56,8 @@ CASES = {
     "seed": ("--seed=one", "Expected `seed` to be an integer, but got `one` (on the command line)."),
     "wrong choice": (
         "--history.kind=means",
-        "Expected `history.kind` to be one of `mean`, `ema`, `beta`, `last`, `snapshots`, but got `means` "
-        "(on the command line). Did you mean `mean`?",
+        "Expected `history.kind` to be one of `mean`, `ema`, `beta`, `last`, `snapshots`, `swad`, but got "
+        "`means` (on the command line). Did you mean `mean`?",
     ),
     "held-out domain": (
         "--held_out=scetch",

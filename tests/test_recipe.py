@@ -157,7 +157,7 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
         (
             "history: 3\n",
             "Expected `history` to be a section with keys out of `kind`, `start`, `every`, `decay`, `beta`, `keep`, "
-            "but got `3` (in `{file}`, line 1).",
+            "`n_s`, `n_e`, `r`, but got `3` (in `{file}`, line 1).",
         ),
         (
             "merge: {method: rhm, keep: 0.3}\n",

@@ -81,6 +81,9 @@ RANGES = (
     Range("history.decay", 0, 1, "0 or more and below 1", open_high=True),
     _positive("history.beta"),
     _at_least("history.keep", 1),
+    _at_least("history.n_s", 1),
+    _at_least("history.n_e", 1),
+    _at_least("history.r", 1),
     _at_least("merge.examples", 1),
     _positive("controls.erm_lr"),
     _at_least("runtime.threads", 0),
@@ -106,6 +109,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
             "shorten the warm-up or train longer"
         )
         yield Problem("train.warmup", sentence)
+    yield from _valley_problems(recipe)
 
 
 def _value(recipe: Recipe, key: str) -> float | None:
@@ -152,6 +156,20 @@ def _imbalance_problems(recipe: Recipe) -> Iterator[Problem]:
             "pictures; lower it or raise `data.mini.images_per_class`"
         )
         yield Problem(key, sentence)
+
+
+def _valley_problems(recipe: Recipe) -> Iterator[Problem]:
+    train, needed = recipe.train, recipe.history.n_s
+    if recipe.history.kind != "swad" or train.check_every < 1:
+        return
+    checks = math.ceil(train.steps / train.check_every)
+    if checks < needed:
+        sentence = (
+            f"`history.kind` `swad` needs `history.n_s` ({needed}) or more validations to find a valley, but "
+            f"`train.steps` ({train.steps}) with `train.check_every` ({train.check_every}) give {checks}; lower "
+            "`train.check_every` or train longer"
+        )
+        yield Problem("history.kind", sentence)
 
 
 def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:

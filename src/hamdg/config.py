@@ -13,7 +13,7 @@ Confidence = Literal["true_class", "max_probability"]
 Combine = Literal["mean", "sum"]
 HarmonisationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
 HarmonisationScope = Literal["global", "layer"]
-HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots"]
+HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
 
@@ -136,13 +136,17 @@ class HistoryConfig:
     """Which part of each model's trajectory is kept, and how.
 
     Args:
-        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, or stored `snapshots` (averaged at the
-            merge).
-        start: First step of the history, as a fraction of all steps.
+        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
+            merge), or `swad` (the mean of a valley of the loss on the own hold-out, which is measured every
+            `train.check_every` steps).
+        start: First step of the history, as a fraction of all steps; `swad` starts where the losses say.
         every: Steps between two checkpoints of the history.
         decay: Decay of `ema`.
         beta: Both shape parameters of `beta`'s density.
         keep: At most this many snapshots are stored per source; the oldest goes first.
+        n_s: How many hold-out losses decide where `swad`'s valley begins; the default is the paper's.
+        n_e: How many hold-out losses in a row above the threshold end it; the default is the paper's.
+        r: The threshold, relative to the mean of the losses that it began with; the default is the paper's.
     """
 
     kind: HistoryKind = "mean"
@@ -151,6 +155,9 @@ class HistoryConfig:
     decay: float = 0.95
     beta: float = 0.5
     keep: int = 10
+    n_s: int = 3
+    n_e: int = 6
+    r: float = 1.3
 
 
 @dataclass(frozen=True)
@@ -274,6 +281,9 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
     for section in ("runtime", "label", "merge", "controls"):
         del values[section]
     del values["data"]["cache"]
+    if recipe.history.kind != "swad":
+        for name in ("n_s", "n_e", "r"):
+            del values["history"][name]
     if recipe.algorithm == "erm":
         del values["enrichment"], values["harmonisation"]
     return values

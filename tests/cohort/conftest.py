@@ -24,7 +24,7 @@ from hamdg.cohort.source_model import SourceModel
 from hamdg.config import EnrichmentConfig, HarmonisationConfig, ModelConfig, TrainConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.augment import to_float
-from hamdg.data.batches import Batch, StepLoader
+from hamdg.data.batches import Batch, StepLoader, take
 from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -75,6 +75,9 @@ class World:
             images = (rng.integers(0, 156, (14, 32, 32, 3)) + tint[clean]).astype(np.uint8)
             result[name] = DomainArrays(name, images, labels, clean)
         return result
+
+    def hold_outs(self) -> dict[str, Batch]:
+        return {name: take(arrays, np.arange(2, 13)) for name, arrays in self.domains().items()}
 
     def loader(self) -> FloatLoader:
         pools = {name: np.arange(14) for name in self.sources}

@@ -13,26 +13,36 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from hamdg.cohort.history import CheckpointHistory, history_steps
+from hamdg.cohort.validation import SourceValidation
 from hamdg.config import HistoryConfig, HistoryKind, TrainConfig
-from hamdg.errors import StorageError
+from hamdg.data.augment import to_float
+from hamdg.errors import StorageError, TrainingError
 from hamdg.merge.files import load_tensors, read_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hamdg.cohort.cohort import Cohort
     from tests.cohort.conftest import World
 
 STEPS = 7
+CHECK_EVERY = 2
 Named = dict[str, Tensor]
+Losses = dict[str, dict[int, float]]
+# With n_s 2, n_e 1 and r 1.5, art's valley has the threshold 2.25 and holds the checks of steps 4 and 6.
+VALLEYS: Losses = {"art": {2: 3.0, 4: 1.0, 6: 2.0, 7: 9.0}, "photo": {2: 4.0, 4: 3.0, 6: 2.0, 7: 1.0}}
 
 
 def config(
     kind: HistoryKind = "mean", start: float = 0.5, every: int = 1, decay: float = 0.5, beta: float = 0.5, keep: int = 9
 ) -> HistoryConfig:
     """Return a configuration that the recipes' defaults have no part in."""
-    return HistoryConfig(kind, start, every, decay, beta, keep)
+    return HistoryConfig(kind, start, every, decay, beta, keep, n_s=2, n_e=1, r=1.5)
 
 
 @pytest.mark.parametrize(
@@ -48,18 +58,22 @@ def config(
         (config(kind="beta", start=0.5), 4, [0, 2, 3, 4]),
         (config(kind="snapshots", start=0.2, every=3), 10, [2, 5, 8, 10]),
         (config(kind="last", start=0.0), 10, [10]),
+        (config(kind="swad", start=0.9, every=2), 8, [2, 4, 6, 8]),
+        (config(kind="swad", every=3), 10, [3, 4, 6, 8, 9, 10]),  # what is validated is always in it
+        (config(kind="swad", every=99), 6, [4, 6]),
     ],
 )
 def test_history_steps(history: HistoryConfig, steps: int, expected: list[int]) -> None:
-    assert history_steps(history, steps) == expected
+    assert history_steps(history, steps, check_every=4) == expected
 
 
 class Training:
     """Moves a cohort along a random trajectory that is remembered, and calls the callback as a Trainer would."""
 
-    def __init__(self, world: World, history: CheckpointHistory) -> None:
+    def __init__(self, world: World, history: CheckpointHistory, losses: Losses | None = None) -> None:
         self.cohort: Cohort = world.but(sources=("art", "photo")).cohort()
         self.history = history
+        self.losses = losses or VALLEYS if history.config.kind == "swad" else {}
         self.trajectory: dict[str, list[Named]] = {s: [v] for s, v in world.weights(self.cohort).items()}
 
     def run(self, steps: range) -> None:
@@ -73,6 +87,9 @@ class Training:
                         parameter.add_(torch.randn(parameter.shape, generator=draws), alpha=0.1)
                 self.trajectory[source].append({name: p.detach().clone() for name, p in named.items()})
             self.history.on_train_batch_end(trainer_at(step + 1), self.cohort, None, None, step)
+            for source, losses in self.losses.items():
+                if step + 1 in losses:
+                    self.history.note_validation(source, step + 1, 0.25, losses[step + 1])
 
     def end(self) -> dict[str, Any]:
         self.history.on_train_end(trainer_at(STEPS), self.cohort)
@@ -88,8 +105,8 @@ def trainer_at(step: int) -> Trainer:
     return cast("Trainer", SimpleNamespace(global_step=step))
 
 
-def begin(world: World, folder: Path, history: HistoryConfig) -> Training:
-    return Training(world, CheckpointHistory(history, folder, STEPS))
+def begin(world: World, folder: Path, history: HistoryConfig, losses: Losses | None = None) -> Training:
+    return Training(world, CheckpointHistory(history, folder, STEPS, CHECK_EVERY), losses)
 
 
 def weighted(states: list[Named], weights: list[float]) -> Named:
@@ -165,9 +182,9 @@ def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path:
 def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world: World, tmp_path: Path) -> None:
     training = begin(world, tmp_path, config("snapshots", start=0.8, keep=9))
     training.run(range(6))
-    training.history.note_validation("art", 6, 0.5)
+    training.history.note_validation("art", 6, 0.5, 1.0)
     training.run(range(6, STEPS))
-    training.history.note_validation("art", 7, 0.75)
+    training.history.note_validation("art", 7, 0.75, math.inf)
     sources = training.end()["sources"]
 
     found = {entry["step"]: entry["validation_accuracy"] for entry in sources["art"]["history"]}
@@ -179,7 +196,7 @@ def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world:
 def test_an_average_does_not_borrow_the_last_models_accuracy(world: World, tmp_path: Path) -> None:
     training = begin(world, tmp_path, config("mean"))
     training.run(range(STEPS))
-    training.history.note_validation("art", 7, 0.75)
+    training.history.note_validation("art", 7, 0.75, 1.0)
     files = training.end()["sources"]["art"]
 
     assert files["last"]["validation_accuracy"] == 0.75
@@ -191,14 +208,15 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("stop", [1, 4, 6])
-@pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last", "snapshots"])
+@pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last", "snapshots", "swad"])
 def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, kind: HistoryKind, stop: int) -> None:
     history = config(kind, start=0.2, keep=2)
     begin(world, tmp_path / "whole", history).whole()
 
     killed = begin(world, tmp_path / "part", history)
     killed.run(range(stop))
-    killed.history.note_validation("art", stop, 0.5)
+    if kind != "swad":  # it has been told already, where it was due
+        killed.history.note_validation("art", stop, 0.5, 1.0)
     saved = io.BytesIO()
     torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)
     killed.run(range(stop, min(stop + 2, STEPS)))  # lost: the checkpoint knows nothing of it
@@ -207,11 +225,118 @@ def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, ki
     resumed = begin(world, tmp_path / "part", history)
     resumed.cohort.load_state_dict(state["cohort"])
     resumed.history.load_state_dict(state["history"])
-    assert resumed.history.state_dict()["validation"] == {"art": {stop: 0.5}}
-    resumed.history.load_state_dict({**state["history"], "validation": {}})
+    if kind != "swad":
+        assert resumed.history.state_dict()["validation"] == {"art": {stop: 0.5}}
+        resumed.history.load_state_dict({**state["history"], "validation": {}})
     resumed.run(range(stop, STEPS))
     resumed.end()
 
+    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
+
+
+def facts(found: bool, ended: bool, first: int, last: int, states: int, threshold: float | None) -> dict[str, object]:
+    known = {"found": found, "ended": ended, "first_step": first, "last_step": last, "states": states}
+    return known | {"threshold": threshold}
+
+
+# By hand, with n_s 2, n_e 1, r 1.5, checks after steps 2, 4, 6 and 7; a check closes the segment of all states since
+# the one before.
+BY_HAND = [
+    # 3 is no minimum of 3, 1; 1 is one of 1, 2: the threshold is 1.5 * 1.5. 9 is above and ends it: segments 2 and 3.
+    (1, [3.0, 1.0, 2.0, 9.0], [3, 4, 5, 6], facts(True, True, 3, 6, 4, 2.25)),
+    # Every 3rd step, and those with a check: 2 | 3, 4 | 6 | 7.
+    (3, [3.0, 1.0, 2.0, 9.0], [3, 4, 6], facts(True, True, 3, 6, 3, 2.25)),
+    # The first is the minimum; nothing is above 1.5 * 2.5.
+    (1, [2.0, 3.0, 3.5, 3.75], [1, 2, 3, 4, 5, 6, 7], facts(True, False, 1, 7, 7, 3.75)),
+    # The start is found with the last loss.
+    (1, [4.0, 3.0, 2.0, 2.5], [5, 6, 7], facts(True, False, 5, 7, 3, 3.375)),
+    # It only falls: no start, all states count.
+    (1, [4.0, 3.0, 2.0, 1.0], [1, 2, 3, 4, 5, 6, 7], facts(False, False, 1, 7, 7, None)),
+]
+
+
+@pytest.mark.parametrize(("every", "losses", "steps", "valley"), BY_HAND)
+def test_swad_is_the_mean_of_the_states_in_the_valley_and_says_where_it_lies(
+    world: World, tmp_path: Path, every: int, losses: list[float], steps: list[int], valley: dict[str, object]
+) -> None:
+    checks = dict(zip((2, 4, 6, 7), losses, strict=True))
+    training = begin(world, tmp_path, config("swad", every=every), {"art": checks, "photo": VALLEYS["photo"]})
+    index = training.whole()
+
+    assert index["kind"] == "swad"
+    assert index["steps"] == ([1, 2, 3, 4, 5, 6, 7] if every == 1 else [2, 3, 4, 6, 7])
+    assert index["sources"]["art"]["valley"] == valley
+    assert index["sources"]["photo"]["valley"]["found"] is False
+    (entry,) = index["sources"]["art"]["history"]
+    assert entry["validation_accuracy"] is None
+    assert index["sources"]["art"]["last"]["validation_accuracy"] == 0.25
+    found = load_tensors(tmp_path / entry["file"])
+    expected = weighted([training.trajectory["art"][step] for step in steps], [1.0] * len(steps))
+    assert list(found) == sorted(expected)
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_only_swad_tells_of_a_valley(world: World, tmp_path: Path) -> None:
+    assert set(begin(world, tmp_path, config("mean")).whole()["sources"]["art"]) == {"last", "history"}
+
+
+def test_swad_stores_nothing_but_a_few_averages(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, config("swad"))
+    numbers = sum(tensor.numel() for tensor in training.trajectory["art"][0].values())
+    for step in range(STEPS):
+        training.run(range(step, step + 1))
+        # n_s + 1 copies before the start is found, 3 afterwards.
+        averages = training.history.state_dict()["averages"]
+        assert all(numbers <= size_of(state) <= 3 * numbers for state in averages.values())
+        assert content_of(tmp_path) == {}
+    training.end()
+    assert sorted(content_of(tmp_path)) == [
+        *(f"art/{name}.safetensors" for name in ("history", "last")),
+        "index.json",
+        *(f"photo/{name}.safetensors" for name in ("history", "last")),
+    ]
+
+
+def size_of(value: object) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return sum(size_of(part) for part in value)
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_swad_refuses_a_loss_that_is_no_number(world: World, tmp_path: Path, loss: float) -> None:
+    training = begin(world, tmp_path, config("swad"), {"art": {2: 1.0, 4: loss}})
+    with pytest.raises(TrainingError) as caught:
+        training.run(range(4))
+    assert str(caught.value) == (
+        f"the loss of source `art` on its own hold-out became {loss} at step 4, and SWAD goes by it. "
+        "Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
+    )
+
+
+def test_swad_takes_no_loss_of_a_state_that_it_does_not_have_yet(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, config("swad"), {"art": {}})
+    training.run(range(1))
+    with pytest.raises(AssertionError, match=r"^a state enters its history before it is measured"):
+        training.history.note_validation("art", 2, 0.5, 1.0)
+
+
+def test_checkpoints_from_before_there_was_swad_can_be_gone_on_from(world: World, tmp_path: Path) -> None:
+    history = config("mean")
+    begin(world, tmp_path / "whole", history).whole()
+    killed = begin(world, tmp_path / "part", history)
+    killed.run(range(4))
+    state = killed.history.state_dict()
+    del state["losses"]
+    resumed = begin(world, tmp_path / "part", history)
+    resumed.cohort.load_state_dict(killed.cohort.state_dict())
+    resumed.history.load_state_dict(state)
+    resumed.run(range(4, STEPS))
+    resumed.end()
     assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
 
 
@@ -246,13 +371,13 @@ def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None
         def due(self, step: int) -> bool:
             return step > 0 and step % 2 == 0
 
-    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS))
+    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS, CHECK_EVERY))
 
     assert [entry["step"] for entry in training.whole()["sources"]["art"]["history"]] == [2, 4, 6]
 
 
 def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
-    history = CheckpointHistory(config(), tmp_path, 1)
+    history = CheckpointHistory(config(), tmp_path, 1, 1)
     with pytest.raises(TypeError, match=r"^Expected a `Cohort`, but got a `LightningModule`\.$"):
         history.on_train_batch_end(trainer_at(1), LightningModule(), None, None, 0)
 
@@ -261,7 +386,7 @@ def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")  # Lightning's own use of torch
 def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     world = each_world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
-    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4)])
+    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4, 4)])
     short = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
     cohort = short.cohort()
     trainer = short.trainer()
@@ -273,3 +398,47 @@ def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
         assert all(torch.equal(second[name], tensor) for name, tensor in named.items())
         end = load_tensors(tmp_path / source / "last.safetensors")
         assert all(torch.equal(end[name], last[source][name]) for name in end)
+
+
+class AfterEachCheck(Callback):
+    """Asserts that the loss of a step closed the segment that holds the weights of that very step."""
+
+    def __init__(self, history: CheckpointHistory, logged: dict[int, dict[str, float]]) -> None:
+        self.history = history
+        self.logged = logged
+        self.checked = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        for source, named in cast("Cohort", pl_module).parameters_by_source().items():
+            state = self.history.state_dict()["averages"][source]
+            segment, loss = state["recent"][-1]
+            assert state["open"]["count"] == 0
+            assert segment["count"] == 1
+            assert all(torch.equal(a, b) for a, b in zip(segment["average"], named.values(), strict=True))
+            assert loss == self.logged[trainer.global_step][f"validation/loss{{{source}}}"]
+            self.checked += 1
+
+
+class Remember(CSVLogger):
+    def __init__(self, folder: Path, logged: dict[int, dict[str, float]]) -> None:
+        super().__init__(folder)
+        self.logged = logged
+
+    def log_metrics(self, metrics: Mapping[str, Tensor | float], step: int | None = None) -> None:
+        assert step is not None
+        self.logged.setdefault(step, {}).update({name: float(value) for name, value in metrics.items()})
+
+
+@pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+def test_swad_gets_the_loss_of_a_step_after_the_update_of_the_same_step(each_world: World, tmp_path: Path) -> None:
+    world = each_world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
+    logged: dict[int, dict[str, float]] = {}
+    # With n_s above the number of checks, every segment is still there to be looked at.
+    history = CheckpointHistory(HistoryConfig("swad", every=1, n_s=9), tmp_path, 3, check_every=1)
+    validation = SourceValidation(world.hold_outs(), to_float, 1, 3, history.note_validation, log_loss=True)
+    after = AfterEachCheck(history, logged)
+    world.fit(world.cohort(), [history, validation, after], Remember(tmp_path / "log", logged))
+    assert after.checked == 9

@@ -10,7 +10,9 @@ from lightning.pytorch import Callback
 
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.resume import Resume
+from hamdg.cohort.validation import SourceValidation
 from hamdg.config import HarmonisationConfig, HistoryConfig, TrainConfig
+from hamdg.data.augment import to_float
 from hamdg.tracking.csv import CsvTracker
 
 if TYPE_CHECKING:
@@ -39,13 +41,20 @@ class Crash(Callback):
             raise RuntimeError("crashed on purpose")
 
 
-def fit(world: World, folder: Path, crash: int | None = None) -> Cohort:
+SNAPSHOTS = HistoryConfig("snapshots", start=0.0, every=1, keep=3)
+# With these, no state of the average itself is trivial: before the start is found, inside the valley, after its end.
+SWAD = HistoryConfig("swad", every=1, n_s=2, n_e=1, r=1.0)
+
+
+def fit(world: World, folder: Path, crash: int | None = None, config: HistoryConfig = SNAPSHOTS) -> Cohort:
     """Train in a folder, from its checkpoint where there is one."""
     resume = folder / "resume.ckpt"
     going_on = resume.exists()
     done = int(torch.load(resume, weights_only=True)["global_step"]) if going_on else 0
+    history = CheckpointHistory(config, folder / "history", STEPS, check_every=2)
     callbacks: list[Callback] = [
-        CheckpointHistory(HistoryConfig("snapshots", start=0.0, every=1, keep=3), folder / "history", STEPS),
+        history,
+        SourceValidation(world.hold_outs(), to_float, 2, STEPS, history.note_validation, config.kind == "swad"),
         Resume(resume, every=3),
         *([Crash(crash)] if crash else []),
     ]
@@ -63,9 +72,19 @@ def content_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(("tower", "crash"), [("vit", 2), ("vit", 3), ("vit", 8), ("rn", 5)])
+@pytest.mark.parametrize(
+    ("tower", "crash", "config"),
+    [
+        ("vit", 2, SNAPSHOTS),
+        ("vit", 3, SNAPSHOTS),
+        ("vit", 8, SNAPSHOTS),
+        ("rn", 5, SNAPSHOTS),
+        ("vit", 4, SWAD),
+        ("rn", 7, SWAD),
+    ],
+)
 def test_a_crashed_training_goes_on_to_the_same_bytes(
-    world: World, request: pytest.FixtureRequest, tmp_path: Path, tower: str, crash: int
+    world: World, request: pytest.FixtureRequest, tmp_path: Path, tower: str, crash: int, config: HistoryConfig
 ) -> None:
     world = world.but(
         clip=request.getfixturevalue(tower),
@@ -73,10 +92,10 @@ def test_a_crashed_training_goes_on_to_the_same_bytes(
         train=TrainConfig(steps=STEPS, lr=1e-3, warmup=2),
         harmonisation=HarmonisationConfig("sign_consensus", every=2),
     )
-    whole = fit(world, tmp_path / "whole")
+    whole = fit(world, tmp_path / "whole", config=config)
     with pytest.raises(RuntimeError, match="crashed on purpose"):
-        fit(world, tmp_path / "part", crash)
-    resumed = fit(world, tmp_path / "part")
+        fit(world, tmp_path / "part", crash, config)
+    resumed = fit(world, tmp_path / "part", config=config)
 
     expected = world.weights(whole)
     for source, named in world.weights(resumed).items():

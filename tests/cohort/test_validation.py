@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -9,11 +10,11 @@ from lightning import Trainer
 from torch import Tensor
 
 from hamdg.cohort import validation
-from hamdg.cohort.validation import SourceValidation, accuracy, predict
+from hamdg.cohort.validation import SourceValidation, accuracy, measured, predict
 from hamdg.data.augment import to_float
-from hamdg.data.batches import Batch, take
 
 if TYPE_CHECKING:
+    from hamdg.data.batches import Batch
     from tests.cohort.conftest import World
 
 
@@ -27,12 +28,8 @@ class Log:
         self.rows.append((step, metrics))
 
 
-def parts(world: World) -> dict[str, Batch]:
-    return {name: take(arrays, torch.arange(2, 13).numpy()) for name, arrays in world.domains().items()}
-
-
 def test_predictions_do_not_depend_on_the_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, images = world.model(("photo",)), parts(world)["photo"].images
+    model, images = world.model(("photo",)), world.hold_outs()["photo"].images
     whole = predict(model, images, to_float)
     monkeypatch.setattr(validation, "CHUNK", 4)
 
@@ -44,26 +41,54 @@ def test_accuracy_by_hand() -> None:
     assert accuracy(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])) == 0.75
 
 
-def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World) -> None:
+def slow_measurement(scores: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Accuracy and loss in loops, from their definitions."""
+    wrong, losses = 0, []
+    for row, label in zip(scores.double().tolist(), labels.tolist(), strict=True):
+        wrong += row.index(max(row)) != label
+        losses.append(math.log(sum(math.exp(score) for score in row)) - row[label])
+    return 1 - wrong / len(losses), math.fsum(losses) / len(losses)
+
+
+def test_accuracy_and_loss_are_those_of_one_pass(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, part = world.model(("photo",)), world.hold_outs()["photo"]
+    seen: list[int] = []
+    model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    monkeypatch.setattr(validation, "CHUNK", 4)
+    found = measured(model, part, to_float)
+
+    assert seen == [4, 4, 3]
+    with torch.no_grad():
+        assert found == pytest.approx(slow_measurement(model(to_float(part.images)), part.labels), rel=1e-5)
+    assert found.accuracy == accuracy(predict(model, part.images, to_float), part.labels)
+
+
+@pytest.mark.parametrize("log_loss", [False, True])
+def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_loss: bool) -> None:
     cohort, log = world.cohort({"art": ("art",), "rest": ("cartoon", "photo")}), Log()
-    notes: list[tuple[str, int, float]] = []
+    notes: list[tuple[str, int, float, float]] = []
     callback = SourceValidation(
-        parts(world), to_float, every=4, steps=9, note=lambda name, step, value: notes.append((name, step, value))
+        world.hold_outs(), to_float, every=4, steps=9, note=lambda *told: notes.append(told), log_loss=log_loss
     )
     cohort.train()
     for step in range(1, 10):
         trainer = SimpleNamespace(global_step=step, loggers=[log])
         callback.on_train_batch_end(cast("Trainer", trainer), cohort, None, None, step - 1)
 
-    def right(model: str, domain: str) -> float:
-        part: Batch = parts(world)[domain]
-        scores: Tensor = cohort.source_models()[model](to_float(part.images))
-        wrong = sum(int(row.argmax()) != int(label) for row, label in zip(scores, part.labels, strict=True))
-        return 1 - wrong / len(part.labels)
+    def slow(model: str, domain: str) -> tuple[float, float]:
+        part: Batch = world.hold_outs()[domain]
+        with torch.no_grad():
+            return slow_measurement(cohort.source_models()[model](to_float(part.images)), part.labels)
 
-    expected = {"art": right("art", "art"), "rest": (right("rest", "cartoon") + right("rest", "photo")) / 2}
+    cartoon, photo = slow("rest", "cartoon"), slow("rest", "photo")
+    expected = {"art": slow("art", "art"), "rest": tuple((a + b) / 2 for a, b in zip(cartoon, photo, strict=True))}
+    rows = {f"validation/accuracy{{{name}}}": found[0] for name, found in expected.items()}
+    if log_loss:
+        rows |= {f"validation/loss{{{name}}}": found[1] for name, found in expected.items()}
     assert [step for step, _ in log.rows] == [4, 8, 9]
     for _, row in log.rows:
-        assert row == pytest.approx({f"validation/accuracy{{{name}}}": value for name, value in expected.items()})
-    assert [(name, step) for name, step, _ in notes] == [(name, step) for step in (4, 8, 9) for name in expected]
+        assert row == pytest.approx(rows, rel=1e-5)
+    assert [(name, step) for name, step, _, _ in notes] == [(name, step) for step in (4, 8, 9) for name in expected]
+    for name, _, share, loss in notes:
+        assert (share, loss) == pytest.approx(expected[name], rel=1e-5)
     assert all(model.training for model in cohort.source_models().values())

@@ -11,19 +11,24 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.valley import valley_facts
 from hamdg.config import HistoryConfig
+from hamdg.errors import TrainingError
 from hamdg.files import sha256_file, write_json
 from hamdg.merge.files import save_tensors
-from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
 
 
-def history_steps(config: HistoryConfig, steps: int) -> list[int]:
+def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[int]:
     """Return the steps (from 1; 0 is the start) after which a model enters its history.
 
-    The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does.
+    The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does. `swad`
+    takes in every state that has a loss, too.
     """
     if config.kind == "last":
         return [steps]
+    if config.kind == "swad":
+        return sorted({*range(config.every, steps, config.every), *range(check_every, steps, check_every), steps})
     # 0.29 * 100 is a little below 29 in floating point.
     first = max(1, math.floor(config.start * steps + 1e-9))
     chosen = sorted({*range(first, steps + 1, config.every), steps})
@@ -33,8 +38,8 @@ def history_steps(config: HistoryConfig, steps: int) -> list[int]:
 class CheckpointHistory(Callback):
     """Keeps, per source, a running average of the weights, or the snapshots themselves.
 
-    The merge stage reads only what this callback writes. Averages take constant memory (one fp32 copy of the weights);
-    snapshots are written at once and never more than `config.keep` per source.
+    The merge stage reads only what this callback writes. Averages take constant memory (one fp32 copy of the weights; a
+    few of them for `swad`); snapshots are written at once and never more than `config.keep` per source.
     Override `due` to decide differently when a model enters its history.
 
     Args:
@@ -42,17 +47,20 @@ class CheckpointHistory(Callback):
         folder: Where the files go: `index.json`, `<source>/history.safetensors` or `<source>/step-<n>.safetensors`,
             and `<source>/last.safetensors`.
         steps: Number of training steps.
+        check_every: Steps between two calls of `note_validation`, which `swad` goes by.
     """
 
-    def __init__(self, config: HistoryConfig, folder: Path, steps: int) -> None:
+    def __init__(self, config: HistoryConfig, folder: Path, steps: int, check_every: int) -> None:
         self.config = config
         self.folder = folder
         self.steps = steps
-        self._steps = history_steps(config, steps)
+        self._steps = history_steps(config, steps, check_every)
         self._due = frozenset(self._steps)
-        self._averages: dict[str, Average] = {}
+        self._averages: dict[str, Average | SwadAverage] = {}
         self._snapshots: dict[str, list[dict[str, object]]] = {}
         self._validation: dict[str, dict[int, float]] = {}
+        self._losses: dict[str, dict[int, float]] = {}
+        self._newest = -1
 
     def due(self, step: int) -> bool:
         """Return whether the models enter their history after `step` optimiser steps."""
@@ -72,7 +80,7 @@ class CheckpointHistory(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write averages, last models and the index; called once, when all steps are done."""
-        index: dict[str, object] = {}
+        index: dict[str, dict[str, object]] = {}
         for source, named in _cohort(pl_module).parameters_by_source().items():
             last = self._validated(source, self._write(source, "last", dict(named), self.steps))
             kept = [self._validated(source, entry) for entry in self._snapshots.get(source, [])]
@@ -81,17 +89,35 @@ class CheckpointHistory(Callback):
                 # Nobody validated the average itself.
                 kept = [self._write(source, "history", values, self.steps) | {"validation_accuracy": None}]
             index[source] = {"last": last, "history": kept or [last]}
+            if self.config.kind == "swad":
+                states = filter(self.due, range(1, self.steps + 1))
+                index[source]["valley"] = valley_facts(self.config, states, self._losses[source])
         collected = [step for step in self._steps if step <= self.steps]
         write_json(self.folder / "index.json", {"kind": self.config.kind, "steps": collected, "sources": index})
 
-    def note_validation(self, source: str, step: int, accuracy: float) -> None:
-        """Remember a source model's accuracy on its own hold-out, for the index."""
+    def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
+        """Remember a source model's accuracy on its own hold-out, for the index, and let `swad` go by its loss.
+
+        Raises:
+            TrainingError: `swad` would have to go by a loss that is no number.
+        """
         self._validation.setdefault(source, {})[step] = accuracy
+        average = self._averages.get(source)
+        if isinstance(average, SwadAverage):
+            assert step == self._newest, "a state enters its history before it is measured"
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss of source `{source}` on its own hold-out became {loss} at step {step}, and SWAD goes by "
+                    "it. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
+                )
+            average.validated(loss)
+            self._losses.setdefault(source, {})[step] = loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages and the list of snapshots; called when a resumable checkpoint is written."""
         averages = {source: average.state_dict() for source, average in self._averages.items()}
-        return {"averages": averages, "snapshots": self._snapshots, "validation": self._validation}
+        state = {"averages": averages, "snapshots": self._snapshots, "validation": self._validation}
+        return state | {"losses": self._losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from that state; called when a killed run goes on."""
@@ -99,8 +125,11 @@ class CheckpointHistory(Callback):
             self._averages[source] = self._new_average()
             self._averages[source].load_state_dict(state)
         self._snapshots, self._validation = state_dict["snapshots"], state_dict["validation"]
+        # Checkpoints of versions before `swad` hold none.
+        self._losses = state_dict.get("losses", {})
 
     def _collect(self, cohort: Cohort, step: int) -> None:
+        self._newest = step
         for source, named in cohort.parameters_by_source().items():
             if self.config.kind == "snapshots":
                 self._snapshot(source, dict(named), step)
@@ -109,7 +138,9 @@ class CheckpointHistory(Callback):
                     self._averages[source] = self._new_average()
                 self._averages[source].update(list(named.values()))
 
-    def _new_average(self) -> Average:
+    def _new_average(self) -> Average | SwadAverage:
+        if self.config.kind == "swad":
+            return SwadAverage(self.config.n_s, self.config.n_e, self.config.r)
         if self.config.kind == "ema":
             return Ema(self.config.decay)
         if self.config.kind == "beta":

@@ -1,8 +1,9 @@
-"""Accuracy of every source model on its own hold-out, while it trains."""
+"""Accuracy and loss of every source model on its own hold-out, while it trains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
@@ -10,11 +11,24 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.enrichment import cross_entropies
 from hamdg.cohort.source_model import SourceModel
 from hamdg.data.batches import Batch
 from hamdg.tracking.rows import measure
 
 CHUNK = 256
+
+
+class Measurement(NamedTuple):
+    """How a model does on a hold-out.
+
+    Args:
+        accuracy: The share of right predictions.
+        loss: The mean cross-entropy.
+    """
+
+    accuracy: float
+    loss: float
 
 
 @torch.no_grad()
@@ -28,6 +42,18 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return float((predicted.cpu() == labels.cpu()).double().mean())
 
 
+@torch.no_grad()
+def measured(model: SourceModel, part: Batch, prepare: Callable[[Tensor], Tensor]) -> Measurement:
+    """Return accuracy and loss on labelled uint8 pictures from one pass over them, in chunks that bound the memory."""
+    images, labels = part.images.to(model.device), part.labels.to(model.device)
+    predicted, losses = [], []
+    for some, own in zip(torch.split(images, CHUNK), torch.split(labels, CHUNK), strict=True):
+        scores = model(prepare(some))
+        predicted.append(scores.argmax(dim=1))
+        losses.append(cross_entropies(scores, own))
+    return Measurement(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
+
+
 class SourceValidation(Callback):
     """Measures each source model on its own hold-out every few steps, against the labels that a user would have.
 
@@ -36,7 +62,8 @@ class SourceValidation(Callback):
         prepare: Turns uint8 pictures into what the model eats, without augmentation.
         every: Steps between two measurements; the last step is always measured.
         steps: Number of training steps.
-        note: Told (source, step, accuracy) of every measurement.
+        note: Told (source, step, accuracy, loss) of every measurement.
+        log_loss: Log the losses, too.
     """
 
     def __init__(
@@ -45,34 +72,34 @@ class SourceValidation(Callback):
         prepare: Callable[[Tensor], Tensor],
         every: int,
         steps: int,
-        note: Callable[[str, int, float], None],
+        note: Callable[[str, int, float, float], None],
+        log_loss: bool = False,
     ) -> None:
         self.parts = parts
         self.prepare = prepare
         self.every = every
         self.steps = steps
         self.note = note
+        self.log_loss = log_loss
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Measure, log and pass on the accuracies where a check is due; called after every batch."""
+        """Measure, log and pass on accuracies and losses where a check is due; called after every batch."""
         step = trainer.global_step
         if (step % self.every and step != self.steps) or not isinstance(pl_module, Cohort):
             return
-        values = {name: self._own_accuracy(model) for name, model in pl_module.source_models().items()}
-        for name, value in values.items():
-            self.note(name, step, value)
+        found = {name: self._own_measurement(model) for name, model in pl_module.source_models().items()}
+        for name, (share, loss) in found.items():
+            self.note(name, step, share, loss)
+        rows = {measure("validation/accuracy", name): share for name, (share, _) in found.items()}
+        if self.log_loss:
+            rows |= {measure("validation/loss", name): loss for name, (_, loss) in found.items()}
         for logger in trainer.loggers:
-            logger.log_metrics({measure("validation/accuracy", name): value for name, value in values.items()}, step)
+            logger.log_metrics(rows, step)
 
-    def _own_accuracy(self, model: SourceModel) -> float:
+    def _own_measurement(self, model: SourceModel) -> Measurement:
         model.eval()
-        right = [
-            accuracy(
-                predict(model, self.parts[domain].images.to(model.device), self.prepare), self.parts[domain].labels
-            )
-            for domain in model.own
-        ]
+        parts = [measured(model, self.parts[domain], self.prepare) for domain in model.own]
         model.train()
-        return sum(right) / len(right)
+        return Measurement(*(sum(values) / len(values) for values in zip(*parts, strict=True)))

@@ -42,7 +42,7 @@ class MergeFacts(TypedDict):
     """How the histories were merged, and the geometry of their task vectors; the layer "" is the whole model.
 
     `target_data`: the merge saw pictures of the held-out domain. Records from before there was a choice of methods do
-    not name theirs.
+    not name theirs. `valleys`: what each source's SWAD is the mean of, if that is its history.
     """
 
     method: NotRequired[str]
@@ -53,6 +53,7 @@ class MergeFacts(TypedDict):
     kept: dict[str, dict[str, float]]
     merged_norm: float
     mean_norm: float
+    valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
 
 
 class ImagesSeen(TypedDict):

@@ -9,7 +9,9 @@ from typing import cast
 
 from torch import Tensor
 
+from hamdg import console
 from hamdg.algorithms.base import Candidate, Histories, Weights
+from hamdg.cohort.valley import ValleyFacts, told
 from hamdg.config import OptionValue
 from hamdg.errors import WeightsError
 from hamdg.files import read_json, sha256_file, write_json
@@ -63,13 +65,15 @@ def merge_histories(context: Context) -> bool:
     options = merge_options(config)
     settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
     merged = merge_with(config.method, history, base, options, settings)
-    told = Provenance(
+    origin = Provenance(
         config.method, options, digests, settings=resolved_settings(settings), versions=library_versions()
     )
-    save_tensors(run.merged, full_state(context.loaded, merged), told.metadata())
+    save_tensors(run.merged, full_state(context.loaded, merged), origin.metadata())
     write_config(context.loaded, run.path / "open_clip_config.json")
     candidates = _candidates(context, Histories(base, last, history, merged))
     summary = describe_merge(context, base, history, merged) | {"validation": _validation(context, candidates)}
+    if valleys := _valleys(context):
+        summary |= {"valleys": valleys}
     write_json(run.merge, summary | {"seconds": time.monotonic() - started})
     return True
 
@@ -127,6 +131,15 @@ def _kept(family: Family, options: Mapping[str, OptionValue]) -> dict[str, dict[
 def _validation(context: Context, candidates: list[Candidate]) -> dict[str, float]:
     scorer, parts = Scorer(context), source_holdouts(context)
     return {candidate.key: scorer.validation(candidate.weights, parts) for candidate in candidates}
+
+
+def _valleys(context: Context) -> dict[str, ValleyFacts]:
+    """Return, and say, where the histories begin and end that found that out themselves."""
+    index = read_json(context.run.history_index)["sources"]
+    found = {source: cast("ValleyFacts", index[source]["valley"]) for source in index if "valley" in index[source]}
+    for source, facts in found.items():
+        console.note(f"{source}: {told(facts)}")
+    return found
 
 
 def _read_history(

@@ -49,18 +49,20 @@ def train(context: Context) -> bool:
     cohort = build_cohort(context, data)
     done = _resumed_step(context)
     tracker = CsvTracker(run.metrics, last_step=done)
-    history = CheckpointHistory(context.recipe.history, run.history, context.recipe.train.steps)
-    resume = Resume(run.resume, context.recipe.runtime.checkpoint_every)
+    recipe = context.recipe
+    history = CheckpointHistory(recipe.history, run.history, recipe.train.steps, recipe.train.check_every)
+    resume = Resume(run.resume, recipe.runtime.checkpoint_every)
     callbacks: list[Callback] = [
         history,
         SourceValidation(
             {name: take(data.domains[name], data.validation_part[name]) for name in data.domains},
             context.input_format,
-            context.recipe.train.check_every,
-            context.recipe.train.steps,
+            recipe.train.check_every,
+            recipe.train.steps,
             history.note_validation,
+            log_loss=recipe.history.kind == "swad",
         ),
-        *progress_callback(context.recipe.train.steps, context.recipe.runtime.quiet),
+        *progress_callback(recipe.train.steps, recipe.runtime.quiet),
         resume,
     ]
     _fit(context, cohort, data, tracker, callbacks)
