@@ -212,9 +212,9 @@ def test_another_process_writes_the_same_bytes(paths: dict[str, Path], tmp_path:
 
 
 def test_memory_does_not_grow_with_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 2_000_000
-    names = ("u", "v", "w")
-    for i in range(8):
+    size, sources = 1_000_000, 6
+    names = [f"t{i:02}" for i in range(12)]
+    for i in range(sources):
         generator = torch.Generator().manual_seed(i)
         save_tensors(tmp_path / f"{i}.safetensors", {name: torch.randn(size, generator=generator) for name in names})
     peaks = []
@@ -225,12 +225,12 @@ def test_memory_does_not_grow_with_the_sources(tmp_path: Path, monkeypatch: pyte
         write(self, name, tensor)
 
     monkeypatch.setattr(TensorWriter, "write", measured)
-    paths = {str(i): tmp_path / f"{i}.safetensors" for i in range(8)}
+    paths = {str(i): tmp_path / f"{i}.safetensors" for i in range(sources)}
     before = anonymous()
     merge_files("uniform", paths, tmp_path / "o.safetensors", settings=Settings(threads=1))
     assert len(peaks) == len(names)
-    # One result of 8 MB at a time, of 24 MB in all and 192 MB of inputs.
-    assert max(peaks) - before < 2.5 * 4 * size
+    # A few tensors of 4 MB at a time (the allocator keeps some), of 48 MB of output and 288 MB of inputs.
+    assert max(peaks) - before < 6 * 4 * size
 
 
 def test_digests_begun_before_are_used(paths: dict[str, Path], tmp_path: Path) -> None:
