@@ -10,6 +10,7 @@ from hamdg.checks import RANGES, problems
 from hamdg.config import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
 from hamdg.data.mini.benchmark import SIZES
 from hamdg.data.registry import Benchmark
+from hamdg.errors import ConfigError
 from hamdg.recipe import read_recipe
 
 
@@ -59,6 +60,9 @@ def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
         ("--train.clip_norm=-1", "Expected `train.clip_norm` to be 0 or more, but got `-1.0`"),
         ("--history.start=1", "Expected `history.start` to be 0 or more and below 1, but got `1.0`"),
         ("--history.every=0", "Expected `history.every` to be 1 or more, but got `0`"),
+        ("--history.n_s=0", "Expected `history.n_s` to be 1 or more, but got `0`"),
+        ("--history.n_e=0", "Expected `history.n_e` to be 1 or more, but got `0`"),
+        ("--history.r=0.9", "Expected `history.r` to be 1 or more, but got `0.9`"),
         ("--merge.examples=0", "Expected `merge.examples` to be 1 or more, but got `0`"),
         ("--runtime.threads=-1", "Expected `runtime.threads` to be 0 or more, but got `-1`"),
     ],
@@ -105,6 +109,25 @@ def test_warm_up_must_fit_into_the_run() -> None:
     assert first(Recipe(train=TrainConfig(steps=19, warmup=20))) == (
         "`train.warmup` (20) is longer than the run, which has `train.steps` (19); shorten the warm-up or train longer"
     )
+
+
+def test_a_valley_needs_as_many_validations_as_decide_about_its_start() -> None:
+    def said(*overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            read_recipe(None, ["--history.kind=swad", *overrides])
+        return str(caught.value)
+
+    # Of 200 steps, the last is always validated.
+    for every, count in ((100, 2), (150, 2), (1000, 1)):
+        assert said(f"--train.check_every={every}") == (
+            "`history.kind` `swad` needs `history.n_s` (3) or more validations to find a valley, but `train.steps` "
+            f"(200) with `train.check_every` ({every}) give {count}; lower `train.check_every` or train longer "
+            "(on the command line)."
+        )
+    read_recipe(None, ["--history.kind=swad", "--train.check_every=99"])
+    read_recipe(None, ["--history.kind=swad", "--train.check_every=100", "--history.n_s=2"])
+    read_recipe(None, ["--history.kind=mean", "--train.check_every=1000"])
+    assert said("--train.check_every=0").startswith("Expected `train.check_every` to be 1 or more")
 
 
 def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:

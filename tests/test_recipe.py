@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamdg.config import DataConfig, MergeConfig, MiniConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.config import (
+    DataConfig,
+    MergeConfig,
+    MiniConfig,
+    ModelConfig,
+    Recipe,
+    RuntimeConfig,
+    TrainConfig,
+    training_identity,
+)
 from hamdg.errors import ConfigError
 from hamdg.recipe import read_recipe, split_overrides, write_recipe
 
@@ -298,3 +307,34 @@ def test_a_written_recipe_reads_back_equal(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("recipe") / "config.yaml"
     write_recipe(recipe, path)
     assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("kind", "ham", "erm"),
+    [
+        ("mean", "b8a4ff29", "6c881f4b"),
+        ("ema", "30d336aa", "17b26346"),
+        ("beta", "de873085", "4ef46b97"),
+        ("last", "027a820b", "429b562b"),
+        ("snapshots", "56b50fa2", "970099d3"),
+    ],
+)
+def test_trainings_from_before_there_was_swad_are_still_the_same(kind: str, ham: str, erm: str) -> None:
+    for algorithm, expected in (("ham", ham), ("erm", erm)):
+        own = [f"--history.kind={kind}", f"--algorithm={algorithm}"]
+        assert training_identity(read_recipe(None, own)) == expected
+        # What only `swad` goes by makes no other run of it.
+        others = [*own, "--history.n_s=2", "--history.n_e=2", "--history.r=2"]
+        assert training_identity(read_recipe(None, others)) == expected
+
+
+def test_the_options_of_swad_define_a_run_of_it() -> None:
+    overrides: tuple[list[str], ...] = (
+        [],
+        ["--history.n_s=2"],
+        ["--history.n_e=2"],
+        ["--history.r=2"],
+        ["--history.every=2"],
+    )
+    recipes = [read_recipe(None, ["--history.kind=swad", *own]) for own in overrides]
+    assert len({training_identity(recipe) for recipe in recipes}) == len(recipes)

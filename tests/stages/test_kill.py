@@ -23,6 +23,7 @@ SIGN_CONSENSUS = (
     "--history.keep=3",
 )
 RUNNING_MEAN = ("--harmonisation.method=pcgrad", "--history.kind=mean")
+SWAD = ("--history.kind=swad", "--history.n_s=2", "--history.n_e=1", "--history.every=2")
 LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
 
 
@@ -71,7 +72,9 @@ def killed_until_done(zygote: Zygote, command: Command, seconds: float, kills: i
 
 
 @pytest.mark.parametrize(
-    ("tower", "options"), [("rn", SIGN_CONSENSUS), ("vit", RUNNING_MEAN)], ids=["sign consensus, snapshots", "mean"]
+    ("tower", "options"),
+    [("rn", SIGN_CONSENSUS), ("vit", RUNNING_MEAN), ("vit", SWAD)],
+    ids=["sign consensus, snapshots", "mean", "swad"],
 )
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
     zygote: Zygote, command: Commander, tower: Tower, options: tuple[str, ...]
@@ -100,7 +103,9 @@ def test_a_run_that_dies_beside_file_operations_ends_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("options", [SIGN_CONSENSUS, RUNNING_MEAN], ids=["sign consensus, snapshots", "mean"])
+@pytest.mark.parametrize(
+    "options", [SIGN_CONSENSUS, RUNNING_MEAN, SWAD], ids=["sign consensus, snapshots", "mean", "swad"]
+)
 def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander, options: tuple[str, ...]) -> None:
     options = (*options, "--runtime.checkpoint_every=2")
     calm = command("calm", *options, tower="vit")

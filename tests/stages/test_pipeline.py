@@ -89,6 +89,7 @@ def test_measurements_are_finite_and_cover_every_step(finished: Finished, tower:
     assert losses == [(step, source) for step in (1, 2, 3, 4) for source in SOURCES]
     checks = sorted((row.step, row.source) for row in rows if row.name == "validation/accuracy")
     assert checks == [(step, source) for step in (2, 4) for source in SOURCES]
+    assert not [row for row in rows if row.name == "validation/loss"]
 
 
 ALONE = """
@@ -255,6 +256,60 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     decisive = [value for (_, _, layer), value in before.items() if (layer == "") == (scope == "global")]
     idle = method == "none" or (method == "pcgrad" and min(decisive) >= 0)
     assert (before == after) == idle
+
+
+def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_averages(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # All losses are below an r of a million times their mean, so that no valley can end.
+    options = ["--history.kind=swad", "--history.n_s=1", "--history.r=1e6", "--history.every=3"]
+    run = RunDirectory(pipeline.run(tiny(*options)).parent)
+    index = json.loads(run.history_index.read_text())
+    assert index["steps"] == [2, 3, 4]
+    losses = {(row.source, row.step): row.value for row in read_rows(run.metrics) if row.name == "validation/loss"}
+    assert sorted(losses) == [(source, step) for source in SOURCES for step in (2, 4)]
+    valleys = {source: files["valley"] for source, files in index["sources"].items()}
+    assert valleys == {
+        source: {
+            "found": True,
+            "ended": False,
+            "first_step": 2,
+            "last_step": 4,
+            "states": 3,
+            "threshold": 1e6 * losses[source, 2],
+        }
+        for source in SOURCES
+    }
+    record = read_record(run.path)
+    assert record["merge"] is not None
+    assert record["merge"]["valleys"] == valleys
+    said = capsys.readouterr().out
+    for source in SOURCES:
+        told = "SWAD is the mean of 3 states, of steps 2 to 4; its valley had not ended with the training"
+        assert f"{source}: {told}\n" in said
+
+
+def test_a_run_without_swad_tells_of_no_valley(finished: Finished) -> None:
+    record = read_record(finished("rn").path)
+    assert record["merge"] is not None
+    assert "valleys" not in record["merge"]
+
+
+@TOWERS
+def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> None:
+    losing = ["--history.kind=swad", "--history.n_s=1", "--history.r=1e6", "--history.every=1"]
+    runs = [
+        RunDirectory(pipeline.run(tiny(*options, tower=tower), until="merge").parent)
+        for options in (losing, ["--history.kind=mean", "--history.start=0", "--history.every=1"])
+    ]
+    for source in SOURCES:
+        swad, mean = (load_tensors(run.history / source / "history.safetensors") for run in runs)
+        assert swad.keys() == mean.keys()
+        for name, tensor in swad.items():
+            torch.testing.assert_close(tensor, mean[name], rtol=1e-5, atol=1e-6)
+        # How the history is kept changes nothing about the training.
+        ours, theirs = (load_tensors(run.history / source / "last.safetensors") for run in runs)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
