@@ -211,9 +211,11 @@ def content_of(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["mean", "ema", "beta", "last", "snapshots", "swad"])
 def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, kind: HistoryKind, stop: int) -> None:
     history = config(kind, start=0.2, keep=2)
-    begin(world, tmp_path / "whole", history).whole()
+    # After steps 1, 4 and 6 art's valley has not begun, is going on, has ended; photo's begins with the loss of step 6.
+    losses = {"art": {2: 1.0, 4: 1.5, 6: 9.0, 7: 1.0}, "photo": VALLEYS["art"]} if kind == "swad" else None
+    begin(world, tmp_path / "whole", history, losses).whole()
 
-    killed = begin(world, tmp_path / "part", history)
+    killed = begin(world, tmp_path / "part", history, losses)
     killed.run(range(stop))
     if kind != "swad":  # it has been told already, where it was due
         killed.history.note_validation("art", stop, 0.5, 1.0)
@@ -222,7 +224,7 @@ def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, ki
     killed.run(range(stop, min(stop + 2, STEPS)))  # lost: the checkpoint knows nothing of it
     saved.seek(0)
     state = torch.load(saved, weights_only=True)
-    resumed = begin(world, tmp_path / "part", history)
+    resumed = begin(world, tmp_path / "part", history, losses)
     resumed.cohort.load_state_dict(state["cohort"])
     resumed.history.load_state_dict(state["history"])
     if kind != "swad":
