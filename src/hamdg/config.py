@@ -258,7 +258,7 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
         ConfigError: If the merge method or one of its options does not exist or makes no sense.
     """
     # Methods need torch, which recipes and the verbs about data do without.
-    from hamdg.merging import defining_merge
+    from hamdg.merge_section import defining_merge
 
     values = _trained_part(recipe)
     if recipe.algorithm != "erm":

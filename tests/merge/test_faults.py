@@ -5,13 +5,13 @@ others leave something of the fault open.
 
 1. mergekit 0.1.5, run as `mergekit-pytorch`
     DARE under a fixed seed differs from run to run.
-        merge/test_masks.py::test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_sources
-        merge/test_files.py::test_another_process_writes_the_same_bytes
+        merge/parts/test_masks.py::test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_sources
+        merge/files/test_merging.py::test_another_process_writes_the_same_bytes
 
 2. mergekit 0.1.5
     A Lightning `.ckpt` cannot be read.
-        merge/test_reading.py::test_every_kind_of_file_is_read
-        merge/test_files.py::test_files_of_all_kinds_are_merged_with_each_other
+        merge/files/test_reading.py::test_every_kind_of_file_is_read
+        merge/files/test_merging.py::test_files_of_all_kinds_are_merged_with_each_other
     Models with BatchNorm that saw different numbers of batches cannot be merged.
         merge/test_buffers.py::test_pooled_moments_by_hand
         merge/test_laws.py::test_frozen_tied_and_integer_tensors

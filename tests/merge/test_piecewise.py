@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import cutoff, merge_with
 from hamdg.merge import family as family_module
+from hamdg.merge import merge_with
+from hamdg.merge.parts import cutoff
 
 SHAPE = (1201, 1001)
 
@@ -13,7 +14,6 @@ SHAPE = (1201, 1001)
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("uniform", {}),
         ("task_arithmetic", {}),
         ("ties", {}),
         ("ties", {"scope": "tensor"}),

@@ -7,7 +7,7 @@ from operator import add
 from typing import TypedDict
 
 from hamdg.config import HistoryConfig
-from hamdg.merge.trajectory import Valley
+from hamdg.merge.parts.trajectory import Valley
 
 
 class ValleyFacts(TypedDict):

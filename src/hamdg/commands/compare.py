@@ -15,7 +15,7 @@ from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison
 from hamdg.merge.compare import compare as measure
-from hamdg.merge.inputs import Inputs
+from hamdg.merge.files.inputs import Inputs
 from hamdg.report.comparison import comparison_picture
 from hamdg.report.elements import pair_name
 from hamdg.report.table import MISSING

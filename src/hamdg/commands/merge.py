@@ -162,7 +162,7 @@ def _summarise(
     seconds: float,
 ) -> None:
     from hamdg import console
-    from hamdg.merge.provenance import resolved_options
+    from hamdg.merge.files.provenance import resolved_options
 
     values = resolved_options(info, options)
     rows = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamdg.commands.values import shown
 from hamdg.errors import WeightsError
-from hamdg.merge.provenance import Provenance, read_provenance
+from hamdg.merge.files.provenance import Provenance, read_provenance
 
 
 def show(path: Path, *, as_json: bool) -> int:

@@ -9,9 +9,9 @@ from hamdg.merge import rules
 from hamdg.merge.boundary import merge, merge_with
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.files import merge_files
+from hamdg.merge.files.reading import open_tensors
 from hamdg.merge.job import CommonStartWarning, Settings
 from hamdg.merge.options import Option, Range
-from hamdg.merge.reading import open_tensors
 from hamdg.merge.registry import MethodInfo, Plan, methods, register, register_whole
 
 __all__ = [

@@ -71,10 +71,17 @@ def merge_with(
 ) -> dict[str, Tensor]:
     """Merge models like `merge`, with the method's options and the settings as values of their own."""
     job = Job(method, models, base, options or {}, settings or Settings())
+    given = (*job.models.values(), *(() if job.base is None else (job.base,)))
+    tensors = [tensor for model in given for tensor in model.values() if tensor.device.type == "cpu"]
+    inputs = {tensor.untyped_storage().data_ptr() for tensor in tensors}
     merged: dict[str, Tensor] = {}
 
     def keep(name: str, tensor: Tensor) -> None:
-        merged[name] = tensor.clone(memory_format=torch.contiguous_format)
+        own = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+        if own and tensor.untyped_storage().data_ptr() not in inputs:
+            merged[name] = tensor
+        else:
+            merged[name] = tensor.clone(memory_format=torch.contiguous_format)
 
     job.run(keep)
     return job.tie(merged)

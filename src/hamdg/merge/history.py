@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.trajectory import NoEnd, NoStart, Valley
+from hamdg.merge.parts.trajectory import NoEnd, NoStart, Valley
 
 
 class HistoryState(TypedDict):

@@ -56,6 +56,15 @@ def look(site: Site, changes: bool, anchored: bool) -> Look:
     return Look(moves, squares, base_square, faults)
 
 
+def differ(tensors: list[Tensor]) -> bool:
+    """Say whether any of several tensors is not the same as the first; fast where they are not."""
+    first, *others = (tensor.detach() for tensor in tensors)
+    dtype = first.dtype
+    for other in others:
+        dtype = torch.promote_types(dtype, other.dtype)
+    return any(not torch.equal(first.to(dtype), other.to(first.device, dtype)) for other in others)
+
+
 def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` merges all the same)") -> None:
     """Raise a `WeightsError` that names all values that are no numbers, by model and tensor.
 
@@ -77,7 +86,9 @@ def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` m
 
 def is_finite(tensor: Tensor) -> bool:
     """Say whether all of a tensor's values are numbers; one fast pass if they are."""
-    return math.isfinite(float(tensor.sum(dtype=torch.float64))) or bool(torch.isfinite(tensor).all())
+    # A sum in double precision would take four times as long; large numbers may make this one overflow, no more.
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
 
 
 def _square(tensor: Tensor) -> float:

@@ -19,7 +19,7 @@ from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
 from hamdg.merge.checking import check_models, check_weights
 from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
-from hamdg.merge.inspection import Look, check_finite, is_finite, look
+from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
 from hamdg.merge.lines import layer_scales
 from hamdg.merge.registry import Plan, check_options, find
 from hamdg.merge.tied import tied_names
@@ -114,9 +114,13 @@ class Job:
             looks, plan = self._planned(family)
 
             def job(site: Site) -> Look:
-                seen = looks.get(site.name) or look(site, self._changes, self._anchored)
-                if not seen.faults or self.settings.allow_nonfinite:
-                    write(site.name, self._result(site, plan.rule, seen))
+                seen = looks.get(site.name) or self._look(site)
+                if seen.faults and not self.settings.allow_nonfinite:
+                    return seen
+                result = self._result(site, plan.rule, seen)
+                if not self._sound(result):
+                    return self._blamed(site, result)
+                write(site.name, result)
                 return seen
 
             found = family.map(job)
@@ -153,7 +157,7 @@ class Job:
         """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
         looks: dict[str, Look] = {}
         if not self.info.local:
-            looks = family.map(lambda site: look(site, self._changes, self._anchored))
+            looks = family.map(self._look)
             self._judge(looks)
             family = family.only(tuple(name for name in family.names if looks[name].moves))
             family.complete = lambda rule, sources=None: self._complete(family, looks, rule, sources)
@@ -180,13 +184,30 @@ class Job:
         if site.base is not None and (self._changes or self.settings.lines is not None):
             change = merged if self._changes else merged - site.base
             merged = site.base + change * self._scales.get(site.name, 1.0)
-        result = merged.to("cpu", self._dtype(like)).reshape(like.shape)
-        if not self.settings.allow_nonfinite and not is_finite(result):
+        return merged.to("cpu", self._dtype(like)).reshape(like.shape)
+
+    def _look(self, site: Site) -> Look:
+        """Look at a tensor of all models, for differences alone if the result will tell of what is no number."""
+        if not self.info.linear or self._anchored or len(self._voices) < len(self.models):
+            return look(site, self._changes, self._anchored)
+        return Look(differ([model[site.name] for model in self.models.values()]))
+
+    def _sound(self, result: Tensor) -> bool:
+        return self.settings.allow_nonfinite or is_finite(result)
+
+    def _blamed(self, site: Site, result: Tensor) -> Look:
+        """Return which models are to blame for a result that is no number everywhere.
+
+        Raises:
+            WeightsError: None is; its dtype cannot hold the result.
+        """
+        seen = look(site, self._changes, self._anchored)
+        if not seen.faults:
             raise WeightsError(
                 f"The merged tensor `{site.name}` holds values that {str(result.dtype).removeprefix('torch.')} cannot "
                 "hold; name a wider `dtype` (float32), or scale the change down."
             )
-        return result
+        return seen
 
     def _checked(self, merged: object, site: Site) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == site.like.numel():

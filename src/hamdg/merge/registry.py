@@ -59,6 +59,7 @@ class MethodInfo:
         weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
             taken.
         local: It merges every tensor by itself.
+        linear: Its result is a weighted sum of the tensors, so that whatever is no number in one is none in the result.
         trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
         needs: What it asks of data (see `hamdg.merge.evidence`).
         target: It looks at data of the target domain, so its result is no domain generalization.
@@ -74,6 +75,7 @@ class MethodInfo:
     uses_base: bool
     weights: Weights
     local: bool
+    linear: bool = False
     trajectory: bool = False
     needs: tuple[Kind, ...] = ()
     target: bool = False
@@ -92,6 +94,7 @@ def register(
     weights: Weights = "none",
     trajectory: bool = False,
     pieces: bool = False,
+    linear: bool = False,
 ) -> Callable[[LocalT], LocalT]:
     """Register a method that merges every tensor by itself; its keyword-only parameters become its options.
 
@@ -106,6 +109,8 @@ def register(
         weights: What the site's weights mean to it, see `MethodInfo`.
         trajectory: Whether its sources are the checkpoints of one trajectory.
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
+        linear: Whether the result is a weighted sum of the tensors, none left out: values that are no numbers then need
+            not be looked for in the inputs, which is faster too.
 
     Raises:
         ConfigError: The name is taken, or an option's type is not supported.
@@ -120,7 +125,8 @@ def register(
 
         base = needs_base or on == "changes"
         summary, text, options = _described(function)
-        _add(MethodInfo(name, summary, text, options, plan, on, base, uses_base or base, weights, True, trajectory))
+        info = MethodInfo(name, summary, text, options, plan, on, base, uses_base or base, weights, True)
+        _add(replace(info, linear=linear, trajectory=trajectory))
         return function
 
     return add

@@ -10,7 +10,7 @@ from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, CustomTextC
 
 from hamdg.config import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.reading import ENDINGS
+from hamdg.merge.files.reading import ENDINGS
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
 from hamdg.models.hub import tag_weights
 from hamdg.models.weights import load_weights

@@ -9,7 +9,7 @@ from open_clip.convert import convert_state_dict
 from torch import Tensor, nn
 
 from hamdg.errors import WeightsError
-from hamdg.merge.reading import open_tensors
+from hamdg.merge.files.reading import open_tensors
 
 LISTED = 3
 

@@ -18,10 +18,10 @@ from hamdg.files import read_json, sha256_file, write_json
 from hamdg.merge import Settings, merge, merge_with
 from hamdg.merge.family import Family
 from hamdg.merge.files import Provenance, load_tensors, save_tensors
+from hamdg.merge.files.provenance import resolved_settings
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
-from hamdg.merge.provenance import resolved_settings
 from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
-from hamdg.merging import merge_options, method_of
+from hamdg.merge_section import merge_options, method_of
 from hamdg.models.export import PREFIX, full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.runs.versions import library_versions

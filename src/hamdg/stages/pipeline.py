@@ -14,7 +14,7 @@ from hamdg.algorithms.erm import control_of
 from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
-from hamdg.merging import completed
+from hamdg.merge_section import completed
 from hamdg.recipe import read_recipe
 from hamdg.report import build
 from hamdg.report.contract import read_record

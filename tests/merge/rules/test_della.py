@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import Settings, Site, merge, merge_with
-from hamdg.merge.masks import uniforms
+from hamdg.merge.parts.masks import uniforms
 from hamdg.merge.rules.della import keep_probabilities
 
 State = dict[str, Tensor]

@@ -17,8 +17,8 @@ from torch import Tensor
 from hamdg.config import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge import Settings, merge, merge_with
-from hamdg.merge.networks import known_spec
-from hamdg.merge.permutations import Permuted
+from hamdg.merge.parts.networks import known_spec
+from hamdg.merge.parts.permutations import Permuted
 from hamdg.models import load_clip
 
 CONF = Path(__file__).parents[2] / "conf"

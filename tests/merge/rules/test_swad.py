@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import Settings, merge, merge_with
-from hamdg.merge.trajectory import NoEnd, NoStart
+from hamdg.merge.parts.trajectory import NoEnd, NoStart
 
 SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}

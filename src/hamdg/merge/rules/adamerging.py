@@ -13,8 +13,8 @@ from torch import Tensor
 from hamdg.errors import TrainingError
 from hamdg.merge.evidence import Target
 from hamdg.merge.family import Family, Rule, Site
-from hamdg.merge.mixtures import mixture
 from hamdg.merge.options import Range
+from hamdg.merge.parts.mixtures import mixture
 from hamdg.merge.registry import register_whole
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.history import BetaAverage, folded
 from hamdg.merge.options import Range
+from hamdg.merge.parts.trajectory import in_order
 from hamdg.merge.registry import register
-from hamdg.merge.trajectory import in_order
 
 
 @register("beta_average", on="models", trajectory=True, uses_base=True, pieces=True)

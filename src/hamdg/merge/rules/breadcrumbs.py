@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.cutoff import Count, Cutoff, family_cutoffs, site_cutoffs
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
+from hamdg.merge.parts.cutoff import Count, Cutoff, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
-from hamdg.merge.rows import by_rows, largest
 
 
 @register_whole("breadcrumbs", on="changes", weights="factors")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.family import Family, Rule, Site
-from hamdg.merge.masks import uniforms
 from hamdg.merge.options import Range
+from hamdg.merge.parts.masks import uniforms
 from hamdg.merge.registry import register_whole
 from hamdg.merge.rules.task_arithmetic import task_arithmetic
 from hamdg.merge.rules.ties import Combine, Scope, Sign, elected, trimming

@@ -9,11 +9,11 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.history import Ema, folded
 from hamdg.merge.options import Range
+from hamdg.merge.parts.trajectory import in_order
 from hamdg.merge.registry import register
-from hamdg.merge.trajectory import in_order
 
 
-@register("ema", on="models", trajectory=True, pieces=True)
+@register("ema", on="models", trajectory=True, pieces=True, linear=True)
 def ema(site: Site, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Average the checkpoints of one trajectory with exponentially falling weights: m <- d m + (1 - d) theta_t.
 

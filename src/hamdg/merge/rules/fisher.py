@@ -11,10 +11,10 @@ from torch import Tensor
 from hamdg.errors import WeightsError
 from hamdg.merge.evidence import Gradients
 from hamdg.merge.family import Family, Rule, Site
-from hamdg.merge.mixtures import shares
 from hamdg.merge.options import Range
+from hamdg.merge.parts.mixtures import shares
+from hamdg.merge.parts.statistics import gathered
 from hamdg.merge.registry import register_whole
-from hamdg.merge.statistics import gathered
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.family import Family, Rule
-from hamdg.merge.mixtures import mixing, shares
 from hamdg.merge.options import Range
+from hamdg.merge.parts.mixtures import mixing, shares
 from hamdg.merge.registry import register_whole
 
 

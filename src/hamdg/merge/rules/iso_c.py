@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hamdg.merge.family import Site
+from hamdg.merge.parts.spectral import Kernels, Layout, Packed, decompose, total
 from hamdg.merge.registry import register
-from hamdg.merge.spectral import Kernels, Layout, Packed, decompose, total
 
 
 @register("iso_c", on="changes")

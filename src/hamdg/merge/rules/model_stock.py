@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.family import Family, Rule
-from hamdg.merge.mixtures import lengths_and_cosines, mixing
+from hamdg.merge.parts.mixtures import lengths_and_cosines, mixing
 from hamdg.merge.registry import register_whole
 
 

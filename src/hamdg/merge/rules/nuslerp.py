@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.family import Family, Rule
-from hamdg.merge.mixtures import Scope, Space, lengths_and_cosines, mixing, shares
+from hamdg.merge.parts.mixtures import Scope, Space, lengths_and_cosines, mixing, shares
 from hamdg.merge.registry import register_whole
 from hamdg.merge.rules.karcher import mean_direction
 from hamdg.merge.rules.slerp import arc

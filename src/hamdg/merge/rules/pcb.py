@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.cutoff import Score, family_cutoffs, magnitude
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
+from hamdg.merge.parts.cutoff import Score, family_cutoffs, magnitude
 from hamdg.merge.registry import register_whole
 
 Inter = Literal["total", "normalized", "pairs"]

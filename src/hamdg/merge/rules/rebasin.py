@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.family import Family, Site
-from hamdg.merge.networks import known_spec
 from hamdg.merge.options import Range
-from hamdg.merge.permutations import Permuted, Spec, by_unit, permute, pinned, read_spec
+from hamdg.merge.parts.networks import known_spec
+from hamdg.merge.parts.permutations import Permuted, Spec, by_unit, permute, pinned, read_spec
 from hamdg.merge.registry import Plan, register_whole
 
 Read = Callable[[str], Tensor]

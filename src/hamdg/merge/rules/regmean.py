@@ -10,11 +10,11 @@ from torch import Tensor
 from hamdg.errors import WeightsError
 from hamdg.merge.evidence import Activations
 from hamdg.merge.family import Family, Rule, Site
-from hamdg.merge.mixtures import mixture, shares
 from hamdg.merge.options import Range
+from hamdg.merge.parts.mixtures import mixture, shares
+from hamdg.merge.parts.rows import rows
+from hamdg.merge.parts.statistics import gathered
 from hamdg.merge.registry import register_whole
-from hamdg.merge.rows import rows
-from hamdg.merge.statistics import gathered
 
 
 @register_whole("regmean", on="models", weights="shares", needs=("activations",))

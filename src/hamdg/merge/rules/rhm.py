@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.cutoff import Cutoff, Score, family_cutoffs, site_cutoffs
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
+from hamdg.merge.parts.cutoff import Cutoff, Score, family_cutoffs, site_cutoffs
 from hamdg.merge.registry import register_whole
 
 Tensors = Mapping[str, Tensor]

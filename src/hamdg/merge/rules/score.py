@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hamdg.merge.family import Site
 from hamdg.merge.options import Range
+from hamdg.merge.parts.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.registry import register
-from hamdg.merge.spectral import Kernels, Layout, Packed, leading, orthogonal
 
 OffDiagonal = Literal["trim", "drop", "keep"]
 Divisor = Literal["none", "sources"]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.family import Family, Rule
-from hamdg.merge.mixtures import Space, lengths_and_cosines, mixing
 from hamdg.merge.options import Range
+from hamdg.merge.parts.mixtures import Space, lengths_and_cosines, mixing
 from hamdg.merge.registry import register_whole
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from hamdg.merge.family import Family, Site
 from hamdg.merge.history import RunningMean, folded
 from hamdg.merge.options import Range
+from hamdg.merge.parts.trajectory import in_order
 from hamdg.merge.registry import Plan, register_whole
-from hamdg.merge.trajectory import in_order
 
 
 @register_whole("sma", on="models", trajectory=True)

@@ -9,9 +9,9 @@ from hamdg.errors import ConfigError
 from hamdg.merge.evidence import Losses
 from hamdg.merge.family import Family
 from hamdg.merge.options import Range
+from hamdg.merge.parts.trajectory import NoEnd, NoStart, Valley, in_order
 from hamdg.merge.registry import Plan, register_whole
 from hamdg.merge.rules.sma import mean_of
-from hamdg.merge.trajectory import NoEnd, NoStart, Valley, in_order
 
 
 @register_whole("swad", on="models", trajectory=True, needs=("losses",))

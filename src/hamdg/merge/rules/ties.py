@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.cutoff import TieRule, family_cutoffs, site_cutoffs
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
+from hamdg.merge.parts.cutoff import TieRule, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
-from hamdg.merge.rows import by_rows, largest
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]

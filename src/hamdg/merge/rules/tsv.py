@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hamdg.merge.family import Site
+from hamdg.merge.parts.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.registry import register
-from hamdg.merge.spectral import Kernels, Layout, Packed, leading, orthogonal
 
 
 @register("tsv", on="changes")

@@ -8,13 +8,15 @@ from hamdg.merge.family import Site
 from hamdg.merge.registry import register
 
 
-@register("uniform", on="models", pieces=True)
+@register("uniform", on="models", linear=True)
 def uniform(site: Site) -> Tensor:
     """Average the models, every source with the same weight: theta = (1/N) sum_i theta_i.
 
     See Wortsman et al., https://arxiv.org/abs/2203.05482.
     """
-    total = site.like.new_zeros(site.like.shape)
+    # Whole tensors, one at a time: those of mapped files in single precision are views that cost nothing.
+    total: Tensor | None = None
     for tensor in site.tensors.values():
-        total += tensor
-    return total / len(site.tensors)
+        total = tensor.clone() if total is None else total.add_(tensor)
+    assert total is not None
+    return total.div_(len(site.tensors))

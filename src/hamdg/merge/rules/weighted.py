@@ -10,7 +10,7 @@ from hamdg.merge.family import Site
 from hamdg.merge.registry import register
 
 
-@register("weighted", on="models", weights="shares", pieces=True)
+@register("weighted", on="models", weights="shares", linear=True)
 def weighted(site: Site) -> Tensor:
     """Average the models by weight: theta = sum_i w_i theta_i / sum_i w_i.
 

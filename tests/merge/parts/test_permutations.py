@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from hamdg.config import ModelConfig
 from hamdg.errors import ConfigError
-from hamdg.merge.networks import known_spec
-from hamdg.merge.permutations import Axis, Group, Permuted, Spec, by_unit, permute, pinned, read_spec
+from hamdg.merge.parts.networks import known_spec
+from hamdg.merge.parts.permutations import Axis, Group, Permuted, Spec, by_unit, permute, pinned, read_spec
 from hamdg.models import load_clip
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 HEADS = {"rn": 32, "vit": 8}
 
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge.pickles import damaged, read_pickle
-from hamdg.merge.prefixes import find_prefix
+from hamdg.merge.files.pickles import damaged, read_pickle
+from hamdg.merge.files.prefixes import find_prefix
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *PICKLES)
@@ -58,7 +58,7 @@ class TensorFile(Mapping[str, Tensor]):
         return f"TensorFile({str(self.path)!r}, {len(self)} tensors)"
 
     def without_prefix(self, prefix: str | None = None, like: Collection[str] | None = None) -> TensorFile:
-        """Return the model in the file under its own names, see `hamdg.merge.prefixes.find_prefix`.
+        """Return the model in the file under its own names, see `hamdg.merge.files.prefixes.find_prefix`.
 
         Raises:
             WeightsError: No prefix fits, or more than one.

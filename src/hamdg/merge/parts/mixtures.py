@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.family import PIECE, Family, Rule, Site
-from hamdg.merge.rows import rows
+from hamdg.merge.parts.rows import rows
 
 Scope = Literal["tensor", "row", "column", "global"]
 Space = Literal["weights", "changes"]

@@ -9,9 +9,9 @@ import torch
 
 from hamdg.errors import WeightsError
 from hamdg.merge import Settings, methods
-from hamdg.merge.file_evidence import FileEvidence
 from hamdg.merge.files import Provenance, read_provenance, save_tensors
-from hamdg.merge.provenance import merge_versions, resolved_options, resolved_settings
+from hamdg.merge.files.evidence import FileEvidence
+from hamdg.merge.files.provenance import merge_versions, resolved_options, resolved_settings
 
 TENSORS = {"w": torch.ones(2)}
 
@@ -110,7 +110,7 @@ def test_settings_that_change_nothing_are_not_told() -> None:
 
 def test_evidence_from_memory_is_told_by_its_class() -> None:
     assert (
-        resolved_settings(Settings(evidence=FileEvidence({})))["evidence"] == "hamdg.merge.file_evidence.FileEvidence"
+        resolved_settings(Settings(evidence=FileEvidence({})))["evidence"] == "hamdg.merge.files.evidence.FileEvidence"
     )
 
 

@@ -21,7 +21,7 @@ from hamdg.errors import ConfigError, StorageError, WeightsError
 from hamdg.files import sha256_file
 from hamdg.merge import Family, Rule, Settings, Site, merge_files, merge_with, open_tensors, register_whole, registry
 from hamdg.merge.files import read_metadata, read_provenance, save_tensors
-from hamdg.merge.writing import TensorWriter
+from hamdg.merge.files.writing import TensorWriter
 
 SOURCES = ("art", "photo", "sketch")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError
 from hamdg.merge.arguments import check_paths
-from hamdg.merge.file_evidence import FileEvidence
-from hamdg.merge.reading import TensorFile, open_raw
+from hamdg.merge.files.evidence import FileEvidence
+from hamdg.merge.files.reading import TensorFile, open_raw
 
 # What the base is called where files are named by their role.
 BASE = "base"

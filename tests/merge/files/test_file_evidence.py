@@ -9,8 +9,8 @@ import torch
 
 from hamdg.errors import ConfigError, HamdgError, WeightsError
 from hamdg.merge.evidence import Activations, Gradients, Losses
-from hamdg.merge.file_evidence import FileEvidence
 from hamdg.merge.files import save_tensors
+from hamdg.merge.files.evidence import FileEvidence
 
 
 def test_tensors_and_losses_come_from_files(tmp_path: Path) -> None:

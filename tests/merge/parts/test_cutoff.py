@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.merge import Family, Site
-from hamdg.merge.cutoff import TieRule, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.cutoff import TieRule, family_cutoffs, site_cutoffs
 
 # Few distinct values, so that ties are the rule; zero, subnormal and huge numbers among them.
 VALUES = st.sampled_from([0.0, 1e-40, 1e-3, -0.5, 0.5000001, 1.0, -1.0, 1.5, 2.0, 3e38])

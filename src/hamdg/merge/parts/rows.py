@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hamdg.merge.cutoff import TieRule
 from hamdg.merge.family import PIECE, Site
+from hamdg.merge.parts.cutoff import TieRule
 
 
 def row_length(tensor: Tensor) -> int:

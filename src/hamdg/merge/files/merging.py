@@ -11,28 +11,11 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.digests import Digests
-from hamdg.merge.inputs import Inputs
+from hamdg.merge.files.inputs import Inputs
+from hamdg.merge.files.provenance import Provenance, merge_versions, resolved_options, resolved_settings
+from hamdg.merge.files.reading import TIED
+from hamdg.merge.files.writing import new_tensor_file
 from hamdg.merge.job import Job, Settings
-from hamdg.merge.provenance import (
-    Provenance,
-    merge_versions,
-    read_provenance,
-    resolved_options,
-    resolved_settings,
-)
-from hamdg.merge.reading import TIED, TensorFile, load_tensors, open_tensors, read_metadata
-from hamdg.merge.writing import new_tensor_file, save_tensors
-
-__all__ = [
-    "Provenance",
-    "TensorFile",
-    "load_tensors",
-    "merge_files",
-    "open_tensors",
-    "read_metadata",
-    "read_provenance",
-    "save_tensors",
-]
 
 
 def merge_files(

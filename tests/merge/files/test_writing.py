@@ -18,7 +18,7 @@ import torch
 
 from hamdg.errors import StorageError, WeightsError
 from hamdg.merge.files import load_tensors, read_metadata, save_tensors
-from hamdg.merge.writing import new_tensor_file
+from hamdg.merge.files.writing import new_tensor_file
 
 METADATA = {key: f'value of {key}: é \n "quoted" \x7f' for key in "qwertyuiop"}
 DTYPES = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import WeightsError
-from hamdg.merge.prefixes import find_prefix
+from hamdg.merge.files.prefixes import find_prefix
 
 PATH = Path("x.ckpt")
 LIKE = ("visual.w", "visual.b", "logit_scale")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import Settings, merge, merge_with
-from hamdg.merge.spectral import decompose, leading, orthogonal, total
+from hamdg.merge.parts.spectral import decompose, leading, orthogonal, total
 
 METHODS = ("tsv", "iso_c", "iso_cts", "score")
 Models = dict[str, dict[str, Tensor]]

@@ -11,7 +11,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import Range, Site, registry
 from hamdg.merge.family import Family, Rule
 from hamdg.merge.registry import register, register_whole
-from hamdg.merging import completed, merge_options
+from hamdg.merge_section import completed, merge_options
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hamdg.config import MergeConfig, OptionValue, Recipe
 from hamdg.errors import ConfigError
 from hamdg.merge import MethodInfo, Option
 from hamdg.merge.evidence import Kind
-from hamdg.merge.provenance import resolved_options
+from hamdg.merge.files.provenance import resolved_options
 from hamdg.merge.registry import find
 
 # What a run can ask of data: all of it from the source domains, but for `target`.

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.merge import Site
-from hamdg.merge.cutoff import TieRule
 from hamdg.merge.family import PIECE
-from hamdg.merge.rows import by_rows, descending, largest, row_length, rows
+from hamdg.merge.parts.cutoff import TieRule
+from hamdg.merge.parts.rows import by_rows, descending, largest, row_length, rows
 
 # Few distinct values, so that ties are the rule; zero with either sign, subnormal and huge numbers among them.
 VALUES = st.sampled_from([0.0, -0.0, 1e-40, 1e-3, 0.5, 0.5000001, 1.0, 3e38])

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from hamdg.errors import WeightsError
+from hamdg.merge.files.reading import INDEX, open_raw
 from hamdg.merge.job import Settings
-from hamdg.merge.reading import INDEX, open_raw
 from hamdg.merge.registry import MethodInfo
 
 _KEY = "hamdg."

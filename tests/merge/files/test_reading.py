@@ -17,7 +17,7 @@ from torch import Tensor
 from hamdg.errors import WeightsError
 from hamdg.merge import open_tensors
 from hamdg.merge.files import load_tensors, read_metadata, save_tensors
-from hamdg.merge.reading import TensorFile
+from hamdg.merge.files.reading import TensorFile
 
 STATE = {"net.w": torch.arange(6.0).view(2, 3), "net.n": torch.tensor(3), "scale": torch.tensor(0.5)}
 ENDINGS = [".safetensors", ".pt", ".pth", ".bin", ".ckpt"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamdg.errors import ConfigError
-from hamdg.merge.trajectory import Valley, in_order
+from hamdg.merge.parts.trajectory import Valley, in_order
 
 
 def test_numbers_in_names_are_compared_as_numbers() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hamdg.merge import Settings, Site, merge_with
-from hamdg.merge.masks import BLOCK, uniforms
+from hamdg.merge.parts.masks import BLOCK, uniforms
 
 
 def site(shape: tuple[int, ...], name: str = "w") -> Site:

@@ -1,0 +1,1 @@
+"""What methods are built from: exact cutoffs, rows, random masks, mixtures, spectra, trajectories, permutations."""
