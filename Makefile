@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-gpu lint bench report smoke mini-clip mini-clip-vit mini-table mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu test-peers lint bench report smoke mini-clip mini-clip-vit mini-table mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ test-all: $(STAMP) ## run all tests but those that need a GPU or downloaded data
 
 test-gpu: $(STAMP) ## run the tests that need a GPU
 	$(BIN)/python -m pytest -q -m gpu
+
+test-peers: $(STAMP) ## install mergekit and PEFT too, and compare the merge library with them
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,peers]"
+	$(BIN)/python -m pytest -q tests/merge/test_peers.py
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
