@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hamdg.bench import merging, training
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run the benches.
@@ -14,17 +16,15 @@ def main(argv: list[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m hamdg.bench", description="Measure what this machine can do.")
     parser.add_argument("bench", nargs="?", choices=("training", "merging"), help="one of them (default: both)")
+    parser.add_argument("--only", choices=merging.CONTESTS, help="one contest of the merge bench (default: all)")
     parser.add_argument("--peers", default=sys.executable, help="a Python that has other merge libraries installed")
     parser.add_argument("--sources", type=int, default=12, help="how many models are merged (default: 12)")
-    parser.add_argument("--most", type=int, default=5, help="how often a way to merge is run at most (default: 5)")
+    parser.add_argument("--most", type=int, default=9, help="how often a way to merge is run at most (default: 9)")
     arguments = parser.parse_args(argv)
-
-    from hamdg.bench import merging, training
-
     if arguments.bench in (None, "training"):
         training.main()
     if arguments.bench in (None, "merging"):
-        merging.main(arguments.peers, arguments.sources, arguments.most)
+        merging.main(arguments.peers, arguments.sources, arguments.most, (arguments.only,) if arguments.only else None)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from hamdg.merge import merge_with, methods, open_tensors
 from hamdg.merge.files import save_tensors
 
 WIDTH, LAYERS, PATCH, OUT = 768, 12, 16, 512
+CONTESTS = ("uniform", "ties", "methods")
 HEADERS = ("contestant", "wall s (least, most)", "of it merging s", "anonymous MB", "wall, ratio", "merging, ratio")
 Command = Callable[[Path, Path], list[str]]
 
@@ -100,7 +101,8 @@ def contestants(method: str, peers: str) -> list[Contestant]:
     def inside(python: str, name: str) -> Command:
         return lambda folder, out: [python, script, name, str(folder)]
 
-    repeats, long = (5, 5) if method == "uniform" else (5, 2)
+    # mergekit's TIES takes two minutes.
+    repeats, long = (9, 9) if method == "uniform" else (5, 2)
     found = [
         Contestant("hamdg merge, the command", lambda folder, out: _hamdg_command(method, folder, out), repeats),
         Contestant("hamdg.merge.merge", inside(sys.executable, f"hamdg_{method}"), repeats),
@@ -115,11 +117,11 @@ def contestants(method: str, peers: str) -> list[Contestant]:
         )
         found += [command, Contestant("mergekit.merge_state_dicts", inside(peers, f"mergekit_{method}"), long)]
     if _has(peers, "peft"):
-        found.append(Contestant("PEFT, by tensor", inside(peers, f"peft_{method}"), min(3, long)))
+        found.append(Contestant("PEFT, by tensor", inside(peers, f"peft_{method}"), 3))
     return found
 
 
-def contest_rows(method: str, folder: Path, peers: str, most: int = 5) -> list[tuple[str, ...]]:
+def contest_rows(method: str, folder: Path, peers: str, most: int = 9) -> list[tuple[str, ...]]:
     """Run a contest in turns and return its table."""
     field = contestants(method, peers)
     runs: list[list[Measured]] = [[] for _ in field]
@@ -149,24 +151,27 @@ def method_rows(folder: Path, sources: int = 3) -> list[tuple[str, ...]]:
     return rows
 
 
-def main(peers: str = sys.executable, sources: int = 12, most: int = 5) -> None:
+def main(
+    peers: str = sys.executable, sources: int = 12, most: int = 9, contests: tuple[str, ...] | None = None
+) -> None:
     """Print the tables.
 
     Args:
         peers: The Python whose other libraries take part.
         sources: How many models are merged.
         most: How often a contestant runs, at most.
+        contests: Which of `CONTESTS` take place; all by default.
     """
     with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as name:
         folder = Path(name)
         write_models(folder, sources, vit_shapes())
-        for method in ("uniform", "ties"):
-            rows = contest_rows(method, folder, peers, most)
-            console.table(HEADERS, rows, title=f"{method}: {sources} x ViT-B/16")
-        rows = method_rows(folder)
-        console.table(
-            ("method", "sources", "s"), rows, title=f"all methods: ViT-B/16, {torch.get_num_threads()} threads"
-        )
+        for name in contests or CONTESTS:
+            if name == "methods":
+                title = f"all methods: ViT-B/16, {torch.get_num_threads()} threads"
+                console.table(("method", "sources", "s"), method_rows(folder), title=title)
+            else:
+                rows = contest_rows(name, folder, peers, most)
+                console.table(HEADERS, rows, title=f"{name}: {sources} x ViT-B/16")
 
 
 def _row(contestant: Contestant, results: list[Measured], runs: list[list[Measured]]) -> tuple[str, ...]:

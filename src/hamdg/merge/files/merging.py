@@ -87,6 +87,8 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
                 writer.write(twin, tensor)
 
         job.run(write)
+        # Digests may not be done yet: the disk can work meanwhile.
+        writer.flush()
         inputs.check_contents(digests, job.info.needs_base)
         writer.finish(_metadata(job, inputs, digests))
 

@@ -74,6 +74,10 @@ class TensorWriter:
             self._put(plain.view(-1).view(torch.uint8).numpy().data, self._start + self._places[name][0])
         self._missing.discard(name)
 
+    def flush(self) -> None:
+        """Let the disk take what was written so far."""
+        os.fsync(self._handle)
+
     def finish(self, metadata: Mapping[str, str] | None = None) -> None:
         """Check that nothing is missing; put other texts of the same lengths into the header if some are given."""
         if self._missing:
