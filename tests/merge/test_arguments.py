@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -183,3 +184,9 @@ def test_a_dictionary_that_changes_during_a_merge_changes_nothing() -> None:
     merged = merge("swad", models, base, evidence=Emptied())
     assert {name: tensor.tolist() for name, tensor in merged.items()} == {"v": [2.0, 2.0], "w": [4.0, 4.0]}
     assert not any(models.values())
+
+
+def test_numbers_of_other_libraries_are_weights() -> None:
+    models = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([5.0])}}
+    weights = {"a": np.float32(1), "b": np.int64(3)}
+    assert merge("weighted", models, None, weights)["w"].item() == 4.0  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -60,9 +61,10 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
             f"but `{wrong[0]}` {what}."
         )
     for source, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) < math.inf:
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(weight) < math.inf:
             raise ConfigError(f"Expected the weight of `{source}` to be a number, but got `{weight!r}`.")
-        if abs(weight) > _LARGEST:
+        # Whole numbers of Python may be too large for `float`, other libraries' numbers too small for `_LARGEST`.
+        if abs(weight if isinstance(weight, int) else float(weight)) > _LARGEST:
             raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
     if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):
         raise ConfigError(f"The weights of {_listed(sorted(sources))} sum to zero; an average needs another sum.")

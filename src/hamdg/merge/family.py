@@ -112,17 +112,9 @@ class Family:
         """The sources' names in alphabetical order."""
         return tuple(self.models)
 
-    def subset(self, sources: tuple[str, ...]) -> Family:
-        """Return the same family with some of its sources only."""
-        return self._like(models={source: self.models[source] for source in sources})
-
     def only(self, names: tuple[str, ...]) -> Family:
         """Return the same family with some of its tensors only."""
         return self._like(names=names)
-
-    def as_models(self) -> Family:
-        """Return the same family with sites that hold the models themselves."""
-        return self._like(changes=False)
 
     def as_changes(self) -> Family:
         """Return the same family with sites that hold changes from the base."""

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -82,6 +82,9 @@ class Job:
         self.models = {name: _held(models[name]) for name in sorted(models)}
         check_models(self.models, base, settings.dtype)
         check_weights(settings.weights, models, self.info.weights, method)
+        if settings.weights is not None:
+            # Numbers of other libraries are numbers, too.
+            self.settings = replace(settings, weights={s: float(weight) for s, weight in settings.weights.items()})
         check_evidence(method, self.info.needs, settings.evidence)
         self.base = None if base is None else _held(base)
         if base is None and (self.info.needs_base or settings.lines is not None):
