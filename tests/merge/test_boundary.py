@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -82,6 +83,25 @@ def test_threads_change_no_bit_and_torch_s_number_of_threads_stays() -> None:
     four = merge("ties", models, base, threads=4)
     assert all(torch.equal(one[name], four[name]) for name in base)
     assert torch.get_num_threads() == before
+
+
+def test_as_many_threads_as_torch_uses_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def pool(threads: int, thread_name_prefix: str) -> ThreadPoolExecutor:
+        seen.append(threads)
+        return ThreadPoolExecutor(threads, thread_name_prefix)
+
+    monkeypatch.setattr("hamdg.merge.family.ThreadPoolExecutor", pool)
+    models = {source: {name: torch.randn(4) for name in ("v", "w")} for source in "ab"}
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        merge("uniform", models)
+    finally:
+        torch.set_num_threads(before)
+    merge("uniform", models, threads=2)
+    assert seen == [3, 2]
 
 
 def test_tied_tensors_are_merged_once_and_tied_again() -> None:

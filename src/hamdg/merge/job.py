@@ -112,8 +112,9 @@ class Job:
         Raises:
             WeightsError: A value is NaN or infinite, or becomes so.
         """
+        # Before torch's own number of threads becomes one.
+        family = self._family()
         with one_thread_each():
-            family = self._family()
             looks, plan = self._planned(family)
 
             def job(site: Site) -> Look:
