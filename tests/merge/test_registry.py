@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge import Family, Plan, Site, merge, merge_with, methods, register, register_whole, registry
 
 MODELS = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([4.0])}}
@@ -190,3 +190,16 @@ def test_an_option_s_type_must_be_checkable() -> None:
 def test_unknown_names(method: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         merge_with(method, MODELS, None, options)
+
+
+@pytest.mark.usefixtures("forget")
+def test_a_trial_that_its_dtype_cannot_hold_is_not_shown_to_the_evidence() -> None:
+    @register_whole("boastful", on="models")
+    def boastful(family: Family) -> Plan:
+        """Try something far too large."""
+        family.complete(lambda site: site.tensors["a"] * 1e6)
+        return Plan(lambda site: site.tensors["a"])
+
+    models = {name: {"w": tensors["w"].half()} for name, tensors in MODELS.items()}
+    with pytest.raises(WeightsError, match=r"^The merged tensor `w` holds values that float16 cannot hold"):
+        merge("boastful", models)

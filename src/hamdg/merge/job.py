@@ -172,7 +172,14 @@ class Job:
         self, family: Family, looks: Mapping[str, Look], rule: Rule, sources: tuple[str, ...] | None
     ) -> dict[str, Tensor]:
         """Return the complete model that a rule gives."""
-        parts = family.only(self._floats).map(lambda site: self._result(site, rule, looks[site.name]))
+
+        def part(site: Site) -> Tensor:
+            result = self._result(site, rule, looks[site.name])
+            if not self._sound(result):
+                self._blamed(site, result)
+            return result
+
+        parts = family.only(self._floats).map(part)
         return self.tie(parts | self._merged_buffers(sources))
 
     def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
