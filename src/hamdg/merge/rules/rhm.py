@@ -12,6 +12,7 @@ from torch import Tensor
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
 from hamdg.merge.parts.cutoff import Cutoff, Score, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.means import mean, square
 from hamdg.merge.registry import register_whole
 
 Tensors = Mapping[str, Tensor]
@@ -55,7 +56,7 @@ def rhm(
 
     if norm == "none":
         return combined
-    pairs = family.map(lambda site: (_square(_mean(site)), _square(combined(site)))).values()
+    pairs = family.map(lambda site: (square(mean(site)), square(combined(site)))).values()
     wanted, length = (math.sqrt(math.fsum(squares)) for squares in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
     return lambda site: combined(site) * (wanted / length if length > 0 else 1.0)
 
@@ -135,14 +136,3 @@ def _scorer(family: Family, criterion: Criterion) -> Score:
 def _floor(site: Site) -> Tensor:
     start = site.base if site.base is not None else torch.zeros_like(site.like)
     return start.abs().mean() if bool(start.any()) else start.new_ones(())
-
-
-def _mean(site: Site) -> Tensor:
-    total = torch.zeros_like(site.like)
-    for change in site.tensors.values():
-        total += change
-    return total / len(site.tensors)
-
-
-def _square(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64).square())

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
 from hamdg.errors import ConfigError
-from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.family import Family, Rule
 from hamdg.merge.options import Range
+from hamdg.merge.parts.means import mean, square
 from hamdg.merge.registry import register_whole
 
 
@@ -26,17 +24,6 @@ def shrunk(family: Family, *, scale: float | None = None, norm: Annotated[float 
     if (scale is None) == (norm is None):
         raise ConfigError(f"Expected exactly one of `scale` and `norm`, but got `scale={scale}` and `norm={norm}`.")
     if scale is not None:
-        return lambda site: _mean(site) * scale
-    length = math.sqrt(math.fsum(family.map(lambda site: _square(_mean(site))).values()))
-    return lambda site: _mean(site) * ((norm or 0.0) / length if length > 0 else 1.0)
-
-
-def _mean(site: Site) -> Tensor:
-    total = torch.zeros_like(site.like)
-    for change in site.tensors.values():
-        total += change
-    return total / len(site.tensors)
-
-
-def _square(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64).square())
+        return lambda site: mean(site) * scale
+    length = math.sqrt(math.fsum(family.map(lambda site: square(mean(site))).values()))
+    return lambda site: mean(site) * ((norm or 0.0) / length if length > 0 else 1.0)
