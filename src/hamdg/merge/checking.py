@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.wording import listed
 
 Tensors = Mapping[str, Tensor]
 _LISTED = 12
@@ -57,7 +58,7 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
         wrong = sorted(set(weights) ^ set(sources))
         what = "has no weight" if wrong[0] in sources else "is no source"
         raise ConfigError(
-            f"Expected argument `weights` to hold one number for each of {_listed(sorted(sources))}, "
+            f"Expected argument `weights` to hold one number for each of {listed(sorted(sources), _LISTED)}, "
             f"but `{wrong[0]}` {what}."
         )
     for source, weight in weights.items():
@@ -67,13 +68,15 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
         if abs(weight if isinstance(weight, int) else float(weight)) > _LARGEST:
             raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
     if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):
-        raise ConfigError(f"The weights of {_listed(sorted(sources))} sum to zero; an average needs another sum.")
+        raise ConfigError(
+            f"The weights of {listed(sorted(sources), _LISTED)} sum to zero; an average needs another sum."
+        )
 
 
 def _check_keys(models: Mapping[str, Tensors]) -> None:
     union = sorted({name for tensors in models.values() for name in tensors})
     lacking = {model: [name for name in union if name not in tensors] for model, tensors in models.items()}
-    parts = [f"{model} lacks {_listed(names, None)}" for model, names in lacking.items() if names]
+    parts = [f"{model} lacks {listed(names)}" for model, names in lacking.items() if names]
     if parts:
         raise WeightsError(f"The models hold different tensors: {'; '.join(parts)}. Merge models of one architecture.")
 
@@ -115,9 +118,3 @@ def _signature(tensor: Tensor) -> str:
 
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _listed(names: list[str], limit: int | None = _LISTED) -> str:
-    shown = names if limit is None else names[:limit]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return ", ".join(f"`{name}`" for name in shown) + more

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hamdg.errors import WeightsError
 from hamdg.merge.family import Site
+from hamdg.merge.wording import shortened
 
 BASE = "the base"
 _LISTED = 12
@@ -77,7 +78,7 @@ def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` m
         for model, what in seen.faults.items():
             found.setdefault(model, []).append(f"`{name}` ({what})")
     if found:
-        parts = [f"{model}: {_shortened(places)}" for model, places in sorted(found.items())]
+        parts = [f"{model}: {shortened(places, _LISTED)}" for model, places in sorted(found.items())]
         raise WeightsError(
             f"There are values that are no numbers. {'; '.join(parts)}. Leave such a model out or train it "
             f"again{remedy}."
@@ -119,8 +120,3 @@ def _fault(tensor: Tensor) -> str:
     if bool(torch.isnan(tensor).any()):
         return "NaN"
     return "infinite values" if bool(torch.isinf(tensor).any()) else ""
-
-
-def _shortened(places: list[str]) -> str:
-    more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
-    return ", ".join(places[:_LISTED]) + more

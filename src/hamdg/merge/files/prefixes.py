@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hamdg.errors import WeightsError
+from hamdg.merge.wording import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")
@@ -46,7 +47,7 @@ def _named(path: Path, names: Collection[str], named: str) -> str:
     prefix = named if not named or named.endswith(".") else f"{named}."
     if not any(name.startswith(prefix) for name in names):
         raise WeightsError(
-            f"No name in `{path}` begins with `{prefix}`; they begin with {_listed(_beginnings(names))}. "
+            f"No name in `{path}` begins with `{prefix}`; they begin with {listed(_beginnings(names), _LISTED)}. "
             "Name one of these as `prefix`."
         )
     return prefix
@@ -60,7 +61,7 @@ def _fitting(path: Path, names: Collection[str], like: set[str], checkpoint: boo
         return whole[0] if len(whole) == 1 else _wrapped(names)
     if len(fits) > 1:
         raise WeightsError(
-            f"The names of the model are found under {len(fits)} prefixes in `{path}`: {_listed(fits)}. "
+            f"The names of the model are found under {len(fits)} prefixes in `{path}`: {listed(fits, _LISTED)}. "
             "Name one of these as `prefix`."
         )
     if not fits:
@@ -70,14 +71,14 @@ def _fitting(path: Path, names: Collection[str], like: set[str], checkpoint: boo
 
 def _nearest(names: Collection[str], like: set[str], counts: Counter[str]) -> str:
     if not counts:
-        beginnings = _listed(_beginnings(names))
+        beginnings = listed(_beginnings(names), _LISTED)
         return f": its names begin with {beginnings}. Merge models of one architecture, or name the `prefix`."
     prefix = max(sorted(counts), key=lambda candidate: counts[candidate])
     present = set(names)
     lacking = sorted(name for name in like if prefix + name not in present)
     return (
-        f": the nearest, `{prefix}`, lacks {_listed(lacking)}. Merge models of one architecture, or name another "
-        "`prefix`."
+        f": the nearest, `{prefix}`, lacks {listed(lacking, _LISTED)}. Merge models of one architecture, or name "
+        "another `prefix`."
     )
 
 
@@ -85,7 +86,7 @@ def _shared(path: Path, names: Collection[str]) -> str:
     beginnings = _beginnings(names)
     if len(beginnings) > 1 or not beginnings[0].endswith("."):
         raise WeightsError(
-            f"The names in the checkpoint `{path}` share no prefix; they begin with {_listed(beginnings)}. "
+            f"The names in the checkpoint `{path}` share no prefix; they begin with {listed(beginnings, _LISTED)}. "
             "Name the model's as `prefix` (an empty one takes all names as they are), or give a base to compare with."
         )
     prefix = beginnings[0]
@@ -108,8 +109,3 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
 
 def _beginnings(names: Collection[str]) -> list[str]:
     return sorted({name.partition(".")[0] + name.partition(".")[1] for name in names})
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(f"`{name}`" for name in names[:_LISTED]) + more

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from hamdg.errors import ConfigError
-from hamdg.merge.parts.permutations import BATCH_NORM, Axis, Group, Shapes, Spec, listed
+from hamdg.merge.parts.permutations import BATCH_NORM, Axis, Group, Shapes, Spec
+from hamdg.merge.wording import listed
 
 KNOWN = "open_clip's vision transformers, text transformers and ModifiedResNets"
 _LISTED = 6

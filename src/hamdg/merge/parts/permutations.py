@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.buffers import is_buffer
+from hamdg.merge.wording import listed
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -172,8 +173,3 @@ def pinned(spec: Spec, models: Mapping[str, Tensors], free: tuple[str, ...]) -> 
                 if not all(torch.equal(row, row[:1].expand_as(row)) for row in rows):
                     stay.add(name)
     return stay
-
-
-def listed(names: list[str]) -> str:
-    """Return names as part of a sentence."""
-    return ", ".join(f"`{name}`" for name in names)
