@@ -52,7 +52,7 @@ def test_a_single_domain_leaves_nothing_to_train_on() -> None:
         Benchmark("lonely", ("photo",), ("dog",)).sources("photo")
 
 
-@pytest.mark.parametrize(("name", "hint"), [("minni", "did you mean `mini`?"), ("pacs", "it can be `mini`.")])
+@pytest.mark.parametrize(("name", "hint"), [("minni", "did you mean `mini`?"), ("imagenet", "it can be `mini`, `pacs`.")])
 def test_an_unknown_benchmark_is_answered_with_the_nearest(name: str, hint: str) -> None:
     message = f"`benchmark`: there is no benchmark `{name}`; {hint}"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):

@@ -1,0 +1,119 @@
+"""What a benchmark is: its domains in their fixed order, its classes, and how both are called on disks and hubs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hamdg.errors import ConfigError
+
+PROMPTS = ("a photo of a {}.",)
+
+
+def normalised(text: str) -> str:
+    """Return a name as names are compared: in lower case, without spaces, underscores and hyphens."""
+    return text.lower().replace("_", "").replace(" ", "").replace("-", "")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A data set on the Hugging Face hub.
+
+    Args:
+        id: Its name, `owner/name`, or a folder that holds a copy of it.
+        revision: The pinned commit; `None` for the newest.
+        image: The column of pictures.
+        label: The column of classes.
+        domain: The column of domains.
+    """
+
+    id: str
+    revision: str | None = None
+    image: str = "image"
+    label: str = "label"
+    domain: str = "domain"
+
+
+@dataclass(frozen=True)
+class Version:
+    """How many pictures one published copy of a benchmark has.
+
+    Args:
+        name: What the copy is called.
+        totals: Pictures by domain.
+        by_class: Pictures of every class, in the order of the classes, by domain; empty where no count is known.
+        note: Where the counts come from, and what to know about this copy.
+    """
+
+    name: str
+    totals: Mapping[str, int]
+    by_class: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark's fixed facts.
+
+    Args:
+        name: Name in recipes and run directories.
+        domains: Domains in DomainBed's (sorted) order; a domain's position seeds its split.
+        classes: Classes in DomainBed's (ASCII) order; a class's position is its label.
+        aliases: Other names of domains, normalised.
+        title: The name in papers.
+        folders: Names of its root folder, relative to where data are kept; spelling matters as little as for domains.
+        labels: Other names of class folders, normalised.
+        versions: Published copies; the first is the one that papers use.
+        prompts: Templates with one `{}` for the class, where a recipe names none.
+        hub: The hub's copy, if there is one.
+        impostors: Hub ids of data sets that are often taken for this one, and what they hold.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    folders: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    versions: tuple[Version, ...] = ()
+    prompts: tuple[str, ...] = PROMPTS
+    hub: Hub | None = None
+    impostors: Mapping[str, str] = field(default_factory=dict)
+
+    def find_domain(self, text: str) -> str | None:
+        """Return the domain that `text` names, `None` if none; case, spaces and underscores do not matter."""
+        wanted = normalised(text)
+        return next((name for name in self.domains if normalised(name) == wanted), self.aliases.get(wanted))
+
+    def find_label(self, text: str) -> int | None:
+        """Return the label of the class that a folder (or a hub's label) names, `None` if none."""
+        wanted = normalised(text)
+        known = next((name for name in self.classes if normalised(name) == wanted), self.labels.get(wanted))
+        return None if known is None else self.classes.index(known)
+
+    def domain(self, text: str) -> str:
+        """Return the domain that `text` names.
+
+        Raises:
+            ConfigError: If no domain has that name.
+        """
+        if (found := self.find_domain(text)) is not None:
+            return found
+        names = ", ".join(f"`{name}`" for name in self.domains)
+        raise ConfigError(f"`held_out`: benchmark `{self.name}` has no domain `{text}`; it has {names}.")
+
+    def sources(self, held_out: str) -> tuple[str, ...]:
+        """Return the domains that are trained on when `held_out` is not."""
+        sources = tuple(name for name in self.domains if name != self.domain(held_out))
+        if not sources:
+            raise ConfigError(
+                f"`held_out`: benchmark `{self.name}` has only the domain `{held_out}`, which leaves none to train on; "
+                "use a benchmark with two domains or more."
+            )
+        return sources
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return the classes as prompts name them: underscores become spaces."""
+        return tuple(name.replace("_", " ") for name in self.classes)

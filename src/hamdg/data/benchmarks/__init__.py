@@ -1,0 +1,1 @@
+"""The facts of each benchmark, one file each."""
