@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.wording import listed
+from hamdg.wording import listed
 
 Tensors = Mapping[str, Tensor]
 _LISTED = 12

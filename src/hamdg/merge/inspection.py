@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hamdg.errors import WeightsError
 from hamdg.merge.family import Site
-from hamdg.merge.wording import shortened
+from hamdg.wording import shortened
 
 BASE = "the base"
 _LISTED = 12

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hamdg.errors import WeightsError
-from hamdg.merge.wording import listed
+from hamdg.wording import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hamdg.errors import ConfigError
 from hamdg.merge.parts.permutations import BATCH_NORM, Axis, Group, Shapes, Spec
-from hamdg.merge.wording import listed
+from hamdg.wording import listed
 
 KNOWN = "open_clip's vision transformers, text transformers and ModifiedResNets"
 _LISTED = 6

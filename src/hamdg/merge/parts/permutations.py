@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.buffers import is_buffer
-from hamdg.merge.wording import listed
+from hamdg.wording import listed
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
