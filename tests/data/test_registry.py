@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from hamdg.data.benchmark import Benchmark
 from hamdg.data.mini import CLASSES, DOMAINS
-from hamdg.data.registry import Benchmark, benchmark, benchmarks
+from hamdg.data.registry import benchmark, benchmarks
 from hamdg.errors import ConfigError
 
 
@@ -52,8 +53,35 @@ def test_a_single_domain_leaves_nothing_to_train_on() -> None:
         Benchmark("lonely", ("photo",), ("dog",)).sources("photo")
 
 
-@pytest.mark.parametrize(("name", "hint"), [("minni", "did you mean `mini`?"), ("imagenet", "it can be `mini`, `pacs`.")])
-def test_an_unknown_benchmark_is_answered_with_the_nearest(name: str, hint: str) -> None:
-    message = f"`benchmark`: there is no benchmark `{name}`; {hint}"
+def test_the_five_benchmarks_follow_the_embedded_one() -> None:
+    assert [one.name for one in benchmarks()] == ["mini", "pacs", "vlcs", "officehome", "terra", "domainnet"]
+    assert all(benchmark(one.name) is one for one in benchmarks())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("minni", "mini"),
+        ("PACS", "pacs"),
+        ("vlsc", "vlcs"),
+        ("office_home", "officehome"),
+        ("OfficeHomeDataset_10072016", "officehome"),
+        ("TerraIncognita", "terra"),
+        ("terra_incognita", "terra"),
+        ("domain-net", "domainnet"),
+        ("Domain Net", "domainnet"),
+    ],
+)
+def test_an_unknown_benchmark_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    message = f"`benchmark`: there is no benchmark `{name}`; did you mean `{meant}`?"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         benchmark(name)
+
+
+def test_a_benchmark_like_no_other_is_answered_with_all() -> None:
+    message = (
+        "`benchmark`: there is no benchmark `imagenet`; "
+        "it can be `mini`, `pacs`, `vlcs`, `officehome`, `terra`, `domainnet`."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        benchmark("imagenet")
