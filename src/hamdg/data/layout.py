@@ -1,0 +1,63 @@
+"""How people lay folders out: which folder means which domain, part or class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hamdg.data.benchmark import Benchmark, normalised
+
+PARTS = ("train", "crossval", "val", "valid", "validation", "test")
+_NO_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+
+
+def counts_as_folder(name: str) -> bool:
+    """Say whether a folder may mean something: hidden ones and those that systems leave behind do not."""
+    return not name.startswith(".") and name.lower() not in _NO_FOLDERS
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in `folder`, sorted; links to folders count.
+
+    Raises:
+        OSError: If `folder` cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if counts_as_folder(entry.name) and entry.is_dir())
+
+
+def domain_folders(benchmark: Benchmark, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return which of the folders `names` mean which domain; more than one may mean the same."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if (domain := benchmark.find_domain(name)) is not None:
+            found.setdefault(domain, []).append(name)
+    return found
+
+
+def parts_of(names: Sequence[str], is_class: Callable[[str], bool]) -> list[str]:
+    """Return which of a domain's folders are parts (`train`, `test`, ...) that hold the class folders.
+
+    DomainNet has a class called `train`; so folders are parts only where no other folder is a class.
+    """
+    parts = [name for name in names if normalised(name) in PARTS]
+    others = [name for name in names if name not in parts]
+    return [] if any(is_class(name) for name in others) else parts
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the class folders in a domain's folder, united over its parts, where nothing else is known.
+
+    Raises:
+        OSError: If a folder cannot be listed.
+    """
+    names = subfolders(folder)
+    if names and len(parts_of(names, lambda name: True)) == len(names):
+        names = sorted({name for part in names for name in subfolders(folder / part)})
+    return names
+
+
+def printable(path: Path | str) -> str:
+    r"""Return a path as messages show it: bytes that are no UTF-8 are written as `\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

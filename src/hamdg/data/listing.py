@@ -1,0 +1,193 @@
+"""All pictures of one domain: their labels and names in a fixed order, without one of them being opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hamdg.data.locate import Place
+
+Integers = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """Where the bytes of pictures come from."""
+
+    def content(self, position: int) -> bytes:
+        """Return a picture's file.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+
+    def describe(self, position: int) -> str:
+        """Return how messages name a picture."""
+
+
+class PackedNames(Sequence[str]):
+    """Many names in one block of bytes: as Python strings, those of half a million pictures would fill 60 MB.
+
+    Args:
+        block: All names, one after the other.
+        ends: Where each name ends in it.
+    """
+
+    def __init__(self, block: bytes, ends: Integers) -> None:
+        self.block = block
+        self.ends = ends
+
+    @classmethod
+    def pack(cls, names: Iterable[bytes]) -> PackedNames:
+        """Pack names."""
+        names = list(names)
+        ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)), dtype=np.int64)
+        return cls(b"".join(names), ends)
+
+    def raw(self, position: int) -> bytes:
+        """Return a name as the file system has it."""
+        start = int(self.ends[position - 1]) if position else 0
+        return self.block[start : int(self.ends[position])]
+
+    def __len__(self) -> int:
+        """Return how many names there are."""
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        r"""Return a name; bytes that are no UTF-8 are written as `\xff`, so that every name can be printed."""
+        if isinstance(position, slice):
+            return [self[one] for one in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        return self.raw(position % len(self)).decode("utf-8", "backslashreplace")
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names one by one."""
+        start = 0
+        for end in self.ends.tolist():
+            yield self.block[start:end].decode("utf-8", "backslashreplace")
+            start = end
+
+
+class PickedNames(Sequence[str]):
+    """Some names of others, in an order of their own.
+
+    Args:
+        names: All names.
+        positions: Which of them.
+    """
+
+    def __init__(self, names: Sequence[str], positions: Integers) -> None:
+        self._names = names
+        self._positions = positions
+
+    def __len__(self) -> int:
+        """Return how many names there are."""
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        """Return a name."""
+        if isinstance(position, slice):
+            return [self._names[int(one)] for one in self._positions[position]]
+        return self._names[int(self._positions[position])]
+
+
+class Listing:
+    """The pictures of one domain in their fixed order: by label, then by name, as DomainBed has them.
+
+    Args:
+        domain: The domain.
+        labels: The label of every picture.
+        names: The path of every picture relative to its domain, or what else names it.
+        sizes: The size of every picture's file in bytes.
+        source: What reads them.
+        positions: Where these pictures are among those of `source`; `None` where they are all of them.
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        labels: Integers,
+        names: Sequence[str],
+        sizes: Integers,
+        source: Source,
+        positions: Integers | None = None,
+    ) -> None:
+        self.domain = domain
+        self.labels = labels
+        self.names = names
+        self.sizes = sizes
+        self._source = source
+        self._positions = positions
+
+    def __len__(self) -> int:
+        """Return how many pictures there are."""
+        return len(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the domain and the sorted lines of path, size and label; no picture is opened for it."""
+        rows = zip(self.names, self.sizes.tolist(), self.labels.tolist(), strict=True)
+        lines = sorted(f"{name}\t{size}\t{label}\n" for name, size, label in rows)
+        digest = hashlib.sha256(f"{self.domain}\n".encode())
+        digest.update("".join(lines).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
+
+    def content(self, position: int) -> bytes:
+        """Return the whole file of a picture.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return self._source.content(self._original(position))
+
+    def describe(self, position: int) -> str:
+        """Return how messages name a picture: its path, or its row in a table."""
+        return self._source.describe(self._original(position))
+
+    def take(self, positions: NDArray[np.int64] | Sequence[int]) -> Listing:
+        """Return some of the pictures, in the order given; it has a fingerprint of its own."""
+        chosen = np.asarray(positions, dtype=np.int64)
+        original = chosen if self._positions is None else self._positions[chosen]
+        names = PickedNames(self.names, chosen)
+        return Listing(self.domain, self.labels[chosen], names, self.sizes[chosen], self._source, original)
+
+    def _original(self, position: int) -> int:
+        return position if self._positions is None else int(self._positions[position])
+
+
+def list_domain(place: Place, domain: str) -> Listing:
+    """List the pictures of one domain, wherever they are.
+
+    Args:
+        place: Where the benchmark's pictures are.
+        domain: One of its domains.
+
+    Raises:
+        DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
+    """
+    if place.root is None:
+        from hamdg.data.hub import list_hub_domain
+
+        assert place.hub is not None
+        return list_hub_domain(place.benchmark, place.hub, domain)
+    from hamdg.data.folders import list_folder
+
+    return list_folder(place, domain)
