@@ -46,7 +46,7 @@ def test_a_name_look_up_that_hangs_does_not_hang_the_program(monkeypatch: pytest
         release.wait(5)
         return io.BytesIO()
 
-    monkeypatch.setattr(hub, "ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("hamdg.network.ANSWER_WITHIN", 0.05)
     monkeypatch.setattr("urllib.request.urlopen", hang)
     try:
         with pytest.raises(WeightsError, match="does not answer"):
@@ -91,7 +91,7 @@ def test_failed_download_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(entry: dict[str, str]) -> str:
         raise FileNotFoundError("404")
 
-    monkeypatch.setattr(hub, "_answers", lambda host: True)
+    monkeypatch.setattr(hub, "answers", lambda host: True)
     monkeypatch.setattr(hub, "download_pretrained", fail)
     with pytest.raises(WeightsError, match=r"could not be downloaded from `timm/resnet50_clip.openai/` \(404\)\. Set"):
         hub.tag_weights("RN50", "openai")

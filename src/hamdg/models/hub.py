@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +10,8 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from hamdg.errors import WeightsError
+from hamdg.network import answers
 
-ANSWER_WITHIN = 6.0
 HUB_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -49,7 +46,7 @@ def tag_weights(model_name: str, tag: str) -> TagWeights:
     if not entry:
         raise WeightsError(_unknown_tag(model_name, tag))
     source = entry.get("hf_hub") or entry.get("url", "")
-    if not _is_cached(entry) and not _answers(_host(entry)):
+    if not _is_cached(entry) and not answers(_host(entry)):
         raise WeightsError(_unreachable(model_name, tag, source, _host(entry)))
     try:
         path = download_pretrained(entry)
@@ -76,25 +73,6 @@ def _host(entry: dict[str, str]) -> str:
     if entry.get("hf_hub"):
         return str(constants.ENDPOINT)
     return "/".join(entry.get("url", "").split("/")[:3])
-
-
-def _answers(host: str) -> bool:
-    """Tell whether a server answers at all; in a thread, because a name look-up obeys no time limit."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=ANSWER_WITHIN).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-        except (OSError, ValueError):
-            return
-        answered.set()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_WITHIN)
-    return answered.is_set()
 
 
 def _unknown_tag(model_name: str, tag: str) -> str:
