@@ -1,0 +1,142 @@
+"""The bytes of a picture file, decoded to what a viewer shows."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from hamdg.errors import DataError
+
+# What the orientation in a picture's EXIF data asks a viewer to do.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableError(DataError):
+    """A file holds no picture that can be decoded; the text is a short reason without the file's name."""
+
+
+def decoded(content: bytes) -> Image.Image:
+    """Return a picture in RGB as a viewer shows it.
+
+    Pictures are turned as their EXIF data ask, what is transparent lies on white, 16-bit grey keeps its shades, and of
+    an animation the first frame counts. DomainBed differs: it ignores EXIF, drops the alpha channel (so that hidden
+    colours show) and clips 16-bit grey to white. An ordinary grey or RGB file gives what it gives there, bit for bit.
+    Colour profiles are ignored, as there.
+
+    Args:
+        content: The whole file, in any format that Pillow reads.
+
+    Raises:
+        UnreadableError: If it is no picture, is cut off or damaged, or is too large to be a picture.
+    """
+    with _explained(content), Image.open(BytesIO(content)) as image:
+        image.load()
+        turn = _turn(image)
+        picture = _rgb(image)
+        return picture if turn is None else picture.transpose(turn)
+
+
+def dimensions(content: bytes) -> tuple[int, int]:
+    """Return width and height from the head of a picture file, before any turning.
+
+    Raises:
+        UnreadableError: If the head is that of no picture.
+    """
+    with _explained(content), Image.open(BytesIO(content)) as image:
+        return image.size
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what EXIF asks for; a picture whose EXIF data are garbage stays as it is."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF is a format of its own, and Pillow's reader raises whatever its fields lead to
+        return None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bit(image)
+    if image.has_transparency_data:
+        top = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", top.size, "white"), top)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring grey of more than 8 bits to 8; `Image.convert` would clip it instead."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    lowest, highest = _range(image, values)
+    return Image.fromarray(np.rint((values - lowest) * (255 / (highest - lowest))).astype(np.uint8))
+
+
+def _range(image: Image.Image, values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return which values are black and white: by the mode where it tells, else by the values themselves."""
+    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):  # whose "I" is 16 bits too
+        return 0.0, 65535.0
+    lowest, highest = float(values.min()), float(values.max())
+    for white in (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0):
+        if lowest >= 0.0 and highest <= white:
+            return 0.0, white
+    return lowest, max(highest, lowest + 1.0)
+
+
+@contextmanager
+def _explained(content: bytes) -> Iterator[None]:
+    """Turn whatever Pillow raises into a reason; its plugins raise nearly anything on damaged files."""
+    try:
+        with _muted:
+            yield
+    except (MemoryError, UnreadableError):
+        raise
+    except Exception as error:
+        raise UnreadableError(_reason(error, content)) from error
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return f"no picture format that Pillow knows; the file begins with {content[:16]!r}"
+    return str(error).rstrip(".") or type(error).__name__
+
+
+class _Muted:
+    """Keeps Pillow's warnings quiet while any thread decodes; `catch_warnings` alone is not made for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_muted = _Muted()

@@ -1,0 +1,89 @@
+"""Pictures by position: from an array, or decoded from files each time they are read."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hamdg.data.listing import Listing
+from hamdg.data.rendering import Pixels, render_each, unreadable
+from hamdg.data.views import View
+
+Positions = NDArray[np.int64]
+
+
+class Pictures(Protocol):
+    """The pictures of one domain as one view of them shows them."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def prepare(self, positions: Positions) -> None:
+        """Do now what would make the first reading of these pictures slow."""
+
+    def read(self, positions: Positions) -> Tensor | list[Tensor]:
+        """Return pictures, uint8: `[n, h, w, 3]` if all have one size, a list of `[h, w, 3]` if they need not."""
+
+
+class ArrayPictures:
+    """Pictures in an array.
+
+    Args:
+        images: uint8 `[n, h, w, 3]`, in memory or mapped.
+    """
+
+    def __init__(self, images: Pixels) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def prepare(self, positions: Positions) -> None:
+        """Do nothing: they are there."""
+
+    def read(self, positions: Positions) -> Tensor:
+        """Return copies of pictures, `[n, h, w, 3]`."""
+        return torch.from_numpy(np.array(self._images[positions]))
+
+
+class DecodedPictures:
+    """Pictures that are decoded from their files whenever they are read.
+
+    Args:
+        listing: The files.
+        view: What of each picture is wanted.
+    """
+
+    def __init__(self, listing: Listing, view: View) -> None:
+        self._listing = listing
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def prepare(self, positions: Positions) -> None:
+        """Do nothing: nothing would be kept."""
+
+    def read(self, positions: Positions) -> Tensor | list[Tensor]:
+        """Return pictures, decoded in parallel.
+
+        Raises:
+            DataError: If some of them cannot be read or decoded; it names them.
+        """
+        with closing(render_each(self._listing, self._view, positions.tolist())) as rendered:
+            results = list(rendered)
+        if failed := [one for one in results if one.pixels is None]:
+            raise unreadable(self._listing, failed, len(results))
+        pictures = [torch.from_numpy(one.pixels) for one in results]
+        if self._view.side is None:
+            return pictures
+        return (
+            torch.stack(pictures)
+            if pictures
+            else torch.empty(0, self._view.side, self._view.side, 3, dtype=torch.uint8)
+        )

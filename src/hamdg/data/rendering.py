@@ -1,0 +1,101 @@
+"""Decoding many pictures at once in threads; Pillow lets go of Python's lock while it decodes and resizes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.data.decode import UnreadableError, decoded
+from hamdg.data.listing import Listing
+from hamdg.data.views import View
+from hamdg.errors import DataError
+
+Pixels = NDArray[np.uint8]
+
+# Pictures a thread takes at a time: enough to make handing over cheap, few enough for Ctrl-C to be quick.
+_HANDFUL = 8
+_SHOWN = 5
+
+
+class Rendered(NamedTuple):
+    """A picture's pixels, or why there are none."""
+
+    position: int
+    pixels: Pixels | None
+    reason: str = ""
+
+
+def render(listing: Listing, view: View, position: int) -> Pixels:
+    """Read, decode and render one picture.
+
+    Raises:
+        UnreadableError: If its file cannot be read or decoded.
+    """
+    try:
+        content = listing.content(position)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+    return view.render(decoded(content))
+
+
+def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Generator[Rendered]:
+    """Yield pictures in the order of `positions`, decoded ahead in as many threads as there are cores to use.
+
+    Close the generator (`contextlib.closing`) when it is left early, so that its threads end.
+    """
+    workers = min(usable_cores(), -(-len(positions) // _HANDFUL))
+    if workers <= 1:
+        yield from _some(listing, view, positions)
+        return
+    handfuls = (positions[start : start + _HANDFUL] for start in range(0, len(positions), _HANDFUL))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        waiting: deque[Future[list[Rendered]]] = deque(
+            pool.submit(_some, listing, view, handful) for handful in islice(handfuls, 2 * workers)
+        )
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(_some, listing, view, handful) for handful in islice(handfuls, 1))
+            yield from done
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> DataError:
+    """Return the error that names pictures which could not be read.
+
+    Args:
+        listing: Where they are from.
+        failed: The pictures, each with its reason.
+        tried: How many pictures were to be read.
+    """
+    named = [f"`{listing.describe(one.position)}` ({one.reason})" for one in failed[:_SHOWN]]
+    if len(failed) > _SHOWN:
+        named.append(f"and {len(failed) - _SHOWN:,} more")
+    return DataError(
+        f"{len(failed):,} of {tried:,} pictures of `{listing.domain}` cannot be read: {', '.join(named)}; "
+        "delete or replace them (`hamdg data verify` lists all that are damaged), then repeat the command."
+    )
+
+
+def _some(listing: Listing, view: View, positions: Sequence[int]) -> list[Rendered]:
+    return [_one(listing, view, position) for position in positions]
+
+
+def _one(listing: Listing, view: View, position: int) -> Rendered:
+    try:
+        return Rendered(position, render(listing, view, position))
+    except UnreadableError as error:
+        return Rendered(position, None, str(error))

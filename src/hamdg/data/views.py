@@ -1,0 +1,112 @@
+"""What of a picture is kept: CLIP's square for evaluation, and enough for every crop for training."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_BICUBIC = Image.Resampling.BICUBIC
+# Above this, a picture resized as a whole costs more memory than it is worth; 17 MB in Pillow's four bytes a pixel.
+_MOST_PIXELS = 2**22
+
+
+class View(Protocol):
+    """A way to turn a decoded picture into the pixels that are kept."""
+
+    @property
+    def name(self) -> str:
+        """Return the name, such as `evaluation-224`; it stands for everything that shapes the pixels."""
+
+    @property
+    def side(self) -> int | None:
+        """Return the side of its squares, or `None` if the pictures differ in size."""
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of what `render` gives for a picture of that size."""
+
+    def render(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the pixels `[height, width, 3]` of an RGB picture."""
+
+
+class EvaluationView:
+    """CLIP's: the short side brought to `side` (bicubic), then the square in the middle.
+
+    Bit for bit what torchvision's `Resize(side, BICUBIC)` and `CenterCrop(side)` make of a Pillow picture. Pictures so
+    long and narrow that the resized whole would have more than 4 million pixels (at 224: more than 83 to 1) are cut
+    before they are resized; values may then differ by rounding.
+
+    Args:
+        side: Side of the square in pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        self.side: int | None = side
+        self.name = f"evaluation-{side}"
+        self._side = side
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the square's sides."""
+        return self._side, self._side
+
+    def render(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the pixels `[side, side, 3]`."""
+        width, height = _with_short_side(image.size, self._side)
+        left, top = round((width - self._side) / 2), round((height - self._side) / 2)
+        box = (left, top, left + self._side, top + self._side)
+        if width * height > _MOST_PIXELS:
+            across, down = image.width / width, image.height / height
+            part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+            return np.array(image.resize((self._side, self._side), _BICUBIC, box=part))
+        if image.size != (width, height):
+            image = image.resize((width, height), _BICUBIC)
+        return np.array(image.crop(box))
+
+
+class TrainingView:
+    """The whole picture, its short side reduced to `short` (bicubic, antialiased) if it is longer; never enlarged.
+
+    Args:
+        short: Short side in pixels; see `training_short`.
+    """
+
+    side: int | None = None
+
+    def __init__(self, short: int) -> None:
+        self.name = f"training-{short}"
+        self._short = short
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the reduced size; the aspect ratio is kept."""
+        return (width, height) if min(width, height) <= self._short else _with_short_side((width, height), self._short)
+
+    def render(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the pixels `[height, width, 3]`."""
+        size = self.size(*image.size)
+        return np.array(image if size == image.size else image.resize(size, _BICUBIC))
+
+
+def training_short(side: int, scale: float = 0.7, ratio: float = 3 / 4) -> int:
+    r"""Return the smallest short side from which no random crop is upsampled to `side`: 310 for 224.
+
+    A crop that covers the share $s$ of a picture of the sides $a \le b$ and has the aspect ratio $r$ has the sides
+    $\sqrt{s a b r}$ and $\sqrt{s a b / r}$. With $s$ of at least `scale`, $r$ between `ratio` and its inverse and
+    $b \ge a$, the shorter of them is at least $a \sqrt{scale \cdot ratio}$, which reaches `side` at this short side.
+
+    Args:
+        side: Side of the model's pictures.
+        scale: Smallest share of a picture's area that a crop covers.
+        ratio: Smallest aspect ratio of a crop.
+    """
+    return math.ceil(side / math.sqrt(scale * ratio))
+
+
+def _with_short_side(size: tuple[int, int], short: int) -> tuple[int, int]:
+    """Return width and height with the short side brought to `short`, the long one rounded down as torchvision does."""
+    width, height = size
+    if width <= height:
+        return short, int(short * height / width)
+    return int(short * width / height), short
