@@ -74,12 +74,12 @@ def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     runs, shown = ModuleType("hamdg.runs.sweep"), ModuleType("hamdg.report.sweeps")
     vars(runs)["read_sweep"] = lambda path: f"sweep {path}"
     vars(runs)["run_sweep"] = lambda path, processes: f"outcomes of {path} by {processes}"
-    vars(shown)["show"] = lambda *parts, command: print(*parts, command, sep="; ")
+    vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
     monkeypatch.setitem(sys.modules, "hamdg.runs.sweep", runs)
     monkeypatch.setitem(sys.modules, "hamdg.report.sweeps", shown)
     monkeypatch.setattr("hamdg.report.sweeps", shown, raising=False)
     assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0
-    assert capsys.readouterr().out == "sweep a.yaml; outcomes of a.yaml by 2; hamdg sweep a.yaml\n"
+    assert capsys.readouterr().out == "a.yaml; sweep a.yaml; outcomes of a.yaml by 2\n"
 
 
 def test_report_finds_the_runs_below_a_folder(

@@ -167,7 +167,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from hamdg.runs.sweep import read_sweep, run_sweep
 
     outcomes = run_sweep(arguments.file, arguments.processes)
-    sweeps.show(read_sweep(arguments.file), outcomes, command=f"hamdg sweep {arguments.file}")
+    sweeps.show(arguments.file, read_sweep(arguments.file), outcomes)
     return 0
 
 

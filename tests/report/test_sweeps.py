@@ -35,7 +35,7 @@ def sweep(tmp_path: Path) -> Sweep:
 def test_validation_is_printed_and_the_chosen_rows_are_written(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweeps.show(sweep, outcomes, "hamdg sweep file.yaml")
+    sweeps.show(Path("grids/file.yaml"), sweep, outcomes)
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert said[3:5] == [
         ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
@@ -44,15 +44,27 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
     assert said[5] == ["results", str(sweep.out)]
 
     page = Path(str(sweep.out)).read_text()
-    assert page.startswith("# Results\n\nWhat this is.\n\n```\nhamdg sweep file.yaml\n```\n\n2 runs; seeds 0;")
-    table = page.partition("## Clean\n\n")[2].splitlines()
+    head = "# Results\n\n<!-- begin: grids/file.yaml -->\n\n## file\n\nWhat this is.\n\n"
+    assert page.startswith(f"{head}```\nhamdg sweep grids/file.yaml\n```\n\n2 runs; seeds 0;")
+    table = page.partition("### Clean\n\n")[2].splitlines()
     assert [line.split(" | ")[0] for line in table[2:5]] == ["| ERM + SMA", "| zero-shot", "| HAM (reconstruction)"]
+
+
+def test_a_sweep_has_its_title_and_one_name_however_its_file_is_named(
+    sweep: Sweep, outcomes: list[Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (Path("grids/file.yaml"), tmp_path / "grids" / "file.yaml", Path("grids/../grids/file.yaml")):
+        sweeps.show(file, replace(sweep, title="How it went"), outcomes)
+    page = Path(str(sweep.out)).read_text()
+    assert page.count("<!-- begin: grids/file.yaml -->\n\n## How it went\n") == page.count("<!-- begin") == 1
+    assert "```\nhamdg sweep grids/file.yaml\n```" in page
 
 
 @pytest.mark.parametrize("change", [{"until": "merge"}, {"out": None}])
 def test_without_evaluation_or_page_nothing_is_written(
     sweep: Sweep, outcomes: list[Outcome], change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweeps.show(replace(sweep, **change), outcomes, "hamdg sweep file.yaml")  # type: ignore[arg-type]
+    sweeps.show(Path("file.yaml"), replace(sweep, **change), outcomes)  # type: ignore[arg-type]
     assert "source validation" in capsys.readouterr().out
     assert not (tmp_path / "page").exists()

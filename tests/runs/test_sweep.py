@@ -65,7 +65,7 @@ def test_the_projects_own_sweeps_are_readable() -> None:
         (
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `until`, "
-            "`out`, `intro`, `root`.",
+            "`out`, `title`, `intro`, `root`.",
         ),
         (
             {"variants": {"HAM": {"recipe": "ham.yaml", "sets": {}}}},

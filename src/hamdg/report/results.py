@@ -1,4 +1,4 @@
-"""The results page of a sweep: Markdown tables with everything needed to read and to repeat them."""
+"""A sweep's part of a page of results: Markdown tables with everything needed to read and to repeat them."""
 
 from __future__ import annotations
 
@@ -7,55 +7,50 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hamdg.errors import DataError
-from hamdg.files import write_text
 from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
 from hamdg.report.contract import Record
+from hamdg.report.parts import Part, write_part
 from hamdg.report.table import FOOTNOTE, MISSING, percent, shows_ham, signed_points
 
 
-def write_results_page(
+def write_results(
     records: Sequence[Record],
     out: Path,
-    command: str,
+    part: Part,
     chosen: RowChoice,
-    intro: str = "",
     reference: str = REFERENCE,
     cores: int | None = None,
 ) -> Path:
-    """Write the results of a sweep as a Markdown page without a date.
+    """Write the results of a sweep as its part of a Markdown page, without a date; other parts stay as they are.
 
     Args:
         records: Finished runs.
         out: The page, for instance `docs/results.md`.
-        command: The command that makes all these runs and this page.
+        part: Which part of the page it is, its heading, introduction and command.
         chosen: Which rows of which records enter the tables, and their labels.
-        intro: Markdown that comes before the tables.
         reference: The label that the others are compared with.
         cores: CPU cores of the machine; counted on this one when left out.
 
     Raises:
-        DataError: There are no records, or they contradict each other.
+        DataError: There are no records, they contradict each other, or the page's markers are damaged.
     """
-    write_text(out, results_markdown(records, command, chosen, intro, reference, cores or os.cpu_count() or 1))
-    return out
+    return write_part(out, part.name, results_markdown(records, part, chosen, reference, cores or os.cpu_count() or 1))
 
 
-def results_markdown(
-    records: Sequence[Record], command: str, chosen: RowChoice, intro: str, reference: str, cores: int
-) -> str:
-    """Return the page's text."""
+def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, reference: str, cores: int) -> str:
+    """Return the text of a sweep's part."""
     if not records:
-        raise DataError(f"There are no finished runs to tabulate. Run `{command}` first.")
+        raise DataError(f"There are no finished runs to tabulate. Run `{part.command}` first.")
     table, noise = sweep_table(records, chosen, reference), noise_table(records)
-    parts = ["# Results", intro.strip(), _how(records, command, cores), _reading(records)]
+    parts = [f"## {part.title}", part.intro.strip(), _how(records, part.command, cores), _reading(records)]
     for condition in dict.fromkeys(row.condition for row in table):
         rows = [row for row in table if row.condition == condition]
-        parts += [f"## {condition[:1].upper()}{condition[1:]}", accuracy_markdown(rows, reference)]
+        parts += [f"### {condition[:1].upper()}{condition[1:]}", accuracy_markdown(rows, reference)]
     if noise:
-        parts += ["## Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
+        parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
     if shows_ham([row.label for row in table]):
         parts.append(FOOTNOTE)
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(text for text in parts if text) + "\n"
 
 
 def accuracy_markdown(rows: Sequence[SweepRow], reference: str) -> str:

@@ -57,8 +57,10 @@ class Sweep:
         variants: Recipes to compare, by their name in the table.
         conditions: Keys that all variants share, by the condition's name.
         until: The last stage: `merge` never opens a held-out domain (for choosing defaults).
-        out: The page of results, relative to the folder that the command runs in; `null` for none.
-        intro: What that page says before its tables (Markdown).
+        out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
+            part of it.
+        title: That part's heading.
+        intro: What that part says before its tables (Markdown).
         root: Folder of the run directories.
     """
 
@@ -68,6 +70,7 @@ class Sweep:
     conditions: dict[str, Settings] = field(default_factory=lambda: {"clean": {}})
     until: Literal["merge", "evaluate"] = "evaluate"
     out: str | None = None
+    title: str = ""
     intro: str = ""
     root: str = "lightning_logs"
 
@@ -294,6 +297,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "out": ("a path or `null`", lambda value: value is None or isinstance(value, str)),
     "root": ("a path", lambda value: isinstance(value, str)),
     "recipe": ("the path of a recipe", lambda value: isinstance(value, str)),
+    "title": ("a text", lambda value: isinstance(value, str)),
     "intro": ("a text", lambda value: isinstance(value, str)),
     "rows": ("a mapping of row keys to names", lambda value: isinstance(value, dict)),
     "set": ("a mapping of keys to values", lambda value: isinstance(value, dict)),
