@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +57,24 @@ def test_a_missing_number_leaves_the_others_aligned(capsys: pytest.CaptureFixtur
 def test_an_empty_table_has_its_head(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(("a", "b"), [])
     assert capsys.readouterr().out == "a  b\n-  -\n"
+
+
+def test_progress_shows_a_bar_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with console.progress(3, "pictures") as advance:
+        advance(2)
+    assert capsys.readouterr() == ("", "")
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with console.progress(3, "pictures") as advance:
+        advance(2)
+    shown = capsys.readouterr()
+    assert "2/3" in shown.err
+    assert shown.out == ""
+
+    console.set_quiet(True)
+    with console.progress(3, "pictures") as advance:
+        advance(2)
+    assert capsys.readouterr() == ("", "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,29 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
         cells = zip(line, widths, numeric, strict=True)
         lines.append("  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in cells).rstrip())
     result("\n".join(lines))
+
+
+@contextmanager
+def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal while the block runs; nothing when quiet, or where the output is no terminal.
+
+    Args:
+        total: What there is to do.
+        text: What is done, such as "pictures decoded".
+
+    Yields:
+        A function to call with how much was done since the last call.
+    """
+    if _quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def _say(text: str, style: str, lead: str) -> None:
