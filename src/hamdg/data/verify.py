@@ -1,0 +1,230 @@
+"""Whether pictures are the benchmark: folders and numbers compared with the registry, every picture opened."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.card import canonical_paths, card, class_counts, contents_digest, paths_digest
+from hamdg.data.examine import Examination, examine
+from hamdg.data.folders import Scan, scan_domain
+from hamdg.data.listing import Listing, list_domain
+from hamdg.data.locate import Place
+from hamdg.data.versions import Comparison, nearest_version
+
+Advance = Callable[[int], None]
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class DomainCheck:
+    """What was found of one domain.
+
+    Args:
+        domain: The domain.
+        scan: What its folders hold; `None` for a hub's data set.
+        listing: Its pictures.
+        examination: What they are like.
+    """
+
+    domain: str
+    scan: Scan | None
+    listing: Listing
+    examination: Examination
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found of a benchmark.
+
+    Args:
+        place: Where it is.
+        checks: What was found of each domain that is there.
+        absent: The scans of domains that are not there.
+        decoded: Whether every picture was decoded.
+        contents: Whether the digest of every file was computed.
+    """
+
+    place: Place
+    checks: tuple[DomainCheck, ...]
+    absent: tuple[Scan, ...]
+    decoded: bool
+    contents: bool
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Return the benchmark."""
+        return self.place.benchmark
+
+    @property
+    def listings(self) -> dict[str, Listing]:
+        """Return the pictures by domain."""
+        return {check.domain: check.listing for check in self.checks}
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Return the published copy that is nearest, with all differences; `None` where no numbers are published."""
+        return nearest_version(self.benchmark, class_counts(self.benchmark, self.listings))
+
+    @property
+    def unreadable(self) -> Iterator[tuple[str, str]]:
+        """Yield every picture that cannot be read, as messages name it, and why."""
+        for check in self.checks:
+            for position, reason in check.examination.unreadable.items():
+                yield check.listing.describe(position), reason
+
+    @property
+    def faults(self) -> list[str]:
+        """Return what is wrong with the folders, one sentence each."""
+        found = [_absent(scan) for scan in self.absent]
+        for check in self.checks:
+            found += _folder_faults(check.scan) if check.scan else _empty_classes(self.benchmark, check.listing)
+        return found
+
+    @property
+    def passed_over(self) -> int:
+        """Return how many files are no pictures."""
+        return sum(check.scan.passed_over for check in self.checks if check.scan)
+
+    @property
+    def good(self) -> bool:
+        """Say whether all is there and readable and, if numbers are published, they are those of a published copy."""
+        comparison = self.comparison
+        exact = comparison is None or comparison.exact
+        return exact and not self.faults and not any(self.unreadable)
+
+    def duplicates(self) -> list[list[str]]:
+        """Return the paths of pictures that are the same byte for byte, a list for each such picture."""
+        same: dict[bytes, list[str]] = {}
+        for check in self.checks:
+            for position, path in enumerate(canonical_paths(self.benchmark, check.listing)):
+                if (digest := check.examination.digests.get(position)) is not None:
+                    same.setdefault(digest, []).append(path)
+        return [paths for paths in same.values() if len(paths) > 1]
+
+    def card(self) -> dict[str, object]:
+        """Return the data card: the numbers and digests of `hamdg.data.card`, and what opening the pictures told."""
+        listings, hub = self.listings, self.place.hub
+        known = card(self.benchmark, listings)
+        domains = known["domains"]
+        assert isinstance(domains, dict)
+        examinations = {check.domain: check.examination for check in self.checks}
+        for check in self.checks:
+            domains[check.domain] |= _findings(check)
+        return known | {
+            "root": str(self.place.root) if self.place.root else None,
+            "hub": {"id": hub.id, "revision": hub.revision} if hub and not self.place.root else None,
+            "missing_domains": [scan.domain for scan in self.absent],
+            "decoded": self.decoded,
+            "paths_sha256": paths_digest(self.benchmark, listings),
+            "contents_sha256": contents_digest(
+                self.benchmark, listings, lambda domain, position: examinations[domain].digests.get(position)
+            )
+            if self.contents
+            else None,
+        }
+
+
+def verify(
+    place: Place,
+    *,
+    decode: bool = True,
+    contents: bool = False,
+    progress: Callable[[int], AbstractContextManager[Advance]] = lambda _: nullcontext(lambda _: None),
+) -> Verification:
+    """Look at all folders and open every picture of a benchmark.
+
+    Args:
+        place: Where it is.
+        decode: Decode every picture, which finds all that are damaged.
+        contents: Compute the SHA-256 of every file, which finds duplicates.
+        progress: Shows how far it is: given the number of pictures, returns a context that is told of each that is
+            done.
+
+    Raises:
+        DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
+    """
+    scans, listings = _survey(place)
+    with progress(sum(map(len, listings.values())) if decode or contents else 0) as advance:
+        checks = [
+            DomainCheck(domain, scans.get(domain), listing, _examined(listing, decode, contents, advance))
+            for domain, listing in listings.items()
+        ]
+    absent = [scan for domain, scan in scans.items() if domain not in listings]
+    return Verification(place, tuple(checks), tuple(absent), decode, contents)
+
+
+def _survey(place: Place) -> tuple[dict[str, Scan], dict[str, Listing]]:
+    if place.root is None:
+        return {}, {domain: list_domain(place, domain) for domain in place.benchmark.domains}
+    scans = {domain: scan_domain(place, domain) for domain in place.benchmark.domains}
+    return scans, {domain: scan.listing for domain, scan in scans.items() if scan.listing is not None}
+
+
+def _examined(listing: Listing, decode: bool, contents: bool, advance: Advance) -> Examination:
+    if not decode and not contents:
+        listing = listing.take([])
+    return examine(listing, decode=decode, digests=contents, advance=advance)
+
+
+def _absent(scan: Scan) -> str:
+    beside = ", ".join(f"`{name}`" for name in scan.beside) or "none"
+    return f"The domain `{scan.domain}` has no folder; the folders there are: {beside}."
+
+
+def _folder_faults(scan: Scan) -> Iterator[str]:
+    where = scan.domain
+    if scan.rivals:
+        yield f"`{where}`: the folders {_listed(scan.rivals)} all mean this domain; only the first was looked at."
+    for folder in scan.surplus:
+        near = difflib.get_close_matches(normalised(folder), _spellings(scan.benchmark), n=1)
+        hint = f"; did you mean `{_spellings(scan.benchmark)[near[0]]}`?" if near else "."
+        yield f"`{where}`: the folder `{folder}` is no class of {scan.benchmark.title or scan.benchmark.name}{hint}"
+    for folders in scan.doubled:
+        yield f"`{where}`: the folders {_listed(folders)} mean the same class; put their pictures into one."
+    for name in scan.missing:
+        yield f"`{where}`: the class `{name}` has no folder."
+    for name in scan.empty:
+        yield f"`{where}`: the folder of the class `{name}` holds no pictures."
+    for path, reason in scan.unreadable:
+        yield f"`{path}` cannot be looked at: {reason}."
+
+
+def _empty_classes(benchmark: Benchmark, listing: Listing) -> list[str]:
+    counts = class_counts(benchmark, {listing.domain: listing})[listing.domain]
+    pairs = zip(benchmark.classes, counts, strict=True)
+    return [f"`{listing.domain}`: the class `{name}` has no pictures." for name, count in pairs if count == 0]
+
+
+def _spellings(benchmark: Benchmark) -> dict[str, str]:
+    return {normalised(name): name for name in benchmark.classes}
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _findings(check: DomainCheck) -> Mapping[str, object]:
+    scan, seen = check.scan, check.examination
+    sides = seen.sides
+    return {
+        "surplus_folders": scan.surplus if scan else [],
+        "missing_classes": scan.missing if scan else [],
+        "empty_classes": scan.empty if scan else [],
+        "passed_over": scan.passed_over if scan else 0,
+        "unreadable": {check.listing.names[position]: reason for position, reason in seen.unreadable.items()},
+        "peculiar": dict(seen.peculiar),
+        "width": _spread(sides[:, 0].tolist()),
+        "height": _spread(sides[:, 1].tolist()),
+    }
+
+
+def _spread(values: list[int]) -> dict[str, int] | None:
+    """Return the least, the middle and the greatest of some numbers."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return {"min": ordered[0], "median": ordered[len(ordered) // 2], "max": ordered[-1]}
