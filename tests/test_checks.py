@@ -9,7 +9,7 @@ from hamdg import checks
 from hamdg.checks import RANGES, problems
 from hamdg.config import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
 from hamdg.data.mini.benchmark import SIZES
-from hamdg.data.registry import Benchmark
+from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
 from hamdg.recipe import read_recipe
 
@@ -132,7 +132,7 @@ def test_a_valley_needs_as_many_validations_as_decide_about_its_start() -> None:
 
 def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
     lonely = Benchmark("mini", ("sketch",), ("dog", "cat"))
-    monkeypatch.setattr(checks, "benchmark", lambda _: lonely)
+    monkeypatch.setattr(checks, "benchmark_of", lambda _: lonely)
     assert first(Recipe()) == (
         "`held_out`: benchmark `mini` has only the domain `sketch`, which leaves none to train on; "
         "use a benchmark with two domains or more"

@@ -160,7 +160,7 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
         ),
         (
             "model:\n  prompts: a photo\n",
-            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]`, but got `a photo` '
+            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got `a photo` '
             "(in `{file}`, line 2).",
         ),
         (

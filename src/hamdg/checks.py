@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hamdg.config import Recipe
+from hamdg.data.chosen import benchmark_of
 from hamdg.data.registry import benchmark
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, DataError
 
 
 class Problem(NamedTuple):
@@ -99,6 +100,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         number = _value(recipe, rule.key)
         if number is not None and not rule.holds(number):
             yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
+    yield from _place_problems(recipe)
     yield from _noise_problems(recipe)
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
@@ -122,8 +124,8 @@ def _value(recipe: Recipe, key: str) -> float | None:
 
 def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
     try:
-        known = benchmark(recipe.benchmark)
-    except ConfigError as error:
+        known = benchmark_of(recipe)
+    except (ConfigError, DataError) as error:
         yield Problem("benchmark", _without_stop(error))
         return
     try:
@@ -132,7 +134,18 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("held_out", _without_stop(error))
 
 
-def _without_stop(error: ConfigError) -> str:
+def _place_problems(recipe: Recipe) -> Iterator[Problem]:
+    data = recipe.data
+    if recipe.benchmark == "mini" and (data.root or data.hub):
+        key = "data.root" if data.root else "data.hub"
+        yield Problem(key, f"`{key}` names pictures, but the benchmark `mini` renders its own; leave it out")
+    elif data.root and data.hub:
+        yield Problem("data.hub", "`data.root` and `data.hub` both name the pictures; keep one of them")
+    elif data.revision and not data.hub:
+        yield Problem("data.revision", "`data.revision` belongs to `data.hub`, which is not given; leave it out")
+
+
+def _without_stop(error: Exception) -> str:
     return str(error).removesuffix(".")
 
 
@@ -174,9 +187,9 @@ def _valley_problems(recipe: Recipe) -> Iterator[Problem]:
 
 def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:
     key, prompts = "model.prompts", recipe.model.prompts
-    if not prompts:
+    if prompts == []:
         yield Problem(key, f'`{key}` is empty; give at least one template, such as `["a photo of a {{}}."]`')
-    for prompt in prompts:
+    for prompt in prompts or ():
         if prompt.count("{}") != 1:
             yield Problem(
                 key, f"Expected every template of `{key}` to have one `{{}}` for the class, but got `{prompt}`"

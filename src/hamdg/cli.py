@@ -140,10 +140,14 @@ def _verb(
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from hamdg.config import sibling_runs
+    from hamdg.data.chosen import find_pictures
     from hamdg.recipe import read_recipe
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
     recipe = read_recipe(arguments.recipe, overrides)
+    if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
+        find_pictures(recipe)
 
     from hamdg.stages import pipeline
 

@@ -17,6 +17,8 @@ HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
 
+CUSTOM = "custom"
+
 
 @dataclass(frozen=True)
 class MiniConfig:
@@ -40,22 +42,48 @@ class MiniConfig:
 
 
 @dataclass(frozen=True)
+class ColumnsConfig:
+    """How a hub's data set calls its columns.
+
+    Args:
+        image: The column of pictures.
+        label: The column of classes.
+        domain: The column of domains.
+    """
+
+    image: str = "image"
+    label: str = "label"
+    domain: str = "domain"
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which pictures are used, and how they are fed to the models.
 
     Args:
+        root: Folder of the pictures; `null` looks for it in `HAMDG_DATA`, in `data/` and on the hub.
+        hub: A data set on the Hugging Face hub (or a local copy of one), instead of a folder.
+        revision: The hub's revision; `null` for the newest.
+        columns: The hub's columns.
         batch_size: Images per source domain and step.
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
         subset: At most this many images per class and domain; `null` for all. For smoke tests.
-        augment: `none`, or `flip_shift` (horizontal flip and a shift of up to 1/16 of the side).
+        augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
+            flip); `domainbed` (the same with colour jitter and grayscale).
+        decode_once: Keep decoded pictures in the cache; off, every picture is decoded whenever it is used.
         cache: Folder of rendered or decoded pictures; `null` for the user's cache folder.
         mini: The embedded benchmark's own settings.
     """
 
+    root: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     batch_size: int = 16
     validation_fraction: float = 0.2
     subset: int | None = None
-    augment: Literal["none", "flip_shift"] = "flip_shift"
+    augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
+    decode_once: bool = True
     cache: str | None = None
     mini: MiniConfig = field(default_factory=MiniConfig)
 
@@ -67,12 +95,13 @@ class ModelConfig:
     Args:
         name: `mini-rn`, `mini-vit`, or any open_clip model name or path of an open_clip JSON config.
         weights: A `.safetensors` or weights-only `.pt` file, or an open_clip tag; `null` for the shipped weights.
-        prompts: Templates with one `{}` for the class name; their text features are averaged.
+        prompts: Templates with one `{}` for the class name; their text features are averaged. `null` for the
+            benchmark's own.
     """
 
     name: str = "mini-rn"
     weights: str | None = None
-    prompts: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+    prompts: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +253,7 @@ class Recipe:
     """Everything that defines a run (and, in `runtime`, how it is executed).
 
     Args:
-        benchmark: Name of a registered benchmark.
+        benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of one's own.
         held_out: The domain that no stage before `evaluate` reads; short names allowed where unambiguous.
         algorithm: `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
         seed: Seed of the split, the batch order and the augmentation.
@@ -248,7 +277,10 @@ class Recipe:
 
 
 def defining_part(recipe: Recipe) -> dict[str, object]:
-    """Return the part of a recipe that defines the run: all but `runtime`, `label`, `data.cache` and what is not used.
+    """Return the part of a recipe that defines the run: all but `runtime`, `label`, and what is not used.
+
+    Where the pictures of a registered benchmark lie does not define a run, nor does the cache; which pictures they are
+    is recorded with the run and checked when it goes on. A benchmark's own prompts count as if they were given.
 
     Pooled fine-tuning has no enrichment, harmonisation or merge, so it is the same run whatever these sections say.
     A merge method's options count with its defaults filled in: giving a default is the same run, a changed default
@@ -277,10 +309,14 @@ def training_identity(recipe: Recipe) -> str:
 
 
 def _trained_part(recipe: Recipe) -> dict[str, object]:
+    # Not above: what knows benchmarks knows recipes.
+    from hamdg.data.chosen import prompts_of
+
     values = asdict(recipe)
     for section in ("runtime", "label", "merge", "controls"):
         del values[section]
-    del values["data"]["cache"]
+    _drop_unused_data(values["data"], recipe.benchmark)
+    values["model"]["prompts"] = prompts_of(recipe)
     if recipe.history.kind != "swad":
         for name in ("n_s", "n_e", "r"):
             del values["history"][name]
@@ -289,11 +325,23 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
     return values
 
 
+def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
+    places = ("root", "hub", "revision", "columns")
+    for name in ("cache", "decode_once", *(() if benchmark == CUSTOM else places)):
+        del data[name]
+    if benchmark != "mini":
+        del data["mini"]
+
+
 def _hash(values: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_directory(recipe: Recipe) -> Path:
     """Return where the run's files lie."""
-    name = f"seed{recipe.seed}-{identity(recipe)}"
-    return Path(recipe.runtime.root).expanduser() / recipe.benchmark / recipe.held_out / recipe.algorithm / name
+    return sibling_runs(recipe) / f"seed{recipe.seed}-{identity(recipe)}"
+
+
+def sibling_runs(recipe: Recipe) -> Path:
+    """Return the folder of all runs of the same benchmark, held-out domain and algorithm."""
+    return Path(recipe.runtime.root).expanduser() / recipe.benchmark / recipe.held_out / recipe.algorithm

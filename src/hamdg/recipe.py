@@ -15,7 +15,7 @@ import yaml
 
 from hamdg.checks import problems
 from hamdg.config import Recipe
-from hamdg.data.registry import benchmark
+from hamdg.data.chosen import benchmark_of
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.keys import choices, description, is_open, known, scalar_type, type_of, types, unknown
@@ -60,7 +60,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     places = {setting.key: setting.place for setting in [*given, *own]}
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
-    return replace(recipe, held_out=benchmark(recipe.benchmark).domain(recipe.held_out))
+    return replace(recipe, held_out=benchmark_of(recipe).domain(recipe.held_out))
 
 
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,9 @@ from hamdg.cohort.source_model import SourceModel
 from hamdg.config import EnrichmentConfig, HarmonisationConfig, ModelConfig, TrainConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.augment import to_float
-from hamdg.data.batches import Batch, StepLoader, take
+from hamdg.data.batches import Batch, StepLoader
+from hamdg.data.domain import Domain, from_arrays
+from hamdg.data.holdout import Holdout, holdout
 from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -35,13 +37,32 @@ TRAIN = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=1.0)
 Weights = dict[str, dict[str, Tensor]]
 
 
-class FloatLoader(StepLoader):
+class FloatLoader:
     """A step loader whose pictures are ready for the model."""
 
+    def __init__(self, drawn: StepLoader) -> None:
+        self.drawn = drawn
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Batch]]]:
+        return ((step, self.batches(step)) for step, _ in self.drawn)
+
     def batches(self, step: int) -> dict[str, Batch]:
+        """Return the batches of a step, floats instead of bytes."""
         return {
-            name: batch._replace(images=to_float(batch.images) * 4 - 2) for name, batch in super().batches(step).items()
+            name: Batch(to_float(torch.as_tensor(drawn.pictures)) * 4 - 2, *drawn[1:])
+            for name, drawn in self.drawn.batches(step).items()
         }
+
+    def state_dict(self) -> dict[str, int]:
+        """Return which step comes next."""
+        return self.drawn.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state` says."""
+        self.drawn.load_state_dict(state)
 
 
 @dataclass
@@ -65,7 +86,7 @@ class World:
     def but(self, **changes: object) -> World:
         return replace(self, **changes)  # type: ignore[arg-type]
 
-    def domains(self) -> dict[str, DomainArrays]:
+    def domains(self) -> dict[str, Domain]:
         result = {}
         for name in self.sources:
             rng = np.random.default_rng(sum(name.encode()))
@@ -73,16 +94,16 @@ class World:
             labels = np.where(np.arange(14) % 4 == 0, (clean + 1) % CLASSES, clean)
             tint = rng.integers(0, 100, (CLASSES, 1, 1, 3))
             images = (rng.integers(0, 156, (14, 32, 32, 3)) + tint[clean]).astype(np.uint8)
-            result[name] = DomainArrays(name, images, labels, clean)
+            result[name] = from_arrays(DomainArrays(name, images, labels, clean))
         return result
 
-    def hold_outs(self) -> dict[str, Batch]:
-        return {name: take(arrays, np.arange(2, 13)) for name, arrays in self.domains().items()}
+    def hold_outs(self) -> dict[str, Holdout]:
+        return {name: holdout(domain, np.arange(2, 13)) for name, domain in self.domains().items()}
 
     def loader(self) -> FloatLoader:
         pools = {name: np.arange(14) for name in self.sources}
         order = {name: sum(name.encode()) for name in self.sources}
-        return FloatLoader(self.domains(), pools, order, 4, self.train.steps, seed=0)
+        return FloatLoader(StepLoader(self.domains(), pools, order, 4, self.train.steps, seed=0))
 
     def text_head(self) -> Tensor:
         return normalize(torch.randn(CLASSES, 16, generator=torch.Generator().manual_seed(5)), dim=-1)

@@ -14,7 +14,7 @@ from hamdg.cohort.validation import SourceValidation, accuracy, measured, predic
 from hamdg.data.augment import to_float
 
 if TYPE_CHECKING:
-    from hamdg.data.batches import Batch
+    from hamdg.data.holdout import Holdout
     from tests.cohort.conftest import World
 
 
@@ -28,8 +28,13 @@ class Log:
         self.rows.append((step, metrics))
 
 
+def images_of(part: Holdout) -> Tensor:
+    ((images, _),) = part.parts(100)
+    return images
+
+
 def test_predictions_do_not_depend_on_the_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, images = world.model(("photo",)), world.hold_outs()["photo"].images
+    model, images = world.model(("photo",)), images_of(world.hold_outs()["photo"])
     whole = predict(model, images, to_float)
     monkeypatch.setattr(validation, "CHUNK", 4)
 
@@ -59,8 +64,8 @@ def test_accuracy_and_loss_are_those_of_one_pass(world: World, monkeypatch: pyte
 
     assert seen == [4, 4, 3]
     with torch.no_grad():
-        assert found == pytest.approx(slow_measurement(model(to_float(part.images)), part.labels), rel=1e-5)
-    assert found.accuracy == accuracy(predict(model, part.images, to_float), part.labels)
+        assert found == pytest.approx(slow_measurement(model(to_float(images_of(part))), part.labels), rel=1e-5)
+    assert found.accuracy == accuracy(predict(model, images_of(part), to_float), part.labels)
 
 
 @pytest.mark.parametrize("log_loss", [False, True])
@@ -76,9 +81,9 @@ def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_
         callback.on_train_batch_end(cast("Trainer", trainer), cohort, None, None, step - 1)
 
     def slow(model: str, domain: str) -> tuple[float, float]:
-        part: Batch = world.hold_outs()[domain]
+        part: Holdout = world.hold_outs()[domain]
         with torch.no_grad():
-            return slow_measurement(cohort.source_models()[model](to_float(part.images)), part.labels)
+            return slow_measurement(cohort.source_models()[model](to_float(images_of(part))), part.labels)
 
     cartoon, photo = slow("rest", "cartoon"), slow("rest", "photo")
     expected = {"art": slow("art", "art"), "rest": tuple((a + b) / 2 for a, b in zip(cartoon, photo, strict=True))}

@@ -9,17 +9,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import Batch, StepLoader, concatenate, draw, take
+from hamdg.data.batches import Batch, Drawn, StepLoader, concatenate, draw, take
+from hamdg.data.domain import Domain, from_arrays
 from hamdg.errors import ConfigError
 
 
-def arrays(domain: str, count: int, seed: int = 0) -> DomainArrays:
+def arrays(domain: str, count: int, seed: int = 0) -> Domain:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, count)
     images = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
-    return DomainArrays(domain, images, labels, (labels + (np.arange(count) % 5 == 0)) % 3)
+    return from_arrays(DomainArrays(domain, images, labels, (labels + (np.arange(count) % 5 == 0)) % 3))
+
+
+def pictures(domain: Domain) -> NDArray[np.uint8]:
+    assert isinstance(domain.contents, DomainArrays)
+    return domain.contents.images
 
 
 def loader(batch_size: int = 4, steps: int = 9, seed: int = 0) -> StepLoader:
@@ -28,7 +35,7 @@ def loader(batch_size: int = 4, steps: int = 9, seed: int = 0) -> StepLoader:
     return StepLoader(domains, pools, {"cartoon": 1, "photo": 2}, batch_size, steps, seed)
 
 
-def positions(batches: dict[str, Batch]) -> dict[str, list[int]]:
+def positions(batches: dict[str, Drawn]) -> dict[str, list[int]]:
     return {name: batch.positions.tolist() for name, batch in batches.items()}
 
 
@@ -71,19 +78,21 @@ def test_batches_stay_inside_the_pool_and_carry_both_labels() -> None:
             whole = found.domains[name]
             chosen = batch.positions.numpy()
             assert set(chosen) <= set(found.pools[name])
-            assert np.array_equal(batch.images.numpy(), whole.images[chosen])
+            assert isinstance(batch.pictures, torch.Tensor)
+            assert np.array_equal(batch.pictures.numpy(), pictures(whole)[chosen])
             assert np.array_equal(batch.labels.numpy(), whole.labels[chosen])
             assert np.array_equal(batch.clean_labels.numpy(), whole.clean_labels[chosen])
 
 
 def test_pictures_are_copied_from_read_only_arrays() -> None:
     whole = arrays("photo", 6)
-    whole.images.setflags(write=False)
+    pictures(whole).setflags(write=False)
     batch = take(whole, np.array([4, 1]))
-    before = whole.images.copy()
-    batch.images.zero_()
+    before = pictures(whole).copy()
+    assert isinstance(batch.pictures, torch.Tensor)
+    batch.pictures.zero_()
 
-    assert np.array_equal(whole.images, before)
+    assert np.array_equal(pictures(whole), before)
 
 
 def test_a_loader_gives_all_steps_again_and_again() -> None:
@@ -124,7 +133,7 @@ def test_a_batch_larger_than_a_domain_is_refused() -> None:
 
 
 def test_concatenated_batches_stand_behind_one_another() -> None:
-    parts = list(loader().batches(0).values())
+    parts = [Batch(torch.as_tensor(part.pictures), *part[1:]) for part in loader().batches(0).values()]
     whole = concatenate(parts)
 
     assert concatenate(parts[:1]) is parts[0]

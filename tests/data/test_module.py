@@ -10,8 +10,9 @@ import torch
 
 from hamdg.config import DataConfig, MiniConfig, Recipe, TrainConfig
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import Batch
-from hamdg.data.module import InputFormat, SourceData, open_domain, split_domain
+from hamdg.data.batches import Batch, Drawn
+from hamdg.data.domain import open_domain
+from hamdg.data.module import InputFormat, SourceData, split_domain
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import DataError
@@ -40,7 +41,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels = np.where(rng.random(COUNT) < 0.3, (clean + 1) % 7, clean)
         return DomainArrays(domain, rng.integers(0, 256, (COUNT, 48, 48, 3), dtype=np.uint8), labels, clean)
 
-    monkeypatch.setattr("hamdg.data.module.load_domain", load)
+    monkeypatch.setattr("hamdg.data.domain.load_domain", load)
     return names
 
 
@@ -103,7 +104,7 @@ def test_augmentation_can_be_switched_off(opened: list[str]) -> None:
     raw = data.train_dataloader().batches(2)
 
     for name, batch in plain.items():
-        assert torch.equal(batch.images, FORMAT(raw[name].images))
+        assert torch.equal(batch.images, FORMAT(torch.as_tensor(raw[name].pictures)))
         assert batch.images.shape == (4, 3, 32, 32)
         assert torch.equal(batch.labels, raw[name].labels)
     augmented = batches(SourceData(recipe("flip_shift"), FORMAT), 2)
@@ -115,7 +116,7 @@ def test_a_flat_picture_is_normalised_and_not_changed_otherwise(opened: list[str
     data = SourceData(recipe(), FORMAT)
     grey = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
     labels = torch.zeros(2, dtype=torch.int64)
-    _, prepared = data.on_after_batch_transfer((0, {"photo": Batch(grey, labels, labels, labels)}), 0)
+    _, prepared = data.on_after_batch_transfer((0, {"photo": Drawn(grey, labels, labels, labels)}), 0)
 
     expected = torch.tensor([(0.2 - 0.5) / 0.2, (0.2 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]).view(1, 3, 1, 1)
     torch.testing.assert_close(prepared["photo"].images, expected.expand(2, 3, 32, 32))
@@ -123,10 +124,10 @@ def test_a_flat_picture_is_normalised_and_not_changed_otherwise(opened: list[str
 
 def test_a_subset_is_taken_by_the_true_class(opened: list[str]) -> None:
     small = replace(recipe(), data=replace(recipe().data, subset=4))
-    arrays = open_domain(small, "photo")
+    arrays = open_domain(small, "photo", 32)
 
     assert np.bincount(arrays.clean_labels).tolist() == [4] * 7
-    assert len(arrays.images) == len(arrays.labels) == 28
+    assert len(arrays.training) == len(arrays.evaluation) == len(arrays.labels) == 28
     assert (arrays.labels != arrays.clean_labels).any()
     assert [part.tolist() for part in split_domain(small, arrays)] == [p.tolist() for p in split(28, 0.2, 0, 2)]
 

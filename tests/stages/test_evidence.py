@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.config import MiniConfig, Recipe, run_directory
-from hamdg.data import module
+from hamdg.data import domain as opening
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import take
+from hamdg.data.holdout import holdout
 from hamdg.data.mini import load_domain
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
@@ -28,7 +28,8 @@ from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.evidence import SourceEvidence, fisher_diagonal, linear_grams
 from hamdg.stages.merge import load_candidates
-from hamdg.stages.scoring import Scorer, source_holdouts
+from hamdg.stages.opening import open_sources
+from hamdg.stages.scoring import Scorer
 from hamdg.stages.train import train as train_stage
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def test_each_tower_has_grams_of_its_linear_layers(tiny: Tiny) -> None:
 def test_scores_are_the_mean_accuracies_on_the_source_hold_outs(tiny: Tiny) -> None:
     evidence = evidence_of(tiny(tower="vit"))
     weights = evidence.models["cartoon"]
-    wanted = Scorer(evidence.context).validation(weights, source_holdouts(evidence.context))
+    wanted = Scorer(evidence.context).validation([weights], open_sources(evidence.context).holdouts())[0]
     assert evidence.score(weights) == wanted
 
 
@@ -206,7 +207,8 @@ def test_pictures_are_those_of_the_sources_own_training_part_and_no_more_than_th
     evidence = evidence_of(recipe)
     data = SourceData(recipe, evidence.context.input_format)
     data.setup()
-    own = evidence.context.input_format(take(data.domains["photo"], data.train_part["photo"]).images)
+    ((images, _),) = holdout(data.domains["photo"], data.train_part["photo"]).parts(1000)
+    own = evidence.context.input_format(images)
     found = evidence._pictures("photo")
     assert found.shape == own.shape
     assert {tuple(image.flatten().tolist()) for image in found} == {tuple(image.flatten().tolist()) for image in own}
@@ -235,7 +237,7 @@ def test_methods_that_ask_for_data_run_without_the_held_out_domain(
         opened.append(domain)
         return load(domain, config, cache)
 
-    monkeypatch.setattr(module, "load_domain", watched)
+    monkeypatch.setattr(opening, "load_domain", watched)
     pipeline.run(recipe, until="merge")
     assert set(opened) == set(SOURCES)
     run = RunDirectory(run_directory(recipe))

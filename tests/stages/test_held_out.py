@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg.config import MiniConfig
-from hamdg.data import module
+from hamdg.data import domain as opening
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.mini import load_domain
 from hamdg.stages import pipeline
@@ -32,7 +32,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(domain)
         return load(domain, config, cache)
 
-    monkeypatch.setattr(module, "load_domain", watched)
+    monkeypatch.setattr(opening, "load_domain", watched)
     return names
 
 
@@ -59,7 +59,7 @@ def test_training_and_merging_do_without_the_held_out_domain(tiny: Tiny, monkeyp
             raise PermissionError("the held-out domain was opened")
         return load(domain, config, cache)
 
-    monkeypatch.setattr(module, "load_domain", forbidden)
+    monkeypatch.setattr(opening, "load_domain", forbidden)
     recipe = tiny("--controls.erm=true", tower="vit")
     pipeline.run(recipe, until="merge")
     with pytest.raises(PermissionError, match="the held-out domain was opened"):

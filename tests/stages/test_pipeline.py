@@ -16,7 +16,9 @@ import torch
 
 from hamdg import cli
 from hamdg.config import run_directory
-from hamdg.data.module import open_domain
+from hamdg.data.chosen import prompts_of
+from hamdg.data.domain import open_domain
+from hamdg.data.holdout import holdout
 from hamdg.merge.files import load_tensors
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
@@ -56,7 +58,15 @@ def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower
     run = finished(tower)
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     histories = {f"history/{source}/{name}.safetensors" for source in SOURCES for name in ("history", "last")}
-    named = {"config.yaml", "metrics.csv", "samples.npz", "train.json", "merge.json", "merged.safetensors"}
+    named = {
+        "config.yaml",
+        "metrics.csv",
+        "samples.npz",
+        "splits.json",
+        "train.json",
+        "merge.json",
+        "merged.safetensors",
+    }
     ends = {"record.json", "report.html", "open_clip_config.json", "history/index.json", "done", ".lock"}
     assert files == histories | named | ends
     assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
@@ -122,11 +132,13 @@ def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     """Lay out what a stranger needs, and return the scores that hamdg itself gives."""
     recipe = run.recipe()
     context = open_context(recipe, run)
-    images = context.input_format(torch.from_numpy(np.array(open_domain(recipe, "sketch").images)))
+    sketch = open_domain(recipe, "sketch", 32)
+    ((pictures, _),) = holdout(sketch, np.arange(len(sketch.labels))).parts(len(sketch.labels))
+    images = context.input_format(pictures)
     (run.path / "alone").mkdir()
     (run.path / "open_clip_config.json").rename(run.path / "alone" / "merged.json")
     np.save(run.path / "alone" / "images.npy", images.numpy())
-    prompts = [recipe.model.prompts[0].format(name) for name in context.bench.classes]
+    prompts = [prompts_of(recipe)[0].format(name) for name in context.bench.classes]
     (run.path / "alone" / "prompts.json").write_text(json.dumps(prompts))
     model, merged = context.new_model(()), load_tensors(run.merged)
     with torch.no_grad():

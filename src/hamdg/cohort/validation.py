@@ -13,7 +13,7 @@ from torch import Tensor
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.enrichment import cross_entropies
 from hamdg.cohort.source_model import SourceModel
-from hamdg.data.batches import Batch
+from hamdg.data.holdout import Holdout
 from hamdg.tracking.rows import measure
 
 CHUNK = 256
@@ -43,14 +43,13 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def measured(model: SourceModel, part: Batch, prepare: Callable[[Tensor], Tensor]) -> Measurement:
-    """Return accuracy and loss on labelled uint8 pictures from one pass over them, in chunks that bound the memory."""
-    images, labels = part.images.to(model.device), part.labels.to(model.device)
+def measured(model: SourceModel, part: Holdout, prepare: Callable[[Tensor], Tensor]) -> Measurement:
+    """Return accuracy and loss on labelled pictures from one pass over them, in chunks that bound the memory."""
     predicted, losses = [], []
-    for some, own in zip(torch.split(images, CHUNK), torch.split(labels, CHUNK), strict=True):
-        scores = model(prepare(some))
+    for images, labels in part.parts(CHUNK):
+        scores = model(prepare(images.to(model.device)))
         predicted.append(scores.argmax(dim=1))
-        losses.append(cross_entropies(scores, own))
+        losses.append(cross_entropies(scores, labels.to(model.device)))
     return Measurement(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
 
 
@@ -68,7 +67,7 @@ class SourceValidation(Callback):
 
     def __init__(
         self,
-        parts: Mapping[str, Batch],
+        parts: Mapping[str, Holdout],
         prepare: Callable[[Tensor], Tensor],
         every: int,
         steps: int,

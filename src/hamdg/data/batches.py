@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamdg.data.arrays import DomainArrays
+from hamdg.data.domain import Domain
 from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
 
 
+class Drawn(NamedTuple):
+    """Samples of one domain as they lie on the disk: uint8 pictures, possibly of many sizes, and what `Batch` has."""
+
+    pictures: Tensor | list[Tensor]
+    labels: Tensor
+    clean_labels: Tensor
+    positions: Tensor
+
+
 class Batch(NamedTuple):
-    """Samples of one domain: pictures, labels as training sees them, true labels, positions in the domain."""
+    """Samples of one domain: pictures as the model eats them, labels as training sees them, true labels, positions."""
 
     images: Tensor
     labels: Tensor
@@ -31,12 +41,12 @@ def concatenate(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
 
-def take(arrays: DomainArrays, positions: NDArray[np.int64]) -> Batch:
-    """Read the samples at `positions`; pictures stay uint8 [n, h, w, 3]."""
-    return Batch(
-        torch.from_numpy(np.array(arrays.images[positions])),
-        torch.from_numpy(arrays.labels[positions]),
-        torch.from_numpy(arrays.clean_labels[positions]),
+def take(domain: Domain, positions: NDArray[np.int64]) -> Drawn:
+    """Read the samples at `positions` for training."""
+    return Drawn(
+        domain.training.read(positions),
+        torch.from_numpy(domain.labels[positions]),
+        torch.from_numpy(domain.clean_labels[positions]),
         torch.from_numpy(np.asarray(positions)),
     )
 
@@ -56,6 +66,7 @@ def draw(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> I
     return pool[np.concatenate(picks)]
 
 
+@lru_cache(maxsize=32)
 def _order(count: int, seed: int, domain_index: int, passed: int) -> Indices:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, domain_index, passed])))
     return rng.permutation(count).astype(np.int64)
@@ -75,7 +86,7 @@ class StepLoader:
 
     def __init__(
         self,
-        domains: Mapping[str, DomainArrays],
+        domains: Mapping[str, Domain],
         pools: Mapping[str, Indices],
         order: Mapping[str, int],
         batch_size: int,
@@ -99,18 +110,18 @@ class StepLoader:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Batch]]]:
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Drawn]]]:
         while self._next < self.steps:
             step = self._next
             self._next += 1
             yield step, self.batches(step)
         self._next = 0
 
-    def batches(self, step: int) -> dict[str, Batch]:
+    def batches(self, step: int) -> dict[str, Drawn]:
         """Return the batches of one step, by domain."""
         return {
-            name: take(arrays, draw(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
-            for name, arrays in self.domains.items()
+            name: take(domain, draw(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
+            for name, domain in self.domains.items()
         }
 
     def state_dict(self) -> dict[str, int]:

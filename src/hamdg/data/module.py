@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from hamdg import console
 from hamdg.config import Recipe
 from hamdg.data import augment
-from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import Batch, StepLoader
-from hamdg.data.mini import load_domain
-from hamdg.data.registry import benchmark
-from hamdg.data.splits import Indices, check_holdout, check_split, first_per_class, seed_hash, split
-from hamdg.files import cache_folder
+from hamdg.data.batches import Batch, Drawn, StepLoader
+from hamdg.data.chosen import benchmark_of
+from hamdg.data.domain import Domain, open_domain
+from hamdg.data.holdout import Holdout, holdout
+from hamdg.data.splits import (
+    Indices,
+    check_holdout,
+    lacks_classes,
+    missing_classes,
+    seed_hash,
+    split,
+)
+from hamdg.errors import DataError
+from hamdg.wording import listed
 
 
 @dataclass(frozen=True)
@@ -36,20 +44,10 @@ class InputFormat:
         return augment.normalise(augment.resize(pictures, self.side), self.mean, self.std)
 
 
-def open_domain(recipe: Recipe, domain: str) -> DomainArrays:
-    """Read (or render) one domain, reduced to `data.subset`; the only place where pictures are opened."""
-    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
-    arrays = load_domain(domain, recipe.data.mini, cache)
-    if recipe.data.subset is None:
-        return arrays
-    kept = first_per_class(arrays.clean_labels, recipe.data.subset)
-    return DomainArrays(domain, arrays.images[kept], arrays.labels[kept], arrays.clean_labels[kept])
-
-
-def split_domain(recipe: Recipe, arrays: DomainArrays) -> tuple[Indices, Indices]:
+def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
     """Return the positions of a domain's training and validation part."""
-    index = benchmark(recipe.benchmark).domains.index(arrays.domain)
-    return split(len(arrays.labels), recipe.data.validation_fraction, recipe.seed, index)
+    index = benchmark_of(recipe).domains.index(domain.name)
+    return split(len(domain.labels), recipe.data.validation_fraction, recipe.seed, index)
 
 
 class SourceData(LightningDataModule):
@@ -64,8 +62,8 @@ class SourceData(LightningDataModule):
         super().__init__()
         self.recipe = recipe
         self.input_format = input_format
-        self.bench = benchmark(recipe.benchmark)
-        self.domains: dict[str, DomainArrays] = {}
+        self.bench = benchmark_of(recipe)
+        self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
         self.validation_part: dict[str, Indices] = {}
 
@@ -74,31 +72,51 @@ class SourceData(LightningDataModule):
         if self.domains:
             return
         for name in self.bench.sources(self.recipe.held_out):
-            arrays = open_domain(self.recipe, name)
-            train, validation = split_domain(self.recipe, arrays)
-            check_split(name, arrays.labels, train, self.bench.classes)
-            check_holdout(name, len(arrays.labels), validation, self.recipe.data.validation_fraction)
-            self.domains[name] = arrays
+            domain = open_domain(self.recipe, name, self.input_format.side)
+            train, validation = split_domain(self.recipe, domain)
+            self._check(domain, train, validation)
+            self.domains[name] = domain
             self.train_part[name], self.validation_part[name] = train, validation
 
+    def _check(self, domain: Domain, train: Indices, validation: Indices) -> None:
+        missing = missing_classes(domain.labels, train, self.bench.classes)
+        if missing and self.recipe.benchmark == "mini":
+            raise DataError(lacks_classes(domain.name, missing))
+        if missing:
+            # Published benchmarks have classes of three pictures; their splits are what they are.
+            console.note(f"{domain.name}: no training picture of {listed(missing, 10)}")
+        check_holdout(domain.name, len(domain.labels), validation, self.recipe.data.validation_fraction)
+
+    def holdouts(self) -> dict[str, Holdout]:
+        """Return the hold-out of every source domain, decoded."""
+        parts = {name: holdout(domain, self.validation_part[name]) for name, domain in self.domains.items()}
+        for part in parts.values():
+            part.prepare()
+        return parts
+
     def train_dataloader(self) -> StepLoader:
-        """Return the loader of all steps."""
+        """Return the loader of all steps, its pictures decoded."""
+        for name, domain in self.domains.items():
+            domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}
         data, steps = self.recipe.data, self.recipe.train.steps
         return StepLoader(self.domains, self.train_part, order, data.batch_size, steps, self.recipe.seed)
 
     def on_after_batch_transfer(
-        self, batch: tuple[int, dict[str, Batch]], dataloader_idx: int
+        self, batch: tuple[int, dict[str, Drawn]], dataloader_idx: int
     ) -> tuple[int, dict[str, Batch]]:
         """Augment and normalise each domain's pictures; called once the batch is on the model's device."""
-        step, batches = batch
-        return step, {
-            name: part._replace(images=self._prepare(part.images, step, name)) for name, part in batches.items()
-        }
+        step, drawn = batch
+        return step, {name: Batch(self._prepare(part.pictures, step, name), *part[1:]) for name, part in drawn.items()}
 
-    def _prepare(self, images: Tensor, step: int, domain: str) -> Tensor:
-        pictures = augment.to_float(images)
-        if self.recipe.data.augment == "flip_shift":
-            seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
-            pictures = augment.flip_shift(pictures, torch.Generator().manual_seed(seed))
-        return self.input_format.fit(pictures)
+    def _prepare(self, pictures: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
+        preset = self.recipe.data.augment
+        seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
+        if preset == "clip" or preset == "domainbed":
+            return augment.prepare(pictures, preset, self.input_format, seed)
+        # Pictures that are not cropped all have the model's side.
+        assert isinstance(pictures, Tensor)
+        if preset == "none":
+            return self.input_format(pictures)
+        floats = augment.to_float(pictures)
+        return self.input_format.fit(augment.flip_shift(floats, torch.Generator().manual_seed(seed)))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.errors import DataError
+from hamdg.wording import listed
 
 Indices = NDArray[np.int64]
 
@@ -43,20 +44,18 @@ def first_per_class(labels: NDArray[np.int64], limit: int) -> Indices:
     return np.flatnonzero(chosen).astype(np.int64)
 
 
-def check_split(domain: str, labels: NDArray[np.int64], train: Indices, classes: tuple[str, ...]) -> None:
-    """Refuse a training part that lacks a class.
-
-    Raises:
-        DataError: If a class has no training image left.
-    """
+def missing_classes(labels: NDArray[np.int64], train: Indices, classes: tuple[str, ...]) -> list[str]:
+    """Return the classes that have no picture in the training part."""
     counts = np.bincount(labels[train], minlength=len(classes))
-    missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-    if missing:
-        names = ", ".join(f"`{name}`" for name in missing)
-        raise DataError(
-            f"domain `{domain}` has no training image of class {names} left after subsetting and the split; "
-            "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
-        )
+    return [name for name, count in zip(classes, counts, strict=True) if count == 0]
+
+
+def lacks_classes(domain: str, missing: list[str]) -> str:
+    """Say that a subset or split of the embedded benchmark leaves classes without a training picture."""
+    return (
+        f"domain `{domain}` has no training image of class {listed(missing)} left after subsetting and the split; "
+        "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
+    )
 
 
 def check_holdout(domain: str, count: int, held: Indices, fraction: float) -> None:

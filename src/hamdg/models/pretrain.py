@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from hamdg.config import MiniConfig, ModelConfig
+from hamdg.data.benchmark import PROMPTS
 from hamdg.data.mini import CLASSES, DOMAINS, render_domain
 from hamdg.data.mini.captions import caption_renders
 from hamdg.models.card import Made, Measured, card_text
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     loaded = pretrain(config)
     weights = write_assets(loaded, parsed.out)
     seconds = time.perf_counter() - started
-    prompts = ModelConfig().prompts
+    prompts = PROMPTS
     with _cpu_threads(config.threads):
         accuracies = measure(loaded, prompts, parsed.measure_on)
     made = Made(shlex.join(["python", "-m", "hamdg.models.pretrain", *command]), seconds, weights.stat().st_size)

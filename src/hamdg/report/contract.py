@@ -80,6 +80,8 @@ class _Run(TypedDict):
     domains: list[str]
     sources: list[str]
     prompts: list[str]
+    words: NotRequired[list[str]]
+    splits: NotRequired[dict[str, dict[str, int | str]]]
     rows: list[Row]
     enrichment: dict[str, EnrichmentCounts] | None
     merge: MergeFacts | None

@@ -70,6 +70,11 @@ class RunDirectory:
         return self.path / "samples.npz"
 
     @property
+    def splits(self) -> Path:
+        """Which pictures train and which validate, `splits.json`."""
+        return self.path / "splits.json"
+
+    @property
     def train(self) -> Path:
         """The train stage's result, `train.json`."""
         return self.path / "train.json"

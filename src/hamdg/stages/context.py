@@ -15,8 +15,9 @@ from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
 from hamdg.cohort.source_model import SourceModel
 from hamdg.config import MergeConfig, Recipe
+from hamdg.data.benchmark import Benchmark
+from hamdg.data.chosen import benchmark_of, prompts_of
 from hamdg.data.module import InputFormat
-from hamdg.data.registry import Benchmark, benchmark
 from hamdg.errors import ConfigError
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.text_head import encode_prompts, logit_scale
@@ -41,7 +42,7 @@ class Context:
     @property
     def bench(self) -> Benchmark:
         """Return the benchmark."""
-        return benchmark(self.recipe.benchmark)
+        return benchmark_of(self.recipe)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ class Context:
     @cached_property
     def text_head(self) -> Tensor:
         """Return the class features [classes, d], encoded once."""
-        return encode_prompts(self.loaded, self.bench.classes, self.recipe.model.prompts)
+        return encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe))
 
     @cached_property
     def start_digest(self) -> str:

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
-from hamdg.data.mini import data_digest
-from hamdg.data.module import open_domain, split_domain
+from hamdg.data.chosen import prompts_of
+from hamdg.data.domain import Domain, combined_fingerprint, open_domain
+from hamdg.data.holdout import Holdout
+from hamdg.data.module import split_domain
 from hamdg.files import read_json, write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.merge import load_candidates
+from hamdg.stages.opening import split_facts
 from hamdg.stages.scoring import Scorer
 
 Row = dict[str, object]
@@ -39,41 +42,55 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
     if run.record.exists():
         return False
     started = time.monotonic()
-    held_out = open_domain(context.recipe, context.recipe.held_out)
+    held_out = _opened(context, context.recipe.held_out)
+    everything = Holdout(
+        held_out.evaluation, np.arange(len(held_out.labels)), torch.from_numpy(np.array(held_out.clean_labels))
+    )
+    everything.prepare()
     opened = time.monotonic()
     validation = read_json(run.merge)["validation"]
-    images = torch.from_numpy(np.array(held_out.images))
-    labels = torch.from_numpy(held_out.clean_labels)
     inside = torch.from_numpy(split_domain(context.recipe, held_out)[0])
-    scorer = Scorer(context)
+    candidates = load_candidates(context)
+    predictions = Scorer(context).predict([candidate.weights for candidate in candidates], everything)
     rows = [
-        _row(context, candidate, scorer.predict(candidate.weights, images).cpu(), labels, inside)
-        | {"validation": validation[candidate.key]}
-        for candidate in load_candidates(context)
+        _row(context, candidate, predicted, everything.labels, inside) | {"validation": validation[candidate.key]}
+        for candidate, predicted in zip(candidates, predictions, strict=True)
     ]
     if control is not None:
         known = {row["key"] for row in rows}
         theirs = [row for row in read_json(control.record)["rows"] if row["key"] not in known]
         rows[-1:-1] = theirs
-    domains = [
-        held_out if name == held_out.domain else open_domain(context.recipe, name) for name in context.bench.domains
-    ]
-    timings = {"render": opened - started, "evaluate": time.monotonic() - opened}
-    write_json(run.record, _record(context, rows, timings, command) | {"data_digest": data_digest(domains)})
+    domains = [held_out if name == held_out.name else _opened(context, name) for name in context.bench.domains]
+    timings = {"open": opened - started, "evaluate": time.monotonic() - opened}
+    write_json(run.record, _record(context, rows, timings, command) | _data(context, domains))
     return True
+
+
+def _opened(context: Context, name: str) -> Domain:
+    return open_domain(context.recipe, name, context.input_format.side)
+
+
+def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
+    """Return what the record says of the pictures and their splits."""
+    splits = {
+        domain.name: split_facts(context.recipe, domain, split_domain(context.recipe, domain)[1]) for domain in domains
+    }
+    return {"data_digest": combined_fingerprint(domains), "splits": splits}
 
 
 def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:
     right = (predicted == labels).double()
     accuracy = float(right.mean())
-    per_class = [float(right[labels == label].mean()) for label in range(len(context.bench.classes))]
+    by_class = [right[labels == label] for label in range(len(context.bench.classes))]
+    per_class = [float(own.mean()) if len(own) else None for own in by_class]
+    present = [value for value in per_class if value is not None]
     return {
         "key": candidate.key,
         "label": candidate.label,
         "group": candidate.group,
         "held_out": accuracy,
         "held_out_in80": float(right[inside].mean()),
-        "held_out_macro": sum(per_class) / len(per_class),
+        "held_out_macro": sum(present) / len(present),
         "standard_error": math.sqrt(accuracy * (1 - accuracy) / len(labels)),
         "per_class": per_class,
         "n": len(labels),
@@ -103,7 +120,8 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "classes": list(context.bench.classes),
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
-        "prompts": recipe.model.prompts,
+        "prompts": prompts_of(recipe),
+        "words": list(context.bench.words),
         "rows": rows,
         "enrichment": trained["enrichment"],
         "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds")},

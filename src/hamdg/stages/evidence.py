@@ -14,11 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from hamdg.algorithms.base import Weights
 from hamdg.cohort.validation import CHUNK
-from hamdg.data.batches import Batch, concatenate, draw, take
+from hamdg.data.batches import draw
+from hamdg.data.holdout import Holdout, holdout
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.stages.context import Context
-from hamdg.stages.scoring import Scorer, holdouts
+from hamdg.stages.opening import open_sources
+from hamdg.stages.scoring import Scorer
 
 # Tells the labels that are drawn for the Fisher information from all else that is drawn with a run's seed.
 _LABELS = 1 << 30
@@ -41,7 +43,7 @@ class SourceEvidence:
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         """Return the mean accuracy on the source domains' hold-outs."""
-        return self._scorer.validation(weights, self._holdouts)
+        return self._scorer.validation([weights], self._holdouts)[0]
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information of a source's model on its own pictures."""
@@ -60,13 +62,11 @@ class SourceEvidence:
 
     @cached_property
     def _data(self) -> SourceData:
-        data = SourceData(self.context.recipe, self.context.input_format)
-        data.setup()
-        return data
+        return open_sources(self.context)
 
     @cached_property
-    def _holdouts(self) -> dict[str, Batch]:
-        return holdouts(self._data)
+    def _holdouts(self) -> dict[str, Holdout]:
+        return self._data.holdouts()
 
     def _index(self, source: str) -> int:
         return sorted(self.models).index(source)
@@ -74,12 +74,12 @@ class SourceEvidence:
     def _pictures(self, source: str) -> Tensor:
         """Return pictures as the model eats them, of the domains that a source's model learned from."""
         recipe, data = self.context.recipe, self._data
-        parts = []
+        parts: list[Tensor] = []
         for domain in self.context.plan.groups(self.context.sources)[source]:
             pool, index = data.train_part[domain], self.context.bench.domains.index(domain)
             positions = draw(pool, min(recipe.merge.examples, len(pool)), 0, recipe.seed, index)
-            parts.append(take(data.domains[domain], positions))
-        return self.context.input_format(concatenate(parts).images.to(self.context.device))
+            parts += [images for images, _ in holdout(data.domains[domain], positions).parts(CHUNK)]
+        return self.context.input_format(torch.cat(parts).to(self.context.device))
 
 
 def fisher_diagonal(

@@ -27,7 +27,8 @@ from hamdg.models.tower import layer_of
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
-from hamdg.stages.scoring import Scorer, source_holdouts
+from hamdg.stages.opening import open_sources
+from hamdg.stages.scoring import Scorer
 from hamdg.stages.target import NOTE, TargetEvidence
 
 
@@ -129,8 +130,8 @@ def _kept(family: Family, options: Mapping[str, OptionValue]) -> dict[str, dict[
 
 
 def _validation(context: Context, candidates: list[Candidate]) -> dict[str, float]:
-    scorer, parts = Scorer(context), source_holdouts(context)
-    return {candidate.key: scorer.validation(candidate.weights, parts) for candidate in candidates}
+    accuracies = Scorer(context).validation([one.weights for one in candidates], open_sources(context).holdouts())
+    return {candidate.key: value for candidate, value in zip(candidates, accuracies, strict=True)}
 
 
 def _valleys(context: Context) -> dict[str, ValleyFacts]:

@@ -12,6 +12,7 @@ from typing import Literal
 from hamdg import console
 from hamdg.algorithms.erm import control_of
 from hamdg.config import Recipe, run_directory, training_identity
+from hamdg.data.chosen import find_pictures
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
 from hamdg.merge_section import completed
@@ -48,12 +49,14 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     console.set_quiet(recipe.runtime.quiet)
     set_threads(recipe.runtime.threads)
     recipe = completed(recipe)
+    place = RunDirectory(run_directory(recipe))
+    if force or not place.is_done:
+        find_pictures(recipe)
     if recipe.merge.target_data and until == "merge":
         raise ConfigError(
             f"What stops before `evaluate` never opens the held-out domain, but `{recipe.merge.method}` needs its "
             "pictures; choose another `merge.method`."
         )
-    place = RunDirectory(run_directory(recipe))
     # Before anything is written or deleted: a model that cannot be loaded leaves no trace.
     own = None if place.is_done and not force else _opened(recipe, place)
     with ExitStack() as stack:
@@ -222,7 +225,7 @@ def _recipe_at(run: RunDirectory) -> Recipe:
 def _copy_training(source: RunDirectory, target: RunDirectory) -> None:
     """Link (or copy) what the train stage left behind; `train.json` last, since it says that all is there."""
     shutil.copytree(source.history, target.history, copy_function=_link, dirs_exist_ok=True)
-    for name in (source.metrics.name, source.samples.name, source.train.name):
+    for name in (source.metrics.name, source.samples.name, source.splits.name, source.train.name):
         if (source.path / name).exists():
             _link(str(source.path / name), str(target.path / name))
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Weights
 from hamdg.cohort.source_model import SourceModel
-from hamdg.cohort.validation import accuracy, predict
-from hamdg.data.batches import Batch, take
-from hamdg.data.module import SourceData
+from hamdg.cohort.validation import CHUNK, accuracy, predict
+from hamdg.data.holdout import Holdout
 from hamdg.stages.context import Context
+
+# Pictures that are read, once, for all candidates; a multiple of what a model is given at a time.
+READ = 8 * CHUNK
 
 
 class Scorer:
@@ -31,26 +35,19 @@ class Scorer:
                 parameter.copy_(weights[name])
         return self.model
 
-    def predict(self, weights: Weights, images: Tensor) -> Tensor:
-        """Return the predicted classes [n] of uint8 pictures [n, h, w, 3]."""
-        return predict(self.put(weights), images.to(self.model.device), self.prepare)
+    def predict(self, candidates: Sequence[Weights], part: Holdout) -> list[Tensor]:
+        """Return every candidate's predicted classes [n]; each picture is read once for all of them."""
+        found: list[list[Tensor]] = [[] for _ in candidates]
+        for images, _ in part.parts(READ):
+            images = images.to(self.model.device)
+            for weights, predicted in zip(candidates, found, strict=True):
+                predicted.append(predict(self.put(weights), images, self.prepare).cpu())
+        return [torch.cat(predicted) for predicted in found]
 
-    def validation(self, weights: Weights, parts: dict[str, Batch]) -> float:
-        """Return the mean over the source domains of the accuracy on their hold-outs, labels as a user has them."""
-        pictures = torch.cat([part.images for part in parts.values()])
-        sizes = [len(part.labels) for part in parts.values()]
-        predicted = torch.split(self.predict(weights, pictures).cpu(), sizes)
-        values = [accuracy(own, part.labels) for own, part in zip(predicted, parts.values(), strict=True)]
-        return sum(values) / len(values)
-
-
-def source_holdouts(context: Context) -> dict[str, Batch]:
-    """Return the hold-out of every source domain."""
-    data = SourceData(context.recipe, context.input_format)
-    data.setup()
-    return holdouts(data)
-
-
-def holdouts(data: SourceData) -> dict[str, Batch]:
-    """Return the hold-out of every domain of opened data."""
-    return {name: take(data.domains[name], data.validation_part[name]) for name in data.domains}
+    def validation(self, candidates: Sequence[Weights], parts: Mapping[str, Holdout]) -> list[float]:
+        """Return every candidate's mean accuracy over the sources' hold-outs, against the labels that a user has."""
+        totals = [0.0] * len(candidates)
+        for part in parts.values():
+            for index, predicted in enumerate(self.predict(candidates, part)):
+                totals[index] += accuracy(predicted, part.labels)
+        return [total / len(parts) for total in totals]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Weights
 from hamdg.data.batches import draw
-from hamdg.data.module import open_domain
+from hamdg.data.domain import Domain, open_domain
+from hamdg.data.holdout import holdout
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
 
@@ -43,12 +44,13 @@ class TargetEvidence(SourceEvidence):
         return float(entropy.detach()), {name: value.cpu() for name, value in zip(parameters, gradients, strict=True)}
 
     @cached_property
-    def _images(self) -> Tensor:
-        return torch.from_numpy(np.array(open_domain(self.context.recipe, self.context.recipe.held_out).images))
+    def _domain(self) -> Domain:
+        return open_domain(self.context.recipe, self.context.recipe.held_out, self.context.input_format.side)
 
     def _next(self) -> Tensor:
-        recipe, pool = self.context.recipe, np.arange(len(self._images))
+        recipe, pool = self.context.recipe, np.arange(len(self._domain.labels))
         index = self.context.bench.domains.index(recipe.held_out)
         positions = draw(pool, min(recipe.data.batch_size, len(pool)), self._step, recipe.seed, index)
         self._step += 1
-        return self.context.input_format(self._images[torch.from_numpy(positions)].to(self.context.device))
+        ((images, _),) = holdout(self._domain, positions).parts(len(positions))
+        return self.context.input_format(images.to(self.context.device))

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from lightning import Trainer
 from lightning.pytorch import Callback
+from numpy.typing import NDArray
+from PIL import Image
 
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.harmoniser import Harmoniser
@@ -20,14 +22,19 @@ from hamdg.cohort.resume import Resume
 from hamdg.cohort.samples import Sample, SampleBook
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config import training_identity
-from hamdg.data.batches import take
+from hamdg.data.domain import Domain
+from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
 from hamdg.files import atomic_path, write_json
 from hamdg.models.tower import layer_of
 from hamdg.report.contract import EnrichmentCounts
 from hamdg.stages.context import Context
+from hamdg.stages.opening import open_sources
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import Row, read_rows
+
+# Side of the pictures that are kept for the report.
+THUMBNAIL = 96
 
 
 def train(context: Context) -> bool:
@@ -43,8 +50,7 @@ def train(context: Context) -> bool:
     run = context.run
     if run.train.exists():
         return False
-    data = SourceData(context.recipe, context.input_format)
-    data.setup()
+    data = open_sources(context)
     started = time.monotonic()
     cohort = build_cohort(context, data)
     done = _resumed_step(context)
@@ -55,7 +61,7 @@ def train(context: Context) -> bool:
     callbacks: list[Callback] = [
         history,
         SourceValidation(
-            {name: take(data.domains[name], data.validation_part[name]) for name in data.domains},
+            data.holdouts(),
             context.input_format,
             recipe.train.check_every,
             recipe.train.steps,
@@ -129,7 +135,7 @@ def _write_samples(context: Context, data: SourceData, samples: list[Sample]) ->
     if not samples:
         return
     sources = list(context.sources)
-    pictures = [data.domains[s.domain].images[s.position] for s in samples]
+    pictures = [_thumbnail(data.domains[s.domain], s.position) for s in samples]
     with atomic_path(context.run.samples) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
@@ -145,6 +151,14 @@ def _write_samples(context: Context, data: SourceData, samples: list[Sample]) ->
             sources=np.array(sources),
             classes=np.array(context.bench.classes),
         )
+
+
+def _thumbnail(domain: Domain, position: int) -> NDArray[np.uint8]:
+    """Return a picture as it is evaluated, made smaller where it is large: the report holds dozens of them."""
+    ((images, _),) = holdout(domain, np.array([position])).parts(1)
+    picture = Image.fromarray(images[0].numpy())
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, object]:

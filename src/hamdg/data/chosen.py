@@ -1,0 +1,62 @@
+"""What a recipe names: which benchmark, which prompts, and where the pictures lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hamdg.config import CUSTOM, Recipe
+from hamdg.data.benchmark import PROMPTS, Benchmark, Hub
+from hamdg.data.registry import benchmark
+
+if TYPE_CHECKING:
+    from hamdg.data.locate import Place
+
+
+def benchmark_of(recipe: Recipe) -> Benchmark:
+    """Return the recipe's benchmark: a registered one, or what its own folder or hub data set holds.
+
+    Raises:
+        ConfigError: If no benchmark has that name, or `custom` comes without pictures.
+        DataError: If the pictures of `custom` make no benchmark.
+    """
+    if recipe.benchmark == CUSTOM:
+        from hamdg.data.custom import custom_benchmark
+
+        return custom_benchmark(recipe.data.root, hub_of(recipe))
+    return benchmark(recipe.benchmark)
+
+
+def prompts_of(recipe: Recipe) -> list[str]:
+    """Return the templates of a recipe: its own, or its benchmark's."""
+    if recipe.model.prompts is not None:
+        return recipe.model.prompts
+    return list(PROMPTS if recipe.benchmark == CUSTOM else benchmark(recipe.benchmark).prompts)
+
+
+def hub_of(recipe: Recipe) -> Hub | None:
+    """Return the hub's data set that a recipe names, if it names one."""
+    data, columns = recipe.data, recipe.data.columns
+    if data.hub is None:
+        return None
+    return Hub(data.hub, data.revision, columns.image, columns.label, columns.domain)
+
+
+def find_pictures(recipe: Recipe) -> None:
+    """Make sure that the recipe's pictures are somewhere, before anything heavy is loaded; opens none.
+
+    Raises:
+        DataError: If they are nowhere.
+    """
+    if recipe.benchmark != "mini":
+        place_of(recipe)
+
+
+def place_of(recipe: Recipe) -> Place:
+    """Return where the recipe's pictures are; looks for them, but opens none.
+
+    Raises:
+        DataError: If they are nowhere.
+    """
+    from hamdg.data.locate import locate
+
+    return locate(benchmark_of(recipe), recipe.data.root, hub_of(recipe))

@@ -1,0 +1,92 @@
+"""One domain of a run: its labels, and its pictures as training and as evaluation see them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.config import Recipe
+from hamdg.data.arrays import DomainArrays
+from hamdg.data.chosen import place_of
+from hamdg.data.listing import Listing, list_domain
+from hamdg.data.mini import data_digest, load_domain
+from hamdg.data.pictures import ArrayPictures, Pictures
+from hamdg.data.splits import first_per_class
+from hamdg.data.store import open_pictures
+from hamdg.data.views import EvaluationView, TrainingView, training_short
+from hamdg.files import cache_folder
+
+# What these crop themselves wants more than the model's own side.
+CROPPING = ("clip", "domainbed")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All pictures and labels of one domain, in their fixed order.
+
+    Args:
+        name: The domain's name.
+        training: Pictures to draw batches from.
+        evaluation: The same pictures as the model is tested on them.
+        labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
+        clean_labels: The true class indices, int64 `[n]`.
+        contents: What the pictures are read from: files, or arrays.
+    """
+
+    name: str
+    training: Pictures
+    evaluation: Pictures
+    labels: NDArray[np.int64]
+    clean_labels: NDArray[np.int64]
+    contents: Listing | DomainArrays
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 that tells these pictures from others: of names and sizes, or of rendered pictures."""
+        contents = self.contents
+        return contents.fingerprint if isinstance(contents, Listing) else data_digest([contents])
+
+
+def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
+    """Open one domain, reduced to `data.subset`; the only place where pictures are opened.
+
+    Args:
+        recipe: The run's recipe.
+        name: The domain.
+        side: Side of the pictures that the model takes.
+    """
+    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
+    if recipe.benchmark == "mini":
+        return from_arrays(_reduced(load_domain(name, recipe.data.mini, cache), recipe.data.subset))
+    listing = list_domain(place_of(recipe), name)
+    if recipe.data.subset is not None:
+        listing = listing.take(first_per_class(listing.labels, recipe.data.subset))
+    kept = cache if recipe.data.decode_once else None
+    evaluation = open_pictures(listing, EvaluationView(side), kept)
+    crops = recipe.data.augment in CROPPING
+    training = open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation
+    return Domain(name, training, evaluation, listing.labels, listing.labels, listing)
+
+
+def from_arrays(arrays: DomainArrays) -> Domain:
+    """Return a domain whose pictures lie in memory, all of the same size."""
+    pictures = ArrayPictures(arrays.images)
+    return Domain(arrays.domain, pictures, pictures, arrays.labels, arrays.clean_labels, arrays)
+
+
+def _reduced(arrays: DomainArrays, subset: int | None) -> DomainArrays:
+    if subset is None:
+        return arrays
+    kept = first_per_class(arrays.clean_labels, subset)
+    return DomainArrays(arrays.domain, arrays.images[kept], arrays.labels[kept], arrays.clean_labels[kept])
+
+
+def combined_fingerprint(domains: list[Domain]) -> str:
+    """Return one digest of several domains."""
+    lines = "".join(f"{domain.name} {len(domain.labels)} {domain.fingerprint}\n" for domain in domains)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Labelled pictures that models are tested on, read a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hamdg.data.domain import Domain
+from hamdg.data.pictures import Pictures
+from hamdg.data.splits import Indices
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Some pictures of a domain, not augmented.
+
+    Args:
+        pictures: The domain's pictures.
+        positions: Which of them.
+        labels: Their classes, int64 `[n]`.
+    """
+
+    pictures: Pictures
+    positions: Indices
+    labels: Tensor
+
+    def prepare(self) -> None:
+        """Have all pictures decoded."""
+        self.pictures.prepare(self.positions)
+
+    def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 pictures [n, h, w, 3] and labels [n], at most `size` at a time."""
+        for start in range(0, len(self.positions), size):
+            images = self.pictures.read(self.positions[start : start + size])
+            # The sizes of pictures that are evaluated are all the same.
+            assert isinstance(images, Tensor)
+            yield images, self.labels[start : start + size]
+
+
+def holdout(domain: Domain, positions: Indices) -> Holdout:
+    """Return the pictures of a domain at some positions, with the labels that a user has."""
+    return Holdout(domain.evaluation, positions, torch.from_numpy(domain.labels[positions]))

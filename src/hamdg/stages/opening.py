@@ -1,0 +1,90 @@
+"""Opens a run's source domains, and sees to it that all stages of the run work on the same pictures and splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypedDict
+
+from hamdg.config import Recipe
+from hamdg.data.chosen import benchmark_of
+from hamdg.data.domain import Domain
+from hamdg.data.module import SourceData
+from hamdg.data.splits import Indices, seed_hash
+from hamdg.errors import DataError
+from hamdg.files import read_json, write_json
+from hamdg.stages.context import Context
+
+
+class SplitFacts(TypedDict):
+    """How a domain was split.
+
+    Attributes:
+        environment: The domain's position among the benchmark's domains, from which DomainBed's rule makes its seed.
+        seed: That seed.
+        images: How many pictures the domain has.
+        validation: How many of them validate.
+        validation_sha256: Digest of their positions, as little-endian 64-bit integers in DomainBed's order.
+        fingerprint: What tells these pictures from others.
+    """
+
+    environment: int
+    seed: int
+    images: int
+    validation: int
+    validation_sha256: str
+    fingerprint: str
+
+
+def open_sources(context: Context) -> SourceData:
+    """Open and split the source domains; `splits.json` is written by the first stage and obeyed by all others.
+
+    Raises:
+        DataError: If the pictures are not those that the run began with.
+    """
+    data = SourceData(context.recipe, context.input_format)
+    data.setup()
+    found = {
+        name: split_facts(context.recipe, domain, data.validation_part[name]) for name, domain in data.domains.items()
+    }
+    if context.run.splits.exists():
+        _compare(context, read_json(context.run.splits)["domains"], found)
+    else:
+        _write(context, found, data)
+    return data
+
+
+def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFacts:
+    """Return what is recorded of a domain's split."""
+    environment = benchmark_of(recipe).domains.index(domain.name)
+    return {
+        "environment": environment,
+        "seed": seed_hash(recipe.seed, environment),
+        "images": len(domain.labels),
+        "validation": len(validation),
+        "validation_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
+        "fingerprint": domain.fingerprint,
+    }
+
+
+def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) -> None:
+    positions = {name: part.tolist() for name, part in data.validation_part.items()}
+    recipe = context.recipe
+    whole = {
+        "rule": "DomainBed",
+        "trial_seed": recipe.seed,
+        "fraction": recipe.data.validation_fraction,
+        "domains": found,
+        "validation_positions": positions,
+    }
+    write_json(context.run.splits, whole)
+
+
+def _compare(context: Context, before: Mapping[str, SplitFacts], now: Mapping[str, SplitFacts]) -> None:
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        was, is_now = before[changed[0]]["images"], now[changed[0]]["images"]
+        raise DataError(
+            f"`{context.run.path}` began with other pictures of `{changed[0]}` ({was:,} then, {is_now:,} now; "
+            f"`{context.run.splits.name}` has their digests); bring those back, or begin anew with `--force`."
+        )
