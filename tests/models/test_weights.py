@@ -95,12 +95,14 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path: Path, protocol: int |
     assert not harm.exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
-def test_torchscript_archive_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "script.pt"
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
-    with pytest.raises(WeightsError, match=r"script.pt` holds code or objects besides tensors and was refused"):
-        load(path)
+def test_openais_archive_once_taken_apart_is_loaded(tmp_path: Path) -> None:
+    """OpenAI's archives hold half-precision tensors and three settings besides."""
+    state = {key: (value + 1).half() for key, value in tiny_state().items() if value.is_floating_point()}
+    settings = {key: torch.tensor(7) for key in ("input_resolution", "context_length", "vocab_size")}
+    rest = {key: value for key, value in tiny_state().items() if not value.is_floating_point()}
+    torch.save(state | rest | settings, tmp_path / "ViT-tensors.pt")
+    found = load(tmp_path / "ViT-tensors.pt")["visual.conv1.weight"]
+    assert torch.equal(found, state["visual.conv1.weight"].float())
 
 
 def test_text_file_is_no_weights_file(tmp_path: Path) -> None:

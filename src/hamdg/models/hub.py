@@ -1,4 +1,4 @@
-"""open_clip's pretrained tags: found in the local caches, or downloaded if the hub answers quickly."""
+"""open_clip's pretrained tags: found in the local cache, or downloaded if the hub answers quickly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.file_download import repo_folder_name
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
@@ -40,39 +41,44 @@ def tag_weights(model_name: str, tag: str) -> TagWeights:
     """Find the weights behind one of open_clip's tags, downloading them if need be.
 
     Raises:
-        WeightsError: If the model has no such tag, or its file is not cached and the hub cannot be reached.
+        WeightsError: If the model has no such tag, or its file is not cached and cannot be downloaded.
     """
     entry = get_pretrained_cfg(model_name, tag)
     if not entry:
         raise WeightsError(_unknown_tag(model_name, tag))
-    source = entry.get("hf_hub") or entry.get("url", "")
-    if not _is_cached(entry) and not answers(_host(entry)):
-        raise WeightsError(_unreachable(model_name, tag, source, _host(entry)))
-    try:
-        path = download_pretrained(entry)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"The weights `{tag}` of the model `{model_name}` could not be downloaded from `{source}` ({error}). "
-            "Set `model.weights` to a file that you have fetched yourself."
-        ) from error
+    path = _cached(entry["hf_hub"]) or _downloaded(entry, f"The weights `{tag}` of the model `{model_name}`")
     preprocess = merge_preprocess_dict(asdict(PreprocessCfg()), entry)
-    return TagWeights(
-        Path(path), bool(entry.get("quick_gelu", False)), tuple(preprocess["mean"]), tuple(preprocess["std"])
+    return TagWeights(path, bool(entry.get("quick_gelu", False)), tuple(preprocess["mean"]), tuple(preprocess["std"]))
+
+
+def _cached(source: str) -> Path | None:
+    """Return the file of a tag in the hub's cache; the hub is not asked, so that it may be out of reach."""
+    repo, _, filename = source.rpartition("/")
+    names = (f"{Path(filename).stem}.safetensors", filename) if filename else HUB_FILES
+    found = (try_to_load_from_cache(repo, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _downloaded(entry: dict[str, str], what: str) -> Path:
+    repo, host = entry["hf_hub"].rpartition("/")[0], str(constants.ENDPOINT)
+    if not answers(host):
+        raise WeightsError(
+            f"{what} are not here: `{repo}` is neither in the cache `{constants.HF_HUB_CACHE}` nor within reach, since "
+            f"`{host}` does not answer. {_ways(repo)}"
+        )
+    try:
+        return Path(download_pretrained(entry))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{what} could not be downloaded from `{repo}` ({error}). {_ways(repo)}") from error
+
+
+def _ways(repo: str) -> str:
+    folder = repo_folder_name(repo_id=repo, repo_type="model")
+    return (
+        "Three ways to provide them: give a file that you have with `--model.weights=FILE`; copy the folder "
+        f"`{folder}` from the cache of a machine that has it into `{constants.HF_HUB_CACHE}`; or connect this machine "
+        "to the network. Then repeat the command."
     )
-
-
-def _is_cached(entry: dict[str, str]) -> bool:
-    if entry.get("hf_hub"):
-        repo, _, filename = entry["hf_hub"].rpartition("/")
-        names = (filename, filename.rsplit(".", 1)[0] + ".safetensors") if filename else HUB_FILES
-        return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
-    return (Path("~/.cache/clip").expanduser() / Path(entry.get("url", "")).name).is_file()
-
-
-def _host(entry: dict[str, str]) -> str:
-    if entry.get("hf_hub"):
-        return str(constants.ENDPOINT)
-    return "/".join(entry.get("url", "").split("/")[:3])
 
 
 def _unknown_tag(model_name: str, tag: str) -> str:
@@ -81,12 +87,4 @@ def _unknown_tag(model_name: str, tag: str) -> str:
     return (
         f"Argument `model.weights` is `{tag}`, which is neither a file nor a pretrained tag of the model "
         f"`{model_name}`. Set it to {known}."
-    )
-
-
-def _unreachable(model_name: str, tag: str, source: str, host: str) -> str:
-    return (
-        f"The weights `{tag}` of the model `{model_name}` (`{source}`) are not in the local cache "
-        f"(`{constants.HF_HUB_CACHE}`) and `{host}` does not answer. Connect this machine, or fetch the file elsewhere "
-        "and set `model.weights` to its path."
     )

@@ -12,6 +12,8 @@ from hamdg.errors import WeightsError
 from hamdg.merge.files.reading import open_tensors
 
 LISTED = 3
+# OpenAI's own archives keep these settings among their tensors.
+SETTINGS = ("input_resolution", "context_length", "vocab_size")
 
 
 def load_weights(model: nn.Module, path: Path, model_name: str) -> None:
@@ -26,7 +28,8 @@ def load_weights(model: nn.Module, path: Path, model_name: str) -> None:
     Raises:
         WeightsError: If the file is missing, damaged, unsafe or made for another architecture.
     """
-    state = convert_state_dict(model, dict(read_state(path, tuple(model.state_dict()))))
+    given = read_state(path, tuple(model.state_dict()))
+    state = convert_state_dict(model, {name: tensor for name, tensor in given.items() if name not in SETTINGS})
     problems = mismatches(model.state_dict(), state)
     if problems:
         raise WeightsError(

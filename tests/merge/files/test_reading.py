@@ -278,8 +278,16 @@ def test_a_refused_file_of_weights_is_told_the_class(tmp_path: Path) -> None:
 def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "script.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
-    with pytest.raises(WeightsError, match=r"script.pt` holds code or objects besides tensors and was refused"):
+    plain = tmp_path / "script-tensors.pt"
+    message = (
+        f"The weights file `{path}` is a TorchScript archive, which is a program, and was refused without running it. "
+        'Where you trust its origin, take its tensors out once and give that file instead: `python -c "import torch; '
+        f"torch.save(torch.jit.load('{path}', map_location='cpu').state_dict(), '{plain}')\"`."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         open_tensors(path)
+    exec(message.partition('-c "')[2].removesuffix('"`.'))  # the advice works
+    assert sorted(open_tensors(plain)) == ["bias", "weight"]
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1, "b": "c"}, 3, {"state_dict": {"a": 1}}])

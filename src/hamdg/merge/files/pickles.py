@@ -64,7 +64,7 @@ def _load(path: Path) -> object:
         raise WeightsError(damaged(path, ValueError("no pickle"))) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, struct.error) as error:
         if "torchscript" in str(error).lower():
-            raise WeightsError(_unsafe(path, "")) from error
+            raise WeightsError(_script(path)) from error
         raise WeightsError(damaged(path, error)) from error
 
 
@@ -85,6 +85,15 @@ def _unsafe(path: Path, error: str) -> str:
             'weights_only=False)["state_dict"]}, path)`; Lightning writes such objects for `save_hyperparameters`.'
         )
     return f"The weights file `{path}` {_REFUSED}{what}. {how}"
+
+
+def _script(path: Path) -> str:
+    plain = path.with_name(f"{path.stem}-tensors.pt")
+    return (
+        f"The weights file `{path}` is a TorchScript archive, which is a program, and was refused without running it. "
+        'Where you trust its origin, take its tensors out once and give that file instead: `python -c "import torch; '
+        f"torch.save(torch.jit.load('{path}', map_location='cpu').state_dict(), '{plain}')\"`."
+    )
 
 
 def _asked_for(path: Path) -> list[str]:
