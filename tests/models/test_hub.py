@@ -4,11 +4,13 @@ import io
 import re
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, try_to_load_from_cache
+from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 
 from hamdg.config import ModelConfig
@@ -114,15 +116,15 @@ def test_what_the_cache_holds_is_taken_without_asking_the_hub(
     (snapshot / name).write_bytes(b"")
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    load = hub.try_to_load_from_cache
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repo, file: load(repo, file, cache_dir=tmp_path))
+    find = partial(try_to_load_from_cache, cache_dir=tmp_path)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", find)
     assert hub.tag_weights("RN50", "openai").path == snapshot / name
 
 
 def test_a_file_for_the_recipes_model_gets_quick_gelu_as_the_tag_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert hub.get_pretrained_cfg("ViT-B-16-quickgelu", "openai")["quick_gelu"] is True
+    assert get_pretrained_cfg("ViT-B-16-quickgelu", "openai")["quick_gelu"] is True
     small = resolve_config("ViT-B-16-quickgelu").config | {
         "vision_cfg": {"layers": 1, "width": 8, "head_width": 8, "patch_size": 16, "image_size": 32},
         "text_cfg": {"width": 8, "heads": 1, "layers": 1},
