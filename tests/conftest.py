@@ -9,7 +9,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from hamdg.data.benchmarks.pacs import PACS
 
 # Before anybody imports torch: the suite shares its cores with other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,6 +43,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HAMDG_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def small_pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with five pictures of noise of each class and domain of PACS, of several sizes."""
+    root = tmp_path_factory.mktemp("small") / "PACS"
+    benchmark, rng = PACS, np.random.default_rng(0)
+    for domain in benchmark.domains:
+        for name in benchmark.classes:
+            folder = root / domain / name
+            folder.mkdir(parents=True)
+            for index in range(5):
+                pixels = rng.integers(0, 256, (36 + index, 44 - index, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"pic_{index:03}.png", compress_level=1)
+    return root
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hamdg.data.benchmark import Benchmark, Version
 
 Counts = Mapping[str, Sequence[int]]
@@ -63,6 +66,19 @@ def expected_count(version: Version, domain: str, label: int) -> int | None:
     """Return how many pictures a class has in a published copy, `None` if only its domain's total is known."""
     counts = version.by_class.get(domain)
     return None if counts is None else counts[label]
+
+
+def agrees(version: Version, domain: str, counts: Sequence[int] | NDArray[np.int64]) -> bool:
+    """Say whether a domain has as many pictures of every class as in a published copy, or in all if that is all known.
+
+    Args:
+        version: The published copy.
+        domain: The domain.
+        counts: Its pictures of every class, in the order of the classes.
+    """
+    if domain in version.by_class:
+        return [int(count) for count in counts] == list(version.by_class[domain])
+    return int(sum(counts)) == version.totals[domain]
 
 
 def nearest_version(benchmark: Benchmark, counts: Counts) -> Comparison | None:

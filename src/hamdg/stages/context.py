@@ -17,7 +17,7 @@ from hamdg.cohort.source_model import SourceModel
 from hamdg.config import MergeConfig, Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, prompts_of
-from hamdg.data.module import InputFormat
+from hamdg.data.formats import InputFormat
 from hamdg.errors import ConfigError
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.text_head import encode_prompts, logit_scale

@@ -6,14 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from typing import TypedDict
 
+import numpy as np
+
+from hamdg import console
 from hamdg.config import Recipe
-from hamdg.data.chosen import benchmark_of
+from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.domain import Domain
 from hamdg.data.module import SourceData
 from hamdg.data.splits import Indices, seed_hash
+from hamdg.data.versions import agrees
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
 from hamdg.stages.context import Context
+from hamdg.wording import listed
 
 
 class SplitFacts(TypedDict):
@@ -51,6 +56,7 @@ def open_sources(context: Context) -> SourceData:
         _compare(context, read_json(context.run.splits)["domains"], found)
     else:
         _write(context, found, data)
+        _tell(context.recipe, data)
     return data
 
 
@@ -65,6 +71,22 @@ def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFac
         "validation_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
         "fingerprint": domain.fingerprint,
     }
+
+
+def _tell(recipe: Recipe, data: SourceData) -> None:
+    """Say which pictures these are, and whether they are those of a published copy."""
+    if recipe.benchmark == "mini":
+        return
+    place, bench = place_of(recipe), benchmark_of(recipe)
+    counts = {name: np.bincount(domain.labels, minlength=len(bench.classes)) for name, domain in data.domains.items()}
+    numbers = ", ".join(f"{name} {own.sum():,}" for name, own in counts.items())
+    console.note(
+        f"pictures of {bench.title or bench.name} in `{place.root or (place.hub and place.hub.id)}`: {numbers}"
+    )
+    if recipe.data.subset is None and bench.versions:
+        same = [one.name for one in bench.versions if all(agrees(one, name, own) for name, own in counts.items())]
+        words = f"{listed(same)}" if same else f"no known version; `hamdg data verify {bench.name}` says what differs"
+        console.note(f"version: {words}")
 
 
 def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) -> None:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hamdg.config import ColumnsConfig, DataConfig, ModelConfig, Recipe, identity
+from hamdg.data.benchmark import Hub
+from hamdg.data.chosen import benchmark_of, find_pictures, hub_of, place_of, prompts_of
+from hamdg.errors import DataError
+
+PACS = Recipe(benchmark="pacs")
+
+
+def with_data(**changes: object) -> Recipe:
+    return replace(PACS, data=replace(DataConfig(), **changes))  # type: ignore[arg-type]
+
+
+def test_a_recipe_names_a_registered_benchmark() -> None:
+    assert benchmark_of(PACS).title == "PACS"
+    assert benchmark_of(Recipe()).name == "mini"
+
+
+def test_prompts_are_the_recipes_or_the_benchmarks() -> None:
+    assert prompts_of(PACS) == ["a photo of a {}."]
+    assert prompts_of(replace(PACS, model=ModelConfig(prompts=["a {}."]))) == ["a {}."]
+    assert prompts_of(Recipe(benchmark="custom")) == ["a photo of a {}."]
+
+
+def test_giving_the_benchmarks_own_prompts_is_the_same_run() -> None:
+    own = replace(PACS, model=ModelConfig(prompts=["a photo of a {}."]))
+    assert identity(own) == identity(PACS)
+    assert identity(replace(PACS, model=ModelConfig(prompts=["a {}."]))) != identity(PACS)
+
+
+def test_a_hub_comes_with_its_columns() -> None:
+    assert hub_of(PACS) is None
+    recipe = with_data(hub="me/birds", revision="abc", columns=ColumnsConfig("picture", "bird", "place"))
+    assert hub_of(recipe) == Hub("me/birds", "abc", "picture", "bird", "place")
+
+
+def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() -> None:
+    elsewhere = with_data(root="/elsewhere", cache="/tmp", decode_once=False)
+    assert identity(elsewhere) == identity(PACS)
+    assert identity(with_data(augment="clip")) != identity(PACS)
+    custom = replace(elsewhere, benchmark="custom")
+    assert identity(custom) != identity(replace(custom, data=replace(custom.data, root="/other")))
+
+
+def test_pictures_are_found_without_being_opened(small_pacs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = with_data(root=str(small_pacs))
+    assert place_of(recipe).root == small_pacs
+    monkeypatch.setenv("HAMDG_DATA", str(small_pacs.parent))
+    assert place_of(PACS).root == small_pacs
+    find_pictures(recipe)
+
+
+def test_missing_pictures_are_missed(tmp_path: Path) -> None:
+    find_pictures(Recipe())  # renders its own
+    with pytest.raises(DataError, match="nowhere"):
+        find_pictures(with_data(root=str(tmp_path / "nowhere")))

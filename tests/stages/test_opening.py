@@ -1,0 +1,93 @@
+"""All stages of a run work on the same pictures and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hamdg.config import Recipe, run_directory
+from hamdg.data.splits import split
+from hamdg.errors import DataError
+from hamdg.report.contract import read_record
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny
+
+SOURCES = ("art_painting", "cartoon", "photo")
+
+
+def pacs(tiny: Tiny, root: Path, *overrides: str) -> Recipe:
+    return tiny("--benchmark=pacs", f"--data.root={root}", "--data.augment=clip", *overrides, tower="vit")
+
+
+def test_the_split_of_every_source_is_written_down(tiny: Tiny, small_pacs: Path) -> None:
+    recipe = pacs(tiny, small_pacs, "--seed=1")
+    record = read_record(pipeline.run(recipe))
+    whole = json.loads(RunDirectory(run_directory(recipe)).splits.read_text())
+    assert (whole["rule"], whole["trial_seed"], whole["fraction"]) == ("DomainBed", 1, 0.2)
+    assert tuple(whole["domains"]) == tuple(whole["validation_positions"]) == SOURCES
+    for index, name in enumerate(SOURCES):
+        wanted = split(35, 0.2, 1, index)[1]
+        assert whole["validation_positions"][name] == wanted.tolist()
+        assert whole["domains"][name]["images"] == 35
+        digest = hashlib.sha256(b"".join(int(one).to_bytes(8, "little") for one in wanted)).hexdigest()
+        assert whole["domains"][name]["validation_sha256"] == digest
+    # DomainBed's seeds of trial 1.
+    assert [whole["domains"][name]["seed"] for name in SOURCES] == [785910682, 1442673865, 1981683110]
+    assert record["splits"] == whole["domains"] | {"sketch": record["splits"]["sketch"]}
+    assert record["splits"]["sketch"]["environment"] == 3
+
+
+def test_a_run_says_which_pictures_it_trains_on(
+    tiny: Tiny, small_pacs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.run(pacs(tiny, small_pacs), until="merge")
+    said = capsys.readouterr().out
+    assert f"pictures of PACS in `{small_pacs}`: art_painting 35, cartoon 35, photo 35\n" in said
+    assert "version: no known version; `hamdg data verify pacs` says what differs\n" in said
+    # The held-out domain is not even counted.
+    assert "sketch 35" not in said
+
+
+def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    recipe = pacs(tiny, root)
+    pipeline.run(recipe, until="merge")
+    run = RunDirectory(run_directory(recipe))
+    run.merge.unlink()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(root / "photo" / "dog" / "new.png")
+    message = (
+        f"`{run.path}` began with other pictures of `photo` (35 then, 36 now; `splits.json` has their digests); "
+        "bring those back, or begin anew with `--force`."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        pipeline.run(recipe)
+    pipeline.run(recipe, force=True, until="merge")
+
+
+def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    recipe = pacs(tiny, small_pacs)
+    pipeline.run(recipe, until="merge")
+    moved = tmp_path / "moved"
+    shutil.copytree(small_pacs, moved)
+    elsewhere = pacs(tiny, moved)
+    assert run_directory(elsewhere) == run_directory(recipe)
+    record = read_record(pipeline.run(elsewhere))
+    assert record["benchmark"] == "pacs"
+
+
+def test_a_class_without_a_held_out_picture_has_no_accuracy(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    recipe = pacs(tiny, small_pacs, "--data.subset=1", "--data.validation_fraction=0.3", "--data.batch_size=2")
+    record = read_record(pipeline.run(recipe))
+    assert all(len(row["per_class"]) == 7 for row in record["rows"])
