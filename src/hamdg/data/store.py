@@ -4,17 +4,98 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from hamdg import console
+from hamdg.data.filling import fill, repair
 from hamdg.data.listing import Listing
-from hamdg.data.pictures import DecodedPictures, Pictures
+from hamdg.data.pictures import DecodedPictures, Pictures, Positions
+from hamdg.data.store_files import StoreFiles
 from hamdg.data.views import View
+
+# Counts up when the files' form or the pixels that a view gives change.
+_FORMAT = 1
 
 
 def open_pictures(listing: Listing, view: View, cache: Path | None = None) -> Pictures:
-    """Return the pictures of a domain as `view` shows them.
+    """Return the pictures of a domain as `view` shows them; nothing is decoded yet.
 
     Args:
         listing: The domain's files.
         view: What of each picture is wanted.
-        cache: The folder of caches; `None` decodes on every reading.
+        cache: The folder of caches, where decoded pictures are kept; `None` decodes on every reading.
     """
-    return DecodedPictures(listing, view)
+    return DecodedPictures(listing, view) if cache is None else StoredPictures(listing, view, cache)
+
+
+class StoredPictures:
+    """Pictures that are decoded when they are first wanted and kept in `<cache>/pictures`, for all later runs.
+
+    Pixels are the same, bit for bit, as decoding gives. Each picture's checksum is compared when this process first
+    reads it; a damaged one is decoded anew. Pixels of another release of Pillow are not used, since its decoders and
+    filters may round differently.
+
+    Args:
+        listing: The files.
+        view: What of each picture is wanted.
+        cache: The folder of caches.
+    """
+
+    def __init__(self, listing: Listing, view: View, cache: Path) -> None:
+        about: dict[str, str | int] = {
+            "format": _FORMAT,
+            "fingerprint": listing.fingerprint,
+            "domain": listing.domain,
+            "view": view.name,
+            "pictures": len(listing),
+            "pillow": PIL.__version__,
+        }
+        folder = cache / "pictures" / f"{listing.fingerprint[:16]}-{view.name}"
+        self._listing = listing
+        self._view = view
+        self._files = StoreFiles(folder, about, len(listing), view.side)
+        self._files.load()
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def prepare(self, positions: Positions) -> None:
+        """Decode those of the pictures that are not kept yet.
+
+        Raises:
+            StorageError: If they do not fit on the disk, or cannot be written there.
+            DataError: If some cannot be read or decoded; it names them. All others are kept.
+        """
+        if not self._files.rows["checksum"][positions].all():
+            fill(self._listing, self._view, self._files, positions)
+
+    def read(self, positions: Positions) -> Tensor | list[Tensor]:
+        """Return copies of pictures; those that are missing or damaged are decoded first.
+
+        Raises:
+            StorageError: If a picture had to be decoded and could not be written.
+            DataError: If a picture cannot be read or decoded; it names them.
+        """
+        if not (verified := self._files.verified[positions]).all():
+            self._verify(np.unique(positions[~verified]))
+        if (side := self._files.side) is None:
+            return [torch.from_numpy(self._files.picture(position).copy()) for position in positions.tolist()]
+        length = 3 * side * side
+        frames = self._files.pixels[: len(self._files.pixels) // length * length].reshape(-1, side, side, 3)
+        slots = self._files.rows["offset"][positions].astype(np.int64) // length
+        return torch.from_numpy(frames.take(slots, axis=0))
+
+    def _verify(self, positions: Positions) -> None:
+        broken = [position for position in positions.tolist() if not self._files.intact(position)]
+        if broken:
+            damaged = sum(1 for position in broken if self._files.rows["checksum"][position])
+            if damaged:
+                console.note(
+                    f"{damaged:,} of the decoded pictures of `{self._listing.domain}` in {self._files.folder} were "
+                    "damaged; they are decoded anew"
+                )
+            repair(self._listing, self._view, self._files, broken)
+        self._files.verified[positions] = True

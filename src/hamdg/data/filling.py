@@ -1,0 +1,158 @@
+"""Filling a store: decode what it lacks, in parallel, by one process at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from hamdg import console
+from hamdg.data.decode import UnreadableError, dimensions
+from hamdg.data.listing import Listing
+from hamdg.data.rendering import Rendered, render_each, unreadable
+from hamdg.data.store_files import StoreFiles, Writer
+from hamdg.data.views import View
+from hamdg.errors import StorageError
+
+Positions = NDArray[np.int64]
+
+# Pictures whose heads are read to learn how much disk all of them will need.
+_SAMPLE = 256
+_SPARE = 1.05
+_WAYS_OUT = (
+    "point `HAMDG_CACHE` (or `--data.cache`) to another disk, or decode on every reading with "
+    "`--data.decode_once=false`"
+)
+
+
+def fill(listing: Listing, view: View, files: StoreFiles, positions: Positions) -> None:
+    """Decode those of the pictures that a store lacks, and say so first.
+
+    Another process may fill the same store: this one waits for it and decodes what is then still missing. Whatever
+    interrupts it, what has been decoded is kept.
+
+    Raises:
+        StorageError: If they do not fit on the disk, or cannot be written there.
+        DataError: If some cannot be read or decoded; it names them. All others are kept.
+    """
+    with _explained(files.folder), _alone(listing, files):
+        missing = [position for position in np.unique(positions).tolist() if not files.rows["checksum"][position]]
+        if missing:
+            _check_space(listing, view, files.folder, missing)
+            with console.progress(len(missing), f"pictures of `{listing.domain}` decoded") as advance:
+                failed = _decode(listing, view, files, missing, advance)
+            if failed:
+                raise unreadable(listing, failed, len(positions))
+
+
+def repair(listing: Listing, view: View, files: StoreFiles, positions: Sequence[int]) -> None:
+    """Decode pictures that were found missing or damaged while reading, unless another process has done so by now.
+
+    Raises:
+        StorageError: If they cannot be written.
+        DataError: If some cannot be read or decoded; it names them.
+    """
+    with _explained(files.folder), _alone(listing, files):
+        failed = _decode(listing, view, files, [one for one in positions if not files.intact(one)])
+    if failed:
+        raise unreadable(listing, failed, len(positions))
+
+
+def _decode(
+    listing: Listing,
+    view: View,
+    files: StoreFiles,
+    positions: Sequence[int],
+    advance: Callable[[int], None] | None = None,
+) -> list[Rendered]:
+    """Decode and write pictures; return those that could not be decoded."""
+    failed: list[Rendered] = []
+    try:
+        with Writer(files) as writer, closing(render_each(listing, view, positions)) as rendered:
+            for one in rendered:
+                if one.pixels is None:
+                    failed.append(one)
+                else:
+                    writer.add(one.position, one.pixels)
+                if advance is not None:
+                    advance(1)
+            if advance is not None:
+                writer.settle()
+    finally:
+        files.load()
+    return failed
+
+
+@contextmanager
+def _alone(listing: Listing, files: StoreFiles) -> Iterator[None]:
+    """Hold the store's lock, with its files there and read anew."""
+    files.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(files.folder / "lock", is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.note(f"waiting for another process that decodes pictures of `{listing.domain}`")
+        lock.acquire()
+    try:
+        if not files.load():
+            files.create()
+        yield
+    finally:
+        lock.release()
+
+
+def _check_space(listing: Listing, view: View, folder: Path, positions: Sequence[int]) -> None:
+    """Say what will be decoded and how much disk it takes; refuse what does not fit."""
+    need = _needed(listing, view, positions)
+    free = shutil.disk_usage(folder).free
+    if need * _SPARE > free:
+        raise StorageError(
+            f"Keeping {len(positions):,} decoded pictures of `{listing.domain}` needs {_amount(need * _SPARE)} in "
+            f"`{folder}`, where {_amount(free)} are free; free some space, {_WAYS_OUT}."
+        )
+    about = "about " if view.side is None and len(positions) > _SAMPLE else ""
+    console.note(
+        f"decoding {len(positions):,} pictures of `{listing.domain}` once: {about}{_amount(need)} in {folder}, "
+        f"{_amount(free)} free"
+    )
+
+
+def _needed(listing: Listing, view: View, positions: Sequence[int]) -> float:
+    """Return the bytes that pictures will take; where their sizes differ, from the heads of some of them."""
+    if view.side is not None:
+        return 3.0 * view.side**2 * len(positions)
+    chosen = np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(int))
+    sizes = [size for index in chosen.tolist() if (size := _bytes(listing, view, positions[index])) is not None]
+    return float(np.mean(sizes)) * len(positions) if sizes else 0.0
+
+
+def _bytes(listing: Listing, view: View, position: int) -> int | None:
+    try:
+        width, height = view.size(*dimensions(listing.content(position)))
+    except (OSError, UnreadableError):  # which decoding will report
+        return None
+    return 3 * width * height
+
+
+def _amount(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what the disk objects to into a sentence; errors of the pictures' own files never come here as `OSError`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"Cannot keep decoded pictures in `{folder}`: {reason}; pictures that were kept before stay. "
+            f"Free some space or make the folder writable, {_WAYS_OUT}."
+        ) from error

@@ -1,0 +1,181 @@
+"""The files of a store: pixels behind one another, and an index of where each picture lies and what it sums to.
+
+A picture is there exactly if its row in the index has a checksum and the pixels that the row points to sum to it. The
+pixels are written before the row. So a killed process leaves nothing that could be taken for a picture, and a damaged
+picture (or row) shows itself when it is first read.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.data.rendering import Pixels
+from hamdg.files import write_bytes, write_json
+
+# Bytes from the start of `pixels`, the picture's size, and its checksum; no checksum (0) means no picture.
+ROW = np.dtype([("offset", "<u8"), ("height", "<u4"), ("width", "<u4"), ("checksum", "<u4")])
+_CHANNELS = 3
+_LONGEST = 2**24
+
+
+class StoreFiles:
+    """What is kept of one domain's pictures in one view; reading never writes.
+
+    Args:
+        folder: Where the files are.
+        about: What the store holds; files that say something else are not used.
+        count: How many pictures the domain has.
+        side: Side of the pictures if all are squares of one size.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, str | int], count: int, side: int | None) -> None:
+        self.folder = folder
+        self.side = side
+        self._about = dict(about)
+        self._count = count
+        self.rows: NDArray[np.void] = np.zeros(count, ROW)
+        self.pixels: Pixels = np.zeros(0, np.uint8)
+        # Pictures whose checksum this process has compared.
+        self.verified = np.zeros(count, dtype=bool)
+
+    @property
+    def pixels_file(self) -> Path:
+        """Where the pixels are."""
+        return self.folder / "pixels"
+
+    @property
+    def index_file(self) -> Path:
+        """Where the rows are, one for every picture of the domain."""
+        return self.folder / "index"
+
+    def load(self) -> bool:
+        """Read the index and map the pixels anew; `False` (and no picture is there) if the files do not fit."""
+        try:
+            about = json.loads((self.folder / "about.json").read_bytes())
+            content = self.index_file.read_bytes()
+            pixels = _mapped(self.pixels_file)
+        except (OSError, ValueError):
+            self._forget()
+            return False
+        if about != self._about or len(content) != self._count * ROW.itemsize:
+            self._forget()
+            return False
+        rows = np.frombuffer(content, ROW).copy()
+        rows[~self._plausible(rows, len(pixels))] = 0
+        self.verified &= rows == self.rows
+        self.pixels, self.rows = pixels, rows
+        return True
+
+    def create(self) -> None:
+        """Start with no picture; whoever still reads older files keeps them, since those are replaced, not changed."""
+        (self.folder / "about.json").unlink(missing_ok=True)
+        write_bytes(self.pixels_file, b"")
+        write_bytes(self.index_file, bytes(self._count * ROW.itemsize))
+        write_json(self.folder / "about.json", self._about)
+        self._forget()
+
+    def picture(self, position: int) -> Pixels:
+        """Return the pixels `[height, width, 3]` of a picture that is there, read-only."""
+        offset, height, width, _ = self.rows[position].item()
+        return self.pixels[offset : offset + height * width * _CHANNELS].reshape(height, width, _CHANNELS)
+
+    def intact(self, position: int) -> bool:
+        """Say whether a picture is there and undamaged."""
+        wanted = int(self.rows["checksum"][position])
+        return wanted != 0 and wanted == checksum(position, self.picture(position))
+
+    def end(self) -> int:
+        """Return where the last picture ends; what lies behind is of killed processes."""
+        return int((self.rows["offset"] + _lengths(self.rows)).max(initial=0))
+
+    def _forget(self) -> None:
+        self.verified[:] = False
+        self.rows = np.zeros(self._count, ROW)
+        self.pixels = np.zeros(0, np.uint8)
+
+    def _plausible(self, rows: NDArray[np.void], size: int) -> NDArray[np.bool_]:
+        """Say of every row whether it points to a picture within the file: after damage it may say anything."""
+        longest = np.maximum(rows["height"], rows["width"])
+        fits: NDArray[np.bool_] = (rows["checksum"] != 0) & (longest < _LONGEST) & (rows["offset"] <= size)
+        lengths = _lengths(np.where(fits, rows, np.zeros((), ROW)))
+        fits &= (lengths > 0) & (rows["offset"] + lengths <= size)
+        if self.side is not None:
+            fits &= (rows["height"] == self.side) & (rows["width"] == self.side)
+            fits &= rows["offset"] % (self.side * self.side * _CHANNELS) == 0
+        return fits
+
+
+class Writer:
+    """Adds pictures behind those that are there; only for who has the store's lock.
+
+    Args:
+        files: The store, loaded.
+    """
+
+    def __init__(self, files: StoreFiles) -> None:
+        self._end = files.end()
+        self._pixels = os.open(files.pixels_file, os.O_WRONLY)
+        try:
+            self._index = os.open(files.index_file, os.O_WRONLY)
+        except OSError:
+            os.close(self._pixels)
+            raise
+
+    def add(self, position: int, pixels: Pixels) -> None:
+        """Write a picture `[height, width, 3]`, then its row.
+
+        A write through a map would kill the process on a full disk; this one raises `OSError`.
+        """
+        _write_all(self._pixels, np.ascontiguousarray(pixels).reshape(-1).data, self._end)
+        row = np.array((self._end, *pixels.shape[:2], checksum(position, pixels)), ROW)
+        _write_all(self._index, memoryview(row.tobytes()), position * ROW.itemsize)
+        self._end += pixels.nbytes
+
+    def settle(self) -> None:
+        """Wait until all is on the disk; some network disks say only then that they are full."""
+        os.fsync(self._pixels)
+        os.fsync(self._index)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._pixels)
+        os.close(self._index)
+
+
+def checksum(position: int, pixels: Pixels) -> int:
+    """Return the CRC-32 of a picture, its position and its size; never 0."""
+    head = struct.pack("<QII", position, *pixels.shape[:2])
+    return zlib.crc32(np.ascontiguousarray(pixels).data, zlib.crc32(head)) or 1
+
+
+def _lengths(rows: NDArray[np.void]) -> NDArray[np.uint64]:
+    lengths: NDArray[np.uint64] = rows["height"].astype(np.uint64) * rows["width"] * np.uint64(_CHANNELS)
+    return lengths
+
+
+def _mapped(path: Path) -> Pixels:
+    with open(path, "rb") as stream:
+        if os.fstat(stream.fileno()).st_size == 0:  # which cannot be mapped
+            return np.zeros(0, np.uint8)
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _write_all(file: int, content: memoryview, offset: int) -> None:
+    while content:
+        written = os.pwrite(file, content, offset)
+        content, offset = content[written:], offset + written
