@@ -139,6 +139,42 @@ def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "data", "key", "sentence"),
+    [
+        (
+            "mini",
+            {"root": "pictures"},
+            "data.root",
+            "`data.root` names pictures, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "mini",
+            {"hub": "me/birds"},
+            "data.hub",
+            "`data.hub` names pictures, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "pacs",
+            {"root": "a", "hub": "b"},
+            "data.hub",
+            "`data.root` and `data.hub` both name the pictures; keep one of them",
+        ),
+        (
+            "pacs",
+            {"revision": "abc"},
+            "data.revision",
+            "`data.revision` belongs to `data.hub`, which is not given; leave it out",
+        ),
+    ],
+)
+def test_pictures_are_named_once_and_where_they_are_used(
+    benchmark: str, data: dict[str, str], key: str, sentence: str
+) -> None:
+    recipe = Recipe(benchmark=benchmark, data=replace(DataConfig(), **data))  # type: ignore[arg-type]
+    assert [(problem.key, problem.sentence) for problem in problems(recipe)] == [(key, sentence)]
+
+
 def test_an_unknown_benchmark_is_named_once() -> None:
     found = [problem.key for problem in problems(replace(Recipe(), benchmark="x", held_out="y"))]
     assert found == ["benchmark"]
