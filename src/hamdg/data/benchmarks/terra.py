@@ -23,14 +23,14 @@ TERRA = Benchmark(
     folders=("terra_incognita", "terra/images", "terra"),
     versions=(
         Version(
-            "as in the papers (24,788)",
+            "as in the papers",
             {domain: sum(counts) for domain, counts in _BY_CLASS.items()},
             _BY_CLASS,
             "No longer offered for download. Totals: printed in khanrc/miro#9; by class: counted on a list of files "
             "with the same totals.",
         ),
         Version(
-            "as downloaded today (24,330)",
+            "as downloaded today",
             {"location_100": 4741, "location_38": 9736, "location_43": 3970, "location_46": 5883},
             note="What DomainBed's script makes of today's files. The sum is reported in khanrc/miro#9; the parts by "
             "location are from memory and unconfirmed.",
