@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.layout import domain_folders, parts_of, printable, subfolders
+from hamdg.data.faults import faults_of
+from hamdg.data.layout import domain_folders, parts_of, printable
 from hamdg.data.listing import Listing, PackedNames
 from hamdg.data.locate import Place
-from hamdg.data.walk import walk
+from hamdg.data.remembered import recall, remember
+from hamdg.data.walk import Walk, look, walk
 from hamdg.errors import DataError
+
+# Looking at a file's size is a wait for the disk, or for another machine's.
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,11 @@ class FolderSource:
     names: PackedNames
 
     def content(self, position: int) -> bytes:
-        """Return a picture's file."""
+        """Return a picture's file.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
         return self._path(position).read_bytes()
 
     def describe(self, position: int) -> str:
@@ -50,13 +61,14 @@ class Scan:
         domain: The domain.
         folder: Its folder; `None` if it has none.
         beside: All folders in `root`.
-        rivals: All its folders, where more than one means this domain.
+        rivals: All its folders, where more than one means this domain; only the first is looked into.
         surplus: Folders that mean no class, relative to `folder`.
         doubled: Folders that mean the same class, such as `dog` and `Dog`.
         missing: Classes without a folder, though some published copy has pictures of them.
         empty: Classes whose folders hold no picture, though some published copy has some.
         unreadable: Folders and files that cannot be looked at, and why.
-        passed_over: How many files are no pictures.
+        passed_over: How many files are no pictures, or lie beside the class folders.
+        visited: All folders that were looked into, and when each was changed last, in nanoseconds.
         listing: The pictures of the benchmark's classes; `None` without a folder.
     """
 
@@ -72,6 +84,7 @@ class Scan:
     empty: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     passed_over: int = 0
+    visited: dict[str, int] = field(default_factory=dict)
     listing: Listing | None = None
 
     def counts(self) -> dict[str, int]:
@@ -79,6 +92,12 @@ class Scan:
         classes = self.benchmark.classes
         labels = np.zeros(0, np.int64) if self.listing is None else self.listing.labels
         return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+    def add(self, seen: Walk) -> None:
+        """Note what was met on a walk, but for its pictures."""
+        self.unreadable += seen.unreadable
+        self.passed_over += seen.passed_over
+        self.visited |= seen.visited
 
 
 def scan_domain(place: Place, domain: str) -> Scan:
@@ -90,12 +109,17 @@ def scan_domain(place: Place, domain: str) -> Scan:
     """
     assert place.root is not None
     scan = Scan(place.benchmark, place.root, domain)
-    scan.beside = _subfolders(place.root, scan)
+    beside = Walk()
+    scan.beside = look(place.root, beside)
+    beside.passed_over = 0
+    scan.add(beside)
     found = domain_folders(place.benchmark, scan.beside).get(domain, [])
     if found:
         scan.folder = place.root / found[0]
         scan.rivals = found if len(found) > 1 else []
-        _scan_classes(scan, scan.folder)
+        by_label = _class_folders(scan, scan.folder)
+        scan.listing = _collected(scan, scan.folder, by_label)
+        _note_missing(scan, by_label)
     return scan
 
 
@@ -105,20 +129,23 @@ def list_folder(place: Place, domain: str) -> Listing:
     Raises:
         DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
     """
+    if (known := recall(place, domain)) is not None:
+        return Listing(domain, known.labels, known.names, known.sizes, FolderSource(known.folder, known.names))
     scan = scan_domain(place, domain)
     if faults := faults_of(scan):
         raise DataError(faults[0])
     assert scan.listing is not None
+    remember(place, scan)
     return scan.listing
 
 
-def _scan_classes(scan: Scan, folder: Path) -> None:
+def _class_folders(scan: Scan, folder: Path) -> dict[int, list[str]]:
+    """Return the class folders relative to the domain's folder by label, and note those that are none."""
     find_label = scan.benchmark.find_label
-    names = _subfolders(folder, scan)
-    parts = parts_of(names, lambda name: find_label(name) is not None)
-    if parts:
+    names = _look(scan, folder)
+    if parts := parts_of(names, lambda name: find_label(name) is not None):
         scan.surplus += [name for name in names if name not in parts]
-        names = [f"{part}/{name}" for part in parts for name in _subfolders(folder / part, scan)]
+        names = [f"{part}/{name}" for part in parts for name in _look(scan, folder / part)]
     by_label: dict[int, list[str]] = {}
     for name in names:
         label = find_label(name.rpartition("/")[2])
@@ -129,58 +156,54 @@ def _scan_classes(scan: Scan, folder: Path) -> None:
     for same in by_label.values():
         if len({name.rpartition("/")[0] for name in same}) < len(same):
             scan.doubled.append(same)
-    scan.listing = _collect(scan, folder, by_label)
-    _note_missing(scan, by_label)
+    return by_label
 
 
-def _collect(scan: Scan, folder: Path, by_label: dict[int, list[str]]) -> Listing:
+def _look(scan: Scan, folder: Path) -> list[str]:
+    seen = Walk()
+    names = look(folder, seen)
+    scan.add(seen)
+    return names
+
+
+def _collected(scan: Scan, folder: Path, by_label: dict[int, list[str]]) -> Listing:
     """List the pictures by label, then as ImageFolder does.
 
     In which part a picture lies is looked at last, so that the order is the same in all layouts.
     """
-    names: list[bytes] = []
+    names: list[str] = []
     sizes: list[int] = []
     labels: list[int] = []
-    for label in sorted(by_label):
-        files = []
-        for name in by_label[label]:
-            found = walk(folder / name)
-            scan.unreadable += found.unreadable
-            scan.passed_over += found.passed_over
-            files += [(inner, own, name, size) for inner, own, size in found.files]
-        for inner, own, name, size in sorted(files):
-            names.append(os.fsencode("/".join(part for part in (name, inner, own) if part)))
-            sizes.append(size)
-            labels.append(label)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        walks = {label: pool.map(walk, [folder / name for name in by_label[label]]) for label in sorted(by_label)}
+        for label, seen in walks.items():
+            files = _in_order(scan, by_label[label], seen)
+            names += [name for name, _ in files]
+            sizes += [size for _, size in files]
+            labels += [label] * len(files)
     packed = PackedNames.pack(names)
-    return Listing(
-        scan.domain, np.array(labels, np.int64), packed, np.array(sizes, np.int64), FolderSource(folder, packed)
-    )
+    source = FolderSource(folder, packed)
+    return Listing(scan.domain, np.array(labels, np.int64), packed, np.array(sizes, np.int64), source)
+
+
+def _in_order(scan: Scan, folders: list[str], walks: Iterable[Walk]) -> list[tuple[str, int]]:
+    files = []
+    for folder, seen in zip(folders, walks, strict=True):
+        scan.add(seen)
+        files += [(inner, name, folder, size) for inner, name, size in seen.files]
+    return [
+        (f"{folder}/{inner}/{name}" if inner else f"{folder}/{name}", size)
+        for inner, name, folder, size in sorted(files)
+    ]
 
 
 def _note_missing(scan: Scan, by_label: dict[int, list[str]]) -> None:
-    for name, count in scan.counts().items():
-        label = scan.benchmark.classes.index(name)
-        if count == 0 and _expected(scan.benchmark, scan.domain, label):
+    for label, (name, count) in enumerate(scan.counts().items()):
+        if count == 0 and _is_expected(scan.benchmark, scan.domain, label):
             (scan.empty if label in by_label else scan.missing).append(name)
 
 
-def _expected(benchmark: Benchmark, domain: str, label: int) -> bool:
-    """Say whether a domain should have pictures of a class: if any published copy has, or nothing is known."""
+def _is_expected(benchmark: Benchmark, domain: str, label: int) -> bool:
+    """Say whether a domain should have pictures of a class: if any published copy has some, or nothing is known."""
     known = [version.by_class[domain] for version in benchmark.versions if domain in version.by_class]
     return not known or any(counts[label] > 0 for counts in known)
-
-
-def _subfolders(folder: Path, scan: Scan) -> list[str]:
-    try:
-        return subfolders(folder)
-    except OSError as error:
-        scan.unreadable.append((str(folder), error.strerror or str(error)))
-        return []
-
-
-def faults_of(scan: Scan) -> list[str]:
-    """Return what is wrong with a domain, one sentence a kind; the gravest first."""
-    return (
-        [f"domain `{scan.domain}`: faults"] if scan.missing or scan.surplus or scan.empty or scan.folder is None else []
-    )

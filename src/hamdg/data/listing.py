@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, overload
 
@@ -43,11 +44,13 @@ class PackedNames(Sequence[str]):
         self.ends = ends
 
     @classmethod
-    def pack(cls, names: Iterable[bytes]) -> PackedNames:
-        """Pack names."""
-        names = list(names)
-        ends = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)), dtype=np.int64)
-        return cls(b"".join(names), ends)
+    def pack(cls, names: Sequence[str]) -> PackedNames:
+        """Pack names as the file system gives them."""
+        text = "".join(names)
+        block = os.fsencode(text)
+        parts = names if len(block) == len(text) else [os.fsencode(name) for name in names]
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), dtype=np.int64)
+        return cls(block, ends)
 
     def raw(self, position: int) -> bytes:
         """Return a name as the file system has it."""

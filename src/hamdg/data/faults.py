@@ -1,0 +1,100 @@
+"""Says what is wrong with the folders of a domain."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.layout import printable
+from hamdg.wording import listed, shortened
+
+if TYPE_CHECKING:
+    from hamdg.data.folders import Scan
+
+_SHOWN = 8
+
+
+def faults_of(scan: Scan) -> list[str]:
+    """Return what is wrong with a domain, in a sentence or two for each kind; those that hide others come first."""
+    if scan.unreadable:
+        return [_unreadable(scan)]
+    if scan.folder is None:
+        return [_absent(scan)]
+    faults = [_rivals(scan)] if scan.rivals else []
+    faults += [_doubled(scan, same) for same in scan.doubled]
+    faults += [_surplus(scan)] if scan.surplus else []
+    faults += [_missing(scan)] if scan.missing else []
+    faults += [_empty(scan)] if scan.empty else []
+    return faults
+
+
+def nearest_class(benchmark: Benchmark, folder: str) -> str | None:
+    """Return the class whose name a folder's name resembles most, `None` if none does."""
+    spellings = {normalised(name): name for name in benchmark.classes}
+    near = difflib.get_close_matches(normalised(folder), spellings, n=1)
+    return spellings[near[0]] if near else None
+
+
+def _unreadable(scan: Scan) -> str:
+    shown = [f"`{printable(path)}` ({reason})" for path, reason in scan.unreadable]
+    return (
+        f"Of the domain `{scan.domain}` of `{scan.benchmark.name}` cannot be read: {shortened(shown, _SHOWN)}. "
+        "Make that readable for this user, or remove it."
+    )
+
+
+def _absent(scan: Scan) -> str:
+    beside = f"it holds the folders {listed(scan.beside, _SHOWN)}" if scan.beside else "it holds no folder"
+    return (
+        f"The domain `{scan.domain}` of `{scan.benchmark.name}` is missing in `{printable(scan.root)}`: {beside}. "
+        f"Put the folder `{scan.domain}` there, or name another folder with `--data.root=FOLDER`."
+    )
+
+
+def _rivals(scan: Scan) -> str:
+    return (
+        f"`{printable(scan.root)}` holds more than one folder for the domain `{scan.domain}` of "
+        f"`{scan.benchmark.name}`: {listed(scan.rivals, _SHOWN)}. Move all but one elsewhere."
+    )
+
+
+def _doubled(scan: Scan, same: list[str]) -> str:
+    return (
+        f"{_where(scan)} holds more than one folder for the same class: {listed(same, _SHOWN)}. "
+        "Move all but one elsewhere, or put their pictures into one."
+    )
+
+
+def _surplus(scan: Scan) -> str:
+    shown = []
+    for folder in scan.surplus:
+        near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
+        shown.append(f"`{printable(folder)}`" + (f" (did you mean `{near}`?)" if near else ""))
+    missing = f" There is no folder for {_classes(scan.missing)}." if scan.missing else ""
+    return (
+        f"{_where(scan)} holds folders that are no classes: {shortened(shown, _SHOWN)}.{missing} "
+        "Rename them, or move them elsewhere."
+    )
+
+
+def _missing(scan: Scan) -> str:
+    return (
+        f"{_where(scan)} has no folder for {_classes(scan.missing)}. "
+        "This copy is not complete: get the folders that are missing, or name another copy with `--data.root=FOLDER`."
+    )
+
+
+def _empty(scan: Scan) -> str:
+    return (
+        f"{_where(scan)} holds no picture of {_classes(scan.empty)}: the class folder is there, but empty. "
+        "This copy is not complete: get the pictures, or name another copy with `--data.root=FOLDER`."
+    )
+
+
+def _where(scan: Scan) -> str:
+    return f"`{printable(scan.folder or scan.root)}` (domain `{scan.domain}` of `{scan.benchmark.name}`)"
+
+
+def _classes(names: list[str]) -> str:
+    return f"the class{'es' if len(names) > 1 else ''} {listed(names, _SHOWN)}"
