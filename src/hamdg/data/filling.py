@@ -108,21 +108,36 @@ def _alone(listing: Listing, files: StoreFiles) -> Iterator[None]:
 
 def _check_space(listing: Listing, view: View, folder: Path, positions: Sequence[int]) -> None:
     """Say what will be decoded and how much disk it takes; refuse what does not fit."""
-    need = _needed(listing, view, positions)
-    free = shutil.disk_usage(folder).free
-    if need * _SPARE > free:
-        raise StorageError(
-            f"Keeping {len(positions):,} decoded pictures of `{listing.domain}` needs {_amount(need * _SPARE)} in "
-            f"`{folder}`, where {_amount(free)} are free; free some space, {_WAYS_OUT}."
-        )
+    need = needed(listing, view, positions)
+    free = check_fits(need, f"{len(positions):,} decoded pictures of `{listing.domain}`", folder)
     about = "about " if view.side is None and len(positions) > _SAMPLE else ""
     console.note(
-        f"decoding {len(positions):,} pictures of `{listing.domain}` once: {about}{_amount(need)} in {folder}, "
-        f"{_amount(free)} free"
+        f"decoding {len(positions):,} pictures of `{listing.domain}` once: {about}{amount(need)} in {folder}, "
+        f"{amount(free)} free"
     )
 
 
-def _needed(listing: Listing, view: View, positions: Sequence[int]) -> float:
+def check_fits(need: float, what: str, folder: Path) -> int:
+    """Return the bytes that are free in a folder, which may not be there yet.
+
+    Args:
+        need: How many bytes will be kept there.
+        what: What they are, for the message.
+        folder: The folder.
+
+    Raises:
+        StorageError: If they do not fit.
+    """
+    free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.exists())).free
+    if need * _SPARE > free:
+        raise StorageError(
+            f"Keeping {what} needs {amount(need * _SPARE)} in `{folder}`, where {amount(free)} are free; free some "
+            f"space, {_WAYS_OUT}."
+        )
+    return free
+
+
+def needed(listing: Listing, view: View, positions: Sequence[int]) -> float:
     """Return the bytes that pictures will take; where their sizes differ, from the heads of some of them."""
     if view.side is not None:
         return 3.0 * view.side**2 * len(positions)
@@ -139,7 +154,8 @@ def _bytes(listing: Listing, view: View, position: int) -> int | None:
     return 3 * width * height
 
 
-def _amount(count: float) -> str:
+def amount(count: float) -> str:
+    """Return a number of bytes in words."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 

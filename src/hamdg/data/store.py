@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hamdg import console
-from hamdg.data.filling import fill, repair
+from hamdg.data.filling import fill, needed, repair
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import DecodedPictures, Pictures, Positions
 from hamdg.data.store_files import StoreFiles
@@ -48,6 +49,8 @@ class StoredPictures:
         about: dict[str, str | int] = {
             "format": _FORMAT,
             "fingerprint": listing.fingerprint,
+            # The fingerprint does not tell the same pictures in another order apart.
+            "order": zlib.crc32("\n".join(listing.names).encode("utf-8", "backslashreplace")),
             "domain": listing.domain,
             "view": view.name,
             "pictures": len(listing),
@@ -61,6 +64,11 @@ class StoredPictures:
 
     def __len__(self) -> int:
         return len(self._listing)
+
+    def missing_bytes(self) -> float:
+        """Return the disk that all pictures take which are not kept yet; where sizes differ, judged by some of them."""
+        missing = np.flatnonzero(self._files.rows["checksum"] == 0).tolist()
+        return needed(self._listing, self._view, missing) if missing else 0.0
 
     def prepare(self, positions: Positions) -> None:
         """Decode those of the pictures that are not kept yet.
