@@ -99,6 +99,8 @@ def _range(image: Image.Image, values: NDArray[np.float64]) -> tuple[float, floa
 @contextmanager
 def _explained(content: bytes) -> Iterator[None]:
     """Turn whatever Pillow raises into a reason; its plugins raise nearly anything on damaged files."""
+    # Pillow loads its rarer formats when it first meets one; two threads that do so at once trip over each other.
+    Image.init()
     try:
         with _muted:
             yield

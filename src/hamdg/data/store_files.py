@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.data.rendering import Pixels
-from hamdg.files import write_bytes, write_json
+from hamdg.files import remove_leftovers, write_bytes, write_json
 
 # Bytes from the start of `pixels`, the picture's size, and its checksum; no checksum (0) means no picture.
 ROW = np.dtype([("offset", "<u8"), ("height", "<u4"), ("width", "<u4"), ("checksum", "<u4")])
@@ -79,6 +79,7 @@ class StoreFiles:
 
     def create(self) -> None:
         """Start with no picture; whoever still reads older files keeps them, since those are replaced, not changed."""
+        remove_leftovers(self.folder)
         (self.folder / "about.json").unlink(missing_ok=True)
         write_bytes(self.pixels_file, b"")
         write_bytes(self.index_file, bytes(self._count * ROW.itemsize))

@@ -1,0 +1,133 @@
+"""Views: CLIP's square bit for bit, and a short side from which no crop is upsampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, RandomResizedCrop, Resize
+
+from hamdg.data import views
+from hamdg.data.views import EvaluationView, TrainingView, training_short
+
+SIZES = [(1, 1), (1, 5), (227, 227), (224, 224), (224, 301), (300, 224), (223, 225), (640, 480), (333, 500), (31, 17)]
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """Draw something with soft and with hard edges."""
+    rng = np.random.default_rng(width * 10_007 + height)
+    soft = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    hard = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.blend(soft, Image.fromarray(hard), 0.3)
+
+
+def torchvision_s(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    steps = Compose([Resize(side, InterpolationMode.BICUBIC), CenterCrop(side)])
+    return np.array(steps(image))
+
+
+@pytest.mark.parametrize("side", [32, 224, 225])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_evaluation_view_is_torchvision_s_bit_for_bit(side: int, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    pixels = EvaluationView(side).render(image)
+    assert pixels.shape == (side, side, 3)
+    assert pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, torchvision_s(image, side))
+
+
+def test_many_sizes_are_torchvision_s_bit_for_bit() -> None:
+    rng = np.random.default_rng(0)
+    for width, height in rng.integers(1, 120, (150, 2)).tolist():
+        image = picture(width, height)
+        np.testing.assert_array_equal(EvaluationView(37).render(image), torchvision_s(image, 37), f"{width} x {height}")
+
+
+@pytest.mark.parametrize("size", [(2_000, 20), (20, 2_000)])
+def test_long_and_narrow_pictures_are_cut_first(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(*size)
+    expected = torchvision_s(image, 64).astype(int)
+    monkeypatch.setattr(views, "_MOST_PIXELS", 10_000)
+    assert np.abs(EvaluationView(64).render(image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(10_000, 10), (10, 10_000)])
+def test_long_and_narrow_pictures_take_little_memory(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def recorded(self: Image.Image, size: tuple[int, int], *args: object, **kwargs: object) -> Image.Image:
+        asked.append(size)
+        return resize(self, size, *args, **kwargs)  # type: ignore[arg-type]
+
+    image = picture(*size)
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    assert EvaluationView(224).render(image).shape == (224, 224, 3)
+    assert asked == [(224, 224)]  # 224,000 x 224 otherwise
+    assert TrainingView(310).render(image).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((227, 227), (227, 227)),
+        ((310, 900), (310, 900)),
+        ((311, 622), (310, 620)),
+        ((1000, 500), (620, 310)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_the_training_view_reduces_the_short_side_and_never_enlarges(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    image, view = picture(*size), TrainingView(310)
+    assert view.size(*size) == expected
+    pixels = view.render(image)
+    assert pixels.shape == (expected[1], expected[0], 3)
+    assert pixels.flags.writeable
+    if size == expected:
+        np.testing.assert_array_equal(pixels, np.array(image))
+
+
+def test_the_training_view_is_torchvision_s_resize_where_it_reduces() -> None:
+    image = picture(641, 480)
+    expected = Resize(310, InterpolationMode.BICUBIC)(image)
+    np.testing.assert_array_equal(TrainingView(310).render(image), np.array(expected))
+
+
+def test_reducing_is_antialiased() -> None:
+    # Columns that alternate between black and white blend to grey.
+    pixels = np.zeros((1_240, 1_240, 3), dtype=np.uint8)
+    pixels[:, ::2] = 255
+    reduced = TrainingView(310).render(Image.fromarray(pixels))[10:-10, 10:-10]
+    assert 120 <= reduced.min() <= reduced.max() <= 136
+
+
+def test_names_tell_views_apart() -> None:
+    assert [EvaluationView(224).name, TrainingView(310).name] == ["evaluation-224", "training-310"]
+    assert [EvaluationView(224).side, TrainingView(310).side] == [224, None]
+    assert EvaluationView(224).size(10, 999) == (224, 224)
+
+
+def test_the_short_side_for_crops_of_clip() -> None:
+    assert training_short(224) == 310
+    assert training_short(64, scale=1.0, ratio=1.0) == 64
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_no_crop_is_upsampled_from_the_short_side_on(side: int) -> None:
+    torch.manual_seed(0)
+    short, rng = training_short(side), np.random.default_rng(0)
+    smallest = []
+    for long in [short, *rng.integers(short, 3 * short, 40).tolist()]:
+        canvas = torch.empty(1, short, long)
+        boxes = [RandomResizedCrop.get_params(canvas, [0.7, 1.0], [3 / 4, 4 / 3]) for _ in range(50)]
+        smallest.append(min(min(height, width) for _, _, height, width in boxes))
+    assert min(smallest) >= side
+    # The smallest share at the narrowest ratio, in a square: one pixel less would be too short.
+    assert short * (0.7 * 0.75) ** 0.5 >= side
+    assert (short - 1) * (0.7 * 0.75) ** 0.5 < side
