@@ -1,0 +1,141 @@
+"""The pictures of a benchmark as the Hugging Face hub has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg import console
+from hamdg.data.benchmark import Benchmark, Hub
+from hamdg.data.hub_copy import is_cached, why_unavailable
+from hamdg.data.hub_table import HubTable, NameColumn, open_table
+from hamdg.data.listing import Listing
+from hamdg.errors import DataError
+from hamdg.wording import listed
+
+__all__ = ["HubSource", "RowNames", "is_cached", "list_hub_domain", "why_unavailable"]
+
+Meaning = TypeVar("Meaning", str, int)
+
+_LISTED = 12
+
+
+class RowNames(Sequence[str]):
+    """How rows of a table are called.
+
+    Args:
+        table: The table.
+        rows: Which of its rows.
+    """
+
+    def __init__(self, table: HubTable, rows: NDArray[np.int64]) -> None:
+        self._table = table
+        self._rows = rows
+
+    def __len__(self) -> int:
+        """Return how many names there are."""
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        """Return a name, such as `train row 12`."""
+        if isinstance(position, slice):
+            return [self._table.row_name(row) for row in self._rows[position].tolist()]
+        return self._table.row_name(int(self._rows[position]))
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Pictures in rows of a hub's data set; a process that gets this opens the data set by itself.
+
+    Args:
+        hub: The data set.
+        rows: The rows of the pictures.
+    """
+
+    hub: Hub
+    rows: NDArray[np.int64]
+
+    def content(self, position: int) -> bytes:
+        """Return a picture's bytes.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return open_table(self.hub).content(int(self.rows[position]))
+
+    def describe(self, position: int) -> str:
+        """Return a picture's row."""
+        return f"{open_table(self.hub).row_name(int(self.rows[position]))} of `{self.hub.id}`"
+
+
+def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
+    """List the pictures of one domain in the order of the data set's rows: its train split, then the others.
+
+    Classes and domains are matched by their names: their numbers follow another order in some copies.
+
+    Args:
+        benchmark: The benchmark.
+        hub: A copy of it.
+        domain: One of its domains.
+
+    Raises:
+        DataError: If the data set cannot be opened, or does not hold the benchmark.
+    """
+    table = open_table(hub)
+    domains = _meanings(benchmark, hub, table.domains, benchmark.find_domain, "domain")
+    labels = _meanings(benchmark, hub, table.labels, benchmark.find_label, "label")
+    _check_complete(benchmark, hub, labels)
+    if domain not in domains:
+        raise DataError(
+            f"`{hub.id}` has no picture of the domain `{domain}` of `{benchmark.name}`; it has {listed(domains)}."
+        )
+    if benchmark.versions:
+        _say_order_differs(hub.id)
+    rows = np.flatnonzero(table.domains.codes == domains.index(domain))
+    found = np.array(labels, np.int64)[table.labels.codes[rows]]
+    return Listing(domain, found, RowNames(table, rows), table.sizes[rows], HubSource(hub, rows))
+
+
+def _meanings(
+    benchmark: Benchmark, hub: Hub, column: NameColumn, find: Callable[[str], Meaning | None], role: str
+) -> list[Meaning]:
+    """Return what the names of a column mean to the benchmark, in the order of the names."""
+    found = {name: meaning for name in column.names if (meaning := find(name)) is not None}
+    if unknown := [name for name in column.names if name not in found]:
+        known = benchmark.classes if role == "label" else benchmark.domains
+        raise DataError(
+            f"`{hub.id}` has {role}s that `{benchmark.name}` does not know: {listed(unknown, _LISTED)}; known are "
+            f"{listed(known, _LISTED)}. Name another data set, or the right column with `data.columns.{role}`."
+        )
+    meanings = list(found.values())
+    if twice := [name for name, meaning in found.items() if meanings.count(meaning) > 1]:
+        raise DataError(f"`{hub.id}` has more than one name for the same {role}: {listed(twice, _LISTED)}.")
+    return meanings
+
+
+def _check_complete(benchmark: Benchmark, hub: Hub, labels: Sequence[int]) -> None:
+    missing = [name for label, name in enumerate(benchmark.classes) if label not in labels]
+    if missing:
+        raise DataError(
+            f"`{hub.id}` has no picture of {len(missing)} classes of `{benchmark.name}` ({listed(missing, _LISTED)}), "
+            "so it is another data set or a part of this one; name a complete copy."
+        )
+
+
+@cache
+def _say_order_differs(name: str) -> None:
+    console.note(
+        f"{name} lists its pictures in another order than folders do: "
+        "the same seed holds out other pictures than in a folder copy."
+    )

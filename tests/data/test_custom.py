@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hamdg.data import custom
+from hamdg.data.benchmark import Hub
+from hamdg.data.custom import custom_benchmark
+from hamdg.data.listing import list_domain
+from hamdg.data.locate import locate
+from hamdg.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    custom._of_folder.cache_clear()
+
+
+def tree(root: Path, *files: str) -> Path:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not file.endswith("/"):
+            path.write_bytes(b"not read")
+        else:
+            path.mkdir(exist_ok=True)
+    return root
+
+
+def test_domains_and_classes_are_sorted_and_united(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", "snow/dog/1.jpg", "snow/Zebra/2.jpg", "fog/cat/3.jpg", "fog/dog/4.webp")
+    own = custom_benchmark(str(root), None)
+    assert (own.name, own.title) == ("custom", "pets")
+    assert own.domains == ("fog", "snow")
+    assert own.classes == ("Zebra", "cat", "dog")
+    assert own.hub is None
+
+
+def test_what_systems_leave_behind_is_no_domain_and_no_class(tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/x/1.jpg", "b/y/2.jpg", ".git/hooks/1", "__MACOSX/a/x/1.jpg", "a/.cache/t/1", "notes.txt")
+    own = custom_benchmark(str(root), None)
+    assert (own.domains, own.classes) == (("a", "b"), ("x", "y"))
+
+
+def test_parts_lie_between_domain_and_class(tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/train/x/1.jpg", "a/test/y/2.jpg", "b/x/3.jpg", "b/y/4.jpg")
+    assert custom_benchmark(str(root), None).classes == ("x", "y")
+
+
+def test_its_pictures_are_listed_by_its_own_labels(tmp_path: Path) -> None:
+    files = [f"{domain}/{label}/{number}.jpg" for domain in "ab" for label in ("B", "a") for number in (1, 2)]
+    root = tree(tmp_path, *files)
+    own = custom_benchmark(str(root), None)
+    listing = list_domain(locate(own, str(root)), "b")
+    assert listing.labels.tolist() == [0, 0, 1, 1]
+    assert list(listing.names) == ["B/1.jpg", "B/2.jpg", "a/1.jpg", "a/2.jpg"]
+
+
+def test_names_need_not_be_ascii(tmp_path: Path) -> None:
+    root = tree(tmp_path / "mes images", "été chaud/chien/1.jpg", "hiver/猫/2.jpg")
+    own = custom_benchmark(str(root), None)
+    assert (own.domains, own.classes) == (("hiver", "été chaud"), ("chien", "猫"))
+
+
+def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path, "a/x/1.jpg", "b/y/2.jpg")
+    first = custom_benchmark(str(root), None)
+    monkeypatch.setattr(os, "scandir", None)
+    assert custom_benchmark(str(root), None) is first
+
+
+@pytest.mark.parametrize(
+    ("root", "hub", "sentence"),
+    [
+        (None, None, "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/picture`) or `data.hub`."),
+        ("x", Hub("a/b"), "`data.root` and `data.hub` both name the pictures; keep one of them."),
+    ],
+    ids=["neither", "both"],
+)
+def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
+        custom_benchmark(root, hub)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "`data.root`: there is no folder `{root}`; give one of `<domain>/<class>/picture`."),
+        (["readme.txt"], "`{root}` has no domain; two or more are needed."),
+        (["a/x/1.jpg", "a/y/1.jpg"], "`{root}` has only the domain `a`; two or more are needed."),
+        (["a/x/1.jpg", "b/x/1.jpg"], "`{root}` has only the class `x`; two or more are needed."),
+        (
+            ["a/x/1.jpg", "b/y/1.jpg", "splits/a.txt"],
+            "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
+            "Move what is no domain elsewhere.",
+        ),
+        (
+            ["a/Dog/1.jpg", "b/dog/1.jpg", "b/cat/1.jpg"],
+            "`{root}` has `Dog`, `dog`, which differ only in case, spaces, underscores or hyphens; "
+            "give the class one name everywhere, or tell them apart better.",
+        ),
+        (
+            ["Real World/x/1.jpg", "real_world/y/1.jpg"],
+            "`{root}` has `Real World`, `real_world`, which differ only in case, spaces, underscores or hyphens; "
+            "give the domain one name everywhere, or tell them apart better.",
+        ),
+        (
+            ["a/x/1.txt", "b/y/"],
+            "`data.root`: there is no picture in the folders of `{root}`; expected `<domain>/<class>/picture`.",
+        ),
+    ],
+    ids=["missing", "no domain", "one domain", "one class", "a bare folder", "like classes", "like domains", "empty"],
+)
+def test_a_folder_that_makes_no_benchmark_is_refused(tmp_path: Path, files: list[str], sentence: str) -> None:
+    root = tree(tmp_path / "pets", *files)
+    with pytest.raises(DataError) as caught:
+        custom_benchmark(str(root), None)
+    assert str(caught.value) == sentence.format(root=root)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path, "a/x/1.jpg", "b/y/2.jpg")
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder).name == "b":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    sentence = f"`data.root`: `{root / 'b'}` cannot be listed (Permission denied)."
+    with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
+        custom_benchmark(str(root), None)
