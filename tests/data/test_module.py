@@ -12,7 +12,8 @@ from hamdg.config import DataConfig, MiniConfig, Recipe, TrainConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, Drawn
 from hamdg.data.domain import open_domain
-from hamdg.data.module import InputFormat, SourceData, split_domain
+from hamdg.data.formats import InputFormat
+from hamdg.data.module import SourceData, split_domain
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import DataError

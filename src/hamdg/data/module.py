@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -14,6 +12,7 @@ from hamdg.data import augment
 from hamdg.data.batches import Batch, Drawn, StepLoader
 from hamdg.data.chosen import benchmark_of
 from hamdg.data.domain import Domain, open_domain
+from hamdg.data.formats import InputFormat
 from hamdg.data.holdout import Holdout, holdout
 from hamdg.data.splits import (
     Indices,
@@ -25,23 +24,6 @@ from hamdg.data.splits import (
 )
 from hamdg.errors import DataError
 from hamdg.wording import listed
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """What a model expects of its pictures: side in pixels, mean and standard deviation per channel."""
-
-    side: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Turn uint8 pictures [n, h, w, 3] into what the model eats, without augmentation."""
-        return self.fit(augment.to_float(images))
-
-    def fit(self, pictures: Tensor) -> Tensor:
-        """Bring float pictures [n, 3, h, w] between 0 and 1 to the model's side, mean and standard deviation."""
-        return augment.normalise(augment.resize(pictures, self.side), self.mean, self.std)
 
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:

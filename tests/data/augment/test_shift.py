@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
-from hamdg.data.augment import flip_shift, normalise, resize, to_float
+from hamdg.data.augment import flip_shift
 
 
 def pictures(count: int = 12, height: int = 32, width: int = 32) -> Tensor:
@@ -63,41 +61,3 @@ def test_one_generator_state_gives_one_result() -> None:
     assert torch.equal(flip_shift(images, generator(3)), first)
     assert not torch.equal(flip_shift(images, generator(4)), first)
     assert torch.equal(images, before)
-
-
-def test_to_float_moves_the_channels_and_scales() -> None:
-    images = torch.randint(0, 256, (2, 3, 5, 3), dtype=torch.uint8, generator=generator())
-    images[0, 0, 0] = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    before = images.clone()
-    floats = to_float(images)
-
-    assert floats[0, :, 0, 0].tolist() == pytest.approx([0.0, 0.2, 1.0])
-    for n, y, x, c in np.ndindex(2, 3, 5, 3):
-        assert float(floats[n, c, y, x]) == pytest.approx(int(images[n, y, x, c]) / 255)
-    assert torch.equal(images, before)
-
-
-def test_normalise_works_channel_by_channel() -> None:
-    images, mean, std = pictures(2, 3, 4), (0.5, 0.25, 0.125), (0.5, 2.0, 0.25)
-    found = normalise(images, mean, std)
-
-    for n, c, y, x in np.ndindex(2, 3, 3, 4):
-        assert float(found[n, c, y, x]) == pytest.approx((float(images[n, c, y, x]) - mean[c]) / std[c], abs=1e-6)
-
-
-@pytest.mark.parametrize("side", [12, 24, 48])
-def test_resize_is_pillows_bicubic(side: int) -> None:
-    images = pictures(2, 32, 32).round()  # black and white, so that bicubic overshoots
-    found = resize(images, side)
-    for n in range(2):
-        for c in range(3):
-            plane = Image.fromarray(images[n, c].numpy()).resize((side, side), Image.Resampling.BICUBIC)
-            expected = np.clip(np.asarray(plane), 0, 1)
-            np.testing.assert_allclose(found[n, c].numpy(), expected, atol=1e-4)
-    assert 0 <= float(found.min()) <= float(found.max()) <= 1
-
-
-def test_resize_leaves_pictures_of_the_right_side_alone() -> None:
-    images = pictures()
-
-    assert resize(images, 32) is images

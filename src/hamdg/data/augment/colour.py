@@ -1,0 +1,86 @@
+"""Changes of colour, as torchvision defines them on floats, in few passes over the pixels.
+
+Every function changes float pictures `[..., 3, h, w]` between 0 and 1 where they lie and returns them. A factor is a
+number for all pictures or a tensor `[n, 1, 1, 1]` with one for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from hamdg.data.augment.draws import Adjustment
+
+Factor = float | Tensor
+
+# Less chroma than this is none; it keeps the division for the hue finite.
+_TINY = 1e-20
+# The places of red, green and blue on the colour circle.
+_CENTRES = (0.0, 2.0, -2.0)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """Return the brightness `[..., 1, h, w]` of every pixel."""
+    red, green, blue = images.unbind(-3)
+    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).unsqueeze(-3)
+
+
+def grayscale_(images: Tensor) -> Tensor:
+    """Take away the colours."""
+    return images.copy_(grey_of(images))
+
+
+def brightness_(images: Tensor, factor: Factor) -> Tensor:
+    """Multiply by the factor."""
+    return _bounded_(images.mul_(factor), factor)
+
+
+def contrast_(images: Tensor, factor: Factor) -> Tensor:
+    """Mix each picture with its mean brightness, which is the brightness of its mean colour."""
+    return _mix_(images, grey_of(images.mean((-2, -1), keepdim=True)), factor)
+
+
+def saturation_(images: Tensor, factor: Factor) -> Tensor:
+    """Mix each pixel with its brightness."""
+    return _mix_(images, grey_of(images), factor)
+
+
+def _mix_(images: Tensor, other: Tensor, factor: Factor) -> Tensor:
+    return _bounded_(images.mul_(factor).add_(other.mul_(1 - factor)), factor)
+
+
+def _bounded_(images: Tensor, factor: Factor) -> Tensor:
+    """Keep colours between 0 and 1; a factor of at most 1 cannot leave them."""
+    return images if isinstance(factor, float) and factor <= 1 else images.clamp_(0, 1)
+
+
+def hue_(images: Tensor, shift: Factor) -> Tensor:
+    """Turn the colour circle by a shift of at most a third of it to either side, with value and saturation kept.
+
+    Places on the circle are counted from red, -3 to 3. With E = |green - blue| and A = largest - red, both divided by
+    the chroma, the circle runs along three edges of a square, and back: E rises (A = 0), A rises (E = 1), E falls
+    (A = 1). So a place is E + A (3 - 2 E), negative where blue exceeds green. A colour then is
+    lowest + chroma * clamp(| |place - its own place| - 3 | - 1, 0, 1).
+    """
+    red, green, blue = images.chunk(3, -3)
+    highest, lowest = torch.maximum(red, green), torch.minimum(red, green)
+    torch.maximum(highest, blue, out=highest)
+    torch.minimum(lowest, blue, out=lowest)
+    chroma = (highest - lowest).clamp_(min=_TINY)
+    rise = highest.sub_(red).div_(chroma)
+    side = (green - blue).div_(chroma)
+    edge = side.abs()
+    place = torch.rsub(edge, 3, alpha=2).mul_(rise).add_(edge).copysign_(side)
+    centres = torch.tensor(_CENTRES, device=images.device).view(3, 1, 1)
+    torch.add(place, 6 * shift - centres, out=images).abs_().sub_(3).abs_().clamp_(1, 2)
+    return torch.addcmul(lowest.sub_(chroma), chroma, images, out=images)
+
+
+ADJUST: Mapping[Adjustment, Callable[[Tensor, Factor], Tensor]] = {
+    "brightness": brightness_,
+    "contrast": contrast_,
+    "saturation": saturation_,
+    "hue": hue_,
+}
