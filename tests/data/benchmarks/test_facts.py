@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import string
 from collections import Counter
 from pathlib import Path
@@ -202,12 +201,10 @@ def test_insects_are_known_as_impostors_of_terra() -> None:
 
 
 @pytest.mark.real_data
-def test_pacs_is_counted_right() -> None:
-    root = Path(os.environ.get("HAMDG_DATA", Path(__file__).parents[3] / "../shared/data")) / "PACS"
-    if not root.is_dir():
-        pytest.skip("no copy of PACS is here")
+def test_pacs_is_counted_right(pacs_root: Path) -> None:
     bench = benchmark("pacs")
     counts = {
-        domain: tuple(len(list((root / domain / name).iterdir())) for name in bench.classes) for domain in bench.domains
+        domain: tuple(len(list((pacs_root / domain / name).iterdir())) for name in bench.classes)
+        for domain in bench.domains
     }
     assert counts == dict(bench.versions[0].by_class)
