@@ -66,7 +66,8 @@ def walk(folder: Path) -> Walk:
 
 def is_picture(name: str) -> bool:
     """Say whether a file is a picture by its name; hidden files never are."""
-    return not name.startswith(".") and name.rpartition(".")[2].lower() in EXTENSIONS
+    stem, _, ending = name.rpartition(".")
+    return bool(stem) and not name.startswith(".") and ending.lower() in EXTENSIONS
 
 
 def is_left_behind(name: str) -> bool:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from hamdg.data.listing import Listing, PackedNames
+
+NAMES = ["dog/a.jpg", "dog/é.jpg", "", "horse/\udcff.png", "horse/z.webp"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    contents: tuple[bytes, ...]
+
+    def content(self, position: int) -> bytes:
+        return self.contents[position]
+
+    def describe(self, position: int) -> str:
+        return f"picture {position}"
+
+
+def listing(domain: str = "photo", labels: tuple[int, ...] = (0, 0, 1), sizes: tuple[int, ...] = (3, 2, 2)) -> Listing:
+    names = PackedNames.pack(["dog/b.jpg", "dog/c.jpg", "horse/a.jpg"])
+    source = Memory((b"111", b"22", b"33"))
+    return Listing(domain, np.array(labels), names, np.array(sizes), source)
+
+
+def test_packed_names_come_back_and_those_that_are_no_text_can_be_printed() -> None:
+    names = PackedNames.pack(NAMES)
+    shown = ["dog/a.jpg", "dog/é.jpg", "", "horse/\\xff.png", "horse/z.webp"]
+    assert list(names) == shown
+    assert [names[position] for position in range(len(names))] == shown
+    assert names[1:4] == shown[1:4]
+    assert names[::-2] == shown[::-2]
+    assert names[-1] == "horse/z.webp"
+    assert names.raw(3) == b"horse/\xff.png"
+    "".join(names).encode("utf-8")
+
+
+def test_packed_names_end_where_they_end() -> None:
+    names = PackedNames.pack(NAMES)
+    for position in (5, -6):
+        with pytest.raises(IndexError):
+            names[position]
+    assert len(PackedNames.pack([])) == 0
+    assert list(PackedNames.pack([])) == []
+
+
+def test_a_listing_knows_its_pictures_and_reads_them() -> None:
+    found = listing()
+    assert len(found) == 3
+    assert found.content(1) == b"22"
+    assert found.describe(2) == "picture 2"
+
+
+def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
+    part = listing().take(np.array([2, 0])).take([1, 0])
+    assert list(part.names) == ["dog/b.jpg", "horse/a.jpg"]
+    assert part.names[:1] == ["dog/b.jpg"]
+    assert part.labels.tolist() == [0, 1]
+    assert part.sizes.tolist() == [3, 2]
+    assert [part.content(position) for position in range(2)] == [b"111", b"33"]
+    assert part.describe(1) == "picture 2"
+    assert part.domain == "photo"
+
+
+def test_the_fingerprint_is_the_digest_of_the_sorted_lines() -> None:
+    text = "photo\ndog/b.jpg\t3\t0\ndog/c.jpg\t2\t0\nhorse/a.jpg\t2\t1\n"
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert listing().fingerprint == expected
+    assert listing().take([2, 0, 1]).fingerprint == expected
+
+
+def test_the_fingerprint_tells_domains_sizes_labels_and_parts_apart() -> None:
+    others = [listing("sketch"), listing(labels=(0, 1, 1)), listing(sizes=(3, 2, 1)), listing().take([0, 1])]
+    assert len({one.fingerprint for one in [listing(), *others]}) == 5
