@@ -99,6 +99,16 @@ def test_pictures_in_parts_have_the_same_order_and_their_names_keep_the_part(tmp
     assert parts.content(0) == b"0 B.jpg"
 
 
+def test_a_part_that_holds_all_the_others_is_read_alone(tmp_path: Path) -> None:
+    for part in ("train", "test", "full"):
+        plant(tmp_path / "metal", {f"{part}/{name}": files for name, files in FILES.items()})
+    scan = scan_domain(place(tmp_path), "metal")
+    assert scan.counts() == {"TV": 4, "Table": 4, "bear": 3, "car_boot": 1}
+    assert scan.surplus == []
+    assert scan.listing is not None
+    assert scan.listing.names[0] == "full/TV/B.jpg"
+
+
 def test_domains_are_found_under_other_names_and_in_a_path_with_blanks_and_letters(tmp_path: Path) -> None:
     root = tmp_path / "Donnéés 数据 set"
     plant(root / "Soft Wood")

@@ -12,7 +12,7 @@ import numpy as np
 
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.faults import faults_of
-from hamdg.data.layout import domain_folders, parts_of, printable
+from hamdg.data.layout import domain_folders, parts_of, parts_to_read, printable
 from hamdg.data.listing import Listing, PackedNames
 from hamdg.data.locate import Place
 from hamdg.data.remembered import recall, remember
@@ -145,7 +145,7 @@ def _class_folders(scan: Scan, folder: Path) -> dict[int, list[str]]:
     names = _look(scan, folder)
     if parts := parts_of(names, lambda name: find_label(name) is not None):
         scan.surplus += [name for name in names if name not in parts]
-        names = [f"{part}/{name}" for part in parts for name in _look(scan, folder / part)]
+        names = [f"{part}/{name}" for part in parts_to_read(parts) for name in _look(scan, folder / part)]
     by_label: dict[int, list[str]] = {}
     for name in names:
         label = find_label(name.rpartition("/")[2])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, normalised
 
-PARTS = ("train", "crossval", "val", "valid", "validation", "test")
+PARTS = ("train", "crossval", "val", "valid", "validation", "test", "full")
+# JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same pictures again.
+WHOLE = "full"
 _NO_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
@@ -46,6 +48,11 @@ def parts_of(names: Sequence[str], is_class: Callable[[str], bool]) -> list[str]
     return [] if any(is_class(name) for name in others) else parts
 
 
+def parts_to_read(parts: Sequence[str]) -> list[str]:
+    """Return which of a domain's parts are read: all, or the one called `full` alone, which holds the others."""
+    return [name for name in parts if normalised(name) == WHOLE] or list(parts)
+
+
 def class_folders(folder: Path) -> list[str]:
     """Return the names of the class folders in a domain's folder, united over its parts, where nothing else is known.
 
@@ -54,7 +61,7 @@ def class_folders(folder: Path) -> list[str]:
     """
     names = subfolders(folder)
     if names and len(parts_of(names, lambda name: True)) == len(names):
-        names = sorted({name for part in names for name in subfolders(folder / part)})
+        names = sorted({name for part in parts_to_read(names) for name in subfolders(folder / part)})
     return names
 
 
