@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
-from hamdg.data.hub_copy import is_cached, why_unavailable
-from hamdg.data.hub_table import HubTable, NameColumn, open_table
+from hamdg.data.hub_copy import is_cached
+from hamdg.data.hub_table import NameColumn, open_table
 from hamdg.data.listing import Listing
 from hamdg.errors import DataError
 from hamdg.wording import listed
 
-__all__ = ["HubSource", "RowNames", "is_cached", "list_hub_domain", "why_unavailable"]
+__all__ = ["HubSource", "RowNames", "is_cached", "list_hub_domain"]
 
 Meaning = TypeVar("Meaning", str, int)
 
@@ -26,15 +26,15 @@ _LISTED = 12
 
 
 class RowNames(Sequence[str]):
-    """How rows of a table are called.
+    """How rows of a data set are called.
 
     Args:
-        table: The table.
+        hub: The data set.
         rows: Which of its rows.
     """
 
-    def __init__(self, table: HubTable, rows: NDArray[np.int64]) -> None:
-        self._table = table
+    def __init__(self, hub: Hub, rows: NDArray[np.int64]) -> None:
+        self._hub = hub
         self._rows = rows
 
     def __len__(self) -> int:
@@ -50,8 +50,8 @@ class RowNames(Sequence[str]):
     def __getitem__(self, position: int | slice) -> str | list[str]:
         """Return a name, such as `train row 12`."""
         if isinstance(position, slice):
-            return [self._table.row_name(row) for row in self._rows[position].tolist()]
-        return self._table.row_name(int(self._rows[position]))
+            return [open_table(self._hub).row_name(row) for row in self._rows[position].tolist()]
+        return open_table(self._hub).row_name(int(self._rows[position]))
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         _say_order_differs(hub.id)
     rows = np.flatnonzero(table.domains.codes == domains.index(domain))
     found = np.array(labels, np.int64)[table.labels.codes[rows]]
-    return Listing(domain, found, RowNames(table, rows), table.sizes[rows], HubSource(hub, rows))
+    return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], HubSource(hub, rows))
 
 
 def _meanings(
@@ -128,7 +128,7 @@ def _check_complete(benchmark: Benchmark, hub: Hub, labels: Sequence[int]) -> No
     missing = [name for label, name in enumerate(benchmark.classes) if label not in labels]
     if missing:
         raise DataError(
-            f"`{hub.id}` has no picture of {len(missing)} classes of `{benchmark.name}` ({listed(missing, _LISTED)}), "
+            f"`{hub.id}` has no picture of the classes {listed(missing, _LISTED)} of `{benchmark.name}`, "
             "so it is another data set or a part of this one; name a complete copy."
         )
 
