@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hamdg.errors import ConfigError
 
@@ -88,9 +89,13 @@ class Benchmark:
 
     def find_label(self, text: str) -> int | None:
         """Return the label of the class that a folder (or a hub's label) names, `None` if none."""
-        wanted = normalised(text)
-        known = next((name for name in self.classes if normalised(name) == wanted), self.labels.get(wanted))
-        return None if known is None else self.classes.index(known)
+        return self._spellings.get(normalised(text))
+
+    @cached_property
+    def _spellings(self) -> dict[str, int]:
+        """The label of every name of a class: to go through 345 classes for each of 345 folders would take time."""
+        others = {name: self.classes.index(known) for name, known in self.labels.items()}
+        return others | {normalised(name): label for label, name in reversed([*enumerate(self.classes)])}
 
     def domain(self, text: str) -> str:
         """Return the domain that `text` names.
