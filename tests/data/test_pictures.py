@@ -1,0 +1,129 @@
+"""Pictures from arrays and from files, decoded in threads."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hamdg.data import rendering
+from hamdg.data.listing import Listing
+from hamdg.data.pictures import ArrayPictures, DecodedPictures
+from hamdg.data.rendering import render_each
+from hamdg.data.views import EvaluationView, TrainingView
+from hamdg.errors import DataError
+
+
+class Files:
+    """Pictures in memory; `None` stands for a file that may not be read."""
+
+    def __init__(self, contents: list[bytes | None]) -> None:
+        self.contents = contents
+        self.threads: set[str] = set()
+
+    def content(self, position: int) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        if (content := self.contents[position]) is None:
+            raise PermissionError(13, "Permission denied")
+        return content
+
+    def describe(self, position: int) -> str:
+        return f"photo/dog/{position}.png"
+
+
+def listed(files: Files) -> Listing:
+    count = len(files.contents)
+    sizes = np.array([len(content or b"") for content in files.contents], dtype=np.int64)
+    return Listing("photo", np.zeros(count, np.int64), [f"dog/{n}.png" for n in range(count)], sizes, files)
+
+
+def numbered(count: int, size: tuple[int, int] = (9, 6)) -> list[bytes | None]:
+    """Return pictures whose every byte is their position."""
+    contents: list[bytes | None] = []
+    for position in range(count):
+        stream = BytesIO()
+        Image.new("RGB", size, (position, position, position)).save(stream, "PNG")
+        contents.append(stream.getvalue())
+    return contents
+
+
+@pytest.fixture(params=[1, 4])
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: request.param)
+    return int(request.param)
+
+
+def test_arrays_are_copied() -> None:
+    images = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
+    images.flags.writeable = False
+    pictures = ArrayPictures(images)
+    pictures.prepare(np.arange(4))
+    read = pictures.read(np.array([2, 0]))
+    assert len(pictures) == 4
+    assert read.dtype == torch.uint8
+    np.testing.assert_array_equal(read.numpy(), images[[2, 0]])
+    read += 1
+    assert images[0, 0, 0, 0] == 0
+
+
+def test_squares_come_stacked_in_the_order_asked_for(cores: int) -> None:
+    pictures = DecodedPictures(listed(Files(numbered(50))), EvaluationView(8))
+    positions = np.random.default_rng(0).integers(0, 50, 60)
+    read = pictures.read(positions)
+    assert isinstance(read, torch.Tensor)
+    assert read.shape == (60, 8, 8, 3)
+    assert read[:, 0, 0, 0].tolist() == positions.tolist()
+    assert (len(pictures), pictures.read(np.arange(0)).__len__()) == (50, 0)
+
+
+def test_pictures_for_training_come_as_a_list(cores: int) -> None:
+    contents = [*numbered(1, (9, 6)), *numbered(1, (4, 20)), *numbered(30)]
+    read = DecodedPictures(listed(Files(contents)), TrainingView(5)).read(np.array([1, 0]))
+    assert isinstance(read, list)
+    assert [tuple(one.shape) for one in read] == [(20, 4, 3), (5, 7, 3)]
+
+
+def test_many_are_decoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 3)
+    files = Files(numbered(100))
+    DecodedPictures(listed(files), EvaluationView(64)).read(np.arange(100))
+    assert "MainThread" not in files.threads
+    files.threads.clear()
+    DecodedPictures(listed(files), EvaluationView(64)).read(np.arange(8))
+    assert files.threads == {"MainThread"}
+
+
+def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
+    files = Files(numbered(200))
+    with closing(render_each(listed(files), EvaluationView(8), range(200))) as rendered:
+        assert next(rendered).position == 0
+        assert any(thread.name.startswith("decode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+
+
+def test_all_unreadable_pictures_are_counted_and_the_first_are_named(cores: int) -> None:
+    contents = numbered(40)
+    contents[3] = None
+    for position in range(10, 16):
+        contents[position] = b"text"
+    with pytest.raises(DataError) as caught:
+        DecodedPictures(listed(Files(contents)), EvaluationView(8)).read(np.arange(40))
+    text = str(caught.value)
+    assert text.startswith(
+        "7 of 40 pictures of `photo` cannot be read: `photo/dog/3.png` (Permission denied), `photo/dog/10.png` "
+        "(no picture format that Pillow knows; the file begins with b'text'), "
+    )
+    assert text.endswith(
+        ", and 2 more; delete or replace them (`hamdg data verify` lists all that are damaged), then repeat the "
+        "command."
+    )
+
+
+def test_this_process_s_cores_are_used() -> None:
+    assert rendering.usable_cores() >= 1
