@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -235,6 +236,21 @@ def test_a_file_without_permission_is_an_error_when_it_is_read(tmp_path: Path, m
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(OSError, match=r"Permission denied: '.*/metal/TV/B\.jpg'"):
         listing.content(0)
+
+
+def test_the_gravest_fault_is_told_and_that_there_are_others(tmp_path: Path) -> None:
+    plant(tmp_path / "metal", {"TV": ["a.jpg"], "tv": ["a.jpg"], "bear": []})
+    message = refusal(tmp_path)
+    assert message.startswith(f"`{tmp_path}/metal` (domain `metal` of `toys`) holds more than one folder for the same")
+    assert message.endswith(" There is more: `hamdg data verify toys FOLDER` lists it.")
+
+
+def test_a_listing_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    plant(tmp_path / "metal")
+    listing = list_domain(place(tmp_path), "metal").take([3, 0])
+    sent = pickle.loads(pickle.dumps(listing))
+    assert sent.fingerprint == listing.fingerprint
+    assert sent.content(1) == listing.content(1)
 
 
 def test_a_scan_counts_what_it_finds_and_what_it_passes_over(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def faults_of(scan: Scan) -> list[str]:
     faults = [_rivals(scan)] if scan.rivals else []
     faults += [_doubled(scan, same) for same in scan.doubled]
     faults += [_surplus(scan)] if scan.surplus else []
-    faults += [_missing(scan)] if scan.missing else []
+    faults += [_missing(scan)] if scan.missing and not scan.surplus else []
     faults += [_empty(scan)] if scan.empty else []
     return faults
 

@@ -133,7 +133,8 @@ def list_folder(place: Place, domain: str) -> Listing:
         return Listing(domain, known.labels, known.names, known.sizes, FolderSource(known.folder, known.names))
     scan = scan_domain(place, domain)
     if faults := faults_of(scan):
-        raise DataError(faults[0])
+        more = f" There is more: `hamdg data verify {place.benchmark.name} FOLDER` lists it." if faults[1:] else ""
+        raise DataError(faults[0] + more)
     assert scan.listing is not None
     remember(place, scan)
     return scan.listing

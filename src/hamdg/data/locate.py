@@ -179,6 +179,7 @@ def _why_not(hub: Hub) -> str | None:
 
 
 def _nowhere(benchmark: Benchmark, looked: Sequence[str], hub: str) -> str:
+    title = f" ({benchmark.title})" if benchmark.title else ""
     names = f" for {listed(benchmark.folders)}" if benchmark.folders else ""
     third = (
         f"connect this machine so that `{benchmark.hub.id}` can be downloaded"
@@ -186,7 +187,7 @@ def _nowhere(benchmark: Benchmark, looked: Sequence[str], hub: str) -> str:
         else "name a data set of the hub that holds them with `--data.hub=OWNER/NAME`"
     )
     return (
-        f"The pictures of `{benchmark.name}` ({benchmark.title}) were found nowhere: looked{names} "
+        f"The pictures of `{benchmark.name}`{title} were found nowhere: looked{names} "
         f"{' and '.join(looked)}; {hub}. Give their folder with `--data.root=FOLDER`, set `{VARIABLE}` to the folder "
         f"that holds it, or {third}."
     )
