@@ -124,8 +124,6 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
             "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
             "`--train.steps`.",
         ),
-        (["data", "sheet", "mino"], "`benchmark`: there is no benchmark `mino`; did you mean `mini`?"),
-        (["data", "sheet", "mini", "--per-cell=0"], "Expected `--per-cell` to be 1 or more, but got `0`."),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(
@@ -190,28 +188,6 @@ def test_the_help_of_merge_is_quick_and_imports_no_torch() -> None:
         assert done.returncode == 0, done.stderr
     assert "hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE" in done.stdout
     assert min(times) < 0.5
-
-
-def test_data_list_names_every_domain(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["data", "list"]) == 0
-    assert "art_painting, cartoon, photo, sketch" in capsys.readouterr().out
-
-
-def test_data_sheet_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "sheet.png"
-    arguments = ["data", "sheet", "mini", "--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2"]
-    assert cli.main(arguments) == 0
-    assert capsys.readouterr().out == f"{out}\n"
-    assert out.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").touch()
-    out = tmp_path / "file" / "sheet.png"
-    arguments = ["data", "sheet", "mini", "--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2"]
-    assert cli.main(arguments) == 2
-    said = f"hamdg: error: Cannot write `{out}`: File exists; name another file with `--out`.\n"
-    assert capsys.readouterr().err == said
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

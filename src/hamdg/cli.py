@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hamdg import __version__
-from hamdg.commands import merge
+from hamdg.commands import data, merge
 from hamdg.errors import ConfigError, DataError, HamdgError
 
 INTERRUPTED = 130
@@ -20,7 +20,7 @@ _OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out
 
 
 # The verbs that take recipe keys, with their own options.
-_OPTIONS = {"run": ("--force", "--quiet"), "data sheet": ("--out", "--per-cell")}
+_OPTIONS = {"run": ("--force", "--quiet"), **data.OPTIONS}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,14 +114,7 @@ def _build_parser() -> argparse.ArgumentParser:
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
 
-    data = _verb(verbs, "data", "show what the benchmarks are")
-    kinds = data.add_subparsers(metavar="COMMAND", required=True)
-    _verb(kinds, "list", "list the benchmarks, their domains and classes", _data_list)
-    sheet = _verb(kinds, "sheet", "draw pictures of every class and domain on one sheet", _data_sheet)
-    sheet.add_argument("benchmark", help="a benchmark, such as mini")
-    sheet.add_argument("--out", type=Path, default=None, help="the PNG file (default: <benchmark>-sheet.png)")
-    sheet.add_argument("--per-cell", type=int, default=4, help="pictures of each class and domain (default: 4)")
-
+    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the pictures of benchmarks"))
     _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
     return parser
 
@@ -132,7 +125,7 @@ def _verb(
     text: str,
     handler: Callable[[argparse.Namespace], int] | None = None,
 ) -> _Parser:
-    epilog = f"Further arguments: {_OVERRIDES}." if name in ("run", "sheet") else None
+    epilog = f"Further arguments: {_OVERRIDES}." if name == "run" else None
     parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
     if handler is not None:
         parser.set_defaults(handler=handler)
@@ -193,39 +186,6 @@ def _finished_runs(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"There is no finished run below `{path}`; start one with `hamdg run RECIPE`.")
     return found
-
-
-def _data_list(arguments: argparse.Namespace) -> int:
-    from hamdg import console
-    from hamdg.data.registry import benchmarks
-
-    rows = [(one.name, ", ".join(one.domains), ", ".join(one.classes)) for one in benchmarks()]
-    console.table(("benchmark", "domains", "classes"), rows)
-    return 0
-
-
-def _data_sheet(arguments: argparse.Namespace) -> int:
-    from hamdg.data.registry import benchmark
-    from hamdg.recipe import read_recipe
-
-    known = benchmark(arguments.benchmark)
-    recipe = read_recipe(None, [f"--benchmark={known.name}", *arguments.overrides])
-    if arguments.per_cell < 1:
-        raise ConfigError(f"Expected `--per-cell` to be 1 or more, but got `{arguments.per_cell}`.")
-    out: Path = arguments.out or Path(f"{known.name}-sheet.png")
-
-    from hamdg.data.mini import render_domain
-    from hamdg.data.sheet import contact_sheet
-
-    domains = {name: render_domain(name, recipe.data.mini) for name in known.domains}
-    try:
-        contact_sheet(domains, known.classes, arguments.per_cell, out)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write `{out}`: {error.strerror or error}; name another file with `--out`."
-        ) from error
-    print(out)
-    return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def canonical_paths(benchmark: Benchmark, listing: Listing) -> Iterator[str]:
 def lines_digest(lines: Iterable[str]) -> str:
     """Return the SHA-256 of the lines, sorted by their UTF-8 bytes and each ended by a newline."""
     digest = hashlib.sha256()
-    for line in sorted(line.encode("utf-8", "surrogateescape") for line in lines):
+    for line in sorted(line.encode() for line in lines):
         digest.update(line + b"\n")
     return digest.hexdigest()
 

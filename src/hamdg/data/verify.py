@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.benchmark import Benchmark
 from hamdg.data.card import canonical_paths, card, class_counts, contents_digest, paths_digest
 from hamdg.data.examine import Examination, examine
+from hamdg.data.faults import nearest_class
 from hamdg.data.folders import Scan, scan_domain
+from hamdg.data.layout import printable
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.locate import Place
 from hamdg.data.versions import Comparison, nearest_version
+from hamdg.wording import listed
 
 Advance = Callable[[int], None]
 _SHOWN = 3
@@ -115,7 +117,7 @@ class Verification:
         for check in self.checks:
             domains[check.domain] |= _findings(check)
         return known | {
-            "root": str(self.place.root) if self.place.root else None,
+            "root": printable(self.place.root) if self.place.root else None,
             "hub": {"id": hub.id, "revision": hub.revision} if hub and not self.place.root else None,
             "missing_domains": [scan.domain for scan in self.absent],
             "decoded": self.decoded,
@@ -126,6 +128,18 @@ class Verification:
             if self.contents
             else None,
         }
+
+
+def survey(place: Place) -> tuple[dict[str, Scan], dict[str, Listing]]:
+    """Return what the folders of every domain hold, and the pictures of every domain that is there, faulty or not.
+
+    Raises:
+        DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
+    """
+    if place.root is None:
+        return {}, {domain: list_domain(place, domain) for domain in place.benchmark.domains}
+    scans = {domain: scan_domain(place, domain) for domain in place.benchmark.domains}
+    return scans, {domain: scan.listing for domain, scan in scans.items() if scan.listing is not None}
 
 
 def verify(
@@ -147,7 +161,7 @@ def verify(
     Raises:
         DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
     """
-    scans, listings = _survey(place)
+    scans, listings = survey(place)
     with progress(sum(map(len, listings.values())) if decode or contents else 0) as advance:
         checks = [
             DomainCheck(domain, scans.get(domain), listing, _examined(listing, decode, contents, advance))
@@ -157,13 +171,6 @@ def verify(
     return Verification(place, tuple(checks), tuple(absent), decode, contents)
 
 
-def _survey(place: Place) -> tuple[dict[str, Scan], dict[str, Listing]]:
-    if place.root is None:
-        return {}, {domain: list_domain(place, domain) for domain in place.benchmark.domains}
-    scans = {domain: scan_domain(place, domain) for domain in place.benchmark.domains}
-    return scans, {domain: scan.listing for domain, scan in scans.items() if scan.listing is not None}
-
-
 def _examined(listing: Listing, decode: bool, contents: bool, advance: Advance) -> Examination:
     if not decode and not contents:
         listing = listing.take([])
@@ -171,26 +178,26 @@ def _examined(listing: Listing, decode: bool, contents: bool, advance: Advance) 
 
 
 def _absent(scan: Scan) -> str:
-    beside = ", ".join(f"`{name}`" for name in scan.beside) or "none"
-    return f"The domain `{scan.domain}` has no folder; the folders there are: {beside}."
+    beside = listed([printable(name) for name in scan.beside]) or "none"
+    return f"`{scan.domain}`: the domain has no folder; the folders there are {beside}."
 
 
 def _folder_faults(scan: Scan) -> Iterator[str]:
-    where = scan.domain
+    where = f"`{scan.domain}`"
     if scan.rivals:
-        yield f"`{where}`: the folders {_listed(scan.rivals)} all mean this domain; only the first was looked at."
+        yield f"{where}: the folders {listed(scan.rivals)} all mean this domain; only the first was looked into."
     for folder in scan.surplus:
-        near = difflib.get_close_matches(normalised(folder), _spellings(scan.benchmark), n=1)
-        hint = f"; did you mean `{_spellings(scan.benchmark)[near[0]]}`?" if near else "."
-        yield f"`{where}`: the folder `{folder}` is no class of {scan.benchmark.title or scan.benchmark.name}{hint}"
+        near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
+        hint = f"; did you mean `{near}`?" if near else "."
+        yield f"{where}: the folder `{printable(folder)}` is no class of {_title(scan.benchmark)}{hint}"
     for folders in scan.doubled:
-        yield f"`{where}`: the folders {_listed(folders)} mean the same class; put their pictures into one."
+        yield f"{where}: the folders {listed(folders)} mean the same class; put their pictures into one."
     for name in scan.missing:
-        yield f"`{where}`: the class `{name}` has no folder."
+        yield f"{where}: the class `{name}` has no folder."
     for name in scan.empty:
-        yield f"`{where}`: the folder of the class `{name}` holds no pictures."
+        yield f"{where}: the folder of the class `{name}` holds no pictures."
     for path, reason in scan.unreadable:
-        yield f"`{path}` cannot be looked at: {reason}."
+        yield f"{where}: `{printable(path)}` cannot be looked at: {reason}."
 
 
 def _empty_classes(benchmark: Benchmark, listing: Listing) -> list[str]:
@@ -199,12 +206,8 @@ def _empty_classes(benchmark: Benchmark, listing: Listing) -> list[str]:
     return [f"`{listing.domain}`: the class `{name}` has no pictures." for name, count in pairs if count == 0]
 
 
-def _spellings(benchmark: Benchmark) -> dict[str, str]:
-    return {normalised(name): name for name in benchmark.classes}
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _title(benchmark: Benchmark) -> str:
+    return benchmark.title or benchmark.name
 
 
 def _findings(check: DomainCheck) -> Mapping[str, object]:

@@ -1,0 +1,171 @@
+"""The verbs `hamdg data list`, `verify`, `prepare` and `sheet`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hamdg.errors import ConfigError, HamdgError
+
+# The verbs that take recipe keys, with their own options.
+OPTIONS = {
+    "data verify": ("--contents", "--no-decode", "--all", "--out"),
+    "data prepare": ("--size", "--view", "--domain"),
+    "data sheet": ("--out", "--per-cell", "--classes"),
+}
+_INTERRUPTED = 130
+_PLACE = (
+    "Without ROOT the pictures are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
+    "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, or --data.hub=ID (with --data.revision and "
+    "--data.columns.image, .label and .domain where needed)."
+)
+_VERIFY = (
+    "Exit code 0: every picture is readable and the numbers are those of a published copy, which is named (for "
+    "`custom`: every class has pictures in every domain). 1: something is missing, too much or damaged; all of it is "
+    "listed. 2: wrong usage, or no pictures were found."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the verbs below `hamdg data`."""
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    _verb(verbs, "list", "list the benchmarks, their domains and classes, and where they are on this machine", _list)
+    _add_verify(verbs)
+    _add_prepare(verbs)
+    _add_sheet(verbs)
+
+
+def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "compare pictures with the published copies of a benchmark, and open every one of them"
+    verb = _verb(verbs, "verify", text, _verify, f"{_VERIFY} {_PLACE}")
+    _add_place(verb)
+    verb.add_argument("--contents", action="store_true", help="digest the contents of all files; finds duplicates")
+    verb.add_argument("--no-decode", action="store_true", help="do not open the pictures; finds no damage")
+    verb.add_argument("--all", action="store_true", help="list all classes, also where there are many")
+    card = Path("data_card.json")
+    verb.add_argument("--out", type=Path, default=card, help=f"where the data card is written (default: {card})")
+
+
+def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = _verb(verbs, "prepare", "decode all pictures into the cache, ahead of a run", _prepare, _PLACE)
+    _add_place(verb)
+    verb.add_argument("--size", type=int, default=224, help="side of the pictures that the model takes (default: 224)")
+    views = ("evaluation", "training", "both")
+    verb.add_argument(
+        *("--view",),
+        choices=views,
+        default="both",
+        metavar="VIEW",
+        help="evaluation, training (what the augmentations clip and domainbed crop from) or both (default)",
+    )
+    verb.add_argument("--domain", action="append", help="this domain only; can be given several times (default: all)")
+
+
+def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = _verb(verbs, "sheet", "draw pictures of every class and domain on one sheet", _sheet, _PLACE)
+    _add_place(verb)
+    out = "the PNG file (default: <benchmark>-sheet.png); many classes make several, -1.png, -2.png and so on"
+    verb.add_argument("--out", type=Path, default=None, help=out)
+    verb.add_argument("--per-cell", type=int, default=4, help="pictures of each class and domain (default: 4)")
+    verb.add_argument("--classes", default=None, help="these classes only, such as dog,horse (default: all)")
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    handler: Callable[[argparse.Namespace], int],
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_place(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("benchmark", metavar="NAME", help="a benchmark, such as pacs (`hamdg data list`), or custom")
+    verb.add_argument("root", nargs="?", metavar="ROOT", help="the folder that holds its domains")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from hamdg import console
+    from hamdg.commands.catalogue import catalogue
+
+    console.result(catalogue())
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from hamdg.commands.places import read_place
+
+    out: Path = arguments.out
+    place = read_place("verify", arguments.benchmark, arguments.root, arguments.overrides)
+
+    from hamdg import console
+    from hamdg.commands import verification
+    from hamdg.data.verify import verify
+    from hamdg.files import write_json
+
+    console.result(f"{place.benchmark.title or place.benchmark.name}: {place.root or (place.hub and place.hub.id)}")
+    try:
+        found = verify(
+            place,
+            decode=not arguments.no_decode,
+            contents=arguments.contents,
+            progress=lambda total: console.progress(total, "pictures opened"),
+        )
+    except KeyboardInterrupt:
+        print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
+        return _INTERRUPTED
+    verification.show(found, everything=arguments.all)
+    _write(out, lambda: write_json(out, found.card()))
+    console.result(f"The data card is in {out}.")
+    return 0 if found.good else 1
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from hamdg.commands.places import read_recipe_of
+
+    if arguments.size < 1:
+        raise ConfigError(f"Expected `--size` to be 1 or more, but got `{arguments.size}`.")
+    recipe = read_recipe_of("prepare", arguments.benchmark, arguments.root, arguments.overrides)
+
+    from hamdg.commands.preparation import prepare
+
+    prepare(recipe, side=arguments.size, views=arguments.view, domains=arguments.domain)
+    return 0
+
+
+def _sheet(arguments: argparse.Namespace) -> int:
+    from hamdg.commands.places import read_recipe_of
+
+    if arguments.per_cell < 1:
+        raise ConfigError(f"Expected `--per-cell` to be 1 or more, but got `{arguments.per_cell}`.")
+    recipe = read_recipe_of("sheet", arguments.benchmark, arguments.root, arguments.overrides)
+
+    from hamdg.commands.sheets import draw
+
+    out: Path = arguments.out or Path(f"{recipe.benchmark}-sheet.png")
+    try:
+        _write(out, lambda: draw(recipe, arguments.classes, arguments.per_cell, out))
+    except KeyboardInterrupt:
+        print("\nhamdg: stopped.", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _write(out: Path, write: Callable[[], None]) -> None:
+    """Write a file.
+
+    Raises:
+        ConfigError: If it cannot be written there.
+    """
+    try:
+        write()
+    except HamdgError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error

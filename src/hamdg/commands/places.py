@@ -1,0 +1,88 @@
+"""Which pictures the verbs below `hamdg data` are about: a benchmark's name, a folder, and a few keys of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from hamdg.config import CUSTOM, ColumnsConfig, DataConfig, Recipe
+from hamdg.errors import ConfigError
+from hamdg.wording import listed
+
+if TYPE_CHECKING:
+    from hamdg.data.locate import Place
+
+MINI: Final = "mini"
+_COLUMNS = ("image", "label", "domain")
+_KEYS = (*("data.root", "data.hub", "data.revision", "data.cache"), *(f"data.columns.{name}" for name in _COLUMNS))
+
+
+def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> Place:
+    """Return where the pictures are.
+
+    Args:
+        verb: The verb below `hamdg data`, for messages.
+        name: The benchmark's name.
+        root: The folder that was given, if one was.
+        overrides: The keys of recipes that were given, as `--key=value`.
+
+    Raises:
+        ConfigError: If something in it is wrong.
+        DataError: If there are no pictures.
+    """
+    if name == MINI:
+        raise ConfigError(
+            "`mini` is rendered on this machine, so there are no files to verify; look at it with "
+            "`hamdg data sheet mini`."
+        )
+    from hamdg.data.chosen import place_of
+
+    return place_of(read_recipe_of(verb, name, root, overrides))
+
+
+def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe that names the pictures; it holds out no domain that counts.
+
+    Args:
+        verb: The verb below `hamdg data`, for messages.
+        name: The benchmark's name.
+        root: The folder that was given, if one was.
+        overrides: The keys of recipes that were given, as `--key=value`.
+
+    Raises:
+        ConfigError: If something in it is wrong.
+    """
+    from hamdg.data.registry import benchmark
+
+    given = [*overrides, *([f"--data.root={root}"] if root else [])]
+    if name == MINI:
+        from hamdg.recipe import read_recipe
+
+        return read_recipe(None, [f"--benchmark={MINI}", *given])
+    if name != CUSTOM:
+        benchmark(name)
+    data = _data(dict(_settings(verb, given)))
+    if data.revision is not None and data.hub is None:
+        raise ConfigError("`--data.revision` belongs to `--data.hub`, which is not given; leave it out.")
+    return Recipe(benchmark=name, data=data)
+
+
+def _settings(verb: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for override in given:
+        key, _, value = override.removeprefix("--").partition("=")
+        if key not in _KEYS:
+            raise ConfigError(
+                f"`hamdg data {verb}` takes the recipe keys {listed(_KEYS)} here, but got `--{key}`; leave it out."
+            )
+        yield key, value
+
+
+def _data(settings: dict[str, str]) -> DataConfig:
+    columns = {name: settings[key] for name in _COLUMNS if (key := f"data.columns.{name}") in settings}
+    return DataConfig(
+        root=settings.get("data.root"),
+        hub=settings.get("data.hub"),
+        revision=settings.get("data.revision"),
+        cache=settings.get("data.cache"),
+        columns=ColumnsConfig(**columns),
+    )

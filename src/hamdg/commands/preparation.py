@@ -1,0 +1,75 @@
+"""What `hamdg data prepare` does: it decodes pictures into the cache, or renders those of `mini`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from hamdg import console
+from hamdg.config import Recipe
+from hamdg.data.benchmark import Benchmark
+from hamdg.data.chosen import benchmark_of, place_of
+from hamdg.data.filling import amount, check_fits
+from hamdg.data.listing import Listing, list_domain
+from hamdg.data.mini import load_domain
+from hamdg.data.store import StoredPictures
+from hamdg.data.views import EvaluationView, TrainingView, View, training_short
+from hamdg.errors import ConfigError
+from hamdg.files import cache_folder
+from hamdg.wording import listed
+
+
+def prepare(
+    recipe: Recipe, *, side: int, views: Literal["evaluation", "training", "both"], domains: Sequence[str] | None
+) -> None:
+    """Fill the cache with what a run would decode.
+
+    Args:
+        recipe: Names the pictures and the cache.
+        side: Side of the pictures that the model takes.
+        views: For evaluation, for the augmentations that crop, or for both.
+        domains: Only these; `None` for all.
+
+    Raises:
+        ConfigError: If there is no such domain.
+        DataError: If there are no pictures, or some cannot be read.
+        StorageError: If they do not fit.
+    """
+    benchmark = benchmark_of(recipe)
+    names = benchmark.domains if domains is None else [_domain(benchmark, name) for name in domains]
+    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache else cache_folder()
+    if benchmark.name == "mini":
+        for name in names:
+            console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} pictures rendered")
+        return
+    place = place_of(recipe)
+    listings = [list_domain(place, name) for name in names]
+    wanted: list[View] = []
+    if views != "training":
+        wanted.append(EvaluationView(side))
+    if views != "evaluation":
+        wanted.append(TrainingView(training_short(side)))
+    _fill(listings, wanted, cache)
+
+
+def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> None:
+    """Decode all pictures in all views; says first how much disk that takes, and refuses what does not fit."""
+    stores = [StoredPictures(listing, view, cache) for view in views for listing in listings]
+    folder = cache / "pictures"
+    need = sum(store.missing_bytes() for store in stores)
+    if need:
+        names = " and ".join(view.name for view in views)
+        free = check_fits(need, f"the decoded pictures ({names})", folder)
+        console.note(f"{names}: {amount(need)} in all in {folder}, {amount(free)} free")
+    for store in stores:
+        store.prepare(np.arange(len(store)))
+    console.result(f"{sum(map(len, listings)):,} pictures are decoded in {folder}.")
+
+
+def _domain(benchmark: Benchmark, text: str) -> str:
+    if (found := benchmark.find_domain(text)) is not None:
+        return found
+    raise ConfigError(f"`--domain`: `{benchmark.name}` has no domain `{text}`; it has {listed(benchmark.domains)}.")

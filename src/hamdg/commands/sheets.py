@@ -1,0 +1,61 @@
+"""What `hamdg data sheet` draws: rendered domains, or the pictures of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hamdg import console
+from hamdg.config import Recipe
+from hamdg.data.benchmark import Benchmark
+from hamdg.data.chosen import benchmark_of, place_of
+from hamdg.data.mini import render_domain
+from hamdg.data.sheet import TILE, ZOOM, Cells, contact_sheet, listed_cells, pages, rendered_cells
+from hamdg.data.verify import survey
+from hamdg.errors import ConfigError
+from hamdg.wording import listed
+
+
+def draw(recipe: Recipe, classes: str | None, per_cell: int, out: Path) -> None:
+    """Draw the pictures of a recipe and print the files they are on.
+
+    Args:
+        recipe: Names the pictures.
+        classes: Names of classes, separated by commas; `None` for all.
+        per_cell: Pictures of each class and domain.
+        out: The file to write; with more classes than one sheet takes, the files are numbered.
+
+    Raises:
+        ConfigError: If a class is not one of the benchmark's.
+        DataError: If there are no pictures.
+    """
+    benchmark = benchmark_of(recipe)
+    chosen = _chosen(benchmark, classes)
+    domains, tile = _domains(recipe, per_cell)
+    sheets = pages(chosen)
+    for number, names in enumerate(sheets, start=1):
+        file = out if len(sheets) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix or '.png'}")
+        contact_sheet(domains, {name: benchmark.classes.index(name) for name in names}, per_cell, tile, file)
+        console.result(str(file))
+
+
+def _domains(recipe: Recipe, per_cell: int) -> tuple[Mapping[str, Cells], int]:
+    """Return what gives the pictures of every domain, and the side of their tiles."""
+    if recipe.benchmark == "mini":
+        rendered = {name: render_domain(name, recipe.data.mini) for name in benchmark_of(recipe).domains}
+        cells = {name: rendered_cells(arrays, per_cell) for name, arrays in rendered.items()}
+        return cells, ZOOM * recipe.data.mini.image_size
+    _, listings = survey(place_of(recipe))
+    return {name: listed_cells(listing, per_cell) for name, listing in listings.items()}, TILE
+
+
+def _chosen(benchmark: Benchmark, classes: str | None) -> Sequence[str]:
+    if classes is None:
+        return benchmark.classes
+    labels = {name: benchmark.find_label(name.strip()) for name in classes.split(",")}
+    if unknown := [name for name, label in labels.items() if label is None]:
+        raise ConfigError(
+            f"`--classes`: {benchmark.title or benchmark.name} has no class {listed(unknown)}; it has "
+            f"{listed(benchmark.classes, 20)}."
+        )
+    return [benchmark.classes[label] for label in labels.values() if label is not None]

@@ -1,0 +1,141 @@
+"""What `hamdg data verify` prints: the table of found and expected numbers, all faults, and the verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hamdg import console
+from hamdg.data.card import class_counts
+from hamdg.data.verify import Verification
+from hamdg.data.versions import expected_count
+
+_FEW = 20
+_SHOWN = 3
+_TOTAL = "total"
+
+
+def show(found: Verification, *, everything: bool) -> None:
+    """Print what was found.
+
+    Args:
+        found: The verification.
+        everything: List all classes of a benchmark with many, not only those whose numbers differ.
+    """
+    rows, hidden = _rows(found, everything)
+    domains = [check.domain for check in found.checks]
+    console.table(("class", *domains, _TOTAL), _aligned(rows))
+    if hidden:
+        console.result(f"{hidden} more classes, none of them with a fault; `--all` lists them.")
+    lines = [*_fault_lines(found), *_remarks(found), _verdict(found)]
+    console.result("\n".join(["", *lines]))
+
+
+def _rows(found: Verification, everything: bool) -> tuple[list[list[str]], int]:
+    """Return the rows of the table, the last with the totals, and how many classes are left out."""
+    classes, domains = found.benchmark.classes, [check.domain for check in found.checks]
+    counts = class_counts(found.benchmark, found.listings)
+    rows, hidden = [], 0
+    for label, name in enumerate(classes):
+        pairs = [(counts[domain][label], _expected(found, domain, label)) for domain in domains]
+        if len(classes) > _FEW and not everything and all(_as_expected(*pair) for pair in pairs):
+            hidden += 1
+        else:
+            rows.append([name, *(_cell(*pair) for pair in [*pairs, _sum(pairs)])])
+    totals = found.comparison.version.totals if found.comparison else {}
+    last = [(sum(counts[domain]), totals.get(domain)) for domain in domains]
+    all_of_them = (sum(map(sum, counts.values())), sum(totals.values()) if totals else None)
+    rows.append([_TOTAL, *(_cell(*pair) for pair in [*last, all_of_them])])
+    return rows, hidden
+
+
+def _expected(found: Verification, domain: str, label: int) -> int | None:
+    return expected_count(found.comparison.version, domain, label) if found.comparison else None
+
+
+def _sum(pairs: Sequence[tuple[int, int | None]]) -> tuple[int, int | None]:
+    """Add found and expected numbers up; the expected one is known only if all are."""
+    expected = [there for _, there in pairs if there is not None]
+    return sum(here for here, _ in pairs), sum(expected) if expected and len(expected) == len(pairs) else None
+
+
+def _as_expected(found: int, expected: int | None) -> bool:
+    return found == expected if expected is not None else found > 0
+
+
+def _cell(found: int, expected: int | None) -> str:
+    if expected is None:
+        return f"{found:,}"
+    difference = f" {found - expected:+,}" if found != expected else ""
+    return f"{found:,}/{expected:,}{difference}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Give cells without a difference as much room on the right as the widest difference of their column takes."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    for column in columns[1:]:
+        room = max(len(cell) - len(cell.partition(" ")[0]) for cell in column)
+        for row, cell in enumerate(column):
+            number, space, difference = cell.partition(" ")
+            column[row] = number + (space + difference).ljust(room)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _fault_lines(found: Verification) -> list[str]:
+    lines = list(found.faults)
+    unreadable = list(found.unreadable)
+    if unreadable:
+        lines.append(f"{_pictures(len(unreadable))} cannot be read:")
+        lines += [f"    {name}: {reason}" for name, reason in unreadable]
+    return lines
+
+
+def _remarks(found: Verification) -> list[str]:
+    lines = []
+    if found.passed_over:
+        lines.append(f"Files passed over, since they are no pictures: {found.passed_over:,}.")
+    peculiar: Counter[str] = Counter()
+    for check in found.checks:
+        peculiar.update(check.examination.peculiar)
+    if peculiar:
+        lines.append(
+            "Readable, but unusual: " + ", ".join(f"{n:,} {kind}" for kind, n in sorted(peculiar.items())) + "."
+        )
+    if found.contents:
+        lines += _duplicate_lines(found.duplicates())
+    if not found.decoded:
+        lines.append("No picture was decoded (`--no-decode`), so damaged ones were not found.")
+    return lines
+
+
+def _duplicate_lines(groups: Sequence[Sequence[str]]) -> list[str]:
+    if not groups:
+        return ["No two pictures are the same byte for byte."]
+    copies = sum(len(group) - 1 for group in groups)
+    shown = [f"    {' = '.join(group[:_SHOWN])}{' = ...' if len(group) > _SHOWN else ''}" for group in groups[:_SHOWN]]
+    more = [f"    and {len(groups) - _SHOWN:,} more"] if len(groups) > _SHOWN else []
+    return [f"{_pictures(copies)} repeat another one byte for byte:", *shown, *more]
+
+
+def _verdict(found: Verification) -> str:
+    comparison = found.comparison
+    if comparison is None:
+        return _unpublished(found)
+    known = set(comparison.version.by_class) >= set(found.benchmark.domains)
+    parts = [f"This is {comparison}."]
+    if not known:
+        parts.append("Its numbers by class are not known here, so only totals were compared.")
+    if comparison.version.note:
+        parts.append(comparison.version.note)
+    return " ".join(parts)
+
+
+def _unpublished(found: Verification) -> str:
+    shape = f"{len(found.benchmark.classes)} classes in {len(found.checks)} domains"
+    if found.good:
+        return f"Every class has pictures in every domain, and none is damaged: {shape}."
+    return f"Not everything is there or readable: {shape}."
+
+
+def _pictures(number: int) -> str:
+    return f"{number:,} picture{'' if number == 1 else 's'}"

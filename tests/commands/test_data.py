@@ -1,0 +1,339 @@
+"""The verbs below `hamdg data`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hamdg import cli, console
+from hamdg.data import registry
+from hamdg.data.benchmark import Benchmark, Version
+
+FULL = {"real": (2, 1), "sketch": (1, 2)}
+CUT = FULL | {"sketch": (1, 1)}
+
+
+def version(name: str, counts: dict[str, tuple[int, int]], note: str = "") -> Version:
+    return Version(name, {domain: sum(own) for domain, own in counts.items()}, counts, note)
+
+
+TOYS = Benchmark(
+    name="toys",
+    title="Toys",
+    domains=("real", "sketch"),
+    classes=("cat", "dog"),
+    folders=("Toys",),
+    versions=(version("as in the papers", FULL), version("cut", CUT, "One sketch is missing.")),
+)
+MANY = Benchmark(
+    name="many",
+    title="Many",
+    domains=("real",),
+    classes=tuple(f"class_{number:02}" for number in range(41)),
+    versions=(Version("as in the papers", {"real": 41}, {"real": (1,) * 41}), Version("raw", {"real": 50})),
+)
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test run in a folder of its own, with benchmarks of its own beside the others."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HAMDG_DATA", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no hub"))
+    monkeypatch.setitem(registry._BENCHMARKS, "toys", TOYS)
+    monkeypatch.setitem(registry._BENCHMARKS, "many", MANY)
+    console.set_quiet(False)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for domain, counts in FULL.items():
+        for name, count in zip(TOYS.classes, counts, strict=True):
+            for number in range(count):
+                draw(tmp_path / "Toys" / domain / name / f"{number}.png")
+    return tmp_path / "Toys"
+
+
+def draw(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)).save(file)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    """Run `hamdg data` and return what it printed: the error if it is one."""
+    assert cli.main(["data", *arguments]) == code
+    captured = capsys.readouterr()
+    return captured.err if code == 2 else captured.out
+
+
+def test_list_tells_what_there_is_and_where(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HAMDG_DATA", str(root.parent))
+    paragraphs = said(capsys, "list").split("\n\n")
+    toys = next(one for one in paragraphs if one.startswith("toys"))
+    assert toys.splitlines() == [
+        "toys (Toys)",
+        "    domains   real, sketch",
+        "    classes   2: cat, dog",
+        "    pictures  6, as in the papers",
+        "              5, cut",
+        f"    found     {root}",
+    ]
+    assert "    found     everywhere: its pictures are rendered" in paragraphs[0]
+    pacs = next(one for one in paragraphs if one.startswith("pacs"))
+    assert "    hub       flwrlabs/pacs\n    found     not found" in pacs
+    many = next(one for one in paragraphs if one.startswith("many"))
+    assert "    classes   41, from class_00 to class_40" in many
+
+
+def test_list_is_quick_and_imports_neither_torch_nor_the_hub() -> None:
+    code = (
+        "import sys\nfrom hamdg.cli import main\nmain(['data', 'list'])\n"
+        "assert not {'torch', 'datasets', 'numpy', 'PIL'} & set(sys.modules)\n"
+    )
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert "art_painting, cartoon, photo, sketch" in done.stdout
+    assert min(times) < 0.5
+
+
+def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "verify", "toys", str(root)).splitlines() == [
+        f"Toys: {root}",
+        "class  real  sketch  total",
+        "-----  ----  ------  -----",
+        "cat     2/2     1/1    3/3",
+        "dog     1/1     2/2    3/3",
+        "total   3/3     3/3    6/6",
+        "",
+        "This is Toys, as in the papers: 6 pictures.",
+        "The data card is in data_card.json.",
+    ]
+    card = json.loads(Path("data_card.json").read_text())
+    assert (card["version"], card["pictures"], card["contents_sha256"]) == ("as in the papers", 6, None)
+
+
+def test_verify_recognises_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "sketch" / "dog" / "1.png").unlink()
+    shown = said(capsys, "verify", "toys", str(root), "--out", "cards/toys.json")
+    assert "This is Toys, cut: 5 pictures. One sketch is missing." in shown
+    assert json.loads(Path("cards/toys.json").read_text())["version"] == "cut"
+
+
+def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "real" / "cat" / "1.png").unlink()
+    (root / "sketch" / "dogs").mkdir()
+    (root / "sketch" / "dog" / "notes.txt").touch()
+    (root / "sketch" / "cat" / "0.png").write_text("no picture")
+    lines = said(capsys, "verify", "toys", str(root), code=1).splitlines()
+    assert lines[1:6] == [
+        "class    real  sketch   total",
+        "-----  ------  ------  ------",
+        "cat    1/2 -1     1/1  2/3 -1",
+        "dog    1/1        2/2  3/3",
+        "total  2/3 -1     3/3  5/6 -1",
+    ]
+    assert lines[6:] == [
+        "",
+        "`sketch`: the folder `dogs` is no class of Toys; did you mean `dog`?",
+        "1 picture cannot be read:",
+        f"    {root}/sketch/cat/0.png: no picture format that Pillow knows; the file begins with b'no picture'",
+        "Files passed over, since they are no pictures: 1.",
+        "This is no known version of Toys; nearest is Toys, as in the papers: 6 pictures; here -1 in real/cat.",
+        "The data card is in data_card.json.",
+    ]
+    assert json.loads(Path("data_card.json").read_text())["version"] is None
+
+
+def test_verify_finds_equal_files_and_can_leave_decoding_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "verify", "toys", str(root), "--contents", "--no-decode")
+    assert "5 pictures repeat another one byte for byte:\n    real/cat/0.png = real/cat/1.png = " in shown
+    assert "No picture was decoded (`--no-decode`), so damaged ones were not found." in shown
+    assert len(json.loads(Path("data_card.json").read_text())["contents_sha256"]) == 64
+
+
+def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in MANY.classes:
+        draw(tmp_path / "many" / "real" / name / "a.png")
+    draw(tmp_path / "many" / "real" / "class_07" / "b.png")
+    shown = said(capsys, "verify", "many", "many", code=1)
+    assert [line.split()[0] for line in shown.splitlines()[3:5]] == ["class_07", "total"]
+    assert "40 more classes, none of them with a fault; `--all` lists them." in shown
+    assert "class_08" in said(capsys, "verify", "many", "many", "--all", code=1)
+    for number in range(8):
+        draw(tmp_path / "many" / "real" / "class_07" / f"{number}.png")
+    shown = said(capsys, "verify", "many", "many")
+    assert "This is Many, raw: 50 pictures. Its numbers by class are not known here, so only totals were" in shown
+
+
+def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "verify", "custom", str(root))
+    assert "Every class has pictures in every domain, and none is damaged: 2 classes in 2 domains." in shown
+    assert shown == said(capsys, "verify", "custom", f"--data.root={root}")
+    (root / "real" / "dog" / "0.png").unlink()
+    shown = said(capsys, "verify", "custom", str(root), code=1)
+    assert "`real`: the folder of the class `dog` holds no pictures." in shown
+    assert "Not everything is there or readable: 2 classes in 2 domains." in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "tosy"], "`benchmark`: there is no benchmark `tosy`; did you mean `toys`?"),
+        (["sheet", "mino"], "`benchmark`: there is no benchmark `mino`; did you mean `mini`?"),
+        (
+            ["verify", "mini"],
+            "`mini` is rendered on this machine, so there are no files to verify; look at it with "
+            "`hamdg data sheet mini`.",
+        ),
+        (["sheet", "mini", "--per-cell=0"], "Expected `--per-cell` to be 1 or more, but got `0`."),
+        (["prepare", "toys", "--size=0"], "Expected `--size` to be 1 or more, but got `0`."),
+        (["prepare", "toys", "--view=trainign"], "There is no view `trainign`; did you mean `training`?"),
+        (
+            ["prepare", "toys", "Toys", "--domain=photo"],
+            "`--domain`: `toys` has no domain `photo`; it has `real`, `sketch`.",
+        ),
+        (["sheet", "toys", "Toys", "--classes=cat,cow"], "`--classes`: Toys has no class `cow`; it has `cat`, `dog`."),
+        (["verify", "toys", "--content"], "There is no option or key `--content`; did you mean `--contents`?"),
+        (
+            ["verify", "toys", "Toys", "--data.subset=3"],
+            "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.cache`, "
+            "`data.columns.image`, `data.columns.label`, `data.columns.domain` here, but got `--data.subset`; leave it "
+            "out.",
+        ),
+        (
+            ["verify", "toys", "Toys", "--data.revision=abc"],
+            "`--data.revision` belongs to `--data.hub`, which is not given; leave it out.",
+        ),
+        (
+            ["verify", "toys", "Toys", "--out=Toys"],
+            "Cannot write `Toys`: Is a directory; name another file with `--out`.",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert root.is_dir()
+    assert said(capsys, *arguments, code=2) == f"hamdg: error: {message}\n"
+
+
+def test_pictures_that_are_nowhere_are_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("verify", "prepare", "sheet"):
+        assert "`toys`" in said(capsys, verb, "toys", code=2)
+
+
+def test_an_interrupted_verification_writes_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hamdg.data.verify.examine", interrupted)
+    assert cli.main(["data", "verify", "toys", str(root)]) == 130
+    assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
+    assert not Path("data_card.json").exists()
+
+
+def test_prepare_fills_the_cache_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("prepare", "toys", str(root), "--size=16", "--data.cache=cache")
+    lines = said(capsys, *arguments).splitlines()
+    assert lines[0].startswith("    evaluation-16 and training-23: 0.0 MB in all in cache/pictures, ")
+    assert sum("decoding" in line for line in lines) == 4
+    assert lines[-1] == "6 pictures are decoded in cache/pictures."
+    assert len(list(Path("cache/pictures").iterdir())) == 4
+    assert said(capsys, *arguments).splitlines() == lines[-1:]
+
+
+def test_prepare_takes_one_view_of_one_domain(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--size=16", "--data.cache=cache", "--view=training", "--domain", "Sketch")
+    assert said(capsys, "prepare", "toys", str(root), *arguments).endswith(
+        "3 pictures are decoded in cache/pictures.\n"
+    )
+    (folder,) = Path("cache/pictures").iterdir()
+    assert folder.name.endswith("-training-23")
+
+
+def test_prepare_refuses_what_does_not_fit(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1000))
+    assert cli.main(["data", "prepare", "toys", str(root), "--data.cache=cache"]) == 1
+    message = capsys.readouterr().err
+    assert "Keeping the decoded pictures (evaluation-224 and training-310) needs 1.0 MB in `cache/pictures`" in message
+    assert not Path("cache").exists()
+
+
+def test_prepare_renders_mini(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data.cache=cache", "--domain=photo", "--data.mini.images_per_class=2")
+    assert said(capsys, "prepare", "mini", *arguments) == "    `photo`: 14 pictures rendered\n"
+    assert len(list(Path("cache").iterdir())) == 1
+
+
+def test_sheet_draws_files_and_leaves_missing_ones_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(root / "real" / "dog")
+    assert said(capsys, "sheet", "toys", str(root), "--classes", "dog", "--per-cell=2") == "toys-sheet.png\n"
+    sheet = np.asarray(Image.open("toys-sheet.png"))
+    assert sheet.shape[0] < 150
+    assert (sheet[30:120, 100:320] == 255).all()
+    assert not (sheet[30:120, 320:] == 255).all()
+
+
+def test_sheet_of_many_classes_has_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "many" / "real" / "class_07" / "a.png")
+    shown = said(capsys, "sheet", "many", "many", "--out=out/many.png", "--per-cell=1")
+    assert shown.splitlines() == ["out/many-1.png", "out/many-2.png"]
+    with Image.open("out/many-1.png") as first, Image.open("out/many-2.png") as second:
+        assert first.height > second.height
+
+
+def test_sheet_draws_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    arguments = ("--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2")
+    assert said(capsys, "sheet", "mini", *arguments) == f"{out}\n"
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    arguments = ("--out=file/sheet.png", "--per-cell=1", "--data.mini.images_per_class=2")
+    message = said(capsys, "sheet", "mini", *arguments, code=2)
+    assert message == "hamdg: error: Cannot write `file/sheet.png`: File exists; name another file with `--out`.\n"
+
+
+@pytest.mark.real_data
+def test_real_pictures_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "verify", "pacs", str(pacs_root))
+    assert "This is PACS, as in the papers: 9,991 pictures." in shown
+
+
+@pytest.mark.real_data
+def test_a_missing_sketch_and_a_damaged_picture_are_told(
+    pacs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(
+        pacs_root, copy, copy_function=os.link if pacs_root.stat().st_dev == tmp_path.stat().st_dev else shutil.copy
+    )
+    (copy / "sketch" / "dog" / "n02103406_4068-1.png").unlink()
+    assert "This is PACS, Dassl's: 9,990 pictures." in said(capsys, "verify", "pacs", str(copy), "--no-decode")
+    broken = next((copy / "photo" / "dog").glob("*.jpg"))
+    content = broken.read_bytes()
+    broken.unlink()
+    broken.write_bytes(content[:-2000])
+    shown = said(capsys, "verify", "pacs", str(copy), code=1)
+    assert f"1 picture cannot be read:\n    {broken}: " in shown
