@@ -107,8 +107,10 @@ def test_a_hub_that_never_answers_is_given_up_soon(monkeypatch: pytest.MonkeyPat
 
 
 def http_error() -> Exception:
+    """Return the error of a refused connection of whichever library the hub's speaks HTTP with."""
     library = importlib.import_module(errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
-    return cast("Exception", library.ConnectError("[Errno 111] Connection refused"))
+    kind = library.ConnectionError if library.__name__ == "requests" else library.ConnectError
+    return cast("Exception", kind("[Errno 111] Connection refused"))
 
 
 def hub_error(kind: type[Exception]) -> Exception:
