@@ -122,7 +122,7 @@ def _verdict(found: Verification) -> str:
     if comparison is None:
         return _unpublished(found)
     known = set(comparison.version.by_class) >= set(found.benchmark.domains)
-    parts = [f"This is {comparison}."]
+    parts = [f"{'By its numbers this' if comparison.exact else 'This'} is {comparison}."]
     if not known:
         parts.append("Its numbers by class are not known here, so only totals were compared.")
     if comparison.version.note:
