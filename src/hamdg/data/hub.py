@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar, overload
@@ -23,6 +25,7 @@ __all__ = ["HubSource", "RowNames", "is_cached", "list_hub_domain"]
 Meaning = TypeVar("Meaning", str, int)
 
 _LISTED = 12
+_SAMPLED = 64
 
 
 class RowNames(Sequence[str]):
@@ -104,7 +107,8 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         _say_order_differs(hub.id)
     rows = np.flatnonzero(table.domains.codes == domains.index(domain))
     found = np.array(labels, np.int64)[table.labels.codes[rows]]
-    return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], HubSource(hub, rows))
+    source = HubSource(hub, rows)
+    return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], source, sample=_sample(source))
 
 
 def _meanings(
@@ -131,6 +135,15 @@ def _check_complete(benchmark: Benchmark, hub: Hub, labels: Sequence[int]) -> No
             f"`{hub.id}` has no picture of the classes {listed(missing, _LISTED)} of `{benchmark.name}`, "
             "so it is another data set or a part of this one; name a complete copy."
         )
+
+
+def _sample(source: HubSource) -> str:
+    """Return a digest of some pictures: rows have numbers for names, and uncompressed pictures have one size."""
+    digest = hashlib.sha256()
+    for position in np.unique(np.linspace(0, len(source.rows) - 1, _SAMPLED, dtype=np.int64)).tolist():
+        with suppress(OSError):  # whoever reads the picture will tell
+            digest.update(source.content(position))
+    return digest.hexdigest()
 
 
 @cache

@@ -122,6 +122,7 @@ class Listing:
         sizes: The size of every picture's file in bytes.
         source: What reads them.
         positions: Where these pictures are among those of `source`; `None` where they are all of them.
+        sample: What tells the pictures from others where names do not: a digest of some of their contents.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Listing:
         sizes: Integers,
         source: Source,
         positions: Integers | None = None,
+        sample: str = "",
     ) -> None:
         self.domain = domain
         self.labels = labels
@@ -139,6 +141,7 @@ class Listing:
         self.sizes = sizes
         self._source = source
         self._positions = positions
+        self._sample = sample
 
     def __len__(self) -> int:
         """Return how many pictures there are."""
@@ -149,7 +152,7 @@ class Listing:
         """SHA-256 over the domain and the sorted lines of path, size and label; no picture is opened for it."""
         rows = zip(self.names, self.sizes.tolist(), self.labels.tolist(), strict=True)
         lines = sorted(f"{name}\t{size}\t{label}\n" for name, size, label in rows)
-        digest = hashlib.sha256(f"{self.domain}\n".encode())
+        digest = hashlib.sha256(f"{self.domain}\n{self._sample}".encode())
         digest.update("".join(lines).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
 
@@ -170,7 +173,8 @@ class Listing:
         chosen = np.asarray(positions, dtype=np.int64)
         original = chosen if self._positions is None else self._positions[chosen]
         names = PickedNames(self.names, chosen)
-        return Listing(self.domain, self.labels[chosen], names, self.sizes[chosen], self._source, original)
+        sizes = self.sizes[chosen]
+        return Listing(self.domain, self.labels[chosen], names, sizes, self._source, original, self._sample)
 
     def _original(self, position: int) -> int:
         return position if self._positions is None else int(self._positions[position])

@@ -12,6 +12,7 @@ from hamdg.data.benchmark import Benchmark, normalised
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.hub import list_hub_domain
 from hamdg.data.hub_table import open_table
+from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError
 
@@ -72,6 +73,17 @@ def test_the_fingerprint_tells_copies_apart(hubs: Hubs) -> None:
     one, again = (list_hub_domain(PETS, hubs.write(hubs.pets(), name=name), "sketch") for name in ("one", "again"))
     other = list_hub_domain(PETS, hubs.write(hubs.pets(10), name="other"), "sketch")
     assert one.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_the_fingerprint_tells_pictures_of_one_size_apart(hubs: Hubs) -> None:
+    def listing(name: str, shift: int) -> Listing:
+        bitmaps = [{"bytes": hubs.picture(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
+        return list_hub_domain(PETS, hubs.write(hubs.pets(image=list(bitmaps)), name=name), "sketch")
+
+    one, other = listing("one", 0), listing("other", 8)
+    assert one.sizes.tolist() == other.sizes.tolist()
+    assert one.fingerprint != other.fingerprint
+    assert one.take([1, 2]).fingerprint != other.take([1, 2]).fingerprint
 
 
 def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: pytest.CaptureFixture[str]) -> None:
