@@ -159,6 +159,13 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
     assert json.loads(Path("data_card.json").read_text())["version"] is None
 
 
+def test_verify_counts_a_missing_domain(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(root / "sketch")
+    lines = said(capsys, "verify", "toys", str(root), code=1).splitlines()
+    assert lines[5] == "total   3/3  0/3 -3  3/6 -3"
+    assert lines[7] == "`sketch`: the domain has no folder; the folders there are `real`."
+
+
 def test_verify_finds_equal_files_and_can_leave_decoding_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "toys", str(root), "--contents", "--no-decode")
     assert "5 pictures repeat another one byte for byte:\n    real/cat/0.png = real/cat/1.png = " in shown

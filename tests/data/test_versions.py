@@ -47,7 +47,11 @@ def test_a_copy_is_recognised(counts: dict[str, tuple[int, ...]], said: str) -> 
             "no known version of Toys; nearest is Toys, as in the papers: 14 pictures; here +1 in real/cat, -1 in "
             "real/dog",
         ),
-        ({"sketch": (2, 1)}, "-5 in real/cat, -4 in real/dog, -1 in sketch/dog"),
+        (
+            {"sketch": (2, 1)},
+            "Toys, cut: 13 pictures; here -5 in real/cat, -4 in real/dog, -1 in sketch/dog",
+        ),
+        ({"real": (5, 4)}, "nearest is Toys, as in the papers: 14 pictures; here -3 in sketch/cat, -2 in sketch/dog"),
         ({"real": (30, 59), "sketch": (30, 20)}, "nearest is Toys, raw: 140 pictures; here -1 in real"),
     ],
 )

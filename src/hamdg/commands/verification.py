@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hamdg import console
-from hamdg.data.card import class_counts
 from hamdg.data.verify import Verification
 from hamdg.data.versions import expected_count
 
@@ -23,8 +22,7 @@ def show(found: Verification, *, everything: bool) -> None:
         everything: List all classes of a benchmark with many, not only those whose numbers differ.
     """
     rows, hidden = _rows(found, everything)
-    domains = [check.domain for check in found.checks]
-    console.table(("class", *domains, _TOTAL), _aligned(rows))
+    console.table(("class", *found.benchmark.domains, _TOTAL), _aligned(rows))
     if hidden:
         console.result(f"{hidden} more classes, none of them with a fault; `--all` lists them.")
     lines = [*_fault_lines(found), *_remarks(found), _verdict(found)]
@@ -33,8 +31,7 @@ def show(found: Verification, *, everything: bool) -> None:
 
 def _rows(found: Verification, everything: bool) -> tuple[list[list[str]], int]:
     """Return the rows of the table, the last with the totals, and how many classes are left out."""
-    classes, domains = found.benchmark.classes, [check.domain for check in found.checks]
-    counts = class_counts(found.benchmark, found.listings)
+    classes, domains, counts = found.benchmark.classes, found.benchmark.domains, found.counts
     rows, hidden = [], 0
     for label, name in enumerate(classes):
         pairs = [(counts[domain][label], _expected(found, domain, label)) for domain in domains]
@@ -133,7 +130,8 @@ def _verdict(found: Verification) -> str:
 def _unpublished(found: Verification) -> str:
     shape = f"{len(found.benchmark.classes)} classes in {len(found.checks)} domains"
     if found.good:
-        return f"Every class has pictures in every domain, and none is damaged: {shape}."
+        whole = ", and none is damaged" if found.decoded else ""
+        return f"Every class has pictures in every domain{whole}: {shape}."
     return f"Not everything is there or readable: {shape}."
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.card import canonical_paths, card, class_counts, contents_digest, paths_digest
@@ -18,7 +20,6 @@ from hamdg.data.versions import Comparison, nearest_version
 from hamdg.wording import listed
 
 Advance = Callable[[int], None]
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,21 @@ class Verification:
         """Return the benchmark."""
         return self.place.benchmark
 
-    @property
+    @cached_property
     def listings(self) -> dict[str, Listing]:
         """Return the pictures by domain."""
         return {check.domain: check.listing for check in self.checks}
 
-    @property
+    @cached_property
+    def counts(self) -> dict[str, list[int]]:
+        """Return the pictures of every class, in the order of the classes, by domain; 0 for what is not there."""
+        none = {domain: [0] * len(self.benchmark.classes) for domain in self.benchmark.domains}
+        return none | class_counts(self.benchmark, self.listings)
+
+    @cached_property
     def comparison(self) -> Comparison | None:
         """Return the published copy that is nearest, with all differences; `None` where no numbers are published."""
-        return nearest_version(self.benchmark, class_counts(self.benchmark, self.listings))
+        return nearest_version(self.benchmark, self.counts)
 
     @property
     def unreadable(self) -> Iterator[tuple[str, str]]:
@@ -83,7 +90,7 @@ class Verification:
         """Return what is wrong with the folders, one sentence each."""
         found = [_absent(scan) for scan in self.absent]
         for check in self.checks:
-            found += _folder_faults(check.scan) if check.scan else _empty_classes(self.benchmark, check.listing)
+            found += _folder_faults(check.scan) if check.scan else self._empty_classes(check.domain)
         return found
 
     @property
@@ -98,14 +105,21 @@ class Verification:
         exact = comparison is None or comparison.exact
         return exact and not self.faults and not any(self.unreadable)
 
+    def _empty_classes(self, domain: str) -> Iterator[str]:
+        for name, count in zip(self.benchmark.classes, self.counts[domain], strict=True):
+            if count == 0:
+                yield f"`{domain}`: the class `{name}` has no pictures."
+
     def duplicates(self) -> list[list[str]]:
         """Return the paths of pictures that are the same byte for byte, a list for each such picture."""
-        same: dict[bytes, list[str]] = {}
+        times = Counter(digest for check in self.checks for digest in check.examination.digests.values())
+        same: dict[bytes, list[str]] = {digest: [] for digest, number in times.items() if number > 1}
         for check in self.checks:
             for position, path in enumerate(canonical_paths(self.benchmark, check.listing)):
-                if (digest := check.examination.digests.get(position)) is not None:
-                    same.setdefault(digest, []).append(path)
-        return [paths for paths in same.values() if len(paths) > 1]
+                paths = same.get(check.examination.digests.get(position, b""))
+                if paths is not None:
+                    paths.append(path)
+        return list(same.values())
 
     def card(self) -> dict[str, object]:
         """Return the data card: the numbers and digests of `hamdg.data.card`, and what opening the pictures told."""
@@ -198,12 +212,6 @@ def _folder_faults(scan: Scan) -> Iterator[str]:
         yield f"{where}: the folder of the class `{name}` holds no pictures."
     for path, reason in scan.unreadable:
         yield f"{where}: `{printable(path)}` cannot be looked at: {reason}."
-
-
-def _empty_classes(benchmark: Benchmark, listing: Listing) -> list[str]:
-    counts = class_counts(benchmark, {listing.domain: listing})[listing.domain]
-    pairs = zip(benchmark.classes, counts, strict=True)
-    return [f"`{listing.domain}`: the class `{name}` has no pictures." for name, count in pairs if count == 0]
 
 
 def _title(benchmark: Benchmark) -> str:

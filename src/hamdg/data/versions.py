@@ -84,6 +84,8 @@ def agrees(version: Version, domain: str, counts: Sequence[int] | NDArray[np.int
 def nearest_version(benchmark: Benchmark, counts: Counts) -> Comparison | None:
     """Return the published copy whose numbers differ least from these, the first of equal ones.
 
+    Domains without any picture do not count: a smaller copy is not nearer because less of it is missing.
+
     Args:
         benchmark: The benchmark.
         counts: Pictures of every class, in the order of the classes, by domain; a domain left out has none.
@@ -95,11 +97,12 @@ def nearest_version(benchmark: Benchmark, counts: Counts) -> Comparison | None:
         Comparison(benchmark, version, tuple(_differences(benchmark, version, counts)))
         for version in benchmark.versions
     ]
-    return min(compared, key=_distance, default=None)
+    return min(compared, key=lambda comparison: _distance(comparison, counts), default=None)
 
 
-def _distance(comparison: Comparison) -> int:
-    return sum(abs(one.found - one.expected) for one in comparison.differences)
+def _distance(comparison: Comparison, counts: Counts) -> int:
+    there = {domain for domain, own in counts.items() if sum(own)}
+    return sum(abs(one.found - one.expected) for one in comparison.differences if one.where.partition("/")[0] in there)
 
 
 def _differences(benchmark: Benchmark, version: Version, counts: Counts) -> Iterator[Difference]:
