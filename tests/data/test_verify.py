@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamdg.data.benchmark import Benchmark, Version
+from hamdg.data.benchmark import Benchmark, Hub, Version
 from hamdg.data.examine import examine
 from hamdg.data.folders import scan_domain
 from hamdg.data.listing import Listing
@@ -70,10 +70,10 @@ def test_every_fault_of_folders_is_named(root: Path) -> None:
     assert not found.good
     assert found.faults == [
         "`real`: the folder `dgo` is no class of Toys; did you mean `dog`?",
-        "`real`: the class `dog` has no folder.",
+        "`real`: there is no folder for the class `dog`.",
         "`sketch`: the folder `notes` is no class of Toys.",
         "`sketch`: the folders `Dog`, `dog` mean the same class; put their pictures into one.",
-        "`sketch`: the folder of the class `cat` holds no pictures.",
+        "`sketch`: there are no pictures in the folder of the class `cat`.",
     ]
     assert found.passed_over == 1
 
@@ -84,8 +84,7 @@ def test_a_missing_domain_and_a_rival_are_named(root: Path) -> None:
     assert verified(root).faults == [
         "`sketch`: the domain has no folder; the folders there are `Real`, `real`, `sketches`.",
         "`real`: the folders `Real`, `real` all mean this domain; only the first was looked into.",
-        "`real`: the class `cat` has no folder.",
-        "`real`: the class `dog` has no folder.",
+        "`real`: there is no folder for the classes `cat`, `dog`.",
     ]
 
 
@@ -138,7 +137,25 @@ def test_own_data_need_pictures_of_every_class_only(root: Path) -> None:
     assert found.good
     assert found.comparison is None
     (root / "real" / "cat" / "0.png").unlink()
-    assert verified(root, OWN).faults == ["`real`: the folder of the class `cat` holds no pictures."]
+    assert verified(root, OWN).faults == ["`real`: there are no pictures in the folder of the class `cat`."]
+
+
+def test_a_hub_copy_without_pictures_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = {domain: scan_domain(Place(TOYS, root, None), domain).listing for domain in TOYS.domains}
+
+    def rows(_: Place, domain: str) -> Listing:
+        listing = scans[domain]
+        assert listing is not None
+        return listing.take(np.flatnonzero(listing.labels == 0))
+
+    monkeypatch.setattr("hamdg.data.verify.list_domain", rows)
+    found = verify(Place(OWN, None, Hub("owner/own", "abc")))
+    assert found.faults == [
+        "`real`: there are no pictures of the class `dog`.",
+        "`sketch`: there are no pictures of the class `dog`.",
+    ]
+    card = found.card()
+    assert (card["root"], card["hub"]) == (None, {"id": "owner/own", "revision": "abc"})
 
 
 def test_equal_files_are_found_by_content_on_request(root: Path) -> None:

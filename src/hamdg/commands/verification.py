@@ -25,7 +25,7 @@ def show(found: Verification, *, everything: bool) -> None:
     console.table(("class", *found.benchmark.domains, _TOTAL), _aligned(rows))
     if hidden:
         console.result(f"{hidden} more classes, none of them with a fault; `--all` lists them.")
-    lines = [*_fault_lines(found), *_remarks(found), _verdict(found)]
+    lines = [*_fault_lines(found), *_remarks(found), *_verdict(found)]
     console.result("\n".join(["", *lines]))
 
 
@@ -114,17 +114,14 @@ def _duplicate_lines(groups: Sequence[Sequence[str]]) -> list[str]:
     return [f"{_pictures(copies)} repeat another one byte for byte:", *shown, *more]
 
 
-def _verdict(found: Verification) -> str:
+def _verdict(found: Verification) -> list[str]:
     comparison = found.comparison
     if comparison is None:
-        return _unpublished(found)
-    known = set(comparison.version.by_class) >= set(found.benchmark.domains)
-    parts = [f"{'By its numbers this' if comparison.exact else 'This'} is {comparison}."]
-    if not known:
-        parts.append("Its numbers by class are not known here, so only totals were compared.")
-    if comparison.version.note:
-        parts.append(comparison.version.note)
-    return " ".join(parts)
+        return [_unpublished(found)]
+    lines = [f"{'By its numbers this' if comparison.exact else 'This'} is {comparison}."]
+    if not set(comparison.version.by_class) >= set(found.benchmark.domains):
+        lines.append("Its numbers by class are not known here, so only totals were compared.")
+    return [*lines, f"On that copy: {comparison.version.note}"] if comparison.version.note else lines
 
 
 def _unpublished(found: Verification) -> str:

@@ -90,7 +90,7 @@ class Verification:
         """Return what is wrong with the folders, one sentence each."""
         found = [_absent(scan) for scan in self.absent]
         for check in self.checks:
-            found += _folder_faults(check.scan) if check.scan else self._empty_classes(check.domain)
+            found += _folder_faults(check.scan) if check.scan else self._bare_classes(check.domain)
         return found
 
     @property
@@ -105,10 +105,10 @@ class Verification:
         exact = comparison is None or comparison.exact
         return exact and not self.faults and not any(self.unreadable)
 
-    def _empty_classes(self, domain: str) -> Iterator[str]:
-        for name, count in zip(self.benchmark.classes, self.counts[domain], strict=True):
-            if count == 0:
-                yield f"`{domain}`: the class `{name}` has no pictures."
+    def _bare_classes(self, domain: str) -> Iterator[str]:
+        counts = zip(self.benchmark.classes, self.counts[domain], strict=True)
+        if bare := [name for name, count in counts if count == 0]:
+            yield f"`{domain}`: there are no pictures of {_classes(bare)}."
 
     def duplicates(self) -> list[list[str]]:
         """Return the paths of pictures that are the same byte for byte, a list for each such picture."""
@@ -206,12 +206,16 @@ def _folder_faults(scan: Scan) -> Iterator[str]:
         yield f"{where}: the folder `{printable(folder)}` is no class of {_title(scan.benchmark)}{hint}"
     for folders in scan.doubled:
         yield f"{where}: the folders {listed(folders)} mean the same class; put their pictures into one."
-    for name in scan.missing:
-        yield f"{where}: the class `{name}` has no folder."
-    for name in scan.empty:
-        yield f"{where}: the folder of the class `{name}` holds no pictures."
+    if scan.missing:
+        yield f"{where}: there is no folder for {_classes(scan.missing)}."
+    if scan.empty:
+        yield f"{where}: there are no pictures in the folder of {_classes(scan.empty)}."
     for path, reason in scan.unreadable:
         yield f"{where}: `{printable(path)}` cannot be looked at: {reason}."
+
+
+def _classes(names: list[str]) -> str:
+    return f"the class{'es' if len(names) > 1 else ''} {listed(names)}"
 
 
 def _title(benchmark: Benchmark) -> str:
