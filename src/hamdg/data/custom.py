@@ -59,11 +59,13 @@ def _of_folder(root: Path) -> Benchmark:
 
 
 def _of_hub(hub: Hub) -> Benchmark:
+    from hamdg.data.hub_copy import folder_of
     from hamdg.data.hub_table import open_table
 
     table = open_table(hub)
+    folder = folder_of(hub)
     found = _checked(f"The data set `{hub.id}`", table.domains.names, table.labels.names)
-    return Benchmark(CUSTOM, *found, title=hub.id, hub=hub)
+    return Benchmark(CUSTOM, *found, title=hub.id if folder is None else folder.name, hub=hub)
 
 
 def _checked(what: str, domains: Sequence[str], classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

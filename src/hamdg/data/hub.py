@@ -149,6 +149,6 @@ def _sample(source: HubSource) -> str:
 @cache
 def _say_order_differs(name: str) -> None:
     console.note(
-        f"{name} lists its pictures in another order than folders do: "
+        f"`{name}` lists its pictures in another order than folders do: "
         "the same seed holds out other pictures than in a folder copy."
     )

@@ -137,7 +137,7 @@ def test_a_custom_benchmark_takes_its_names_from_the_columns(hubs: Hubs) -> None
     hub = hubs.write(rows, {"label": ClassLabel(names=["Zebra", "unused", "ant"])})
     own = custom_benchmark(None, hub)
     assert (own.name, own.domains, own.classes) == ("custom", ("photo", "sketch"), ("Zebra", "ant"))
-    assert own.hub == hub
+    assert (own.title, own.hub) == ("set", hub)
     assert list_hub_domain(own, hub, "sketch").labels.tolist() == [1, 0, 1, 0]
 
 
