@@ -1,13 +1,25 @@
-"""Runs every recipe below a folder on a few pictures and steps: `python -m hamdg.stages.smoke experiments`."""
+"""Runs every recipe below a folder on a few pictures and steps: `python -m hamdg.stages.smoke experiments`.
+
+Recipes of benchmarks that are kept on a disk get made-up pictures in folders with the right names, and the shipped
+CLIP, so that neither data nor weights are needed.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from hamdg import console
+from hamdg.config import CUSTOM, Recipe
+from hamdg.data.benchmark import Benchmark
+from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
 from hamdg.recipe import read_recipe
 from hamdg.stages import pipeline
@@ -19,13 +31,49 @@ TINY = (
     "--train.steps=4",
     "--train.warmup=1",
     "--train.check_every=2",
+    "--runtime.threads=1",  # where other work keeps the cores busy, two threads wait for each other
     "--runtime.quiet=true",
 )
+SHIPPED = ("--model.name=mini-rn", "--model.weights=null")
+SIDE = 32
+PER_DOMAIN = 40
+CUSTOM_PICTURES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
 
 
 def recipes(folder: Path) -> list[Path]:
     """Return all recipes below a folder; sweep files are no recipes."""
     return sorted(path for path in folder.rglob("*.yaml") if "sweeps" not in path.parts)
+
+
+def make_pictures(root: Path, one: Benchmark) -> Path:
+    """Write a few made-up pictures of every class and domain, unless they are there; return their folder."""
+    folder = root / one.name
+    if folder.exists():
+        return folder
+    rng, per_class = np.random.default_rng(0), max(1, PER_DOMAIN // len(one.classes))
+    for domain, name in product(one.domains, one.classes):
+        place = folder / domain / name
+        place.mkdir(parents=True)
+        for number in range(per_class):
+            pixels = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / f"{number}.bmp")
+    return folder
+
+
+def tiny_recipe(path: Path, root: Path) -> Recipe:
+    """Return a recipe with few steps and pictures; its run, its cache and its pictures lie below `root`."""
+    overrides = [*TINY, f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}"]
+    one = _benchmark_of(path)
+    if one.name != "mini":
+        overrides += [*SHIPPED, f"--data.root={make_pictures(root / 'pictures', one)}"]
+    return read_recipe(path, overrides)
+
+
+def _benchmark_of(path: Path) -> Benchmark:
+    """Return a recipe's benchmark, for which it need not be read: a `custom` one can only be read with its pictures."""
+    given = re.search(r"^benchmark: *(\w+)", path.read_text(), re.MULTILINE)
+    name = given[1] if given else "mini"
+    return CUSTOM_PICTURES if name == CUSTOM else benchmark(name)
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +87,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as root:
         for path in found:
             try:
-                pipeline.run(read_recipe(path, [*TINY, f"--runtime.root={root}"]), command=f"smoke {path}")
+                pipeline.run(tiny_recipe(path, Path(root)), command=f"smoke {path}")
             except HamdgError as error:
                 print(f"smoke: {path}: {error}", file=sys.stderr)
                 return error.exit_code
