@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hamdg import console
 from hamdg.data.benchmark import Hub
 from hamdg.errors import DataError, HamdgError
 from hamdg.files import explained_storage
@@ -95,12 +96,18 @@ def open_splits(hub: Hub) -> dict[str, datasets.Dataset]:
 
 def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
     import datasets
+    from datasets import config
 
     folder = folder_of(hub)
     if folder is not None and any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(str(folder))
         return dict(saved) if isinstance(saved, dict) else {"train": saved}
+    download = not is_cached(hub)
     builder = _builder(hub, folder)
+    if download:
+        size = builder.info.download_size
+        amount = f"{size / 1e9:,.1f} GB" if size else "its size is not known"
+        console.note(f"downloading `{hub.id}` from the hub ({amount}); it is kept in `{config.HF_DATASETS_CACHE}`")
     builder.download_and_prepare()
     return dict(builder.as_dataset())
 

@@ -161,6 +161,26 @@ def answering(online: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Except
     return fail_with
 
 
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize(("size", "words"), [(18_500_000_000, "18.5 GB"), (None, "its size is not known")])
+def test_a_download_is_announced_with_its_size(
+    hubs: Hubs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: int | None, words: str
+) -> None:
+    builder = datasets.load_dataset_builder(hubs.write(hubs.pets()).id)
+    builder.info.download_size = size
+    asked = []
+
+    def find(name: str, revision: str | None) -> datasets.DatasetBuilder:
+        asked.append((name, revision))
+        return builder
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", find)
+    assert len(open_splits(Hub("nobody/nothing", SHA))["train"]) == 8
+    assert asked == [("nobody/nothing", SHA)]
+    announced = f"downloading `nobody/nothing` from the hub ({words}); it is kept in `{hubs.folder / 'cache'}`"
+    assert announced in capsys.readouterr().out
+
+
 def test_a_gated_data_set_names_the_page_to_agree_on(answering: Callable[[Exception], None]) -> None:
     answering(datasets.exceptions.DatasetNotFoundError("Dataset 'nobody/nothing' is a gated dataset on the Hub."))
     assert unopened(NOWHERE) == (
