@@ -167,17 +167,24 @@ def _reason(hub: Hub, error: Exception) -> str:
         return "the hub cannot be reached"
     if names & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return "it holds no data files, such as `data/train-00000-of-00001.parquet`"
-    if names & {"ArrowException", "DatasetGenerationError"}:
+    if names & {"ArrowException", "DatasetGenerationError"} or cached_copy(hub) is not None:
         return _damage(hub, causes[-1])
     return _first_line(causes[-1])
 
 
 def _damage(hub: Hub, error: BaseException) -> str:
+    from datasets import config
+
+    if (copy := cached_copy(hub)) is not None:
+        return f"its copy in the cache is damaged ({_first_line(error)}); delete `{copy}` and repeat the command"
     folder = folder_of(hub)
     damaged = [] if folder is None else [str(path) for path in sorted(folder.rglob("*.parquet")) if _is_damaged(path)]
     if damaged:
         return f"its files {listed(damaged, 3)} are damaged ({_first_line(error)}); copy them again"
-    return f"one of its files cannot be read ({_first_line(error)}); get the copy again"
+    return (
+        f"one of its files cannot be read ({_first_line(error)}); copy them again, or delete what was made of them "
+        f"in `{config.HF_DATASETS_CACHE}`"
+    )
 
 
 def _is_damaged(path: Path) -> bool:

@@ -68,6 +68,15 @@ def test_a_file_that_is_damaged_within_is_told(hubs: Hubs, tmp_path: Path) -> No
     assert unopened(hub).startswith(f"The data set `{hub.id}` cannot be opened: one of its files cannot be read (")
 
 
+def test_a_damaged_copy_in_the_cache_is_named(hubs: Hubs) -> None:
+    copy = hubs.cache("nobody/nothing", "newer", hubs.pets(400))
+    path = next(copy.glob("*.arrow"))
+    path.write_bytes(path.read_bytes()[:2000])
+    sentence = unopened(NOWHERE)
+    assert sentence.startswith("The data set `nobody/nothing` cannot be opened: its copy in the cache is damaged (")
+    assert sentence.endswith(f"); delete `{copy}` and repeat the command.")
+
+
 def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
     assert unopened(Hub(str(tmp_path))) == (
         f"The data set `{tmp_path}` cannot be opened: it holds no data files, "
