@@ -24,7 +24,7 @@ def show(found: Verification, *, everything: bool) -> None:
     rows, hidden = _rows(found, everything)
     console.table(("class", *found.benchmark.domains, _TOTAL), _aligned(rows))
     if hidden:
-        console.result(f"{hidden} more classes, none of them with a fault; `--all` lists them.")
+        console.result(f"Left out: {hidden} classes of which nothing wrong is known; `--all` lists them.")
     lines = [*_fault_lines(found), *_remarks(found), *_verdict(found)]
     console.result("\n".join(["", *lines]))
 
