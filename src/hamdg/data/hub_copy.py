@@ -155,7 +155,7 @@ def _unopened(hub: Hub, reason: str) -> DataError:
 def _reason(hub: Hub, error: Exception) -> str:
     """Return what an error of `datasets` or of the hub means, as part of a sentence with the remedy."""
     causes = list(_causes(error))
-    # By name: of `DatasetNotFoundError` there are two, and the transport errors are httpx's or httpx2's.
+    # By name: they come from `datasets`, from the hub's library, and from requests, httpx or httpx2 below it.
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     if "GatedRepoError" in names or ("DatasetNotFoundError" in names and "gated" in str(error)):
         return f"its owner asks for an agreement; accept it at https://huggingface.co/datasets/{hub.id}, then {_LOGIN}"
