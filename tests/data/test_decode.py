@@ -197,3 +197,18 @@ def test_threads_leave_the_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch
         sizes = [picture.size for picture in pool.map(decoded, [content] * 40)]
     assert sizes == [(100, 100)] * 40
     assert list(warnings.filters) == before
+
+
+def test_all_formats_are_loaded_before_a_picture_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Left to itself, Pillow loads them in the middle of `open`, and misses formats when two threads do that at once.
+    order: list[str] = []
+    opens, content = Image.open, encoded(Image.new("RGB", (2, 2)))
+
+    def opened(stream: BytesIO) -> Image.Image:
+        order.append("open")
+        return opens(stream)
+
+    monkeypatch.setattr(Image, "init", lambda: order.append("init"))
+    monkeypatch.setattr(Image, "open", opened)
+    decoded(content)
+    assert order == ["init", "open"]

@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_meanwhile_is_explained_and_what_was_kept_stays(
         left -= 1
         if left < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return pwrite(file, content[: max(1, len(content) // 2)], offset)  # a disk may take less than it is given
+        return pwrite(file, content, offset)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", filling_up)
@@ -156,6 +156,17 @@ def test_a_disk_that_fills_up_meanwhile_is_explained_and_what_was_kept_stays(
         "disk, or decode on every reading with `--data.decode_once=false`."
     )
     assert_same(pictures, files, WHOLE)
+
+
+def test_a_disk_may_take_less_at_a_time_than_it_is_given(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, offset: pwrite(file, content[:100], offset))
+    opened(files, WHOLE, tmp_path).prepare(ALL)
+    files.reads.clear()
+    assert_same(opened(files, WHOLE, tmp_path), files, WHOLE)
+    assert files.reads == []
 
 
 def test_a_cache_that_cannot_be_written_is_explained(files: Files, tmp_path: Path) -> None:

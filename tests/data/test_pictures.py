@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from io import BytesIO
 
@@ -22,11 +23,15 @@ from hamdg.errors import DataError
 class Files:
     """Pictures in memory; `None` stands for a file that may not be read."""
 
-    def __init__(self, contents: list[bytes | None]) -> None:
+    def __init__(self, contents: list[bytes | None], pause: float = 0.0) -> None:
         self.contents = contents
+        self.pause = pause
+        self.reads = 0
         self.threads: set[str] = set()
 
     def content(self, position: int) -> bytes:
+        time.sleep(self.pause)
+        self.reads += 1
         self.threads.add(threading.current_thread().name)
         if (content := self.contents[position]) is None:
             raise PermissionError(13, "Permission denied")
@@ -99,12 +104,14 @@ def test_many_are_decoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
-    files = Files(numbered(200))
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 4)
+    files = Files(numbered(200), pause=0.01)
     with closing(render_each(listed(files), EvaluationView(8), range(200))) as rendered:
         assert next(rendered).position == 0
-        assert any(thread.name.startswith("decode") for thread in threading.enumerate())
+        assert any(name.startswith("decode") for name in files.threads)
     assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+    # Each thread ends the eight pictures that it is at; what waits behind them is given up.
+    assert files.reads < 9 * 8
 
 
 def test_all_unreadable_pictures_are_counted_and_the_first_are_named(cores: int) -> None:

@@ -20,7 +20,7 @@ from hamdg.data import filling
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import Pictures
 from hamdg.data.store import open_pictures
-from hamdg.data.store_files import ROW
+from hamdg.data.store_files import ROW, StoreFiles, checksum
 from hamdg.data.views import EvaluationView, TrainingView, View
 from hamdg.errors import DataError
 
@@ -192,6 +192,51 @@ def test_files_that_do_not_fit_are_not_trusted(
     files.reads.clear()
     assert_same(opened(files, view, tmp_path), files, view)
     assert files.reads == []
+
+
+def test_a_damaged_row_does_not_shift_what_is_kept_later(files: Files, tmp_path: Path) -> None:
+    opened(files, SQUARE, tmp_path).prepare(ALL)
+    path = folder_of(tmp_path) / "index"
+    rows = np.fromfile(path, ROW)
+    rows["offset"][-1] -= 1
+    rows.tofile(path)
+    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
+    assert (folder_of(tmp_path) / "pixels").stat().st_size == COUNT * 16 * 16 * 3
+
+
+def test_what_was_verified_is_verified_again_where_another_process_has_written_it_anew(
+    files: Files, tmp_path: Path
+) -> None:
+    first, second = opened(files, SQUARE, tmp_path), opened(files, SQUARE, tmp_path)
+    first.read(ALL[:20])
+    (folder_of(tmp_path) / "about.json").unlink()
+    second.prepare(ALL[10:20])
+    second.prepare(ALL[:10])
+    flip(folder_of(tmp_path) / "pixels", 100)
+    first.read(ALL[20:])
+    assert_same(first, files, SQUARE)
+
+
+def test_checksums_are_compared_once_a_process(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = opened(files, SQUARE, tmp_path)
+    pictures.read(ALL[:10])
+    monkeypatch.setattr(StoreFiles, "intact", None)
+    pictures.read(ALL[:10])
+    with pytest.raises(TypeError):
+        pictures.read(ALL[9:11])
+
+
+def test_a_checksum_is_never_what_stands_for_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zlib.crc32", lambda *_: 0)
+    assert checksum(0, np.zeros((1, 1, 3), dtype=np.uint8)) == 1
+
+
+def test_leftovers_of_killed_processes_are_removed(files: Files, tmp_path: Path) -> None:
+    opened(files, SQUARE, tmp_path).prepare(ALL)
+    names = sorted(path.name for path in folder_of(tmp_path).iterdir())
+    (folder_of(tmp_path) / "about.json").rename(folder_of(tmp_path) / ".about.json-x7.tmp.json")
+    opened(files, SQUARE, tmp_path).prepare(ALL)
+    assert sorted(path.name for path in folder_of(tmp_path).iterdir()) == names
 
 
 def test_a_row_that_swaps_height_and_width_is_noticed(files: Files, tmp_path: Path) -> None:
