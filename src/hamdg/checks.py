@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hamdg.config import Recipe
+from hamdg.config import CUSTOM, Recipe
 from hamdg.data.chosen import benchmark_of
 from hamdg.data.registry import benchmark
 from hamdg.errors import ConfigError, DataError
@@ -126,7 +126,9 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
     try:
         known = benchmark_of(recipe)
     except (ConfigError, DataError) as error:
-        yield Problem("benchmark", _without_stop(error))
+        custom = recipe.benchmark == CUSTOM and (recipe.data.root or recipe.data.hub)
+        key = "data.root" if custom and recipe.data.root else "data.hub" if custom else "benchmark"
+        yield Problem(key, _without_stop(error))
         return
     try:
         known.sources(recipe.held_out)

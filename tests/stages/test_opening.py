@@ -46,6 +46,10 @@ def test_the_split_of_every_source_is_written_down(tiny: Tiny, small_pacs: Path)
     assert [whole["domains"][name]["seed"] for name in SOURCES] == [785910682, 1442673865, 1981683110]
     assert record["splits"] == whole["domains"] | {"sketch": record["splits"]["sketch"]}
     assert record["splits"]["sketch"]["environment"] == 3
+    # Which pictures these were: by domain and class, and no published copy.
+    assert record["data"]["pictures"] == 140
+    assert record["data"]["version"] is None
+    assert record["data"]["domains"]["sketch"]["classes"]["dog"] == 5  # type: ignore[index]
 
 
 def test_a_run_says_which_pictures_it_trains_on(

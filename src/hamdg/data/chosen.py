@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hamdg.config import CUSTOM, Recipe
 from hamdg.data.benchmark import PROMPTS, Benchmark, Hub
+from hamdg.data.custom import custom_benchmark
+from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
-
-if TYPE_CHECKING:
-    from hamdg.data.locate import Place
 
 
 def benchmark_of(recipe: Recipe) -> Benchmark:
@@ -20,8 +17,6 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
         DataError: If the pictures of `custom` make no benchmark.
     """
     if recipe.benchmark == CUSTOM:
-        from hamdg.data.custom import custom_benchmark
-
         return custom_benchmark(recipe.data.root, hub_of(recipe))
     return benchmark(recipe.benchmark)
 
@@ -57,6 +52,4 @@ def place_of(recipe: Recipe) -> Place:
     Raises:
         DataError: If they are nowhere.
     """
-    from hamdg.data.locate import locate
-
     return locate(benchmark_of(recipe), recipe.data.root, hub_of(recipe))

@@ -82,6 +82,7 @@ class _Run(TypedDict):
     prompts: list[str]
     words: NotRequired[list[str]]
     splits: NotRequired[dict[str, dict[str, int | str]]]
+    data: NotRequired[dict[str, object]]
     rows: list[Row]
     enrichment: dict[str, EnrichmentCounts] | None
     merge: MergeFacts | None

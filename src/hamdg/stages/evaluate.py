@@ -12,9 +12,11 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
+from hamdg.data.card import card
 from hamdg.data.chosen import prompts_of
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.holdout import Holdout
+from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.files import read_json, write_json
 from hamdg.runs.directory import RunDirectory
@@ -75,7 +77,9 @@ def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
     splits = {
         domain.name: split_facts(context.recipe, domain, split_domain(context.recipe, domain)[1]) for domain in domains
     }
-    return {"data_digest": combined_fingerprint(domains), "splits": splits}
+    listings = {domain.name: domain.contents for domain in domains if isinstance(domain.contents, Listing)}
+    found: dict[str, object] = {"data_digest": combined_fingerprint(domains), "splits": splits}
+    return found | ({"data": card(context.bench, listings)} if listings else {})
 
 
 def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:
