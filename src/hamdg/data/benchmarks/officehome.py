@@ -23,7 +23,7 @@ OFFICEHOME = Benchmark(
         Version(
             "as in the papers",
             {"Art": 2427, "Clipart": 4365, "Product": 4439, "Real_World": 4357},
-            note="Counted, not by class; on which copy is not recorded.",
+            note="Counted by domain in a copy whose origin is not recorded.",
         ),
     ),
     hub=Hub("flwrlabs/office-home", "d430d44779e929b335be368ab3456484e5de36bb"),

@@ -25,7 +25,7 @@ PACS = Benchmark(
             "as in the papers",
             {domain: sum(counts) for domain, counts in _BY_CLASS.items()},
             _BY_CLASS,
-            "Counted on a copy in DomainBed's layout.",
+            "Counted by class in a copy with DomainBed's layout.",
         ),
         Version(
             "Dassl's",

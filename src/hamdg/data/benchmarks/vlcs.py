@@ -34,7 +34,7 @@ VLCS = Benchmark(
             "as in the papers",
             {domain: sum(counts) for domain, counts in _BY_CLASS.items()},
             _BY_CLASS,
-            "Counted; on which copy is not recorded.",
+            "Counted by class in a copy whose origin is not recorded.",
         ),
     ),
 )
