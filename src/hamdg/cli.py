@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from hamdg import __version__
-from hamdg.commands import data, merge
+from hamdg.commands.data import verbs as data
+from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError
 
 INTERRUPTED = 130

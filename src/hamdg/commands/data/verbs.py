@@ -91,20 +91,20 @@ def _add_place(verb: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from hamdg import console
-    from hamdg.commands.catalogue import catalogue
+    from hamdg.commands.data.catalogue import catalogue
 
     console.result(catalogue())
     return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.places import read_place
+    from hamdg.commands.data.places import read_place
 
     out: Path = arguments.out
     place = read_place("verify", arguments.benchmark, arguments.root, arguments.overrides)
 
     from hamdg import console
-    from hamdg.commands import verification
+    from hamdg.commands.data import verification
     from hamdg.data.verify import verify
     from hamdg.files import write_json
 
@@ -126,26 +126,26 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.places import read_recipe_of
+    from hamdg.commands.data.places import read_recipe_of
 
     if arguments.size < 1:
         raise ConfigError(f"Expected `--size` to be 1 or more, but got `{arguments.size}`.")
     recipe = read_recipe_of("prepare", arguments.benchmark, arguments.root, arguments.overrides)
 
-    from hamdg.commands.preparation import prepare
+    from hamdg.commands.data.preparation import prepare
 
     prepare(recipe, side=arguments.size, views=arguments.view, domains=arguments.domain)
     return 0
 
 
 def _sheet(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.places import read_recipe_of
+    from hamdg.commands.data.places import read_recipe_of
 
     if arguments.per_cell < 1:
         raise ConfigError(f"Expected `--per-cell` to be 1 or more, but got `{arguments.per_cell}`.")
     recipe = read_recipe_of("sheet", arguments.benchmark, arguments.root, arguments.overrides)
 
-    from hamdg.commands.sheets import draw
+    from hamdg.commands.data.sheets import draw
 
     out: Path = arguments.out or Path(f"{recipe.benchmark}-sheet.png")
     try:

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hamdg import cli
-from hamdg.commands.methods import update
+from hamdg.commands.merging.methods import update
 from hamdg.errors import ConfigError
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "merging.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "merging.md"
 
 
 def between(text: str, mark: str) -> str:
@@ -26,7 +26,7 @@ def between(text: str, mark: str) -> str:
 def test_the_table_of_the_document_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["merge", "--list", "--markdown"]) == 0
     printed = capsys.readouterr().out.rstrip("\n")
-    hint = "update it with `python -m hamdg.commands.methods docs/merging.md`"
+    hint = "update it with `python -m hamdg.commands.merging.methods docs/merging.md`"
     assert between(DOCUMENT.read_text(encoding="utf-8"), "methods") == printed, hint
 
 
@@ -34,7 +34,7 @@ def test_the_texts_of_the_document_are_those_of_the_methods(tmp_path: Path) -> N
     copy = tmp_path / "merging.md"
     copy.write_text(DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
     update(copy)
-    hint = "update it with `python -m hamdg.commands.methods docs/merging.md`"
+    hint = "update it with `python -m hamdg.commands.merging.methods docs/merging.md`"
     assert copy.read_text(encoding="utf-8") == DOCUMENT.read_text(encoding="utf-8"), hint
 
 

@@ -1,6 +1,6 @@
 """`hamdg merge --list` and `--explain`: the methods as tables and as text; run as a module, both in a document.
 
-python -m hamdg.commands.methods docs/merging.md
+python -m hamdg.commands.merging.methods docs/merging.md
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from hamdg.commands.values import shown
+from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge import MethodInfo, Option, methods

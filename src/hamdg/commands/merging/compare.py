@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamdg import console
-from hamdg.commands.arguments import Request, named_files
-from hamdg.commands.messages import plain_words
-from hamdg.commands.values import device_of, prefixes_of, threads_of
+from hamdg.commands.merging.arguments import Request, named_files
+from hamdg.commands.merging.messages import plain_words
+from hamdg.commands.merging.values import device_of, prefixes_of, threads_of
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hamdg.commands.values import shown
+from hamdg.commands.merging.values import shown
 from hamdg.errors import WeightsError
 from hamdg.merge.files.provenance import Provenance, read_provenance
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hamdg import cli
-from hamdg.commands.arguments import FLAGS
+from hamdg.commands.merging.arguments import FLAGS
 from hamdg.merge import merge, methods
 
 Model = dict[str, Tensor]
@@ -194,7 +194,7 @@ def test_ctrl_c_stops_a_comparison(
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hamdg.commands.compare.measure", interrupted)
+    monkeypatch.setattr("hamdg.commands.merging.compare.measure", interrupted)
     assert run("--compare art.safetensors photo.pt --base zero.safetensors") == 130
     assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
 

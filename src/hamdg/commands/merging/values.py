@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from hamdg.commands.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
+from hamdg.commands.merging.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from hamdg.commands.arguments import (
+from hamdg.commands.merging.arguments import (
     COMPARE,
     EXAMPLE,
     EXPLAIN,
@@ -23,7 +23,7 @@ from hamdg.commands.arguments import (
     pairs,
     read_request,
 )
-from hamdg.commands.values import merge_settings, method_options, prefixes_of, shown, weights_of
+from hamdg.commands.merging.values import merge_settings, method_options, prefixes_of, shown, weights_of
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,15 +77,15 @@ def _answer(request: Request) -> int:
     if request.mode == MERGE:
         return _merge_files(request)
     if request.mode == COMPARE:
-        from hamdg.commands.compare import compare
+        from hamdg.commands.merging.compare import compare
 
         return compare(request)
     if request.mode == SHOW:
-        from hamdg.commands.show import show
+        from hamdg.commands.merging.show import show
 
         return show(cast("Path", request.path(SHOW)), as_json="--json" in request.flags)
 
-    from hamdg.commands import methods
+    from hamdg.commands.merging import methods
 
     if request.mode == LIST:
         return methods.show_list(markdown="--markdown" in request.flags)
@@ -129,7 +129,7 @@ def _merge_files(request: Request) -> int:
         # Files are read for their digests while torch is imported.
         digests.start(path for path in (*paths.values(), base) if path is not None and path.is_file())
 
-        from hamdg.commands.messages import plain_words
+        from hamdg.commands.merging.messages import plain_words
         from hamdg.merge.files import merge_files
         from hamdg.merge.registry import find
 

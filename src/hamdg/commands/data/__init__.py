@@ -1,0 +1,1 @@
+"""`hamdg data`: list, verify, prepare and draw benchmarks."""
