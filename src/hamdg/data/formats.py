@@ -63,19 +63,26 @@ class InputFormat:
         if images.shape[1:3] != (self.side, self.side):
             return self.fit(to_float(images))
         result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        lines = (len(images), self.side, 3 * self.side)
+        sources, targets = images.reshape(lines), result.view(lines)
         if images.device.type == "cpu":
             # A single picture stays in a core's cache from the first operation to the last.
-            for image, target in zip(images, result, strict=True):
-                self.write(image, target)
+            for source, target in zip(sources, targets, strict=True):
+                self._write(source, target)
         else:
-            self.write(images, result)
+            self._write(sources, targets)
         return result.permute(0, 3, 1, 2)
 
-    def write(self, images: Tensor, target: Tensor) -> None:
-        """Normalise uint8 pictures [..., side, side, 3] into floats of the same shape."""
-        shift, scale = self._rows.to(target.device)
-        lines = (*images.shape[:-2], 3 * self.side)
-        target.view(lines).copy_(images.reshape(lines)).div_(255.0).sub_(shift).div_(scale)
+    def write(self, image: Tensor, target: Tensor) -> None:
+        """Normalise a uint8 picture [side, side, 3] into floats of the same shape."""
+        self._write(image.view(self.side, -1), target.view(self.side, -1))
+
+    def _write(self, source: Tensor, target: Tensor) -> None:
+        """Normalise rows of pixels [..., side, 3 side]."""
+        shift, scale = self._rows
+        target.copy_(source)
+        # 256 / 255 of a value: to the bit 256 times what a division by 255 gives, in half its time.
+        target.add_(target, alpha=1 / 255).sub_(shift.to(target.device)).div_(scale.to(target.device))
 
     def fit(self, pictures: Tensor) -> Tensor:
         """Bring float pictures [n, 3, h, w] between 0 and 1 to the model's side, mean and standard deviation."""
@@ -83,10 +90,15 @@ class InputFormat:
 
     def normalise_(self, images: Tensor) -> Tensor:
         """Normalise float pictures [..., 3, h, w] between 0 and 1 where they lie."""
-        shift, scale = self._rows[:, :3, None, None].to(images.device)
-        return images.sub_(shift).mul_(1 / scale)
+        shift, scale = self._planes
+        return images.sub_(shift.to(images.device)).mul_(scale.to(images.device))
 
     @cached_property
-    def _rows(self) -> Tensor:
-        """Mean and deviation as one row of pixels has them, `[2, 3 side]`: whole rows are fast to broadcast."""
-        return torch.tensor([self.mean * self.side, self.std * self.side])
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of a row of pixels [3 side], 256 times; rows are faster to broadcast than pixels."""
+        return torch.tensor(self.mean * self.side) * 256, torch.tensor(self.std * self.side) * 256
+
+    @cached_property
+    def _planes(self) -> tuple[Tensor, Tensor]:
+        """Mean and inverse deviation [3, 1, 1]."""
+        return torch.tensor(self.mean).view(3, 1, 1), 1 / torch.tensor(self.std).view(3, 1, 1)

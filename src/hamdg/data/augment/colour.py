@@ -15,16 +15,19 @@ from hamdg.data.augment.draws import Adjustment
 
 Factor = float | Tensor
 
+# What the channels contribute to the brightness (ITU-R BT.601).
+_RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
 # Less chroma than this is none; it keeps the division for the hue finite.
 _TINY = 1e-20
-# The places of red, green and blue on the colour circle.
-_CENTRES = (0.0, 2.0, -2.0)
+# The places of red, green and blue on the colour circle, and its far end.
+_CENTRES = torch.tensor([0.0, 2.0, -2.0]).view(3, 1, 1)
+_FAR = torch.tensor(3.0)
 
 
 def grey_of(images: Tensor) -> Tensor:
     """Return the brightness `[..., 1, h, w]` of every pixel."""
-    red, green, blue = images.unbind(-3)
-    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).unsqueeze(-3)
+    red, green, blue = images.chunk(3, -3)
+    return red.mul(_RED).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE)
 
 
 def grayscale_(images: Tensor) -> Tensor:
@@ -39,16 +42,14 @@ def brightness_(images: Tensor, factor: Factor) -> Tensor:
 
 def contrast_(images: Tensor, factor: Factor) -> Tensor:
     """Mix each picture with its mean brightness, which is the brightness of its mean colour."""
-    return _mix_(images, grey_of(images.mean((-2, -1), keepdim=True)), factor)
+    weights = torch.tensor([_RED, _GREEN, _BLUE], device=images.device)
+    mean = (images.mean((-2, -1)) * weights).sum(-1)[..., None, None, None]
+    return _bounded_(torch.lerp(mean, images, factor, out=images), factor)
 
 
 def saturation_(images: Tensor, factor: Factor) -> Tensor:
     """Mix each pixel with its brightness."""
-    return _mix_(images, grey_of(images), factor)
-
-
-def _mix_(images: Tensor, other: Tensor, factor: Factor) -> Tensor:
-    return _bounded_(images.mul_(factor).add_(other.mul_(1 - factor)), factor)
+    return _bounded_(torch.lerp(grey_of(images), images, factor, out=images), factor)
 
 
 def _bounded_(images: Tensor, factor: Factor) -> Tensor:
@@ -59,9 +60,9 @@ def _bounded_(images: Tensor, factor: Factor) -> Tensor:
 def hue_(images: Tensor, shift: Factor) -> Tensor:
     """Turn the colour circle by a shift of at most a third of it to either side, with value and saturation kept.
 
-    Places on the circle are counted from red, -3 to 3. With E = |green - blue| and A = largest - red, both divided by
-    the chroma, the circle runs along three edges of a square, and back: E rises (A = 0), A rises (E = 1), E falls
-    (A = 1). So a place is E + A (3 - 2 E), negative where blue exceeds green. A colour then is
+    Places on the circle are counted from red, -3 to 3, negative where blue exceeds green. With D = green - blue and
+    A = largest - red, both divided by the chroma, half the circle runs along three edges of a square: |D| rises
+    (A = 0), A rises (|D| = 1), |D| falls (A = 1). So a place is D + A (3 sign(D) - 2 D). A colour then is
     lowest + chroma * clamp(| |place - its own place| - 3 | - 1, 0, 1).
     """
     red, green, blue = images.chunk(3, -3)
@@ -71,10 +72,10 @@ def hue_(images: Tensor, shift: Factor) -> Tensor:
     chroma = (highest - lowest).clamp_(min=_TINY)
     rise = highest.sub_(red).div_(chroma)
     side = (green - blue).div_(chroma)
-    edge = side.abs()
-    place = torch.rsub(edge, 3, alpha=2).mul_(rise).add_(edge).copysign_(side)
-    centres = torch.tensor(_CENTRES, device=images.device).view(3, 1, 1)
-    torch.add(place, 6 * shift - centres, out=images).abs_().sub_(3).abs_().clamp_(1, 2)
+    edge = torch.copysign(_FAR.to(images.device), side).sub_(side, alpha=2)
+    place = torch.addcmul(side, rise, edge, out=side)
+    turn = 6 * shift - _CENTRES.to(images.device)
+    torch.add(place, turn, out=images).abs_().sub_(3).abs_().clamp_(1, 2)
     return torch.addcmul(lowest.sub_(chroma), chroma, images, out=images)
 
 
