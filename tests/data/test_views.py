@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, RandomResizedCrop, Resize
 
 from hamdg.data import views
+from hamdg.data.decode import decoded
 from hamdg.data.views import EvaluationView, TrainingView, training_short
 
 SIZES = [(1, 1), (1, 5), (227, 227), (224, 224), (224, 301), (300, 224), (223, 225), (640, 480), (333, 500), (31, 17)]
@@ -131,3 +134,14 @@ def test_no_crop_is_upsampled_from_the_short_side_on(side: int) -> None:
     # The smallest share at the narrowest ratio, in a square: one pixel less would be too short.
     assert short * (0.7 * 0.75) ** 0.5 >= side
     assert (short - 1) * (0.7 * 0.75) ** 0.5 < side
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("domain", ["art_painting", "cartoon", "photo", "sketch"])
+def test_real_pictures_are_torchvision_s_bit_for_bit(domain: str, pacs_root: Path) -> None:
+    paths = sorted(path for path in (pacs_root / domain).rglob("*") if path.is_file())[::20]
+    view = EvaluationView(224)
+    for path in paths:
+        with Image.open(path) as image:
+            expected = torchvision_s(image.convert("RGB"), 224)
+        np.testing.assert_array_equal(view.render(decoded(path.read_bytes())), expected, str(path))
