@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 
 from hamdg import console
-from hamdg.data import filling, rendering
+from hamdg.data import rendering, space
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import Pictures
 from hamdg.data.store import open_pictures
@@ -113,9 +113,9 @@ def test_the_disk_for_pictures_of_many_sizes_is_known_from_their_heads(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = sum(one.numel() for one in open_pictures(listed(files), WHOLE).read(ALL))
-    assert filling.needed(listed(files), WHOLE, ALL.tolist()) == pixels
-    monkeypatch.setattr(filling, "_SAMPLE", 12)
-    assert filling.needed(listed(files), WHOLE, ALL.tolist()) == pytest.approx(pixels, rel=0.3)
+    assert space.needed(listed(files), WHOLE, ALL.tolist()) == pixels
+    monkeypatch.setattr(space, "SAMPLE", 12)
+    assert space.needed(listed(files), WHOLE, ALL.tolist()) == pytest.approx(pixels, rel=0.3)
     opened(files, WHOLE, tmp_path).prepare(ALL)
     assert (folder_of(tmp_path) / "pixels").stat().st_size == pixels
 

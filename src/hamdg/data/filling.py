@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,22 +11,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from hamdg import console
-from hamdg.data.decode import UnreadableError, dimensions
 from hamdg.data.listing import Listing
 from hamdg.data.rendering import Rendered, render_each, unreadable
+from hamdg.data.space import SAMPLE, WAYS_OUT, amount, check_fits, needed
 from hamdg.data.store_files import StoreFiles, Writer
 from hamdg.data.views import View
 from hamdg.errors import StorageError
 
 Positions = NDArray[np.int64]
-
-# Pictures whose heads are read to learn how much disk all of them will need.
-_SAMPLE = 256
-_SPARE = 1.05
-_WAYS_OUT = (
-    "point `HAMDG_CACHE` (or `--data.cache`) to another disk, or decode on every reading with "
-    "`--data.decode_once=false`"
-)
 
 
 def fill(listing: Listing, view: View, files: StoreFiles, positions: Positions) -> None:
@@ -110,53 +101,11 @@ def _check_space(listing: Listing, view: View, folder: Path, positions: Sequence
     """Say what will be decoded and how much disk it takes; refuse what does not fit."""
     need = needed(listing, view, positions)
     free = check_fits(need, f"{len(positions):,} decoded pictures of `{listing.domain}`", folder)
-    about = "about " if view.side is None and len(positions) > _SAMPLE else ""
+    about = "about " if view.side is None and len(positions) > SAMPLE else ""
     console.note(
         f"decoding {len(positions):,} pictures of `{listing.domain}` once: {about}{amount(need)} in {folder}, "
         f"{amount(free)} free"
     )
-
-
-def check_fits(need: float, what: str, folder: Path) -> int:
-    """Return the bytes that are free in a folder, which may not be there yet.
-
-    Args:
-        need: How many bytes will be kept there.
-        what: What they are, for the message.
-        folder: The folder.
-
-    Raises:
-        StorageError: If they do not fit.
-    """
-    free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.exists())).free
-    if need * _SPARE > free:
-        raise StorageError(
-            f"Keeping {what} needs {amount(need * _SPARE)} in `{folder}`, where {amount(free)} are free; free some "
-            f"space, {_WAYS_OUT}."
-        )
-    return free
-
-
-def needed(listing: Listing, view: View, positions: Sequence[int]) -> float:
-    """Return the bytes that pictures will take; where their sizes differ, from the heads of some of them."""
-    if view.side is not None:
-        return 3.0 * view.side**2 * len(positions)
-    chosen = np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(int))
-    sizes = [size for index in chosen.tolist() if (size := _bytes(listing, view, positions[index])) is not None]
-    return float(np.mean(sizes)) * len(positions) if sizes else 0.0
-
-
-def _bytes(listing: Listing, view: View, position: int) -> int | None:
-    try:
-        width, height = view.size(*dimensions(listing.content(position)))
-    except (OSError, UnreadableError):  # which decoding will report
-        return None
-    return 3 * width * height
-
-
-def amount(count: float) -> str:
-    """Return a number of bytes in words."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 @contextmanager
@@ -170,5 +119,5 @@ def _explained(folder: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise StorageError(
             f"Cannot keep decoded pictures in `{folder}`: {reason}; pictures that were kept before stay. "
-            f"Free some space or make the folder writable, {_WAYS_OUT}."
+            f"Free some space or make the folder writable, {WAYS_OUT}."
         ) from error

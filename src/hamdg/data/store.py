@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from hamdg import console
-from hamdg.data.filling import fill, needed, repair
+from hamdg.data.filling import fill, repair
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import DecodedPictures, Pictures, Positions
+from hamdg.data.space import needed
 from hamdg.data.store_files import StoreFiles
 from hamdg.data.views import View
 

@@ -12,9 +12,9 @@ from hamdg import console
 from hamdg.config import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, place_of
-from hamdg.data.filling import amount, check_fits
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import load_domain
+from hamdg.data.space import amount, check_fits
 from hamdg.data.store import StoredPictures
 from hamdg.data.views import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
