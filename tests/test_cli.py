@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pytest
 
 from hamdg import __version__, cli
 from hamdg.config import Recipe
+from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
 
 
@@ -68,6 +70,24 @@ def test_merge_and_evaluate_get_the_run(stages: Stages) -> None:
     assert cli.main(["merge", "logs/run", "--merge.options.keep=0.3"]) == 0
     assert cli.main(["evaluate", "logs/run"]) == 0
     assert stages.calls == [(Path("logs/run"), ["--merge.options.keep=0.3"]), (Path("logs/run"),)]
+
+
+def test_missing_weights_end_the_command_before_a_run_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hamdg.models.hub.try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr("hamdg.models.hub.answers", lambda host, within: False)
+    for domain, name in product(PACS.domains, PACS.classes):
+        (tmp_path / "PACS" / domain / name).mkdir(parents=True)
+        (tmp_path / "PACS" / domain / name / "1.jpg").touch()
+    monkeypatch.setitem(sys.modules, "hamdg.stages.pipeline", None)
+    recipe = Path(__file__).parents[1] / "experiments" / "pacs" / "ham.yaml"
+    places = (f"--data.root={tmp_path / 'PACS'}", f"--runtime.root={tmp_path / 'runs'}")
+    assert cli.main(["run", str(recipe), *places]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hamdg: error: The weights `openai` of the model `ViT-B-16-quickgelu` are not here: ")
+    assert "Three ways to provide them: " in said
+    assert not (tmp_path / "runs").exists()
 
 
 def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

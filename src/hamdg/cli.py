@@ -143,6 +143,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
         find_pictures(recipe)
 
+        from hamdg.models import find_weights
+
+        find_weights(recipe.model)
+
     from hamdg.stages import pipeline
 
     command = shlex.join(["hamdg", "run", str(arguments.recipe), *arguments.overrides])

@@ -271,10 +271,9 @@ def test_a_scan_of_a_domain_that_is_not_there_raises_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.real_data
-def test_pacs_has_the_counts_of_the_papers_and_imagefolders_order() -> None:
-    data = Path(os.environ.get("HAMDG_DATA", Path(__file__).parents[2] / "../shared/data"))
+def test_pacs_has_the_counts_of_the_papers_and_imagefolders_order(pacs_root: Path) -> None:
     pacs = benchmark("pacs")
-    found = locate(pacs, str(data / "PACS"))
+    found = locate(pacs, str(pacs_root))
     for domain, counts in pacs.versions[0].by_class.items():
         listing = list_domain(found, domain)
         assert tuple(np.bincount(listing.labels).tolist()) == counts

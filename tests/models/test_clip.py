@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from hamdg.config import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.models import load_clip, tiny_config
+from hamdg.models import find_weights, load_clip, tiny_config
 
 CONF = Path(__file__).parents[1] / "conf"
 TINY = ModelConfig(name=str(CONF / "tiny-rn.json"), weights="random")
@@ -129,3 +129,11 @@ def test_model_without_weights() -> None:
 def _tiny(kind: Literal["rn", "vit"]) -> dict[str, torch.Tensor]:
     state = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random")).model.state_dict()
     return {str(key): value for key, value in state.items()}
+
+
+def test_weights_of_a_tag_are_looked_for_and_files_and_shipped_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr("hamdg.models.clip.tag_weights", lambda model, tag: asked.append((model, tag)))
+    for name, weights in (("mini-rn", None), ("RN50", "random"), ("RN50", "mine.pt"), ("RN50", "openai")):
+        find_weights(ModelConfig(name, weights))
+    assert asked == [("RN50", "openai")]

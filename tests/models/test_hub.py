@@ -18,7 +18,6 @@ from hamdg.errors import WeightsError
 from hamdg.models import hub, load_clip
 from hamdg.models.clip import build_clip
 from hamdg.models.configs import resolve_config
-from hamdg.network import ANSWER_WITHIN
 
 
 @pytest.fixture
@@ -49,14 +48,14 @@ def test_tag_without_network_says_what_is_missing_where_and_the_way_out() -> Non
 
 @pytest.mark.usefixtures("offline")
 def test_a_name_look_up_that_hangs_does_not_hang_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ANSWER_WITHIN <= 3  # the whole command has 10 s, and most of them go into importing torch
+    assert hub.PATIENCE < 3  # the whole command has 10 s, and most of them go into importing torch
     release = threading.Event()
 
     def hang(request: object, timeout: float) -> io.BytesIO:
         release.wait(5)
         return io.BytesIO()
 
-    monkeypatch.setattr("hamdg.network.ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("hamdg.models.hub.PATIENCE", 0.05)
     monkeypatch.setattr("urllib.request.urlopen", hang)
     try:
         with pytest.raises(WeightsError, match="does not answer"):
@@ -100,7 +99,7 @@ def test_failed_download_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(entry: dict[str, str]) -> str:
         raise FileNotFoundError("404")
 
-    monkeypatch.setattr(hub, "answers", lambda host: True)
+    monkeypatch.setattr(hub, "answers", lambda host, within: True)
     monkeypatch.setattr(hub, "download_pretrained", fail)
     expected = r"could not be downloaded from `timm/resnet50_clip.openai` \(404\)\. Three ways to provide them: give"
     with pytest.raises(WeightsError, match=expected):

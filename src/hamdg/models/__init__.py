@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.clip import LoadedClip, find_weights, load_clip
 from hamdg.models.configs import SHIPPED, tiny_config
 from hamdg.models.export import full_state, write_config
 from hamdg.models.text_head import encode_prompts, logit_scale
@@ -13,6 +13,7 @@ __all__ = [
     "ImageTower",
     "LoadedClip",
     "encode_prompts",
+    "find_weights",
     "full_state",
     "layer_of",
     "load_clip",

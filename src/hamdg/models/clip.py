@@ -70,6 +70,19 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
     return LoadedClip(resolved.name, model.eval().to(device), int(side), tuple(mean), tuple(std), clip_config)
 
 
+def find_weights(config: ModelConfig) -> None:
+    """Make sure that weights that a tag names are somewhere, before anything slow is done; may download them.
+
+    Raises:
+        ConfigError: If there is no such model.
+        WeightsError: If the model has no such tag, or its file is neither cached nor within reach.
+    """
+    resolved = resolve_config(config.name)
+    path = _weights_path(resolved, config.weights)
+    if isinstance(path, str):
+        tag_weights(resolved.name, path)
+
+
 def build_clip(config: ClipConfig, name: str, seed: int = 0) -> CLIP | CustomTextCLIP:
     """Build an untrained CLIP from its open_clip configuration, leaving the global random state as it was.
 

@@ -13,6 +13,8 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from hamdg.errors import WeightsError
 from hamdg.network import answers
 
+# Seconds for the hub to answer: a command without weights ends within 10, and importing torch takes most of them.
+PATIENCE = 2.5
 HUB_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -61,7 +63,7 @@ def _cached(source: str) -> Path | None:
 
 def _downloaded(entry: dict[str, str], what: str) -> Path:
     repo, host = entry["hf_hub"].rpartition("/")[0], str(constants.ENDPOINT)
-    if not answers(host):
+    if not answers(host, within=PATIENCE):
         raise WeightsError(
             f"{what} are not here: `{repo}` is neither in the cache `{constants.HF_HUB_CACHE}` nor within reach, since "
             f"`{host}` does not answer. {_ways(repo)}"
