@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 import pytest
 import yaml
 
-from hamdg.config import run_directory
-from hamdg.errors import ConfigError, TrainingError
+from hamdg.config import Recipe, run_directory
+from hamdg.errors import ConfigError, DataError, TrainingError, WeightsError
 from hamdg.runs import sweep
 from hamdg.runs.sweep import Job, Outcome, Sweep, SweepError, Variant, jobs_of, read_sweep, run_sweep
 
@@ -155,6 +155,39 @@ def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(tmp_path: Path)
 def test_a_wrong_key_of_a_variant_is_found_before_anything_runs(tmp_path: Path) -> None:
     path = write(tmp_path, variants={"HAM": {"recipe": "ham.yaml", "set": {"train.step": 3}}})
     with pytest.raises(ConfigError, match=r"`--train\.step`.*did you mean `--train\.steps`"):
+        run_sweep(path)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_pictures_are_looked_for_once_before_anything_runs_unless_all_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, conditions={"clean": {"benchmark": "pacs"}}, held_out=["sketch"])
+    looked: list[str] = []
+
+    def nowhere(recipe: Recipe) -> None:
+        looked.append(recipe.benchmark)
+        raise DataError("The pictures of `pacs` were found nowhere.")
+
+    monkeypatch.setattr(sweep, "find_pictures", nowhere)
+    with pytest.raises(DataError, match=r"^The pictures of `pacs` were found nowhere\.$"):
+        run_sweep(path)
+    assert looked == ["pacs"]
+    assert not (tmp_path / "logs").exists()
+
+    found = jobs(path)
+    for job in found:
+        (place := run_directory(job.recipe)).mkdir(parents=True)
+        (place / "done").touch()
+    sweep._find_what_is_needed(found)
+    assert looked == ["pacs"]
+
+
+def test_a_sweep_without_weights_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamdg.models.hub.try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr("hamdg.models.hub.answers", lambda host, within: False)
+    path = write(tmp_path, conditions={"clean": {"model.name": "RN50", "model.weights": "openai"}})
+    with pytest.raises(WeightsError, match=r"^The weights `openai` of the model `RN50` are not here"):
         run_sweep(path)
     assert not (tmp_path / "logs").exists()
 

@@ -21,6 +21,7 @@ import yaml
 
 from hamdg import console
 from hamdg.config import Recipe, run_directory, training_identity
+from hamdg.data.chosen import find_pictures
 from hamdg.errors import ConfigError, HamdgError
 from hamdg.recipe import read_recipe
 from hamdg.runs.directory import RunDirectory
@@ -158,12 +159,15 @@ def run_sweep(path: Path, processes: int | None = None) -> list[Outcome]:
 
     Raises:
         SweepError: If a job failed; its traceback is in the ledger.
+        DataError: If the pictures of a job that is not done are nowhere.
+        WeightsError: If its weights are nowhere.
     """
     sweep = read_sweep(path)
     cores = len(os.sched_getaffinity(0))
     workers = processes or cores
     threads = max(1, cores // workers)
     jobs = jobs_of(sweep, path.parent, threads)
+    _find_what_is_needed(jobs)
     ledger = Path(sweep.root) / "sweeps" / f"{path.stem}-{_digest(sweep)}.jsonl"
     ledger.parent.mkdir(parents=True, exist_ok=True)
     console.stage(f"{len(jobs)} runs, {workers} at a time with {threads} thread(s) each; ledger {ledger}")
@@ -180,6 +184,17 @@ def run_sweep(path: Path, processes: int | None = None) -> list[Outcome]:
         last = failed[0].error.strip().splitlines()[-1]
         raise SweepError(f"{len(failed)} of {len(jobs)} runs failed; the first with `{last}`. See `{ledger}`.")
     return [outcomes[number] for number in range(len(jobs))]
+
+
+def _find_what_is_needed(jobs: list[Job]) -> None:
+    """Look for pictures and weights before anything runs: one sentence instead of a failure of every job."""
+    from hamdg.models import find_weights
+
+    open_jobs = [job.recipe for job in jobs if not RunDirectory(run_directory(job.recipe)).is_done]
+    for recipe in {(one.benchmark, repr(one.data)): one for one in open_jobs}.values():
+        find_pictures(recipe)
+    for model in {repr(one.model): one.model for one in open_jobs}.values():
+        find_weights(model)
 
 
 def _outcomes(jobs: list[Job], workers: int, threads: int) -> Iterator[tuple[int, Outcome]]:
