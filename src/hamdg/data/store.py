@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +49,6 @@ class StoredPictures:
         about: dict[str, str | int] = {
             "format": _FORMAT,
             "fingerprint": listing.fingerprint,
-            # The fingerprint does not tell the same pictures in another order apart.
-            "order": zlib.crc32("\n".join(listing.names).encode("utf-8", "backslashreplace")),
             "domain": listing.domain,
             "view": view.name,
             "pictures": len(listing),
