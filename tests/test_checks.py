@@ -8,8 +8,8 @@ import pytest
 from hamdg import checks
 from hamdg.checks import RANGES, problems
 from hamdg.config import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
-from hamdg.data.mini.benchmark import SIZES
 from hamdg.data.benchmark import Benchmark
+from hamdg.data.mini.benchmark import SIZES
 from hamdg.errors import ConfigError
 from hamdg.recipe import read_recipe
 

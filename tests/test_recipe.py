@@ -160,8 +160,8 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
         ),
         (
             "model:\n  prompts: a photo\n",
-            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got `a photo` '
-            "(in `{file}`, line 2).",
+            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got '
+            "`a photo` (in `{file}`, line 2).",
         ),
         (
             "history: 3\n",

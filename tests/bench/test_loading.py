@@ -14,7 +14,7 @@ from hamdg.data.listing import list_domain
 from hamdg.data.locate import locate
 from hamdg.data.pictures import Pictures
 from hamdg.data.registry import benchmark
-from hamdg.data.store import open_pictures
+from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView
 
 PACS = benchmark("pacs")

@@ -40,13 +40,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(hub.id)
         return None
 
-    monkeypatch.setattr("hamdg.data.hub_copy.why_unavailable", why_unavailable)
+    monkeypatch.setattr("hamdg.data.hub.copies.why_unavailable", why_unavailable)
     return names
 
 
 @pytest.fixture
 def _silent_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamdg.data.hub_copy.why_unavailable", lambda hub: "the hub cannot be reached")
+    monkeypatch.setattr("hamdg.data.hub.copies.why_unavailable", lambda hub: "the hub cannot be reached")
 
 
 def grow(root: Path, *domains: str) -> Path:
@@ -221,4 +221,4 @@ def lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
             raise PermissionError(13, "Permission denied", str(path))
         return scanned(path)
 
-    monkeypatch.setattr("hamdg.data.layout.os.scandir", guarded)
+    monkeypatch.setattr("hamdg.data.folders.layout.os.scandir", guarded)

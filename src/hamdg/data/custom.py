@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hamdg.config import CUSTOM
 from hamdg.data.benchmark import Benchmark, Hub, normalised
-from hamdg.data.layout import class_folders, subfolders
-from hamdg.data.walk import walk
+from hamdg.data.folders.layout import class_folders, subfolders
+from hamdg.data.folders.walk import walk
 from hamdg.errors import ConfigError, DataError
 from hamdg.wording import listed
 
@@ -59,8 +59,8 @@ def _of_folder(root: Path) -> Benchmark:
 
 
 def _of_hub(hub: Hub) -> Benchmark:
-    from hamdg.data.hub_copy import folder_of
-    from hamdg.data.hub_table import open_table
+    from hamdg.data.hub.copies import folder_of
+    from hamdg.data.hub.table import open_table
 
     table = open_table(hub)
     folder = folder_of(hub)

@@ -17,7 +17,7 @@ from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import data_digest, load_domain
 from hamdg.data.pictures import ArrayPictures, Pictures
 from hamdg.data.splits import first_per_class
-from hamdg.data.store import open_pictures
+from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, training_short
 from hamdg.files import cache_folder
 

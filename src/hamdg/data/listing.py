@@ -194,10 +194,10 @@ def list_domain(place: Place, domain: str) -> Listing:
         DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
     """
     if place.root is None:
-        from hamdg.data.hub import list_hub_domain
+        from hamdg.data.hub.rows import list_hub_domain
 
         assert place.hub is not None
         return list_hub_domain(place.benchmark, place.hub, domain)
-    from hamdg.data.folders import list_folder
+    from hamdg.data.folders.scan import list_folder
 
     return list_folder(place, domain)

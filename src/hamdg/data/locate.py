@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, Hub, normalised
-from hamdg.data.layout import domain_folders, printable, reason, subfolders
+from hamdg.data.folders.layout import domain_folders, printable, reason, subfolders
 from hamdg.errors import ConfigError, DataError
 from hamdg.wording import listed
 
@@ -173,7 +173,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _why_not(hub: Hub) -> str | None:
-    from hamdg.data.hub_copy import why_unavailable
+    from hamdg.data.hub.copies import why_unavailable
 
     return why_unavailable(hub)
 

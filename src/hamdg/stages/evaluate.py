@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
-from hamdg.data.card import card
+from hamdg.data.checking.card import card
 from hamdg.data.chosen import prompts_of
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.holdout import Holdout

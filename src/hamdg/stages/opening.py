@@ -10,11 +10,11 @@ import numpy as np
 
 from hamdg import console
 from hamdg.config import Recipe
+from hamdg.data.checking.versions import agrees
 from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.domain import Domain
 from hamdg.data.module import SourceData
 from hamdg.data.splits import Indices, seed_hash
-from hamdg.data.versions import agrees
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
 from hamdg.stages.context import Context

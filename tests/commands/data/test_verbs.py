@@ -250,7 +250,7 @@ def test_an_interrupted_verification_writes_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hamdg.data.verify.examine", interrupted)
+    monkeypatch.setattr("hamdg.data.checking.verify.examine", interrupted)
     assert cli.main(["data", "verify", "toys", str(root)]) == 130
     assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
     assert not Path("data_card.json").exists()

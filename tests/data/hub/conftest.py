@@ -12,9 +12,9 @@ from datasets import Dataset, Features, Value
 from datasets.packaged_modules.parquet.parquet import Parquet
 from PIL import Image
 
-from hamdg.data import hub as hub_module
 from hamdg.data.benchmark import Hub
-from hamdg.data.hub_table import open_table
+from hamdg.data.hub import rows as hub_module
+from hamdg.data.hub.table import open_table
 
 Rows = dict[str, list[object]]
 

@@ -14,8 +14,8 @@ from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import load_domain
-from hamdg.data.space import amount, check_fits
-from hamdg.data.store import StoredPictures
+from hamdg.data.store.space import amount, check_fits
+from hamdg.data.store.stored import StoredPictures
 from hamdg.data.views import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
 from hamdg.files import cache_folder

@@ -8,10 +8,10 @@ from pathlib import Path
 from hamdg import console
 from hamdg.config import Recipe
 from hamdg.data.benchmark import Benchmark
+from hamdg.data.checking.verify import survey
 from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.mini import render_domain
 from hamdg.data.sheet import TILE, ZOOM, Cells, contact_sheet, listed_cells, pages, rendered_cells
-from hamdg.data.verify import survey
 from hamdg.errors import ConfigError
 from hamdg.wording import listed
 

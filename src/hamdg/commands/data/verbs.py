@@ -105,7 +105,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     from hamdg import console
     from hamdg.commands.data import verification
-    from hamdg.data.verify import verify
+    from hamdg.data.checking.verify import verify
     from hamdg.files import write_json
 
     console.result(f"{place.benchmark.title or place.benchmark.name}: {place.root or (place.hub and place.hub.id)}")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hamdg import console
-from hamdg.data.verify import Verification
-from hamdg.data.versions import expected_count
+from hamdg.data.checking.verify import Verification
+from hamdg.data.checking.versions import expected_count
 
 _FEW = 20
 _SHOWN = 3

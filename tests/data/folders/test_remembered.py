@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamdg.data import folders, remembered
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.folders import FolderSource, Scan, list_folder
+from hamdg.data.folders import remembered
+from hamdg.data.folders import scan as folders
+from hamdg.data.folders.remembered import recall, remember
+from hamdg.data.folders.scan import FolderSource, Scan, list_folder
 from hamdg.data.listing import Listing, PackedNames
 from hamdg.data.locate import Place
-from hamdg.data.remembered import recall, remember
 from hamdg.errors import DataError
 
 TOYS = Benchmark("toys", ("metal", "wood"), ("bear", "car"))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
-from hamdg.data.hub_copy import is_cached
-from hamdg.data.hub_table import NameColumn, open_table
+from hamdg.data.hub.copies import is_cached
+from hamdg.data.hub.table import NameColumn, open_table
 from hamdg.data.listing import Listing
 from hamdg.errors import DataError
 from hamdg.wording import listed

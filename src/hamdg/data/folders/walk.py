@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hamdg.data.layout import counts_as_folder, reason
+from hamdg.data.folders.layout import counts_as_folder, reason
 
 # What Pillow reads and people keep pictures in; ImageFolder knows nine of them.
 EXTENSIONS = frozenset(

@@ -10,7 +10,7 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from hamdg.data.benchmark import Benchmark, Version
-from hamdg.data.folders import scan_domain
+from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
@@ -218,8 +218,8 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
         check(path)
         return scanned(path)
 
-    monkeypatch.setattr("hamdg.data.walk.os.open", guarded_open)
-    monkeypatch.setattr("hamdg.data.walk.os.scandir", guarded_scan)
+    monkeypatch.setattr("hamdg.data.folders.walk.os.open", guarded_open)
+    monkeypatch.setattr("hamdg.data.folders.walk.os.scandir", guarded_scan)
     assert refusal(tmp_path) == (
         f"Of the domain `metal` of `toys` cannot be read: `{(tmp_path / locked)}` (Permission denied). "
         "Make that readable for this user, or remove it."

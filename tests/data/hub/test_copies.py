@@ -15,8 +15,8 @@ from datasets import DatasetDict
 from huggingface_hub import HfApi, errors
 
 from hamdg.data.benchmark import Hub
-from hamdg.data.hub_copy import is_cached, open_splits, why_unavailable
-from hamdg.data.hub_table import open_table
+from hamdg.data.hub.copies import is_cached, open_splits, why_unavailable
+from hamdg.data.hub.table import open_table
 from hamdg.errors import DataError, StorageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def unopened(hub: Hub) -> str:
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("hamdg.data.hub_copy.answers", lambda *_: True)
+    monkeypatch.setattr("hamdg.data.hub.copies.answers", lambda *_: True)
     monkeypatch.setattr(HfApi, "dataset_info", lambda *_, **__: None)
 
 
@@ -220,7 +220,7 @@ def test_a_download_that_fails_is_not_replaced_by_another_revision(hubs: Hubs) -
 @pytest.mark.parametrize("name", ["flwrlabs/pacs", "wltjr1007/DomainNet"])
 def test_a_copy_in_the_cache_needs_no_network(hubs: Hubs, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("hamdg.data.hub_copy.answers", asked.append)
+    monkeypatch.setattr("hamdg.data.hub.copies.answers", asked.append)
     assert not is_cached(Hub(name, SHA))
     copy = hubs.cache(name, SHA)
     assert copy.parts[-4] in ("flwrlabs___pacs", "wltjr1007___domain_net")

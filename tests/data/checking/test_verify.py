@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from hamdg.data.benchmark import Benchmark, Hub, Version
-from hamdg.data.examine import examine
-from hamdg.data.folders import scan_domain
+from hamdg.data.checking.examine import examine
+from hamdg.data.checking.verify import Advance, Verification, verify
+from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing
 from hamdg.data.locate import Place
-from hamdg.data.verify import Advance, Verification, verify
 
 FULL = {"real": (2, 1), "sketch": (1, 2)}
 TOYS = Benchmark(
@@ -148,7 +148,7 @@ def test_a_hub_copy_without_pictures_of_a_class_is_told(root: Path, monkeypatch:
         assert listing is not None
         return listing.take(np.flatnonzero(listing.labels == 0))
 
-    monkeypatch.setattr("hamdg.data.verify.list_domain", rows)
+    monkeypatch.setattr("hamdg.data.checking.verify.list_domain", rows)
     found = verify(Place(OWN, None, Hub("owner/own", "abc")))
     assert found.faults == [
         "`real`: there are no pictures of the class `dog`.",

@@ -6,11 +6,11 @@ import difflib
 from typing import TYPE_CHECKING
 
 from hamdg.data.benchmark import Benchmark, normalised
-from hamdg.data.layout import printable
+from hamdg.data.folders.layout import printable
 from hamdg.wording import listed, shortened
 
 if TYPE_CHECKING:
-    from hamdg.data.folders import Scan
+    from hamdg.data.folders.scan import Scan
 
 _SHOWN = 8
 

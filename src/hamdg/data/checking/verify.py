@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.card import canonical_paths, card, class_counts, contents_digest, paths_digest
-from hamdg.data.examine import Examination, examine
-from hamdg.data.faults import nearest_class
-from hamdg.data.folders import Scan, scan_domain
-from hamdg.data.layout import printable
+from hamdg.data.checking.card import canonical_paths, card, class_counts, contents_digest, paths_digest
+from hamdg.data.checking.examine import Examination, examine
+from hamdg.data.checking.versions import Comparison, nearest_version
+from hamdg.data.folders.faults import nearest_class
+from hamdg.data.folders.layout import printable
+from hamdg.data.folders.scan import Scan, scan_domain
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.locate import Place
-from hamdg.data.versions import Comparison, nearest_version
 from hamdg.wording import listed
 
 Advance = Callable[[int], None]
@@ -122,7 +122,7 @@ class Verification:
         return list(same.values())
 
     def card(self) -> dict[str, object]:
-        """Return the data card: the numbers and digests of `hamdg.data.card`, and what opening the pictures told."""
+        """Return the data card: what `card.py` knows, and what opening the pictures told."""
         listings, hub = self.listings, self.place.hub
         known = card(self.benchmark, listings)
         domains = known["domains"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.data.benchmark import Hub
-from hamdg.data.hub_copy import open_splits
+from hamdg.data.hub.copies import open_splits
 from hamdg.errors import DataError
 from hamdg.wording import listed
 

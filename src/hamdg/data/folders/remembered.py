@@ -18,7 +18,7 @@ from hamdg.data.locate import Place
 from hamdg.files import cache_folder, write_bytes
 
 if TYPE_CHECKING:
-    from hamdg.data.folders import Scan
+    from hamdg.data.folders.scan import Scan
 
 # Below this many pictures a look at the folders takes about a tenth of a second.
 WORTH_IT = 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hamdg.data.benchmark import Benchmark, Version
-from hamdg.data.versions import expected_count, nearest_version
+from hamdg.data.checking.versions import expected_count, nearest_version
 
 FULL: dict[str, tuple[int, ...]] = {"real": (5, 4), "sketch": (3, 2)}
 CUT = FULL | {"sketch": (2, 2)}

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Value
 from PIL import Image
 
 from hamdg.data.benchmark import Hub
-from hamdg.data.hub_table import open_table
+from hamdg.data.hub.table import open_table
 from hamdg.errors import DataError
 
 if TYPE_CHECKING:

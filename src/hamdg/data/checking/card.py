@@ -10,8 +10,8 @@ import numpy as np
 
 from hamdg import __version__
 from hamdg.data.benchmark import Benchmark
+from hamdg.data.checking.versions import Counts, nearest_version
 from hamdg.data.listing import Listing
-from hamdg.data.versions import Counts, nearest_version
 
 
 def card(benchmark: Benchmark, listings: Mapping[str, Listing]) -> dict[str, object]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hamdg import console
-from hamdg.data.filling import fill, repair
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import DecodedPictures, Pictures, Positions
-from hamdg.data.space import needed
-from hamdg.data.store_files import StoreFiles
+from hamdg.data.store.files import StoreFiles
+from hamdg.data.store.filling import fill, repair
+from hamdg.data.store.space import needed
 from hamdg.data.views import View
 
 # Counts up when the files' form or the pixels that a view gives change.

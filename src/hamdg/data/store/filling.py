@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hamdg import console
 from hamdg.data.listing import Listing
 from hamdg.data.rendering import Rendered, render_each, unreadable
-from hamdg.data.space import SAMPLE, WAYS_OUT, amount, check_fits, needed
-from hamdg.data.store_files import StoreFiles, Writer
+from hamdg.data.store.files import StoreFiles, Writer
+from hamdg.data.store.space import SAMPLE, WAYS_OUT, amount, check_fits, needed
 from hamdg.data.views import View
 from hamdg.errors import StorageError
 

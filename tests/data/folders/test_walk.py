@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.data.walk import is_picture, walk
+from hamdg.data.folders.walk import is_picture, walk
 
 
 def write(folder: Path, *names: str) -> None:
@@ -78,7 +78,7 @@ def test_a_folder_without_permission_is_unreadable_and_the_others_are_read(
             raise PermissionError(13, "Permission denied", path)
         return opened(path, flags)
 
-    monkeypatch.setattr("hamdg.data.walk.os.open", guarded)
+    monkeypatch.setattr("hamdg.data.folders.walk.os.open", guarded)
     found = walk(tmp_path)
     assert found.unreadable == [(str(tmp_path / "locked"), "Permission denied")]
     assert found.files == [("open", "b.jpg", 5)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.data.layout import class_folders, domain_folders, parts_of, printable, subfolders
+from hamdg.data.folders.layout import class_folders, domain_folders, parts_of, printable, subfolders
 from hamdg.data.registry import benchmark
 
 

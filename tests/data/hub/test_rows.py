@@ -10,8 +10,8 @@ from datasets import ClassLabel
 
 from hamdg.data.benchmark import Benchmark, normalised
 from hamdg.data.custom import custom_benchmark
-from hamdg.data.hub import list_hub_domain
-from hamdg.data.hub_table import open_table
+from hamdg.data.hub.rows import list_hub_domain
+from hamdg.data.hub.table import open_table
 from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError

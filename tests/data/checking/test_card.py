@@ -9,8 +9,8 @@ import numpy as np
 
 from hamdg import __version__
 from hamdg.data.benchmark import Benchmark, Version
-from hamdg.data.card import canonical_paths, card, contents_digest, paths_digest
-from hamdg.data.folders import scan_domain
+from hamdg.data.checking.card import canonical_paths, card, contents_digest, paths_digest
+from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing
 from hamdg.data.locate import Place
 

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hamdg.data import filling
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import Pictures
-from hamdg.data.store import open_pictures
-from hamdg.data.store_files import ROW, StoreFiles, checksum
+from hamdg.data.store import filling
+from hamdg.data.store.files import ROW, StoreFiles, checksum
+from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, View
 from hamdg.errors import DataError
 

@@ -21,11 +21,12 @@ from filelock import FileLock
 from PIL import Image
 
 from hamdg import console
-from hamdg.data import rendering, space
+from hamdg.data import rendering
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import Pictures
-from hamdg.data.store import open_pictures
-from hamdg.data.store_files import ROW
+from hamdg.data.store import space
+from hamdg.data.store.files import ROW
+from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, View
 from hamdg.errors import StorageError
 
@@ -244,7 +245,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from hamdg.data.listing import Listing
-from hamdg.data.store import open_pictures
+from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import TrainingView
 
 class Slow:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.faults import faults_of
-from hamdg.data.layout import domain_folders, parts_of, parts_to_read, printable
+from hamdg.data.folders.faults import faults_of
+from hamdg.data.folders.layout import domain_folders, parts_of, parts_to_read, printable
+from hamdg.data.folders.remembered import recall, remember
+from hamdg.data.folders.walk import Walk, look, walk
 from hamdg.data.listing import Listing, PackedNames
 from hamdg.data.locate import Place
-from hamdg.data.remembered import recall, remember
-from hamdg.data.walk import Walk, look, walk
 from hamdg.errors import DataError
 
 # Looking at a file's size is a wait for the disk, or for another machine's.
