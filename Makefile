@@ -54,7 +54,7 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure rendering, training and merging; PEERS=/path/to/python has other merge libraries (5 GB of disk)
+bench: $(STAMP) ## measure rendering, training, loading and merging; PEERS=/path/to/python has other merge libraries (5 GB of disk)
 	$(BIN)/python -m hamdg.bench $(if $(PEERS),--peers $(PEERS))
 
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
