@@ -36,6 +36,12 @@ def test_missing_keys_are_named(ham: Record) -> None:
         checked(cut, "here")
 
 
+def test_records_without_pictures_on_a_disk_and_older_ones_are_read(ham: Record) -> None:
+    newer = {"words", "splits", "data", "condition", "variant"}
+    old = {key: value for key, value in ham.items() if key not in newer}
+    assert checked(old, "here") == old
+
+
 def test_another_format_is_refused(ham: Record) -> None:
     with pytest.raises(DataError, match=re.escape("`here` has record format `2`, expected `1`.")):
         checked({**ham, "format": 2}, "here")

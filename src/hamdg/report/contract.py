@@ -80,9 +80,6 @@ class _Run(TypedDict):
     domains: list[str]
     sources: list[str]
     prompts: list[str]
-    words: NotRequired[list[str]]
-    splits: NotRequired[dict[str, dict[str, int | str]]]
-    data: NotRequired[dict[str, object]]
     rows: list[Row]
     enrichment: dict[str, EnrichmentCounts] | None
     merge: MergeFacts | None
@@ -96,8 +93,12 @@ class _Run(TypedDict):
 
 
 class Record(_Run, total=False):
-    """One finished run; a sweep adds `condition` and `variant`."""
+    """One finished run; `data` is the card of pictures that lie somewhere, a sweep adds `condition` and `variant`."""
 
+    # Records from before there were real benchmarks have neither of these two.
+    words: list[str]
+    splits: dict[str, dict[str, int | str]]
+    data: dict[str, object]
     condition: str
     variant: str
 
