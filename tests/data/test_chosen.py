@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,3 +61,18 @@ def test_missing_pictures_are_missed(tmp_path: Path) -> None:
     find_pictures(Recipe())  # renders its own
     with pytest.raises(DataError, match="nowhere"):
         find_pictures(with_data(root=str(tmp_path / "nowhere")))
+
+
+def test_a_missing_domain_is_missed_before_anything_is_trained(tmp_path: Path) -> None:
+    for domain in ("art_painting", "cartoon", "photo"):
+        (tmp_path / domain).mkdir()
+    recipe = with_data(root=str(tmp_path))
+    message = (
+        f"The domain `sketch` of `pacs` is missing in `{tmp_path}`: it holds the folders `art_painting`, `cartoon`, "
+        "`photo`. Put the folder `sketch` there, or name another folder with `--data.root=FOLDER`."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        find_pictures(recipe)
+    find_pictures(recipe, held_out=False)  # `sketch` is the one that is held out
+    with pytest.raises(DataError, match=r"^The domain `sketch` of `pacs` is missing"):
+        find_pictures(replace(recipe, held_out="photo"), held_out=False)

@@ -165,7 +165,7 @@ def test_pictures_are_looked_for_once_before_anything_runs_unless_all_is_done(
     path = write(tmp_path, conditions={"clean": {"benchmark": "pacs"}}, held_out=["sketch"])
     looked: list[str] = []
 
-    def nowhere(recipe: Recipe) -> None:
+    def nowhere(recipe: Recipe, held_out: bool) -> None:
         looked.append(recipe.benchmark)
         raise DataError("The pictures of `pacs` were found nowhere.")
 

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -73,11 +73,52 @@ def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(root / "photo" / "dog" / "new.png")
     message = (
         f"`{run.path}` began with other pictures of `photo` (35 then, 36 now; `splits.json` has their digests); "
-        "bring those back, or begin anew with `--force`."
+        "bring those back, or begin anew with `--force` (a control: by deleting its folder)."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         pipeline.run(recipe)
     pipeline.run(recipe, force=True, until="merge")
+
+
+def test_damaged_pictures_may_be_taken_away_until_something_is_learned(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    damaged = root / "photo" / "dog" / "pic_000.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    recipe = pacs(tiny, root)
+    with pytest.raises(DataError, match=r"pictures of `photo` cannot be read: .*; delete or replace them"):
+        pipeline.run(recipe)
+    damaged.unlink()
+    splits = read_record(pipeline.run(recipe))["splits"]
+    assert splits["photo"]["images"] == 34
+    assert json.loads(RunDirectory(run_directory(recipe)).splits.read_text())["domains"]["photo"] == splits["photo"]
+
+
+@pytest.mark.parametrize("stage", ["train", "merge"])
+def test_pictures_that_change_between_stages_are_refused(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path, stage: Literal["train", "merge"]
+) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    recipe = pacs(tiny, root)
+    pipeline.run(recipe, until=stage)
+    (root / "photo" / "dog" / "pic_000.png").unlink()
+    with pytest.raises(DataError, match=r"began with other pictures of `photo` \(35 then, 34 now"):
+        pipeline.run(recipe)
+
+
+def test_a_control_that_was_trained_on_other_pictures_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    pipeline.run(pacs(tiny, small_pacs, "--controls.erm=true"))
+    other = tmp_path / "PACS"
+    shutil.copytree(small_pacs, other)
+    (other / "photo" / "dog" / "pic_000.png").unlink()
+    # Another HAM run; its control is the one above, since where pictures lie does not define a run.
+    recipe = pacs(tiny, other, "--controls.erm=true", "--harmonisation.weight=5")
+    with pytest.raises(DataError, match=r"/erm/seed0-\w+` began with other pictures of `photo` \(35 then, 34 now"):
+        pipeline.run(recipe)
+    assert not RunDirectory(run_directory(recipe)).train.exists()
 
 
 def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:

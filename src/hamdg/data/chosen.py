@@ -36,14 +36,24 @@ def hub_of(recipe: Recipe) -> Hub | None:
     return Hub(data.hub, data.revision, columns.image, columns.label, columns.domain)
 
 
-def find_pictures(recipe: Recipe) -> None:
+def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
     """Make sure that the recipe's pictures are somewhere, before anything heavy is loaded; opens none.
 
+    Args:
+        recipe: The recipe.
+        held_out: Whether the held-out domain is wanted too. Of all domains, only the names of their folders are read.
+
     Raises:
-        DataError: If they are nowhere.
+        DataError: If they are nowhere, or a domain has no folder.
     """
-    if recipe.benchmark != "mini":
-        place_of(recipe)
+    if recipe.benchmark == "mini":
+        return
+    place = place_of(recipe)
+    if place.root is not None:
+        # What lists folders needs numpy, which recipes do without.
+        from hamdg.data.folders.scan import check_domains
+
+        check_domains(place, place.benchmark.domains if held_out else place.benchmark.sources(recipe.held_out))
 
 
 def place_of(recipe: Recipe) -> Place:

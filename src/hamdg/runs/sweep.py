@@ -190,10 +190,10 @@ def _find_what_is_needed(jobs: list[Job]) -> None:
     """Look for pictures and weights before anything runs: one sentence instead of a failure of every job."""
     from hamdg.models import find_weights
 
-    open_jobs = [job.recipe for job in jobs if not RunDirectory(run_directory(job.recipe)).is_done]
-    for recipe in {(one.benchmark, repr(one.data)): one for one in open_jobs}.values():
-        find_pictures(recipe)
-    for model in {repr(one.model): one.model for one in open_jobs}.values():
+    open_jobs = [job for job in jobs if not RunDirectory(run_directory(job.recipe)).is_done]
+    for job in {(one.recipe.benchmark, repr(one.recipe.data)): one for one in open_jobs}.values():
+        find_pictures(job.recipe, held_out=job.until == "evaluate")
+    for model in {repr(one.recipe.model): one.recipe.model for one in open_jobs}.values():
         find_weights(model)
 
 

@@ -44,6 +44,8 @@ class SplitFacts(TypedDict):
 def open_sources(context: Context) -> SourceData:
     """Open and split the source domains; `splits.json` is written by the first stage and obeyed by all others.
 
+    Until the run has learned something, nothing ties it to the pictures it met first: damaged ones may be taken away.
+
     Raises:
         DataError: If the pictures are not those that the run began with.
     """
@@ -52,8 +54,9 @@ def open_sources(context: Context) -> SourceData:
     found = {
         name: split_facts(context.recipe, domain, data.validation_part[name]) for name, domain in data.domains.items()
     }
-    if context.run.splits.exists():
-        _compare(context, read_json(context.run.splits)["domains"], found)
+    run = context.run
+    if run.splits.exists() and (run.train.exists() or run.resume.exists()):
+        _compare(context, read_json(run.splits)["domains"], found)
     else:
         _write(context, found, data)
         _tell(context.recipe, data)
@@ -108,5 +111,6 @@ def _compare(context: Context, before: Mapping[str, SplitFacts], now: Mapping[st
         was, is_now = before[changed[0]]["images"], now[changed[0]]["images"]
         raise DataError(
             f"`{context.run.path}` began with other pictures of `{changed[0]}` ({was:,} then, {is_now:,} now; "
-            f"`{context.run.splits.name}` has their digests); bring those back, or begin anew with `--force`."
+            f"`{context.run.splits.name}` has their digests); bring those back, or begin anew with "
+            "`--force` (a control: by deleting its folder)."
         )

@@ -51,7 +51,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     recipe = completed(recipe)
     place = RunDirectory(run_directory(recipe))
     if force or not place.is_done:
-        find_pictures(recipe)
+        find_pictures(recipe, held_out=until == "evaluate")
     if recipe.merge.target_data and until == "merge":
         raise ConfigError(
             f"What stops before `evaluate` never opens the held-out domain, but `{recipe.merge.method}` needs its "

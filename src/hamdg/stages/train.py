@@ -48,9 +48,10 @@ def train(context: Context) -> bool:
         KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
     """
     run = context.run
+    # Even where nothing is left to train: the stages that follow would not notice other pictures.
+    data = open_sources(context)
     if run.train.exists():
         return False
-    data = open_sources(context)
     started = time.monotonic()
     cohort = build_cohort(context, data)
     done = _resumed_step(context)

@@ -123,6 +123,20 @@ def scan_domain(place: Place, domain: str) -> Scan:
     return scan
 
 
+def check_domains(place: Place, domains: Iterable[str]) -> None:
+    """See to it that every domain has a folder; nothing in them is looked at.
+
+    Raises:
+        DataError: If one has none.
+    """
+    assert place.root is not None
+    beside = look(place.root, Walk())
+    there = domain_folders(place.benchmark, beside)
+    for domain in domains:
+        if domain not in there:
+            raise DataError(faults_of(Scan(place.benchmark, place.root, domain, beside=beside))[0])
+
+
 def list_folder(place: Place, domain: str) -> Listing:
     """List the pictures of one domain that lies in folders.
 
