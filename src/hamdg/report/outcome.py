@@ -93,11 +93,23 @@ def _facts(record: Record) -> str:
         "Sources": escape(", ".join(record["sources"])),
         "Prompts": escape(" · ".join(record["prompts"])),
         "Training budget": escape(budget),
+        **_pictures(record),
         "Data digest": f"<code>{escape(record['data_digest'])}</code>",
         "Versions": escape(", ".join(f"{name} {version}" for name, version in record["versions"].items())),
     }
     lines = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return f'<dl class="facts">{lines}</dl><pre>{escape(record["command"])}</pre>'
+
+
+def _pictures(record: Record) -> dict[str, str]:
+    """Say which copy of a benchmark was used; the embedded one has none."""
+    card = record.get("data")
+    if card is None:
+        return {}
+    copy = (
+        f"by their numbers {card['title']}, {card['version']}" if card["version"] else "no known copy of the benchmark"
+    )
+    return {"Pictures": escape(f"{card['pictures']:,}, {copy}")}
 
 
 def _result_row(row: TableRow, group_before: str | None, record: Record) -> str:
