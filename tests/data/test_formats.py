@@ -105,6 +105,15 @@ def test_input_format_resizes_pictures_of_another_side_first() -> None:
     assert torch.equal(wanted.fit(to_float(images)), expected)
 
 
+def test_what_input_format_gives_begins_with_a_cache_line_and_belongs_to_the_caller() -> None:
+    images, wanted = every_value(16), InputFormat(16)
+    first, before = wanted(images), wanted(images).clone()
+    wanted(images).zero_()
+
+    assert first.data_ptr() % 64 == 0
+    assert torch.equal(first, before)
+
+
 def test_input_format_takes_no_pictures() -> None:
     assert InputFormat(16)(torch.empty(0, 16, 16, 3, dtype=torch.uint8)).shape == (0, 3, 16, 16)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +29,7 @@ SQUARE, WHOLE = EvaluationView(16), TrainingView(20)
 COUNT = 24
 ALL = np.arange(COUNT)
 Usage = namedtuple("Usage", "total used free")
+Bytes = NDArray[np.uint8]
 
 
 class Files:
@@ -227,8 +229,45 @@ def test_checksums_are_compared_once_a_process(files: Files, tmp_path: Path, mon
 
 
 def test_a_checksum_is_never_what_stands_for_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zlib.crc32", lambda *_: 0)
+    monkeypatch.setattr("xxhash.xxh3_64_intdigest", lambda *_: 0)
     assert checksum(0, np.zeros((1, 1, 3), dtype=np.uint8)) == 1
+
+
+def flipped(content: Bytes) -> Bytes:
+    return np.concatenate([content[:-1], content[-1:] ^ 0x80])
+
+
+def swapped(content: Bytes) -> Bytes:
+    """Swap two words of 8 bytes that lie in one column of many sums one could take."""
+    words = content[: len(content) // 8 * 8].reshape(-1, 8).copy()
+    words[[0, 1024]] = words[[1024, 0]]
+    return np.concatenate([words.reshape(-1), content[words.size :]])
+
+
+def zeroed(content: Bytes) -> Bytes:
+    return np.concatenate([content[:4096], np.zeros(4096, np.uint8), content[8192:]])
+
+
+def torn(content: Bytes) -> Bytes:
+    """Return what an interrupted write may leave: the end is of what lay there before."""
+    return np.concatenate([content[:8192], content[: len(content) - 8192]])
+
+
+@pytest.mark.parametrize("damage", [flipped, swapped, zeroed, torn, lambda content: np.roll(content, 1)])
+@pytest.mark.parametrize("size", [(64, 64), (63, 67)])
+def test_damage_of_any_kind_changes_the_checksum(size: tuple[int, int], damage: Callable[[Bytes], Bytes]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    damaged = damage(pixels.reshape(-1)).reshape(pixels.shape)
+
+    assert not np.array_equal(damaged, pixels)
+    assert checksum(3, damaged) != checksum(3, pixels) == checksum(3, pixels.copy())
+
+
+def test_a_checksum_is_of_one_position_and_size() -> None:
+    pixels = np.zeros((4, 6, 3), dtype=np.uint8)
+    found = {checksum(*each) for each in ((0, pixels), (1, pixels), (0, pixels.reshape(6, 4, 3)), (0, pixels[:, :5]))}
+
+    assert len(found) == 4
 
 
 def test_leftovers_of_killed_processes_are_removed(files: Files, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hamdg.data.store.space import needed
 from hamdg.data.views import View
 
 # Counts up when the files' form or the pixels that a view gives change.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def open_pictures(listing: Listing, view: View, cache: Path | None = None) -> Pictures:
