@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -130,6 +131,22 @@ def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Pa
     assert run_directory(elsewhere) == run_directory(recipe)
     record = read_record(pipeline.run(elsewhere))
     assert record["benchmark"] == "pacs"
+
+
+def test_a_done_run_refuses_a_place_without_its_pictures_and_keeps_its_recipe(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path
+) -> None:
+    recipe = pacs(tiny, small_pacs)
+    pipeline.run(recipe)
+    config = RunDirectory(run_directory(recipe)).config
+    before = config.read_text()
+    with pytest.raises(DataError, match=r"^The folder `.*nowhere`, where the pictures of `pacs` should be"):
+        pipeline.run(pacs(tiny, tmp_path / "nowhere"))
+    assert config.read_text() == before
+    # Where the run has its pictures nobody looks again: results outlive them.
+    gone = replace(recipe, data=replace(recipe.data, root=str(tmp_path / "gone")))
+    config.write_text(before.replace(str(small_pacs), str(tmp_path / "gone")))
+    assert pipeline.run(gone).exists()
 
 
 def test_a_class_without_a_held_out_picture_has_no_accuracy(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from hamdg import console
 from hamdg.algorithms.erm import control_of
-from hamdg.config import Recipe, run_directory, training_identity
+from hamdg.config import CUSTOM, Recipe, run_directory, training_identity
 from hamdg.data.chosen import find_pictures
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
@@ -50,7 +50,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     set_threads(recipe.runtime.threads)
     recipe = completed(recipe)
     place = RunDirectory(run_directory(recipe))
-    if force or not place.is_done:
+    if force or not place.is_done or _names_other_pictures(recipe, place):
         find_pictures(recipe, held_out=until == "evaluate")
     if recipe.merge.target_data and until == "merge":
         raise ConfigError(
@@ -71,6 +71,18 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
         if show and main.is_done:
             _show(main)
         return main.record
+
+
+def _names_other_pictures(recipe: Recipe, done: RunDirectory) -> bool:
+    """Say whether a recipe gives another place of pictures than the done run has: one that holds none is refused."""
+    places = (recipe.data.root, recipe.data.hub)
+    if recipe.benchmark == CUSTOM or not any(places):
+        return False
+    try:
+        before = done.recipe().data
+    except ConfigError:  # a damaged recipe, which opening the run explains
+        return False
+    return places != (before.root, before.hub)
 
 
 def remerge(path: Path, overrides: Sequence[str]) -> Path:
