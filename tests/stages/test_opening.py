@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from hamdg.config import Recipe, run_directory
+from hamdg.data import custom
 from hamdg.data.splits import split
 from hamdg.errors import DataError
 from hamdg.report.contract import read_record
@@ -131,6 +132,40 @@ def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Pa
     assert run_directory(elsewhere) == run_directory(recipe)
     record = read_record(pipeline.run(elsewhere))
     assert record["benchmark"] == "pacs"
+
+
+def test_a_control_that_was_tested_on_other_pictures_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    first = pacs(tiny, small_pacs, "--controls.erm=true")
+    pipeline.run(first)
+    (control,) = run_directory(first).parents[1].glob("erm/*")
+    other = tmp_path / "PACS"
+    shutil.copytree(small_pacs, other)
+    (other / "sketch" / "dog" / "pic_000.png").unlink()
+    recipe = pacs(tiny, other, "--controls.erm=true", "--harmonisation.weight=5")
+    message = (
+        f"The ERM control `{control}` was tested on other pictures of `sketch` than there are now; test it again with "
+        f"`hamdg evaluate {control}`, or do without it with `--controls.erm=false`."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        pipeline.run(recipe)
+
+
+def test_a_domain_that_was_added_or_removed_is_noticed(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for domain in ("art_painting", "cartoon", "sketch"):
+        shutil.copytree(small_pacs / domain, root / domain)
+    recipe = tiny("--benchmark=custom", f"--data.root={root}", "--held_out=sketch", tower="vit")
+    run = RunDirectory(run_directory(recipe))
+    pipeline.run(recipe, until="merge")
+    shutil.copytree(small_pacs / "photo", root / "photo")
+    custom._of_folder.cache_clear()
+    message = (
+        f"`{run.path}` began with the source domains `art_painting`, `cartoon`, but now they are `art_painting`, "
+        "`cartoon`, `photo`; bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        pipeline.run(recipe)
+    custom._of_folder.cache_clear()
 
 
 def test_a_done_run_refuses_a_place_without_its_pictures_and_keeps_its_recipe(

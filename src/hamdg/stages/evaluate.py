@@ -18,6 +18,7 @@ from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.holdout import Holdout
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
+from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
@@ -39,12 +40,17 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
 
     Returns:
         Whether there was anything to do.
+
+    Raises:
+        DataError: If the pictures are missing or damaged, or not those that the control was tested on.
     """
     run = context.run
     if run.record.exists():
         return False
     started = time.monotonic()
     held_out = _opened(context, context.recipe.held_out)
+    if control is not None:
+        _check_control(control, held_out)
     everything = Holdout(
         held_out.evaluation, np.arange(len(held_out.labels)), torch.from_numpy(np.array(held_out.clean_labels))
     )
@@ -70,6 +76,20 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
 
 def _opened(context: Context, name: str) -> Domain:
     return open_domain(context.recipe, name, context.input_format.side)
+
+
+def _check_control(control: RunDirectory, held_out: Domain) -> None:
+    """Refuse a control whose rows are of other pictures: one table would hold both.
+
+    Raises:
+        DataError: If it was tested on others.
+    """
+    tested = read_json(control.record)["splits"][held_out.name]["fingerprint"]
+    if tested != held_out.fingerprint:
+        raise DataError(
+            f"The ERM control `{control.path}` was tested on other pictures of `{held_out.name}` than there are now; "
+            f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
+        )
 
 
 def _data(context: Context, domains: list[Domain]) -> dict[str, object]:

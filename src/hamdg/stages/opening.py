@@ -106,11 +106,17 @@ def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) 
 
 
 def _compare(context: Context, before: Mapping[str, SplitFacts], now: Mapping[str, SplitFacts]) -> None:
-    changed = [name for name in now if before.get(name) != now[name]]
+    remedy = "bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+    run = context.run
+    if before.keys() != now.keys():
+        raise DataError(
+            f"`{run.path}` began with the source domains {listed(list(before))}, but now they are "
+            f"{listed(list(now))}; {remedy}"
+        )
+    changed = [name for name in now if before[name] != now[name]]
     if changed:
         was, is_now = before[changed[0]]["images"], now[changed[0]]["images"]
         raise DataError(
-            f"`{context.run.path}` began with other pictures of `{changed[0]}` ({was:,} then, {is_now:,} now; "
-            f"`{context.run.splits.name}` has their digests); bring those back, or begin anew with "
-            "`--force` (a control: by deleting its folder)."
+            f"`{run.path}` began with other pictures of `{changed[0]}` ({was:,} then, {is_now:,} now; "
+            f"`{run.splits.name}` has their digests); {remedy}"
         )
