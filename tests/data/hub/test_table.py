@@ -119,19 +119,19 @@ def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None
         (
             {"label": ["cat", None, "dog", None] * 2},
             {},
-            "4 rows of `{id}` have nothing in the column `label`, the first is train row 1; "
+            "`{id}` has rows with nothing in the column `label` (4), the first is train row 1; "
             "every picture needs a class and a domain.",
         ),
         (
             {"domain": [0, 1, 0, -1] * 2},
             {"domain": ClassLabel(names=["photo", "sketch"])},
-            "2 rows of `{id}` have nothing in the column `domain`, the first is train row 3; "
+            "`{id}` has rows with nothing in the column `domain` (2), the first is train row 3; "
             "every picture needs a class and a domain.",
         ),
         (
             {"domain": [None] * 8},
             {},
-            "8 rows of `{id}` have nothing in the column `domain`, the first is train row 0; "
+            "`{id}` has rows with nothing in the column `domain` (8), the first is train row 0; "
             "every picture needs a class and a domain.",
         ),
     ],

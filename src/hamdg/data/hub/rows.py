@@ -78,8 +78,8 @@ class HubSource:
         return open_table(self.hub).content(int(self.rows[position]))
 
     def describe(self, position: int) -> str:
-        """Return a picture's row."""
-        return f"{open_table(self.hub).row_name(int(self.rows[position]))} of `{self.hub.id}`"
+        """Return a picture's row; like a path, it has no backticks of its own."""
+        return f"{open_table(self.hub).row_name(int(self.rows[position]))} of {self.hub.id}"
 
 
 def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:

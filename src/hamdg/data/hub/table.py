@@ -93,7 +93,7 @@ class HubTable:
         parts = [_named(self.hub, rows, column, role) for rows in splits.values()]
         if missing := np.flatnonzero(np.concatenate([part.codes for part in parts]) < 0).tolist():
             raise DataError(
-                f"{len(missing):,} rows of `{self.hub.id}` have nothing in the column `{column}`, the first is "
+                f"`{self.hub.id}` has rows with nothing in the column `{column}` ({len(missing):,}), the first is "
                 f"{self.row_name(missing[0])}; every picture needs a class and a domain."
             )
         codes = {name: code for code, name in enumerate(dict.fromkeys(name for part in parts for name in part.names))}
