@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hamdg.data.benchmark import Benchmark
 from hamdg.data.folders.layout import class_folders, domain_folders, parts_of, printable, subfolders
 from hamdg.data.registry import benchmark
 
@@ -19,6 +20,12 @@ def test_subfolders_are_sorted_and_leave_out_what_systems_leave_behind(tmp_path:
 def test_domains_are_found_under_their_other_names() -> None:
     found = domain_folders(benchmark("officehome"), ["Art", "Real World", "RealWorld", "clipart", "splits"])
     assert found == {"Art": ["Art"], "Real_World": ["Real World", "RealWorld"], "Clipart": ["clipart"]}
+
+
+def test_a_letter_is_a_domain_only_where_a_domain_is_called_by_it() -> None:
+    assert domain_folders(benchmark("pacs"), ["a", "photo", "s"]) == {"photo": ["photo"]}
+    letters = Benchmark("letters", ("A", "B"), ("dog", "cat"), aliases={"x": "A"})
+    assert domain_folders(letters, ["a", "B", "x"]) == {"A": ["a"], "B": ["B"]}
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,14 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def domain_folders(benchmark: Benchmark, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return which of the folders `names` mean which domain; more than one may mean the same."""
+    """Return which of the folders `names` mean which domain; more than one may mean the same.
+
+    Letters that stand for domains on the command line (`s`) are too little to take a folder for one.
+    """
     found: dict[str, list[str]] = {}
     for name in names:
-        if (domain := benchmark.find_domain(name)) is not None:
+        domain = benchmark.find_domain(name)
+        if domain is not None and (len(normalised(name)) > 1 or normalised(name) == normalised(domain)):
             found.setdefault(domain, []).append(name)
     return found
 
