@@ -43,6 +43,7 @@ def export(kind: Literal["rn", "vit"], folder: Path) -> Tensor:
     return normalize(features, dim=-1).detach()
 
 
+@pytest.mark.slow  # a merged model of a run is loaded so by the default tests
 def test_open_clip_alone_loads_what_was_exported(tmp_path: Path) -> None:
     expected = {tmp_path / "rn": export("rn", tmp_path / "rn"), tmp_path / "vit": export("vit", tmp_path / "vit")}
 

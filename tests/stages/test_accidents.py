@@ -57,6 +57,7 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_to_the_same_bytes(zygote: Zygo
     assert stopped.directory.metrics.read_bytes() == calm.directory.metrics.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_to_the_same_bytes(zygote: Zygote, command: Commander) -> None:
     calm, full = command("calm", *FEW, tower="vit"), command("full", *FEW, tower="vit")
     assert zygote.run(calm.argv, calm.folder).code == 0

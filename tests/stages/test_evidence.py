@@ -269,6 +269,7 @@ def test_the_table_names_the_method(tiny: Tiny) -> None:
 REFUSED = {"adamerging", "beta_average", "ema", "shrunk", "slerp", "sma", "swad"}
 
 
+@pytest.mark.slow
 def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
 

@@ -73,8 +73,11 @@ def killed_until_done(zygote: Zygote, command: Command, seconds: float, kills: i
 
 @pytest.mark.parametrize(
     ("tower", "options"),
-    [("rn", SIGN_CONSENSUS), ("vit", RUNNING_MEAN), ("vit", SWAD)],
-    ids=["sign consensus, snapshots", "mean", "swad"],
+    [
+        pytest.param("rn", SIGN_CONSENSUS, id="sign consensus, snapshots", marks=pytest.mark.slow),
+        pytest.param("vit", RUNNING_MEAN, id="mean"),
+        pytest.param("vit", SWAD, id="swad", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
     zygote: Zygote, command: Commander, tower: Tower, options: tuple[str, ...]
