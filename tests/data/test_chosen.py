@@ -42,7 +42,7 @@ def test_a_hub_comes_with_its_columns() -> None:
 
 
 def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() -> None:
-    elsewhere = with_data(root="/elsewhere", cache="/tmp", decode_once=False)
+    elsewhere = with_data(root="/elsewhere", cache="/cache", decode_once=False)
     assert identity(elsewhere) == identity(PACS)
     assert identity(with_data(augment="clip")) != identity(PACS)
     custom = replace(elsewhere, benchmark="custom")
