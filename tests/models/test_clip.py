@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -137,3 +139,13 @@ def test_weights_of_a_tag_are_looked_for_and_files_and_shipped_ones_are_not(monk
     for name, weights in (("mini-rn", None), ("RN50", "random"), ("RN50", "mine.pt"), ("RN50", "openai")):
         find_weights(ModelConfig(name, weights))
     assert asked == [("RN50", "openai")]
+
+
+def test_pictures_are_normalised_as_a_recipe_says() -> None:
+    own, clip = load_clip(TINY), load_clip(replace(TINY, normalisation="clip"))
+    imagenet = load_clip(replace(TINY, normalisation="imagenet"))
+    assert (own.mean, own.std) == (clip.mean, clip.std)
+    assert own.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
+    assert own.std == pytest.approx(open_clip.OPENAI_DATASET_STD)
+    assert imagenet.mean == pytest.approx(open_clip.constants.IMAGENET_MEAN)
+    assert imagenet.std == pytest.approx(open_clip.constants.IMAGENET_STD)

@@ -53,11 +53,6 @@ class InputFormat:
     mean: Channels = CLIP_MEAN
     std: Channels = CLIP_STD
 
-    @classmethod
-    def imagenet(cls, side: int) -> InputFormat:
-        """Return what models that were trained on ImageNet alone expect."""
-        return cls(side, IMAGENET_MEAN, IMAGENET_STD)
-
     def __call__(self, images: Tensor) -> Tensor:
         """Turn uint8 pictures [n, h, w, 3] into what the model eats, without augmentation.
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, CustomTextCLIP
+from open_clip import CLIP, CustomTextCLIP
 
 from hamdg.config import ModelConfig
+from hamdg.data.formats import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.files.reading import ENDINGS
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
@@ -16,6 +17,7 @@ from hamdg.models.hub import tag_weights
 from hamdg.models.weights import load_weights
 
 RANDOM = "random"
+NORMALISATIONS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
         WeightsError: If the weights are missing, damaged, unsafe or made for another architecture.
     """
     resolved = resolve_config(config.name)
-    mean, std = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    mean, std = CLIP_MEAN, CLIP_STD
     path = _weights_path(resolved, config.weights)
     clip_config = dict(resolved.config)
     if isinstance(path, str):
@@ -62,12 +64,14 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
         # OpenAI's weights give worse features, without any error, under the wrong activation.
         clip_config["quick_gelu"] = tag.quick_gelu
         path, mean, std = tag.path, tag.mean, tag.std
+    if config.normalisation != "own":
+        mean, std = NORMALISATIONS[config.normalisation]
     model = build_clip(clip_config, resolved.name)
     if path is not None:
         load_weights(model, path, resolved.name)
     size = model.visual.image_size
     side = size[0] if isinstance(size, (tuple, list)) else size
-    return LoadedClip(resolved.name, model.eval().to(device), int(side), tuple(mean), tuple(std), clip_config)
+    return LoadedClip(resolved.name, model.eval().to(device), int(side), mean, std, clip_config)
 
 
 def find_weights(config: ModelConfig) -> None:
