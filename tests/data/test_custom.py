@@ -52,6 +52,39 @@ def test_parts_lie_between_domain_and_class(tmp_path: Path) -> None:
     assert custom_benchmark(str(root), None).classes == ("x", "y")
 
 
+def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
+    one, two = "B\u00e4r", "Ba\u0308r"
+    root = tree(tmp_path, f"{two}/{one}/1.jpg", f"{two}/x/1.jpg", f"b/{two}/1.jpg", f"b/{two}/2.jpg", "b/x/1.jpg")
+    own = custom_benchmark(str(root), None)
+    assert (own.domains, own.classes) == ((one, "b"), (one, "x"))
+    assert own.find_domain(two) == one
+    assert list_domain(locate(own, str(root)), one).labels.tolist() == [0, 1]
+    assert list_domain(locate(own, str(root)), "b").labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (
+            "b/hose/1.jpg",
+            "has no folder for the class `hose`. Every domain needs every class that any domain has: rename a class "
+            "folder that is misspelt in another domain, or move one that not all of them have elsewhere.",
+        ),
+        (
+            "a/hose/",
+            "holds no picture of the class `hose`: the class folder is there, but empty. Put pictures into it, or move "
+            "the class elsewhere in all domains.",
+        ),
+    ],
+)
+def test_a_class_that_not_all_domains_have_is_refused(tmp_path: Path, file: str, sentence: str) -> None:
+    root = tree(tmp_path, "a/house/1.jpg", "b/house/1.jpg", file)
+    place = locate(custom_benchmark(str(root), None), str(root))
+    with pytest.raises(DataError) as caught:
+        list_domain(place, "a")
+    assert str(caught.value) == f"`{root / 'a'}` (domain `a` of `custom`) {sentence}"
+
+
 def test_its_pictures_are_listed_by_its_own_labels(tmp_path: Path) -> None:
     files = [f"{domain}/{label}/{number}.jpg" for domain in "ab" for label in ("B", "a") for number in (1, 2)]
     root = tree(tmp_path, *files)
@@ -100,6 +133,11 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
             "Move what is no domain elsewhere.",
         ),
         (
+            ["x/1.jpg", "y/1.jpg"],
+            "`data.root`: `x`, `y` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
+            "Give the folder that holds the domains.",
+        ),
+        (
             ["a/Dog/1.jpg", "b/dog/1.jpg", "b/cat/1.jpg"],
             "`{root}` has `Dog`, `dog`, which differ only in case, spaces, underscores or hyphens; "
             "give the class one name everywhere, or tell them apart better.",
@@ -114,7 +152,17 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
             "`data.root`: there is no picture in the folders of `{root}`; expected `<domain>/<class>/picture`.",
         ),
     ],
-    ids=["missing", "no domain", "one domain", "one class", "a bare folder", "like classes", "like domains", "empty"],
+    ids=[
+        "missing",
+        "no domain",
+        "one domain",
+        "one class",
+        "a bare folder",
+        "a domain alone",
+        "like classes",
+        "like domains",
+        "empty",
+    ],
 )
 def test_a_folder_that_makes_no_benchmark_is_refused(tmp_path: Path, files: list[str], sentence: str) -> None:
     root = tree(tmp_path / "pets", *files)

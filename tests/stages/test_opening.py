@@ -16,11 +16,13 @@ from PIL import Image
 
 from hamdg.config import Recipe, run_directory
 from hamdg.data import custom
+from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import DataError
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
+from hamdg.stages.opening import _version_of
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -63,6 +65,14 @@ def test_a_run_says_which_pictures_it_trains_on(
     assert "version: no known version; `hamdg data verify pacs` says what differs\n" in said
     # The held-out domain is not even counted.
     assert "sketch 35" not in said
+
+
+def test_copies_with_the_same_sources_are_both_named() -> None:
+    known = benchmark("pacs")
+    counts = {name: np.array(known.versions[0].by_class[name]) for name in known.domains}
+    assert _version_of(known, counts) == "as in the papers"
+    del counts["sketch"]
+    assert _version_of(known, counts) == "as in the papers or Dassl's, which have the same sources"
 
 
 def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:

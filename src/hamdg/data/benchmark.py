@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +13,8 @@ PROMPTS = ("a photo of a {}.",)
 
 
 def normalised(text: str) -> str:
-    """Return a name as names are compared: in lower case, without spaces, underscores and hyphens."""
-    return text.lower().replace("_", "").replace(" ", "").replace("-", "")
+    """Return a name as names are compared: in lower case, without spaces, underscores and hyphens, accents composed."""
+    return unicodedata.normalize("NFC", text.lower()).replace("_", "").replace(" ", "").replace("-", "")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -44,15 +45,20 @@ def _of_folder(root: Path) -> Benchmark:
     if not root.is_dir():
         raise DataError(f"`data.root`: there is no folder `{root}`; give one of `{LAYOUT}`.")
     try:
-        classes = {domain: class_folders(root / domain) for domain in subfolders(root)}
+        classes = {_composed(domain): class_folders(root / domain) for domain in subfolders(root)}
     except OSError as error:
         raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({error.strerror}).") from error
-    if bare := [domain for domain, names in classes.items() if not names]:
-        raise DataError(
-            f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. "
+    bare = [domain for domain, names in classes.items() if not names]
+    if bare:
+        fix = (
             "Move what is no domain elsewhere."
+            if len(bare) < len(classes)
+            else "Give the folder that holds the domains."
         )
-    found = _checked(f"`{root}`", list(classes), [name for names in classes.values() for name in names])
+        raise DataError(
+            f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. {fix}"
+        )
+    found = _checked(f"`{root}`", list(classes), [_composed(name) for names in classes.values() for name in names])
     if not _has_pictures(root):
         raise DataError(f"`data.root`: there is no picture in the folders of `{root}`; expected `{LAYOUT}`.")
     return Benchmark(CUSTOM, *found, title=root.name)
@@ -84,6 +90,11 @@ def _checked(what: str, domains: Sequence[str], classes: Sequence[str]) -> tuple
                 f"give the {kind} one name everywhere, or tell them apart better."
             )
     return tuple(sorted(set(domains))), tuple(sorted(set(classes)))
+
+
+def _composed(name: str) -> str:
+    """Return a folder's name with composed accents: macOS writes an umlaut as two characters, a keyboard as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _has_pictures(root: Path) -> bool:

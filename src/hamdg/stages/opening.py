@@ -10,6 +10,7 @@ import numpy as np
 
 from hamdg import console
 from hamdg.config import Recipe
+from hamdg.data.benchmark import Benchmark
 from hamdg.data.checking.versions import agrees
 from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.domain import Domain
@@ -87,9 +88,15 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
         f"pictures of {bench.title or bench.name} in `{place.root or (place.hub and place.hub.id)}`: {numbers}"
     )
     if recipe.data.subset is None and bench.versions:
-        same = [one.name for one in bench.versions if all(agrees(one, name, own) for name, own in counts.items())]
-        words = f"{listed(same)}" if same else f"no known version; `hamdg data verify {bench.name}` says what differs"
-        console.note(f"version: {words}")
+        console.note(f"version: {_version_of(bench, counts)}")
+
+
+def _version_of(bench: Benchmark, counts: Mapping[str, Indices]) -> str:
+    """Say which published copies have these pictures in the source domains; the held-out one is not looked at."""
+    same = [one.name for one in bench.versions if all(agrees(one, name, own) for name, own in counts.items())]
+    if not same:
+        return f"no known version; `hamdg data verify {bench.name}` says what differs"
+    return " or ".join(same) + (", which have the same sources" if len(same) > 1 else "")
 
 
 def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) -> None:

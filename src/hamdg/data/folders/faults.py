@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from hamdg.config import CUSTOM
 from hamdg.data.benchmark import Benchmark, normalised
 from hamdg.data.folders.layout import printable
 from hamdg.wording import listed, shortened
@@ -79,17 +80,23 @@ def _surplus(scan: Scan) -> str:
 
 
 def _missing(scan: Scan) -> str:
-    return (
-        f"{_where(scan)} has no folder for {_classes(scan.missing)}. "
-        "This copy is not complete: get the folders that are missing, or name another copy with `--data.root=FOLDER`."
+    fix = (
+        "Every domain needs every class that any domain has: rename a class folder that is misspelt in another domain, "
+        "or move one that not all of them have elsewhere."
+        if scan.benchmark.name == CUSTOM
+        else "This copy is not complete: get the folders that are missing, or name another copy with "
+        "`--data.root=FOLDER`."
     )
+    return f"{_where(scan)} has no folder for {_classes(scan.missing)}. {fix}"
 
 
 def _empty(scan: Scan) -> str:
-    return (
-        f"{_where(scan)} holds no picture of {_classes(scan.empty)}: the class folder is there, but empty. "
-        "This copy is not complete: get the pictures, or name another copy with `--data.root=FOLDER`."
+    fix = (
+        "Put pictures into it, or move the class elsewhere in all domains."
+        if scan.benchmark.name == CUSTOM
+        else "This copy is not complete: get the pictures, or name another copy with `--data.root=FOLDER`."
     )
+    return f"{_where(scan)} holds no picture of {_classes(scan.empty)}: the class folder is there, but empty. {fix}"
 
 
 def _where(scan: Scan) -> str:
