@@ -142,6 +142,10 @@ def test_folders_come_from_the_environment() -> None:
     facts = replace(FACTS, environment=environment, cache_bytes=3 * 2**20)
     assert found("cache", facts).detail == "/c, 3 MiB (HAMDG_CACHE moves it)"
     assert found("Hugging Face hub", facts).detail == "cache /h, offline (HF_HUB_OFFLINE)"
+    assert (
+        found("Hugging Face hub", replace(FACTS, environment={})).detail
+        == "cache ~/.cache/huggingface, downloads are allowed (not tried)"
+    )
     assert found("data", facts).detail == "HAMDG_DATA=/d"
 
 

@@ -219,7 +219,8 @@ def _weights(facts: Facts) -> Iterable[Check]:
 def _hub(facts: Facts) -> Iterable[Check]:
     offline = facts.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
     folder = facts.environment.get("HF_HOME", "~/.cache/huggingface")
-    yield Check("Hugging Face hub", "info", f"cache {folder}, {'offline (HF_HUB_OFFLINE)' if offline else 'online'}")
+    access = "offline (HF_HUB_OFFLINE)" if offline else "downloads are allowed (not tried)"
+    yield Check("Hugging Face hub", "info", f"cache {folder}, {access}")
 
 
 def _wandb(facts: Facts) -> Iterable[Check]:

@@ -130,7 +130,7 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
 def test_verify_recognises_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "sketch" / "dog" / "1.png").unlink()
     shown = said(capsys, "verify", "toys", str(root), "--out", "cards/toys.json")
-    assert "By its numbers this is Toys, cut: 5 pictures.\nOn that copy: One sketch is missing.\n" in shown
+    assert "By its numbers this is Toys, cut: 5 pictures.\nAbout those numbers: One sketch is missing.\n" in shown
     assert json.loads(Path("cards/toys.json").read_text())["version"] == "cut"
 
 

@@ -121,7 +121,7 @@ def _verdict(found: Verification) -> list[str]:
     lines = [f"{'By its numbers this' if comparison.exact else 'This'} is {comparison}."]
     if not set(comparison.version.by_class) >= set(found.benchmark.domains):
         lines.append("Its numbers by class are not known here, so only totals were compared.")
-    return [*lines, f"On that copy: {comparison.version.note}"] if comparison.version.note else lines
+    return [*lines, f"About those numbers: {comparison.version.note}"] if comparison.version.note else lines
 
 
 def _unpublished(found: Verification) -> str:
