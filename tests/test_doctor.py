@@ -146,7 +146,7 @@ def test_folders_come_from_the_environment() -> None:
         found("Hugging Face hub", replace(FACTS, environment={})).detail
         == "cache ~/.cache/huggingface, downloads are allowed (not tried)"
     )
-    assert found("data", facts).detail == "HAMDG_DATA=/d"
+    assert found("data", facts).detail == "HAMDG_DATA=/d; `hamdg data list` shows what is found there"
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,8 @@ def _disk(facts: Facts) -> Iterable[Check]:
     folder = _cache_name(facts.environment)
     yield Check("cache", "info", f"{folder}, {facts.cache_bytes / 2**20:,.0f} MiB (HAMDG_CACHE moves it)")
     if "HAMDG_DATA" in facts.environment:
-        yield Check("data", "info", f"HAMDG_DATA={facts.environment['HAMDG_DATA']}")
+        known = "; `hamdg data list` shows what is found there"
+        yield Check("data", "info", f"HAMDG_DATA={facts.environment['HAMDG_DATA']}{known}")
     else:
         yield Check("data", "info", "HAMDG_DATA is not set; the embedded benchmark needs no data")
 

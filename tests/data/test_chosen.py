@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def test_missing_pictures_are_missed(tmp_path: Path) -> None:
         find_pictures(with_data(root=str(tmp_path / "nowhere")))
 
 
-def test_a_missing_domain_is_missed_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_missing_domain_is_missed_before_anything_is_trained(small_pacs: Path, tmp_path: Path) -> None:
     for domain in ("art_painting", "cartoon", "photo"):
-        (tmp_path / domain).mkdir()
+        shutil.copytree(small_pacs / domain, tmp_path / domain)
     recipe = with_data(root=str(tmp_path))
     message = (
         f"The domain `sketch` of `pacs` is missing in `{tmp_path}`: it holds the folders `art_painting`, `cartoon`, "
@@ -76,3 +77,14 @@ def test_a_missing_domain_is_missed_before_anything_is_trained(tmp_path: Path) -
     find_pictures(recipe, held_out=False)  # `sketch` is the one that is held out
     with pytest.raises(DataError, match=r"^The domain `sketch` of `pacs` is missing"):
         find_pictures(replace(recipe, held_out="photo"), held_out=False)
+
+
+def test_a_misspelt_class_of_a_source_is_told_before_anything_is_loaded(small_pacs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    (root / "photo" / "dog").rename(root / "photo" / "dgo")
+    recipe = replace(with_data(root=str(root)), held_out="sketch")
+    with pytest.raises(DataError, match="dgo"):
+        find_pictures(recipe)
+    # Nobody looks into the held-out domain.
+    find_pictures(replace(recipe, held_out="photo"))

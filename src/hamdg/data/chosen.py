@@ -39,21 +39,26 @@ def hub_of(recipe: Recipe) -> Hub | None:
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
     """Make sure that the recipe's pictures are somewhere, before anything heavy is loaded; opens none.
 
+    Of the sources' folders, files are listed as a run will list them, so that a misspelt class is told now.
+
     Args:
         recipe: The recipe.
-        held_out: Whether the held-out domain is wanted too. Of all domains, only the names of their folders are read.
+        held_out: Whether the held-out domain is wanted too. Only the name of its folder is looked at.
 
     Raises:
-        DataError: If they are nowhere, or a domain has no folder.
+        DataError: If they are nowhere, a domain has no folder, or a source's folders are not those of the classes.
     """
     if recipe.benchmark == "mini":
         return
     place = place_of(recipe)
     if place.root is not None:
         # What lists folders needs numpy, which recipes do without.
-        from hamdg.data.folders.scan import check_domains
+        from hamdg.data.folders.scan import check_domains, list_folder
 
-        check_domains(place, place.benchmark.domains if held_out else place.benchmark.sources(recipe.held_out))
+        sources = place.benchmark.sources(recipe.held_out)
+        check_domains(place, place.benchmark.domains if held_out else sources)
+        for name in sources:
+            list_folder(place, name)
 
 
 def place_of(recipe: Recipe) -> Place:
