@@ -37,7 +37,7 @@ demo: $(STAMP) ## train three source models, merge them, test on the held-out do
 	$(BIN)/hamdg run experiments/mini/ham.yaml
 
 test: $(STAMP) ## run the fast tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-all: $(STAMP) ## run all tests but those for a GPU; those on real pictures where PACS is found (HAMDG_DATA, data/)
 	$(BIN)/python -m pytest -q -m "not gpu"

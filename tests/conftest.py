@@ -102,8 +102,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
     """Fail a test that leaves threads, environment variables or another working directory behind."""
+    # What a run sets for its process.
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    if "hamdg.console" in sys.modules:
+        sys.modules["hamdg.console"].set_quiet(False)
     before = (_environment(), Path.cwd(), _threads())
     yield
     environment, folder, threads = before

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -469,13 +470,12 @@ def test_an_interrupt_in_the_middle(
     monkeypatch: pytest.MonkeyPatch,
     threads: int,
 ) -> None:
-    write, calls = TensorWriter.write, 0
+    write, calls = TensorWriter.write, count(1)
 
     def interrupted(self: TensorWriter, name: str, tensor: Tensor) -> None:
-        nonlocal calls
-        calls += 1
+        own = next(calls)  # two threads write
         write(self, name, tensor)
-        if calls == 3:
+        if own == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(TensorWriter, "write", interrupted)
