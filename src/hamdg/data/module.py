@@ -14,14 +14,7 @@ from hamdg.data.chosen import benchmark_of
 from hamdg.data.domain import Domain, open_domain
 from hamdg.data.formats import InputFormat
 from hamdg.data.holdout import Holdout, holdout
-from hamdg.data.splits import (
-    Indices,
-    check_holdout,
-    lacks_classes,
-    missing_classes,
-    seed_hash,
-    split,
-)
+from hamdg.data.splits import Indices, check_holdout, lacks_classes, missing_classes, seed_hash, split
 from hamdg.errors import DataError
 from hamdg.wording import listed
 
