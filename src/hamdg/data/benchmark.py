@@ -118,8 +118,3 @@ class Benchmark:
                 "use a benchmark with two domains or more."
             )
         return sources
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Return the classes as prompts name them: underscores become spaces."""
-        return tuple(name.replace("_", " ") for name in self.classes)

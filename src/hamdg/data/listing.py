@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, overload
@@ -31,7 +32,29 @@ class Source(Protocol):
         """Return how messages name a picture."""
 
 
-class PackedNames(Sequence[str]):
+class Names(Sequence[str]):
+    """Names that are made when they are asked for."""
+
+    @abstractmethod
+    def name(self, position: int) -> str:
+        """Return the name at a position from 0 on."""
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        """Return a name, or several."""
+        if isinstance(position, slice):
+            return [self.name(one) for one in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        return self.name(position % len(self))
+
+
+class PackedNames(Names):
     """Many names in one block of bytes: as Python strings, those of half a million pictures would fill 60 MB.
 
     Args:
@@ -61,19 +84,9 @@ class PackedNames(Sequence[str]):
         """Return how many names there are."""
         return len(self.ends)
 
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-
-    def __getitem__(self, position: int | slice) -> str | list[str]:
+    def name(self, position: int) -> str:
         r"""Return a name; bytes that are no UTF-8 are written as `\xff`, so that every name can be printed."""
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        if not -len(self) <= position < len(self):
-            raise IndexError(position)
-        return self.raw(position % len(self)).decode("utf-8", "backslashreplace")
+        return self.raw(position).decode("utf-8", "backslashreplace")
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names one by one."""
@@ -83,7 +96,7 @@ class PackedNames(Sequence[str]):
             start = end
 
 
-class PickedNames(Sequence[str]):
+class PickedNames(Names):
     """Some names of others, in an order of their own.
 
     Args:
@@ -99,16 +112,8 @@ class PickedNames(Sequence[str]):
         """Return how many names there are."""
         return len(self._positions)
 
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-
-    def __getitem__(self, position: int | slice) -> str | list[str]:
+    def name(self, position: int) -> str:
         """Return a name."""
-        if isinstance(position, slice):
-            return [self._names[int(one)] for one in self._positions[position]]
         return self._names[int(self._positions[position])]
 
 

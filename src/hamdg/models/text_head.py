@@ -33,13 +33,18 @@ def encode_prompts(loaded: LoadedClip, classes: Sequence[str], prompts: Sequence
         ConfigError: If there is no prompt, or a prompt without `{}`.
     """
     check_prompts(prompts)
-    names = [name.replace("_", " ") for name in classes]
+    names = spoken(classes)
     tokens = tokenize(loaded, [prompt.replace("{}", name) for prompt in prompts for name in names])
     training = loaded.model.training
     features = loaded.model.eval().encode_text(tokens.to(loaded.model.logit_scale.device), normalize=True)
     loaded.model.train(training)
     per_prompt = features.float().reshape(len(prompts), len(names), -1)
     return normalize(per_prompt.mean(dim=0), dim=-1)
+
+
+def spoken(classes: Sequence[str]) -> list[str]:
+    """Return class names as prompts name them: underscores become spaces."""
+    return [name.replace("_", " ") for name in classes]
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

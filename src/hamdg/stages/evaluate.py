@@ -20,6 +20,7 @@ from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
+from hamdg.models.text_head import spoken
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -145,7 +146,7 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
         "prompts": prompts_of(recipe),
-        "words": list(context.bench.words),
+        "words": spoken(context.bench.classes),
         "rows": rows,
         "enrichment": trained["enrichment"],
         "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds")},

@@ -56,7 +56,7 @@ def _is_cached(hub: Hub) -> bool:
     """Say whether the hub's data set is in the cache; its library takes a second to load, so only if there is one."""
     if not _cache_of_hub().is_dir():
         return False
-    from hamdg.data.hub.rows import is_cached
+    from hamdg.data.hub.copies import is_cached
 
     return is_cached(hub)
 

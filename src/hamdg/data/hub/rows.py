@@ -7,20 +7,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
-from hamdg.data.hub.copies import is_cached
 from hamdg.data.hub.table import NameColumn, open_table
-from hamdg.data.listing import Listing
+from hamdg.data.listing import Listing, Names
 from hamdg.errors import DataError
 from hamdg.wording import listed
-
-__all__ = ["HubSource", "RowNames", "is_cached", "list_hub_domain"]
 
 Meaning = TypeVar("Meaning", str, int)
 
@@ -28,7 +25,7 @@ _LISTED = 12
 _SAMPLED = 64
 
 
-class RowNames(Sequence[str]):
+class RowNames(Names):
     """How rows of a data set are called.
 
     Args:
@@ -44,16 +41,8 @@ class RowNames(Sequence[str]):
         """Return how many names there are."""
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-
-    def __getitem__(self, position: int | slice) -> str | list[str]:
+    def name(self, position: int) -> str:
         """Return a name, such as `train row 12`."""
-        if isinstance(position, slice):
-            return [open_table(self._hub).row_name(row) for row in self._rows[position].tolist()]
         return open_table(self._hub).row_name(int(self._rows[position]))
 
 
