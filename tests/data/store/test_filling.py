@@ -8,27 +8,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
-from PIL import Image
 
 from hamdg import console
 from hamdg.data import rendering
-from hamdg.data.listing import Listing
-from hamdg.data.pictures import Pictures
 from hamdg.data.store import space
 from hamdg.data.store.files import ROW
 from hamdg.data.store.stored import open_pictures
-from hamdg.data.views import EvaluationView, TrainingView, View
+from hamdg.data.views import EvaluationView, TrainingView
 from hamdg.errors import StorageError
+
+if TYPE_CHECKING:
+    from tests.data.store.conftest import Files
 
 SQUARE, WHOLE = EvaluationView(16), TrainingView(20)
 COUNT = 24
@@ -43,64 +40,12 @@ class Usage(NamedTuple):
     free: int
 
 
-class Files:
-    """Pictures in memory that remember which of them were read."""
-
-    def __init__(self, contents: list[bytes]) -> None:
-        self.contents = contents
-        self.reads: list[int] = []
-        self.before: Callable[[int], None] = lambda _: None
-
-    def content(self, position: int) -> bytes:
-        self.before(position)
-        self.reads.append(position)
-        return self.contents[position]
-
-    def describe(self, position: int) -> str:
-        return f"photo/dog/{position}.png"
-
-
-def drawn(position: int) -> bytes:
-    """Return a picture of its own size and pixels."""
-    rng = np.random.default_rng(position)
-    height, width = rng.integers(10, 40, 2)
-    stream = BytesIO()
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-@pytest.fixture
-def files() -> Files:
-    return Files([drawn(position) for position in range(COUNT)])
-
-
-def listed(files: Files) -> Listing:
-    sizes = np.array([len(content) for content in files.contents], dtype=np.int64)
-    names = [f"dog/{position}.png" for position in range(len(sizes))]
-    return Listing("photo", np.zeros(len(sizes), np.int64), names, sizes, files)
-
-
-def opened(files: Files, view: View, cache: Path) -> Pictures:
-    return open_pictures(listed(files), view, cache)
-
-
-def assert_same(pictures: Pictures, files: Files, view: View) -> None:
-    """Compare with what is decoded directly, bit for bit."""
-    expected = open_pictures(listed(Files(files.contents)), view).read(ALL)
-    assert all(torch.equal(one, other) for one, other in zip(pictures.read(ALL), expected, strict=True))
-
-
-def folder_of(cache: Path) -> Path:
-    (folder,) = (cache / "pictures").iterdir()
-    return folder
-
-
 def test_preparing_says_once_what_it_does(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     pictures.prepare(ALL[:20])
     first = capsys.readouterr().out
     assert first.startswith("    decoding 20 pictures of `photo` once: 0.0 MB in ")
-    assert f"{folder_of(tmp_path)}, " in first
+    assert f"{files.folder_of(tmp_path)}, " in first
     assert first.endswith(" free\n")
     assert first.count("\n") == 1
     pictures.prepare(ALL[:20])
@@ -113,12 +58,12 @@ def test_preparing_says_once_what_it_does(files: Files, tmp_path: Path, capsys: 
 def test_the_disk_for_pictures_of_many_sizes_is_known_from_their_heads(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = sum(one.numel() for one in open_pictures(listed(files), WHOLE).read(ALL))
-    assert space.needed(listed(files), WHOLE, ALL.tolist()) == pixels
+    pixels = sum(one.numel() for one in open_pictures(files.listing(), WHOLE).read(ALL))
+    assert space.needed(files.listing(), WHOLE, ALL.tolist()) == pixels
     monkeypatch.setattr(space, "SAMPLE", 12)
-    assert space.needed(listed(files), WHOLE, ALL.tolist()) == pytest.approx(pixels, rel=0.3)
-    opened(files, WHOLE, tmp_path).prepare(ALL)
-    assert (folder_of(tmp_path) / "pixels").stat().st_size == pixels
+    assert space.needed(files.listing(), WHOLE, ALL.tolist()) == pytest.approx(pixels, rel=0.3)
+    files.opened(WHOLE, tmp_path).prepare(ALL)
+    assert (files.folder_of(tmp_path) / "pixels").stat().st_size == pixels
 
 
 def test_what_does_not_fit_on_the_disk_is_refused(
@@ -126,10 +71,10 @@ def test_what_does_not_fit_on_the_disk_is_refused(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 18_432))
     with pytest.raises(StorageError) as caught:
-        opened(files, EvaluationView(224), tmp_path).prepare(ALL)
+        files.opened(EvaluationView(224), tmp_path).prepare(ALL)
     assert str(caught.value) == (
-        f"Keeping 24 decoded pictures of `photo` needs 3.8 MB in `{folder_of(tmp_path)}`, where 0.0 MB are free; free "
-        "some space, point `HAMDG_CACHE` (or `--data.cache`) to another disk, or decode on every reading with "
+        f"Keeping 24 decoded pictures of `photo` needs 3.8 MB in `{files.folder_of(tmp_path)}`, where 0.0 MB are free; "
+        "free some space, point `HAMDG_CACHE` (or `--data.cache`) to another disk, or decode on every reading with "
         "`--data.decode_once=false`."
     )
     assert files.reads == []
@@ -138,7 +83,7 @@ def test_what_does_not_fit_on_the_disk_is_refused(
 def test_a_disk_that_fills_up_meanwhile_is_explained_and_what_was_kept_stays(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures, pwrite, left = opened(files, WHOLE, tmp_path), os.pwrite, 30
+    pictures, pwrite, left = files.opened(WHOLE, tmp_path), os.pwrite, 30
 
     def filling_up(file: int, content: memoryview, offset: int) -> int:
         nonlocal left
@@ -152,11 +97,11 @@ def test_a_disk_that_fills_up_meanwhile_is_explained_and_what_was_kept_stays(
         with pytest.raises(StorageError) as caught:
             pictures.prepare(ALL)
     assert str(caught.value) == (
-        f"Cannot keep decoded pictures in `{folder_of(tmp_path)}`: No space left on device; pictures that were kept "
-        "before stay. Free some space or make the folder writable, point `HAMDG_CACHE` (or `--data.cache`) to another "
+        f"Cannot keep decoded pictures in `{files.folder_of(tmp_path)}`: No space left on device; pictures that were "
+        "kept before stay. Free some space or make the folder writable, point `HAMDG_CACHE` (or `--data.cache`) to another "
         "disk, or decode on every reading with `--data.decode_once=false`."
     )
-    assert_same(pictures, files, WHOLE)
+    files.assert_same(pictures, WHOLE)
 
 
 def test_a_disk_may_take_less_at_a_time_than_it_is_given(
@@ -164,15 +109,15 @@ def test_a_disk_may_take_less_at_a_time_than_it_is_given(
 ) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, content, offset: pwrite(file, content[:100], offset))
-    opened(files, WHOLE, tmp_path).prepare(ALL)
+    files.opened(WHOLE, tmp_path).prepare(ALL)
     files.reads.clear()
-    assert_same(opened(files, WHOLE, tmp_path), files, WHOLE)
+    files.assert_same(files.opened(WHOLE, tmp_path), WHOLE)
     assert files.reads == []
 
 
 def test_a_cache_that_cannot_be_written_is_explained(files: Files, tmp_path: Path) -> None:
     (tmp_path / "pictures").write_text("a file, no folder")
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     for attempt in (pictures.prepare, pictures.read):
         with pytest.raises(StorageError, match=r"^Cannot keep decoded pictures in `.*`: Not a directory; .*cache"):
             attempt(ALL)
@@ -185,25 +130,25 @@ def test_an_interruption_keeps_what_is_done(files: Files, tmp_path: Path, monkey
         if position == 20:
             raise KeyboardInterrupt
 
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     files.before = interrupt
     with pytest.raises(KeyboardInterrupt):
         pictures.prepare(ALL)
     files.before = lambda _: None
     files.reads.clear()
-    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert sorted(files.reads) == list(range(16, COUNT))  # threads take eight at a time
 
 
 def test_who_comes_second_waits_and_finds_nothing_left_to_do(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = opened(files, SQUARE, tmp_path), opened(files, SQUARE, tmp_path)
+    first, second = files.opened(SQUARE, tmp_path), files.opened(SQUARE, tmp_path)
     first.prepare(ALL[:1])
     said: list[str] = []
     monkeypatch.setattr(console, "note", said.append)
     with ThreadPoolExecutor(2) as pool:
-        with FileLock(folder_of(tmp_path) / "lock", is_singleton=False):
+        with FileLock(files.folder_of(tmp_path) / "lock", is_singleton=False):
             jobs = [pool.submit(one.prepare, ALL) for one in (first, second)]
             while len(said) < 2 and not any(job.done() for job in jobs):
                 time.sleep(0.01)
@@ -213,30 +158,29 @@ def test_who_comes_second_waits_and_finds_nothing_left_to_do(
             job.result(timeout=20)
     assert [text.split(":")[0] for text in said[2:]] == ["decoding 23 pictures of `photo` once"]
     assert sorted(files.reads) == ALL.tolist()
-    assert_same(first, files, SQUARE)
-    assert_same(second, files, SQUARE)
+    files.assert_same(first, SQUARE)
+    files.assert_same(second, SQUARE)
 
 
 def test_many_readers_at_once_decode_each_picture_once(files: Files, tmp_path: Path) -> None:
-    readers = [opened(files, WHOLE, tmp_path) for _ in range(4)]
+    readers = [files.opened(WHOLE, tmp_path) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda reader: [reader.read(ALL[start : start + 4]) for start in range(0, COUNT, 4)], readers))
     assert sorted(files.reads) == ALL.tolist()
     for reader in readers:
-        assert_same(reader, files, WHOLE)
+        files.assert_same(reader, WHOLE)
 
 
-def test_a_domain_of_domainnet_s_size_opens_at_once(tmp_path: Path) -> None:
-    files = Files([drawn(0)])
-    many = listed(files).take(np.zeros(172_500, dtype=np.int64))
+def test_a_domain_of_domainnet_s_size_opens_at_once(files: Files, tmp_path: Path) -> None:
+    many = files.listing().take(np.zeros(172_500, dtype=np.int64))
     open_pictures(many, SQUARE, tmp_path).prepare(np.array([172_499]))
     begin = time.perf_counter()
     pictures = open_pictures(many, SQUARE, tmp_path)
     assert time.perf_counter() - begin < 2.0
     assert len(pictures.read(np.array([172_499]))) == 1
     assert files.reads == [0]
-    assert (folder_of(tmp_path) / "index").stat().st_size == 172_500 * ROW.itemsize < 5e6
-    assert (folder_of(tmp_path) / "pixels").stat().st_size == 16 * 16 * 3
+    assert (files.folder_of(tmp_path) / "index").stat().st_size == 172_500 * ROW.itemsize < 5e6
+    assert (files.folder_of(tmp_path) / "pixels").stat().st_size == 16 * 16 * 3
 
 
 # Prepares the pictures of a folder, slowly enough to be killed on the way.
@@ -296,12 +240,12 @@ def test_a_killed_process_leaves_a_store_that_is_gone_on_with(files: Files, on_d
     process.kill()
     process.communicate()
     assert 0 < kept < COUNT
-    pictures = opened(files, WHOLE, tmp_path)
+    pictures = files.opened(WHOLE, tmp_path)
     pictures.prepare(ALL)
     # Each of the others was read twice: its head, for its size, and then the picture.
     assert set(np.bincount(files.reads).tolist()) == {0, 2}
     assert len(files.reads) <= 2 * (COUNT - kept)
-    assert_same(pictures, files, WHOLE)
+    files.assert_same(pictures, WHOLE)
 
 
 @pytest.mark.slow
@@ -310,6 +254,6 @@ def test_two_processes_share_the_work(files: Files, on_disk: Path, tmp_path: Pat
     reads = [read_by(process) for process in both]
     # The first reads heads and pictures, the second finds them all; or it was too late to wait, which is as good.
     assert sorted(map(len, reads)) == [0, 2 * COUNT]
-    pictures = opened(files, WHOLE, tmp_path)
-    assert_same(pictures, files, WHOLE)
+    pictures = files.opened(WHOLE, tmp_path)
+    files.assert_same(pictures, WHOLE)
     assert files.reads == []

@@ -7,84 +7,29 @@ import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from hamdg.data.listing import Listing
-from hamdg.data.pictures import Pictures
 from hamdg.data.store import filling
 from hamdg.data.store.files import ROW, StoreFiles, checksum
 from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, View
 from hamdg.errors import DataError
 
+if TYPE_CHECKING:
+    from tests.data.store.conftest import Files
+
 SQUARE, WHOLE = EvaluationView(16), TrainingView(20)
 COUNT = 24
 ALL = np.arange(COUNT)
 Usage = namedtuple("Usage", "total used free")
 Bytes = NDArray[np.uint8]
-
-
-class Files:
-    """Pictures in memory that remember which of them were read."""
-
-    def __init__(self, contents: list[bytes]) -> None:
-        self.contents = contents
-        self.reads: list[int] = []
-        self.before: Callable[[int], None] = lambda _: None
-
-    def content(self, position: int) -> bytes:
-        self.before(position)
-        self.reads.append(position)
-        return self.contents[position]
-
-    def describe(self, position: int) -> str:
-        return f"photo/dog/{position}.png"
-
-
-def drawn(position: int) -> bytes:
-    """Return a picture of its own size and pixels."""
-    rng = np.random.default_rng(position)
-    height, width = rng.integers(10, 40, 2)
-    stream = BytesIO()
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-@pytest.fixture
-def files() -> Files:
-    return Files([drawn(position) for position in range(COUNT)])
-
-
-def listed(files: Files) -> Listing:
-    sizes = np.array([len(content) for content in files.contents], dtype=np.int64)
-    names = [f"dog/{position}.png" for position in range(len(sizes))]
-    return Listing("photo", np.zeros(len(sizes), np.int64), names, sizes, files)
-
-
-def opened(files: Files, view: View, cache: Path) -> Pictures:
-    return open_pictures(listed(files), view, cache)
-
-
-def assert_same(pictures: Pictures, files: Files, view: View, positions: np.ndarray = ALL) -> None:
-    """Compare with what is decoded directly, bit for bit."""
-    expected = open_pictures(listed(Files(files.contents)), view).read(positions)
-    read = pictures.read(positions)
-    assert type(read) is type(expected)
-    assert len(read) == len(expected)
-    assert all(torch.equal(one, other) for one, other in zip(read, expected, strict=True))
-
-
-def folder_of(cache: Path) -> Path:
-    (folder,) = (cache / "pictures").iterdir()
-    return folder
 
 
 def flip(path: Path, offset: int) -> None:
@@ -100,12 +45,12 @@ def flip(path: Path, offset: int) -> None:
 def test_kept_pictures_are_those_decoded_directly_and_no_file_is_read_again(
     files: Files, view: View, tmp_path: Path
 ) -> None:
-    opened(files, view, tmp_path).prepare(ALL)
+    files.opened(view, tmp_path).prepare(ALL)
     assert sorted(set(files.reads)) == ALL.tolist()
     files.reads.clear()
-    again = opened(files, view, tmp_path)
-    assert_same(again, files, view)
-    assert_same(again, files, view, np.array([5, 3, 5, 23]))
+    again = files.opened(view, tmp_path)
+    files.assert_same(again, view)
+    files.assert_same(again, view, np.array([5, 3, 5, 23]))
     assert len(again.read(ALL[:0])) == 0
     assert len(again) == COUNT
     assert files.reads == []
@@ -115,23 +60,23 @@ def test_kept_pictures_are_those_decoded_directly_and_no_file_is_read_again(
 def test_what_was_not_prepared_is_decoded_when_it_is_read(
     files: Files, view: View, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = opened(files, view, tmp_path)
-    assert_same(pictures, files, view, np.array([7, 2]))
-    assert_same(pictures, files, view, np.array([2, 9]))
+    pictures = files.opened(view, tmp_path)
+    files.assert_same(pictures, view, np.array([7, 2]))
+    files.assert_same(pictures, view, np.array([2, 9]))
     assert sorted(files.reads) == [2, 7, 9]
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_read_belongs_to_the_reader(files: Files, tmp_path: Path) -> None:
     for view in (SQUARE, WHOLE):
-        pictures = opened(files, view, tmp_path)
+        pictures = files.opened(view, tmp_path)
         for one in pictures.read(ALL):
             one.zero_()
-        assert_same(pictures, files, view)
+        files.assert_same(pictures, view)
 
 
 def test_parts_and_other_orders_have_stores_of_their_own(files: Files, tmp_path: Path) -> None:
-    whole = listed(files)
+    whole = files.listing()
     for positions in (ALL, ALL[::3], ALL[::-1], ALL):
         part = whole.take(positions)
         pictures = open_pictures(part, SQUARE, tmp_path)
@@ -144,28 +89,28 @@ def test_parts_and_other_orders_have_stores_of_their_own(files: Files, tmp_path:
 def test_a_damaged_picture_is_noticed_and_decoded_anew(
     files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened(files, SQUARE, tmp_path).prepare(ALL)
-    flip(folder_of(tmp_path) / "pixels", 5 * 16 * 16 * 3 + 100)
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    flip(files.folder_of(tmp_path) / "pixels", 5 * 16 * 16 * 3 + 100)
     capsys.readouterr()
     files.reads.clear()
-    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert files.reads == [5]
     assert capsys.readouterr().out == (
-        f"    1 of the decoded pictures of `photo` in {folder_of(tmp_path)} were damaged; they are decoded anew\n"
+        f"    1 of the decoded pictures of `photo` in {files.folder_of(tmp_path)} were damaged; they are decoded anew\n"
     )
-    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert files.reads == [5]
 
 
 @pytest.mark.parametrize("view", [SQUARE, WHOLE])
 @pytest.mark.parametrize("seed", range(8))
 def test_no_damage_to_any_file_gives_a_wrong_picture(files: Files, view: View, seed: int, tmp_path: Path) -> None:
-    opened(files, view, tmp_path).prepare(ALL)
+    files.opened(view, tmp_path).prepare(ALL)
     rng = np.random.default_rng(seed)
-    for path in folder_of(tmp_path).iterdir():
+    for path in files.folder_of(tmp_path).iterdir():
         for offset in rng.integers(0, max(path.stat().st_size, 1), 20).tolist() if path.stat().st_size else []:
             flip(path, offset)
-    assert_same(opened(files, view, tmp_path), files, view)
+    files.assert_same(files.opened(view, tmp_path), view)
 
 
 def garbage(path: Path) -> None:
@@ -186,41 +131,41 @@ def ones(path: Path) -> None:
 def test_files_that_do_not_fit_are_not_trusted(
     files: Files, view: View, name: str, damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    opened(files, view, tmp_path).prepare(ALL)
-    damage(folder_of(tmp_path) / name)
-    pictures = opened(files, view, tmp_path)
-    assert_same(pictures, files, view)
+    files.opened(view, tmp_path).prepare(ALL)
+    damage(files.folder_of(tmp_path) / name)
+    pictures = files.opened(view, tmp_path)
+    files.assert_same(pictures, view)
     pictures.prepare(ALL)
     files.reads.clear()
-    assert_same(opened(files, view, tmp_path), files, view)
+    files.assert_same(files.opened(view, tmp_path), view)
     assert files.reads == []
 
 
 def test_a_damaged_row_does_not_shift_what_is_kept_later(files: Files, tmp_path: Path) -> None:
-    opened(files, SQUARE, tmp_path).prepare(ALL)
-    path = folder_of(tmp_path) / "index"
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    path = files.folder_of(tmp_path) / "index"
     rows = np.fromfile(path, ROW)
     rows["offset"][-1] -= 1
     rows.tofile(path)
-    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
-    assert (folder_of(tmp_path) / "pixels").stat().st_size == COUNT * 16 * 16 * 3
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
+    assert (files.folder_of(tmp_path) / "pixels").stat().st_size == COUNT * 16 * 16 * 3
 
 
 def test_what_was_verified_is_verified_again_where_another_process_has_written_it_anew(
     files: Files, tmp_path: Path
 ) -> None:
-    first, second = opened(files, SQUARE, tmp_path), opened(files, SQUARE, tmp_path)
+    first, second = files.opened(SQUARE, tmp_path), files.opened(SQUARE, tmp_path)
     first.read(ALL[:20])
-    (folder_of(tmp_path) / "about.json").unlink()
+    (files.folder_of(tmp_path) / "about.json").unlink()
     second.prepare(ALL[10:20])
     second.prepare(ALL[:10])
-    flip(folder_of(tmp_path) / "pixels", 100)
+    flip(files.folder_of(tmp_path) / "pixels", 100)
     first.read(ALL[20:])
-    assert_same(first, files, SQUARE)
+    files.assert_same(first, SQUARE)
 
 
 def test_checksums_are_compared_once_a_process(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     pictures.read(ALL[:10])
     monkeypatch.setattr(StoreFiles, "intact", None)
     pictures.read(ALL[:10])
@@ -271,63 +216,63 @@ def test_a_checksum_is_of_one_position_and_size() -> None:
 
 
 def test_leftovers_of_killed_processes_are_removed(files: Files, tmp_path: Path) -> None:
-    opened(files, SQUARE, tmp_path).prepare(ALL)
-    names = sorted(path.name for path in folder_of(tmp_path).iterdir())
-    (folder_of(tmp_path) / "about.json").rename(folder_of(tmp_path) / ".about.json-x7.tmp.json")
-    opened(files, SQUARE, tmp_path).prepare(ALL)
-    assert sorted(path.name for path in folder_of(tmp_path).iterdir()) == names
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    names = sorted(path.name for path in files.folder_of(tmp_path).iterdir())
+    (files.folder_of(tmp_path) / "about.json").rename(files.folder_of(tmp_path) / ".about.json-x7.tmp.json")
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    assert sorted(path.name for path in files.folder_of(tmp_path).iterdir()) == names
 
 
 def test_a_row_that_swaps_height_and_width_is_noticed(files: Files, tmp_path: Path) -> None:
-    opened(files, WHOLE, tmp_path).prepare(ALL)
-    path = folder_of(tmp_path) / "index"
+    files.opened(WHOLE, tmp_path).prepare(ALL)
+    path = files.folder_of(tmp_path) / "index"
     rows = np.fromfile(path, ROW)
     rows["height"], rows["width"] = rows["width"].copy(), rows["height"].copy()
     rows.tofile(path)
-    assert_same(opened(files, WHOLE, tmp_path), files, WHOLE)
+    files.assert_same(files.opened(WHOLE, tmp_path), WHOLE)
 
 
 def test_pixels_of_another_pillow_are_not_used(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened(files, SQUARE, tmp_path).prepare(ALL)
+    files.opened(SQUARE, tmp_path).prepare(ALL)
     files.reads.clear()
     monkeypatch.setattr("PIL.__version__", "999.0")
-    assert_same(opened(files, SQUARE, tmp_path), files, SQUARE)
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert sorted(files.reads) == ALL.tolist()
-    assert json.loads((folder_of(tmp_path) / "about.json").read_text())["pillow"] == "999.0"
+    assert json.loads((files.folder_of(tmp_path) / "about.json").read_text())["pillow"] == "999.0"
 
 
 def test_who_reads_older_files_keeps_them_when_they_are_replaced(files: Files, tmp_path: Path) -> None:
-    first = opened(files, SQUARE, tmp_path)
+    first = files.opened(SQUARE, tmp_path)
     first.prepare(ALL)
-    (folder_of(tmp_path) / "about.json").unlink()
-    opened(files, SQUARE, tmp_path).prepare(ALL[:3])
-    assert_same(first, files, SQUARE)
+    (files.folder_of(tmp_path) / "about.json").unlink()
+    files.opened(SQUARE, tmp_path).prepare(ALL[:3])
+    files.assert_same(first, SQUARE)
     shutil.rmtree(tmp_path / "pictures")
-    assert_same(first, files, SQUARE)
+    files.assert_same(first, SQUARE)
 
 
 def test_unreadable_pictures_are_named_and_all_others_are_kept(files: Files, tmp_path: Path) -> None:
     good = list(files.contents)
     files.contents[3], files.contents[8] = b"text", good[8][:-40]
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     with pytest.raises(DataError, match=r"^2 of 24 pictures of `photo` cannot be read: `photo/dog/3.png` \(no picture"):
         pictures.prepare(ALL)
     readable = np.delete(ALL, [3, 8])
     files.reads.clear()
-    assert_same(pictures, files, SQUARE, readable)
+    files.assert_same(pictures, SQUARE, readable)
     assert files.reads == []
     with pytest.raises(
         DataError, match=r"^1 of 1 pictures of `photo` cannot be read: `photo/dog/8.png` \(image file is"
     ):
         pictures.read(np.array([7, 8]))
     files.contents[:] = good
-    assert_same(pictures, files, SQUARE)
+    files.assert_same(pictures, SQUARE)
 
 
 def test_a_full_store_is_read_without_writing(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened(files, SQUARE, tmp_path).prepare(ALL)
+    files.opened(SQUARE, tmp_path).prepare(ALL)
     monkeypatch.setattr(filling, "FileLock", None)
     monkeypatch.setattr(os, "pwrite", None)
-    pictures = opened(files, SQUARE, tmp_path)
+    pictures = files.opened(SQUARE, tmp_path)
     pictures.prepare(ALL)
-    assert_same(pictures, files, SQUARE)
+    files.assert_same(pictures, SQUARE)
