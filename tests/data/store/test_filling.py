@@ -98,8 +98,8 @@ def test_a_disk_that_fills_up_meanwhile_is_explained_and_what_was_kept_stays(
             pictures.prepare(ALL)
     assert str(caught.value) == (
         f"Cannot keep decoded pictures in `{files.folder_of(tmp_path)}`: No space left on device; pictures that were "
-        "kept before stay. Free some space or make the folder writable, point `HAMDG_CACHE` (or `--data.cache`) to another "
-        "disk, or decode on every reading with `--data.decode_once=false`."
+        "kept before stay. Free some space or make the folder writable, point `HAMDG_CACHE` (or `--data.cache`) to "
+        "another disk, or decode on every reading with `--data.decode_once=false`."
     )
     files.assert_same(pictures, WHOLE)
 
