@@ -11,6 +11,7 @@ from hamdg import console
 from hamdg.commands.merging.arguments import Request, named_files
 from hamdg.commands.merging.messages import plain_words
 from hamdg.commands.merging.values import device_of, prefixes_of, threads_of
+from hamdg.digests import Digests
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison
@@ -41,6 +42,8 @@ def compare(request: Request) -> int:
     device, threads = device_of(request), threads_of(request)
     with plain_words(paths):
         inputs = Inputs(paths, base, prefixes, None)
+        with Digests(threads) as digests:
+            inputs.check_base(digests)
         found = measure(inputs.models, inputs.base or {}, device=device, threads=threads)
     if out is not None:
         _draw(found, out)

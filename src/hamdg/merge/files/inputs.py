@@ -11,6 +11,7 @@ from hamdg.digests import Digests
 from hamdg.errors import ConfigError
 from hamdg.merge.arguments import check_paths
 from hamdg.merge.files.evidence import FileEvidence
+from hamdg.merge.files.partial import check_base, completed
 from hamdg.merge.files.reading import TensorFile, open_raw
 
 # What the base is called where files are named by their role.
@@ -45,8 +46,9 @@ class Inputs:
         models = {source: open_raw(Path(paths[source])) for source in sorted(paths)}
         start = None if base is None else open_raw(Path(base))
         like = _reference([*([] if start is None else [(BASE, start)]), *models.items()], prefixes)
-        self.models = {source: file.without_prefix(prefixes.get(source), like) for source, file in models.items()}
         self.base = None if start is None else start.without_prefix(prefixes.get(BASE), like)
+        named = {source: file.without_prefix(prefixes.get(source), like) for source, file in models.items()}
+        self.models = {source: completed(file, self.base) for source, file in named.items()}
         self.evidence = None if statistics is None else FileEvidence(statistics)
         if self.evidence is not None:
             self.evidence.check_sources(tuple(models))
@@ -92,15 +94,26 @@ class Inputs:
             raise ConfigError(f"The output `{out}` is one of the inputs; choose another name.")
 
     def check_contents(self, digests: Digests, needs_base: bool) -> None:
-        """Check that no model was given twice under two paths.
+        """Check that no model was given twice under two paths, and that the base completes those that it has to.
 
         Raises:
             ConfigError: Two models are the same, byte for byte.
+            WeightsError: A model was completed with another file than its own.
         """
+        self.check_base(digests)
         for (one, file), (other, second) in self._pairs(needs_base):
             digest = digests.of(file.files)
             if digest == digests.of(second.files):
                 raise ConfigError(_twice(one, other, f"files of the same content (SHA-256 {digest})"))
+
+    def check_base(self, digests: Digests) -> None:
+        """Check that the base completes the models that it has to.
+
+        Raises:
+            WeightsError: A model was completed with another file than its own.
+        """
+        for file in self.models.values():
+            check_base(file, self.base, digests)
 
     def digests(self, digests: Digests | None) -> tuple[dict[str, str], str | None, dict[str, str]]:
         """Return the digests of sources, base and statistics; without `digests`, zeros of the same length."""

@@ -1,0 +1,55 @@
+"""Files that hold only the tensors that training changed: which file completes them, and how."""
+
+from __future__ import annotations
+
+from hamdg.digests import Digests
+from hamdg.errors import WeightsError
+from hamdg.merge.files.reading import TensorFile
+from hamdg.wording import listed
+
+# Metadata of such a file: SHA-256 of the file that holds all other tensors.
+COMPLETED_BY = "hamdg.completed_by"
+
+
+def completed(file: TensorFile, base: TensorFile | None) -> TensorFile:
+    """Return a whole model: the tensors of a file, and those of the base that it does not hold.
+
+    A file whose metadata name no other file is whole already and is returned as it is.
+
+    Args:
+        file: The file.
+        base: The file that may complete it; `check_base` tells whether it is the right one.
+
+    Raises:
+        WeightsError: There is no base, or it does not have the names of the file.
+    """
+    if COMPLETED_BY not in file.metadata:
+        return file
+    if base is None:
+        raise WeightsError(f"`{file.path}` holds only the tensors that training changed. {_remedy(file)}.")
+    foreign = [name for name in file if name not in base]
+    if foreign:
+        raise WeightsError(
+            f"The base `{base.path}` does not complete `{file.path}`: it lacks {listed(foreign)}. {_remedy(file)}."
+        )
+    return TensorFile(file.path, {**base, **file}, file.metadata, file.files, file.checkpoint)
+
+
+def check_base(file: TensorFile, base: TensorFile | None, digests: Digests) -> None:
+    """Check that a file was completed with the very file that its metadata name.
+
+    Raises:
+        WeightsError: It was another one.
+    """
+    if base is None or COMPLETED_BY not in file.metadata:
+        return
+    found = digests.of(base.files)
+    if found != file.metadata[COMPLETED_BY]:
+        raise WeightsError(
+            f"The base `{base.path}` (SHA-256 {found}) is not the file that completes `{file.path}`. {_remedy(file)}."
+        )
+
+
+def _remedy(file: TensorFile) -> str:
+    digest = file.metadata[COMPLETED_BY]
+    return f"Give the `base.safetensors` of the run that wrote it (SHA-256 {digest}) as the base"
