@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from hamdg import digests
 from hamdg.digests import Digests
@@ -36,6 +37,18 @@ def test_files_that_belong_together_have_one_digest_in_any_order(tmp_path: Path)
         assert running.of((two, one)) == running.of((one, two)) == hashlib.sha256(lines.encode()).hexdigest()
 
 
+def test_blake3_is_another_hash_of_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_CHUNK", 1000)
+    contents = {"1": b"one" * 900, "2": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    lines = "".join(f"{name}  {blake3(content).hexdigest()}\n" for name, content in contents.items())
+    with Digests(hash_name="blake3") as running:
+        for name, content in contents.items():
+            assert running.of((tmp_path / name,)) == blake3(content).hexdigest()
+        assert running.of((tmp_path / "1", tmp_path / "2")) == blake3(lines.encode()).hexdigest()
+
+
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"content")
@@ -52,7 +65,7 @@ def test_what_is_under_way_stops_at_the_end(tmp_path: Path, monkeypatch: pytest.
     path.write_bytes(b"0" * 10_000_000)
     with Digests(1) as running:
         running.start([path, tmp_path / "waiting"])
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hamdg-sha256")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hamdg-digest")]
     with pytest.raises(InterruptedError, match=r"^digesting `.*x` was stopped$"):
         running.of((path,))
 

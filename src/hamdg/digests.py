@@ -1,4 +1,4 @@
-"""SHA-256 of files, computed by threads of its own while something else goes on."""
+"""Digests of files, computed by threads of their own while something else goes on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Protocol, Self
+
+from hamdg.errors import ConfigError
+
+HashName = Literal["sha256", "blake3"]
+# What Python or the command line prints for them.
+TITLES: dict[HashName, str] = {"sha256": "SHA-256", "blake3": "BLAKE3"}
 
 # Taken in one go without Python's lock, long enough that waiting for the lock does not count.
 _CHUNK = 1 << 25
+
+
+class _Hash(Protocol):
+    def update(self, content: bytes | memoryview, /) -> object: ...
+    def hexdigest(self) -> str: ...
 
 
 class Digests:
@@ -23,11 +34,18 @@ class Digests:
 
     Args:
         threads: How many files are read at once; as many as there are cores by default.
+        hash_name: `sha256` (what `sha256sum` prints) or `blake3` (what `b3sum` prints; more than twice as fast).
+
+    Raises:
+        ConfigError: There is no such hash.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, hash_name: HashName = "sha256") -> None:
+        if hash_name not in TITLES:
+            raise ConfigError(f"Expected files to be digested with `sha256` or `blake3`, but got `{hash_name}`.")
+        self.hash_name = hash_name
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="hamdg-sha256")
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="hamdg-digest")
         self._futures: dict[Path, Future[str]] = {}
 
     def __enter__(self) -> Self:
@@ -50,7 +68,7 @@ class Digests:
         return all(file in self._futures and self._futures[file].done() for file in files)
 
     def of(self, files: tuple[Path, ...]) -> str:
-        """Return the digest of a file, or one of several files that belong together: of what `sha256sum` says of them.
+        """Return the digest of a file, or one of the lines that `sha256sum` (`b3sum`) prints for several.
 
         Args:
             files: The file, or files of one folder.
@@ -62,10 +80,19 @@ class Digests:
         if len(files) == 1:
             return self._futures[files[0]].result()
         lines = sorted(f"{file.name}  {self._futures[file].result()}\n" for file in files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        together = self._new()
+        together.update("".join(lines).encode())
+        return together.hexdigest()
+
+    def _new(self) -> _Hash:
+        if self.hash_name == "sha256":
+            return hashlib.sha256()
+        from blake3 import blake3
+
+        return blake3()
 
     def _digest(self, file: Path) -> str:
-        digest = hashlib.sha256()
+        digest = self._new()
         with open(file, "rb") as stream:
             if os.fstat(stream.fileno()).st_size == 0:
                 return digest.hexdigest()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hamdg import cli
 from hamdg.commands.merging.arguments import FLAGS
+from hamdg.files import sha256_file
 from hamdg.merge import merge, methods
 
 Model = dict[str, Tensor]
@@ -445,12 +446,21 @@ def test_a_merged_file_says_how_it_was_made(folder: Path, capsys: pytest.Capture
     assert lines["option density"] == "0.5"
     assert lines["option sign"] == "mass"
     assert lines["setting precision"] == "fp32"
-    assert lines["source art"].startswith("weight 2, sha256 ")
+    assert lines["source art"].startswith("weight 2, blake3 ")
     assert run("--show m.safetensors --json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["method"] == "ties"
     assert found["options"]["density"] == 0.5
     assert found["weights"] == {"art": 2.0, "photo": 1.0}
+
+
+def test_inputs_are_digested_with_the_hash_of_choice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"{TIES} --digest sha256") == 0
+    capsys.readouterr()
+    assert run("--show m.safetensors") == 0
+    assert f"sha256 {sha256_file(folder / 'art.safetensors')}" in capsys.readouterr().out
+    message = "Expected files to be digested with `sha256` or `blake3`, but got `md5`."
+    assert failure(f"{TIES} --digest md5", capsys) == message
 
 
 def test_models_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

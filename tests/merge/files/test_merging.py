@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from blake3 import blake3
 from torch import Tensor
 
 from hamdg.digests import Digests
@@ -106,8 +107,8 @@ def test_files_of_all_kinds_are_merged_with_each_other(paths: dict[str, Path], t
         assert_equal(open_tensors(out), merge_with("ties", MODELS, BASE))
     told = read_provenance(out)
     assert told is not None
-    assert told.sources["photo"] == sha256_file(tmp_path / "photo.ckpt")
-    with Digests() as digests:
+    assert told.sources["photo"] == _blake3(tmp_path / "photo.ckpt")
+    with Digests(hash_name="blake3") as digests:
         assert told.sources["sketch"] == digests.of((index, tmp_path / "s-1.safetensors"))
 
 
@@ -173,11 +174,12 @@ def test_the_header_says_how_the_file_was_made(paths: dict[str, Path], tmp_path:
     assert told is not None
     assert told.method == "ties"
     assert (told.options["density"], told.options["scope"], told.options["scale"]) == (0.4, "global", 1.0)
-    assert told.sources == {source: sha256_file(path) for source, path in paths.items()}
-    assert told.base == sha256_file(base)
+    assert told.sources == {source: _blake3(path) for source, path in paths.items()}
+    assert told.base == _blake3(base)
     assert told.weights == {"art": 1.0, "photo": 2.0, "sketch": 0.5}
     assert (told.settings["lines"], told.settings["buffers"]) == ([0.0, 1.0], "first")
     assert set(told.versions) == {"hamdg", "python", "torch"}
+    assert told.hash_name == read_metadata(out)["hamdg.hash"] == "blake3"
     assert str(tmp_path) not in str(read_metadata(out))
 
 
@@ -235,13 +237,24 @@ def test_memory_does_not_grow_with_the_sources(tmp_path: Path, monkeypatch: pyte
 
 
 def test_digests_begun_before_are_used(paths: dict[str, Path], tmp_path: Path) -> None:
-    with Digests(1) as digests:
+    with Digests(1, "blake3") as digests:
         digests.start(paths.values())
         merge_files("uniform", paths, tmp_path / "1.safetensors", digests=digests)
         # They go on after the merge: they are not its own.
-        assert digests.of((tmp_path / "1.safetensors",)) == sha256_file(tmp_path / "1.safetensors")
+        assert digests.of((tmp_path / "1.safetensors",)) == _blake3(tmp_path / "1.safetensors")
     merge_files("uniform", paths, tmp_path / "2.safetensors")
     assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
+
+
+def test_the_header_follows_the_digests_that_were_begun(paths: dict[str, Path], tmp_path: Path) -> None:
+    with Digests() as digests:
+        merge_files("uniform", paths, tmp_path / "1.safetensors", digests=digests)
+    told = read_provenance(tmp_path / "1.safetensors")
+    assert told is not None
+    assert told.hash_name == "sha256"
+    assert told.sources == {source: sha256_file(path) for source, path in paths.items()}
+    # As before there was another hash.
+    assert "hamdg.hash" not in read_metadata(tmp_path / "1.safetensors")
 
 
 @pytest.mark.usefixtures("registering")
@@ -255,7 +268,7 @@ def test_statistics_come_from_files_and_are_told(paths: dict[str, Path], tmp_pat
     torch.testing.assert_close(open_tensors(out)["fc.weight"], expected)
     told = read_provenance(out)
     assert told is not None
-    assert told.statistics == {source: sha256_file(path) for source, path in statistics.items()}
+    assert told.statistics == {source: _blake3(path) for source, path in statistics.items()}
     with pytest.raises(ConfigError, match=r"needs gradients: give `evidence`"):
         merge_files("by_evidence", paths, out)
     with pytest.raises(
@@ -351,7 +364,7 @@ def test_the_same_content_twice(
     shutil.copy(paths["art"], tmp_path / "copy")
     (tmp_path / "copy").rename(tmp_path / "copy.safetensors")
     message = (
-        f"`art` and `more` are files of the same content (SHA-256 {sha256_file(paths['art'])}); leave one of them out, "
+        f"`art` and `more` are files of the same content (BLAKE3 {_blake3(paths['art'])}); leave one of them out, "
         "or give it more weight."
     )
     given = paths | {"more": tmp_path / "copy.safetensors"}
@@ -380,7 +393,7 @@ def test_the_base_as_a_source(paths: dict[str, Path], tmp_path: Path) -> None:
     shutil.copy(base, tmp_path / "copy.safetensors")
     end = ": there is no change from the base to itself; leave `zero` out."
     same = f"The base and `zero` are the same file, `{base}`{end}"
-    equal = f"The base and `zero` are files of the same content (SHA-256 {sha256_file(base)}){end}"
+    equal = f"The base and `zero` are files of the same content (BLAKE3 {_blake3(base)}){end}"
     for path, message in ((base, same), (tmp_path / "copy.safetensors", equal)):
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             merge_files("ties", paths | {"zero": path}, tmp_path / "o.safetensors", base)
@@ -501,3 +514,7 @@ def test_an_error_of_the_method(paths: dict[str, Path], tmp_path: Path, untouche
 def anonymous() -> int:
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
     return int(line.split()[1]) * 1024
+
+
+def _blake3(path: Path) -> str:
+    return blake3(path.read_bytes()).hexdigest()

@@ -44,10 +44,18 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         {"lines": [0.5, 1.0], "dtype": None},
         {"art": "44", "photo": "55"},
         {"torch": "2.8"},
+        "blake3",
     )
     for given in (told, Provenance("uniform", {}, {"a": "11"})):
         save_tensors(path, TENSORS, given.metadata())
         assert read_provenance(path) == given
+
+
+def test_an_unknown_hash_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, TENSORS, Provenance("uniform", {}, {"a": "11"}).metadata() | {"hamdg.hash": "md5"})
+    with pytest.raises(WeightsError, match=r"its header is damaged \(`md5` is no hash that is known\)"):
+        read_provenance(path)
 
 
 def test_files_of_others_have_none(tmp_path: Path) -> None:

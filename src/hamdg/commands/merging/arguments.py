@@ -55,6 +55,7 @@ FLAGS: dict[str, Flag] = {
         Flag("--threads", (MERGE, COMPARE), "how many tensors are worked on at once", "NUMBER"),
         Flag("--prefix", (MERGE, COMPARE), "what stands before the names in a source's file", "NAME=TEXT", many=True),
         Flag("--statistics", (MERGE,), "Fisher information, Gram matrices or losses", "NAME=FILE", many=True),
+        Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH"),
         Flag("--allow-nonfinite", (MERGE,), "let NaN and infinite values through"),
         Flag("--json", (SHOW, COMPARE), "print JSON"),
         Flag("--markdown", (LIST,), "print the table as Markdown"),

@@ -27,6 +27,7 @@ from hamdg.commands.merging.values import merge_settings, method_options, prefix
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hamdg.digests import HashName
     from hamdg.merge.registry import MethodInfo
 
 _INTERRUPTED = 130
@@ -125,7 +126,8 @@ def _merge_files(request: Request) -> int:
 
     from hamdg.digests import Digests
 
-    with Digests() as digests:
+    hash_name = cast("HashName", request.text("--digest") or "blake3")
+    with Digests(hash_name=hash_name) as digests:
         # Files are read for their digests while torch is imported.
         digests.start(path for path in (*paths.values(), base) if path is not None and path.is_file())
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 
-from hamdg.digests import Digests
+from hamdg.digests import TITLES, Digests
 from hamdg.errors import ConfigError
 from hamdg.merge.arguments import check_paths
 from hamdg.merge.files.evidence import FileEvidence
@@ -104,7 +104,9 @@ class Inputs:
         for (one, file), (other, second) in self._pairs(needs_base):
             digest = digests.of(file.files)
             if digest == digests.of(second.files):
-                raise ConfigError(_twice(one, other, f"files of the same content (SHA-256 {digest})"))
+                raise ConfigError(
+                    _twice(one, other, f"files of the same content ({TITLES[digests.hash_name]} {digest})")
+                )
 
     def check_base(self, digests: Digests) -> None:
         """Check that the base completes the models that it has to.

@@ -47,7 +47,8 @@ def merge_files(
             where it cannot be found by comparing names.
         statistics: For methods that need Fisher information, Gram matrices or losses, the file of every source that has
             them, see `FileEvidence`.
-        digests: Digests of the files that were begun before; this begins the others.
+        digests: Digests of the files that were begun before; this begins the others. Their hash is the one that the
+            header names; BLAKE3 without them.
 
     Returns:
         `out`.
@@ -64,7 +65,7 @@ def merge_files(
         settings = replace(settings, evidence=inputs.evidence)
     job = Job(method, inputs.models, inputs.base, options or {}, settings)
     inputs.check_paths(out, job.info.needs_base)
-    with nullcontext(digests) if digests is not None else Digests(settings.threads) as running:
+    with nullcontext(digests) if digests is not None else Digests(settings.threads, "blake3") as running:
         _run(job, inputs, out, running)
     return out
 
@@ -74,7 +75,7 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
     twins: dict[str, list[str]] = {}
     for name in job.layout:
         twins.setdefault(job.aliases.get(name, name), []).append(name)
-    with new_tensor_file(out, job.layout, _metadata(job, inputs, None)) as writer:
+    with new_tensor_file(out, job.layout, _metadata(job, inputs, digests, known=False)) as writer:
         checked = False
 
         def write(name: str, tensor: Tensor) -> None:
@@ -93,9 +94,9 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
         writer.finish(_metadata(job, inputs, digests))
 
 
-def _metadata(job: Job, inputs: Inputs, digests: Digests | None) -> dict[str, str]:
-    """Return the header's texts; without digests, texts of the same lengths."""
-    sources, base, statistics = inputs.digests(digests)
+def _metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
+    """Return the header's texts; while digests are not known yet, texts of the same lengths."""
+    sources, base, statistics = inputs.digests(digests if known else None)
     weights = job.settings.weights
     told = Provenance(
         job.info.name,
@@ -106,5 +107,6 @@ def _metadata(job: Job, inputs: Inputs, digests: Digests | None) -> dict[str, st
         resolved_settings(job.settings),
         statistics,
         merge_versions(),
+        digests.hash_name,
     ).metadata()
     return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})

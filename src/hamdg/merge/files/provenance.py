@@ -11,12 +11,14 @@ from pathlib import Path
 
 import torch
 
+from hamdg.digests import TITLES, HashName
 from hamdg.errors import WeightsError
 from hamdg.merge.files.reading import INDEX, open_raw
 from hamdg.merge.job import Settings
 from hamdg.merge.registry import MethodInfo
 
 _KEY = "hamdg."
+_HASH = f"{_KEY}hash"
 _TABLES_IF_ANY = ("weights", "settings", "statistics")
 _TABLES = ("options", "sources", "versions", *_TABLES_IF_ANY)
 
@@ -28,12 +30,13 @@ class Provenance:
     Args:
         method: Name of the merge method.
         options: Its options, with the defaults of those that were not given; plain JSON values.
-        sources: SHA-256 of every source's file by the source's name.
-        base: SHA-256 of the base's file, if there was one.
+        sources: Digest of every source's file by the source's name.
+        base: Digest of the base's file, if there was one.
         weights: Weight of every source, if there were any.
         settings: What holds for every method.
-        statistics: SHA-256 of the files that the method read beside the models, by source.
+        statistics: Digest of the files that the method read beside the models, by source.
         versions: Versions of the libraries that took part.
+        hash_name: How files were digested: `sha256` or `blake3`.
     """
 
     method: str
@@ -44,6 +47,7 @@ class Provenance:
     settings: Mapping[str, object] = field(default_factory=dict)
     statistics: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    hash_name: HashName = "sha256"
 
     def metadata(self) -> dict[str, str]:
         """Return the texts for a file's header."""
@@ -51,6 +55,9 @@ class Provenance:
         texts = {"format": "pt", f"{_KEY}method": self.method}
         if self.base is not None:
             texts[f"{_KEY}base"] = self.base
+        # Headers that do not name a hash are those of SHA-256.
+        if self.hash_name != "sha256":
+            texts[_HASH] = self.hash_name
         for name in _TABLES:
             value = getattr(self, name)
             if value or name not in _TABLES_IF_ANY:
@@ -73,6 +80,7 @@ def read_provenance(path: Path) -> Provenance | None:
     try:
         tables = {name: _table(metadata.get(_KEY + name, "{}")) for name in _TABLES}
         weights = {source: float(str(weight)) for source, weight in tables["weights"].items()}
+        hash_name = _hash_name(metadata.get(_HASH, "sha256"))
     except (ValueError, TypeError) as error:
         raise WeightsError(
             f"The weights file `{path}` says that a merge made it, but its header is damaged ({error}). "
@@ -81,7 +89,7 @@ def read_provenance(path: Path) -> Provenance | None:
     sources, versions, statistics = (_texts(tables[name]) for name in ("sources", "versions", "statistics"))
     method, base = metadata[f"{_KEY}method"], metadata.get(f"{_KEY}base")
     return Provenance(
-        method, tables["options"], sources, base, weights or None, tables["settings"], statistics, versions
+        method, tables["options"], sources, base, weights or None, tables["settings"], statistics, versions, hash_name
     )
 
 
@@ -119,6 +127,13 @@ def _table(text: str) -> dict[str, object]:
     if not isinstance(content, dict):
         raise TypeError(f"`{text}` is no table")
     return content
+
+
+def _hash_name(text: str) -> HashName:
+    for name in TITLES:
+        if text == name:
+            return name
+    raise ValueError(f"`{text}` is no hash that is known")
 
 
 def _texts(table: Mapping[str, object]) -> dict[str, str]:
