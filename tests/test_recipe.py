@@ -248,7 +248,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_text_file_is_a_sentence(tmp_path: Path) -> None:
-    assert message(tmp_path) == f"Recipe `{tmp_path}` cannot be read: Is a directory."
+    assert message(tmp_path) == f"Recipe `{tmp_path}` cannot be read: it is a folder."
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     assert message(tmp_path / "a.yaml") == (
         f"Recipe `{tmp_path}/a.yaml` is not a text file in UTF-8; give the path of a YAML file."

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 
-from hamdg.config import Recipe
+from hamdg.config import OptionValue, Recipe
 
 # Keys of the section `merge` that became options of the method.
 MOVED = {f"merge.{name}": f"merge.options.{name}" for name in ("keep", "scope", "criterion", "combine", "norm")}
@@ -20,7 +20,10 @@ _NAMES: dict[object, str] = {
     bool: "`true` or `false`",
     str: "a text",
     NoneType: "`null`",
+    OptionValue: "a number, a text, `true`, `false` or `null`",
 }
+# What YAML 1.1 reads as `true` and `false`.
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @cache
@@ -36,9 +39,19 @@ def type_of(key: str) -> object:
 
 def scalar_type(key: str) -> object:
     """Return the type of the values of the open section that a key lies in; `None` if it lies in none."""
-    section, _, name = key.rpartition(".")
-    kind = types().get(section)
-    return typing.get_args(kind)[1] if name and is_open(kind) else None
+    section = _open_section(key)
+    return typing.get_args(types()[section])[1] if section else None
+
+
+def parts_of(key: str) -> list[str]:
+    """Return the names that a dotted key consists of; a name in an open section may have dots of its own."""
+    section = _open_section(key)
+    return [*section.split("."), key.removeprefix(f"{section}.")] if section else key.split(".")
+
+
+def _open_section(key: str) -> str:
+    found = (name for name, kind in types().items() if is_open(kind) and key.startswith(f"{name}."))
+    return next((name for name in found if len(key) > len(name) + 1), "")
 
 
 def is_open(kind: object) -> bool:
@@ -71,6 +84,47 @@ def unknown(key: str, place: str, others: Sequence[str], what: str) -> str:
     return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
 
 
+def converted(value: object, kind: object) -> object:
+    """Return a value in the type of a key: whole numbers become floats, and floats without a fraction integers.
+
+    Args:
+        value: What YAML says: a mapping, a list, a text, a number, a truth value or `None`.
+        kind: The key's type.
+
+    Raises:
+        TypeError: If it cannot be of that type.
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (UnionType, typing.Union):
+        return _converted_to_one(value, inner)
+    if origin is list and isinstance(value, list):
+        return [converted(item, inner[0]) for item in value]
+    if origin is dict and isinstance(value, Mapping):
+        return {name: converted(item, inner[1]) for name, item in value.items()}
+    if origin is typing.Literal and isinstance(value, str) and value in inner:
+        return value
+    if kind is bool and isinstance(value, str) and value.lower() in _SWITCHES:
+        return _SWITCHES[value.lower()]
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value) is kind:
+        return value
+    raise TypeError(kind)
+
+
+def _converted_to_one(value: object, kinds: Sequence[object]) -> object:
+    if type(value) in kinds:
+        return value
+    for kind in kinds:
+        try:
+            return converted(value, kind)
+        except TypeError:
+            continue
+    raise TypeError(kinds)
+
+
 def choices(kind: object) -> list[str]:
     """Return what a key of this type can be, if it is one of a few texts."""
     return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
@@ -79,6 +133,8 @@ def choices(kind: object) -> list[str]:
 def description(kind: object) -> str:
     """Return a type in words: "an integer", "one of `a`, `b`"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in _NAMES:
+        return _NAMES[kind]
     if origin is typing.Literal:
         return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (UnionType, typing.Union):
@@ -87,7 +143,7 @@ def description(kind: object) -> str:
         return 'a list of texts, such as `["a photo of a {}."]`'
     if origin is dict:
         return "a mapping of names to numbers"
-    return _NAMES.get(kind, str(kind))
+    return str(kind)
 
 
 def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from functools import cache
 from pathlib import Path
 from types import NoneType
 
@@ -18,13 +16,9 @@ from hamdg.config import Recipe
 from hamdg.data.chosen import benchmark_of
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
-from hamdg.keys import choices, description, is_open, known, scalar_type, type_of, types, unknown
-
-if typing.TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
-# Numbers that YAML 1.1 takes for texts.
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+from hamdg.keys import choices, converted, description, is_open, known, parts_of, type_of, unknown
+from hamdg.wording import excerpt
+from hamdg.yaml_files import parse_yaml, read_yaml
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
 
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
     for setting in settings:
-        recipe = _with(recipe, setting.key.split("."), _typed(setting))
+        recipe = _with(recipe, parts_of(setting.key), _typed(setting))
     return recipe
 
 
@@ -122,68 +116,29 @@ def _override_settings(overrides: Sequence[str]) -> Iterator[_Setting]:
         raise ConfigError(f"An override is written as `--key.sub=value`, but got `{others[0]}`.")
     for override in joined:
         name, _, text = override.partition("=")
-        key, value = _key(name), typing.cast("object", text)
-        kind = type_of(key)
-        if is_dataclass(kind) or is_open(kind) or (text and scalar_type(key)):
-            value = _parse_yaml(text, "the command line")
-        elif text == "null" and NoneType in typing.get_args(kind):
-            value = None
-        yield from _leaves(key, value, lambda _: "on the command line")
+        key = _key(name)
+        yield from _leaves(key, _written(text, type_of(key)), lambda _: "on the command line")
+
+
+def _written(text: str, kind: object) -> object:
+    """Return what the text of an override means: itself where a text is wanted, else YAML."""
+    kinds = {kind, *typing.get_args(kind)}
+    if text == "null" and NoneType in kinds:
+        return None
+    takes_text = str in kinds and typing.get_origin(kind) not in (list, dict) and float not in kinds
+    if not text or takes_text or typing.get_origin(kind) is typing.Literal:
+        return text
+    return parse_yaml(text, "the command line").values
 
 
 def _file_settings(path: Path) -> Iterator[_Setting]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(_missing(path)) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"Recipe `{path}` is not a text file in UTF-8; give the path of a YAML file.") from None
-    except OSError as error:
-        raise ConfigError(f"Recipe `{path}` cannot be read: {error.strerror}.") from None
-    value = _parse_yaml(text, f"`{path}`")
+    document = read_yaml(path, "recipe", "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`.")
+    value, lines = document.values, document.lines
     if value is None:
         return
     if not isinstance(value, dict):
         raise ConfigError(f"Recipe `{path}` must be a mapping of keys to values, but it is {_kind(value)}.")
-    lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader), path)
     yield from _leaves("", value, lambda key: f"in `{path}`" + (f", line {lines[key]}" if key in lines else ""))
-
-
-def _missing(path: Path) -> str:
-    others = [str(other) for other in sorted(path.parent.glob("*.yaml"))] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(str(path), others, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`."
-    return f"There is no recipe `{path}`; {hint}"
-
-
-def _parse_yaml(text: str, place: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigError(f"Invalid YAML in {place}{line}: {problem}.") from None
-
-
-def _lines(tree: yaml.Node | None, path: Path) -> dict[str, int]:
-    """Return the line number of every dotted key; YAML itself would let the second of two equal keys win."""
-    lines: dict[str, int] = {}
-    for key, line in _marked_keys(tree, ""):
-        if key in lines:
-            raise ConfigError(
-                f"`{key}` is given twice in `{path}`, in lines {lines[key]} and {line}; keep one of them."
-            )
-        lines[key] = line
-    return lines
-
-
-def _marked_keys(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for name, child in node.value:
-            key = f"{prefix}{name.value}"
-            yield key, name.start_mark.line + 1
-            yield from _marked_keys(child, f"{key}.")
 
 
 def _leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[_Setting]:
@@ -198,46 +153,16 @@ def _leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[_S
             yield from _leaves(f"{key}.{name}" if key else str(name), child, where)
     elif value is not None:
         inside = " out of " + ", ".join(f"`{field.name}`" for field in fields(kind)) if is_dataclass(kind) else ""
-        sentence = f"Expected `{key}` to be a section with keys{inside}, but got `{value}`"
+        sentence = f"Expected `{key}` to be a section with keys{inside}, but got `{_shown(value)}`"
         raise ConfigError(_located(sentence, where(key)))
 
 
 def _typed(setting: _Setting) -> object:
     """Return the setting's value in the type that the recipe wants."""
-    from jsonargparse import ArgumentError
-
-    kind, value = type_of(setting.key), setting.value
-    if setting.key not in types():
-        return _scalar(setting)
-    kinds = (kind, *typing.get_args(kind))
-    # jsonargparse takes `null` for "not given", and reads a quoted "null" as if it had no quotes.
-    if value is None and NoneType in kinds:
-        return None
-    if isinstance(value, str) and str in kinds and typing.get_origin(kind) is not list:
-        return value
-    nested: object = value
-    for name in reversed(setting.key.split(".")):
-        nested = {name: nested}
     try:
-        parsed = _parser().parse_object(nested, defaults=False)[setting.key]
-    except ArgumentError:
+        return converted(setting.value, type_of(setting.key))
+    except TypeError:
         raise ConfigError(_mistyped(setting)) from None
-    if parsed is None and NoneType not in kinds:
-        raise ConfigError(_mistyped(setting))
-    return parsed
-
-
-def _scalar(setting: _Setting) -> object:
-    """Return a value of an open section as it is: only who reads the section knows what it has to be."""
-    value = setting.value
-    if isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
-    if not isinstance(value, int | float | str | NoneType):
-        expected = "a number, a text, `true`, `false` or `null`"
-        raise ConfigError(
-            _located(f"Expected `{setting.key}` to be {expected}, but got `{_shown(value)}`", setting.place)
-        )
-    return value
 
 
 def _mistyped(setting: _Setting) -> str:
@@ -247,22 +172,13 @@ def _mistyped(setting: _Setting) -> str:
     return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
 
-@cache
-def _parser() -> ArgumentParser:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
-    return parser
-
-
 def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else f"`{_shown(value)}`"
 
 
 def _shown(value: object) -> str:
     text = {True: "true", False: "false", None: "null"}.get(value) if isinstance(value, bool | NoneType) else None
-    return text or str(value)
+    return text or excerpt(value)
 
 
 def _located(sentence: str, place: str) -> str:

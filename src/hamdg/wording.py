@@ -1,8 +1,12 @@
-"""Lists of names as parts of sentences."""
+"""Names, lists of them and values as parts of sentences."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+# Control characters, separators of lines, marks of direction, and bytes of a name that are no UTF-8 (surrogates).
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def listed(names: Sequence[str], limit: int | None = None) -> str:
@@ -15,3 +19,23 @@ def shortened(parts: Sequence[str], limit: int | None = None) -> str:
     shown = parts[:limit]
     more = f" and {len(parts) - len(shown)} more" if len(parts) > len(shown) else ""
     return ", ".join(shown) + more
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""Return a text in which all that a terminal would obey is written out: `\x1b`, `\n`, `\u202e`, `\udcff`.
+
+    Args:
+        text: The text.
+        keep: Characters that are left as they are.
+    """
+    return _OBEYED.sub(lambda found: found[0] if found[0] in keep else _written_out(found[0]), text)
+
+
+def excerpt(value: object, limit: int = 100) -> str:
+    """Return a value as text for a message, escaped; of more than `limit` characters the first and the number."""
+    text = str(value)
+    return escaped(text if len(text) <= limit else f"{text[: limit - 20]}... ({len(text):,} characters)")
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
