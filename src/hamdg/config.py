@@ -14,6 +14,7 @@ Combine = Literal["mean", "sum"]
 HarmonisationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
 HarmonisationScope = Literal["global", "layer"]
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
+Truncated = Literal["refuse", "read"]
 Normalisation = Literal["own", "clip", "imagenet"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
@@ -71,6 +72,8 @@ class DataConfig:
         subset: At most this many images per class and domain; `null` for all. For smoke tests.
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
             flip); `domainbed` (the same with colour jitter and grayscale).
+        truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
+            DomainBed does; what is missing is gray or black).
         decode_once: Keep decoded pictures in the cache; off, every picture is decoded whenever it is used.
         cache: Folder of rendered or decoded pictures; `null` for the user's cache folder.
         mini: The embedded benchmark's own settings.
@@ -84,6 +87,7 @@ class DataConfig:
     validation_fraction: float = 0.2
     subset: int | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
+    truncated: Truncated = "refuse"
     decode_once: bool = True
     cache: str | None = None
     mini: MiniConfig = field(default_factory=MiniConfig)
@@ -337,6 +341,8 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         del data[name]
     if benchmark != "mini":
         del data["mini"]
+    if benchmark == "mini" or data["truncated"] == "refuse":
+        del data["truncated"]
 
 
 def _hash(values: dict[str, object]) -> str:

@@ -57,6 +57,15 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     return replace(recipe, held_out=benchmark_of(recipe).domain(recipe.held_out))
 
 
+def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with `--key=value` overrides applied; whether the values make sense together is not checked.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value has the wrong type.
+    """
+    return _applied(recipe, list(_override_settings(overrides)))
+
+
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
     for setting in settings:
         recipe = _with(recipe, parts_of(setting.key), _typed(setting))

@@ -50,6 +50,11 @@ def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() ->
     assert identity(custom) != identity(replace(custom, data=replace(custom.data, root="/other")))
 
 
+def test_reading_truncated_files_makes_another_run_where_there_are_files() -> None:
+    assert identity(with_data(truncated="read")) != identity(PACS)
+    assert identity(Recipe(data=DataConfig(truncated="read"))) == identity(Recipe())
+
+
 def test_pictures_are_found_without_being_opened(small_pacs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = with_data(root=str(small_pacs))
     assert place_of(recipe).root == small_pacs

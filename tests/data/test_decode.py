@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from hamdg.data.decode import UnreadableError, decoded, dimensions
 
@@ -156,6 +156,44 @@ def test_a_file_that_is_cut_off_is_refused(form: str) -> None:
     content = encoded(Image.fromarray(noise(64, 64)), form)
     with pytest.raises(UnreadableError):
         decoded(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+def test_a_file_that_is_cut_off_is_read_as_pillow_reads_it(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoded(Image.fromarray(noise(64, 64)), form, **({"quality": 90} if form == "JPEG" else {}))
+    content = whole[: len(whole) * 2 // 3]
+    found = np.array(decoded(content, "read"))
+    with pytest.raises(UnreadableError):
+        decoded(content)
+    # As in DomainBed.
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    np.testing.assert_array_equal(found, plain(content))
+    assert not np.array_equal(found, plain(whole))
+    # What the program has set does not count, and stays.
+    with pytest.raises(UnreadableError):
+        decoded(content)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_what_is_no_picture_is_refused_even_if_truncated_files_are_read() -> None:
+    for content in (b"", b"<html>", encoded(Image.new("RGB", (64, 64)))[:20]):
+        with pytest.raises(UnreadableError):
+            decoded(content, "read")
+
+
+def test_threads_that_read_truncated_files_do_not_make_others_read_them() -> None:
+    content = encoded(Image.fromarray(noise(64, 64)), "JPEG")[:-500]
+
+    def attempt(number: int) -> bool:
+        try:
+            decoded(content, "read" if number % 2 else "refuse")
+        except UnreadableError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(attempt, range(400))) == [False, True] * 200
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
 def test_a_reason_is_given() -> None:

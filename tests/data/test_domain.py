@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from hamdg.config import DataConfig, Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
+from hamdg.errors import DataError
 
 
 def recipe(root: Path, cache: Path, **changes: object) -> Recipe:
@@ -55,6 +58,25 @@ def test_a_subset_is_the_first_of_every_class(small_pacs: Path, tmp_path: Path) 
     assert part.labels.tolist() == whole.labels[chosen].tolist()
     assert torch.equal(squares(part), squares(whole)[chosen])
     assert part.fingerprint != whole.fingerprint
+
+
+def test_truncated_pictures_are_read_if_the_recipe_says_so_and_never_kept_with_others(tmp_path: Path) -> None:
+    root = tmp_path / "PACS"
+    for domain, name in product(PACS.domains, PACS.classes):
+        folder = root / domain / name
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "1.jpg")
+    cut = root / "photo" / "dog" / "1.jpg"
+    cut.write_bytes(cut.read_bytes()[:-500])
+    for kept in (True, False):
+        refusing = open_domain(recipe(root, tmp_path, decode_once=kept), "photo", 32)
+        reading = open_domain(recipe(root, tmp_path, decode_once=kept, truncated="read"), "photo", 32)
+        assert refusing.fingerprint != reading.fingerprint
+        assert squares(reading).shape == (7, 32, 32, 3)
+        # Kept pictures of a run that reads what is left are nothing for one that refuses.
+        with pytest.raises(DataError, match=r"1\.jpg` \(image file is truncated.*`--data\.truncated=read` uses what"):
+            squares(refusing)
 
 
 def test_domains_have_fingerprints_of_their_own(small_pacs: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
     assert [part.content(position) for position in range(2)] == [b"111", b"33"]
     assert part.describe(1) == "picture 2"
     assert part.domain == "photo"
+    assert listing().with_truncated("read").take([0]).truncated == "read"
 
 
 def test_the_fingerprint_is_the_digest_of_the_lines_in_their_order() -> None:
@@ -77,4 +78,5 @@ def test_the_fingerprint_is_the_digest_of_the_lines_in_their_order() -> None:
 
 def test_the_fingerprint_tells_domains_sizes_labels_and_parts_apart() -> None:
     others = [listing("sketch"), listing(labels=(0, 1, 1)), listing(sizes=(3, 2, 1)), listing().take([0, 1])]
-    assert len({one.fingerprint for one in [listing(), *others]}) == 5
+    others.append(listing().with_truncated("read"))
+    assert len({one.fingerprint for one in [listing(), *others]}) == 6

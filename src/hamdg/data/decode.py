@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from hamdg.config import Truncated
 from hamdg.errors import DataError
 
 # What the orientation in a picture's EXIF data asks a viewer to do.
@@ -30,7 +32,7 @@ class UnreadableError(DataError):
     """A file holds no picture that can be decoded; the text is a short reason without the file's name."""
 
 
-def decoded(content: bytes) -> Image.Image:
+def decoded(content: bytes, truncated: Truncated = "refuse") -> Image.Image:
     """Return a picture in RGB as a viewer shows it.
 
     Pictures are turned as their EXIF data ask, what is transparent lies on white, 16-bit grey keeps its shades, and of
@@ -40,10 +42,22 @@ def decoded(content: bytes) -> Image.Image:
 
     Args:
         content: The whole file, in any format that Pillow reads.
+        truncated: `read` gives of a file that is cut off or damaged inside what Pillow gives with
+            `LOAD_TRUNCATED_IMAGES`, as in DomainBed.
 
     Raises:
         UnreadableError: If it is no picture, is cut off or damaged, or is too large to be a picture.
     """
+    try:
+        return _decoded(content)
+    except UnreadableError:
+        if truncated == "refuse":
+            raise
+    with _truncated_images.read():
+        return _decoded(content)
+
+
+def _decoded(content: bytes) -> Image.Image:
     with _explained(content), Image.open(BytesIO(content)) as image:
         image.load()
         turn = _turn(image)
@@ -118,13 +132,39 @@ def _reason(error: Exception, content: bytes) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
+class _TruncatedImages(threading.local):
+    """Pillow's `LOAD_TRUNCATED_IMAGES` with a value for each thread: others decode pictures that have to be whole."""
+
+    def __init__(self) -> None:
+        self._read = False
+
+    def __bool__(self) -> bool:
+        return self._read
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Let Pillow read truncated images in this thread."""
+        self._read = True
+        try:
+            yield
+        finally:
+            self._read = False
+
+
+_truncated_images = _TruncatedImages()
+
+
 class _Muted:
-    """Keeps Pillow's warnings quiet while any thread decodes; `catch_warnings` alone is not made for threads."""
+    """Keeps Pillow's warnings quiet while any thread decodes; `catch_warnings` alone is not made for threads.
+
+    Meanwhile each thread says for itself whether truncated images are read, whatever the program has set.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._caught = warnings.catch_warnings()
+        self._truncated = False
 
     def __enter__(self) -> None:
         with self._lock:
@@ -132,12 +172,15 @@ class _Muted:
                 self._caught = warnings.catch_warnings()
                 self._caught.__enter__()
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = cast("bool", _truncated_images)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._truncated
                 self._caught.__exit__(None, None, None)
 
 

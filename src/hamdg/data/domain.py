@@ -63,14 +63,24 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
     cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
     if recipe.benchmark == "mini":
         return from_arrays(_reduced(load_domain(name, recipe.data.mini, cache), recipe.data.subset))
-    listing = list_domain(place_of(recipe), name)
-    if recipe.data.subset is not None:
-        listing = listing.take(first_per_class(listing.labels, recipe.data.subset))
+    listing = list_pictures(recipe, name)
     kept = cache if recipe.data.decode_once else None
     evaluation = open_pictures(listing, EvaluationView(side), kept)
     crops = recipe.data.augment in CROPPING
     training = open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation
     return Domain(name, training, evaluation, listing.labels, listing.labels, listing)
+
+
+def list_pictures(recipe: Recipe, name: str) -> Listing:
+    """List a domain's pictures, reduced to `data.subset`; none is opened.
+
+    Raises:
+        DataError: If the domain is missing, or does not hold exactly the benchmark's classes.
+    """
+    listing = list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated)
+    if recipe.data.subset is None:
+        return listing
+    return listing.take(first_per_class(listing.labels, recipe.data.subset))
 
 
 def from_arrays(arrays: DomainArrays) -> Domain:

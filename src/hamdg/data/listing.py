@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hamdg.config import Truncated
+
 if TYPE_CHECKING:
     from hamdg.data.locate import Place
 
@@ -128,6 +130,7 @@ class Listing:
         source: What reads them.
         positions: Where these pictures are among those of `source`; `None` where they are all of them.
         sample: What tells the pictures from others where names do not: a digest of some of their contents.
+        truncated: What becomes of pictures whose files are cut off.
     """
 
     def __init__(
@@ -139,6 +142,7 @@ class Listing:
         source: Source,
         positions: Integers | None = None,
         sample: str = "",
+        truncated: Truncated = "refuse",
     ) -> None:
         self.domain = domain
         self.labels = labels
@@ -147,6 +151,7 @@ class Listing:
         self._source = source
         self._positions = positions
         self._sample = sample
+        self.truncated = truncated
 
     def __len__(self) -> int:
         """Return how many pictures there are."""
@@ -156,11 +161,14 @@ class Listing:
     def fingerprint(self) -> str:
         """SHA-256 over the domain and, in their order, lines of path, size and label; no picture is opened for it.
 
-        The order counts, because positions mean pictures: in splits, and in what is kept of decoded pictures.
+        The order counts, because positions mean pictures: in splits, and in what is kept of decoded pictures. So does
+        whether truncated files are read, which makes other pictures of them.
         """
         rows = zip(self.names, self.sizes.tolist(), self.labels.tolist(), strict=True)
         lines = (f"{name}\t{size}\t{label}\n" for name, size, label in rows)
         digest = hashlib.sha256(f"{self.domain}\n{self._sample}".encode())
+        if self.truncated == "read":
+            digest.update(b"truncated files are read\n")
         digest.update("".join(lines).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
 
@@ -182,7 +190,13 @@ class Listing:
         original = chosen if self._positions is None else self._positions[chosen]
         names = PickedNames(self.names, chosen)
         sizes = self.sizes[chosen]
-        return Listing(self.domain, self.labels[chosen], names, sizes, self._source, original, self._sample)
+        labels = self.labels[chosen]
+        return Listing(self.domain, labels, names, sizes, self._source, original, self._sample, self.truncated)
+
+    def with_truncated(self, truncated: Truncated) -> Listing:
+        """Return the same pictures, with what becomes of those whose files are cut off."""
+        facts = (self.labels, self.names, self.sizes, self._source, self._positions, self._sample)
+        return self if truncated == self.truncated else Listing(self.domain, *facts, truncated)
 
     def _original(self, position: int) -> int:
         return position if self._positions is None else int(self._positions[position])

@@ -22,6 +22,8 @@ Pixels = NDArray[np.uint8]
 # Pictures a thread takes at a time: enough to make handing over cheap, few enough for Ctrl-C to be quick.
 _HANDFUL = 8
 _SHOWN = 5
+# How Pillow calls a file that is cut off.
+TRUNCATED = "truncated"
 
 
 class Rendered(NamedTuple):
@@ -42,7 +44,7 @@ def render(listing: Listing, view: View, position: int) -> Pixels:
         content = listing.content(position)
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from error
-    return view.render(decoded(content))
+    return view.render(decoded(content, listing.truncated))
 
 
 def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Generator[Rendered]:
@@ -84,9 +86,11 @@ def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> Data
     named = [f"`{listing.describe(one.position)}` ({one.reason})" for one in failed[:_SHOWN]]
     if len(failed) > _SHOWN:
         named.append(f"and {len(failed) - _SHOWN:,} more")
+    cut = listing.truncated == "refuse" and any(TRUNCATED in one.reason for one in failed)
+    tolerate = "; `--data.truncated=read` uses what is left of truncated ones, as DomainBed does" if cut else ""
     return DataError(
         f"{len(failed):,} of {tried:,} pictures of `{listing.domain}` cannot be read: {', '.join(named)}; "
-        "delete or replace them (`hamdg data verify` lists all that are damaged), then repeat the command."
+        f"delete or replace them (`hamdg data verify` lists all that are damaged), then repeat the command{tolerate}."
     )
 
 

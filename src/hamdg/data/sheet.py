@@ -72,7 +72,7 @@ def listed_cells(listing: Listing, per_cell: int, tile: int = TILE) -> Cells:
 
     def picture(position: int) -> Image.Image | None:
         try:
-            image = decoded(listing.content(position))
+            image = decoded(listing.content(position), listing.truncated)
         except (OSError, UnreadableError):
             return None
         return _resized(image, tile / max(image.size))

@@ -183,6 +183,24 @@ def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: 
     assert "By its numbers this is Many, raw: 50 pictures.\nIts numbers by class are not known here, so only" in shown
 
 
+def test_verify_names_truncated_pictures_and_what_would_read_them(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "real" / "cat" / "0.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, format="JPEG")
+    path.write_bytes(path.read_bytes()[:-1000])
+    shown = said(capsys, "verify", "toys", str(root), code=1)
+    assert f"1 picture cannot be read:\n    {path}: image file is truncated" in shown
+    assert "Of these, `--data.truncated=read` would read 1 as far as they go, as DomainBed does." in shown
+    shown = said(capsys, "verify", "toys", str(root), "--data.truncated=read")
+    assert f"1 picture of truncated files, read as far as they go:\n    {path}: image file is truncated" in shown
+    assert json.loads(Path("data_card.json").read_text())["truncated"] == "read"
+    assert "Expected `data.truncated` to be one of `refuse`, `read`, but got `reed`" in said(
+        capsys, "verify", "toys", str(root), "--data.truncated=reed", code=2
+    )
+
+
 def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "custom", str(root))
     assert "Every class has pictures in every domain, and none is damaged: 2 classes in 2 domains." in shown
@@ -215,8 +233,8 @@ def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pyt
         (
             ["verify", "toys", "Toys", "--data.subset=3"],
             "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.cache`, "
-            "`data.columns.image`, `data.columns.label`, `data.columns.domain` here, but got `--data.subset`; leave it "
-            "out.",
+            "`data.truncated`, `data.columns.image`, `data.columns.label`, `data.columns.domain` here, but got "
+            "`--data.subset`; leave it out.",
         ),
         (
             ["verify", "toys", "Toys", "--data.revision=abc"],

@@ -86,6 +86,7 @@ def test_a_card_tells_version_counts_and_fingerprints(tmp_path: Path) -> None:
                 "classes": {"cat": 0, "Sea_Lion": 1},
             },
         },
+        "truncated": "refuse",
         "hamdg": __version__,
     }
 

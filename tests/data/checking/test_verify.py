@@ -109,6 +109,24 @@ def test_all_unreadable_pictures_are_found(root: Path) -> None:
     assert verified(root, decode=False).good
 
 
+def test_truncated_pictures_are_listed_whether_they_are_read_or_not(root: Path) -> None:
+    (root / "real" / "cat" / "0.png").write_bytes(picture((60, 60), format="JPEG")[:-20])
+    (root / "sketch" / "dog" / "1.png").write_text("no picture")
+    cut, bad = str(root / "real/cat/0.png"), str(root / "sketch/dog/1.png")
+    refused = verified(root)
+    assert [name for name, _ in refused.unreadable] == [cut, bad]
+    assert [name for name, _ in refused.truncated] == [cut]
+    read = verify(Place(TOYS, root, None), truncated="read")
+    assert [name for name, _ in read.unreadable] == [bad]
+    assert dict(read.truncated) == dict(refused.truncated)
+    for found, mode, unreadable in ((refused, "refuse", {"cat/0.png"}), (read, "read", set())):
+        card = found.card()
+        assert card["truncated"] == mode
+        domain = card["domains"]["real"]  # type: ignore[index]
+        assert set(domain["unreadable"]) == unreadable
+        assert set(domain["truncated"]) == {"cat/0.png"}
+
+
 def test_a_file_that_cannot_be_opened_is_unreadable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = Listing.content
 

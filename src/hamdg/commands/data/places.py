@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from hamdg.config import CUSTOM, ColumnsConfig, DataConfig, Recipe
+from hamdg.config import CUSTOM, Recipe
 from hamdg.errors import ConfigError
 from hamdg.wording import listed
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 MINI: Final = "mini"
 _COLUMNS = ("image", "label", "domain")
-_KEYS = (*("data.root", "data.hub", "data.revision", "data.cache"), *(f"data.columns.{name}" for name in _COLUMNS))
+_KEYS = (
+    *("data.root", "data.hub", "data.revision", "data.cache", "data.truncated"),
+    *(f"data.columns.{name}" for name in _COLUMNS),
+)
 
 
-def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> Place:
-    """Return where the pictures are.
+def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> tuple[Recipe, Place]:
+    """Return a recipe that names the pictures, and where they are.
 
     Args:
         verb: The verb below `hamdg data`, for messages.
@@ -37,7 +40,8 @@ def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str])
         )
     from hamdg.data.chosen import place_of
 
-    return place_of(read_recipe_of(verb, name, root, overrides))
+    recipe = read_recipe_of(verb, name, root, overrides)
+    return recipe, place_of(recipe)
 
 
 def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> Recipe:
@@ -53,36 +57,20 @@ def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[s
         ConfigError: If something in it is wrong.
     """
     from hamdg.data.registry import benchmark
+    from hamdg.recipe import overridden, read_recipe
 
     given = [*overrides, *([f"--data.root={root}"] if root else [])]
     if name == MINI:
-        from hamdg.recipe import read_recipe
-
         return read_recipe(None, [f"--benchmark={MINI}", *given])
     if name != CUSTOM:
         benchmark(name)
-    data = _data(dict(_settings(verb, given)))
-    if data.revision is not None and data.hub is None:
-        raise ConfigError("`--data.revision` belongs to `--data.hub`, which is not given; leave it out.")
-    return Recipe(benchmark=name, data=data)
-
-
-def _settings(verb: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
     for override in given:
-        key, _, value = override.removeprefix("--").partition("=")
+        key = override.removeprefix("--").partition("=")[0]
         if key not in _KEYS:
             raise ConfigError(
                 f"`hamdg data {verb}` takes the recipe keys {listed(_KEYS)} here, but got `--{key}`; leave it out."
             )
-        yield key, value
-
-
-def _data(settings: dict[str, str]) -> DataConfig:
-    columns = {name: settings[key] for name in _COLUMNS if (key := f"data.columns.{name}") in settings}
-    return DataConfig(
-        root=settings.get("data.root"),
-        hub=settings.get("data.hub"),
-        revision=settings.get("data.revision"),
-        cache=settings.get("data.cache"),
-        columns=ColumnsConfig(**columns),
-    )
+    recipe = overridden(Recipe(benchmark=name), given)
+    if recipe.data.revision is not None and recipe.data.hub is None:
+        raise ConfigError("`--data.revision` belongs to `--data.hub`, which is not given; leave it out.")
+    return recipe

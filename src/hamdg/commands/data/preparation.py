@@ -11,8 +11,9 @@ import numpy as np
 from hamdg import console
 from hamdg.config import Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.chosen import benchmark_of, place_of
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.chosen import benchmark_of
+from hamdg.data.domain import list_pictures
+from hamdg.data.listing import Listing
 from hamdg.data.mini import load_domain
 from hamdg.data.store.space import amount, check_fits
 from hamdg.data.store.stored import StoredPictures
@@ -45,8 +46,7 @@ def prepare(
         for name in names:
             console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} pictures rendered")
         return
-    place = place_of(recipe)
-    listings = [list_domain(place, name) for name in names]
+    listings = [list_pictures(recipe, name) for name in names]
     wanted: list[View] = []
     if views != "training":
         wanted.append(EvaluationView(side))

@@ -45,7 +45,7 @@ def _domains(recipe: Recipe, per_cell: int) -> tuple[Mapping[str, Cells], int]:
         rendered = {name: render_domain(name, recipe.data.mini) for name in benchmark_of(recipe).domains}
         cells = {name: rendered_cells(arrays, per_cell) for name, arrays in rendered.items()}
         return cells, ZOOM * recipe.data.mini.image_size
-    _, listings = survey(place_of(recipe))
+    _, listings = survey(place_of(recipe), recipe.data.truncated)
     return {name: listed_cells(listing, per_cell) for name, listing in listings.items()}, TILE
 
 

@@ -101,7 +101,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from hamdg.commands.data.places import read_place
 
     out: Path = arguments.out
-    place = read_place("verify", arguments.benchmark, arguments.root, arguments.overrides)
+    recipe, place = read_place("verify", arguments.benchmark, arguments.root, arguments.overrides)
 
     from hamdg import console
     from hamdg.commands.data import verification
@@ -114,6 +114,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             place,
             decode=not arguments.no_decode,
             contents=arguments.contents,
+            truncated=recipe.data.truncated,
             progress=lambda total: console.progress(total, "pictures opened"),
         )
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hamdg import console
 from hamdg.data.checking.verify import Verification
@@ -84,7 +84,18 @@ def _fault_lines(found: Verification) -> list[str]:
     if unreadable:
         lines.append(f"{_pictures(len(unreadable))} cannot be read:")
         lines += [f"    {name}: {reason}" for name, reason in unreadable]
-    return lines
+    return lines + _truncated_lines(list(found.truncated), dict(unreadable))
+
+
+def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[str, str]) -> list[str]:
+    """Say which pictures are not whole; those that a run refuses are listed with what else cannot be read."""
+    refused = [name for name, _ in truncated if name in unreadable]
+    if refused:
+        return [f"Of these, `--data.truncated=read` would read {len(refused):,} as far as they go, as DomainBed does."]
+    if not truncated:
+        return []
+    head = f"{_pictures(len(truncated))} of truncated files, read as far as they go:"
+    return [head, *(f"    {name}: {reason}" for name, reason in truncated)]
 
 
 def _remarks(found: Verification) -> list[str]:

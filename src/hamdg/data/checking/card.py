@@ -23,7 +23,8 @@ def card(benchmark: Benchmark, listings: Mapping[str, Listing]) -> dict[str, obj
 
     Returns:
         The benchmark's name, the published copy whose numbers these are (`None` if they are those of none), and
-        pictures by domain and class, each domain with the fingerprint of its listing.
+        pictures by domain and class, each domain with the fingerprint of its listing, and what becomes of truncated
+        files.
     """
     counts = class_counts(benchmark, listings)
     return {
@@ -39,6 +40,7 @@ def card(benchmark: Benchmark, listings: Mapping[str, Listing]) -> dict[str, obj
             }
             for name, listing in listings.items()
         },
+        "truncated": "read" if any(listing.truncated == "read" for listing in listings.values()) else "refuse",
         "hamdg": __version__,
     }
 

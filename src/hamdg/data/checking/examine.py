@@ -8,13 +8,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hamdg.config import Truncated
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.listing import Listing
 from hamdg.data.rendering import usable_cores
@@ -35,12 +36,15 @@ class Examination:
 
     Args:
         unreadable: Positions of pictures that cannot be read, and why.
+        truncated: Positions of pictures that are cut off or damaged inside, so that only `data.truncated=read` reads
+            them, and what Pillow says otherwise.
         peculiar: How many pictures are unusual, by what is unusual about them.
         sides: Width and height of every readable picture as a viewer shows it, int64 `[n, 2]`; empty if not decoded.
         digests: SHA-256 of every file by position; empty if not asked for, without those that cannot be read.
     """
 
     unreadable: Mapping[int, str]
+    truncated: Mapping[int, str]
     peculiar: Mapping[str, int]
     sides: NDArray[np.int64]
     digests: Mapping[int, bytes]
@@ -50,6 +54,7 @@ class Examination:
 class _Look:
     position: int
     reason: str | None = None
+    truncated: str | None = None
     digest: bytes | None = None
     side: tuple[int, int] | None = None
     peculiarities: tuple[str, ...] = ()
@@ -71,6 +76,7 @@ def examine(
         looks = list(chain.from_iterable(_in_threads(listing, decode, digests, advance)))
     return Examination(
         unreadable={look.position: look.reason for look in looks if look.reason is not None},
+        truncated={look.position: look.truncated for look in looks if look.truncated is not None},
         peculiar=Counter(sorted(chain.from_iterable(look.peculiarities for look in looks))),
         sides=np.array([look.side for look in looks if look.side], dtype=np.int64).reshape(-1, 2),
         digests={look.position: look.digest for look in looks if look.digest is not None},
@@ -100,10 +106,20 @@ def _look(listing: Listing, position: int, decode: bool, digests: bool) -> _Look
     if not decode:
         return _Look(position, digest=digest)
     try:
-        side = decoded(content).size
+        return _Look(position, None, None, digest, decoded(content).size, tuple(_peculiarities(content)))
     except UnreadableError as error:
-        return _Look(position, str(error), digest)
-    return _Look(position, None, digest, side, tuple(_peculiarities(content)))
+        return _damaged(content, _Look(position, str(error), None, digest), listing.truncated)
+
+
+def _damaged(content: bytes, look: _Look, truncated: Truncated) -> _Look:
+    """Return what is found of a picture that is not whole."""
+    try:
+        side = decoded(content, "read").size
+    except UnreadableError:
+        return look
+    if truncated == "refuse":
+        return replace(look, truncated=look.reason)
+    return replace(look, truncated=look.reason, reason=None, side=side)
 
 
 def _peculiarities(content: bytes) -> Iterator[str]:

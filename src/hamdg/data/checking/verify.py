@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
+from hamdg.config import Truncated
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.checking.card import canonical_paths, card, class_counts, contents_digest, paths_digest
 from hamdg.data.checking.examine import Examination, examine
@@ -86,6 +87,13 @@ class Verification:
                 yield check.listing.describe(position), reason
 
     @property
+    def truncated(self) -> Iterator[tuple[str, str]]:
+        """Yield every picture that only `data.truncated=read` reads, and what is wrong with it."""
+        for check in self.checks:
+            for position, reason in check.examination.truncated.items():
+                yield check.listing.describe(position), reason
+
+    @property
     def faults(self) -> list[str]:
         """Return what is wrong with the folders, one sentence each."""
         found = [_absent(scan) for scan in self.absent]
@@ -144,16 +152,22 @@ class Verification:
         }
 
 
-def survey(place: Place) -> tuple[dict[str, Scan], dict[str, Listing]]:
+def survey(place: Place, truncated: Truncated = "refuse") -> tuple[dict[str, Scan], dict[str, Listing]]:
     """Return what the folders of every domain hold, and the pictures of every domain that is there, faulty or not.
+
+    Args:
+        place: Where the benchmark is.
+        truncated: What becomes of pictures whose files are cut off.
 
     Raises:
         DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
     """
     if place.root is None:
-        return {}, {domain: list_domain(place, domain) for domain in place.benchmark.domains}
+        listings = {domain: list_domain(place, domain) for domain in place.benchmark.domains}
+        return {}, {domain: listing.with_truncated(truncated) for domain, listing in listings.items()}
     scans = {domain: scan_domain(place, domain) for domain in place.benchmark.domains}
-    return scans, {domain: scan.listing for domain, scan in scans.items() if scan.listing is not None}
+    found = ((domain, scan.listing) for domain, scan in scans.items() if scan.listing is not None)
+    return scans, {domain: listing.with_truncated(truncated) for domain, listing in found}
 
 
 def verify(
@@ -161,6 +175,7 @@ def verify(
     *,
     decode: bool = True,
     contents: bool = False,
+    truncated: Truncated = "refuse",
     progress: Callable[[int], AbstractContextManager[Advance]] = lambda _: nullcontext(lambda _: None),
 ) -> Verification:
     """Look at all folders and open every picture of a benchmark.
@@ -169,13 +184,14 @@ def verify(
         place: Where it is.
         decode: Decode every picture, which finds all that are damaged.
         contents: Compute the SHA-256 of every file, which finds duplicates.
+        truncated: Whether files that are cut off count as readable; they are listed either way.
         progress: Shows how far it is: given the number of pictures, returns a context that is told of each that is
             done.
 
     Raises:
         DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
     """
-    scans, listings = survey(place)
+    scans, listings = survey(place, truncated)
     with progress(sum(map(len, listings.values())) if decode or contents else 0) as advance:
         checks = [
             DomainCheck(domain, scans.get(domain), listing, _examined(listing, decode, contents, advance))
@@ -231,6 +247,7 @@ def _findings(check: DomainCheck) -> Mapping[str, object]:
         "empty_classes": scan.empty if scan else [],
         "passed_over": scan.passed_over if scan else 0,
         "unreadable": {check.listing.names[position]: reason for position, reason in seen.unreadable.items()},
+        "truncated": {check.listing.names[position]: reason for position, reason in seen.truncated.items()},
         "peculiar": dict(seen.peculiar),
         "width": _spread(sides[:, 0].tolist()),
         "height": _spread(sides[:, 1].tolist()),
