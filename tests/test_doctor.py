@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from importlib.metadata import requires
 
 import pytest
 
@@ -23,6 +25,7 @@ FACTS = Facts(
         "lightning": "2.6.6",
         "open_clip_torch": "3.3.0",
         "safetensors": "0.8.0",
+        "datasets": "5.0.1",
     },
     probe=probe(),
     probe_failed=False,
@@ -118,23 +121,21 @@ def test_missing_weights_are_broken() -> None:
     assert "make mini-clip" in check.remedy
 
 
-@pytest.mark.parametrize(
-    ("packages", "environment", "netrc", "detail"),
-    [
-        ({}, {}, "", "not installed; runs are logged to CSV files"),
-        ({"wandb": "0.31.0"}, {}, "", "0.31.0, mode online, no key is set"),
-        (
-            {"wandb": "0.31.0"},
-            {"WANDB_MODE": "offline", "WANDB_API_KEY": "x"},
-            "",
-            "0.31.0, mode offline, a key is set",
-        ),
-        ({"wandb": "0.31.0"}, {}, "machine api.wandb.ai\n", "0.31.0, mode online, a key is set"),
-    ],
-)
-def test_weights_and_biases(packages: dict[str, str], environment: dict[str, str], netrc: str, detail: str) -> None:
-    facts = replace(FACTS, packages={**FACTS.packages, **packages}, environment=environment, netrc=netrc)
-    assert found("Weights & Biases", facts).detail == detail
+def test_without_datasets_only_the_hub_is_out_of_reach() -> None:
+    facts = replace(FACTS, packages={name: v for name, v in FACTS.packages.items() if name != "datasets"})
+    assert found("datasets", facts) == Check(
+        "datasets",
+        "warning",
+        "not installed; data sets of the Hugging Face hub cannot be read",
+        "`pip install -c constraints.txt -e .`",
+    )
+
+
+def test_nothing_is_said_of_packages_that_nothing_uses() -> None:
+    environment = {"WANDB_MODE": "offline", "WANDB_API_KEY": "x"}
+    assert examine(replace(FACTS, environment=environment)) == examine(FACTS)
+    required = {re.split(r"[^\w-]", line)[0].lower() for line in requires("hamdg") or () if "extra ==" not in line}
+    assert {name.lower() for name in doctor.PACKAGES} - required <= {"torchvision"}  # which open_clip_torch brings
 
 
 def test_folders_come_from_the_environment() -> None:

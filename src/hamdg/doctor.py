@@ -18,7 +18,7 @@ from hamdg import console
 from hamdg.files import cache_folder
 
 Status = Literal["ok", "info", "warning", "broken"]
-PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "safetensors", "wandb", "datasets")
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "safetensors", "datasets")
 MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
 LOW_DISK = 5 * 2**30
 PATIENCE = 300
@@ -63,7 +63,6 @@ class Facts:
         free: Free bytes where the runs are written.
         cache_bytes: Size of the cache folder.
         assets: Names of the shipped weights files.
-        netrc: Text of `~/.netrc`, where Weights & Biases keeps its key.
     """
 
     python: tuple[int, int, int]
@@ -75,7 +74,6 @@ class Facts:
     free: int = 0
     cache_bytes: int = 0
     assets: tuple[str, ...] = ()
-    netrc: str = ""
 
 
 def doctor() -> int:
@@ -93,7 +91,6 @@ def doctor() -> int:
 def gather() -> Facts:
     """Look at this machine."""
     probe, failed = _import_torch()
-    netrc = Path.home() / ".netrc"
     return Facts(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
         packages={name: found for name in PACKAGES if (found := _version(name)) is not None},
@@ -104,7 +101,6 @@ def gather() -> Facts:
         free=shutil.disk_usage(_existing(Path("lightning_logs"))).free,
         cache_bytes=_size(cache_folder()),
         assets=tuple(sorted(p.name for p in (Path(__file__).parent / "models" / "assets").glob("*.safetensors"))),
-        netrc=netrc.read_text(errors="replace") if netrc.is_file() else "",
     )
 
 
@@ -122,7 +118,7 @@ def _import_torch() -> tuple[str, bool]:
 def examine(facts: Facts) -> list[Check]:
     """Judge the facts; pure, so that every remedy can be tested."""
     examiners: tuple[Callable[[Facts], Iterable[Check]], ...] = (
-        _python, _torch, _packages, _gpu, _processor, _disk, _weights, _hub, _wandb,
+        _python, _torch, _packages, _gpu, _processor, _disk, _weights, _hub,
     )  # fmt: skip
     return [check for examiner in examiners for check in examiner(facts)]
 
@@ -166,7 +162,11 @@ def _packages(facts: Facts) -> Iterable[Check]:
             yield Check(name, "broken", found, remedy)
         else:
             yield Check(name, "ok", found)
-    yield Check("datasets (optional)", "info", facts.packages.get("datasets", "not installed; only the hub needs it"))
+    if (found := facts.packages.get("datasets")) is not None:
+        yield Check("datasets", "ok", found)
+    else:
+        needed = "not installed; data sets of the Hugging Face hub cannot be read"
+        yield Check("datasets", "warning", needed, "`pip install -c constraints.txt -e .`")
 
 
 def _gpu(facts: Facts) -> Iterable[Check]:
@@ -222,16 +222,6 @@ def _hub(facts: Facts) -> Iterable[Check]:
     folder = facts.environment.get("HF_HOME", "~/.cache/huggingface")
     access = "offline (HF_HUB_OFFLINE)" if offline else "downloads are allowed (not tried)"
     yield Check("Hugging Face hub", "info", f"cache {folder}, {access}")
-
-
-def _wandb(facts: Facts) -> Iterable[Check]:
-    found = facts.packages.get("wandb")
-    if found is None:
-        yield Check("Weights & Biases", "info", "not installed; runs are logged to CSV files")
-        return
-    mode = facts.environment.get("WANDB_MODE", "online")
-    key = bool(facts.environment.get("WANDB_API_KEY")) or "api.wandb.ai" in facts.netrc
-    yield Check("Weights & Biases", "info", f"{found}, mode {mode}, {'a key is set' if key else 'no key is set'}")
 
 
 def _version(package: str) -> str | None:
