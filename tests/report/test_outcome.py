@@ -4,6 +4,22 @@ from hamdg.report.contract import Record
 from hamdg.report.outcome import header
 
 
+def test_nothing_is_claimed_of_what_was_read_where_no_stage_noted_it(ham: Record) -> None:
+    assert "opened" not in ham
+    assert "Tested on 700 images of sketch.</p>" in header(ham)
+    opened = {"train": ["photo"], "merge": ["photo"], "evaluate": ["photo", "sketch"]}
+    ham["opened"] = {"merge": ["photo"]}
+    assert "Tested on 700 images of sketch.</p>" in header(ham)
+    ham["opened"] = opened
+    assert "Tested on 700 images of sketch, none of which was read before the evaluation.</p>" in header(ham)
+    ham["opened"] = {**opened, "train": ["photo", "sketch"]}
+    assert "The train stage read images of sketch before: this is no domain generalization.</p>" in header(ham)
+    assert ham["merge"] is not None
+    ham["merge"]["target_data"] = True
+    del ham["opened"]
+    assert "The merge read images of sketch before, without their labels" in header(ham)
+
+
 def test_the_page_says_which_copy_of_a_benchmark_was_used(ham: Record) -> None:
     assert "Pictures" not in header(ham)
     ham["data"] = {"title": "PACS", "version": "as in the papers", "pictures": 9991}

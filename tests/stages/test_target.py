@@ -21,13 +21,16 @@ from hamdg.merge.files import read_provenance
 from hamdg.merge.registry import register_whole
 from hamdg.report.contract import read_record
 from hamdg.report.geometry import merge_section
+from hamdg.report.measurements import Measurements
+from hamdg.report.page import report_html
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
+from hamdg.stages import merge as merging
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.merge import merge_histories
 from hamdg.stages.scoring import Scorer
-from hamdg.stages.target import TargetEvidence
+from hamdg.stages.target import NOTE, TargetEvidence
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -108,7 +111,35 @@ def test_table_record_and_report_say_that_target_data_were_seen(
     assert "It saw unlabelled pictures of the held-out domain." in merge_section(record)
     said = capsys.readouterr().out
     assert "uses unlabelled target data: pictures of sketch, which is no domain generalization" in said
-    assert "on sketch, which the merge has opened" in said
+    assert "on sketch, which merge opened before" in said
+
+
+def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sneaking(context: Context, history: object) -> TargetEvidence:
+        evidence = TargetEvidence(context, {})
+        evidence.entropy(context.base())
+        return evidence
+
+    honest = read_record(pipeline.run(tiny(tower="vit")))
+    sources = ["art_painting", "cartoon", "photo"]
+    assert honest["opened"] == {"train": sources, "merge": sources, "evaluate": [*sources, "sketch"]}
+    assert honest["merge"] is not None
+    assert honest["merge"]["target_data"] is False
+    assert "on sketch, which no stage before has opened" in capsys.readouterr().out
+    monkeypatch.setattr(merging, "_evidence", sneaking)
+    sneaky = read_record(pipeline.run(tiny("--merge.options.keep=0.3", tower="vit")))
+    assert sneaky["opened"]["merge"] == [*sources, "sketch"]
+    assert sneaky["merge"] is not None
+    assert sneaky["merge"]["target_data"] is True
+    assert sneaky["rows"][-1]["note"] == NOTE
+    said = capsys.readouterr().out
+    assert f"{NOTE}: pictures of sketch, which is no domain generalization" in said
+    assert "on sketch, which merge opened before" in said
+    pages = [report_html(record, Measurements({}), []) for record in (honest, sneaky)]
+    assert [page.count("of which was read before the evaluation") for page in pages] == [1, 0]
+    assert [page.count("The merge read images of sketch before, without their labels") for page in pages] == [0, 1]
 
 
 def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> None:

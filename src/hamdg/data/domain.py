@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,8 @@ from hamdg.files import cache_folder
 
 # What these crop themselves wants more than the model's own side.
 CROPPING = ("clip", "domainbed")
+
+_LISTENERS: list[set[str]] = []
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,17 @@ class Domain:
         return contents.fingerprint if isinstance(contents, Listing) else data_digest([contents])
 
 
+@contextmanager
+def opened_domains() -> Iterator[set[str]]:
+    """Collect the names of all domains that are opened while the block runs, so that records say what was read."""
+    names: set[str] = set()
+    _LISTENERS.append(names)
+    try:
+        yield names
+    finally:
+        _LISTENERS[:] = [other for other in _LISTENERS if other is not names]
+
+
 def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
     """Open one domain, reduced to `data.subset`; the only place where pictures are opened.
 
@@ -60,6 +75,8 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
         name: The domain.
         side: Side of the pictures that the model takes.
     """
+    for names in _LISTENERS:
+        names.add(name)
     cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
     if recipe.benchmark == "mini":
         return from_arrays(_reduced(load_domain(name, recipe.data.mini, cache), recipe.data.subset))

@@ -41,7 +41,7 @@ class EnrichmentCounts(TypedDict):
 class MergeFacts(TypedDict):
     """How the histories were merged, and the geometry of their task vectors; the layer "" is the whole model.
 
-    `target_data`: the merge saw pictures of the held-out domain. Records from before there was a choice of methods do
+    `target_data`: the merge opened the held-out domain. Records from before there was a choice of methods do
     not name theirs. `valleys`: what each source's SWAD is the mean of, if that is its history.
     """
 
@@ -93,12 +93,16 @@ class _Run(TypedDict):
 
 
 class Record(_Run, total=False):
-    """One finished run; `data` is the card of pictures that lie somewhere, a sweep adds `condition` and `variant`."""
+    """One finished run; `data` is the card of pictures that lie somewhere, a sweep adds `condition` and `variant`.
+
+    `opened`: the domains whose pictures each stage opened; stages of runs from before this was noted are missing.
+    """
 
     # Records from before there were real benchmarks have neither of these two.
     words: list[str]
     splits: dict[str, dict[str, int | str]]
     data: dict[str, object]
+    opened: dict[str, list[str]]
     condition: str
     variant: str
 

@@ -20,9 +20,27 @@ def header(record: Record) -> str:
         f'<header><p class="eyebrow">hamdg · {escape(record["benchmark"])} · seed {record["seed"]} · '
         f"run {escape(record['identity'])}</p>"
         f"<h1>{escape(rows[-1].label)}, tested on {escape(record['held_out'])}</h1>"
-        f"<p>Trained on {escape(sources)}. No image of {escape(record['held_out'])} was read before the evaluation; "
-        f"it is tested on {record['n_held_out']:,} of them.</p>"
+        f"<p>{escape(f'Trained on {sources}. {_what_was_read(record)}')}</p>"
         f"{_cards(record, rows)}{_facts(record)}</header>"
+    )
+
+
+def _what_was_read(record: Record) -> str:
+    """Say on which images the model is tested, and what the stages noted of having read some of them before."""
+    held_out, opened, merge = record["held_out"], record.get("opened", {}), record["merge"]
+    tested = f"Tested on {record['n_held_out']:,} images of {held_out}"
+    earlier = [stage for stage, domains in opened.items() if stage != "evaluate" and held_out in domains]
+    if "merge" in earlier or (merge is not None and merge.get("target_data")):
+        return (
+            f"{tested}. The merge read images of {held_out} before, without their labels: this is test-time "
+            "adaptation, no domain generalization."
+        )
+    if earlier:
+        return f"{tested}. The {earlier[0]} stage read images of {held_out} before: this is no domain generalization."
+    return (
+        f"{tested}, none of which was read before the evaluation."
+        if {"train", "merge"} <= opened.keys()
+        else f"{tested}."
     )
 
 

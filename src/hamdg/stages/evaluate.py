@@ -1,4 +1,4 @@
-"""The evaluate stage: the first and only one that opens the held-out domain."""
+"""The evaluate stage: the one that opens the held-out domain, after a merge that may have asked for it by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
 from hamdg.data.checking.card import card
 from hamdg.data.chosen import prompts_of
-from hamdg.data.domain import Domain, combined_fingerprint, open_domain
+from hamdg.data.domain import Domain, combined_fingerprint, open_domain, opened_domains
 from hamdg.data.holdout import Holdout
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
@@ -45,9 +45,23 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
     Raises:
         DataError: If the pictures are missing or damaged, or not those that the control was tested on.
     """
-    run = context.run
-    if run.record.exists():
+    if context.run.record.exists():
         return False
+    with opened_domains() as opened:
+        record = _evaluated(context, command, control)
+    write_json(context.run.record, record | {"opened": opened_before(context.run) | {"evaluate": sorted(opened)}})
+    return True
+
+
+def opened_before(run: RunDirectory) -> dict[str, list[str]]:
+    """Return the domains whose pictures were opened by each stage before the evaluation, as far as it wrote that."""
+    found = {"train": read_json(run.train), "merge": read_json(run.merge)}
+    return {stage: summary["opened"] for stage, summary in found.items() if "opened" in summary}
+
+
+def _evaluated(context: Context, command: str, control: RunDirectory | None) -> dict[str, object]:
+    """Test every model on the held-out domain and return what `record.json` is to hold."""
+    run = context.run
     started = time.monotonic()
     held_out = _opened(context, context.recipe.held_out)
     if control is not None:
@@ -71,8 +85,7 @@ def evaluate(context: Context, command: str, control: RunDirectory | None) -> bo
         rows[-1:-1] = theirs
     domains = [held_out if name == held_out.name else _opened(context, name) for name in context.bench.domains]
     timings = {"open": opened - started, "evaluate": time.monotonic() - opened}
-    write_json(run.record, _record(context, rows, timings, command) | _data(context, domains))
-    return True
+    return _record(context, rows, timings, command) | _data(context, domains)
 
 
 def _opened(context: Context, name: str) -> Domain:
@@ -149,7 +162,7 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "words": spoken(context.bench.classes),
         "rows": rows,
         "enrichment": trained["enrichment"],
-        "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds")},
+        "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds", "opened")},
         "images_seen": trained["images_seen"],
         "n_held_out": result["n"],
         "timings": timings | {"total": sum(timings.values())},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import cast
 
@@ -13,6 +14,7 @@ from hamdg import console
 from hamdg.algorithms.base import Candidate, Histories, Weights
 from hamdg.cohort.valley import ValleyFacts, told
 from hamdg.config import OptionValue
+from hamdg.data.domain import opened_domains
 from hamdg.errors import WeightsError
 from hamdg.files import read_json, sha256_file, write_json
 from hamdg.merge import Settings, merge, merge_with
@@ -59,6 +61,15 @@ def merge_histories(context: Context) -> bool:
     run = context.run
     if run.merge.exists() and run.merged.exists():
         return False
+    with opened_domains() as opened:
+        summary = _merged(context, opened)
+    write_json(run.merge, summary | {"opened": sorted(opened)})
+    return True
+
+
+def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
+    """Merge, write the model, and return what `merge.json` holds; `opened` grows with every domain that is read."""
+    run = context.run
     started = time.monotonic()
     base = context.base()
     last, history, digests = _read_history(context)
@@ -71,12 +82,15 @@ def merge_histories(context: Context) -> bool:
     )
     save_tensors(run.merged, full_state(context.loaded, merged), origin.metadata())
     write_config(context.loaded, run.path / "open_clip_config.json")
-    candidates = _candidates(context, Histories(base, last, history, merged))
-    summary = describe_merge(context, base, history, merged) | {"validation": _validation(context, candidates)}
+    peeked = context.recipe.held_out in opened
+    candidates = _candidates(context, Histories(base, last, history, merged), peeked)
+    summary = describe_merge(context, base, history, merged) | {
+        "target_data": peeked,
+        "validation": _validation(context, candidates),
+    }
     if valleys := _valleys(context):
         summary |= {"valleys": valleys}
-    write_json(run.merge, summary | {"seconds": time.monotonic() - started})
-    return True
+    return summary | {"seconds": time.monotonic() - started}
 
 
 def load_candidates(context: Context) -> list[Candidate]:
@@ -84,12 +98,13 @@ def load_candidates(context: Context) -> list[Candidate]:
     last, history, _ = _read_history(context)
     state, base = load_tensors(context.run.merged), context.base()
     merged = {name: state[PREFIX + name] for name in base}
-    return _candidates(context, Histories(base, last, history, merged))
+    peeked = read_json(context.run.merge).get("target_data", False)
+    return _candidates(context, Histories(base, last, history, merged), peeked)
 
 
-def _candidates(context: Context, found: Histories) -> list[Candidate]:
+def _candidates(context: Context, found: Histories, peeked: bool) -> list[Candidate]:
     *others, result = context.plan.candidates(replace(found, method=context.merge_config.method))
-    noted = replace(result, note=NOTE) if context.merge_config.target_data else result
+    noted = replace(result, note=NOTE) if peeked else result
     return [*others, noted]
 
 
@@ -114,7 +129,6 @@ def describe_merge(
     return {
         "method": config.method,
         "options": merge_options(config),
-        "target_data": config.target_data is not None,
         "norms": norms(vectors),
         "cosines": pairwise_cosines(vectors, layer_of),
         "kept": kept,

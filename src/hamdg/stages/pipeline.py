@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from hamdg.report.contract import read_record
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context, open_context, set_threads
-from hamdg.stages.evaluate import evaluate
+from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
 from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
@@ -192,7 +192,7 @@ def _merge(context: Context) -> None:
     summary = read_json(context.run.merge)
     options = ", ".join(f"{name} {value}" for name, value in summary["options"].items())
     console.note(f"method {config.method}" + (f": {options}" if options else ""))
-    if config.target_data:
+    if summary["target_data"]:
         console.note(f"{NOTE}: pictures of {context.recipe.held_out}, which is no domain generalization")
     norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
     console.note(f"norms of the histories: {norms}; of the merged model: {summary['merged_norm']:.2f}")
@@ -200,13 +200,21 @@ def _merge(context: Context) -> None:
 
 
 def _evaluate(context: Context, control: RunDirectory | None, command: str) -> None:
-    opened = "which the merge has opened" if context.merge_config.target_data else "which no stage before has opened"
-    console.stage(f"evaluate {context.plan.label} on {context.recipe.held_out}, {opened}")
+    held_out = context.recipe.held_out
+    console.stage(f"evaluate {context.plan.label} on {held_out}{_opened_by(held_out, opened_before(context.run))}")
     if not evaluate(context, command, control):
         console.skipped("evaluated before")
     if context.recipe.runtime.report:
         build([context.run.path])
     context.run.mark_done()
+
+
+def _opened_by(held_out: str, opened: Mapping[str, Sequence[str]]) -> str:
+    """Say which stages before the evaluation opened the held-out domain; nothing if one did not write that."""
+    stages = [stage for stage, names in opened.items() if held_out in names]
+    if stages:
+        return f", which {' and '.join(stages)} opened before"
+    return ", which no stage before has opened" if {"train", "merge"} <= opened.keys() else ""
 
 
 def _show(run: RunDirectory) -> None:

@@ -22,7 +22,7 @@ from hamdg.cohort.resume import Resume
 from hamdg.cohort.samples import Sample, SampleBook
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config import training_identity
-from hamdg.data.domain import Domain
+from hamdg.data.domain import Domain, opened_domains
 from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
 from hamdg.files import atomic_path, write_json
@@ -48,10 +48,20 @@ def train(context: Context) -> bool:
         KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
     """
     run = context.run
-    # Even where nothing is left to train: the stages that follow would not notice other pictures.
-    data = open_sources(context)
-    if run.train.exists():
-        return False
+    with opened_domains() as opened:
+        # Even where nothing is left to train: the stages that follow would not notice other pictures.
+        data = open_sources(context)
+        if run.train.exists():
+            return False
+        summary = _trained(context, data)
+    write_json(run.train, summary | {"opened": sorted(opened)})
+    run.resume.unlink(missing_ok=True)
+    return True
+
+
+def _trained(context: Context, data: SourceData) -> dict[str, object]:
+    """Train, write all but `train.json`, and return what that is to hold."""
+    run = context.run
     started = time.monotonic()
     cohort = build_cohort(context, data)
     done = _resumed_step(context)
@@ -74,9 +84,7 @@ def train(context: Context) -> bool:
     ]
     _fit(context, cohort, data, tracker, callbacks)
     _write_samples(context, data, cohort.samples.samples)
-    write_json(run.train, _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started))
-    run.resume.unlink(missing_ok=True)
-    return True
+    return _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started)
 
 
 def build_cohort(context: Context, data: SourceData) -> Cohort:
