@@ -92,6 +92,13 @@ UNEQUAL = {
 CHOOSES = ("greedy_soup", "swad")
 
 
+# Options under which entries that all sources moved alike do not go, where the lively ones drop some on purpose.
+STAYS: dict[str, dict[str, object]] = {
+    "consensus": {"threshold": 0.1},
+    "dare": {"drop_rate": 0.1},
+    "della": {"drop_rate": 0.1},
+}
+
 TWO = {"slerp": "an arc leads from one model to another"}
 EVERY = sorted(OPTIONS)
 SHAPES = {
@@ -172,11 +179,11 @@ def run(
     base: Mapping[str, Tensor] | None = BASE,
     settings: Settings | None = None,
     lively: bool = False,
+    options: Mapping[str, object] | None = None,
 ) -> dict[str, Tensor]:
-    given = LIVELY.get(method, OPTIONS[method]) if lively else OPTIONS[method]
-    options = {name: 1 / len(models) if value == "1/n" else value for name, value in given.items()}
-    settings = settings or Settings(evidence=Evidence())
-    return merge_with(method, models, base, options, settings)
+    given = options or (LIVELY.get(method, OPTIONS[method]) if lively else OPTIONS[method])
+    filled = {name: 1 / len(models) if value == "1/n" else value for name, value in given.items()}
+    return merge_with(method, models, base, filled, settings or Settings(evidence=Evidence()))
 
 
 def assert_same_bytes(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
@@ -281,6 +288,24 @@ def test_frozen_tied_and_integer_tensors(method: str) -> None:
     assert torch.equal(merged["position_ids"], torch.arange(5))
     total = sum(int(m["bn.num_batches_tracked"]) for m in models.values())
     assert (int(merged["bn.num_batches_tracked"]) == total) == (method not in CHOOSES)
+
+
+@pytest.mark.parametrize(
+    ("method", "scope"),
+    [(m, scope) for m in EVERY for scope in getattr(methods()[m].options.get("scope"), "choices", [""])],
+)
+def test_tensors_of_one_entry_move(method: str, scope: str) -> None:
+    """As CLIP's `logit_scale` does, whatever share of entries a method keeps."""
+    models = sources(method)
+    for tensors in models.values():
+        tensors["logit_scale"] = BASE["logit_scale"] + 1.0
+        tensors["column.weight"] = torch.ones(4, 1)
+    base = BASE | {"column.weight": torch.zeros(4, 1)}
+    options = STAYS.get(method, LIVELY.get(method, OPTIONS[method])) | ({"scope": scope} if scope else {})
+    merged = run(method, models, base, options=options)
+    assert merged["logit_scale"] != base["logit_scale"]
+    assert (merged["column.weight"] != 0).any()
+    assert scope != "row" or (merged["column.weight"] != 0).all()
 
 
 @pytest.mark.parametrize("method", EVERY)

@@ -28,7 +28,8 @@ def test_methods_describe_themselves() -> None:
     assert all(info.summary.endswith(".") for info in known.values())
     keep = known["rhm"].options["keep"]
     assert (keep.kind, keep.default, keep.expected) == ("number", 0.5, "a number at least 0 and at most 1")
-    assert keep.text == "Share of each change's entries that is kept; exactly `round(keep * n)` of n."
+    said = "Share of each change's entries that is kept; exactly `round(keep * n)` of n, at least one unless it is 0."
+    assert keep.text == said
     assert known["shrunk"].options["scale"].expected == "a number or None"
 
 

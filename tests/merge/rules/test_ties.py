@@ -43,7 +43,8 @@ def reference(
     kept: dict[str, dict[tuple[str, int], float]] = {source: {} for source in flat}
     for source, own in flat.items():
         for pool in pools:
-            number = round(float(str(options["density"])) * len(pool))
+            density = float(str(options["density"]))
+            number = max(round(density * len(pool)), density > 0)
             ranked = sorted(pool, key=lambda e: (-abs(own[e[0]][e[1]]), e))
             chosen = set(ranked[:number])
             if options.get("tie_rule") == "threshold" and number:
@@ -206,7 +207,7 @@ def test_one_source_keeps_its_largest_entries(density: float, scope: str) -> Non
     merged = merge("ties", {"a": {"w": change}}, {"w": torch.zeros(40, 25)}, density=density, scope=scope)["w"]
     kept = merged != 0
     assert torch.equal(merged[kept], change[kept])
-    assert int(kept.sum()) == (40 * round(density * 25) if scope == "row" else round(density * 1000))
+    assert int(kept.sum()) == (40 * max(round(density * 25), density > 0) if scope == "row" else round(density * 1000))
 
 
 @pytest.mark.parametrize("scope", ["tensor", "row"])

@@ -64,6 +64,14 @@ class Cutoff:
         return value * self.mask(site, value.abs())
 
 
+def portion(share: float, size: int) -> int:
+    """Return how many of `size` entries a share is: `round(share * size)`, and at least one unless the share is 0.
+
+    Without the one, half of a tensor of one entry would be nothing (Python rounds halves to even).
+    """
+    return max(1, round(share * size)) if share > 0 and size > 0 else 0
+
+
 def magnitude(site: Site, source: str) -> Tensor:
     """Score entries by their size."""
     return site.tensors[source].abs()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
-from hamdg.merge.parts.cutoff import Score, family_cutoffs, magnitude
+from hamdg.merge.parts.cutoff import Score, family_cutoffs, magnitude, portion
 from hamdg.merge.registry import register_whole
 
 Inter = Literal["total", "normalized", "pairs"]
@@ -76,7 +76,7 @@ class _Balance:
             self._ranges = {s: (low[s].threshold, high[s].threshold) for s in family.sources}
         scores = _extremes(family, self.score)
         self._ceilings = {source: high for source, (_, high) in scores.items()}
-        count = 0 if density == 0 else max(1, round(density * total))
+        count = portion(density, total)
         cutoffs = family_cutoffs(family, lambda size: count, self.score, "threshold")
         self._floors = {source: max(cutoffs[source].threshold, scores[source][0]) for source in family.sources}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
-from hamdg.merge.parts.cutoff import Cutoff, Score, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.cutoff import Cutoff, Score, family_cutoffs, portion, site_cutoffs
 from hamdg.merge.parts.means import mean, square
 from hamdg.merge.registry import register_whole
 
@@ -37,7 +37,7 @@ def rhm(
     is removed, not how; these formulas are ours.
 
     Args:
-        keep: Share of each change's entries that is kept; exactly `round(keep * n)` of n.
+        keep: Share of each change's entries that is kept; exactly `round(keep * n)` of n, at least one unless it is 0.
         scope: Whether the share is taken of each tensor or of the whole model.
         criterion: What makes an entry worth keeping: its size (`magnitude`), its size relative to the start's
             (`relative`), or its size times the share of sources that moved the same way (`agreement`).
@@ -85,7 +85,7 @@ class Trimming:
         return cutoff.mask(site, self._score(site, source))
 
     def _count(self, size: int) -> int:
-        return round(self._keep * size)
+        return portion(self._keep, size)
 
 
 def kept_fractions(family: Family, trimming: Trimming, group: Callable[[str], str]) -> dict[str, dict[str, float]]:

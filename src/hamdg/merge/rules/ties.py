@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
-from hamdg.merge.parts.cutoff import TieRule, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.cutoff import TieRule, family_cutoffs, portion, site_cutoffs
 from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
 
@@ -42,12 +42,14 @@ def ties(
     Published are the three steps, the share of the whole model, the mass in the election and the mean over those that
     agree; the factor is searched on validation data (.8 to 2.5), with 1 as the default. Weights are no part of it:
     that they multiply the trimmed changes, count in the election and divide the mean is ours, so that weights of 2
-    for everybody change nothing. Ours, too: exactly `round(density * n)` of n entries are kept (the authors' code
-    keeps one more, and fails at 100 %), and an entry whose election is tied stays at the base (their code gives it
-    the sign that most of the model has).
+    for everybody change nothing. Ours, too: exactly `round(density * n)` of n entries are kept, and at least one of
+    each tensor or row that a share is taken of, so that a tensor of one entry moves (the authors' code keeps one more,
+    and fails at 100 %), and an entry whose election is tied stays at the base (their code gives it the sign that most
+    of the model has).
 
     Args:
-        density: Share of entries that each source keeps: `round(density * n)` of n; the paper's 20 %.
+        density: Share of entries that each source keeps: `round(density * n)` of n, at least one unless it is 0; the
+            paper's 20 %.
         scope: What the share is taken of: the whole model (`global`, the paper), each tensor, or each row (first
             axis) of a tensor. Tensors that nobody moved count nowhere.
         scale: Factor of the merged change.
@@ -82,7 +84,7 @@ def trimming(
     """
 
     def count(size: int) -> int:
-        return round(density * size)
+        return portion(density, size)
 
     def score(site: Site, source: str) -> Tensor:
         return value(site, source).abs()
