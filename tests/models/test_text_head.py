@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,13 @@ import torch
 from torch.nn.functional import normalize
 
 from hamdg.config import ModelConfig
-from hamdg.errors import ConfigError
+from hamdg.data.benchmarks.mini import MINI
+from hamdg.data.benchmarks.officehome import OFFICEHOME
+from hamdg.data.benchmarks.pacs import PACS
+from hamdg.data.benchmarks.vlcs import VLCS
+from hamdg.errors import ConfigError, WeightsError
 from hamdg.models import encode_prompts, load_clip, logit_scale
+from hamdg.models.text_head import COINCIDE, coinciding
 
 CONF = Path(__file__).parents[1] / "conf"
 LOADED = load_clip(ModelConfig(str(CONF / "tiny-vit.json"), "random"))
@@ -53,3 +59,48 @@ def test_logit_scale_is_the_exponential_and_at_most_a_hundred() -> None:
     large = replace(LOADED, model=load_clip(ModelConfig(str(CONF / "tiny-vit.json"), "random")).model)
     torch.nn.init.constant_(large.model.logit_scale, 9.0)
     assert logit_scale(large) == 100.0
+
+
+SHIPPED_CLIP = load_clip(ModelConfig("mini-rn"))
+
+
+def test_words_that_the_text_tower_never_heard_are_refused_by_name() -> None:
+    shapes = ["circle", "cross", "square", "triangle"]
+    message = (
+        "The text tower of `mini-rn` gives the classes `circle`, `cross`, `square`, `triangle` the same features under "
+        "`model.prompts` (`a photo of a {}.`), so that no image could tell them apart: it does not know these words."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        encode_prompts(SHIPPED_CLIP, shapes, ["a photo of a {}."])
+
+
+def test_only_the_classes_that_coincide_are_named_and_a_long_list_is_cut() -> None:
+    with pytest.raises(ConfigError, match=r"the classes `circle`, `square` the same features"):
+        encode_prompts(SHIPPED_CLIP, ["dog", "circle", "house", "square"], ["a photo of a {}."])
+    with pytest.raises(ConfigError) as caught:
+        encode_prompts(SHIPPED_CLIP, OFFICEHOME.classes, ["a photo of a {}."])
+    assert "`Backpack`, `Batteries`, " in str(caught.value)
+    assert " more" in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["mini-rn", "mini-vit"])
+def test_the_classes_that_the_shipped_models_know_pass(name: str) -> None:
+    loaded = load_clip(ModelConfig(name))
+    for known in (MINI, PACS, VLCS):
+        assert len(encode_prompts(loaded, known.classes, known.prompts)) == len(known.classes)
+
+
+def test_features_coincide_below_the_threshold_only() -> None:
+    features = torch.eye(4)[[0, 1, 1, 2, 0]]
+    features[2, 3], features[4, 3] = 0.9 * COINCIDE, 1.1 * COINCIDE
+    assert coinciding(features) == [[1, 2]]
+    assert coinciding(features[:1]) == []
+    assert coinciding(features[[1, 0, 2, 1, 0]]) == [[0, 2, 3], [1, 4]]
+
+
+def test_a_text_tower_that_gives_no_numbers_is_not_asked_for_words() -> None:
+    broken = load_clip(ModelConfig(str(CONF / "tiny-vit.json"), "random"))
+    broken.model.token_embedding.weight.data.fill_(torch.inf)
+    with pytest.raises(WeightsError, match=r"^The text tower of `tiny-vit` gives values that are no finite numbers"):
+        encode_prompts(broken, ["dog", "cat"], ["a {}"])

@@ -18,6 +18,7 @@ from hamdg.config import MiniConfig, ModelConfig
 from hamdg.data.benchmark import PROMPTS
 from hamdg.data.mini import CLASSES, DOMAINS, render_domain
 from hamdg.data.mini.captions import caption_renders
+from hamdg.errors import ConfigError
 from hamdg.models.card import Made, Measured, card_text
 from hamdg.models.clip import LoadedClip, build_clip, load_clip
 from hamdg.models.configs import ASSETS, SHIPPED
@@ -26,6 +27,7 @@ from hamdg.models.export import write_config
 from hamdg.models.text_head import tokenize
 from hamdg.models.weights import load_weights
 from hamdg.models.zero_shot import zero_shot
+from hamdg.wording import listed
 
 # Chosen so that the zero-shot accuracies are level: line drawings of every kind teach sketches and cartoons anyway.
 SHARES = {"art_painting": 0.16, "cartoon": 0.002, "photo": 0.14, "sketch": 0.0}
@@ -53,7 +55,11 @@ class PretrainConfig:
 
 
 def pretrain(config: PretrainConfig) -> LoadedClip:
-    """Render the captioned pictures and train a CLIP on them from scratch."""
+    """Render the captioned pictures and train a CLIP on them from scratch.
+
+    Raises:
+        ConfigError: If a class of the embedded benchmark is in no caption.
+    """
     loaded = load_clip(ModelConfig(name=config.model, weights="random"))
     loaded = replace(loaded, model=build_clip(loaded.config, loaded.name, config.seed))
     started = time.perf_counter()
@@ -61,6 +67,7 @@ def pretrain(config: PretrainConfig) -> LoadedClip:
         config.renders, config.seed, size=loaded.image_size, benchmark_share=config.shares, workers=config.threads
     )
     _say(f"rendered {len(captions)} captioned pictures in {time.perf_counter() - started:.0f} s")
+    check_heard(captions)
     with _cpu_threads(config.threads):
         train_contrastive(
             loaded,
@@ -71,6 +78,19 @@ def pretrain(config: PretrainConfig) -> LoadedClip:
         )
     forget_unseen_words(loaded, captions)
     return loaded
+
+
+def check_heard(captions: Sequence[str]) -> None:
+    """Refuse captions that leave the text tower without a class of the embedded benchmark.
+
+    Raises:
+        ConfigError: If a class is in no caption.
+    """
+    if missing := [name for name in CLASSES if not any(name in caption for caption in captions)]:
+        raise ConfigError(
+            f"None of {len(captions)} captions holds {listed(missing)}, so the text tower would not know these classes "
+            "of the embedded benchmark. Raise `--renders`."
+        )
 
 
 @torch.no_grad()
@@ -117,7 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ContrastiveConfig(epochs=parsed.epochs, batch_size=parsed.batch_size, lr=parsed.lr),
     )
     started = time.perf_counter()
-    loaded = pretrain(config)
+    try:
+        loaded = pretrain(config)
+    except ConfigError as error:
+        print(f"pretrain: error: {error}", file=sys.stderr)
+        return error.exit_code
     weights = write_assets(loaded, parsed.out)
     seconds = time.perf_counter() - started
     prompts = PROMPTS

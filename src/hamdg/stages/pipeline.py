@@ -118,8 +118,13 @@ def reevaluate(path: Path) -> Path:
 
 
 def _opened(recipe: Recipe, run: RunDirectory) -> Context:
-    """Load what a run needs, and let a merge that cannot be done be refused now and not after the training."""
+    """Load what a run needs; what can be refused is refused now, and not after the training.
+
+    Raises:
+        ConfigError: If the text tower cannot tell the classes apart, or the merge cannot be done.
+    """
     context = open_context(recipe, run)
+    _ = context.text_head
     rehearse(context)
     return context
 
