@@ -22,9 +22,18 @@ class DataError(HamdgError, ValueError):
 
 
 class WeightsError(HamdgError, ValueError):
-    """A weights file is missing, damaged, unsafe or made for another architecture."""
+    """A weights file is missing, damaged, unsafe or made for another architecture.
+
+    Args:
+        message: The sentence.
+        details: The whole list of what the sentence names a few of; the command line keeps it in a file.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class RunDirectoryError(HamdgError, OSError):

@@ -62,6 +62,35 @@ def test_a_result_that_its_dtype_cannot_hold() -> None:
     assert wide["w"].item() == 120_000.0
 
 
+def test_a_mean_that_single_precision_cannot_compute_is_one_in_double() -> None:
+    # 3e38 + 3e38 is more than fp32 holds; half of it is not.
+    models = {source: {"w": torch.tensor([3e38, value])} for source, value in (("a", 1.0), ("b", 2.0))}
+    message = (
+        "The merged tensor `w` overflows fp32 while it is computed; set `precision` to `fp64`, or scale the change "
+        "down."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("uniform", models)
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("uniform", models, dtype=torch.float64)
+    assert merge("uniform", models, precision="fp64")["w"].tolist() == [torch.tensor(3e38).item(), 1.5]
+    brief = {source: {"w": model["w"].bfloat16()} for source, model in models.items()}
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("uniform", brief)
+    assert merge("uniform", brief, precision="fp64")["w"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("dtype", "how"), [(torch.float32, "name a wider `dtype` (float64), or "), (None, "")])
+def test_a_change_that_no_precision_makes_fit(dtype: torch.dtype | None, how: str) -> None:
+    largest = 2e38 if dtype else 1e308
+    base = {"w": torch.tensor([largest], dtype=dtype or torch.float64)}
+    models = {"a": {"w": -0.5 * base["w"]}}
+    kind = "float32" if dtype else "float64"
+    message = f"The merged tensor `w` holds values that {kind} cannot hold; {how}scale the change down."
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("task_arithmetic", models, base, precision="fp64", scale=3.0)
+
+
 def test_lines_scales_the_change_by_depth() -> None:
     base = {f"blocks.{i}.w": torch.zeros(1) for i in range(3)}
     models = {"a": {name: torch.ones(1) for name in base}, "b": {name: 3 * torch.ones(1) for name in base}}

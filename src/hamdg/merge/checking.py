@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.problems import problems_error
+from hamdg.merge.quantized import check_quantized
 from hamdg.wording import listed
 
 Tensors = Mapping[str, Tensor]
@@ -30,12 +32,13 @@ def check_models(sources: Mapping[str, Tensors], base: Tensors | None, dtype: to
 
     Raises:
         ConfigError: There is no source.
-        WeightsError: Keys, shapes, kinds or dtypes differ, or there are no tensors.
+        WeightsError: Keys, shapes, kinds or dtypes differ, weights are quantized, or there are no tensors.
     """
     if not sources:
         raise ConfigError("Expected argument `models` to hold at least one model, but got none.")
     models = {} if base is None else {"the base": base}
     models |= {f"`{name}`": tensors for name, tensors in sources.items()}
+    check_quantized(models)
     _check_keys(models)
     if not any(models.values()):
         raise WeightsError("The models hold no tensors; there is nothing to merge. Give files or mappings that do.")
@@ -76,23 +79,20 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
 def _check_keys(models: Mapping[str, Tensors]) -> None:
     union = sorted({name for tensors in models.values() for name in tensors})
     lacking = {model: [name for name in union if name not in tensors] for model, tensors in models.items()}
-    parts = [f"{model} lacks {listed(names)}" for model, names in lacking.items() if names]
-    if parts:
-        raise WeightsError(f"The models hold different tensors: {'; '.join(parts)}. Merge models of one architecture.")
+    found = {f"{model} lacks": [f"`{name}`" for name in names] for model, names in lacking.items() if names}
+    if found:
+        raise problems_error("The models hold different tensors:", found, "Merge models of one architecture.")
 
 
 def _check_shapes(models: Mapping[str, Tensors]) -> None:
     (first, reference), *others = models.items()
-    parts = []
+    found = {}
     for model, tensors in others:
         wrong = [name for name in reference if _signature(tensors[name]) != _signature(reference[name])]
         if wrong:
-            found = [f"`{n}` is {_signature(tensors[n])}, not {_signature(reference[n])}" for n in wrong]
-            parts.append(f"in {model} {', '.join(found)}")
-    if parts:
-        raise WeightsError(
-            f"Tensors differ from those of {first}: {'; '.join(parts)}. Merge models of one architecture."
-        )
+            found[f"in {model}"] = [f"`{n}` is {_signature(tensors[n])}, not {_signature(reference[n])}" for n in wrong]
+    if found:
+        raise problems_error(f"Tensors differ from those of {first}:", found, "Merge models of one architecture.")
 
 
 def _check_dtypes(models: Mapping[str, Tensors]) -> None:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hamdg.errors import WeightsError
 from hamdg.merge.family import Site
-from hamdg.wording import shortened
+from hamdg.merge.narrow import promoted
+from hamdg.merge.problems import problems_error
 
 BASE = "the base"
-_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def differ(tensors: list[Tensor]) -> bool:
     first, *others = (tensor.detach() for tensor in tensors)
     dtype = first.dtype
     for other in others:
-        dtype = torch.promote_types(dtype, other.dtype)
+        dtype = promoted(dtype, other.dtype)
     return any(not torch.equal(first.to(dtype), other.to(first.device, dtype)) for other in others)
 
 
@@ -76,19 +75,16 @@ def check_finite(looks: Mapping[str, Look], remedy: str = " (`allow_nonfinite` m
     found: dict[str, list[str]] = {}
     for name, seen in looks.items():
         for model, what in seen.faults.items():
-            found.setdefault(model, []).append(f"`{name}` ({what})")
+            found.setdefault(f"{model}:", []).append(f"`{name}` ({what})")
     if found:
-        parts = [f"{model}: {shortened(places, _LISTED)}" for model, places in sorted(found.items())]
-        raise WeightsError(
-            f"There are values that are no numbers. {'; '.join(parts)}. Leave such a model out or train it "
-            f"again{remedy}."
-        )
+        way_out = f"Leave such a model out or train it again{remedy}."
+        raise problems_error("There are values that are no numbers.", dict(sorted(found.items())), way_out)
 
 
 def is_finite(tensor: Tensor) -> bool:
     """Say whether all of a tensor's values are numbers; one fast pass if they are."""
     # A sum in double precision would take four times as long; large numbers may make this one overflow, no more.
-    wide = torch.promote_types(tensor.dtype, torch.float32)
+    wide = promoted(tensor.dtype, torch.float32)
     return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
 
 

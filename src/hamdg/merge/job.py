@@ -21,6 +21,7 @@ from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
 from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
 from hamdg.merge.lines import layer_scales
+from hamdg.merge.narrow import rounded, unless_narrow
 from hamdg.merge.registry import Plan, check_options, find
 from hamdg.merge.tied import tied_names
 
@@ -123,7 +124,7 @@ class Job:
                     return seen
                 result = self._result(site, plan.rule, seen)
                 if not self._sound(result):
-                    return self._blamed(site, result)
+                    return self._blamed(site, plan.rule)
                 write(site.name, result)
                 return seen
 
@@ -176,7 +177,7 @@ class Job:
         def part(site: Site) -> Tensor:
             result = self._result(site, rule, looks[site.name])
             if not self._sound(result):
-                self._blamed(site, result)
+                self._blamed(site, rule)
             return result
 
         parts = family.only(self._floats).map(part)
@@ -190,12 +191,16 @@ class Job:
         like = self.like[site.name]
         if not seen.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
-            return frozen[site.name].detach().to("cpu", self._dtype(like))
+            return rounded(frozen[site.name].detach(), self._dtype(like))
+        return rounded(self._merged(site, rule), self._dtype(like)).reshape(like.shape)
+
+    def _merged(self, site: Site, rule: Rule) -> Tensor:
+        """Return what a rule makes of a tensor, in the precision that is computed in."""
         merged = self._checked(rule(site), site)
         if site.base is not None and (self._changes or self.settings.lines is not None):
             change = merged if self._changes else merged - site.base
             merged = site.base + change * self._scales.get(site.name, 1.0)
-        return merged.to("cpu", self._dtype(like)).reshape(like.shape)
+        return merged
 
     def _look(self, site: Site) -> Look:
         """Look at a tensor of all models, for differences alone if the result will tell of what is no number."""
@@ -206,19 +211,33 @@ class Job:
     def _sound(self, result: Tensor) -> bool:
         return self.settings.allow_nonfinite or is_finite(result)
 
-    def _blamed(self, site: Site, result: Tensor) -> Look:
+    def _blamed(self, site: Site, rule: Rule) -> Look:
         """Return which models are to blame for a result that is no number everywhere.
 
         Raises:
-            WeightsError: None is; its dtype cannot hold the result.
+            WeightsError: None is: what is computed in, or the result's dtype, cannot hold it.
         """
         seen = look(site, self._changes, self._anchored)
         if not seen.faults:
-            raise WeightsError(
-                f"The merged tensor `{site.name}` holds values that {str(result.dtype).removeprefix('torch.')} cannot "
-                "hold; name a wider `dtype` (float32), or scale the change down."
-            )
+            raise WeightsError(self._overflow(site, self._merged(site, rule)))
         return seen
+
+    def _overflow(self, site: Site, merged: Tensor) -> str:
+        if merged.dtype != torch.float64 and not is_finite(merged):
+            return (
+                f"The merged tensor `{site.name}` overflows fp32 while it is computed; set `precision` to `fp64`, or "
+                "scale the change down."
+            )
+        dtype = self._dtype(self.like[site.name])
+        wider = "float32" if dtype.itemsize < 4 else "float64"
+        how = (
+            "scale the change down"
+            if dtype == torch.float64
+            else f"name a wider `dtype` ({wider}), or scale the change down"
+        )
+        return (
+            f"The merged tensor `{site.name}` holds values that {str(dtype).removeprefix('torch.')} cannot hold; {how}."
+        )
 
     def _checked(self, merged: object, site: Site) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == site.like.numel():
@@ -247,7 +266,7 @@ class Job:
         return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
 
     def _dtype(self, tensor: Tensor) -> torch.dtype:
-        return self.settings.dtype or tensor.dtype if tensor.is_floating_point() else tensor.dtype
+        return self.settings.dtype or unless_narrow(tensor.dtype) if tensor.is_floating_point() else tensor.dtype
 
     def _judge(self, looks: Mapping[str, Look]) -> None:
         if not self.settings.allow_nonfinite:

@@ -295,7 +295,11 @@ def test_ctrl_c_stops_a_comparison(
         ),
         (f"{TIES} --buffers momets", "There is no `--buffers momets`; did you mean `moments`?"),
         (f"{TIES} --precision fp16", "There is no `--precision fp16`; did you mean `fp64`?"),
-        (f"{TIES} --dtype int8", "There is no `--dtype int8`; it can be `float32`, `float16`, `bfloat16`, `float64`."),
+        (
+            f"{TIES} --dtype int8",
+            "There is no `--dtype int8`; it can be `float32`, `float16`, `bfloat16`, `float64`, `float8_e4m3fn`, "
+            "`float8_e5m2`.",
+        ),
         (f"{TIES} --lines 1", "Expected `--lines` to be two numbers, such as `0.5,0.5`, but got `1`."),
         (f"{TIES} --threads 0", "Expected `--threads` to be a whole number of 1 or more, but got `0`."),
         (f"{TIES} --allow-nonfinite=yes", "`--allow-nonfinite` is a switch and takes no value, but got `yes`."),

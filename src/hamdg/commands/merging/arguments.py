@@ -50,7 +50,9 @@ FLAGS: dict[str, Flag] = {
         Flag("--buffers", (MERGE,), "BatchNorm's statistics: moments (default), first or refuse", "POLICY"),
         Flag("--lines", (MERGE,), "LiNeS: scale the change from A (first block) to A + B (last block)", "A,B"),
         Flag("--precision", (MERGE,), "what is computed in: fp32 (default) or fp64", "PRECISION"),
-        Flag("--dtype", (MERGE,), "dtype of the result: float32, float16, bfloat16 or float64", "DTYPE"),
+        Flag(
+            "--dtype", (MERGE,), "dtype of the result: float32, float16, bfloat16, float64, float8_e4m3fn, ...", "DTYPE"
+        ),
         Flag("--device", (MERGE, COMPARE), "where it is computed: cpu (default), cuda, ...", "DEVICE"),
         Flag("--threads", (MERGE, COMPARE), "how many tensors are worked on at once", "NUMBER"),
         Flag("--prefix", (MERGE, COMPARE), "what stands before the names in a source's file", "NAME=TEXT", many=True),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from hamdg.errors import HamdgError, WeightsError
+from hamdg.files import write_text
 from hamdg.merge.job import CommonStartWarning
 
 # What the library calls its arguments in messages, and the command line spells as flags.
@@ -19,7 +23,7 @@ _NAMES = (
 )
 _ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
 # Messages about models name tensors, which may be called `base` or `weights`, but only these arguments.
-_OF_MODELS = re.compile(r"`(buffers|dtype|allow_nonfinite|prefix)`")
+_OF_MODELS = re.compile(r"`(buffers|dtype|precision|allow_nonfinite|prefix)`")
 
 # Options of methods may be called as tensors are; only what a message calls an argument is meant.
 _OPTION = re.compile(r"argument `(\w+)`")
@@ -55,7 +59,25 @@ def plain_words(sources: Collection[str], options: Collection[str] = ()) -> Iter
             yield
         except HamdgError as error:
             pattern = _OF_MODELS if isinstance(error, WeightsError) else _ARGUMENT
-            raise type(error)(_spelled(str(error), sources, options, pattern)) from error
+            text = _spelled(str(error), sources, options, pattern)
+            raise type(error)(text + _kept(error)) from error
+
+
+def _kept(error: HamdgError) -> str:
+    """Keep the whole list of what an error names a few of in a file, and return the sentence that names it.
+
+    The file's name is that of its content, so that the same call, repeated, leaves one file.
+    """
+    details = getattr(error, "details", "")
+    if not details:
+        return ""
+    digest = hashlib.sha256(details.encode()).hexdigest()[:12]
+    path = Path(tempfile.gettempdir()) / f"hamdg-merge-{digest}.txt"
+    try:
+        write_text(path, details)
+    except OSError:
+        return ""  # The message names the first ones.
+    return f" The whole list is in `{path}`."
 
 
 def _spelled(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BUFFERS = ("moments", "first", "refuse")
 _PRECISIONS = ("fp32", "fp64")
-_DTYPES = ("float32", "float16", "bfloat16", "float64")
+_DTYPES = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
 
 
 def shown(value: object) -> str:
