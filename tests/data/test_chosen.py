@@ -91,5 +91,47 @@ def test_a_misspelt_class_of_a_source_is_told_before_anything_is_loaded(small_pa
     recipe = replace(with_data(root=str(root)), held_out="sketch")
     with pytest.raises(DataError, match="dgo"):
         find_pictures(recipe)
-    # Nobody looks into the held-out domain.
-    find_pictures(replace(recipe, held_out="photo"))
+    # Names of the held-out domain are listed too, unless it is not wanted.
+    with pytest.raises(DataError, match="dgo"):
+        find_pictures(replace(recipe, held_out="photo"))
+    find_pictures(replace(recipe, held_out="photo"), held_out=False)
+
+
+def copied(small_pacs: Path, root: Path) -> Recipe:
+    shutil.copytree(small_pacs, root)
+    return replace(with_data(root=str(root)), held_out="photo")
+
+
+def test_a_class_without_pictures_in_the_held_out_domain_is_told_before_anything_is_loaded(
+    small_pacs: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "PACS"
+    recipe = copied(small_pacs, root)
+    own = replace(recipe, benchmark="custom")
+    for file in (root / "photo" / "dog").iterdir():
+        file.unlink()
+    for one in (recipe, own):
+        with pytest.raises(DataError, match=r"holds no picture of the class `dog`: the class folder is there, but emp"):
+            find_pictures(one)
+    (root / "photo" / "dog").rmdir()
+    for one in (recipe, own):
+        with pytest.raises(DataError, match=r"photo` \(domain `photo` of `\w+`\) has no folder for the class `dog`"):
+            find_pictures(one)
+
+
+def test_an_empty_file_of_the_held_out_domain_is_told_before_anything_is_loaded(
+    small_pacs: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "PACS"
+    recipe = copied(small_pacs, root)
+    file = root / "photo" / "dog" / "pic_003.png"
+    file.write_bytes(b"")
+    message = (
+        f"1 of 35 pictures of `photo` cannot be read: `{file}` (the file is empty); delete or replace them "
+        "(`hamdg data verify` lists all that are damaged), then repeat the command."
+    )
+    for one in (recipe, replace(recipe, benchmark="custom")):
+        with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+            find_pictures(one)
+    file.write_bytes(b"not opened, so not told yet")
+    find_pictures(recipe)

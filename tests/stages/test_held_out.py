@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.config import MiniConfig
+from hamdg.config import MiniConfig, run_directory
 from hamdg.data import domain as opening
 from hamdg.data.arrays import DomainArrays
+from hamdg.data.benchmarks.pacs import PACS
+from hamdg.data.listing import Listing, list_domain
+from hamdg.data.locate import Place
 from hamdg.data.mini import load_domain
+from hamdg.errors import DataError
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
 from hamdg.stages.merge import merge_histories
@@ -49,6 +55,59 @@ def test_no_stage_before_evaluate_opens_the_held_out_domain(
     pipeline.run(recipe)
     assert held_out in opened
     assert any(held_out in path.name for path in cache.iterdir())
+
+
+_opened_files: list[str] = []
+_watching = False
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _watching and isinstance(arguments[0], str | Path) and not Path(arguments[0]).is_dir():
+        _opened_files.append(str(arguments[0]))
+
+
+@pytest.mark.parametrize("benchmark", ["pacs", "custom"])
+def test_files_of_the_held_out_domain_are_listed_but_not_opened_before_evaluate(
+    tiny: Tiny, small_pacs: Path, monkeypatch: pytest.MonkeyPatch, benchmark: str
+) -> None:
+    sys.addaudithook(_watch)  # which cannot be taken away
+    monkeypatch.setattr(sys.modules[__name__], "_watching", True)
+    listed: list[str] = []
+
+    def watched_list(place: Place, name: str) -> Listing:
+        listed.append(name)
+        return list_domain(place, name)
+
+    monkeypatch.setattr(opening, "list_domain", watched_list)
+    place = (f"--benchmark={benchmark}", f"--data.root={small_pacs}", "--held_out=sketch", "--controls.erm=true")
+    recipe = tiny(*place, "--data.decode_once=false", tower="vit")
+    merged: list[int] = []
+
+    def watched(context: Context) -> bool:
+        done = merge_histories(context)
+        merged.append(sum(str(small_pacs / "sketch") in name for name in _opened_files))
+        return done
+
+    monkeypatch.setattr(pipeline, "merge_histories", watched)
+    _opened_files.clear()
+    pipeline.run(recipe)
+    assert listed[: len(PACS.domains)] == list(PACS.domains)
+    assert any(str(small_pacs / "photo") in name for name in _opened_files)
+    assert merged == [0, 0]
+    assert any(str(small_pacs / "sketch") in name for name in _opened_files)
+
+
+def test_a_fault_of_the_held_out_domain_that_names_tell_stops_the_run_before_training(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    shutil.rmtree(root / "sketch" / "dog")
+    recipe = tiny("--benchmark=pacs", f"--data.root={root}", "--held_out=sketch", tower="vit")
+    with pytest.raises(DataError, match=r"sketch` \(domain `sketch` of `pacs`\) has no folder for the class `dog`"):
+        pipeline.run(recipe)
+    assert not run_directory(recipe).exists()
+    pipeline.run(recipe, until="merge")  # which needs no held-out domain
 
 
 def test_training_and_merging_do_without_the_held_out_domain(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

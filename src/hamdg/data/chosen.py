@@ -39,26 +39,33 @@ def hub_of(recipe: Recipe) -> Hub | None:
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
     """Make sure that the recipe's pictures are somewhere, before anything heavy is loaded; opens none.
 
-    Of the sources' folders, files are listed as a run will list them, so that a misspelt class is told now.
+    Files are listed as a run will list them, so that a misspelt class is told now. The held-out domain's are listed
+    too: what their names and sizes tell would otherwise come up after the training.
 
     Args:
         recipe: The recipe.
-        held_out: Whether the held-out domain is wanted too. Only the name of its folder is looked at.
+        held_out: Whether the held-out domain is wanted too.
 
     Raises:
-        DataError: If they are nowhere, a domain has no folder, or a source's folders are not those of the classes.
+        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of the
+            held-out domain is an empty file.
     """
     if recipe.benchmark == "mini":
         return
-    place = place_of(recipe)
-    if place.root is not None:
-        # What lists folders needs numpy, which recipes do without.
-        from hamdg.data.folders.scan import check_domains, list_folder
+    # What lists pictures needs numpy, which recipes do without.
+    from hamdg.data.domain import list_pictures
+    from hamdg.data.folders.scan import check_domains
+    from hamdg.data.rendering import check_sizes
 
-        sources = place.benchmark.sources(recipe.held_out)
-        check_domains(place, place.benchmark.domains if held_out else sources)
-        for name in sources:
-            list_folder(place, name)
+    place = place_of(recipe)
+    sources = place.benchmark.sources(recipe.held_out)
+    wanted = place.benchmark.domains if held_out else sources
+    if place.root is not None:
+        check_domains(place, wanted)
+    for name in wanted:
+        pictures = list_pictures(recipe, name)
+        if name not in sources:
+            check_sizes(pictures)
 
 
 def place_of(recipe: Recipe) -> Place:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, overload
 
@@ -129,7 +129,7 @@ class Listing:
         sizes: The size of every picture's file in bytes.
         source: What reads them.
         positions: Where these pictures are among those of `source`; `None` where they are all of them.
-        sample: What tells the pictures from others where names do not: a digest of some of their contents.
+        sample: Returns what tells the pictures from others where names do not: a digest of some of their contents.
         truncated: What becomes of pictures whose files are cut off.
     """
 
@@ -141,7 +141,7 @@ class Listing:
         sizes: Integers,
         source: Source,
         positions: Integers | None = None,
-        sample: str = "",
+        sample: Callable[[], str] | None = None,
         truncated: Truncated = "refuse",
     ) -> None:
         self.domain = domain
@@ -159,14 +159,17 @@ class Listing:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the domain and, in their order, lines of path, size and label; no picture is opened for it.
+        """SHA-256 over the domain and, in their order, lines of path, size and label; no file is opened for it.
+
+        Of a table's pictures, which have no names, a few are read.
 
         The order counts, because positions mean pictures: in splits, and in what is kept of decoded pictures. So does
         whether truncated files are read, which makes other pictures of them.
         """
         rows = zip(self.names, self.sizes.tolist(), self.labels.tolist(), strict=True)
         lines = (f"{name}\t{size}\t{label}\n" for name, size, label in rows)
-        digest = hashlib.sha256(f"{self.domain}\n{self._sample}".encode())
+        sample = self._sample() if self._sample is not None else ""
+        digest = hashlib.sha256(f"{self.domain}\n{sample}".encode())
         if self.truncated == "read":
             digest.update(b"truncated files are read\n")
         digest.update("".join(lines).encode("utf-8", "backslashreplace"))

@@ -75,6 +75,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_sizes(listing: Listing) -> None:
+    """Refuse pictures whose sizes tell that there is nothing in them; none is opened.
+
+    Raises:
+        DataError: If there are some; it names them.
+    """
+    empty = np.flatnonzero(listing.sizes == 0).tolist()
+    if empty:
+        failed = [Rendered(position, None, "the file is empty") for position in empty]
+        raise unreadable(listing, failed, len(listing))
+
+
 def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> DataError:
     """Return the error that names pictures which could not be read.
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from datasets import ClassLabel
 
+from hamdg.config import DataConfig, Recipe
 from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.chosen import find_pictures
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.hub.rows import list_hub_domain
-from hamdg.data.hub.table import open_table
+from hamdg.data.hub.table import HubTable, open_table
 from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError
@@ -84,6 +86,33 @@ def test_the_fingerprint_tells_pictures_of_one_size_apart(hubs: Hubs) -> None:
     assert one.sizes.tolist() == other.sizes.tolist()
     assert one.fingerprint != other.fingerprint
     assert one.take([1, 2]).fingerprint != other.take([1, 2]).fingerprint
+
+
+def test_rows_are_listed_without_a_picture_being_read(hubs: Hubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hubs.write(hubs.pets())
+    recipe = Recipe(benchmark="custom", held_out="sketch", data=DataConfig(hub=hub.id))
+    read: list[int] = []
+    content = HubTable.content
+
+    def watched(table: HubTable, row: int) -> bytes:
+        read.append(row)
+        return content(table, row)
+
+    monkeypatch.setattr(HubTable, "content", watched)
+    find_pictures(recipe)
+    assert read == []
+    assert len(list_hub_domain(PETS, hub, "sketch").fingerprint) == 64
+    assert sorted(read) == [4, 5, 6, 7]
+
+
+def test_a_held_out_domain_that_no_row_has_is_told_before_training(hubs: Hubs) -> None:
+    pacs = benchmark("pacs")
+    rows = hubs.product(("photo", "art_painting", "cartoon"), range(7))
+    hub = hubs.write(rows, {"label": ClassLabel(names=list(pacs.classes))})
+    recipe = Recipe(benchmark="pacs", held_out="sketch", data=DataConfig(hub=hub.id))
+    with pytest.raises(DataError, match="has no picture of the domain `sketch` of `pacs`; it has `photo`, `art_pain"):
+        find_pictures(recipe)
+    find_pictures(recipe, held_out=False)
 
 
 def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: pytest.CaptureFixture[str]) -> None:

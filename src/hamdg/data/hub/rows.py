@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -97,7 +97,7 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
     rows = np.flatnonzero(table.domains.codes == domains.index(domain))
     found = np.array(labels, np.int64)[table.labels.codes[rows]]
     source = HubSource(hub, rows)
-    return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], source, sample=_sample(source))
+    return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], source, sample=partial(_sample, source))
 
 
 def _meanings(
