@@ -271,7 +271,7 @@ def test_ctrl_c_stops_a_comparison(
             f"{TIES} --prefix shot=model.",
             "`--prefix` names `shot`, which is neither a source nor `base`; did you mean `photo`?",
         ),
-        (f"{TIES} --prefix model.", "Expected `--prefix` to be NAME=TEXT, but got `model.`."),
+        (f"{TIES} --prefix model.", "Expected `--prefix` to be NAME=TEXT,..., but got `model.`."),
         (
             "--method uniform runs/lr=0.1/last.ckpt --out m.safetensors",
             "The weights file `runs/lr=0.1/last.ckpt` does not exist; give the path of a weights file.",
@@ -283,7 +283,23 @@ def test_ctrl_c_stops_a_comparison(
         (f"{TIES} --weights art=2,phot=1", "`--weights` names `phot`, which is no source; did you mean `photo`?"),
         (f"{TIES} --weights art=2", "`--weights` leaves out the source `photo`; give every source a weight."),
         (f"{TIES} --weights art=2,photo=much", "Expected the weight of `photo` to be a number, but got `much`."),
-        (f"{TIES} --weights 2,1", "Expected `--weights` to be NAME=NUMBER,..., but got `2`."),
+        (
+            f"{TIES} --weights 2,photo=1",
+            "`--weights` gives `2` without a source's name beside weights with one; write all as NAME=NUMBER, or all "
+            "as NUMBER in the order of the files.",
+        ),
+        (
+            f"{TIES} --weights 2",
+            "`--weights` gives 1 number for 2 sources, `art`, `photo`; give one for each, in this order, or "
+            "NAME=NUMBER,...",
+        ),
+        (
+            f"{TIES} --weights 1,2,3",
+            "`--weights` gives 3 numbers for 2 sources, `art`, `photo`; give one for each, in this order, or "
+            "NAME=NUMBER,...",
+        ),
+        (f"{TIES} --weights 2,much", "Expected the weight of `photo` to be a number, but got `much`."),
+        (f"{TIES} --weights 2,", "Expected the weight of `photo` to be a number, but got ``."),
         (f"{TIES} --weights art=1,art=2", "`--weights` names `art` twice; keep one of them."),
         (
             "--method uniform art.safetensors photo.pt --out m.safetensors --weights art=1,photo=2",

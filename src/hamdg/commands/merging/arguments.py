@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ MERGE, LIST, EXPLAIN, SHOW, COMPARE = MODES = ("--method", "--list", "--explain"
 
 EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merged.safetensors`"
 _HELP = "see `hamdg merge --help`"
+_FILE = "NAME=FILE"
 # Longest first: the name of a file is what comes before its ending.
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 
@@ -46,7 +48,9 @@ FLAGS: dict[str, Flag] = {
         Flag(COMPARE, (COMPARE,), "measure how the models lie to each other instead of merging them"),
         Flag("--base", (MERGE, COMPARE), "the start that the models have in common", "FILE"),
         Flag("--out", (MERGE, COMPARE), "the merged file; with --compare a picture (.svg)", "FILE"),
-        Flag("--weights", (MERGE,), "weights of the sources, such as `art=2,photo=1`", "NAME=NUMBER,..."),
+        Flag(
+            "--weights", (MERGE,), "weights of the sources: `art=2,photo=1`, or `2,1` in their order", "NAME=NUMBER,..."
+        ),
         Flag("--buffers", (MERGE,), "BatchNorm's statistics: moments (default), first or refuse", "POLICY"),
         Flag("--lines", (MERGE,), "LiNeS: scale the change from A (first block) to A + B (last block)", "A,B"),
         Flag("--precision", (MERGE,), "what is computed in: fp32 (default) or fp64", "PRECISION"),
@@ -55,8 +59,10 @@ FLAGS: dict[str, Flag] = {
         ),
         Flag("--device", (MERGE, COMPARE), "where it is computed: cpu (default), cuda, ...", "DEVICE"),
         Flag("--threads", (MERGE, COMPARE), "how many tensors are worked on at once", "NUMBER"),
-        Flag("--prefix", (MERGE, COMPARE), "what stands before the names in a source's file", "NAME=TEXT", many=True),
-        Flag("--statistics", (MERGE,), "Fisher information, Gram matrices or losses", "NAME=FILE", many=True),
+        Flag(
+            "--prefix", (MERGE, COMPARE), "what stands before the names in a source's file", "NAME=TEXT,...", many=True
+        ),
+        Flag("--statistics", (MERGE,), "Fisher information, Gram matrices or losses", "NAME=FILE,...", many=True),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH"),
         Flag("--allow-nonfinite", (MERGE,), "let NaN and infinite values through"),
         Flag("--json", (SHOW, COMPARE), "print JSON"),
@@ -139,22 +145,22 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def pairs(flag: str, parts: Sequence[str], names: Collection[str]) -> dict[str, str]:
-    """Return what texts of the form NAME=VALUE say.
+def pairs(flag: str, texts: Sequence[str], names: Collection[str]) -> dict[str, str]:
+    """Return what texts of the form NAME=VALUE,NAME=VALUE,... say.
 
-    Both may hold a `=` (`art=epoch=3.json`). The name is the longest of those that are known, or else what comes before
-    the last `=`.
+    Names and values may hold a `=` (`art=epoch=3.json`). The name is the longest of those that are known, or else what
+    comes before the last `=`. Values of files may hold a comma: they end where a known name follows.
 
     Args:
         flag: The flag that they belong to.
-        parts: The texts.
+        texts: The texts.
         names: The names that are known.
 
     Raises:
         ConfigError: One is written in another way, or a name is repeated.
     """
     found: dict[str, str] = {}
-    for part in parts:
+    for part in (part for text in texts for part in _parts(text, names, files=FLAGS[flag].value.startswith(_FILE))):
         known = [name for name in names if part.startswith(f"{name}=")]
         last, equals, _ = part.rpartition("=")
         name = max(known, key=len, default=last)
@@ -165,6 +171,14 @@ def pairs(flag: str, parts: Sequence[str], names: Collection[str]) -> dict[str, 
             raise ConfigError(f"`{flag}` names `{name}` twice; keep one of them.")
         found[name] = value
     return found
+
+
+def _parts(text: str, names: Collection[str], *, files: bool) -> list[str]:
+    """Cut a text at its commas; where values are files, only at those before a known name."""
+    if not files:
+        return text.split(",")
+    known = "|".join(re.escape(name) for name in names)
+    return re.split(f",(?=(?:{known})=)", text)
 
 
 def nearest(name: str, known: Sequence[str], others: Sequence[str] = ()) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from hamdg.commands.merging.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
 from hamdg.errors import ConfigError
+from hamdg.wording import listed
 
 if TYPE_CHECKING:
     import torch
@@ -123,13 +124,17 @@ def prefixes_of(request: Request, sources: Collection[str]) -> dict[str, str]:
 def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] | None:
     """Return the weight of every source, `None` if none were given.
 
+    Args:
+        request: What the user asked for.
+        sources: Names of the sources in the order in which their files were given.
+
     Raises:
         ConfigError: One is missing, belongs to no source or is not a number.
     """
     text = request.text("--weights")
     if text is None:
         return None
-    values = pairs("--weights", text.split(","), sources)
+    values = _in_order(text, sources) or pairs("--weights", [text], sources)
     for name, value in values.items():
         if not is_number(value) or not math.isfinite(float(value)):
             raise ConfigError(f"Expected the weight of `{name}` to be a number, but got `{value}`.")
@@ -139,6 +144,30 @@ def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] |
     if missing:
         raise ConfigError(f"`--weights` leaves out the source `{missing[0]}`; give every source a weight.")
     return {name: float(value) for name, value in values.items()}
+
+
+def _in_order(text: str, sources: Collection[str]) -> dict[str, str]:
+    """Return weights without names by the sources' order; nothing if they have names.
+
+    Raises:
+        ConfigError: Some have names and some have none, or there are not as many as sources.
+    """
+    parts = text.split(",")
+    bare = [part for part in parts if "=" not in part]
+    if not bare:
+        return {}
+    if len(bare) < len(parts):
+        raise ConfigError(
+            f"`--weights` gives `{bare[0]}` without a source's name beside weights with one; write all as NAME=NUMBER, "
+            "or all as NUMBER in the order of the files."
+        )
+    if len(parts) != len(sources):
+        raise ConfigError(
+            f"`--weights` gives {len(parts)} number{'s' if len(parts) > 1 else ''} for {len(sources)} "
+            f"source{'s' if len(sources) > 1 else ''}, {listed(list(sources))}; give one for each, in this order, or "
+            "NAME=NUMBER,..."
+        )
+    return dict(zip(sources, parts, strict=True))
 
 
 def _lines(request: Request) -> tuple[float, float] | None:

@@ -115,6 +115,7 @@ def _merge_run(arguments: Sequence[str]) -> int:
 
 def _merge_files(request: Request) -> int:
     started = time.monotonic()
+    _check_no_run(request)
     paths, base, out = named_files(request.files), request.path("--base"), request.path("--out")
     if out is None:
         raise ConfigError(f"The merged file needs a name; add `--out`, as in {EXAMPLE}.")
@@ -153,6 +154,20 @@ def _merge_files(request: Request) -> int:
             )
     _summarise(info, options, paths, base, out, time.monotonic() - started)
     return 0
+
+
+def _check_no_run(request: Request) -> None:
+    """Refuse a run where files are expected: its histories are merged as a recipe says, whose keys have long names."""
+    from hamdg.runs.directory import RunDirectory
+
+    if len(request.files) != 1 or not RunDirectory(Path(request.files[0])).config.is_file():
+        return
+    options = [f"--merge.options.{name[2:].replace('-', '_')}={value}" for name, value in request.options.items()]
+    command = " ".join(["hamdg merge", request.files[0], f"--merge.method={request.text(MERGE)}", *options])
+    raise ConfigError(
+        f"`{request.files[0]}` is the directory of a run, whose histories are merged again with the keys of its "
+        f"recipe, as a run of its own: `{command}`. `{MERGE}` merges files."
+    )
 
 
 def _summarise(

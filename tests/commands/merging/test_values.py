@@ -1,0 +1,83 @@
+"""Values of `hamdg merge` that belong to sources: named, in one word or several, or in the order of the files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hamdg import cli
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with `b.safetensors` (1), `a.safetensors` (3) and their base (0)."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("b", 1.0), ("a", 3.0), ("zero", 0.0)):
+        save_file({"w": torch.full((2,), value)}, f"{name}.safetensors")
+    return tmp_path
+
+
+def merged(text: str) -> float:
+    assert cli.main(["merge", *text.split(), "--out", "m.safetensors"]) == 0
+    return float(load_file("m.safetensors")["w"][0])
+
+
+def failure(text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main(["merge", *text.split()]) == 2
+    return capsys.readouterr().err.removeprefix("hamdg: error: ").rstrip("\n")
+
+
+def test_weights_go_by_the_order_of_the_files_not_of_the_alphabet() -> None:
+    # (0.25 * 1 + 0.75 * 3) is 2.5; the other way around it would be 1.5.
+    call = "--method weighted b.safetensors a.safetensors"
+    assert merged(f"{call} --weights 0.25,0.75") == 2.5
+    assert merged(f"{call} --weights b=0.25,a=0.75") == 2.5
+    assert merged("--method weighted --weights 0.75,0.25 a.safetensors b.safetensors") == 2.5
+    assert merged("--method weighted b.safetensors --weights 5") == 1.0
+
+
+def test_the_same_weights_are_the_same_bytes() -> None:
+    merged("--method weighted b.safetensors a.safetensors --weights 1,2")
+    bare = Path("m.safetensors").read_bytes()
+    merged("--method weighted b.safetensors a.safetensors --weights a=2,b=1")
+    assert Path("m.safetensors").read_bytes() == bare
+
+
+@pytest.mark.parametrize("spelling", ["--prefix one=net,two=ema.net.", "--prefix one=net --prefix two=ema.net"])
+def test_prefixes_of_several_sources_in_one_word(spelling: str) -> None:
+    torch.save({"state_dict": {"net.w": torch.ones(2), "old.w": torch.zeros(2)}}, "one.ckpt")
+    torch.save({"state_dict": {"ema.net.w": torch.full((2,), 5.0), "net.w": torch.zeros(2)}}, "two.ckpt")
+    assert merged(f"--method uniform one.ckpt two.ckpt {spelling}") == 3.0
+
+
+def test_a_wrong_name_among_prefixes_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    call = "--method uniform a.safetensors b.safetensors --out m.safetensors --prefix"
+    assert failure(f"{call} a=net,c=net", capsys) == (
+        "`--prefix` names `c`, which is neither a source nor `base`; it can be `a`, `b`, `base`."
+    )
+    assert failure(f"{call} a=net,a=ema", capsys) == "`--prefix` names `a` twice; keep one of them."
+    assert failure(f"{call} a=net,net", capsys) == "Expected `--prefix` to be NAME=TEXT,..., but got `net`."
+    assert not Path("m.safetensors").exists()
+
+
+def test_statistics_in_one_word_though_a_file_s_name_holds_a_comma() -> None:
+    save_file({"w": torch.ones(2)}, "f,1.safetensors")
+    save_file({"w": torch.full((2,), 3.0)}, "f,2.safetensors")
+    call = "--method fisher a.safetensors b.safetensors --normalise false"
+    assert merged(f"{call} --statistics a=f,1.safetensors,b=f,2.safetensors") == 1.5
+
+
+@pytest.mark.parametrize("more", ["", " --density 0.3 --tie-rule=threshold", " --out m.safetensors"])
+def test_a_run_is_told_the_keys_of_its_recipe(more: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("seed: 0\n")
+    options = " --merge.options.density=0.3 --merge.options.tie_rule=threshold" if "density" in more else ""
+    assert failure(f"run --method ties{more}", capsys) == (
+        "`run` is the directory of a run, whose histories are merged again with the keys of its recipe, as a run of "
+        f"its own: `hamdg merge run --merge.method=ties{options}`. `--method` merges files."
+    )
+    assert sorted(os.listdir()) == ["a.safetensors", "b.safetensors", "run", "zero.safetensors"]
