@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hamdg.config import CUSTOM, Recipe
-from hamdg.data.chosen import benchmark_of
+from hamdg.data.chosen import benchmark_of, words_of
 from hamdg.data.registry import benchmark
 from hamdg.errors import ConfigError, DataError
 
@@ -134,6 +134,10 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
         known.sources(recipe.held_out)
     except ConfigError as error:
         yield Problem("held_out", _without_stop(error))
+    try:
+        words_of(recipe)
+    except ConfigError as error:
+        yield Problem("data.words", _without_stop(error))
 
 
 def _place_problems(recipe: Recipe) -> Iterator[Problem]:

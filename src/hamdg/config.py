@@ -69,6 +69,8 @@ class DataConfig:
         columns: The hub's columns.
         batch_size: Images per source domain and step.
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
+        words: How prompts call classes whose names are no words, such as `{n02084071: dog}`, or the path of a YAML or
+            JSON file of them; `null`, and classes that are left out: by their names.
         subset: At most this many images per class and domain; `null` for all. For smoke tests.
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
             flip); `domainbed` (the same with colour jitter and grayscale).
@@ -85,6 +87,7 @@ class DataConfig:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     batch_size: int = 16
     validation_fraction: float = 0.2
+    words: dict[str, str] | str | None = None
     subset: int | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
     truncated: Truncated = "refuse"
@@ -318,9 +321,9 @@ def training_identity(recipe: Recipe) -> str:
 
 def _trained_part(recipe: Recipe) -> dict[str, object]:
     # Not above: what knows benchmarks knows recipes.
-    from hamdg.data.chosen import prompts_of
+    from hamdg.data.chosen import prompts_of, with_own_words
 
-    values = asdict(recipe)
+    values = asdict(with_own_words(recipe))
     for section in ("runtime", "label", "merge", "controls"):
         del values[section]
     _drop_unused_data(values["data"], recipe.benchmark)
@@ -341,6 +344,8 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         del data[name]
     if benchmark != "mini":
         del data["mini"]
+    if not data["words"]:
+        del data["words"]
     if benchmark == "mini" or data["truncated"] == "refuse":
         del data["truncated"]
 

@@ -142,7 +142,7 @@ def description(kind: object) -> str:
     if origin is list:
         return 'a list of texts, such as `["a photo of a {}."]`'
     if origin is dict:
-        return "a mapping of names to numbers"
+        return f"a mapping of names to {'texts' if arguments[1] is str else 'numbers'}"
     return str(kind)
 
 

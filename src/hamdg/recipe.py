@@ -13,7 +13,7 @@ import yaml
 
 from hamdg.checks import problems
 from hamdg.config import Recipe
-from hamdg.data.chosen import benchmark_of
+from hamdg.data.chosen import benchmark_of, with_own_words
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.keys import choices, converted, description, is_open, known, parts_of, type_of, unknown
@@ -40,7 +40,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `--key.sub=value` or `--key.sub`, `value`; the last one wins.
 
     Returns:
-        The recipe, with the held-out domain's canonical name.
+        The recipe, with the held-out domain's canonical name, and the words of classes read from their file.
 
     Raises:
         ConfigError: If the file or an override is wrong in any way.
@@ -54,6 +54,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     places = {setting.key: setting.place for setting in [*given, *own]}
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
+    recipe = with_own_words(recipe)
     return replace(recipe, held_out=benchmark_of(recipe).domain(recipe.held_out))
 
 
@@ -135,6 +136,8 @@ def _written(text: str, kind: object) -> object:
     if text == "null" and NoneType in kinds:
         return None
     takes_text = str in kinds and typing.get_origin(kind) not in (list, dict) and float not in kinds
+    if text.startswith("{") and any(map(is_open, kinds)):
+        return parse_yaml(text, "the command line").values
     if not text or takes_text or typing.get_origin(kind) is typing.Literal:
         return text
     return parse_yaml(text, "the command line").values

@@ -68,7 +68,7 @@ def test_words_that_the_text_tower_never_heard_are_refused_by_name() -> None:
     shapes = ["circle", "cross", "square", "triangle"]
     message = (
         "The text tower of `mini-rn` gives the classes `circle`, `cross`, `square`, `triangle` the same features under "
-        "`model.prompts` (`a photo of a {}.`), so that no image could tell them apart: it does not know these words."
+        "`model.prompts` (`a photo of a {}.`), so that no image could tell them apart: it does not know these words"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         encode_prompts(SHIPPED_CLIP, shapes, ["a photo of a {}."])
@@ -89,6 +89,16 @@ def test_the_classes_that_the_shipped_models_know_pass(name: str) -> None:
     loaded = load_clip(ModelConfig(name))
     for known in (MINI, PACS, VLCS):
         assert len(encode_prompts(loaded, known.classes, known.prompts)) == len(known.classes)
+
+
+def test_words_stand_for_the_classes_in_prompts_and_in_messages() -> None:
+    ids, words = ["n1", "n2", "n3"], ["dog", "horse", "dog"]
+    named = encode_prompts(SHIPPED_CLIP, words[:2], ["a {}"])
+    assert torch.equal(encode_prompts(SHIPPED_CLIP, ids[:2], ["a {}"], words[:2]), named)
+    with pytest.raises(
+        ConfigError, match=r"the classes `n1` \(called `dog`\), `n3` \(called `dog`\) the same features"
+    ):
+        encode_prompts(SHIPPED_CLIP, ids, ["a {}"], words)
 
 
 def test_features_coincide_below_the_threshold_only() -> None:

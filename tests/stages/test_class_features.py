@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hamdg import cli
+from hamdg.report.contract import read_record
 
 SHAPES = ("circle", "cross", "square", "triangle")
 # Ground and line color of each domain.
@@ -67,3 +68,10 @@ def test_classes_that_the_text_tower_cannot_tell_apart_stop_a_run_before_anythin
     error = capsys.readouterr().err
     assert "gives the classes `circle`, `cross`, `square`, `triangle` the same features" in error
     assert not (tmp_path / "runs").exists()
+
+
+def test_words_that_the_text_tower_knows_let_a_run_begin(shapes: Path, tmp_path: Path) -> None:
+    words = "--data.words={circle: person, cross: guitar, square: house, triangle: giraffe}"
+    assert cli.main(arguments(shapes, tmp_path, words, "--controls.erm=false")) == 0
+    (record,) = (tmp_path / "runs").rglob("record.json")
+    assert read_record(record)["words"] == ["person", "guitar", "house", "giraffe"]

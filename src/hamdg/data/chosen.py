@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hamdg.config import CUSTOM, Recipe
 from hamdg.data.benchmark import PROMPTS, Benchmark, Hub
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
+from hamdg.data.words import own_words, spoken
 
 
 def benchmark_of(recipe: Recipe) -> Benchmark:
@@ -26,6 +29,29 @@ def prompts_of(recipe: Recipe) -> list[str]:
     if recipe.model.prompts is not None:
         return recipe.model.prompts
     return list(PROMPTS if recipe.benchmark == CUSTOM else benchmark(recipe.benchmark).prompts)
+
+
+def words_of(recipe: Recipe) -> list[str]:
+    """Return how prompts call the classes, in their order: by the recipe's words, else by their names.
+
+    Raises:
+        ConfigError: If a word is given to a class that does not exist, or the file of words cannot be read.
+    """
+    bench = benchmark_of(recipe)
+    own = own_words(bench, recipe.data.words)
+    return [own.get(name, spoken(name)) for name in bench.classes]
+
+
+def with_own_words(recipe: Recipe) -> Recipe:
+    """Return the recipe with its words themselves instead of the path of a file, by the benchmark's names of classes.
+
+    Raises:
+        ConfigError: If a word is given to a class that does not exist, or the file of words cannot be read.
+    """
+    if recipe.data.words is None:
+        return recipe
+    words = own_words(benchmark_of(recipe), recipe.data.words)
+    return replace(recipe, data=replace(recipe.data, words=words or None))
 
 
 def hub_of(recipe: Recipe) -> Hub | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hamdg.data.words import spoken
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section
@@ -25,13 +26,16 @@ _LISTED = 8
 
 
 @torch.no_grad()
-def encode_prompts(loaded: LoadedClip, classes: Sequence[str], prompts: Sequence[str]) -> Tensor:
+def encode_prompts(
+    loaded: LoadedClip, classes: Sequence[str], prompts: Sequence[str], words: Sequence[str] | None = None
+) -> Tensor:
     """Encode every class by the normalised mean of its prompts' normalised features.
 
     Args:
         loaded: The CLIP whose text tower is used.
-        classes: Class names; underscores are read as spaces.
-        prompts: Templates, each with `{}` for the class name.
+        classes: Class names.
+        prompts: Templates, each with `{}` for the class.
+        words: How prompts call the classes; by default by their names, with spaces for underscores.
 
     Returns:
         Features [C, D] of length 1, in fp32.
@@ -41,7 +45,7 @@ def encode_prompts(loaded: LoadedClip, classes: Sequence[str], prompts: Sequence
         WeightsError: If a feature is not finite.
     """
     check_prompts(prompts)
-    names = spoken(classes)
+    names = [spoken(name) for name in classes] if words is None else words
     tokens = tokenize(loaded, [prompt.replace("{}", name) for prompt in prompts for name in names])
     training = loaded.model.training
     features = loaded.model.eval().encode_text(tokens.to(loaded.model.logit_scale.device), normalize=True)
@@ -54,7 +58,7 @@ def encode_prompts(loaded: LoadedClip, classes: Sequence[str], prompts: Sequence
             "Give other weights (`model.weights`), or another model (`model.name`)."
         )
     if same := coinciding(head):
-        raise ConfigError(_indistinct(loaded.name, classes, prompts, same))
+        raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same))
     return head
 
 
@@ -72,18 +76,19 @@ def coinciding(features: Tensor) -> list[list[int]]:
     return groups
 
 
-def _indistinct(model: str, classes: Sequence[str], prompts: Sequence[str], same: list[list[int]]) -> str:
-    groups = [listed([classes[index] for index in group], _LISTED) for group in same]
+def _indistinct(
+    model: str, classes: Sequence[str], words: Sequence[str], prompts: Sequence[str], same: list[list[int]]
+) -> str:
+    shown = [
+        f"`{name}`" + (f" (called `{word}`)" if word != spoken(name) else "")
+        for name, word in zip(classes, words, strict=True)
+    ]
+    groups = [shortened([shown[index] for index in group], _LISTED) for group in same]
     return (
         f"The text tower of `{model}` gives the classes {shortened(groups, 2)} the same features under `model.prompts` "
-        f"({listed(prompts, 2)}), so that no image could tell them apart: it does not know these words. Set "
-        "`model.prompts` or `model.name` to others."
+        f"({listed(prompts, 2)}), so that no image could tell them apart: it does not know these words, or two classes "
+        "have the same. Give the classes other words (`data.words`), or set `model.prompts` or `model.name` to others."
     )
-
-
-def spoken(classes: Sequence[str]) -> list[str]:
-    """Return class names as prompts name them: underscores become spaces."""
-    return [name.replace("_", " ") for name in classes]
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from hamdg.algorithms.base import AlgorithmPlan
 from hamdg.cohort.source_model import SourceModel
 from hamdg.config import MergeConfig, Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.chosen import benchmark_of, prompts_of
+from hamdg.data.chosen import benchmark_of, prompts_of, words_of
 from hamdg.data.formats import InputFormat
 from hamdg.errors import ConfigError
 from hamdg.models.clip import LoadedClip, load_clip
@@ -67,7 +67,7 @@ class Context:
     @cached_property
     def text_head(self) -> Tensor:
         """Return the class features [classes, d], encoded once."""
-        return encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe))
+        return encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe), words_of(self.recipe))
 
     @cached_property
     def start_digest(self) -> str:

@@ -13,14 +13,13 @@ from torch import Tensor
 from hamdg.algorithms.base import Candidate
 from hamdg.config import identity
 from hamdg.data.checking.card import card
-from hamdg.data.chosen import prompts_of
+from hamdg.data.chosen import prompts_of, words_of
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain, opened_domains
 from hamdg.data.holdout import Holdout
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
-from hamdg.models.text_head import spoken
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -159,7 +158,7 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
         "prompts": prompts_of(recipe),
-        "words": spoken(context.bench.classes),
+        "words": words_of(recipe),
         "rows": rows,
         "enrichment": trained["enrichment"],
         "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds", "opened")},
