@@ -65,6 +65,17 @@ def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
         ("--history.r=0.9", "Expected `history.r` to be 1 or more, but got `0.9`"),
         ("--merge.examples=0", "Expected `merge.examples` to be 1 or more, but got `0`"),
         ("--runtime.threads=-1", "Expected `runtime.threads` to be 0 or more, but got `-1`"),
+        ("--runtime.threads=1000000", "Expected `runtime.threads` to be at most 1,024, but got `1000000`"),
+        ("--train.steps=1e15", "Expected `train.steps` to be at most 1,000,000, but got `1000000000000000`"),
+        ("--data.batch_size=1e6", "Expected `data.batch_size` to be at most 100,000, but got `1000000`"),
+        (
+            "--data.mini.images_per_class=1e11",
+            "Expected `data.mini.images_per_class` to be at most 100,000, but got `100000000000`",
+        ),
+        ("--seed=1e300", "Expected `seed` to be an integer, but got `1e+300`"),
+        ("--train.steps=1:30", "Expected `train.steps` to be an integer, but got `1:30`"),
+        ("--train.steps=010", "Expected `train.steps` to be an integer, but got `010`"),
+        ("--train.steps=" + "9" * 39, "Expected `train.steps` to be at most 1,000,000, but got `" + "9" * 39 + "`"),
     ],
 )
 def test_numbers_out_of_range(override: str, said: str) -> None:

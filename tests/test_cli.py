@@ -13,6 +13,7 @@ from hamdg import __version__, cli
 from hamdg.config import Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
+from hamdg.shipped import FOLDER
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -65,6 +66,25 @@ def test_run_reads_the_recipe_with_its_overrides(stages: Stages, file: Path) -> 
     assert (recipe.held_out, recipe.seed, recipe.train.steps, recipe.runtime.quiet) == ("photo", 3, 30, True)
     assert force is True
     assert command == f"hamdg run {file} --seed=3 --train.steps=30"
+
+
+def test_a_shipped_recipe_is_found_from_any_folder(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "mini/erm", "--seed=3"]) == 0
+    recipe, _, command = stages.calls.pop()
+    assert isinstance(recipe, Recipe)
+    assert (recipe.algorithm, recipe.seed, command) == ("erm", 3, "hamdg run mini/erm --seed=3")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == f"recipe {FOLDER / 'mini' / 'erm.yaml'}, which comes with hamdg: there is no `mini/erm` here"
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "erm.yaml").write_text("seed: 7\n")
+    assert cli.main(["run", "mini/erm"]) == 0
+    recipe, _, _ = stages.calls.pop()
+    assert isinstance(recipe, Recipe)
+    assert (recipe.algorithm, recipe.seed) == ("ham", 7)
+    assert capsys.readouterr().out == ""
 
 
 def test_merge_and_evaluate_get_the_run(stages: Stages) -> None:
@@ -132,9 +152,14 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
             "There is no verb `zzz`; it can be `run`, `merge`, `evaluate`, `sweep`, `report`, `data`, `doctor`.",
         ),
         (["data", "lst"], "There is no command `lst`; did you mean `list`?"),
-        (["run"], "the following arguments are required: recipe; see `hamdg run --help`."),
+        (["run"], "the following arguments are required: RECIPE; see `hamdg run --help`."),
         (["run", "a.yaml", "--froce"], "There is no option or key `--froce`; did you mean `--force`?"),
-        (["run", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml; see `hamdg --help`."),
+        (["run", "a.yaml", "b.yaml"], "unrecognized arguments: b.yaml; see `hamdg run --help`."),
+        (["evaluate", "a", "b c"], "unrecognized arguments: 'b c'; see `hamdg evaluate --help`."),
+        (["data", "list", "x"], "unrecognized arguments: x; see `hamdg data list --help`."),
+        (["data", "verify"], "the following arguments are required: NAME; see `hamdg data verify --help`."),
+        (["run", "a.yaml", "--qqq=1"], "There is no option or key `--qqq`; see `hamdg run --help`."),
+        (["data", "sheet", "mini", "--qqq=1"], "There is no option or key `--qqq`; see `hamdg data sheet --help`."),
         (
             ["sweep", "a.yaml", "--processes=two"],
             "argument --processes: invalid int value: 'two'; see `hamdg sweep --help`.",

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import configparser
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,6 +79,20 @@ def test_importing_hamdg_imports_no_torch() -> None:
     code = "import sys, hamdg, hamdg.recipe, hamdg.report, hamdg.data.mini; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
+    skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.safetensors")
+    for name in ("src", "experiments"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=skipped)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    with zipfile.ZipFile(tmp_path / built.stdout.splitlines()[-1]) as wheel:
+        packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith(".yaml")}
+    recipes = {f"hamdg/{path.relative_to(ROOT)}": path.read_bytes() for path in ROOT.glob("experiments/**/*.yaml")}
+    assert packed == recipes
 
 
 def test_no_tracked_file_names_a_machine() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hamdg.config import (
+    Algorithm,
     DataConfig,
     MergeConfig,
     MiniConfig,
@@ -18,7 +20,7 @@ from hamdg.config import (
     training_identity,
 )
 from hamdg.errors import ConfigError
-from hamdg.recipe import read_recipe, split_overrides, write_recipe
+from hamdg.recipe import checked, read_recipe, split_overrides, write_recipe
 
 
 def message(path: Path | None, *overrides: str) -> str:
@@ -101,6 +103,18 @@ def test_an_override_of_the_merge_method_drops_the_files_options(
     assert read_recipe(file, overrides).merge.options == options
 
 
+def test_names_in_an_open_section_may_have_dots(file: Path) -> None:
+    file.write_text("merge: {options: {v1.0: 1}}\n")
+    assert read_recipe(file, ["--merge.options.a.b=2"]).merge.options == {"v1.0": 1, "a.b": 2}
+
+
+def test_words_that_yaml_1_1_takes_for_truth_values_are_texts(file: Path) -> None:
+    file.write_text("label: no\nruntime: {root: on, quiet: on}\nmerge: {options: {a: yes}}\n")
+    recipe = read_recipe(file)
+    assert (recipe.label, recipe.runtime.root, recipe.runtime.quiet) == ("no", "on", True)
+    assert recipe.merge.options == {"a": "yes"}
+
+
 def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
     file.write_text("train: {steps: 40}\n")
     assert read_recipe(file, ["--train.steps=50", "--train.steps", "60"]).train.steps == 60
@@ -115,6 +129,8 @@ def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
         ("--runtime.quiet", replace(Recipe(), runtime=RuntimeConfig(quiet=True))),
         ("--data.subset=4", replace(Recipe(), data=DataConfig(subset=4))),
         ("--data.subset=null", Recipe()),
+        ("--data.subset=1e3", replace(Recipe(), data=DataConfig(subset=1000))),
+        ("--runtime.report=off", replace(Recipe(), runtime=RuntimeConfig(report=False))),
         ("--data={batch_size: 8, mini: {seed: 3}}", Recipe(data=DataConfig(batch_size=8, mini=MiniConfig(seed=3)))),
         (
             "--data.mini.label_noise={sketch: 0.2, photo: 0}",
@@ -192,6 +208,25 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
             "`held_out`: benchmark `mini` has no domain `skech`; it has `art_painting`, `cartoon`, `photo`, `sketch` "
             "(in `{file}`, line 1).",
         ),
+        ("train: {steps: 1:30}\n", "Expected `train.steps` to be an integer, but got `1:30` (in `{file}`, line 1)."),
+        (
+            "data: {mini: {label_noise: {sketch: 1:30}}}\n",
+            "Expected `data.mini.label_noise` to be a number or a mapping of names to numbers, but got "
+            "`{{'sketch': '1:30'}}` (in `{file}`, line 1).",
+        ),
+        (
+            "model: {prompts: [yes, 1]}\n",
+            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got '
+            "`['yes', 1]` (in `{file}`, line 1).",
+        ),
+        (
+            f"seed: {'x' * 5000}\n",
+            f"Expected `seed` to be an integer, but got `{'x' * 80}... (5,000 characters)` (in `{{file}}`, line 1).",
+        ),
+        (
+            "train: {steps: 3}\ntrain.steps: 4\n",
+            "`train.steps` is given twice in `{file}`, in lines 1 and 2; keep one of them.",
+        ),
         ("train: {steps: 0}\n", "Expected `train.steps` to be 1 or more, but got `0` (in `{file}`, line 1)."),
     ],
 )
@@ -262,6 +297,31 @@ def test_split_overrides_knows_switches_and_options() -> None:
     assert others == ["a.yaml", "--force"]
 
 
+def test_a_recipe_made_in_python_is_checked_as_one_from_a_file() -> None:
+    own = Recipe(held_out="Art", train=TrainConfig(lr=1), data=DataConfig(cache=cast("str", Path("kept"))))
+    assert checked(own) == read_recipe(None, ["--held_out=art", "--train.lr=1", "--data.cache=kept"])
+    assert type(checked(own).train.lr) is float
+    noisy = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"photo": 0.5})), merge=MergeConfig(options={"a": 1}))
+    assert checked(noisy) == noisy
+    prompts = cast("list[str]", ("a {}.",))
+    assert checked(Recipe(model=ModelConfig(prompts=prompts))).model.prompts == ["a {}."]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (Recipe(held_out="arts"), "`held_out`: benchmark `mini` has no domain `arts`; it has"),
+        (Recipe(train=TrainConfig(steps=0)), "Expected `train.steps` to be 1 or more, but got `0`."),
+        (Recipe(seed=cast("int", "1")), "Expected `seed` to be an integer, but got `1`."),
+        (Recipe(algorithm=cast("Algorithm", "han")), "Expected `algorithm` to be one of `ham`, `erm`, but got `han`."),
+    ],
+)
+def test_mistakes_in_python_are_the_same_sentences(recipe: Recipe, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(recipe)
+    assert str(caught.value).startswith(said)
+
+
 def test_split_overrides_suggests_options_too() -> None:
     with pytest.raises(ConfigError) as caught:
         split_overrides(["--froce"], ["--force"])
@@ -297,7 +357,7 @@ recipes = st.builds(
         ),
         target_data=st.none() | st.just("adamerging"),
     ),
-    train=st.builds(TrainConfig, lr=st.floats(1e-12, 1e3), steps=st.integers(20, 10**9)),
+    train=st.builds(TrainConfig, lr=st.floats(1e-12, 1e3), steps=st.integers(20, 10**6)),
 )
 
 

@@ -34,6 +34,7 @@ class Range(NamedTuple):
         words: The range in words.
         open_low: `low` itself is not allowed.
         open_high: `high` itself is not allowed.
+        most: Largest number that memory and disks hold, where nothing else sets one.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Range(NamedTuple):
     words: str
     open_low: bool = False
     open_high: bool = False
+    most: float = math.inf
 
     def holds(self, number: float) -> bool:
         """Tell whether `number` lies in the range."""
@@ -50,8 +52,14 @@ class Range(NamedTuple):
         return above and below and math.isfinite(number)
 
 
-def _at_least(key: str, low: int) -> Range:
-    return Range(key, low, math.inf, f"{low} or more")
+# More steps, pictures or threads than anybody has use for; without a limit, a slip of the keyboard fills the memory.
+_STEPS = 1_000_000
+_IMAGES = 100_000
+_THREADS = 1_024
+
+
+def _at_least(key: str, low: int, most: float = math.inf) -> Range:
+    return Range(key, low, math.inf, f"{low} or more", most=most)
 
 
 def _positive(key: str) -> Range:
@@ -60,36 +68,36 @@ def _positive(key: str) -> Range:
 
 RANGES = (
     _at_least("seed", 0),
-    _at_least("data.batch_size", 1),
+    _at_least("data.batch_size", 1, _IMAGES),
     Range("data.validation_fraction", 0, 1, "between 0 and 1, both excluded", open_low=True, open_high=True),
     _at_least("data.subset", 1),
     _at_least("data.mini.seed", 0),
-    _at_least("data.mini.images_per_class", 2),
+    _at_least("data.mini.images_per_class", 2, _IMAGES),
     Range("data.mini.image_size", 32, 64, "between 32 and 64"),
     Range("data.mini.spurious", 0, 1, "between 0 and 1"),
     _at_least("data.mini.imbalance", 1),
-    _at_least("train.steps", 1),
+    _at_least("train.steps", 1, _STEPS),
     _positive("train.lr"),
     _at_least("train.weight_decay", 0),
-    _at_least("train.warmup", 0),
+    _at_least("train.warmup", 0, _STEPS),
     _at_least("train.clip_norm", 0),
-    _at_least("train.check_every", 1),
-    _at_least("harmonisation.every", 1),
+    _at_least("train.check_every", 1, _STEPS),
+    _at_least("harmonisation.every", 1, _STEPS),
     _at_least("harmonisation.weight", 0),
     Range("harmonisation.minority_scale", 0, 1, "between 0 and 1"),
     Range("history.start", 0, 1, "0 or more and below 1", open_high=True),
-    _at_least("history.every", 1),
+    _at_least("history.every", 1, _STEPS),
     Range("history.decay", 0, 1, "0 or more and below 1", open_high=True),
     _positive("history.beta"),
-    _at_least("history.keep", 1),
-    _at_least("history.n_s", 1),
-    _at_least("history.n_e", 1),
+    _at_least("history.keep", 1, _STEPS),
+    _at_least("history.n_s", 1, _STEPS),
+    _at_least("history.n_e", 1, _STEPS),
     _at_least("history.r", 1),
     _at_least("merge.examples", 1),
     _positive("controls.erm_lr"),
-    _at_least("runtime.threads", 0),
-    _at_least("runtime.checkpoint_every", 1),
-    _at_least("runtime.log_every", 1),
+    _at_least("runtime.threads", 0, _THREADS),
+    _at_least("runtime.checkpoint_every", 1, _STEPS),
+    _at_least("runtime.log_every", 1, _STEPS),
 )
 
 
@@ -100,6 +108,8 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         number = _value(recipe, rule.key)
         if number is not None and not rule.holds(number):
             yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
+        elif number is not None and number > rule.most:
+            yield Problem(rule.key, f"Expected `{rule.key}` to be at most {rule.most:,}, but got `{number}`")
     yield from _place_problems(recipe)
     yield from _noise_problems(recipe)
     yield from _imbalance_problems(recipe)

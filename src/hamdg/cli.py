@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hamdg import __version__
+from hamdg import __version__, console
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError
@@ -78,12 +78,15 @@ def _dispatch(arguments: list[str]) -> int:
     if verb in _OPTIONS and not asks_for_help:
         from hamdg.recipe import split_overrides
 
-        overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb])
+        overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb], f"hamdg {verb}")
         arguments = [*verb.split(), *rest]
     if not arguments:
         parser.print_help()
         return 2
-    parsed = parser.parse_args(arguments)
+    parsed, surplus = parser.parse_known_args(arguments)
+    if surplus:
+        program = parser.prog if arguments[0].startswith("-") else f"{parser.prog} {verb}"
+        raise ConfigError(f"unrecognized arguments: {shlex.join(surplus)}; see `{program} --help`.")
     parsed.overrides = overrides
     handler: Callable[[argparse.Namespace], int] = parsed.handler
     return handler(parsed)
@@ -99,7 +102,8 @@ def _build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     run = _verb(verbs, "run", "train, merge and evaluate what a recipe says; resumes or skips what is done", _run)
-    run.add_argument("recipe", type=Path, help="a YAML file, such as experiments/mini/ham.yaml")
+    recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
+    run.add_argument("recipe", metavar="RECIPE", help=recipe)
     run.add_argument("--force", action="store_true", help="start anew even if the run is done")
     run.add_argument("--quiet", action="store_true", help="print the result table only")
 
@@ -137,9 +141,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from hamdg.config import sibling_runs
     from hamdg.data.chosen import find_pictures
     from hamdg.recipe import read_recipe
+    from hamdg.shipped import find_file, is_shipped
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
-    recipe = read_recipe(arguments.recipe, overrides)
+    file = find_file(arguments.recipe)
+    recipe = read_recipe(file, overrides)
+    if is_shipped(file) and not recipe.runtime.quiet:
+        console.note(f"recipe {file}, which comes with hamdg: there is no `{arguments.recipe}` here")
     if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
         find_pictures(recipe)
 
@@ -149,7 +157,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from hamdg.stages import pipeline
 
-    command = shlex.join(["hamdg", "run", str(arguments.recipe), *arguments.overrides])
+    command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
     pipeline.run(recipe, force=arguments.force, command=command)
     return 0
 

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from pathlib import PurePath
 from types import NoneType, UnionType
 
 from hamdg.config import OptionValue, Recipe
@@ -65,7 +66,13 @@ def known() -> tuple[str, ...]:
     return tuple(key for key, kind in types().items() if not is_dataclass(kind))
 
 
-def unknown(key: str, place: str, others: Sequence[str], what: str) -> str:
+def unknown(
+    key: str,
+    place: str,
+    others: Sequence[str],
+    what: str,
+    otherwise: str = "the keys are those of `hamdg.config.Recipe`.",
+) -> str:
     """Return the sentence about a key that does not exist, with the nearest one that does.
 
     Args:
@@ -73,6 +80,7 @@ def unknown(key: str, place: str, others: Sequence[str], what: str) -> str:
         place: Where.
         others: What could have been meant.
         what: What it is, such as "key".
+        otherwise: The end of the sentence where no other is called nearly the same.
     """
     if moved := MOVED.get(key.removeprefix("--")):
         dashes = "--" if key.startswith("--") else ""
@@ -80,7 +88,7 @@ def unknown(key: str, place: str, others: Sequence[str], what: str) -> str:
     near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
     if not near:  # A right name in the wrong section is worth finding, too.
         near = [name for name in others if name.rpartition(".")[2] == key.removeprefix("--").rpartition(".")[2]][:1]
-    hint = f"did you mean `{near[0]}`?" if near else "the keys are those of `hamdg.config.Recipe`."
+    hint = f"did you mean `{near[0]}`?" if near else otherwise
     return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
 
 
@@ -88,7 +96,8 @@ def converted(value: object, kind: object) -> object:
     """Return a value in the type of a key: whole numbers become floats, and floats without a fraction integers.
 
     Args:
-        value: What YAML says: a mapping, a list, a text, a number, a truth value or `None`.
+        value: What YAML says (a mapping, a list, a text, a number, a truth value or `None`), or a path or tuple from
+            Python.
         kind: The key's type.
 
     Raises:
@@ -97,7 +106,7 @@ def converted(value: object, kind: object) -> object:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (UnionType, typing.Union):
         return _converted_to_one(value, inner)
-    if origin is list and isinstance(value, list):
+    if origin is list and isinstance(value, list | tuple):
         return [converted(item, inner[0]) for item in value]
     if origin is dict and isinstance(value, Mapping):
         return {name: converted(item, inner[1]) for name, item in value.items()}
@@ -105,9 +114,11 @@ def converted(value: object, kind: object) -> object:
         return value
     if kind is bool and isinstance(value, str) and value.lower() in _SWITCHES:
         return _SWITCHES[value.lower()]
+    if kind is str and isinstance(value, PurePath):
+        return str(value)
     if kind is float and type(value) is int:
         return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if type(value) is kind:
         return value

@@ -50,8 +50,20 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     if any(setting.key == "merge.method" and setting.value != recipe.merge.method for setting in own):
         # The file's options belong to the file's method.
         recipe = replace(recipe, merge=replace(recipe.merge, options={}))
-    recipe = _applied(recipe, own)
-    places = {setting.key: setting.place for setting in [*given, *own]}
+    return _resolved(_applied(recipe, own), {setting.key: setting.place for setting in [*given, *own]})
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """Return a recipe made in Python as `read_recipe` would return it: types and values checked, names resolved.
+
+    Raises:
+        ConfigError: If something in it is wrong.
+    """
+    values = [_Setting(key, _value_at(recipe, key), "") for key in known()]
+    return _resolved(_applied(Recipe(), values), {})
+
+
+def _resolved(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
     recipe = with_own_words(recipe)
@@ -67,6 +79,13 @@ def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     return _applied(recipe, list(_override_settings(overrides)))
 
 
+def _value_at(recipe: Recipe, key: str) -> object:
+    value: object = recipe
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
     for setting in settings:
         recipe = _with(recipe, parts_of(setting.key), _typed(setting))
@@ -78,12 +97,15 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     write_text(path, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True, width=120))
 
 
-def split_overrides(arguments: Sequence[str], options: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_overrides(
+    arguments: Sequence[str], options: Sequence[str], program: str = "hamdg run"
+) -> tuple[list[str], list[str]]:
     """Separate `--key=value` overrides from a command's own arguments.
 
     Args:
         arguments: What follows the verb on the command line.
         options: The verb's own options, such as `--force`.
+        program: The command whose help lists what there is.
 
     Returns:
         The overrides, each as `--key=value`, and all other arguments.
@@ -91,20 +113,21 @@ def split_overrides(arguments: Sequence[str], options: Sequence[str]) -> tuple[l
     Raises:
         ConfigError: If an override has no value or its key is unknown.
     """
-    overrides, others, rest = [], [], list(arguments)
+    overrides, own, rest = [], [], list(arguments)
     while rest:
         argument = rest.pop(0)
         name, equals, _ = argument.partition("=")
         if not name.startswith("--") or name in options:
-            others.append(argument)
+            own.append(argument)
             continue
         key = _key(name)
         if type_of(key) is None:
-            raise ConfigError(unknown(name, "", [f"--{other}" for other in known()] + list(options), "option or key"))
+            others = [f"--{other}" for other in known()] + list(options)
+            raise ConfigError(unknown(name, "", others, "option or key", f"see `{program} --help`."))
         if not equals:
             argument = f"{name}={_following(name, rest)}"
         overrides.append(argument)
-    return overrides, others
+    return overrides, own
 
 
 def _following(name: str, rest: list[str]) -> str:

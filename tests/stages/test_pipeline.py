@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from hamdg.config import run_directory
 from hamdg.data.chosen import prompts_of
 from hamdg.data.domain import open_domain
 from hamdg.data.holdout import holdout
+from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
@@ -221,6 +223,14 @@ def test_until_merge_leaves_a_merged_model_and_no_record(tiny: Tiny) -> None:
     assert not run.is_done
     assert pipeline.run(recipe, until="evaluate").is_file()
     assert run.is_done
+
+
+def test_a_recipe_made_in_python_runs_as_on_the_command_line(tiny: Tiny) -> None:
+    recipe = tiny("--held_out=art")
+    record = pipeline.run(replace(recipe, held_out="Art"), until="merge")
+    assert record == RunDirectory(run_directory(recipe)).record
+    with pytest.raises(ConfigError, match=r"^`held_out`: benchmark `mini` has no domain `arts`; it has"):
+        pipeline.run(replace(recipe, held_out="arts"))
 
 
 @TOWERS

@@ -7,7 +7,6 @@ the held-out domain is a cell off the diagonal; its accuracy on its own hold-out
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from hamdg import console
 from hamdg.data.registry import benchmark
@@ -16,9 +15,10 @@ from hamdg.files import read_json
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.shipped import FOLDER
 from hamdg.stages import pipeline
 
-RECIPE = Path("experiments/mini/separate.yaml")
+RECIPE = FOLDER / "mini" / "separate.yaml"
 
 
 def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:

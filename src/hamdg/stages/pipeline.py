@@ -16,7 +16,7 @@ from hamdg.data.chosen import find_pictures
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.files import read_json
 from hamdg.merge_section import completed
-from hamdg.recipe import read_recipe
+from hamdg.recipe import checked, read_recipe
 from hamdg.report import build
 from hamdg.report.contract import read_record
 from hamdg.report.table import format_text
@@ -37,7 +37,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     A `ham` run with `controls.erm` takes its ERM control through the same stages, in a run directory of its own.
 
     Args:
-        recipe: The run's recipe.
+        recipe: The run's recipe; short names of domains are resolved as on the command line.
         force: Repeat the run from the start, even if it is done.
         command: The command that the record names.
         until: The last stage.
@@ -46,9 +46,9 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     Returns:
         Path of the run's `record.json` (which exists only after `evaluate`).
     """
+    recipe = completed(checked(recipe))
     console.set_quiet(recipe.runtime.quiet)
     set_threads(recipe.runtime.threads)
-    recipe = completed(recipe)
     place = RunDirectory(run_directory(recipe))
     if force or not place.is_done or _names_other_pictures(recipe, place):
         find_pictures(recipe, held_out=until == "evaluate")
