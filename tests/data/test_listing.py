@@ -21,6 +21,13 @@ class Memory:
     def describe(self, position: int) -> str:
         return f"picture {position}"
 
+    @property
+    def place(self) -> str:
+        return "memory"
+
+    def stamp(self, position: int) -> int:
+        return 1
+
 
 def listing(domain: str = "photo", labels: tuple[int, ...] = (0, 0, 1), sizes: tuple[int, ...] = (3, 2, 2)) -> Listing:
     names = PackedNames.pack(["dog/b.jpg", "dog/c.jpg", "horse/a.jpg"])

@@ -40,6 +40,13 @@ class Files:
     def describe(self, position: int) -> str:
         return f"photo/dog/{position}.png"
 
+    @property
+    def place(self) -> str:
+        return "memory"
+
+    def stamp(self, position: int) -> int:
+        return 1
+
 
 def listed(files: Files) -> Listing:
     count = len(files.contents)

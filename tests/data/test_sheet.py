@@ -37,6 +37,13 @@ class Files:
     def describe(self, position: int) -> str:
         return str(position)
 
+    @property
+    def place(self) -> str:
+        return "memory"
+
+    def stamp(self, position: int) -> int:
+        return 1
+
 
 def flat_domain(name: str, colours: list[tuple[int, int, int]], labels: list[int]) -> DomainArrays:
     images = np.stack([np.full((16, 16, 3), colour, dtype=np.uint8) for colour in colours])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -90,6 +91,76 @@ def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         pipeline.run(recipe)
     pipeline.run(recipe, force=True, until="merge")
+
+
+def bitmaps(source: Path, root: Path, seed: int | None = None) -> Path:
+    """Copy pictures as bitmaps, whose sizes tell nothing of what they show; with a seed, as noise."""
+    rng = np.random.default_rng(seed)
+    for file in source.rglob("*.png"):
+        pixels = np.asarray(Image.open(file))
+        target = (root / file.relative_to(source)).with_suffix(".bmp")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shown = pixels if seed is None else rng.integers(0, 256, pixels.shape, dtype=np.uint8)
+        Image.fromarray(shown).save(target)
+    return root
+
+
+def test_pictures_of_the_same_names_and_sizes_are_refused_by_a_run_that_began_with_others(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path
+) -> None:
+    real, noise = bitmaps(small_pacs, tmp_path / "PACS"), bitmaps(small_pacs, tmp_path / "noise", seed=0)
+    pipeline.run(pacs(tiny, real), until="train")
+    run = RunDirectory(run_directory(pacs(tiny, noise)))
+    assert run.train.exists()
+    message = (
+        f"`{run.path}` began with other pictures of `art_painting` (35 then as now, but not the same; `splits.json` "
+        "has their digests); bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        pipeline.run(pacs(tiny, noise))
+    first = digest_of(pipeline.run(pacs(tiny, real)))
+    assert digest_of(pipeline.run(pacs(tiny, noise), force=True)) != first
+    assert digest_of(pipeline.run(pacs(tiny, real), force=True)) == first
+
+
+def digest_of(record: Path) -> str:
+    return hashlib.sha256(RunDirectory(record.parent).merged.read_bytes()).hexdigest()
+
+
+def test_one_picture_that_was_replaced_by_another_of_its_size_is_refused(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path
+) -> None:
+    root = bitmaps(small_pacs, tmp_path / "PACS")
+    recipe = pacs(tiny, root)
+    pipeline.run(recipe, until="train")
+    path = root / "photo" / "dog" / "pic_000.bmp"
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DataError, match=r"began with other pictures of `photo` \(35 then as now, but not the same; "):
+        pipeline.run(recipe)
+
+
+def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> None:
+    recipe = pacs(tiny, small_pacs)
+    pipeline.run(recipe, until="train")
+    splits = RunDirectory(run_directory(recipe)).splits
+    whole = json.loads(splits.read_text())
+    for facts in whole["domains"].values():
+        del facts["contents"]
+    splits.write_text(json.dumps(whole))
+    assert read_record(pipeline.run(recipe))["n_held_out"] == 35
+
+
+def test_a_training_is_not_taken_from_a_run_on_other_pictures(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    real, noise = bitmaps(small_pacs, tmp_path / "PACS"), bitmaps(small_pacs, tmp_path / "noise", seed=0)
+    pipeline.run(pacs(tiny, real), until="train")
+    other = pacs(tiny, noise, "--merge.method=uniform")
+    pipeline.run(other, until="train")
+    same = pacs(tiny, real, "--merge.method=ties")
+    pipeline.run(same, until="train")
+    histories = [RunDirectory(run_directory(one)).train for one in (pacs(tiny, real), same, other)]
+    assert [path.stat().st_nlink for path in histories] == [2, 2, 1]
 
 
 def test_damaged_pictures_may_be_taken_away_until_something_is_learned(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from hamdg.config import Truncated
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from hamdg.data.locate import Place
 
 Integers = NDArray[np.int64]
+
+# Nanoseconds after which a change shows in a file's times.
+SETTLED = 2_000_000_000
 
 
 class Source(Protocol):
@@ -32,6 +38,30 @@ class Source(Protocol):
 
     def describe(self, position: int) -> str:
         """Return how messages name a picture."""
+
+    @property
+    def place(self) -> str:
+        """Return where the pictures are; two sets of pictures never have the same place at the same time."""
+
+    def stamp(self, position: int) -> int:
+        """Return a number that changes when a picture's file is written or replaced; 0 where that cannot be told.
+
+        Raises:
+            OSError: If the file cannot be looked at.
+        """
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """Return the stamp of a file: of its size, and of when its contents and its entry were changed last.
+
+    Nobody sets the time of the entry, so that a file which is put in the place of another shows even where both have
+    the same size and modification time. What was changed just now may be changed again within the same tick of the
+    file system's clock: it has no stamp yet.
+    """
+    if time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) < SETTLED:
+        return 0
+    words = struct.pack("<qqq", status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return xxhash.xxh3_64_intdigest(words) or 1
 
 
 class Names(Sequence[str]):
@@ -186,6 +216,19 @@ class Listing:
     def describe(self, position: int) -> str:
         """Return how messages name a picture: its path, or its row in a table."""
         return self._source.describe(self._original(position))
+
+    @property
+    def place(self) -> str:
+        """Return where the pictures are: their domain's folder without links, or the data set that has them."""
+        return self._source.place
+
+    def stamp(self, position: int) -> int:
+        """Return a number that changes when a picture's file is written or replaced; 0 where that cannot be told.
+
+        Raises:
+            OSError: If the file cannot be looked at.
+        """
+        return self._source.stamp(self._original(position))
 
     def take(self, positions: NDArray[np.int64] | Sequence[int]) -> Listing:
         """Return some of the pictures, in the order given; it has a fingerprint of its own."""

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from hamdg.data.decode import UnreadableError, decoded
@@ -27,24 +28,13 @@ TRUNCATED = "truncated"
 
 
 class Rendered(NamedTuple):
-    """A picture's pixels, or why there are none."""
+    """A picture's pixels, or why there are none; the stamp and the digest of the file that they were made of."""
 
     position: int
     pixels: Pixels | None
     reason: str = ""
-
-
-def render(listing: Listing, view: View, position: int) -> Pixels:
-    """Read, decode and render one picture.
-
-    Raises:
-        UnreadableError: If its file cannot be read or decoded.
-    """
-    try:
-        content = listing.content(position)
-    except OSError as error:
-        raise UnreadableError(error.strerror or str(error)) from error
-    return view.render(decoded(content, listing.truncated))
+    stamp: int = 0
+    content: int = 0
 
 
 def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Generator[Rendered]:
@@ -68,6 +58,11 @@ def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Gener
             yield from done
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def digest(content: bytes) -> int:
+    """Return the 64-bit XXH3 of a file's bytes; it tells files apart, but does not withstand who forges on purpose."""
+    return xxhash.xxh3_64_intdigest(content)
 
 
 def usable_cores() -> int:
@@ -111,7 +106,13 @@ def _some(listing: Listing, view: View, positions: Sequence[int]) -> list[Render
 
 
 def _one(listing: Listing, view: View, position: int) -> Rendered:
+    """Read, decode and render one picture."""
     try:
-        return Rendered(position, render(listing, view, position))
+        # First the stamp: a file that is replaced in between then has another one when it is looked at again.
+        stamp, content = listing.stamp(position), listing.content(position)
+    except OSError as error:
+        return Rendered(position, None, error.strerror or str(error))
+    try:
+        return Rendered(position, view.render(decoded(content, listing.truncated)), "", stamp, digest(content))
     except UnreadableError as error:
         return Rendered(position, None, str(error))

@@ -24,7 +24,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.merge import load_candidates
-from hamdg.stages.opening import split_facts
+from hamdg.stages.opening import same_pictures, split_facts
 from hamdg.stages.scoring import Scorer
 
 Row = dict[str, object]
@@ -64,7 +64,7 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
     started = time.monotonic()
     held_out = _opened(context, context.recipe.held_out)
     if control is not None:
-        _check_control(control, held_out)
+        _check_control(context, control, held_out)
     everything = Holdout(
         held_out.evaluation, np.arange(len(held_out.labels)), torch.from_numpy(np.array(held_out.clean_labels))
     )
@@ -91,14 +91,14 @@ def _opened(context: Context, name: str) -> Domain:
     return open_domain(context.recipe, name, context.input_format.side)
 
 
-def _check_control(control: RunDirectory, held_out: Domain) -> None:
+def _check_control(context: Context, control: RunDirectory, held_out: Domain) -> None:
     """Refuse a control whose rows are of other pictures: one table would hold both.
 
     Raises:
         DataError: If it was tested on others.
     """
-    tested = read_json(control.record)["splits"][held_out.name]["fingerprint"]
-    if tested != held_out.fingerprint:
+    tested = read_json(control.record)["splits"][held_out.name]
+    if not same_pictures(tested, split_facts(context.recipe, held_out, split_domain(context.recipe, held_out)[1])):
         raise DataError(
             f"The ERM control `{control.path}` was tested on other pictures of `{held_out.name}` than there are now; "
             f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."

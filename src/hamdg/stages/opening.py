@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from hamdg.config import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.checking.versions import agrees
 from hamdg.data.chosen import benchmark_of, place_of
+from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
+from hamdg.data.listing import Listing
 from hamdg.data.module import SourceData
 from hamdg.data.splits import Indices, seed_hash
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
+from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
 from hamdg.wording import listed
 
@@ -31,7 +34,9 @@ class SplitFacts(TypedDict):
         images: How many pictures the domain has.
         validation: How many of them validate.
         validation_sha256: Digest of their positions, as little-endian 64-bit integers in DomainBed's order.
-        fingerprint: What tells these pictures from others.
+        fingerprint: What tells these pictures from others: a digest of names, sizes and labels, or of pictures.
+        contents: Digest of what is in the files, where pictures are files (`hamdg.data.contents`); earlier runs have
+            none.
     """
 
     environment: int
@@ -40,6 +45,7 @@ class SplitFacts(TypedDict):
     validation: int
     validation_sha256: str
     fingerprint: str
+    contents: NotRequired[str]
 
 
 def open_sources(context: Context) -> SourceData:
@@ -52,10 +58,7 @@ def open_sources(context: Context) -> SourceData:
     """
     data = SourceData(context.recipe, context.input_format)
     data.setup()
-    found = {
-        name: split_facts(context.recipe, domain, data.validation_part[name]) for name, domain in data.domains.items()
-    }
-    run = context.run
+    run, found = context.run, _found(context, data)
     if run.splits.exists() and (run.train.exists() or run.resume.exists()):
         _compare(context, read_json(run.splits)["domains"], found)
     else:
@@ -64,10 +67,24 @@ def open_sources(context: Context) -> SourceData:
     return data
 
 
+def learned_from_these(context: Context, other: RunDirectory) -> bool:
+    """Return whether another run, which is trained, began with the pictures and splits that this one would take."""
+    data = SourceData(context.recipe, context.input_format)
+    data.setup()
+    before, now = read_json(other.splits)["domains"], _found(context, data)
+    return before.keys() == now.keys() and all(same_pictures(before[name], now[name]) for name in now)
+
+
+def _found(context: Context, data: SourceData) -> dict[str, SplitFacts]:
+    return {
+        name: split_facts(context.recipe, domain, data.validation_part[name]) for name, domain in data.domains.items()
+    }
+
+
 def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFacts:
     """Return what is recorded of a domain's split."""
     environment = benchmark_of(recipe).domains.index(domain.name)
-    return {
+    facts: SplitFacts = {
         "environment": environment,
         "seed": seed_hash(recipe.seed, environment),
         "images": len(domain.labels),
@@ -75,6 +92,14 @@ def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFac
         "validation_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
         "fingerprint": domain.fingerprint,
     }
+    if isinstance(domain.contents, Listing):
+        facts["contents"] = contents_digest(domain.contents)
+    return facts
+
+
+def same_pictures(before: SplitFacts, now: SplitFacts) -> bool:
+    """Return whether two records are of the same split of the same pictures, as far as the earlier one can tell."""
+    return before == {name: value for name, value in now.items() if name in before}
 
 
 def _tell(recipe: Recipe, data: SourceData) -> None:
@@ -120,10 +145,11 @@ def _compare(context: Context, before: Mapping[str, SplitFacts], now: Mapping[st
             f"`{run.path}` began with the source domains {listed(list(before))}, but now they are "
             f"{listed(list(now))}; {remedy}"
         )
-    changed = [name for name in now if before[name] != now[name]]
+    changed = [name for name in now if not same_pictures(before[name], now[name])]
     if changed:
         was, is_now = before[changed[0]]["images"], now[changed[0]]["images"]
+        numbers = f"{was:,} then, {is_now:,} now" if was != is_now else f"{was:,} then as now, but not the same"
         raise DataError(
-            f"`{run.path}` began with other pictures of `{changed[0]}` ({was:,} then, {is_now:,} now; "
+            f"`{run.path}` began with other pictures of `{changed[0]}` ({numbers}; "
             f"`{run.splits.name}` has their digests); {remedy}"
         )

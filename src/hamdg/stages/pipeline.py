@@ -24,6 +24,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
+from hamdg.stages.opening import learned_from_these
 from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
 
@@ -183,8 +184,9 @@ def _trained_twin(context: Context) -> RunDirectory | None:
     wanted = (training_identity(context.recipe), context.start_digest)
     for summary in sorted(run.path.parent.glob(f"seed{context.recipe.seed}-*/{run.train.name}")):
         found = read_json(summary)
-        if (found.get("training"), found.get("start_sha256")) == wanted:
-            return RunDirectory(summary.parent)
+        twin = RunDirectory(summary.parent)
+        if (found.get("training"), found.get("start_sha256")) == wanted and learned_from_these(context, twin):
+            return twin
     return None
 
 

@@ -44,6 +44,13 @@ class Rows:
     def describe(self, position: int) -> str:
         return ""
 
+    @property
+    def place(self) -> str:
+        return "memory"
+
+    def stamp(self, position: int) -> int:
+        return 1
+
 
 def test_paths_are_the_same_in_every_layout(tmp_path: Path) -> None:
     plain, parts = listings(tmp_path / "plain", PLAIN), listings(tmp_path / "other place", PARTS)

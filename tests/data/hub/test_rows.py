@@ -9,10 +9,10 @@ import pytest
 from datasets import ClassLabel
 
 from hamdg.config import DataConfig, Recipe
-from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.benchmark import Benchmark, Hub, normalised
 from hamdg.data.chosen import find_pictures
 from hamdg.data.custom import custom_benchmark
-from hamdg.data.hub.rows import list_hub_domain
+from hamdg.data.hub.rows import HubSource, list_hub_domain
 from hamdg.data.hub.table import HubTable, open_table
 from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
@@ -69,6 +69,12 @@ def test_another_process_opens_the_data_set_by_itself(hubs: Hubs) -> None:
     assert len(packed) < 10_000 < 400 * listing.sizes.mean()
     open_table.cache_clear()
     assert pickle.loads(packed).content(0) == hubs.picture(403)
+
+
+def test_copies_in_different_places_have_different_places(hubs: Hubs) -> None:
+    one, other = (list_hub_domain(PETS, hubs.write(hubs.pets(), name=name), "sketch") for name in ("one", "other"))
+    assert (one.place, other.place) == (str((hubs.folder / "one").resolve()), str((hubs.folder / "other").resolve()))
+    assert HubSource(Hub("owner/name", "1234"), np.zeros(1, np.int64)).place == "owner/name 1234"
 
 
 def test_the_fingerprint_tells_copies_apart(hubs: Hubs) -> None:

@@ -68,7 +68,25 @@ def test_a_plain_column_of_bytes_is_as_good_as_pictures(hubs: Hubs) -> None:
     assert table.sizes.tolist() == [len(hubs.picture(row)) for row in range(8)]
 
 
-def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(hubs: Hubs, tmp_path: Path) -> None:
+def test_a_data_set_that_is_replaced_has_another_stamp(hubs: Hubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = hubs.write(hubs.pets())
+    assert open_table(hub).stamp(0) == 0  # it was written just now
+    monkeypatch.setattr("hamdg.data.listing.SETTLED", 0)
+    stamps = set()
+    for shift in (0, 0, 1):
+        rows: list[object] = [{"bytes": hubs.picture(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
+        if shift:
+            hubs.write(hubs.pets(image=rows))
+        open_table.cache_clear()
+        stamps.add(open_table(hub).stamp(3))
+    assert len(stamps) == 2
+    assert all(stamps)
+
+
+def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(
+    hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamdg.data.listing.SETTLED", 0)
     lines = []
     for row, (label, domain) in enumerate(zip(hubs.pets()["label"], hubs.pets()["domain"], strict=True)):
         (tmp_path / f"{row}.png").write_bytes(hubs.picture(row))
@@ -77,6 +95,10 @@ def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(hubs: Hubs, tm
     table = open_table(Hub(str(tmp_path)))
     assert [table.content(row) for row in range(8)] == [hubs.picture(row) for row in range(8)]
     assert table.sizes.tolist() == [len(hubs.picture(row)) for row in range(8)]
+    stamps = [table.stamp(row) for row in range(8)]
+    assert all(stamps)
+    (tmp_path / "4.png").touch()
+    assert [table.stamp(row) == stamps[row] for row in range(8)] == [row != 4 for row in range(8)]
     (tmp_path / "5.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"5\.png"):
         table.content(5)

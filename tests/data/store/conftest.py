@@ -26,6 +26,9 @@ class Files:
         self.contents = contents
         self.reads: list[int] = []
         self.before: Callable[[int], None] = lambda _: None
+        self.place = "memory"
+        # Stamps of files that were touched or replaced; all others have 1.
+        self.stamps: dict[int, int] = {}
 
     def content(self, position: int) -> bytes:
         self.before(position)
@@ -34,6 +37,9 @@ class Files:
 
     def describe(self, position: int) -> str:
         return f"photo/dog/{position}.png"
+
+    def stamp(self, position: int) -> int:
+        return self.stamps.get(position, 1)
 
     def listing(self) -> Listing:
         sizes = np.array([len(content) for content in self.contents], dtype=np.int64)

@@ -8,22 +8,22 @@ import shutil
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hamdg.data import rendering
+from hamdg.data.listing import Listing
 from hamdg.data.store import filling
 from hamdg.data.store.files import ROW, StoreFiles, checksum
 from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, View
 from hamdg.errors import DataError
-
-if TYPE_CHECKING:
-    from tests.data.store.conftest import Files
+from tests.data.store.conftest import Files, drawn
 
 SQUARE, WHOLE = EvaluationView(16), TrainingView(20)
 COUNT = 24
@@ -141,6 +141,78 @@ def test_files_that_do_not_fit_are_not_trusted(
     assert files.reads == []
 
 
+@pytest.mark.parametrize("view", [SQUARE, WHOLE])
+def test_data_sets_in_different_places_share_no_pixels(files: Files, view: View, tmp_path: Path) -> None:
+    files.opened(view, tmp_path).prepare(ALL)
+    # Of the same names, sizes and labels, but with other pictures.
+    other = Files([*files.contents[1:], files.contents[0]])
+    sizes = files.listing().sizes
+    for place in ("elsewhere", "memory"):
+        other.place = place
+        other.stamps = dict.fromkeys(range(COUNT), 2)
+        listing = Listing("photo", np.zeros(COUNT, np.int64), list(files.listing().names), sizes, other)
+        assert listing.fingerprint == files.listing().fingerprint
+        other.assert_same(open_pictures(listing, view, tmp_path), view)
+    files.assert_same(files.opened(view, tmp_path), view)
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+@pytest.mark.parametrize("stamp", [2, 0])
+def test_a_file_that_was_replaced_by_one_of_its_size_is_decoded_anew(
+    files: Files, prepared: bool, stamp: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.opened(WHOLE, tmp_path).prepare(ALL)
+    sizes = files.listing().sizes
+    files.contents[5] = drawn(105)
+    files.stamps = {5: stamp}
+    capsys.readouterr()
+    listing = Listing("photo", np.zeros(COUNT, np.int64), list(files.listing().names), sizes, files)
+    for said in ("    1 pictures of `photo` were replaced since they were decoded; they are decoded anew\n", ""):
+        pictures = open_pictures(listing, WHOLE, tmp_path)
+        if prepared:
+            pictures.prepare(ALL)
+        files.assert_same(pictures, WHOLE)
+        assert capsys.readouterr().out.startswith(said)
+        assert bool(said) == ("replaced" in said)
+
+
+def test_a_file_that_was_only_touched_is_read_once_and_not_decoded(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    files.stamps = {5: 2}
+    files.reads.clear()
+    monkeypatch.setattr(rendering, "decoded", None)
+    for _ in range(2):
+        files.opened(SQUARE, tmp_path).prepare(ALL)
+    assert files.reads == [5]
+
+
+def test_files_without_a_stamp_are_compared_by_every_process(files: Files, tmp_path: Path) -> None:
+    files.stamps = {5: 0}
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    files.reads.clear()
+    for _ in range(2):
+        pictures = files.opened(SQUARE, tmp_path)
+        pictures.prepare(ALL)
+        pictures.read(ALL)
+    assert files.reads == [5, 5]
+
+
+def test_a_cache_that_cannot_be_written_is_read_though_files_were_touched(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.opened(SQUARE, tmp_path).prepare(ALL)
+    files.stamps = {5: 2}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
+
+
 def test_a_damaged_row_does_not_shift_what_is_kept_later(files: Files, tmp_path: Path) -> None:
     files.opened(SQUARE, tmp_path).prepare(ALL)
     path = files.folder_of(tmp_path) / "index"
@@ -166,6 +238,7 @@ def test_what_was_verified_is_verified_again_where_another_process_has_written_i
 
 def test_checksums_are_compared_once_a_process(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = files.opened(SQUARE, tmp_path)
+    pictures.prepare(ALL)
     pictures.read(ALL[:10])
     monkeypatch.setattr(StoreFiles, "intact", None)
     pictures.read(ALL[:10])

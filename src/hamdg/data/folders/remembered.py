@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hamdg.data.listing import Integers, PackedNames
+from hamdg.data.listing import SETTLED, Integers, PackedNames
 from hamdg.data.locate import Place
 from hamdg.files import cache_folder, write_bytes
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # Below this many pictures a look at the folders takes about a tenth of a second.
 WORTH_IT = 20_000
-# A folder that was changed just now may be changed again without its time telling.
-_SETTLED = 2_000_000_000
 _DIGEST = 32
 
 
@@ -65,7 +63,7 @@ def remember(place: Place, scan: Scan) -> None:
     """Keep what a scan without faults has found, if that is worth it."""
     listing = scan.listing
     newest = max(scan.visited.values())
-    if listing is None or len(listing) < WORTH_IT or newest > time.time_ns() - _SETTLED:
+    if listing is None or len(listing) < WORTH_IT or newest > time.time_ns() - SETTLED:
         return
     assert isinstance(listing.names, PackedNames)
     stream = io.BytesIO()

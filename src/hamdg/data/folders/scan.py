@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hamdg.data.folders.faults import faults_of
 from hamdg.data.folders.layout import domain_folders, parts_of, parts_to_read, printable
 from hamdg.data.folders.remembered import recall, remember
 from hamdg.data.folders.walk import Walk, look, walk
-from hamdg.data.listing import Listing, PackedNames
+from hamdg.data.listing import Listing, PackedNames, stamp_of
 from hamdg.data.locate import Place
 from hamdg.errors import DataError
 
@@ -46,6 +47,19 @@ class FolderSource:
     def describe(self, position: int) -> str:
         """Return a picture's path."""
         return printable(self._path(position))
+
+    @cached_property
+    def place(self) -> str:
+        """Return the domain's folder, links resolved."""
+        return printable(self.folder.resolve())
+
+    def stamp(self, position: int) -> int:
+        """Return a number that changes when a picture's file is written or replaced.
+
+        Raises:
+            OSError: If the file cannot be looked at.
+        """
+        return stamp_of(self._path(position).stat())
 
     def _path(self, position: int) -> Path:
         return self.folder / os.fsdecode(self.names.raw(position))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
+from hamdg.data.hub.copies import folder_of
 from hamdg.data.hub.table import NameColumn, open_table
 from hamdg.data.listing import Listing, Names
 from hamdg.errors import DataError
@@ -69,6 +70,20 @@ class HubSource:
     def describe(self, position: int) -> str:
         """Return a picture's row; like a path, it has no backticks of its own."""
         return f"{open_table(self.hub).row_name(int(self.rows[position]))} of {self.hub.id}"
+
+    @property
+    def place(self) -> str:
+        """Return the data set and its revision, or its folder, links resolved."""
+        folder = folder_of(self.hub)
+        return f"{self.hub.id} {self.hub.revision or ''}".strip() if folder is None else str(folder.resolve())
+
+    def stamp(self, position: int) -> int:
+        """Return a number that changes when the file is written or replaced that has a picture.
+
+        Raises:
+            OSError: If the file cannot be looked at.
+        """
+        return open_table(self.hub).stamp(int(self.rows[position]))
 
 
 def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from hamdg.data.benchmark import Hub
 from hamdg.data.hub.copies import open_splits
+from hamdg.data.listing import stamp_of
 from hamdg.errors import DataError
 from hamdg.wording import listed
 
@@ -52,6 +54,7 @@ class HubTable:
 
         self.hub = hub
         self._splits = tuple(splits)
+        self._files = [Path(file["filename"]) for rows in splits.values() for file in rows.cache_files]
         self._starts = list(accumulate((len(rows) for rows in splits.values()), initial=0))
         for rows in splits.values():
             _check_columns(hub, rows)
@@ -83,6 +86,32 @@ class HubTable:
         if path is None:
             raise OSError("the row has no picture")
         return Path(path).read_bytes()
+
+    def stamp(self, row: int) -> int:
+        """Return a number that changes with the file that has a picture: the data set's own, or one that it names.
+
+        Raises:
+            OSError: If the file cannot be looked at.
+        """
+        if self._elsewhere and isinstance(value := self._pictures[row].as_py(), dict) and value.get("bytes") is None:
+            return stamp_of(Path(value.get("path") or "").stat())
+        return self._stamp
+
+    @cached_property
+    def _elsewhere(self) -> bool:
+        """Return whether some pictures are in files of their own."""
+        from pyarrow import compute, types
+
+        return any(
+            types.is_struct(chunk.type) and compute.struct_field(chunk, "bytes").null_count
+            for chunk in self._pictures.chunks
+        )
+
+    @cached_property
+    def _stamp(self) -> int:
+        """Return the stamp of the data set's own files together; 0 where there are none, or one has none."""
+        stamps = [stamp_of(path.stat()) for path in self._files]
+        return xxhash.xxh3_64_intdigest(repr(stamps).encode()) if stamps and all(stamps) else 0
 
     def row_name(self, row: int) -> str:
         """Return how a row is called: by its split, and its number there from 0."""

@@ -23,8 +23,18 @@ from numpy.typing import NDArray
 from hamdg.data.rendering import Pixels
 from hamdg.files import remove_leftovers, write_bytes, write_json
 
-# Bytes from the start of `pixels`, the picture's size, and its checksum; no checksum (0) means no picture.
-ROW = np.dtype([("offset", "<u8"), ("height", "<u4"), ("width", "<u4"), ("checksum", "<u8")])
+# Bytes from the start of `pixels`, the picture's size, and its checksum (none, 0, means no picture); the stamp and the
+# digest of the file that it was made of.
+ROW = np.dtype(
+    [
+        ("offset", "<u8"),
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("checksum", "<u8"),
+        ("stamp", "<u8"),
+        ("content", "<u8"),
+    ]
+)
 _CHANNELS = 3
 _LONGEST = 2**24
 
@@ -46,8 +56,9 @@ class StoreFiles:
         self._count = count
         self.rows: NDArray[np.void] = np.zeros(count, ROW)
         self.pixels: Pixels = np.zeros(0, np.uint8)
-        # Pictures whose checksum this process has compared.
+        # Pictures whose checksum this process has compared, and those whose files it has looked at.
         self.verified = np.zeros(count, dtype=bool)
+        self.current = np.zeros(count, dtype=bool)
 
     @property
     def pixels_file(self) -> Path:
@@ -73,7 +84,9 @@ class StoreFiles:
             return False
         rows = np.frombuffer(content, ROW).copy()
         rows[~self._plausible(rows, len(pixels))] = 0
-        self.verified &= rows == self.rows
+        same = rows == self.rows
+        self.verified &= same
+        self.current &= same
         self.pixels, self.rows = pixels, rows
         return True
 
@@ -88,7 +101,7 @@ class StoreFiles:
 
     def picture(self, position: int) -> Pixels:
         """Return the pixels `[height, width, 3]` of a picture that is there, read-only."""
-        offset, height, width, _ = self.rows[position].item()
+        offset, height, width = self.rows[position].item()[:3]
         return self.pixels[offset : offset + height * width * _CHANNELS].reshape(height, width, _CHANNELS)
 
     def intact(self, position: int) -> bool:
@@ -102,6 +115,7 @@ class StoreFiles:
 
     def _forget(self) -> None:
         self.verified[:] = False
+        self.current[:] = False
         self.rows = np.zeros(self._count, ROW)
         self.pixels = np.zeros(0, np.uint8)
 
@@ -125,6 +139,7 @@ class Writer:
     """
 
     def __init__(self, files: StoreFiles) -> None:
+        self._files = files
         self._end = files.end()
         self._pixels = os.open(files.pixels_file, os.O_WRONLY)
         try:
@@ -133,15 +148,23 @@ class Writer:
             os.close(self._pixels)
             raise
 
-    def add(self, position: int, pixels: Pixels) -> None:
-        """Write a picture `[height, width, 3]`, then its row.
+    def add(self, position: int, pixels: Pixels, stamp: int, content: int) -> None:
+        """Write a picture `[height, width, 3]`, then its row with the stamp and the digest of its file.
 
         A write through a map would kill the process on a full disk; this one raises `OSError`.
         """
         _write_all(self._pixels, np.ascontiguousarray(pixels).reshape(-1).data, self._end)
-        row = np.array((self._end, *pixels.shape[:2], checksum(position, pixels)), ROW)
-        _write_all(self._index, memoryview(row.tobytes()), position * ROW.itemsize)
+        self._write(position, np.array((self._end, *pixels.shape[:2], checksum(position, pixels), stamp, content), ROW))
         self._end += pixels.nbytes
+
+    def stamp(self, position: int, stamp: int) -> None:
+        """Give a picture whose file has the same contents as before the file's new stamp."""
+        row = self._files.rows[position].copy()
+        row["stamp"] = stamp
+        self._write(position, row)
+
+    def _write(self, position: int, row: NDArray[np.void]) -> None:
+        _write_all(self._index, memoryview(row.tobytes()), position * ROW.itemsize)
 
     def settle(self) -> None:
         """Wait until all is on the disk; some network disks say only then that they are full."""

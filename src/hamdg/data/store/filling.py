@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hamdg import console
 from hamdg.data.listing import Listing
 from hamdg.data.rendering import Rendered, render_each, unreadable
 from hamdg.data.store.files import StoreFiles, Writer
+from hamdg.data.store.freshness import compare
 from hamdg.data.store.space import SAMPLE, WAYS_OUT, amount, check_fits, needed
 from hamdg.data.views import View
 from hamdg.errors import StorageError
@@ -22,7 +23,7 @@ Positions = NDArray[np.int64]
 
 
 def fill(listing: Listing, view: View, files: StoreFiles, positions: Positions) -> None:
-    """Decode those of the pictures that a store lacks, and say so first.
+    """Decode those of the pictures that a store lacks, or whose files were replaced, and say so first.
 
     Another process may fill the same store: this one waits for it and decodes what is then still missing. Whatever
     interrupts it, what has been decoded is kept.
@@ -32,7 +33,7 @@ def fill(listing: Listing, view: View, files: StoreFiles, positions: Positions) 
         DataError: If some cannot be read or decoded; it names them. All others are kept.
     """
     with _explained(files.folder), _alone(listing, files):
-        missing = [position for position in np.unique(positions).tolist() if not files.rows["checksum"][position]]
+        missing = _outdated(listing, files, np.unique(positions))
         if missing:
             _check_space(listing, view, files.folder, missing)
             with console.progress(len(missing), f"pictures of `{listing.domain}` decoded") as advance:
@@ -49,9 +50,43 @@ def repair(listing: Listing, view: View, files: StoreFiles, positions: Sequence[
         DataError: If some cannot be read or decoded; it names them.
     """
     with _explained(files.folder), _alone(listing, files):
-        failed = _decode(listing, view, files, [one for one in positions if not files.intact(one)])
+        outdated = set(_outdated(listing, files, np.array(positions)))
+        broken = [one for one in positions if one in outdated or not files.intact(one)]
+        failed = _decode(listing, view, files, broken)
     if failed:
         raise unreadable(listing, failed, len(positions))
+
+
+def renew(listing: Listing, files: StoreFiles, touched: Mapping[int, tuple[int, int]]) -> None:
+    """Note that files were touched and have the contents that they had, so that nobody needs to read them again.
+
+    Where that is not possible (the cache cannot be written, or is being written), the next process reads them again.
+    """
+    with suppress(OSError, Timeout), _alone(listing, files, wait=False):
+        _stamp(files, touched)
+
+
+def _stamp(files: StoreFiles, touched: Mapping[int, tuple[int, int]]) -> None:
+    with Writer(files) as writer:
+        for position, (stamp, content) in touched.items():
+            if files.rows["content"][position] == content:
+                writer.stamp(position, stamp)
+    files.load()
+
+
+def _outdated(listing: Listing, files: StoreFiles, positions: Positions) -> list[int]:
+    """Return pictures that are not there, or are those of other files; only for who has the store's lock."""
+    kept = files.rows["checksum"][positions] != 0
+    found = compare(listing, files, positions[kept & ~files.current[positions]])
+    if found.touched:
+        _stamp(files, found.touched)
+    if found.replaced:
+        console.note(
+            f"{len(found.replaced):,} pictures of `{listing.domain}` were replaced since they were decoded; "
+            "they are decoded anew"
+        )
+    files.current[positions] = True
+    return sorted([*positions[~kept].tolist(), *found.replaced])
 
 
 def _decode(
@@ -69,7 +104,7 @@ def _decode(
                 if one.pixels is None:
                     failed.append(one)
                 else:
-                    writer.add(one.position, one.pixels)
+                    writer.add(one.position, one.pixels, one.stamp, one.content)
                 if advance is not None:
                     advance(1)
             if advance is not None:
@@ -80,13 +115,19 @@ def _decode(
 
 
 @contextmanager
-def _alone(listing: Listing, files: StoreFiles) -> Iterator[None]:
-    """Hold the store's lock, with its files there and read anew."""
+def _alone(listing: Listing, files: StoreFiles, wait: bool = True) -> Iterator[None]:
+    """Hold the store's lock, with its files there and read anew.
+
+    Raises:
+        Timeout: If another process holds it, and it is not waited for.
+    """
     files.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(files.folder / "lock", is_singleton=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not wait:
+            raise
         console.note(f"waiting for another process that decodes pictures of `{listing.domain}`")
         lock.acquire()
     try:

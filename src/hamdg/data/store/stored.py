@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from hamdg import console
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import DecodedPictures, Pictures, Positions
 from hamdg.data.store.files import StoreFiles
-from hamdg.data.store.filling import fill, repair
+from hamdg.data.store.filling import fill, renew, repair
+from hamdg.data.store.freshness import compare
 from hamdg.data.store.space import needed
 from hamdg.data.views import View
 
 # Counts up when the files' form or the pixels that a view gives change.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def open_pictures(listing: Listing, view: View, cache: Path | None = None) -> Pictures:
@@ -36,7 +38,8 @@ class StoredPictures:
     """Pictures that are decoded when they are first wanted and kept in `<cache>/pictures`, for all later runs.
 
     Pixels are the same, bit for bit, as decoding gives. Each picture's checksum is compared when this process first
-    reads it; a damaged one is decoded anew. Pixels of another release of Pillow are not used, since its decoders and
+    reads it, and its file is looked at: a damaged one, and one whose file was replaced, is decoded anew. Data sets in
+    different places never share pixels. Pixels of another release of Pillow are not used, since its decoders and
     filters may round differently.
 
     Args:
@@ -49,12 +52,14 @@ class StoredPictures:
         about: dict[str, str | int] = {
             "format": _FORMAT,
             "fingerprint": listing.fingerprint,
+            "place": listing.place,
             "domain": listing.domain,
             "view": view.name,
             "pictures": len(listing),
             "pillow": PIL.__version__,
         }
-        folder = cache / "pictures" / f"{listing.fingerprint[:16]}-{view.name}"
+        key = hashlib.sha256(f"{listing.fingerprint}\n{listing.place}".encode()).hexdigest()
+        folder = cache / "pictures" / f"{key[:16]}-{view.name}"
         self._listing = listing
         self._view = view
         self._files = StoreFiles(folder, about, len(listing), view.side)
@@ -75,8 +80,10 @@ class StoredPictures:
             StorageError: If they do not fit on the disk, or cannot be written there.
             DataError: If some cannot be read or decoded; it names them. All others are kept.
         """
-        if not self._files.rows["checksum"][positions].all():
+        positions = np.unique(positions)
+        if not self._look(positions):
             fill(self._listing, self._view, self._files, positions)
+            self._files.current[positions] = True
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return copies of pictures; those that are missing or damaged are decoded first.
@@ -94,14 +101,28 @@ class StoredPictures:
         slots = self._files.rows["offset"][positions].astype(np.int64) // length
         return torch.from_numpy(frames.take(slots, axis=0))
 
+    def _look(self, positions: Positions) -> bool:
+        """Look at the files of pictures, once a process; say whether all are there and still those of them."""
+        files = self._files
+        kept = files.rows["checksum"][positions] != 0
+        unseen = positions[kept & ~files.current[positions]]
+        found = compare(self._listing, files, unseen)
+        if found.touched:
+            renew(self._listing, files, found.touched)
+        files.current[np.setdiff1d(unseen, found.replaced)] = True
+        return bool(kept.all()) and not found.replaced
+
     def _verify(self, positions: Positions) -> None:
-        broken = [position for position in positions.tolist() if not self._files.intact(position)]
+        self._look(positions)
+        files = self._files
+        broken = [one for one in positions.tolist() if not (files.current[one] and files.intact(one))]
         if broken:
-            damaged = sum(1 for position in broken if self._files.rows["checksum"][position])
+            damaged = sum(1 for one in broken if files.current[one] and files.rows["checksum"][one])
             if damaged:
                 console.note(
                     f"{damaged:,} of the decoded pictures of `{self._listing.domain}` in {self._files.folder} were "
                     "damaged; they are decoded anew"
                 )
             repair(self._listing, self._view, self._files, broken)
-        self._files.verified[positions] = True
+        files.current[positions] = True
+        files.verified[positions] = True
