@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -144,3 +145,61 @@ def test_what_is_loaded_does_not_hang_on_the_file(tmp_path: Path) -> None:
 def test_mismatches_are_empty_for_equal_shapes() -> None:
     assert mismatches({"a": torch.zeros(2)}, {"a": torch.ones(2)}) == []
     assert mismatches({"a": torch.zeros(2)}, {"b": torch.ones(2)}) == ["1 missing (`a`)", "1 unexpected (`b`)"]
+
+
+def changed(name: str, value: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda state: state | {key: value(tensor) for key, tensor in state.items() if key.endswith(name)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            changed("weight", lambda t: (t * 100).int()),
+            r"\d+ of int32 instead of floating-point numbers \(`ln_final.weight`",
+        ),
+        (changed("bias", lambda t: t > 0), r"\d+ of bool instead of floating-point numbers"),
+        (changed("bias", lambda t: t.to(torch.complex64)), r"\d+ of complex64 instead of floating-point numbers"),
+        (changed("token_embedding.weight", lambda t: t * torch.nan), r"1 with NaN \(`token_embedding.weight`\)"),
+        (changed("logit_scale", lambda t: t + torch.inf), r"1 with infinite values \(`logit_scale`\)"),
+        (changed("logit_scale", lambda t: t - 1e4), r"1 so low that all scores are 0 \(`logit_scale`\)"),
+        (changed("running_var", lambda t: -t), r"\d+ with negative variances \(`visual.bn1.running_var`, "),
+        (changed("num_batches_tracked", lambda t: t * torch.nan), r"\d+ with NaN \(`visual.bn1.num_batches_tracked`, "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+def test_values_that_no_model_works_with_are_named(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(change(tiny_state()), path)
+    with pytest.raises(
+        WeightsError, match=r"weights.safetensors` holds values that .*`tiny-rn` .*: " + message
+    ) as caught:
+        load(path)
+    assert str(caught.value).endswith("Set `model.weights` to a file of the trained model as its training left it.")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float64])
+def test_all_floating_point_types_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {key: value.to(dtype) for key, value in tiny_state().items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    found = load(tmp_path / "weights.safetensors")
+    assert torch.equal(found["visual.conv1.weight"], state["visual.conv1.weight"].float())
+
+
+@pytest.mark.parametrize("prefix", ["visual.", ""])
+def test_an_image_tower_alone_is_called_that(tmp_path: Path, prefix: str) -> None:
+    state = {key.replace("visual.", prefix): value for key, value in tiny_state().items() if key.startswith("visual.")}
+    save_file(state, tmp_path / "tower.safetensors")
+    with pytest.raises(WeightsError, match=r"It holds an image tower alone; give the file of the whole CLIP"):
+        load(tmp_path / "tower.safetensors")
+
+
+def test_empty_tensors_and_an_empty_file(tmp_path: Path) -> None:
+    save_file({key: torch.zeros(0) for key in tiny_state()}, tmp_path / "empty.safetensors")
+    with pytest.raises(WeightsError, match=r"141 of another shape \(`ln_final.bias` \[0\] instead of \[8\]"):
+        load(tmp_path / "empty.safetensors")
+    save_file({}, tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match=r"It holds no tensor; copy or download it again\.$"):
+        load(tmp_path / "none.safetensors")

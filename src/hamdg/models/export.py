@@ -11,9 +11,7 @@ from torch import Tensor
 from hamdg.errors import WeightsError
 from hamdg.files import write_text
 from hamdg.models.clip import LoadedClip
-from hamdg.models.weights import mismatches
-
-PREFIX = "visual."
+from hamdg.models.weights import PREFIX, mismatches
 
 
 def full_state(loaded: LoadedClip, visual: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,8 +24,9 @@ from hamdg.merge.files.provenance import resolved_settings
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
 from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
 from hamdg.merge_section import merge_options, method_of
-from hamdg.models.export import PREFIX, full_state, write_config
+from hamdg.models.export import full_state, write_config
 from hamdg.models.tower import layer_of
+from hamdg.models.weights import PREFIX
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence

@@ -14,12 +14,15 @@ from torch import Tensor
 from hamdg.errors import WeightsError
 from hamdg.merge.files.pickles import damaged, read_pickle
 from hamdg.merge.files.prefixes import find_prefix
+from hamdg.wording import excerpt
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 ENDINGS = (".safetensors", *PICKLES)
 INDEX = ".index.json"
 # Metadata of a file that holds a tensor under two names: which name is whose twin.
 TIED = "hamdg.tied"
+# Of a file, in bytes, on every common file system.
+_LONGEST_NAME = 255
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -205,16 +208,24 @@ def _open_index(index: Path) -> TensorFile:
 def _shards(index: Path) -> dict[str, list[str]]:
     """Return the names of the tensors in every shard, all sorted."""
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards: dict[str, list[str]] = {shard: [] for shard in sorted(set(places.values()))}
-        for name in sorted(places):
-            shards[places[name]].append(name)
+        places = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"].items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"The index `{index}` is damaged or no index of weights (it has no readable `weight_map`). "
             "Copy or download it again."
         ) from error
-    for shard in shards:
+    shards: dict[str, list[str]] = {}
+    for name, shard in sorted(places.items()):
+        if not isinstance(shard, str) or not shard or "\0" in shard or len(os.fsencode(shard)) > _LONGEST_NAME:
+            raise WeightsError(
+                f"The index `{index}` gives `{excerpt(name)}` the place `{excerpt(shard)}`, which is no file's name. "
+                "Copy or download it again."
+            )
         if Path(shard).name != shard:
             raise WeightsError(f"The index `{index}` points to `{shard}`, outside its own folder, and was refused.")
-    return shards
+        shards.setdefault(shard, []).append(name)
+    if not shards:
+        raise WeightsError(
+            f"The index `{index}` names no tensor (its `weight_map` is empty). Copy or download it again."
+        )
+    return dict(sorted(shards.items()))
