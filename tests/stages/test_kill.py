@@ -29,7 +29,8 @@ LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every
 
 def kept_files(run: RunDirectory) -> dict[str, bytes]:
     """Return the content of all files that must not depend on what happened on the way."""
-    names = ["merged.safetensors", "open_clip_config.json", "history/index.json"]
+    names = ["merged.safetensors", "history/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
+    assert len(names) == 3
     names += [str(path.relative_to(run.path)) for path in run.history.rglob("*.safetensors")]
     return {name: (run.path / name).read_bytes() for name in names}
 

@@ -69,7 +69,8 @@ def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower
         "merge.json",
         "merged.safetensors",
     }
-    ends = {"record.json", "report.html", "open_clip_config.json", "history/index.json", "done", ".lock"}
+    config = f"hamdg-tiny-{tower}-{run.path.name.removeprefix('seed0-')}.json"
+    ends = {"record.json", "report.html", config, "history/index.json", "done", ".lock"}
     assert files == histories | named | ends
     assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
 
@@ -106,24 +107,30 @@ def test_measurements_are_finite_and_cover_every_step(finished: Finished, tower:
 
 ALONE = """
 import json, sys
+from pathlib import Path
 import numpy as np, open_clip, torch
+names = {}
 for folder in sys.argv[1:]:
-    open_clip.add_model_config(f"{folder}/alone/merged.json")
-    model = open_clip.create_model("merged", pretrained=f"{folder}/merged.safetensors").eval()
+    (config,) = Path(folder).glob("hamdg-*.json")
+    open_clip.add_model_config(config)
+    names[folder] = config.stem
+for folder, name in names.items():
+    model = open_clip.create_model(name, pretrained=f"{folder}/merged.safetensors").eval()
     prompts = json.load(open(f"{folder}/alone/prompts.json"))
     with torch.no_grad():
         images = torch.from_numpy(np.load(f"{folder}/alone/images.npy"))
-        tokens = open_clip.get_tokenizer("merged")(prompts)
+        tokens = open_clip.get_tokenizer(name)(prompts)
         pictures, texts = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
         np.save(f"{folder}/alone/logits.npy", (model.logit_scale.exp() * pictures @ texts.T).numpy())
 assert "hamdg" not in sys.modules
 """
 
 
-def test_open_clip_alone_loads_the_merged_model_and_predicts_the_same(copied: Finished) -> None:
+def test_open_clip_alone_loads_two_merged_models_in_one_script_and_predicts_the_same(copied: Finished) -> None:
     folders: dict[Path, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
     run = copied("rn")
-    for each in (run,):
+    (control,) = (run.path.parents[1] / "erm").iterdir()
+    for each in (run, RunDirectory(control)):
         folders[each.path] = _prepared(each)
     subprocess.run([sys.executable, "-W", "ignore", "-c", ALONE, *map(str, folders)], check=True, timeout=100)
     for folder, expected in folders.items():
@@ -138,7 +145,6 @@ def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     ((pictures, _),) = holdout(sketch, np.arange(len(sketch.labels))).parts(len(sketch.labels))
     images = context.input_format(pictures)
     (run.path / "alone").mkdir()
-    (run.path / "open_clip_config.json").rename(run.path / "alone" / "merged.json")
     np.save(run.path / "alone" / "images.npy", images.numpy())
     prompts = [prompts_of(recipe)[0].format(name) for name in context.bench.classes]
     (run.path / "alone" / "prompts.json").write_text(json.dumps(prompts))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
 from hamdg.cohort.source_model import SourceModel
-from hamdg.config import MergeConfig, Recipe
+from hamdg.config import MergeConfig, Recipe, identity
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, prompts_of, words_of
 from hamdg.data.formats import InputFormat
@@ -58,6 +60,12 @@ class Context:
     def merge_config(self) -> MergeConfig:
         """Return how histories are fused: as the recipe says, or averaged by an algorithm that does not merge."""
         return self.recipe.merge if self.plan.merges else MergeConfig(method="uniform")
+
+    @property
+    def model_config(self) -> Path:
+        """Return the file that open_clip builds the merged model from; open_clip knows models by the names of files."""
+        name = re.sub(r"[^\w.-]", "-", self.loaded.name)
+        return self.run.path / f"hamdg-{name}-{identity(self.recipe)}.json"
 
     @property
     def device(self) -> torch.device:

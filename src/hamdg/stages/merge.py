@@ -82,7 +82,7 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
         config.method, options, digests, settings=resolved_settings(settings), versions=library_versions()
     )
     save_tensors(run.merged, full_state(context.loaded, merged), origin.metadata())
-    write_config(context.loaded, run.path / "open_clip_config.json")
+    write_config(context.loaded, context.model_config)
     peeked = context.recipe.held_out in opened
     candidates = _candidates(context, Histories(base, last, history, merged), peeked)
     summary = describe_merge(context, base, history, merged) | {
