@@ -54,6 +54,7 @@ def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
             "Expected `data.validation_fraction` to be between 0 and 1, both excluded, but got `1.0`",
         ),
         ("--data.mini.image_size=65", "Expected `data.mini.image_size` to be between 32 and 64, but got `65`"),
+        ("--data.shots=0", "Expected `data.shots` to be 1 or more, but got `0`"),
         ("--data.subset=0", "Expected `data.subset` to be 1 or more, but got `0`"),
         ("--train.lr=0", "Expected `train.lr` to be above 0, but got `0.0`"),
         ("--train.lr=1e999", "Expected `train.lr` to be above 0, but got `inf`"),

@@ -71,6 +71,7 @@ RANGES = (
     _at_least("data.batch_size", 1, _IMAGES),
     Range("data.validation_fraction", 0, 1, "between 0 and 1, both excluded", open_low=True, open_high=True),
     _at_least("data.subset", 1),
+    _at_least("data.shots", 1),
     _at_least("data.mini.seed", 0),
     _at_least("data.mini.images_per_class", 2, _IMAGES),
     Range("data.mini.image_size", 32, 64, "between 32 and 64"),

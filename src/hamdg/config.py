@@ -71,7 +71,10 @@ class DataConfig:
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
         words: How prompts call classes whose names are no words, such as `{n02084071: dog}`, or the path of a YAML or
             JSON file of them; `null`, and classes that are left out: by their names.
-        subset: At most this many images per class and domain; `null` for all. For smoke tests.
+        subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
+            all. For smoke tests.
+        shots: Train on this many images per class and source domain, drawn by the seed from the training part; `null`
+            for all. Hold-outs and the held-out domain stay whole.
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
             flip); `domainbed` (the same with colour jitter and grayscale).
         truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
@@ -89,6 +92,7 @@ class DataConfig:
     validation_fraction: float = 0.2
     words: dict[str, str] | str | None = None
     subset: int | None = None
+    shots: int | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
     truncated: Truncated = "refuse"
     decode_once: bool = True
@@ -346,6 +350,11 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         del data["mini"]
     if not data["words"]:
         del data["words"]
+    if data["shots"] is None:
+        del data["shots"]
+    if data["subset"] is not None:
+        # Runs from when it meant the first of every class are other runs.
+        data["subset"] = f"{data['subset']} drawn by the seed"
     if benchmark == "mini" or data["truncated"] == "refuse":
         del data["truncated"]
 

@@ -50,6 +50,11 @@ def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() ->
     assert identity(custom) != identity(replace(custom, data=replace(custom.data, root="/other")))
 
 
+def test_shots_and_a_subset_define_a_run() -> None:
+    runs = [PACS, with_data(shots=2), with_data(shots=3), with_data(subset=2), with_data(subset=3)]
+    assert len({identity(one) for one in runs}) == len(runs)
+
+
 def test_reading_truncated_files_makes_another_run_where_there_are_files() -> None:
     assert identity(with_data(truncated="read")) != identity(PACS)
     assert identity(Recipe(data=DataConfig(truncated="read"))) == identity(Recipe())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hamdg import console
 from hamdg.config import DataConfig, MiniConfig, Recipe, TrainConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, Drawn
@@ -131,6 +132,52 @@ def test_a_subset_is_taken_by_the_true_class(opened: list[str]) -> None:
     assert len(arrays.training) == len(arrays.evaluation) == len(arrays.labels) == 28
     assert (arrays.labels != arrays.clean_labels).any()
     assert [part.tolist() for part in split_domain(small, arrays)] == [p.tolist() for p in split(28, 0.2, 0, 2)]
+
+
+def test_shots_are_drawn_from_the_training_part_and_leave_the_hold_out_whole(
+    opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.set_quiet(False)
+    few = replace(recipe(), data=replace(recipe().data, shots=3))
+    data = SourceData(few, FORMAT)
+    data.setup()
+    for index, (name, domain) in enumerate(data.domains.items()):
+        train, validation = split(COUNT, 0.2, 0, index)
+        assert data.validation_part[name].tolist() == validation.tolist()
+        own = data.train_part[name]
+        assert set(own.tolist()) < set(train.tolist())
+        assert np.bincount(domain.clean_labels[own]).tolist() == [3] * 7
+        # In DomainBed's order, like the whole training part.
+        assert own.tolist() == [position for position in train.tolist() if position in set(own.tolist())]
+        assert len(data.holdouts()[name].positions) == len(validation)
+    assert "fewer than" not in capsys.readouterr().out
+    seen = {int(one) for _, found in data.train_dataloader() for one in found["photo"].positions}
+    assert seen == set(data.train_part["photo"].tolist())
+    # The held-out domain has no shots.
+    assert len(split_domain(few, open_domain(few, "sketch", 32))[0]) == 56
+
+
+def test_too_many_shots_take_all_and_say_so(opened: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_quiet(False)
+    data = SourceData(replace(recipe(), data=replace(recipe().data, shots=8)), FORMAT)
+    data.setup()
+    train, _ = split(COUNT, 0.2, 0, 2)
+    counts = np.bincount(np.arange(COUNT)[train] % 7)
+    assert counts.min() < 8 < counts.max()
+    assert len(data.train_part["photo"]) == np.minimum(counts, 8).sum()
+    few = ", ".join(f"{n} of `{name}`" for name, n in zip(data.bench.classes, counts, strict=True) if n < 8)
+    said = capsys.readouterr().out
+    assert f"photo: fewer than 8 training images of some classes, so all of them are taken: {few}\n" in said
+
+
+def test_shots_are_drawn_from_what_the_subset_leaves(opened: list[str]) -> None:
+    both = replace(recipe(), data=replace(recipe().data, subset=5, shots=2))
+    data = SourceData(both, FORMAT)
+    data.setup()
+    assert [len(part) for part in data.validation_part.values()] == [7] * 3
+    for name, domain in data.domains.items():
+        assert len(domain.labels) == 35
+        assert max(np.bincount(domain.clean_labels[data.train_part[name]])) == 2
 
 
 def test_a_subset_too_small_for_the_split_names_the_domain(opened: list[str]) -> None:

@@ -57,6 +57,27 @@ def test_the_split_of_every_source_is_written_down(tiny: Tiny, small_pacs: Path)
     assert record["data"]["domains"]["sketch"]["classes"]["dog"] == 5  # type: ignore[index]
 
 
+def test_shots_are_written_down_with_what_was_drawn(
+    tiny: Tiny, small_pacs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = pacs(tiny, small_pacs, "--data.shots=2", "--data.subset=4", "--controls.erm=true")
+    record = read_record(pipeline.run(recipe))
+    whole = json.loads(RunDirectory(run_directory(recipe)).splits.read_text())
+    assert (whole["shots"], whole["subset"]) == (2, 4)
+    for name in SOURCES:
+        drawn = whole["training_positions"][name]
+        facts = whole["domains"][name]
+        assert (facts["images"], facts["training"]) == (28, len(drawn))
+        assert len(drawn) <= 14
+        assert not set(drawn) & set(whole["validation_positions"][name])
+        assert facts["training_sha256"] == hashlib.sha256(np.array(drawn, "<i8").tobytes()).hexdigest()
+    assert record["splits"] == whole["domains"] | {"sketch": record["splits"]["sketch"]}
+    assert "training" not in record["splits"]["sketch"]
+    assert record["n_held_out"] == 28
+    assert '"shots": 2' in json.dumps(record["config"])
+    assert "trained on, of 2 images per class or all that there are: art_painting " in capsys.readouterr().out
+
+
 def test_a_run_says_which_pictures_it_trains_on(
     tiny: Tiny, small_pacs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

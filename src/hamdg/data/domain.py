@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from hamdg.config import Recipe
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.chosen import place_of
+from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import data_digest, load_domain
 from hamdg.data.pictures import ArrayPictures, Pictures
-from hamdg.data.splits import first_per_class
+from hamdg.data.splits import Indices, draw_per_class
 from hamdg.data.store.stored import open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, training_short
 from hamdg.files import cache_folder
@@ -79,7 +79,7 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
         names.add(name)
     cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
     if recipe.benchmark == "mini":
-        return from_arrays(_reduced(load_domain(name, recipe.data.mini, cache), recipe.data.subset))
+        return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache)))
     listing = list_pictures(recipe, name)
     kept = cache if recipe.data.decode_once else None
     evaluation = open_pictures(listing, EvaluationView(side), kept)
@@ -97,7 +97,7 @@ def list_pictures(recipe: Recipe, name: str) -> Listing:
     listing = list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated)
     if recipe.data.subset is None:
         return listing
-    return listing.take(first_per_class(listing.labels, recipe.data.subset))
+    return listing.take(_subset(recipe, name, listing.labels, recipe.data.subset))
 
 
 def from_arrays(arrays: DomainArrays) -> Domain:
@@ -106,11 +106,15 @@ def from_arrays(arrays: DomainArrays) -> Domain:
     return Domain(arrays.domain, pictures, pictures, arrays.labels, arrays.clean_labels, arrays)
 
 
-def _reduced(arrays: DomainArrays, subset: int | None) -> DomainArrays:
-    if subset is None:
+def _reduced(recipe: Recipe, arrays: DomainArrays) -> DomainArrays:
+    if recipe.data.subset is None:
         return arrays
-    kept = first_per_class(arrays.clean_labels, subset)
+    kept = _subset(recipe, arrays.domain, arrays.clean_labels, recipe.data.subset)
     return DomainArrays(arrays.domain, arrays.images[kept], arrays.labels[kept], arrays.clean_labels[kept])
+
+
+def _subset(recipe: Recipe, domain: str, labels: NDArray[np.int64], limit: int) -> Indices:
+    return draw_per_class(labels, limit, recipe.seed, benchmark_of(recipe).domains.index(domain), "subset")
 
 
 def combined_fingerprint(domains: list[Domain]) -> str:

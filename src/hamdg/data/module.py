@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -14,15 +15,32 @@ from hamdg.data.chosen import benchmark_of
 from hamdg.data.domain import Domain, open_domain
 from hamdg.data.formats import InputFormat
 from hamdg.data.holdout import Holdout, holdout
-from hamdg.data.splits import Indices, check_holdout, lacks_classes, missing_classes, seed_hash, split
+from hamdg.data.splits import (
+    Indices,
+    check_holdout,
+    draw_per_class,
+    lacks_classes,
+    missing_classes,
+    seed_hash,
+    split,
+)
 from hamdg.errors import DataError
-from hamdg.wording import listed
+from hamdg.wording import listed, shortened
 
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
     """Return the positions of a domain's training and validation part."""
     index = benchmark_of(recipe).domains.index(domain.name)
     return split(len(domain.labels), recipe.data.validation_fraction, recipe.seed, index)
+
+
+def training_part(recipe: Recipe, domain: Domain) -> Indices:
+    """Return the positions of a source domain that are trained on: of the training part `data.shots` of each class."""
+    train, _ = split_domain(recipe, domain)
+    if recipe.data.shots is None:
+        return train
+    index = benchmark_of(recipe).domains.index(domain.name)
+    return train[draw_per_class(domain.clean_labels[train], recipe.data.shots, recipe.seed, index, "shots")]
 
 
 class SourceData(LightningDataModule):
@@ -48,7 +66,7 @@ class SourceData(LightningDataModule):
             return
         for name in self.bench.sources(self.recipe.held_out):
             domain = open_domain(self.recipe, name, self.input_format.side)
-            train, validation = split_domain(self.recipe, domain)
+            train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
             self._check(domain, train, validation)
             self.domains[name] = domain
             self.train_part[name], self.validation_part[name] = train, validation
@@ -61,6 +79,18 @@ class SourceData(LightningDataModule):
             # Published benchmarks have classes of three pictures; their splits are what they are.
             console.note(f"{domain.name}: no training picture of {listed(missing, 10)}")
         check_holdout(domain.name, len(domain.labels), validation, self.recipe.data.validation_fraction)
+
+        self._tell_few(domain, train)
+
+    def _tell_few(self, domain: Domain, train: Indices) -> None:
+        shots = self.recipe.data.shots
+        if shots is None:
+            return
+        counts = np.bincount(domain.clean_labels[train], minlength=len(self.bench.classes)).tolist()
+        few = [f"{n} of `{name}`" for name, n in zip(self.bench.classes, counts, strict=True) if 0 < n < shots]
+        if few:
+            told = f"fewer than {shots} training images of some classes, so all of them are taken"
+            console.note(f"{domain.name}: {told}: {shortened(few, 10)}")
 
     def holdouts(self) -> dict[str, Holdout]:
         """Return the hold-out of every source domain, decoded."""

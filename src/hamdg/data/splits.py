@@ -13,8 +13,8 @@ from hamdg.wording import listed
 Indices = NDArray[np.int64]
 
 
-def seed_hash(*parts: int) -> int:
-    """Return DomainBed's hash of a tuple of numbers: the md5 of its text, modulo 2**31."""
+def seed_hash(*parts: int | str) -> int:
+    """Return DomainBed's hash of a tuple: the md5 of its text, modulo 2**31."""
     return int(hashlib.md5(str(parts).encode(), usedforsecurity=False).hexdigest(), 16) % (2**31)
 
 
@@ -36,11 +36,26 @@ def split(count: int, fraction: float, trial_seed: int, domain_index: int) -> tu
     return keys[held:], keys[:held]
 
 
-def first_per_class(labels: NDArray[np.int64], limit: int) -> Indices:
-    """Return the positions of the first `limit` images of every class, in their old order."""
+def draw_per_class(labels: NDArray[np.int64], limit: int, seed: int, domain_index: int, purpose: str) -> Indices:
+    """Draw `limit` images of every class without replacement; all of a class that has fewer.
+
+    Which ones depends on (seed, domain, purpose, class) alone, and those of a lower limit are among those of a higher.
+
+    Args:
+        labels: The class of every image.
+        limit: Images of each class.
+        seed: The run's seed.
+        domain_index: The domain's position among the benchmark's domains.
+        purpose: What they are drawn for; another purpose draws others.
+
+    Returns:
+        Their positions, in ascending order.
+    """
     chosen = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        chosen[np.flatnonzero(labels == label)[:limit]] = True
+    for label in np.unique(labels).tolist():
+        own = np.flatnonzero(labels == label)
+        generator = np.random.RandomState(seed_hash(seed, domain_index, purpose, label))
+        chosen[generator.permutation(own)[:limit]] = True
     return np.flatnonzero(chosen).astype(np.int64)
 
 

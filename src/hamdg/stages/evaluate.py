@@ -98,7 +98,7 @@ def _check_control(context: Context, control: RunDirectory, held_out: Domain) ->
         DataError: If it was tested on others.
     """
     tested = read_json(control.record)["splits"][held_out.name]
-    if not same_pictures(tested, split_facts(context.recipe, held_out, split_domain(context.recipe, held_out)[1])):
+    if not same_pictures(tested, split_facts(context.recipe, held_out, source=False)):
         raise DataError(
             f"The ERM control `{control.path}` was tested on other pictures of `{held_out.name}` than there are now; "
             f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
@@ -108,7 +108,7 @@ def _check_control(context: Context, control: RunDirectory, held_out: Domain) ->
 def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
     """Return what the record says of the pictures and their splits."""
     splits = {
-        domain.name: split_facts(context.recipe, domain, split_domain(context.recipe, domain)[1]) for domain in domains
+        domain.name: split_facts(context.recipe, domain, source=domain.name in context.sources) for domain in domains
     }
     listings = {domain.name: domain.contents for domain in domains if isinstance(domain.contents, Listing)}
     found: dict[str, object] = {"data_digest": combined_fingerprint(domains), "splits": splits}

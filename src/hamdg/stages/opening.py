@@ -16,7 +16,7 @@ from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
 from hamdg.data.listing import Listing
-from hamdg.data.module import SourceData
+from hamdg.data.module import SourceData, split_domain, training_part
 from hamdg.data.splits import Indices, seed_hash
 from hamdg.errors import DataError
 from hamdg.files import read_json, write_json
@@ -37,6 +37,8 @@ class SplitFacts(TypedDict):
         fingerprint: What tells these pictures from others: a digest of names, sizes and labels, or of pictures.
         contents: Digest of what is in the files, where pictures are files (`hamdg.data.contents`); earlier runs have
             none.
+        training: With `data.shots`: how many of a source domain's pictures are trained on.
+        training_sha256: The digest of their positions.
     """
 
     environment: int
@@ -46,6 +48,8 @@ class SplitFacts(TypedDict):
     validation_sha256: str
     fingerprint: str
     contents: NotRequired[str]
+    training: NotRequired[int]
+    training_sha256: NotRequired[str]
 
 
 def open_sources(context: Context) -> SourceData:
@@ -76,22 +80,30 @@ def learned_from_these(context: Context, other: RunDirectory) -> bool:
 
 
 def _found(context: Context, data: SourceData) -> dict[str, SplitFacts]:
-    return {
-        name: split_facts(context.recipe, domain, data.validation_part[name]) for name, domain in data.domains.items()
-    }
+    return {name: split_facts(context.recipe, domain, source=True) for name, domain in data.domains.items()}
 
 
-def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFacts:
-    """Return what is recorded of a domain's split."""
+def split_facts(recipe: Recipe, domain: Domain, *, source: bool) -> SplitFacts:
+    """Return what is recorded of a domain's split.
+
+    Args:
+        recipe: The run's recipe.
+        domain: The domain.
+        source: Whether it is a source domain, in which `data.shots` are drawn.
+    """
     environment = benchmark_of(recipe).domains.index(domain.name)
+    validation = split_domain(recipe, domain)[1]
     facts: SplitFacts = {
         "environment": environment,
         "seed": seed_hash(recipe.seed, environment),
         "images": len(domain.labels),
         "validation": len(validation),
-        "validation_sha256": hashlib.sha256(validation.astype("<i8").tobytes()).hexdigest(),
+        "validation_sha256": _digest(validation),
         "fingerprint": domain.fingerprint,
     }
+    if source and recipe.data.shots is not None:
+        training = training_part(recipe, domain)
+        facts |= {"training": len(training), "training_sha256": _digest(training)}
     if isinstance(domain.contents, Listing):
         facts["contents"] = contents_digest(domain.contents)
     return facts
@@ -100,6 +112,10 @@ def split_facts(recipe: Recipe, domain: Domain, validation: Indices) -> SplitFac
 def same_pictures(before: SplitFacts, now: SplitFacts) -> bool:
     """Return whether two records are of the same split of the same pictures, as far as the earlier one can tell."""
     return before == {name: value for name, value in now.items() if name in before}
+
+
+def _digest(positions: Indices) -> str:
+    return hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
 
 
 def _tell(recipe: Recipe, data: SourceData) -> None:
@@ -112,6 +128,9 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
     console.note(
         f"pictures of {bench.title or bench.name} in `{place.root or (place.hub and place.hub.id)}`: {numbers}"
     )
+    if recipe.data.shots is not None:
+        few = ", ".join(f"{name} {len(part):,}" for name, part in data.train_part.items())
+        console.note(f"trained on, of {recipe.data.shots} images per class or all that there are: {few}")
     if recipe.data.subset is None and bench.versions:
         console.note(f"version: {_version_of(bench, counts)}")
 
@@ -127,13 +146,18 @@ def _version_of(bench: Benchmark, counts: Mapping[str, Indices]) -> str:
 def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) -> None:
     positions = {name: part.tolist() for name, part in data.validation_part.items()}
     recipe = context.recipe
-    whole = {
+    whole: dict[str, object] = {
         "rule": "DomainBed",
         "trial_seed": recipe.seed,
         "fraction": recipe.data.validation_fraction,
         "domains": found,
         "validation_positions": positions,
     }
+    if recipe.data.subset is not None:
+        whole["subset"] = recipe.data.subset
+    if recipe.data.shots is not None:
+        whole["shots"] = recipe.data.shots
+        whole["training_positions"] = {name: part.tolist() for name, part in data.train_part.items()}
     write_json(context.run.splits, whole)
 
 
