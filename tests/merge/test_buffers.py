@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hamdg.errors import WeightsError
-from hamdg.merge import merge
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge import BufferShares, Plan, Settings, Site, merge, merge_with, register, register_whole, registry
 
 Model = dict[str, Tensor]
 
@@ -71,6 +72,123 @@ def test_without_counts_the_shares_are_equal(batches: int | None) -> None:
     merged = merge("uniform", {"a": layer([0.0], [1.0], batches), "b": layer([4.0], [3.0], batches)})
     # (1 + 3) / 2 + (0 - 4)^2 / 4
     assert merged["bn.running_var"].tolist() == [6.0]
+
+
+def statistics(merged: Mapping[str, Tensor]) -> list[float]:
+    return [tensor.item() for tensor in merged.values()]
+
+
+def test_shares_are_weights_times_counters() -> None:
+    # 3 x 10 against 1 x 30: one half each; mu = 2, var = (1 + 4 + 2 + 4) / 2. A third of b's batches counts.
+    models = {"a": layer([0.0], [1.0], 10), "b": layer([4.0], [2.0], 30)}
+    assert statistics(merge("weighted", models, weights={"a": 3, "b": 1})) == [2.0, 5.5, 20]
+
+
+def test_the_base_counts_by_its_share_alone() -> None:
+    # 1/4 of the base's, 3/4 of the source's, whose counter went on from there: mu = 3, var = (1 + 9 + 3 (2 + 1)) / 4.
+    base, models = layer([0.0], [1.0], 0), {"a": layer([4.0], [2.0], 100)}
+    assert statistics(merge("wise_ft", models, base, alpha=0.75)) == [3.0, 4.75, 75]
+
+
+def test_task_arithmetic_leaves_to_the_base_what_its_factors_leave() -> None:
+    base = {"w": torch.ones(1), **layer([0.0], [1.0], 4)}
+    models = {name: {"w": torch.ones(1), **layer([8.0], [1.0], 4)} for name in "ab"}
+    for scale, expected in {0.25: 4.0, 0.5: 8.0, 2.0: 8.0, 0.0: 0.0, -1.0: 0.0}.items():
+        merged = merge("task_arithmetic", models, base, scale=scale)
+        assert merged["bn.running_mean"].item() == expected, scale
+
+
+def test_along_a_trajectory_weights_count_alone() -> None:
+    # Shares 1/4, 1/4, 1/2: mu = 3, var = 1 + (9 + 1 + 2 x 4) / 4, and the mean of the counters.
+    states = {f"step-{i}": layer([mean], [1.0], 20 * i) for i, mean in ((1, 0.0), (2, 2.0), (3, 5.0))}
+    assert statistics(merge("ema", states, decay=0.5)) == [3.0, 5.5, 45]
+    assert statistics(merge("sma", states, start=0.5)) == [3.5, 3.25, 50]
+
+
+def test_running_means_are_those_of_torch_s_moving_average() -> None:
+    norm = nn.BatchNorm1d(4)
+    fold = torch.optim.swa_utils.get_ema_multi_avg_fn(0.7)  # type: ignore[no-untyped-call]
+    averaged = torch.optim.swa_utils.AveragedModel(norm, multi_avg_fn=fold, use_buffers=True)
+    states = {}
+    for step in range(4):
+        norm(torch.randn(8, 4, generator=torch.Generator().manual_seed(step)) + step)
+        averaged.update_parameters(norm)
+        states[f"step-{step}"] = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    expected = averaged.module.state_dict()["running_mean"]
+    torch.testing.assert_close(merge("ema", states, decay=0.7)["running_mean"], expected)
+
+
+def test_lines_scales_the_share_that_the_sources_have() -> None:
+    base = {"blocks.0.w": torch.ones(1), "blocks.1.w": torch.ones(1)}
+    names = ("blocks.0.bn.running_mean", "blocks.1.bn.running_mean")
+    models = {"a": base | {name: torch.tensor([8.0]) for name in names}}
+    base |= {name: torch.tensor([0.0]) for name in names}
+    merged = merge("task_arithmetic", models, base, scale=0.5, lines=(0.0, 1.0))
+    assert [merged[name].item() for name in names] == [0.0, 4.0]
+
+
+def test_other_policies_look_at_models_that_have_a_share() -> None:
+    base, models = layer([0.0], [1.0], 0), {"a": layer([4.0], [2.0], 1), "b": layer([4.0], [2.0], 1)}
+    assert statistics(merge("ties", models, base, buffers="refuse")) == [4.0, 2.0, 1]
+    with pytest.raises(WeightsError, match=r"^The models differ in the buffer `bn\.running_mean`"):
+        merge("wise_ft", models, base, buffers="refuse")
+    assert statistics(merge("wise_ft", models, base, buffers="first")) == [4.0, 2.0, 1]
+    assert statistics(merge("wise_ft", models, base, alpha=0, buffers="first")) == [0.0, 1.0, 0]
+
+
+def test_integers_of_the_base_are_not_mixed_with_those_of_the_sources() -> None:
+    merged = merge("wise_ft", {"a": {"ids": torch.arange(3)}}, {"ids": torch.arange(3) + 1})
+    assert merged["ids"].tolist() == [0, 1, 2]
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods that a test registers are gone after it."""
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+
+
+@pytest.mark.usefixtures("forget")
+def test_a_method_of_one_s_own_states_its_shares() -> None:
+    def half(weights: Mapping[str, float], *, part: float, base: bool) -> BufferShares:
+        """Mix a part of the last source's statistics and the rest of the base's."""
+        return BufferShares({max(weights): part}, (1 - part) * base)
+
+    @register("to_the_last", on="changes", buffers=half)
+    def to_the_last(site: Site, *, part: float = 0.5) -> Tensor:
+        """Go a part of the way to the last source."""
+        return part * site.tensors[max(site.tensors)]
+
+    @register("silent", on="changes")
+    def silent(site: Site) -> Tensor:
+        """State nothing."""
+        return next(iter(site.tensors.values()))
+
+    base, models = layer([0.0], [1.0], None), {"a": layer([4.0], [1.0], None), "b": layer([8.0], [1.0], None)}
+    assert merge("to_the_last", models, base)["bn.running_mean"].item() == 4.0
+    assert merge("to_the_last", models, base, part=0.25)["bn.running_mean"].item() == 2.0
+    assert merge("silent", models, base)["bn.running_mean"].item() == 6.0
+
+
+@pytest.mark.usefixtures("forget")
+def test_wrong_statements_about_buffers() -> None:
+    def depends(weights: Mapping[str, float], *, part: float) -> BufferShares:
+        return BufferShares(weights, part)
+
+    message = "The buffers of the merge method `odd` take `part`, which is no option of it."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        register("odd", on="models", buffers=depends)(lambda site: site.like)
+
+    stated = {
+        "plain": ({"a": 1.0}, "states a `dict` for its buffers; expected are `BufferShares`."),
+        "stranger": (BufferShares({"c": 1.0}), "states a share of buffers for `c`, which is no source."),
+        "nan": (BufferShares({"a": float("nan")}), "states `nan` as the share of `a` in the buffers."),
+        "inf": (BufferShares({"a": 1.0}, float("inf")), "states `inf` as the share of the base in the buffers."),
+    }
+    for name, (shares, text) in stated.items():
+        register_whole(name, on="models")(lambda family, shares=shares: Plan(lambda site: site.like, buffers=shares))
+        message = f"Merge method `{name}` {text}"
+        with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+            merge_with(name, {"a": layer([4.0], [1.0], None)}, None, {}, Settings())
 
 
 def test_a_source_that_saw_no_batch_has_no_say() -> None:

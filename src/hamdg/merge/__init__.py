@@ -13,8 +13,10 @@ from hamdg.merge.files.reading import open_tensors
 from hamdg.merge.job import CommonStartWarning, Settings
 from hamdg.merge.options import Option, Range
 from hamdg.merge.registry import MethodInfo, Plan, methods, register, register_whole
+from hamdg.merge.shares import BufferShares
 
 __all__ = [
+    "BufferShares",
     "CommonStartWarning",
     "Family",
     "MethodInfo",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
+from hamdg.merge.shares import BufferShares
 
 Tensors = Mapping[str, Tensor]
 Policy = Literal["moments", "first", "refuse"]
@@ -21,80 +25,173 @@ def is_buffer(name: str, tensor: Tensor) -> bool:
     return name.rpartition(".")[2] in (_MEAN, _VARIANCE, _COUNT) or not tensor.is_floating_point()
 
 
-def merge_buffers(models: Mapping[str, Tensors], names: tuple[str, ...], policy: Policy) -> dict[str, Tensor]:
+def merge_buffers(
+    models: Mapping[str, Tensors],
+    base: Tensors | None,
+    names: tuple[str, ...],
+    policy: Policy,
+    shares: BufferShares,
+    *,
+    cumulative: bool = False,
+    factors: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
     """Merge the buffers of several models.
 
-    Where all models agree on a buffer, and on the other buffers of its layer, it stays as it is under every policy:
-    such statistics are frozen, measured once. Where they do not:
+    Models without a share take no part. Where all others agree on a buffer, and on the other buffers of its layer, it
+    stays as it is under every policy: such statistics are frozen, measured once. Where they do not:
 
-    - `moments` pools them, as if one layer had seen all batches (https://arxiv.org/abs/2407.13771), with n_i the number
-      of batches of model i: mu = sum_i n_i mu_i / n and var = sum_i n_i (var_i + (mu_i - mu)^2) / n with n = sum_i n_i,
-      which is also the merged counter. Layers without counters, or with counters of zero, get equal shares.
+    - `moments` gives mean and variance of the mixture of what the models saw: mu = sum_i s_i mu_i and var = sum_i s_i
+      (var_i + (mu_i - mu)^2), the shares s_i summing to 1 (https://arxiv.org/abs/2407.13771, there with s_i = n_i / n).
+      The sources divide what the base leaves in proportion to w_i n_i, their shares in the weights times the numbers of
+      batches that they saw. Layers without counters, or with counters of zero, go by the w_i alone, and so do
+      checkpoints of one trajectory, whose counters go on from one to the next. So does the base against the sources.
+      The merged counter is that of all batches, sum_i w_i n_i / max_i w_i; of a trajectory, and between base and
+      sources, it is the mean by shares.
     - `first` takes those of the first source in alphabetical order.
     - `refuse` raises.
 
     Args:
         models: Tensors of every source.
+        base: Those of the common start.
         names: The buffers among them.
         policy: One of the three.
+        shares: What the merged weights are made of.
+        cumulative: Whether the sources are checkpoints of one trajectory.
+        factors: What the change of a buffer's layer was multiplied by, if not by 1.
 
     Returns:
-        Buffers by name, in the dtype of the first source, on the CPU.
+        Buffers by name, in the dtype of the sources, on the CPU.
 
     Raises:
         WeightsError: Under `refuse`, the models differ in a buffer; under `moments`, in an integer of another kind.
     """
-    first = next(iter(models.values()))
-    merged = {}
+    layers: dict[str, list[str]] = {}
     for name in names:
-        layer = name.rpartition(".")[0]
-        group = [other for other in names if other.rpartition(".")[0] == layer]
-        differing = [other for other in group if not _equal(models, other)]
-        if not differing or policy == "first":
-            merged[name] = first[name].detach().cpu().clone()
-        elif policy == "refuse":
+        layers.setdefault(name.removesuffix(name.rpartition(".")[2]), []).append(name)
+    merged = {}
+    for prefix, group in layers.items():
+        own = shares.scaled((factors or {}).get(group[0], 1.0)).positive(base is not None)
+        layer = _Layer(prefix, models, base, own, cumulative)
+        differing = [name for name in group if not layer.agree(name)]
+        if differing and policy == "refuse":
             raise WeightsError(
                 f"The models differ in the buffer `{differing[0]}`; choose `buffers` to be `moments` (pool them) or "
                 "`first` (those of the first source)."
             )
-        else:
-            merged[name] = _pooled(models, name, layer).to(first[name].dtype)
+        for name in group:
+            first = layer.first[name].detach().cpu().clone()
+            merged[name] = layer.pooled(name).to(first.dtype) if differing and policy == "moments" else first
     return merged
 
 
-def _pooled(models: Mapping[str, Tensors], name: str, layer: str) -> Tensor:
-    prefix = f"{layer}." if layer else ""
-    kind = name.removeprefix(prefix)
-    tensors = torch.stack([_wide(model[name]) for model in models.values()])
-    if kind == _COUNT:
-        return tensors.sum(0)
-    if kind not in (_MEAN, _VARIANCE):
-        if _equal(models, name):
-            return tensors[0]
-        raise WeightsError(
-            f"The models differ in `{name}`, which is not floating-point and cannot be averaged; take the first "
-            "source's with `buffers` set to `first`."
-        )
-    shares = _shares(models, prefix + _COUNT).view(-1, *(1 for _ in tensors.shape[1:]))
-    if kind == _MEAN:
-        return (shares * tensors).sum(0)
-    if any(prefix + _MEAN not in model for model in models.values()):
-        raise WeightsError(f"`{name}` cannot be pooled without `{prefix}{_MEAN}`; set `buffers` to `first`.")
-    means = torch.stack([_wide(model[prefix + _MEAN]) for model in models.values()])
-    return (shares * (tensors + (means - (shares * means).sum(0)).square())).sum(0)
+@dataclass(frozen=True)
+class _Layer:
+    """The models that take part in the buffers of one layer.
 
+    Args:
+        prefix: What stands before `running_mean` and the like.
+        models: Tensors of every source.
+        base: Those of the common start.
+        shares: What counts of whom; none is negative, and one is above zero.
+        cumulative: Whether counters go on from one source to the next.
+    """
 
-def _shares(models: Mapping[str, Tensors], counter: str) -> Tensor:
-    if all(counter in model for model in models.values()):
-        counts = torch.stack([model[counter].detach().cpu().double().sum() for model in models.values()])
-        if bool((counts >= 0).all()) and float(counts.sum()) > 0:
-            return counts / counts.sum()
-    return torch.full((len(models),), 1 / len(models), dtype=torch.float64)
+    prefix: str
+    models: Mapping[str, Tensors]
+    base: Tensors | None
+    shares: BufferShares
+    cumulative: bool
 
+    @cached_property
+    def sources(self) -> dict[str, Tensors]:
+        return {source: self.models[source] for source, share in self.shares.sources.items() if share > 0}
 
-def _equal(models: Mapping[str, Tensors], name: str) -> bool:
-    reference, *others = (model[name] for model in models.values())
-    return all(torch.equal(reference, other.to(reference.device)) for other in others)
+    @cached_property
+    def start(self) -> tuple[Tensors, ...]:
+        """The base, if it takes part."""
+        return (self.base,) if self.base is not None and self.shares.base > 0 else ()
+
+    @property
+    def first(self) -> Tensors:
+        return next(iter((*self.sources.values(), *self.start)))
+
+    def agree(self, name: str) -> bool:
+        # Integers that count nothing cannot be mixed with those of a base.
+        models = (*self.sources.values(), *(self.start if self._mixes(name) or not self.sources else ()))
+        first = models[0][name]
+        return all(torch.equal(first, model[name].to(first.device)) for model in models[1:])
+
+    def pooled(self, name: str) -> Tensor:
+        """Return a buffer of the mixture.
+
+        Raises:
+            WeightsError: It cannot be mixed.
+        """
+        if not self._mixes(name):
+            if self.agree(name):
+                return self.first[name].detach().cpu().clone()
+            raise WeightsError(
+                f"The models differ in `{name}`, which is not floating-point and cannot be averaged; take the first "
+                "source's with `buffers` set to `first`."
+            )
+        if name == self.prefix + _COUNT:
+            return self._counted(name)
+        mean = self.prefix + _MEAN
+        if name == mean:
+            return self._mean([_wide(model[mean]) for model in self._everybody])
+        if any(mean not in model for model in self._everybody):
+            raise WeightsError(f"`{name}` cannot be pooled without `{mean}`; set `buffers` to `first`.")
+        means = [_wide(model[mean]) for model in self._everybody]
+        middle = self._mean(means)
+        variances = [_wide(model[name]) for model in self._everybody]
+        return self._mean([var + (mu - middle).square() for var, mu in zip(variances, means, strict=True)])
+
+    @property
+    def _everybody(self) -> tuple[Tensors, ...]:
+        return (*self.sources.values(), *self.start)
+
+    def _mixes(self, name: str) -> bool:
+        return name in (self.prefix + kind for kind in (_MEAN, _VARIANCE, _COUNT))
+
+    def _mean(self, tensors: list[Tensor]) -> Tensor:
+        weights = torch.tensor(self._weights, dtype=torch.float64).view(-1, *(1 for _ in tensors[0].shape))
+        return (weights * torch.stack(tensors)).sum(0)
+
+    @cached_property
+    def _weights(self) -> list[float]:
+        """The parts of the sources and the base in the mixture, which sum to one."""
+        shares = [self.shares.sources[source] for source in self.sources]
+        group, base = math.fsum(shares), [self.shares.base] if self.start else []
+        total = group + math.fsum(base)
+        seen = self._seen(shares)
+        within = math.fsum(seen)
+        return [*(group / total * (part / within) for part in seen), *(part / total for part in base)]
+
+    def _seen(self, shares: list[float]) -> list[float]:
+        """Return the shares of the sources, each times the batches that it saw if that says something."""
+        counter = self.prefix + _COUNT
+        if not self.cumulative and all(counter in model for model in self.sources.values()):
+            counts = [float(model[counter].detach().cpu().double().sum()) for model in self.sources.values()]
+            if min(counts, default=0.0) >= 0 and any(counts):
+                return [share * count for share, count in zip(shares, counts, strict=True)]
+        return shares
+
+    def _counted(self, name: str) -> Tensor:
+        shares = [self.shares.sources[source] for source in self.sources]
+        # Sources that saw different batches saw them all together; of states of one training the counter is a mean.
+        divisor = math.fsum(shares) if self.cumulative else max(shares, default=0.0)
+        group, base = math.fsum(shares), self.shares.base if self.start else 0.0
+        parts = [share / divisor * group / (group + base) for share in shares]
+        parts += [base / (group + base)] if self.start else []
+        counts = [_wide(model[name]) for model in self._everybody]
+        whole, rest = torch.zeros_like(counts[0]), torch.zeros_like(counts[0], dtype=torch.float64)
+        for part, count in zip(parts, counts, strict=True):
+            # Integers may be larger than floats can tell apart.
+            if part == 1:
+                whole += count
+            else:
+                rest += part * count
+        return whole + rest.round().to(whole.dtype)
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Real
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.problems import problems_error
 from hamdg.merge.quantized import check_quantized
+from hamdg.merge.shares import BufferShares
 from hamdg.wording import listed
 
 Tensors = Mapping[str, Tensor]
@@ -74,6 +75,27 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
         raise ConfigError(
             f"The weights of {listed(sorted(sources), _LISTED)} sum to zero; an average needs another sum."
         )
+
+
+def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
+    """Check what a method states about the buffers.
+
+    Raises:
+        ConfigError: It is no `BufferShares`, names something that is no source, or holds what is no finite number.
+    """
+    if not isinstance(shares, BufferShares):
+        raise ConfigError(
+            f"Merge method `{method}` states a `{type(shares).__name__}` for its buffers; expected are `BufferShares`."
+        )
+    strange = [source for source in shares.sources if source not in sources]
+    if strange:
+        raise ConfigError(f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is no source.")
+    for source, share in {
+        **{f"`{name}`": share for name, share in shares.sources.items()},
+        "the base": shares.base,
+    }.items():
+        if not math.isfinite(share):
+            raise ConfigError(f"Merge method `{method}` states `{share}` as the share of {source} in the buffers.")
 
 
 def _check_keys(models: Mapping[str, Tensors]) -> None:

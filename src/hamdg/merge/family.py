@@ -104,7 +104,7 @@ class Family:
         first = next(iter(self.models.values()), {})
         self.names = tuple(sorted(first if names is None else names))
         self.dtype = dtype or self._widest()
-        # Gives the complete model that a rule makes (buffers of some of the sources only, if they are named).
+        # Gives the complete model that a rule or a `Plan` makes (buffers of some sources only, if they are named).
         self.complete: Callable[..., dict[str, Tensor]] = _unset
 
     @property

@@ -274,6 +274,12 @@ def folded(average: Average, states: Iterable[Tensor]) -> Tensor:
     return average.value()[0]
 
 
+def shares_of(average: Average, states: int) -> list[float]:
+    """Return how much of each of a number of states is in an average of them, taken in one after the other."""
+    found: list[float] = folded(average, torch.eye(states, dtype=torch.float64)).tolist()
+    return found
+
+
 def _mean(state: HistoryState) -> RunningMean:
     mean = RunningMean()
     mean.load_state_dict(state)

@@ -16,13 +16,14 @@ from torch import Tensor
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.arguments import check_kinds, check_settings
 from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
-from hamdg.merge.checking import check_models, check_weights
+from hamdg.merge.checking import check_models, check_shares, check_weights
 from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
 from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
 from hamdg.merge.lines import layer_scales
 from hamdg.merge.narrow import rounded, unless_narrow
 from hamdg.merge.registry import Plan, check_options, find
+from hamdg.merge.shares import BufferShares
 from hamdg.merge.tied import tied_names
 
 Tensors = Mapping[str, Tensor]
@@ -131,7 +132,7 @@ class Job:
             found = family.map(job)
             if not looks:
                 self._judge(found)
-            for name, tensor in self._merged_buffers(plan.sources, plan.models).items():
+            for name, tensor in self._merged_buffers(plan).items():
                 write(name, tensor)
 
     @property
@@ -165,23 +166,21 @@ class Job:
             looks = family.map(self._look)
             self._judge(looks)
             family = family.only(tuple(name for name in family.names if looks[name].moves))
-            family.complete = lambda rule, sources=None: self._complete(family, looks, rule, sources)
+            family.complete = lambda rule, sources=None: self._complete(family, looks, _as_plan(rule, sources))
         plan = self.info.plan(family, **self.options)
-        return looks, plan if isinstance(plan, Plan) else Plan(plan)
+        return looks, _as_plan(plan)
 
-    def _complete(
-        self, family: Family, looks: Mapping[str, Look], rule: Rule, sources: tuple[str, ...] | None
-    ) -> dict[str, Tensor]:
-        """Return the complete model that a rule gives."""
+    def _complete(self, family: Family, looks: Mapping[str, Look], plan: Plan) -> dict[str, Tensor]:
+        """Return the complete model that a plan gives."""
 
         def part(site: Site) -> Tensor:
-            result = self._result(site, rule, looks[site.name])
+            result = self._result(site, plan.rule, looks[site.name])
             if not self._sound(result):
-                self._blamed(site, rule)
+                self._blamed(site, plan.rule)
             return result
 
         parts = family.only(self._floats).map(part)
-        return self.tie(parts | self._merged_buffers(sources))
+        return self.tie(parts | self._merged_buffers(plan))
 
     def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors in the order of the result, with twins tied again."""
@@ -258,12 +257,31 @@ class Job:
     def _scales(self) -> dict[str, float]:
         return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
 
-    def _merged_buffers(
-        self, sources: tuple[str, ...] | None, instead: Mapping[str, Tensors] | None = None
-    ) -> dict[str, Tensor]:
-        models = {name: (instead or self.models)[name] for name in (sources or self._voices)}
-        merged = merge_buffers(models, self._buffers, self.settings.buffers)
+    def _merged_buffers(self, plan: Plan) -> dict[str, Tensor]:
+        merged = merge_buffers(
+            plan.models or self.models,
+            self.base,
+            self._buffers,
+            self.settings.buffers,
+            self._buffer_shares(plan),
+            cumulative=self.info.trajectory,
+            factors=self._buffer_scales,
+        )
         return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
+
+    def _buffer_shares(self, plan: Plan) -> BufferShares:
+        given = self.settings.weights or {}
+        weights = {source: given.get(source, 1.0) for source in self.models if source in (plan.sources or self.models)}
+        shares = plan.buffers or self.info.buffer_shares(weights, self.options, self.base is not None)
+        check_shares(self.info.name, shares, self.models)
+        return shares
+
+    @cached_property
+    def _buffer_scales(self) -> dict[str, float]:
+        if self.settings.lines is None:
+            return {}
+        # With the tensors of their layers, which say how deep they lie.
+        return layer_scales((*self._floats, *self._buffers), *self.settings.lines)
 
     def _dtype(self, tensor: Tensor) -> torch.dtype:
         return self.settings.dtype or unless_narrow(tensor.dtype) if tensor.is_floating_point() else tensor.dtype
@@ -273,6 +291,10 @@ class Job:
             check_finite(looks)
         if self._anchored:
             _warn_of_far_base(looks)
+
+
+def _as_plan(rule: Rule | Plan, sources: tuple[str, ...] | None = None) -> Plan:
+    return rule if isinstance(rule, Plan) else Plan(rule, sources)
 
 
 def _held(model: Tensors) -> Tensors:

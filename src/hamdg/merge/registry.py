@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge.evidence import KINDS, Kind
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Option, read_options
+from hamdg.merge.shares import BufferShares, Statement, by_weight
 
 # A package that brings methods lists the modules that register them under this group.
 ENTRY_POINTS = "hamdg.merge"
@@ -28,11 +30,14 @@ class Plan:
     Args:
         rule: Gives the merged tensor (or change) of every site.
         sources: The sources whose buffers count, if not all.
+        buffers: What the merged buffers are made of, where data or the models themselves decided it; otherwise what
+            the method stated when it was registered.
         models: What stands for the sources where buffers are merged, if the method reordered their units.
     """
 
     rule: Rule
     sources: tuple[str, ...] | None = None
+    buffers: BufferShares | None = None
     models: Mapping[str, Mapping[str, Tensor]] | None = None
 
 
@@ -63,6 +68,8 @@ class MethodInfo:
         trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
         needs: What it asks of data (see `hamdg.merge.evidence`).
         target: It looks at data of the target domain, so its result is no domain generalization.
+        buffers: Gives what the merged buffers are made of, from the sources' weights and what its keyword-only
+            parameters name: options, or `base`, whether there is one.
     """
 
     name: str
@@ -79,6 +86,22 @@ class MethodInfo:
     trajectory: bool = False
     needs: tuple[Kind, ...] = ()
     target: bool = False
+    buffers: Statement = by_weight
+
+    def buffer_shares(self, weights: Mapping[str, float], options: Mapping[str, object], base: bool) -> BufferShares:
+        """Return what the merged buffers are made of.
+
+        Args:
+            weights: Weight of every source that takes part.
+            options: The options that were given.
+            base: Whether there is a base.
+        """
+        if self.weights == "shares":
+            total = math.fsum(weights.values()) or 1.0
+            weights = {source: weight / total for source, weight in weights.items()}
+        known = {name: option.default for name, option in self.options.items()} | dict(options) | {"base": base}
+        taken = {name: known[name] for name in _keywords(self.buffers)}
+        return self.buffers(weights, **taken)
 
 
 _METHODS: dict[str, MethodInfo] = {}
@@ -95,6 +118,7 @@ def register(
     trajectory: bool = False,
     pieces: bool = False,
     linear: bool = False,
+    buffers: Statement = by_weight,
 ) -> Callable[[LocalT], LocalT]:
     """Register a method that merges every tensor by itself; its keyword-only parameters become its options.
 
@@ -111,6 +135,10 @@ def register(
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
         linear: Whether the result is a weighted sum of the tensors, none left out: values that are no numbers then need
             not be looked for in the inputs, which is faster too.
+        buffers: States what the merged BatchNorm statistics are made of, see `MethodInfo`: a function of the sources'
+            weights, and of options of the method as keyword-only parameters, that gives `BufferShares`. Its first line
+            of documentation is shown by `hamdg merge --explain`. Without one, the sources count by their weights and
+            the base not at all.
 
     Raises:
         ConfigError: The name is taken, or an option's type is not supported.
@@ -126,7 +154,7 @@ def register(
         base = needs_base or on == "changes"
         summary, text, options = _described(function)
         info = MethodInfo(name, summary, text, options, plan, on, base, uses_base or base, weights, True)
-        _add(replace(info, linear=linear, trajectory=trajectory))
+        _add(replace(info, linear=linear, trajectory=trajectory, buffers=buffers))
         return function
 
     return add
@@ -142,6 +170,7 @@ def register_whole(
     trajectory: bool = False,
     needs: tuple[Kind, ...] = (),
     target: bool = False,
+    buffers: Statement = by_weight,
 ) -> Callable[[WholeT], WholeT]:
     """Register a method that has to see all tensors, or data, before it can merge one.
 
@@ -156,6 +185,7 @@ def register_whole(
         trajectory: Whether its sources are the checkpoints of one trajectory.
         needs: What it asks of data; the family's `evidence` then answers it.
         target: Whether it looks at data of the target domain.
+        buffers: What the merged BatchNorm statistics are made of; a `Plan` may say it instead.
 
     Raises:
         ConfigError: The name is taken, or an option's type is not supported.
@@ -168,7 +198,7 @@ def register_whole(
         base = needs_base or on == "changes"
         summary, text, options = _described(function)
         info = MethodInfo(name, summary, text, options, function, on, base, uses_base or base, weights, False)
-        _add(replace(info, trajectory=trajectory, needs=needs, target=target))
+        _add(replace(info, trajectory=trajectory, needs=needs, target=target, buffers=buffers))
         return function
 
     return add
@@ -240,7 +270,16 @@ def _add(info: MethodInfo) -> None:
             raise ConfigError(
                 f"Expected `{argument}` of the merge method `{info.name}` to be one of {known}, not `{value}`."
             )
+    for option in _keywords(info.buffers):
+        if option not in (*info.options, "base"):
+            raise ConfigError(
+                f"The buffers of the merge method `{info.name}` take `{option}`, which is no option of it."
+            )
     _METHODS[info.name] = info
+
+
+def _keywords(statement: Statement) -> list[str]:
+    return [p.name for p in inspect.signature(statement).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def _described(function: Callable[..., object]) -> tuple[str, str, Mapping[str, Option]]:

@@ -91,18 +91,18 @@ def test_a_trajectory_in_half_precision_is_averaged_in_single(dtype: torch.dtype
     assert merged == pytest.approx(1.25 - 0.25 * 0.99**60, abs=1e-6)
 
 
-def test_counters_and_other_integers_are_not_averaged() -> None:
+def test_counters_are_averaged_along_a_trajectory_and_other_integers_are_not() -> None:
     models = {
         f"step-{count}": {
             "n.num_batches_tracked": torch.tensor(count),
             "ids": torch.arange(3),
             "w": torch.ones(1) * count,
         }
-        for count in (3, 4)
+        for count in (3, 5)
     }
     merged = merge("ema", models, decay=0.5)
     assert merged["n.num_batches_tracked"].dtype == torch.int64
-    assert merged["n.num_batches_tracked"].item() == 7
+    assert merged["n.num_batches_tracked"].item() == 4
     assert merged["ids"].tolist() == [0, 1, 2]
 
 

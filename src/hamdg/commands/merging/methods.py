@@ -5,6 +5,7 @@ python -m hamdg.commands.merging.methods docs/merging.md
 
 from __future__ import annotations
 
+import inspect
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -93,7 +94,8 @@ def _explanation(info: MethodInfo) -> list[str]:
     lines = [info.name, "=" * len(info.name), body.rstrip(), ""]
     lines += [f"works on   {_WORKS_ON[_works_on(info)]}"]
     lines += [f"needs      {_needs(info) or 'nothing else'}"]
-    lines += [f"weights    {_weights_in_words(info)}", ""]
+    lines += [f"weights    {_weights_in_words(info)}"]
+    lines += [*_buffers(info), ""]
     if not info.options:
         return [*lines, "It has no options."]
     lines.append("Options:")
@@ -121,6 +123,13 @@ def _weights_in_words(info: MethodInfo) -> str:
         "factors": "multiply what the sources changed; 1 each if none are given",
         "shares": "are divided by their sum; equal if none are given",
     }[info.weights]
+
+
+def _buffers(info: MethodInfo) -> list[str]:
+    """Say what a method states about BatchNorm's statistics; many networks have none."""
+    said = (inspect.getdoc(info.buffers) or "Mix what the method states.").partition("\n")[0]
+    said = f"{said[0].lower()}{said[1:].rstrip('.')}" + ("; their counters are not used" if info.trajectory else "")
+    return textwrap.wrap(said, _WIDTH, initial_indent="BatchNorm  ", subsequent_indent=" " * 11)
 
 
 def _expected(option: Option) -> str:

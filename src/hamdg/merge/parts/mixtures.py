@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.family import PIECE, Family, Rule, Site
+from hamdg.merge.family import PIECE, Family, Site
 from hamdg.merge.parts.rows import rows
+from hamdg.merge.registry import Plan
+from hamdg.merge.shares import BufferShares
 
 Scope = Literal["tensor", "row", "column", "global"]
 Space = Literal["weights", "changes"]
@@ -18,8 +21,8 @@ Space = Literal["weights", "changes"]
 Factors = Callable[[Tensor], Tensor]
 
 
-def mixing(family: Family, factors: Factors, *, scope: Scope, space: Space = "weights", centred: bool = False) -> Rule:
-    """Return the rule that mixes the sources by factors that follow from their inner products.
+def mixing(family: Family, factors: Factors, *, scope: Scope, space: Space = "weights", centred: bool = False) -> Plan:
+    """Return a plan that mixes the sources by factors that follow from their inner products.
 
     The models are read twice, whatever the factors take: once for inner products, once to mix.
 
@@ -38,6 +41,7 @@ def mixing(family: Family, factors: Factors, *, scope: Scope, space: Space = "we
         raise ConfigError("Option `space` is `changes`, which are taken from a start model; give it as `base`.")
     vectors = family.as_changes() if space == "changes" else family
     everywhere = factors(_family_gram(vectors, centred)) if scope == "global" else None
+    buffers = None if everywhere is None else _buffers(vectors, everywhere)
 
     def rule(site: Site) -> Tensor:
         own = vectors.site(site.name)
@@ -45,7 +49,7 @@ def mixing(family: Family, factors: Factors, *, scope: Scope, space: Space = "we
         mixed = mixture(own, found, scope)
         return mixed if own.base is None or space == "weights" else own.base + mixed
 
-    return rule
+    return Plan(rule, buffers=buffers)
 
 
 def gram(site: Site, scope: Scope = "tensor", centred: bool = False) -> Tensor:
@@ -128,6 +132,13 @@ def _family_gram(family: Family, centred: bool) -> Tensor:
     for part in family.map(lambda site: gram(site, "tensor", centred)).values():
         total += part
     return total
+
+
+def _buffers(family: Family, factors: Tensor) -> BufferShares:
+    """Return what the buffers of a mixture are made of that is the same in all tensors."""
+    shares = dict(zip(family.sources, factors.tolist(), strict=True))
+    # Directions are mixed by factors that sum to more than 1, which takes nothing from a base.
+    return BufferShares(shares, 1 - math.fsum(shares.values()) if family.changes else 0.0)
 
 
 def _summed(site: Site, factors: list[float]) -> Tensor:

@@ -12,13 +12,19 @@ from torch import Tensor
 
 from hamdg.errors import TrainingError
 from hamdg.merge.evidence import Target
-from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.family import Family, Site
 from hamdg.merge.options import Range
 from hamdg.merge.parts.mixtures import mixture
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
+from hamdg.merge.shares import BufferShares, added
 
 
-@register_whole("adamerging", on="changes", needs=("target",), target=True)
+def _shares(weights: Mapping[str, float]) -> BufferShares:
+    """Mix the statistics of the sources, by their factors in the mean of all tensors, and, up to 1, of the base."""
+    return added(weights, scale=1.0)
+
+
+@register_whole("adamerging", on="changes", needs=("target",), target=True, buffers=_shares)
 def adamerging(
     family: Family,
     *,
@@ -26,7 +32,7 @@ def adamerging(
     start: Annotated[float, Range(0, 1)] = 0.3,
     rate: Annotated[float, Range(0, above=True)] = 1e-3,
     steps: Annotated[int, Range(0)] = 500,
-) -> Rule:
+) -> Plan:
     """Add the sources' changes by factors learned on unlabelled data of the target domain: no domain generalization.
 
     theta = theta_0 + sum_i lambda_i tau_i, the factors being clamped to [0, 1] and found by Adam as those whose model
@@ -53,8 +59,12 @@ def adamerging(
     def rule(site: Site) -> Tensor:
         return mixture(site, factors[lines[site.name]].clamp(0, 1))
 
+    def plan() -> Plan:
+        means = factors.clamp(0, 1).mean(0).tolist()
+        return Plan(rule, buffers=_shares(dict(zip(family.sources, means, strict=True))))
+
     for step in range(steps if family.names else 0):
-        weights = family.complete(rule)
+        weights = family.complete(plan())
         with torch.enable_grad():
             entropy, gradient = family.evidence.entropy(weights)
         if not math.isfinite(entropy):
@@ -65,7 +75,7 @@ def adamerging(
             factors.grad[lines[name]] += slopes[name]
         factors.grad *= (factors >= 0) & (factors <= 1)
         optimizer.step()
-    return rule
+    return plan()
 
 
 def _slopes(site: Site, gradient: Mapping[str, Tensor]) -> Tensor:

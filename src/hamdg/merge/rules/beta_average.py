@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Annotated
 
 from torch import Tensor
 
 from hamdg.merge.family import Site
-from hamdg.merge.history import BetaAverage, folded
+from hamdg.merge.history import BetaAverage, folded, shares_of
 from hamdg.merge.options import Range
 from hamdg.merge.parts.trajectory import in_order
 from hamdg.merge.registry import register
+from hamdg.merge.shares import BufferShares
 
 
-@register("beta_average", on="models", trajectory=True, uses_base=True, pieces=True)
+def _shares(weights: Mapping[str, float], *, base: bool, beta: float) -> BufferShares:
+    """Mix the statistics of the base and the checkpoints by their shares in the weights."""
+    names, states = in_order(tuple(weights)), len(weights) + base
+    shares = shares_of(BetaAverage(states, beta), states)
+    return BufferShares(dict(zip(names, shares[base:], strict=True)), shares[0] if base else 0.0)
+
+
+@register("beta_average", on="models", trajectory=True, uses_base=True, pieces=True, buffers=_shares)
 def beta_average(site: Site, *, beta: Annotated[float, Range(0, above=True)] = 0.5) -> Tensor:
     """Average a trajectory by the density of Beta(b, b): theta = sum_t a_t theta_t / sum_t a_t.
 

@@ -14,9 +14,10 @@ from hamdg.merge.options import Range
 from hamdg.merge.parts.cutoff import Count, Cutoff, family_cutoffs, site_cutoffs
 from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
+from hamdg.merge.shares import added
 
 
-@register_whole("breadcrumbs", on="changes", weights="factors")
+@register_whole("breadcrumbs", on="changes", weights="factors", buffers=added)
 def breadcrumbs(
     family: Family,
     *,

@@ -12,9 +12,10 @@ from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
 from hamdg.merge.registry import register_whole
 from hamdg.merge.rules.ties import elected, trimming
+from hamdg.merge.shares import added
 
 
-@register_whole("consensus", on="changes")
+@register_whole("consensus", on="changes", buffers=added)
 def consensus(
     family: Family,
     *,

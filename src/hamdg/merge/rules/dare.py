@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -15,16 +16,27 @@ from hamdg.merge.parts.masks import uniforms
 from hamdg.merge.registry import register_whole
 from hamdg.merge.rules.task_arithmetic import task_arithmetic
 from hamdg.merge.rules.ties import Combine, Scope, Sign, elected, trimming
+from hamdg.merge.shares import BufferShares, added, averaged
+
+Then = Literal["task_arithmetic", "ties"]
+# Of the methods that follow, their own default factors.
+_SCALES: dict[Then, float] = {"task_arithmetic": 0.3, "ties": 1.0}
 
 
-@register_whole("dare", on="changes", weights="factors")
+def _shares(weights: Mapping[str, float], *, scale: float | None, then: Then, ties_combine: Combine) -> BufferShares:
+    """Mix statistics as `task_arithmetic` or `ties` does, whichever follows."""
+    how = averaged if then == "ties" and ties_combine == "mean" else added
+    return how(weights, scale=_SCALES[then] if scale is None else scale)
+
+
+@register_whole("dare", on="changes", weights="factors", buffers=_shares)
 def dare(
     family: Family,
     *,
     drop_rate: Annotated[float, Range(0, 1, below=True)] = 0.9,
     rescale: Literal["expectation", "l1"] = "expectation",
     seed: int = 0,
-    then: Literal["task_arithmetic", "ties"] = "task_arithmetic",
+    then: Then = "task_arithmetic",
     scale: float | None = None,
     ties_density: Annotated[float, Range(0, 1)] = 1.0,
     ties_scope: Scope = "global",
@@ -62,11 +74,10 @@ def dare(
     if then != "ties" and strangers:
         raise ConfigError("Options that begin with `ties_` belong to TIES; set `then` to `ties`, or leave them out.")
     thinned = _Thinned(family, drop_rate, rescale == "l1", seed)
+    factor = _SCALES[then] if scale is None else scale
     if then == "task_arithmetic":
-        factor = 0.3 if scale is None else scale
         return lambda site: site.by_pieces(lambda piece: task_arithmetic(thinned.site(piece), scale=factor))
     trim = trimming(family, ties_density, ties_scope, value=thinned)
-    factor = 1.0 if scale is None else scale
     return lambda site: trim(site, lambda piece: elected(piece, ties_sign, ties_combine).mul_(factor))
 
 

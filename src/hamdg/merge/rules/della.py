@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -16,11 +17,19 @@ from hamdg.merge.parts.rows import by_rows, descending
 from hamdg.merge.registry import register_whole
 from hamdg.merge.rules.task_arithmetic import task_arithmetic
 from hamdg.merge.rules.ties import Combine, Sign, elected
+from hamdg.merge.shares import BufferShares, added, averaged
 
 Rescale = Literal["probability", "l1", "none"]
 
 
-@register_whole("della", on="changes", weights="factors")
+def _shares(
+    weights: Mapping[str, float], *, scale: float, then: Literal["ties", "task_arithmetic"], combine: Combine
+) -> BufferShares:
+    """Mix statistics as `ties` or `task_arithmetic` does, whichever follows."""
+    return (averaged if then == "ties" and combine == "mean" else added)(weights, scale=scale)
+
+
+@register_whole("della", on="changes", weights="factors", buffers=_shares)
 def della(
     family: Family,
     *,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from torch import Tensor
 
 from hamdg.merge.family import Site
-from hamdg.merge.history import Ema, folded
+from hamdg.merge.history import Ema, folded, shares_of
 from hamdg.merge.options import Range
 from hamdg.merge.parts.trajectory import in_order
 from hamdg.merge.registry import register
+from hamdg.merge.shares import BufferShares
 
 
-@register("ema", on="models", trajectory=True, pieces=True, linear=True)
+def _shares(weights: Mapping[str, float], *, decay: float) -> BufferShares:
+    """Mix the checkpoints' statistics by their shares in the weights."""
+    names = in_order(tuple(weights))
+    return BufferShares(dict(zip(names, shares_of(Ema(decay), len(names)), strict=True)))
+
+
+@register("ema", on="models", trajectory=True, pieces=True, linear=True, buffers=_shares)
 def ema(site: Site, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Average the checkpoints of one trajectory with exponentially falling weights: m <- d m + (1 - d) theta_t.
 

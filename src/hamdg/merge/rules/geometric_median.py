@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.options import Range
 from hamdg.merge.parts.mixtures import mixing, shares
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
+from hamdg.merge.shares import BufferShares, by_weight
 
 
-@register_whole("geometric_median", on="models", weights="shares")
+def _shares(weights: Mapping[str, float]) -> BufferShares:
+    """Mix the sources' statistics by their weights; with `scope` `global`, by their shares in the median."""
+    return by_weight(weights)
+
+
+@register_whole("geometric_median", on="models", weights="shares", buffers=_shares)
 def geometric_median(
     family: Family,
     *,
@@ -21,7 +28,7 @@ def geometric_median(
     eps: Annotated[float, Range(0, 0.1, above=True)] = 1e-6,
     max_iterations: Annotated[int, Range(0)] = 100,
     tolerance: Annotated[float, Range(0)] = 1e-20,
-) -> Rule:
+) -> Plan:
     """Take the point with the least weighted sum of distances to the models.
 
     theta = argmin_x sum_i w_i |x - theta_i|, found by Weiszfeld's iterations from the weighted mean: x becomes the mean

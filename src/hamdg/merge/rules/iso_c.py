@@ -9,9 +9,10 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.parts.spectral import Kernels, Layout, Packed, decompose, total
 from hamdg.merge.registry import register
+from hamdg.merge.shares import added
 
 
-@register("iso_c", on="changes")
+@register("iso_c", on="changes", buffers=added)
 def iso_c(
     site: Site,
     *,

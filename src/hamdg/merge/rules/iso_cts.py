@@ -12,9 +12,10 @@ from hamdg.merge.family import Site
 from hamdg.merge.options import Range
 from hamdg.merge.parts.spectral import Kernels, Layout, Packed, decompose, join, norm, orthogonal, total
 from hamdg.merge.registry import register
+from hamdg.merge.shares import added
 
 
-@register("iso_cts", on="changes")
+@register("iso_cts", on="changes", buffers=added)
 def iso_cts(
     site: Site,
     *,

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.options import Range
 from hamdg.merge.parts.mixtures import Space, inverse, lengths_and_cosines, mixing, shares
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
 
 
 @register_whole("karcher", on="models", weights="shares")
@@ -21,7 +21,7 @@ def karcher(
     space: Space = "weights",
     tolerance: Annotated[float, Range(0, above=True)] = 1e-5,
     max_iterations: Annotated[int, Range(0)] = 10,
-) -> Rule:
+) -> Plan:
     """Average the models' directions on the sphere and multiply by their mean length.
 
     With u_i = theta_i / |theta_i| and shares w_i, theta = (sum_i w_i |theta_i|) m, where m is the unit vector with the

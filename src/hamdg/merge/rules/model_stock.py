@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.parts.mixtures import lengths_and_cosines, mixing
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
+from hamdg.merge.shares import BufferShares, by_weight
 
 
-@register_whole("model_stock", on="changes")
-def model_stock(family: Family, *, scope: Literal["tensor", "global"] = "tensor") -> Rule:
+def _shares(weights: Mapping[str, float]) -> BufferShares:
+    """Mix the sources' statistics alike; with `scope` `global`, those of the base by its share in the weights."""
+    return by_weight(weights)
+
+
+@register_whole("model_stock", on="changes", buffers=_shares)
+def model_stock(family: Family, *, scope: Literal["tensor", "global"] = "tensor") -> Plan:
     """Move from the base to the mean by a ratio that follows from the angle between the sources' changes.
 
     theta = theta_0 + t (1/N) sum_i tau_i with t = N c / (1 + (N - 1) c), c being the cosine between changes: with c = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.parts.mixtures import Scope, Space, lengths_and_cosines, mixing, shares
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
 from hamdg.merge.rules.karcher import mean_direction
 from hamdg.merge.rules.slerp import arc
 
@@ -16,7 +16,7 @@ _TOLERANCE, _ITERATIONS = 1e-7, 100
 
 
 @register_whole("nuslerp", on="models", weights="shares")
-def nuslerp(family: Family, *, scope: Scope = "tensor", space: Space = "weights") -> Rule:
+def nuslerp(family: Family, *, scope: Scope = "tensor", space: Space = "weights") -> Plan:
     """Interpolate between models along arcs, by weights.
 
     For two models with weights w_1 and w_2 this is SLERP with t = w_2 / (w_1 + w_2), 1/2 without weights: theta =

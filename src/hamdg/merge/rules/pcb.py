@@ -12,11 +12,12 @@ from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
 from hamdg.merge.parts.cutoff import Score, family_cutoffs, magnitude, portion
 from hamdg.merge.registry import register_whole
+from hamdg.merge.shares import averaged
 
 Inter = Literal["total", "normalized", "pairs"]
 
 
-@register_whole("pcb", on="changes", weights="factors")
+@register_whole("pcb", on="changes", weights="factors", buffers=averaged)
 def pcb(
     family: Family,
     *,

@@ -12,13 +12,14 @@ from hamdg.merge.family import Site
 from hamdg.merge.options import Range
 from hamdg.merge.parts.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.registry import register
+from hamdg.merge.shares import added
 
 OffDiagonal = Literal["trim", "drop", "keep"]
 Divisor = Literal["none", "sources"]
 Centre = Literal["mean", "zero"]
 
 
-@register("score", on="changes")
+@register("score", on="changes", buffers=added)
 def score(
     site: Site,
     *,

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 from hamdg.errors import ConfigError
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.options import Range
 from hamdg.merge.parts.means import mean, square
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
+from hamdg.merge.shares import BufferShares, averaged
 
 
-@register_whole("shrunk", on="changes")
-def shrunk(family: Family, *, scale: float | None = None, norm: Annotated[float | None, Range(0)] = None) -> Rule:
+def _shares(weights: Mapping[str, float], *, scale: float | None) -> BufferShares:
+    """Mix the sources' statistics, as much as the factor of their mean change is, and the rest of the base's."""
+    return averaged(weights, scale=1.0 if scale is None else scale)
+
+
+@register_whole("shrunk", on="changes", buffers=_shares)
+def shrunk(family: Family, *, scale: float | None = None, norm: Annotated[float | None, Range(0)] = None) -> Plan:
     """Scale the mean change by a factor or to a given norm: no entry is preferred to another.
 
     Args:
@@ -24,6 +31,7 @@ def shrunk(family: Family, *, scale: float | None = None, norm: Annotated[float 
     if (scale is None) == (norm is None):
         raise ConfigError(f"Expected exactly one of `scale` and `norm`, but got `scale={scale}` and `norm={norm}`.")
     if scale is not None:
-        return lambda site: mean(site) * scale
+        return Plan(lambda site: mean(site) * scale)
     length = math.sqrt(math.fsum(family.map(lambda site: square(mean(site))).values()))
-    return lambda site: mean(site) * ((norm or 0.0) / length if length > 0 else 1.0)
+    factor = (norm or 0.0) / length if length > 0 else 1.0
+    return Plan(lambda site: mean(site) * factor, buffers=_shares(dict.fromkeys(family.sources, 1.0), scale=factor))

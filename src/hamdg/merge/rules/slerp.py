@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.family import Family, Rule
+from hamdg.merge.family import Family
 from hamdg.merge.options import Range
 from hamdg.merge.parts.mixtures import Space, lengths_and_cosines, mixing
-from hamdg.merge.registry import register_whole
+from hamdg.merge.registry import Plan, register_whole
+from hamdg.merge.shares import BufferShares
 
 
-@register_whole("slerp", on="models")
+def _shares(weights: Mapping[str, float], *, t: float) -> BufferShares:
+    """Mix 1 - `t` of the first source's statistics and `t` of the second's; with `scope` `global`, by their factors."""
+    return BufferShares(dict(zip(weights, (1 - t, t), strict=True)))
+
+
+@register_whole("slerp", on="models", buffers=_shares)
 def slerp(
     family: Family,
     *,
@@ -23,7 +30,7 @@ def slerp(
     scope: Literal["tensor", "global"] = "tensor",
     space: Space = "weights",
     straight: Annotated[float, Range(0, 1)] = 0.9995,
-) -> Rule:
+) -> Plan:
     """Interpolate between exactly two models along an arc.
 
     theta = sin((1 - t) Omega) / sin Omega * theta_1 + sin(t Omega) / sin Omega * theta_2, with Omega the angle between

@@ -9,9 +9,10 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.options import Range
 from hamdg.merge.registry import register
+from hamdg.merge.shares import added
 
 
-@register("task_arithmetic", on="changes", weights="factors", pieces=True)
+@register("task_arithmetic", on="changes", weights="factors", pieces=True, buffers=added)
 def task_arithmetic(site: Site, *, scale: Annotated[float, Range()] = 0.3) -> Tensor:
     """Add the sources' changes to the base: theta = theta_0 + scale sum_i w_i tau_i.
 

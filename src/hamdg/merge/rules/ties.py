@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ from hamdg.merge.options import Range
 from hamdg.merge.parts.cutoff import TieRule, family_cutoffs, portion, site_cutoffs
 from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
+from hamdg.merge.shares import BufferShares, added, averaged
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]
@@ -21,7 +22,12 @@ Sign = Literal["mass", "count"]
 Value = Callable[[Site, str], Tensor]
 
 
-@register_whole("ties", on="changes", weights="factors")
+def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> BufferShares:
+    """Mix `scale` of the sources' statistics (with `combine` `sum`, of each source's) and the rest of the base's."""
+    return (averaged if combine == "mean" else added)(weights, scale=scale)
+
+
+@register_whole("ties", on="changes", weights="factors", buffers=_shares)
 def ties(
     family: Family,
     *,

@@ -9,9 +9,10 @@ from torch import Tensor
 from hamdg.merge.family import Site
 from hamdg.merge.parts.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.registry import register
+from hamdg.merge.shares import added
 
 
-@register("tsv", on="changes")
+@register("tsv", on="changes", buffers=added)
 def tsv(
     site: Site,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -11,9 +12,15 @@ from hamdg.merge.family import Site
 from hamdg.merge.options import Range
 from hamdg.merge.registry import register
 from hamdg.merge.rules.weighted import weighted_mean
+from hamdg.merge.shares import BufferShares, averaged
 
 
-@register("wise_ft", on="models", needs_base=True, weights="shares", pieces=True)
+def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
+    """Mix `alpha` of the sources' statistics, by their weights, and 1 - `alpha` of the base's."""
+    return averaged(weights, scale=alpha)
+
+
+@register("wise_ft", on="models", needs_base=True, weights="shares", pieces=True, buffers=_shares)
 def wise_ft(site: Site, *, alpha: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
     """Interpolate between the base and the fine-tuned model: theta = (1 - alpha) theta_0 + alpha theta_1.
 
