@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Steps at which samples are kept, and how many accepted and how many rejected ones of each model at such a step.
+MOMENTS, PER_KIND = 4, 3
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -41,7 +44,7 @@ class SampleBook:
         per_kind: How many accepted and how many rejected samples of each model are kept at such a step.
     """
 
-    def __init__(self, steps: int, moments: int = 4, per_kind: int = 3) -> None:
+    def __init__(self, steps: int, moments: int = MOMENTS, per_kind: int = PER_KIND) -> None:
         self.moments = {round((steps - 1) * k / max(1, moments - 1)) for k in range(moments)}
         self.per_kind = per_kind
         self.samples: list[Sample] = []

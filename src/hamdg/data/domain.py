@@ -19,7 +19,7 @@ from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import data_digest, load_domain
 from hamdg.data.pictures import ArrayPictures, Pictures
 from hamdg.data.splits import Indices, draw_per_class
-from hamdg.data.store.stored import open_pictures
+from hamdg.data.store.stored import StoredPictures, open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, training_short
 from hamdg.files import cache_folder
 
@@ -77,15 +77,26 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
     """
     for names in _LISTENERS:
         names.add(name)
-    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
     if recipe.benchmark == "mini":
-        return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache)))
+        return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache_of(recipe))))
     listing = list_pictures(recipe, name)
-    kept = cache if recipe.data.decode_once else None
+    kept = cache_of(recipe) if recipe.data.decode_once else None
     evaluation = open_pictures(listing, EvaluationView(side), kept)
     crops = recipe.data.augment in CROPPING
     training = open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation
     return Domain(name, training, evaluation, listing.labels, listing.labels, listing)
+
+
+def held_out_bytes(recipe: Recipe, side: int) -> float:
+    """Return the bytes that the held-out domain's decoded pictures will still take; no file of it is opened."""
+    listing = list_pictures(recipe, recipe.held_out)
+    stored = StoredPictures(listing, EvaluationView(side), cache_of(recipe))
+    return stored.missing_bytes(np.arange(len(listing)))
+
+
+def cache_of(recipe: Recipe) -> Path:
+    """Return the folder of rendered and decoded pictures."""
+    return Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
 
 
 def list_pictures(recipe: Recipe, name: str) -> Listing:

@@ -26,6 +26,9 @@ class Pictures(Protocol):
     def prepare(self, positions: Positions) -> None:
         """Do now what would make the first reading of these pictures slow."""
 
+    def missing_bytes(self, positions: Positions) -> float:
+        """Return the disk that `prepare` would take; where pictures differ in size, judged by some of them."""
+
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return pictures, uint8: `[n, h, w, 3]` if all have one size, a list of `[h, w, 3]` if they need not."""
 
@@ -45,6 +48,10 @@ class ArrayPictures:
 
     def prepare(self, positions: Positions) -> None:
         """Do nothing: they are there."""
+
+    def missing_bytes(self, positions: Positions) -> float:
+        """Return nothing."""
+        return 0.0
 
     def read(self, positions: Positions) -> Tensor:
         """Return copies of pictures, `[n, h, w, 3]`."""
@@ -68,6 +75,10 @@ class DecodedPictures:
 
     def prepare(self, positions: Positions) -> None:
         """Do nothing: nothing would be kept."""
+
+    def missing_bytes(self, positions: Positions) -> float:
+        """Return nothing."""
+        return 0.0
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return pictures, decoded in parallel.

@@ -25,6 +25,7 @@ from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
 from hamdg.stages.opening import learned_from_these
+from hamdg.stages.room import check_room
 from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
 
@@ -58,8 +59,10 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
             f"What stops before `evaluate` never opens the held-out domain, but `{recipe.merge.method}` needs its "
             "pictures; choose another `merge.method`."
         )
-    # Before anything is written or deleted: a model that cannot be loaded leaves no trace.
+    # Before anything is written or deleted: a model that cannot be loaded, or pictures that do not fit, leave no trace.
     own = None if place.is_done and not force else _opened(recipe, place)
+    if own is not None:
+        check_room(own, held_out=until == "evaluate", afresh=force)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
         if main.is_done and not force:

@@ -59,7 +59,7 @@ def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> No
     """Decode all pictures in all views; says first how much disk that takes, and refuses what does not fit."""
     stores = [StoredPictures(listing, view, cache) for view in views for listing in listings]
     folder = cache / "pictures"
-    need = sum(store.missing_bytes() for store in stores)
+    need = sum(store.missing_bytes(np.arange(len(store))) for store in stores)
     if need:
         names = " and ".join(view.name for view in views)
         free = check_fits(need, f"the decoded pictures ({names})", folder)

@@ -68,9 +68,10 @@ class StoredPictures:
     def __len__(self) -> int:
         return len(self._listing)
 
-    def missing_bytes(self) -> float:
-        """Return the disk that all pictures take which are not kept yet; where sizes differ, judged by some of them."""
-        missing = np.flatnonzero(self._files.rows["checksum"] == 0).tolist()
+    def missing_bytes(self, positions: Positions) -> float:
+        """Return the disk that pictures take which are not kept yet; where sizes differ, judged by some of them."""
+        chosen = np.unique(positions)
+        missing = chosen[self._files.rows["checksum"][chosen] == 0].tolist()
         return needed(self._listing, self._view, missing) if missing else 0.0
 
     def prepare(self, positions: Positions) -> None:

@@ -1,0 +1,66 @@
+"""Refuses a run whose decoded pictures will not fit on the disk, before the first of them is decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hamdg.algorithms.erm import control_of
+from hamdg.cohort.samples import MOMENTS, PER_KIND
+from hamdg.config import Recipe, run_directory
+from hamdg.data.domain import cache_of, held_out_bytes, open_domain
+from hamdg.data.module import split_domain, training_part
+from hamdg.data.store.space import check_fits
+from hamdg.merge_section import method_of
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages.context import Context
+from hamdg.wording import listed
+
+
+def check_room(context: Context, held_out: bool, afresh: bool) -> None:
+    """Compare all that a run will keep of decoded pictures, and does not have yet, with what is free.
+
+    Counted are the pictures of every source domain for training and for validation, and those of the held-out domain
+    for evaluation; of the latter no file is opened. The control is trained and tested on the same pictures.
+
+    Args:
+        context: The run, of which nothing has been written yet.
+        held_out: Whether it will evaluate.
+        afresh: Whether it repeats what is done.
+
+    Raises:
+        StorageError: If they do not fit.
+    """
+    recipe = context.recipe
+    if recipe.benchmark == "mini" or not recipe.data.decode_once:
+        return
+    trains = afresh or not all(RunDirectory(run_directory(one)).train.exists() for one in _runs(recipe))
+    need, names = _sources(context, trains), list(context.sources)
+    if held_out:
+        need += held_out_bytes(recipe, context.input_format.side)
+        names.append(recipe.held_out)
+    if need:
+        what = f"the decoded pictures of this run ({listed(names)})"
+        check_fits(need, what, cache_of(recipe) / "pictures")
+
+
+def _runs(recipe: Recipe) -> list[Recipe]:
+    return [recipe, control_of(recipe)] if recipe.algorithm == "ham" and recipe.controls.erm else [recipe]
+
+
+def _sources(context: Context, trains: bool) -> float:
+    """Return the bytes that the source domains will still take."""
+    recipe, need = context.recipe, 0.0
+    examples = recipe.merge.examples if context.plan.merges and method_of(context.merge_config).needs else 0
+    shown = 2 * MOMENTS * PER_KIND if recipe.algorithm == "ham" and recipe.enrichment.enabled else 0
+    for name in context.sources:
+        domain = open_domain(recipe, name, context.input_format.side)
+        train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)
+        own = domain.training.missing_bytes(train) if trains else 0.0
+        need += own
+        if domain.training is not domain.evaluation or not trains:
+            # Not augmented are also the training pictures that a merge method looks at, and those of the report.
+            looked_at = max(examples, shown if own else 0)
+            need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:looked_at]]))
+        else:
+            need += domain.evaluation.missing_bytes(validation)
+    return need
