@@ -111,7 +111,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
             yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
         elif number is not None and number > rule.most:
             yield Problem(rule.key, f"Expected `{rule.key}` to be at most {rule.most:,}, but got `{number}`")
-    yield from _place_problems(recipe)
+    yield from place_problems(recipe)
     yield from _noise_problems(recipe)
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
@@ -151,13 +151,17 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("data.words", _without_stop(error))
 
 
-def _place_problems(recipe: Recipe) -> Iterator[Problem]:
+def place_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Yield what makes no sense in the keys that say where the pictures are."""
     data = recipe.data
     if recipe.benchmark == "mini" and (data.root or data.hub):
         key = "data.root" if data.root else "data.hub"
         yield Problem(key, f"`{key}` names pictures, but the benchmark `mini` renders its own; leave it out")
     elif data.root and data.hub:
         yield Problem("data.hub", "`data.root` and `data.hub` both name the pictures; keep one of them")
+    elif data.domains is not None and recipe.benchmark != CUSTOM:
+        sentence = f"`data.domains` belongs to `benchmark: {CUSTOM}`; `{recipe.benchmark}` has its own domains"
+        yield Problem("data.domains", f"{sentence}, so leave it out")
     elif data.revision and not data.hub:
         yield Problem("data.revision", "`data.revision` belongs to `data.hub`, which is not given; leave it out")
 

@@ -63,10 +63,12 @@ class DataConfig:
     """Which pictures are used, and how they are fed to the models.
 
     Args:
-        root: Folder of the pictures; `null` looks for it in `HAMDG_DATA`, in `data/` and on the hub.
+        root: Folder of the pictures, or a `.parquet` file or a folder of them, read like a hub's data set; `null` looks
+            for it in `HAMDG_DATA`, in `data/` and on the hub.
         hub: A data set on the Hugging Face hub (or a local copy of one), instead of a folder.
         revision: The hub's revision; `null` for the newest.
         columns: The hub's columns.
+        domains: Of `benchmark: custom`, the domains to use; `null` for all.
         batch_size: Images per source domain and step.
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
         words: How prompts call classes whose names are no words, such as `{n02084071: dog}`, or the path of a YAML or
@@ -88,6 +90,7 @@ class DataConfig:
     hub: str | None = None
     revision: str | None = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    domains: list[str] | None = None
     batch_size: int = 16
     validation_fraction: float = 0.2
     words: dict[str, str] | str | None = None
@@ -348,10 +351,9 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         del data[name]
     if benchmark != "mini":
         del data["mini"]
-    if not data["words"]:
-        del data["words"]
-    if data["shots"] is None:
-        del data["shots"]
+    for name in ("domains", "words", "shots"):
+        if not data[name]:
+            del data[name]
     if data["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.
         data["subset"] = f"{data['subset']} drawn by the seed"

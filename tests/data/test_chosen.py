@@ -50,6 +50,13 @@ def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() ->
     assert identity(custom) != identity(replace(custom, data=replace(custom.data, root="/other")))
 
 
+def test_the_chosen_domains_define_a_run_and_none_chosen_changes_nothing() -> None:
+    own = replace(with_data(root="/pets"), benchmark="custom")
+    chosen = replace(own, data=replace(own.data, domains=["a", "b"]))
+    assert identity(chosen) != identity(own)
+    assert identity(replace(own, data=replace(own.data, domains=[]))) == identity(own)
+
+
 def test_shots_and_a_subset_define_a_run() -> None:
     runs = [PACS, with_data(shots=2), with_data(shots=3), with_data(subset=2), with_data(subset=3)]
     assert len({identity(one) for one in runs}) == len(runs)

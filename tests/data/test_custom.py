@@ -52,6 +52,20 @@ def test_parts_lie_between_domain_and_class(tmp_path: Path) -> None:
     assert custom_benchmark(str(root), None).classes == ("x", "y")
 
 
+def test_domains_can_be_chosen_beside_stray_folders(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path, "Real World/x/1.jpg", "b/x/2.jpg", "b/y/2.jpg", "c/z/3.jpg", "splits/a.txt", "Real World/y/4.jpg"
+    )
+    own = custom_benchmark(str(root), None, ("b", "real_world"))
+    assert (own.domains, own.classes, own.left_out) == (("Real World", "b"), ("x", "y"), ("c", "splits"))
+    assert list_domain(locate(own, str(root)), "Real World").labels.tolist() == [0, 1]
+    message = f"`data.domains` names `d`, `e`, but `{root}` has `Real World`, `b`, `c`, `splits`."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        custom_benchmark(str(root), None, ("d", "b", "e"))
+    with pytest.raises(DataError, match="has only the domain `b`; two or more are needed"):
+        custom_benchmark(str(root), None, ("b",))
+
+
 def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
     one, two = "B\u00e4r", "Ba\u0308r"
     root = tree(tmp_path, f"{two}/{one}/1.jpg", f"{two}/x/1.jpg", f"b/{two}/1.jpg", f"b/{two}/2.jpg", "b/x/1.jpg")
@@ -68,7 +82,8 @@ def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
         (
             "b/hose/1.jpg",
             "has no folder for the class `hose`. Every domain needs every class that any domain has: rename a class "
-            "folder that is misspelt in another domain, or move one that not all of them have elsewhere.",
+            "folder that is misspelt in another domain, or move one that not all of them have elsewhere; "
+            "`data.domains` leaves out folders that are no domains.",
         ),
         (
             "a/hose/",
@@ -130,7 +145,7 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
         (
             ["a/x/1.jpg", "b/y/1.jpg", "splits/a.txt"],
             "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
-            "Move what is no domain elsewhere.",
+            "Move what is no domain elsewhere, or choose the domains with `--data.domains=[a, b]`.",
         ),
         (
             ["x/1.jpg", "y/1.jpg"],

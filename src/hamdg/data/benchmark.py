@@ -69,6 +69,7 @@ class Benchmark:
         prompts: Templates with one `{}` for the class, where a recipe names none.
         hub: The hub's copy, if there is one.
         impostors: Hub ids of data sets that are often taken for this one, and what they hold.
+        left_out: What lies beside the domains of a data set of one's own and was not chosen with `data.domains`.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Benchmark:
     prompts: tuple[str, ...] = PROMPTS
     hub: Hub | None = None
     impostors: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def find_domain(self, text: str) -> str | None:
         """Return the domain that `text` names, `None` if none; case, spaces and underscores do not matter."""

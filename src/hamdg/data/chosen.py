@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from hamdg.config import CUSTOM, Recipe
 from hamdg.data.benchmark import PROMPTS, Benchmark, Hub
 from hamdg.data.custom import custom_benchmark
+from hamdg.data.folders.layout import holds_table
 from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
 from hamdg.data.words import own_words, spoken
@@ -20,7 +22,7 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
         DataError: If the pictures of `custom` make no benchmark.
     """
     if recipe.benchmark == CUSTOM:
-        return custom_benchmark(recipe.data.root, hub_of(recipe))
+        return custom_benchmark(_root_of(recipe), hub_of(recipe), tuple(recipe.data.domains or ()))
     return benchmark(recipe.benchmark)
 
 
@@ -55,11 +57,18 @@ def with_own_words(recipe: Recipe) -> Recipe:
 
 
 def hub_of(recipe: Recipe) -> Hub | None:
-    """Return the hub's data set that a recipe names, if it names one."""
+    """Return the hub's data set that a recipe names, or the files of the same form; `None` if it names neither."""
     data, columns = recipe.data, recipe.data.columns
-    if data.hub is None:
-        return None
-    return Hub(data.hub, data.revision, columns.image, columns.label, columns.domain)
+    name = data.hub
+    if name is None and data.root is not None and holds_table(root := Path(data.root).expanduser()):
+        name = str(root.absolute())
+    return None if name is None else Hub(name, data.revision, columns.image, columns.label, columns.domain)
+
+
+def _root_of(recipe: Recipe) -> str | None:
+    """Return the folder of pictures that a recipe names, if it names one."""
+    root = recipe.data.root
+    return root if root is None or recipe.data.hub is not None or not holds_table(Path(root).expanduser()) else None
 
 
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
@@ -100,4 +109,4 @@ def place_of(recipe: Recipe) -> Place:
     Raises:
         DataError: If they are nowhere.
     """
-    return locate(benchmark_of(recipe), recipe.data.root, hub_of(recipe))
+    return locate(benchmark_of(recipe), _root_of(recipe), hub_of(recipe))

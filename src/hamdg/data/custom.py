@@ -18,7 +18,7 @@ LAYOUT = "<domain>/<class>/picture"
 _LISTED = 12
 
 
-def custom_benchmark(root: str | None, hub: Hub | None) -> Benchmark:
+def custom_benchmark(root: str | None, hub: Hub | None, chosen: tuple[str, ...] = ()) -> Benchmark:
     """Return the benchmark that a folder or a hub's data set makes: domains and classes sorted by their names.
 
     Only the names of folders are read; a hub's data set that is not there yet is downloaded.
@@ -26,56 +26,93 @@ def custom_benchmark(root: str | None, hub: Hub | None) -> Benchmark:
     Args:
         root: A folder of `<domain>/<class>/picture`; parts (`train`, `val`, `test`) may lie between the two.
         hub: A data set on the hub, instead.
+        chosen: Which domains to use; empty for all.
 
     Raises:
-        ConfigError: If neither or both are given.
+        ConfigError: If neither or both are given, or there is no domain that was chosen.
         DataError: If they are missing, or make no benchmark.
     """
     if root is not None and hub is not None:
         raise ConfigError("`data.root` and `data.hub` both name the pictures; keep one of them.")
     if root is not None:
-        return _of_folder(Path(root).expanduser().absolute())
+        return _of_folder(Path(root).expanduser().absolute(), chosen)
     if hub is not None:
-        return _of_hub(hub)
+        return _of_hub(hub, chosen)
     raise ConfigError(f"`benchmark: {CUSTOM}` needs `data.root` (a folder of `{LAYOUT}`) or `data.hub`.")
 
 
 @cache
-def _of_folder(root: Path) -> Benchmark:
+def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
     if not root.is_dir():
         raise DataError(f"`data.root`: there is no folder `{root}`; give one of `{LAYOUT}`.")
     try:
-        classes = {_composed(domain): class_folders(root / domain) for domain in subfolders(root)}
+        folders = subfolders(root)
+        left_out = left_out_of(f"`{root}`", folders, chosen)
+        classes = {_composed(domain): class_folders(root / domain) for domain in folders if domain not in left_out}
     except OSError as error:
         raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({error.strerror}).") from error
-    bare = [domain for domain, names in classes.items() if not names]
-    if bare:
-        fix = (
-            "Move what is no domain elsewhere."
-            if len(bare) < len(classes)
-            else "Give the folder that holds the domains."
-        )
+    if bare := [domain for domain, names in classes.items() if not names]:
+        others = [domain for domain in classes if domain not in bare]
         raise DataError(
-            f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. {fix}"
+            f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. "
+            f"{_without_bare(others)}"
         )
-    found = _checked(f"`{root}`", list(classes), [_composed(name) for names in classes.values() for name in names])
-    if not _has_pictures(root):
+    names = [_composed(name) for names in classes.values() for name in names]
+    found = checked_names(f"`{root}`", list(classes), names)
+    if not _has_pictures(root, [domain for domain in folders if domain not in left_out]):
         raise DataError(f"`data.root`: there is no picture in the folders of `{root}`; expected `{LAYOUT}`.")
-    return Benchmark(CUSTOM, *found, title=root.name)
+    return Benchmark(CUSTOM, *found, title=root.name, left_out=left_out)
 
 
-def _of_hub(hub: Hub) -> Benchmark:
-    from hamdg.data.hub.copies import folder_of
+def _without_bare(others: Sequence[str]) -> str:
+    """Return what to do about folders beside the domains."""
+    if not others:
+        return "Give the folder that holds the domains."
+    choose = (
+        f", or choose the domains with `--data.domains=[{', '.join(others)}]`" if 1 < len(others) <= _LISTED else ""
+    )
+    return f"Move what is no domain elsewhere{choose}."
+
+
+def _of_hub(hub: Hub, chosen: tuple[str, ...]) -> Benchmark:
+    from hamdg.data.hub.copies import local_copy
     from hamdg.data.hub.table import open_table
 
-    table = open_table(hub)
-    folder = folder_of(hub)
-    found = _checked(f"The data set `{hub.id}`", table.domains.names, table.labels.names)
-    return Benchmark(CUSTOM, *found, title=hub.id if folder is None else folder.name, hub=hub)
+    table, local = open_table(hub), local_copy(hub)
+    left_out = left_out_of(f"The data set `{hub.id}`", table.domains.names, chosen)
+    kept = table.without(left_out)
+    found = checked_names(f"The data set `{hub.id}`", kept.domains.names, kept.labels.names)
+    return Benchmark(CUSTOM, *found, title=hub.id if local is None else local.name, hub=hub, left_out=left_out)
 
 
-def _checked(what: str, domains: Sequence[str], classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return domains and classes sorted, each once."""
+def left_out_of(what: str, names: Sequence[str], chosen: Sequence[str]) -> tuple[str, ...]:
+    """Return which names are those of no chosen domain; none if all are wanted.
+
+    Args:
+        what: What has the domains, as messages begin.
+        names: The names of what may be a domain.
+        chosen: The chosen domains, spelled as freely as folders; empty for all.
+
+    Raises:
+        ConfigError: If a chosen domain is not there.
+    """
+    if not chosen:
+        return ()
+    there = {normalised(name) for name in names}
+    if unknown := [name for name in chosen if normalised(name) not in there]:
+        raise ConfigError(
+            f"`data.domains` names {listed(unknown)}, but {what[0].lower()}{what[1:]} has {listed(names, _LISTED)}."
+        )
+    wanted = {normalised(name) for name in chosen}
+    return tuple(name for name in names if normalised(name) not in wanted)
+
+
+def checked_names(what: str, domains: Sequence[str], classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return domains and classes sorted, each once.
+
+    Raises:
+        DataError: If there are fewer than two of either, or two that are compared as equal.
+    """
     for kind, names in (("domain", domains), ("class", classes)):
         several = sorted(set(names))
         if len(several) < 2:
@@ -97,6 +134,6 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _has_pictures(root: Path) -> bool:
-    folders = (root / domain / name for domain in subfolders(root) for name in subfolders(root / domain))
+def _has_pictures(root: Path, domains: Sequence[str]) -> bool:
+    folders = (root / domain / name for domain in domains for name in subfolders(root / domain))
     return any(walk(folder).files for folder in folders)

@@ -31,6 +31,11 @@ class Place:
     root: Path | None
     hub: Hub | None
 
+    @property
+    def where(self) -> str:
+        """Return where that is as messages name it."""
+        return str(self.root or (self.hub and self.hub.id))
+
 
 def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None) -> Place:
     """Find the pictures of a benchmark.

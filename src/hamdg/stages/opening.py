@@ -125,9 +125,9 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
     place, bench = place_of(recipe), benchmark_of(recipe)
     counts = {name: np.bincount(domain.labels, minlength=len(bench.classes)) for name, domain in data.domains.items()}
     numbers = ", ".join(f"{name} {own.sum():,}" for name, own in counts.items())
-    console.note(
-        f"pictures of {bench.title or bench.name} in `{place.root or (place.hub and place.hub.id)}`: {numbers}"
-    )
+    console.note(f"pictures of {bench.title or bench.name} in `{place.where}`: {numbers}")
+    if bench.left_out:
+        console.note(f"left out, since `data.domains` names others: {listed(bench.left_out, 12)}")
     if recipe.data.shots is not None:
         few = ", ".join(f"{name} {len(part):,}" for name, part in data.train_part.items())
         console.note(f"trained on, of {recipe.data.shots} images per class or all that there are: {few}")

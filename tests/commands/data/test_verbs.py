@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from hamdg import cli, console
 from hamdg.data import registry
 from hamdg.data.benchmark import Benchmark, Version
+from hamdg.data.hub.table import open_table
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -211,6 +214,50 @@ def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pyt
     assert "Not everything is there or readable: 2 classes in 2 domains." in shown
 
 
+def test_verify_of_own_data_leaves_out_what_is_not_chosen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "splits").mkdir()
+    (root / "splits" / "list.txt").touch()
+    said(capsys, "verify", "custom", str(root), code=2)
+    shown = said(capsys, "verify", "custom", str(root), "--data.domains=[Sketch,real]")
+    assert "Left out, since `data.domains` names others: `splits`." in shown
+    assert "2 classes in 2 domains." in shown
+
+
+def table_of(root: Path, file: Path) -> Path:
+    """Write the pictures of a folder into a `.parquet` file, their domains as numbers."""
+    paths = sorted(root.rglob("*.png"))
+    domains = sorted({path.parent.parent.name for path in paths})
+    columns = {
+        "image": [{"bytes": path.read_bytes(), "path": None} for path in paths],
+        "label": [path.parent.name for path in paths],
+        "domain": [domains.index(path.parent.parent.name) for path in paths],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table(columns), file)
+    return file
+
+
+@pytest.mark.parametrize("file", ["toys.parquet", "data/train-00000-of-00001.parquet", "toys-0.parquet"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_parquet_file_or_a_folder_of_them_is_a_root(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    folder: bool,
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    place = table_of(root, tmp_path / "table" / file)
+    place = tmp_path / "table" if folder else place
+    shown = said(capsys, "verify", "custom", str(place))
+    assert shown.startswith(f"{place.name}: {place}\n")
+    assert "2 classes in 2 domains." in shown
+    assert next(line for line in shown.splitlines() if line.startswith("total")).split() == ["total", "3", "3", "6"]
+    said(capsys, "sheet", "custom", str(place), "--out=sheet.png")
+    open_table.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -233,12 +280,20 @@ def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pyt
         (
             ["verify", "toys", "Toys", "--data.subset=3"],
             "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.cache`, "
-            "`data.truncated`, `data.columns.image`, `data.columns.label`, `data.columns.domain` here, but got "
-            "`--data.subset`; leave it out.",
+            "`data.truncated`, `data.domains`, `data.columns.image`, `data.columns.label`, `data.columns.domain` here, "
+            "but got `--data.subset`; leave it out.",
         ),
         (
             ["verify", "toys", "Toys", "--data.revision=abc"],
-            "`--data.revision` belongs to `--data.hub`, which is not given; leave it out.",
+            "`data.revision` belongs to `data.hub`, which is not given; leave it out.",
+        ),
+        (
+            ["verify", "toys", "Toys", "--data.domains=[real]"],
+            "`data.domains` belongs to `benchmark: custom`; `toys` has its own domains, so leave it out.",
+        ),
+        (
+            ["verify", "custom", "Toys", "--data.domains=[real, skecth]"],
+            "`data.domains` names `skecth`, but `{root}` has `real`, `sketch`.",
         ),
         (
             ["verify", "toys", "Toys", "--out=Toys"],
@@ -250,6 +305,7 @@ def test_wrong_usage_is_one_line_and_code_2(
     root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert root.is_dir()
+    message = message.replace("{root}", str(root))
     assert said(capsys, *arguments, code=2) == f"hamdg: error: {message}\n"
 
 

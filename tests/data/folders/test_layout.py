@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.folders.layout import class_folders, domain_folders, parts_of, printable, subfolders
+from hamdg.data.folders.layout import class_folders, domain_folders, holds_table, parts_of, printable, subfolders
 from hamdg.data.registry import benchmark
 
 
@@ -54,3 +54,27 @@ def test_class_folders_of_an_unknown_data_set_are_united_over_its_parts(tmp_path
 
 def test_a_path_that_is_no_text_can_be_printed() -> None:
     assert printable("/data/\udce9t\udce9 é") == "/data/\\xe9t\\xe9 é"
+
+
+@pytest.mark.parametrize(
+    ("files", "holds"),
+    [
+        (["a.parquet", "b.parquet", "readme.md"], True),
+        (["data/train-0.parquet"], True),
+        (["train/0.parquet", "test/0.parquet", ".cache/x"], True),
+        (["dataset_dict.json", "train/state.json"], True),
+        (["a/x/1.jpg", "b/x/1.jpg"], False),
+        (["a.parquet", "photo/x/1.jpg"], False),
+        (["data/0.parquet", "photo/x/1.jpg"], False),
+        (["readme.md"], False),
+        ([], False),
+    ],
+)
+def test_tables_are_told_from_folders_of_domains(tmp_path: Path, files: list[str], holds: bool) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert holds_table(tmp_path) is holds
+    assert not holds_table(tmp_path / "nowhere.parquet")
+    (tmp_path / "one.parquet").touch()
+    assert holds_table(tmp_path / "one.parquet")

@@ -176,6 +176,16 @@ def test_a_custom_benchmark_takes_its_names_from_the_columns(hubs: Hubs) -> None
     assert list_hub_domain(own, hub, "sketch").labels.tolist() == [1, 0, 1, 0]
 
 
+def test_domains_of_the_hub_can_be_chosen(hubs: Hubs) -> None:
+    rows = hubs.product(("photo", "notes", "sketch"), ("cat", "dog"))
+    rows["label"][1] = "scribble"  # a class that only the domain has which is left out
+    hub = hubs.write(rows)
+    own = custom_benchmark(None, hub, ("sketch", "Photo"))
+    assert (own.domains, own.classes, own.left_out) == (("photo", "sketch"), ("cat", "dog"), ("notes",))
+    assert list(list_hub_domain(own, hub, "sketch").names) == ["train row 2", "train row 5"]
+    assert list_hub_domain(own, hub, "sketch").labels.tolist() == [0, 1]
+
+
 def test_a_custom_benchmark_needs_two_domains_on_the_hub_too(hubs: Hubs) -> None:
     hub = hubs.write(hubs.pets(domain=["photo"] * 8))
     sentence = f"The data set `{hub.id}` has only the domain `photo`; two or more are needed."

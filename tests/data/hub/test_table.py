@@ -35,6 +35,12 @@ def test_a_domain_can_be_a_number_with_a_name(hubs: Hubs) -> None:
     assert [table.domains.names[code] for code in table.domains.codes] == ["photo", "sketch"] * 2
 
 
+def test_a_domain_can_be_a_number_without_a_name(hubs: Hubs) -> None:
+    rows = hubs.product([100, 38], ["dog", "cat"])
+    table = open_table(hubs.write(rows, {"domain": Value("int16")}))
+    assert [table.domains.names[code] for code in table.domains.codes] == ["100", "38"] * 2
+
+
 def test_names_that_no_row_has_are_left_out(hubs: Hubs) -> None:
     rows = hubs.pets(label=[3, 1] * 4)
     table = open_table(hubs.write(rows, {"label": ClassLabel(names=["unused", "dog", "other", "cat"])}))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MINI: Final = "mini"
 _COLUMNS = ("image", "label", "domain")
 _KEYS = (
-    *("data.root", "data.hub", "data.revision", "data.cache", "data.truncated"),
+    *("data.root", "data.hub", "data.revision", "data.cache", "data.truncated", "data.domains"),
     *(f"data.columns.{name}" for name in _COLUMNS),
 )
 
@@ -56,6 +56,7 @@ def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[s
     Raises:
         ConfigError: If something in it is wrong.
     """
+    from hamdg.checks import place_problems
     from hamdg.data.registry import benchmark
     from hamdg.recipe import overridden, read_recipe
 
@@ -71,6 +72,6 @@ def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[s
                 f"`hamdg data {verb}` takes the recipe keys {listed(_KEYS)} here, but got `--{key}`; leave it out."
             )
     recipe = overridden(Recipe(benchmark=name), given)
-    if recipe.data.revision is not None and recipe.data.hub is None:
-        raise ConfigError("`--data.revision` belongs to `--data.hub`, which is not given; leave it out.")
+    for problem in place_problems(recipe):
+        raise ConfigError(f"{problem.sentence}.")
     return recipe

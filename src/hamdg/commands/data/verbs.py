@@ -108,7 +108,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from hamdg.data.checking.verify import verify
     from hamdg.files import write_json
 
-    console.result(f"{place.benchmark.title or place.benchmark.name}: {place.root or (place.hub and place.hub.id)}")
+    console.result(f"{place.benchmark.title or place.benchmark.name}: {place.where}")
     try:
         found = verify(
             place,

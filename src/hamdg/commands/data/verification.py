@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from hamdg import console
 from hamdg.data.checking.verify import Verification
 from hamdg.data.checking.versions import expected_count
+from hamdg.wording import listed
 
 _FEW = 20
 _SHOWN = 3
@@ -100,6 +101,8 @@ def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[s
 
 def _remarks(found: Verification) -> list[str]:
     lines = []
+    if found.benchmark.left_out:
+        lines.append(f"Left out, since `data.domains` names others: {listed(found.benchmark.left_out)}.")
     if found.passed_over:
         lines.append(f"Files passed over, since they are no pictures: {found.passed_over:,}.")
     peculiar: Counter[str] = Counter()

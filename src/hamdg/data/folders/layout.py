@@ -11,6 +11,7 @@ from hamdg.data.benchmark import Benchmark, normalised
 PARTS = ("train", "crossval", "val", "valid", "validation", "test", "full")
 # JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same pictures again.
 WHOLE = "full"
+PARQUET = ".parquet"
 _NO_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
@@ -27,6 +28,27 @@ def subfolders(folder: Path) -> list[str]:
     """
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if counts_as_folder(entry.name) and entry.is_dir())
+
+
+def holds_table(path: Path) -> bool:
+    """Return whether pictures are in rows of a table: in a `.parquet` file, a folder of them, or one of `datasets`.
+
+    In such a folder, all folders hold `.parquet` files too.
+    """
+    if not path.is_dir():
+        return path.suffix == PARQUET and path.exists()
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        return True
+    try:
+        inner = [_holds_parquet(path / name) for name in subfolders(path)]
+        return all(inner) and (any(inner) or _holds_parquet(path))
+    except OSError:  # which looking for domains will tell
+        return False
+
+
+def _holds_parquet(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.endswith(PARQUET) for entry in entries)
 
 
 def domain_folders(benchmark: Benchmark, names: Sequence[str]) -> dict[str, list[str]]:

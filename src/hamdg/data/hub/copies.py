@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hamdg import console
 from hamdg.data.benchmark import Hub
+from hamdg.data.folders.layout import PARQUET
 from hamdg.errors import DataError, HamdgError
 from hamdg.files import explained_storage
 from hamdg.network import answers
@@ -27,15 +28,15 @@ _SPLITS = ("train", "validation", "test")
 _LOGIN = "log in with `hf auth login`"
 
 
-def folder_of(hub: Hub) -> Path | None:
-    """Return the folder that a hub's name means, if it means one."""
-    folder = Path(hub.id).expanduser()
-    return folder if folder.is_dir() else None
+def local_copy(hub: Hub) -> Path | None:
+    """Return the folder or `.parquet` file that a hub's name means, if it means one."""
+    path = Path(hub.id).expanduser()
+    return path if path.is_dir() or (path.suffix == PARQUET and path.is_file()) else None
 
 
 def is_cached(hub: Hub) -> bool:
-    """Say whether a data set can be opened without the network: it is a folder, or its revision is in the cache."""
-    return folder_of(hub) is not None or cached_copy(hub) is not None
+    """Say whether a data set can be opened without the network: it is local, or its revision is in the cache."""
+    return local_copy(hub) is not None or cached_copy(hub) is not None
 
 
 def cached_copy(hub: Hub) -> Path | None:
@@ -98,7 +99,7 @@ def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
     import datasets
     from datasets import config
 
-    folder = folder_of(hub)
+    folder = local_copy(hub)
     if folder is not None and any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
         saved = datasets.load_from_disk(str(folder))
         return dict(saved) if isinstance(saved, dict) else {"train": saved}
@@ -112,12 +113,14 @@ def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
     return dict(builder.as_dataset())
 
 
-def _builder(hub: Hub, folder: Path | None) -> datasets.DatasetBuilder:
+def _builder(hub: Hub, local: Path | None) -> datasets.DatasetBuilder:
     from datasets import load_dataset_builder
     from datasets.packaged_modules.cache.cache import Cache
 
-    if folder is not None:
-        return load_dataset_builder(str(folder))
+    if local is not None and local.is_file():
+        return load_dataset_builder("parquet", data_files=str(local))
+    if local is not None:
+        return load_dataset_builder(str(local))
     if (copy := cached_copy(hub)) is not None:
         # `load_dataset` would ask the hub first, and without an answer take any revision.
         name, version, revision = copy.parts[-3:]
@@ -177,8 +180,9 @@ def _damage(hub: Hub, error: BaseException) -> str:
 
     if (copy := cached_copy(hub)) is not None:
         return f"its copy in the cache is damaged ({_first_line(error)}); delete `{copy}` and repeat the command"
-    folder = folder_of(hub)
-    damaged = [] if folder is None else [str(path) for path in sorted(folder.rglob("*.parquet")) if _is_damaged(path)]
+    local = local_copy(hub)
+    files = [] if local is None else [local] if local.is_file() else sorted(local.rglob(f"*{PARQUET}"))
+    damaged = [str(path) for path in files if _is_damaged(path)]
     if damaged:
         return f"its files {listed(damaged, 3)} are damaged ({_first_line(error)}); copy them again"
     return (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
-from hamdg.data.hub.copies import folder_of
+from hamdg.data.hub.copies import local_copy
 from hamdg.data.hub.table import NameColumn, open_table
 from hamdg.data.listing import Listing, Names
 from hamdg.errors import DataError
@@ -73,9 +73,9 @@ class HubSource:
 
     @property
     def place(self) -> str:
-        """Return the data set and its revision, or its folder, links resolved."""
-        folder = folder_of(self.hub)
-        return f"{self.hub.id} {self.hub.revision or ''}".strip() if folder is None else str(folder.resolve())
+        """Return the data set and its revision, or its folder or file, links resolved."""
+        local = local_copy(self.hub)
+        return f"{self.hub.id} {self.hub.revision or ''}".strip() if local is None else str(local.resolve())
 
     def stamp(self, position: int) -> int:
         """Return a number that changes when the file is written or replaced that has a picture.
@@ -100,8 +100,9 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         DataError: If the data set cannot be opened, or does not hold the benchmark.
     """
     table = open_table(hub)
-    domains = _meanings(benchmark, hub, table.domains, benchmark.find_domain, "domain")
-    labels = _meanings(benchmark, hub, table.labels, benchmark.find_label, "label")
+    kept = table.without(benchmark.left_out)
+    domains = _meanings(benchmark, hub, kept.domains, benchmark.find_domain, "domain")
+    labels = _meanings(benchmark, hub, kept.labels, benchmark.find_label, "label")
     _check_complete(benchmark, hub, labels)
     if domain not in domains:
         raise DataError(
@@ -109,8 +110,8 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         )
     if benchmark.versions:
         _say_order_differs(hub.id)
-    rows = np.flatnonzero(table.domains.codes == domains.index(domain))
-    found = np.array(labels, np.int64)[table.labels.codes[rows]]
+    own = np.flatnonzero(kept.domains.codes == domains.index(domain))
+    rows, found = kept.rows[own], np.array(labels, np.int64)[kept.labels.codes[own]]
     source = HubSource(hub, rows)
     return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], source, sample=partial(_sample, source))
 

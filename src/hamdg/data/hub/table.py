@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xxhash
@@ -36,6 +36,14 @@ class NameColumn:
 
     names: tuple[str, ...]
     codes: NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """Some rows of a data set, and the names of classes and domains that occur in them."""
+
+    rows: NDArray[np.int64]
+    labels: NameColumn
+    domains: NameColumn
 
 
 class HubTable:
@@ -66,6 +74,13 @@ class HubTable:
     def __len__(self) -> int:
         """Return how many rows there are."""
         return self._starts[-1]
+
+    def without(self, domains: Collection[str]) -> Rows:
+        """Return the rows of all domains but these."""
+        left = [code for code, name in enumerate(self.domains.names) if name in domains]
+        rows = np.flatnonzero(~np.isin(self.domains.codes, left))
+        parts = (_used(column.names, column.codes[rows]) for column in (self.labels, self.domains))
+        return Rows(rows, *parts)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -175,6 +190,9 @@ def _named(hub: Hub, rows: Dataset, column: str, role: str) -> NameColumn:
         return _used(tuple(feature.names), values.fill_null(-1).to_numpy().astype(np.int64))
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if role == "domain" and types.is_integer(values.type):
+        # A number is a name for a domain; what class a number means, nobody can tell.
+        values = values.cast("string")
     if not (types.is_string(values.type) or types.is_large_string(values.type)):
         raise DataError(
             f"The column `{column}` of `{hub.id}` holds numbers or the like ({feature}), not names, so nobody can tell "
