@@ -17,7 +17,7 @@ KindOfValue = Literal["number", "whole number", "truth value", "text", "choice"]
 # What `merge` itself takes; a method's option by such a name could never be given.
 RESERVED = frozenset(
     {"method", "models", "base", "weights", "evidence", "buffers", "lines", "precision", "dtype", "device", "threads"}
-    | {"allow_nonfinite", "paths", "out", "options", "settings", "prefixes"}
+    | {"allow_nonfinite", "paths", "out", "options", "settings", "prefixes", "key", "keys"}
 )
 _KINDS: dict[object, KindOfValue] = {float: "number", int: "whole number", bool: "truth value", str: "text"}
 _ENTRY = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", re.MULTILINE | re.DOTALL)

@@ -54,6 +54,66 @@ def test_prefixes_of_several_sources_in_one_word(spelling: str) -> None:
     assert merged(f"--method uniform one.ckpt two.ckpt {spelling}") == 3.0
 
 
+@pytest.fixture
+def several(folder: Path) -> None:
+    """Write `one.pt` and `two.pt`, each with a model (1 and 3) and its average (5 and 7)."""
+    for name, value in (("one", 1.0), ("two", 3.0)):
+        content = {"model": {"w": torch.full((2,), value)}, "model_ema": {"w": torch.full((2,), value + 4)}}
+        torch.save(content, f"{name}.pt")
+
+
+@pytest.mark.usefixtures("several")
+def test_of_several_models_in_a_file_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    call = "--method uniform one.pt two.pt"
+    assert failure(f"{call} --out m.safetensors", capsys) == (
+        "`one.pt` holds several sets of tensors: `model` (1 tensor), `model_ema` (1 tensor). Name one of these as "
+        "`--key`."
+    )
+    assert merged(f"{call} --key model") == 2.0
+    assert (
+        merged(f"{call} --key one=model,two=model_ema") == merged(f"{call} --key one=model --key two=model_ema") == 4.0
+    )
+    capsys.readouterr()
+    assert cli.main(["merge", "--show", "m.safetensors"]) == 0
+    assert "key model_ema, blake3 " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("several")
+def test_a_key_for_all_leaves_plain_files_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"w": torch.zeros(2)}, "plain.pt")
+    assert merged("--method uniform one.pt plain.pt a.safetensors --key model_ema") == pytest.approx(8 / 3)
+    assert merged("--method ties --scale 1 one.pt --base zero.safetensors --key model_ema --density 1") == 5.0
+    torch.save({"model": {"w": torch.zeros(2)}}, "lacks.pt")
+    call = "--method uniform one.pt lacks.pt --out m.safetensors --key"
+    assert failure(f"{call} model_ema", capsys) == (
+        "`lacks.pt` has no tensors under `model_ema`; they are under `model`. Name one of these as `--key`."
+    )
+    assert failure(f"{call} a=model_ema", capsys).startswith("`--key` names `a`, which is neither a source nor `base`;")
+    call = "--method uniform one.pt plain.pt --out m.safetensors --key"
+    assert failure(f"{call} one=model,plain=model", capsys) == (
+        "`plain.pt` has no `model`: its tensors lie under no key. Leave `--key` out for this file."
+    )
+    assert failure(f"{call} model --key one=model", capsys) == (
+        "`--key model` is for all files; name one key for all, or one for each as NAME=KEY, not both."
+    )
+    assert failure(f"{call} one=model,model", capsys) == "Expected `--key` to be [NAME=]KEY,..., but got `model`."
+
+
+@pytest.mark.usefixtures("several")
+def test_a_comparison_takes_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["merge", "--compare", "one.pt", "two.pt", "--base", "zero.safetensors", "--key", "model_ema"]) == 0
+    assert "one" in capsys.readouterr().out
+
+
+def test_names_of_sources_are_those_of_files_without_their_endings(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    Path("a.safetensors").rename("folder/model.safetensors")
+    torch.save({"state_dict": {"w": torch.zeros(2)}}, "best.pth.tar")
+    torch.save({"w": torch.zeros(2) + 1}, "last.pkl")
+    assert merged("--method uniform folder best.pth.tar last.pkl") == pytest.approx(4 / 3)
+    assert "sources  best, folder, last" in capsys.readouterr().out
+
+
 def test_a_wrong_name_among_prefixes_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     call = "--method uniform a.safetensors b.safetensors --out m.safetensors --prefix"
     assert failure(f"{call} a=net,c=net", capsys) == (

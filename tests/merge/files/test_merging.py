@@ -432,7 +432,7 @@ def test_files_that_cannot_be_read(paths: dict[str, Path], tmp_path: Path, untou
     cases = {
         truncated: r"truncated.safetensors` \(\d+ bytes\) is damaged or truncated",
         tmp_path / "none.pt": "none.pt` does not exist; give the path of a weights file",
-        tmp_path: "is a folder with no index",
+        tmp_path: "is a folder with several weights files: `art.safetensors`, `base.safetensors`",
     }
     for path, message in cases.items():
         with pytest.raises(WeightsError, match=message):

@@ -16,7 +16,10 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
 _HELP = "see `hamdg merge --help`"
 _FILE = "NAME=FILE"
 # Longest first: the name of a file is what comes before its ending.
-_ENDINGS = (".safetensors.index.json", ".safetensors", ".ckpt", ".pth", ".pt", ".bin")
+_ENDINGS = (
+    *(".safetensors.index.json", ".bin.index.json", ".safetensors", ".ckpt", ".pth.tar", ".pt.tar", ".tar", ".pth"),
+    *(".pt", ".pkl", ".bin"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ FLAGS: dict[str, Flag] = {
         Flag("--threads", (MERGE, COMPARE), "how many tensors are worked on at once", "NUMBER"),
         Flag(
             "--prefix", (MERGE, COMPARE), "what stands before the names in a source's file", "NAME=TEXT,...", many=True
+        ),
+        Flag(
+            "--key",
+            (MERGE, COMPARE),
+            "where in a file of several models the wanted one lies",
+            "[NAME=]KEY,...",
+            many=True,
         ),
         Flag("--statistics", (MERGE,), "Fisher information, Gram matrices or losses", "NAME=FILE,...", many=True),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from hamdg import console
 from hamdg.commands.merging.arguments import Request, named_files
 from hamdg.commands.merging.messages import plain_words
-from hamdg.commands.merging.values import device_of, prefixes_of, threads_of
+from hamdg.commands.merging.values import device_of, keys_of, prefixes_of, threads_of
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
@@ -38,10 +38,10 @@ def compare(request: Request) -> int:
         )
     if out is not None and out.suffix != ".svg":
         raise ConfigError(f"`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `{out.name}`.")
-    prefixes = prefixes_of(request, paths)
+    prefixes, keys = prefixes_of(request, paths), keys_of(request, paths)
     device, threads = device_of(request), threads_of(request)
     with plain_words(paths):
-        inputs = Inputs(paths, base, prefixes, None)
+        inputs = Inputs(paths, base, prefixes, None, keys)
         with Digests(threads) as digests:
             inputs.check_base(digests)
         found = measure(inputs.models, inputs.base or {}, device=device, threads=threads)

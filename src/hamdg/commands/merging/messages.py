@@ -19,11 +19,12 @@ from hamdg.merge.job import CommonStartWarning
 # What the library calls its arguments in messages, and the command line spells as flags.
 _NAMES = (
     *("base", "weights", "buffers", "lines", "precision", "dtype", "device", "threads", "statistics"),
-    *("allow_nonfinite", "prefix", "prefixes", "out"),
+    *("allow_nonfinite", "prefix", "prefixes", "key", "keys", "out"),
 )
+_SINGULAR = {"prefixes": "prefix", "keys": "key"}
 _ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
 # Messages about models name tensors, which may be called `base` or `weights`, but only these arguments.
-_OF_MODELS = re.compile(r"`(buffers|dtype|precision|allow_nonfinite|prefix)`")
+_OF_MODELS = re.compile(r"`(buffers|dtype|precision|allow_nonfinite|prefix|key)`")
 
 # Options of methods may be called as tensors are; only what a message calls an argument is meant.
 _OPTION = re.compile(r"argument `(\w+)`")
@@ -84,7 +85,8 @@ def _spelled(
     text: str, sources: Collection[str], options: Collection[str], arguments: re.Pattern[str] = _ARGUMENT
 ) -> str:
     def flag(match: re.Match[str]) -> str:
-        return match[0] if match[1] in sources else f"`--{match[1].replace('prefixes', 'prefix').replace('_', '-')}`"
+        name = _SINGULAR.get(match[1], match[1])
+        return match[0] if match[1] in sources else f"`--{name.replace('_', '-')}`"
 
     def option(match: re.Match[str]) -> str:
         return f"`--{match[1].replace('_', '-')}`" if match[1] in options else match[0]

@@ -37,11 +37,15 @@ def _rows(found: Provenance) -> list[tuple[str, str]]:
     rows = [(f"option {name}", shown(value)) for name, value in sorted(found.options.items())]
     rows += [(f"setting {name}", shown(value)) for name, value in sorted(found.settings.items())]
     if found.base is not None:
-        rows.append(("base", f"{found.hash_name} {found.base}"))
+        rows.append(("base", f"{_key(found, 'base')}{found.hash_name} {found.base}"))
     for name, digest in sorted(found.sources.items()):
         weight = f"weight {shown(weights[name])}, " if name in weights else ""
-        rows.append((f"source {name}", f"{weight}{found.hash_name} {digest}"))
+        rows.append((f"source {name}", f"{weight}{_key(found, name)}{found.hash_name} {digest}"))
     rows += [
         (f"statistics of {name}", f"{found.hash_name} {digest}") for name, digest in sorted(found.statistics.items())
     ]
     return rows + [(f"version of {name}", number) for name, number in sorted(found.versions.items())]
+
+
+def _key(found: Provenance, name: str) -> str:
+    return f"key {found.keys[name]}, " if name in found.keys else ""

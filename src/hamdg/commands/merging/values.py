@@ -113,12 +113,33 @@ def prefixes_of(request: Request, sources: Collection[str]) -> dict[str, str]:
     Raises:
         ConfigError: One is for something else.
     """
-    prefixes = pairs("--prefix", request.flags.get("--prefix", ()), (*sources, "base"))
-    for name in prefixes:
+    return _by_file("--prefix", request, sources)
+
+
+def keys_of(request: Request, sources: Collection[str]) -> dict[str, str] | str | None:
+    """Return where in their files the models lie, by source or `base`; one text if that was named for all files.
+
+    Raises:
+        ConfigError: One is for something else, or some are for one file and some for all.
+    """
+    texts = request.flags.get("--key", [])
+    bare = [text for text in texts if "=" not in text]
+    if bare and len(texts) > 1:
+        raise ConfigError(
+            f"`--key {bare[0]}` is for all files; name one key for all, or one for each as NAME=KEY, not both."
+        )
+    if bare:
+        return bare[0]
+    return _by_file("--key", request, sources) or None
+
+
+def _by_file(flag: str, request: Request, sources: Collection[str]) -> dict[str, str]:
+    values = pairs(flag, request.flags.get(flag, ()), (*sources, "base"))
+    for name in values:
         if name not in sources and name != "base":
             hint = nearest(name, [*sorted(sources), "base"])
-            raise ConfigError(f"`--prefix` names `{name}`, which is neither a source nor `base`; {hint}")
-    return prefixes
+            raise ConfigError(f"`{flag}` names `{name}`, which is neither a source nor `base`; {hint}")
+    return values
 
 
 def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] | None:

@@ -23,7 +23,7 @@ from hamdg.commands.merging.arguments import (
     pairs,
     read_request,
 )
-from hamdg.commands.merging.values import merge_settings, method_options, prefixes_of, shown, weights_of
+from hamdg.commands.merging.values import keys_of, merge_settings, method_options, prefixes_of, shown, weights_of
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _merge_files(request: Request) -> int:
     if out is None:
         raise ConfigError(f"The merged file needs a name; add `--out`, as in {EXAMPLE}.")
     weights = weights_of(request, paths)
-    prefixes = prefixes_of(request, paths)
+    prefixes, keys = prefixes_of(request, paths), keys_of(request, paths)
     statistics = {
         name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ()), paths).items()
     }
@@ -150,6 +150,7 @@ def _merge_files(request: Request) -> int:
                 settings=settings,
                 prefixes=prefixes,
                 statistics=statistics or None,
+                keys=keys,
                 digests=digests,
             )
     _summarise(info, options, paths, base, out, time.monotonic() - started)

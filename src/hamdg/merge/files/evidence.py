@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.files.reading import INDEX, TensorFile, open_tensors
+from hamdg.merge.files.folders import INDEX
+from hamdg.merge.files.reading import TensorFile, open_tensors
 
 
 class FileEvidence:

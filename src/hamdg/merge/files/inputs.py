@@ -13,9 +13,12 @@ from hamdg.merge.arguments import check_paths
 from hamdg.merge.files.evidence import FileEvidence
 from hamdg.merge.files.partial import check_base, completed
 from hamdg.merge.files.reading import TensorFile, open_raw
+from hamdg.merge.files.twins import with_twins
 
 # What the base is called where files are named by their role.
 BASE = "base"
+# No source can be called so.
+_START = ""
 
 
 class Inputs:
@@ -26,9 +29,10 @@ class Inputs:
         base: File of the common start.
         prefixes: What stands before the model's names, by source (or `base`), where it was named.
         statistics: File of every source's statistics.
+        keys: Where in a file the model lies, by source (or `base`); or one key for all files that have keys.
 
     Raises:
-        ConfigError: A prefix or a file of statistics is for something that is no source.
+        ConfigError: A prefix, a key or a file of statistics is for something that is no source.
         WeightsError: A file is missing, damaged or unsafe, or its names fit no model.
     """
 
@@ -38,17 +42,22 @@ class Inputs:
         base: Path | None,
         prefixes: Mapping[str, str],
         statistics: Mapping[str, Path] | None,
+        keys: Mapping[str, str] | str | None = None,
     ) -> None:
         check_paths(paths)
-        for name in prefixes:
-            if name not in paths and (name != BASE or base is None):
-                raise ConfigError(f"Expected `prefixes` to name sources or `{BASE}`, but `{name}` is neither.")
-        models = {source: open_raw(Path(paths[source])) for source in sorted(paths)}
-        start = None if base is None else open_raw(Path(base))
+        for argument, values in (("prefixes", prefixes), ("keys", {} if isinstance(keys, str) else keys or {})):
+            for name in values:
+                if name not in paths and (name != BASE or base is None):
+                    raise ConfigError(f"Expected `{argument}` to name sources or `{BASE}`, but `{name}` is neither.")
+        models = {source: _opened(paths[source], source, keys) for source in sorted(paths)}
+        start = None if base is None else _opened(base, BASE, keys)
         like = _reference([*([] if start is None else [(BASE, start)]), *models.items()], prefixes)
         self.base = None if start is None else start.without_prefix(prefixes.get(BASE), like)
         named = {source: file.without_prefix(prefixes.get(source), like) for source, file in models.items()}
-        self.models = {source: completed(file, self.base) for source, file in named.items()}
+        twins = with_twins(named | ({} if self.base is None else {_START: self.base}))
+        self.base = twins.pop(_START, None)
+        self.models = {source: completed(file, self.base) for source, file in twins.items()}
+        self.keys = {role: file.key for role, file in self._roles() if keys is not None and file.key}
         self.evidence = None if statistics is None else FileEvidence(statistics)
         if self.evidence is not None:
             self.evidence.check_sources(tuple(models))
@@ -114,8 +123,7 @@ class Inputs:
         Raises:
             WeightsError: A model was completed with another file than its own.
         """
-        for file in self.models.values():
-            check_base(file, self.base, digests)
+        check_base(self.models.values(), self.base, digests)
 
     def digests(self, digests: Digests | None) -> tuple[dict[str, str], str | None, dict[str, str]]:
         """Return the digests of sources, base and statistics; without `digests`, zeros of the same length."""
@@ -130,9 +138,18 @@ class Inputs:
     def _start(self) -> tuple[TensorFile, ...]:
         return () if self.base is None else (self.base,)
 
+    def _roles(self) -> list[tuple[str, TensorFile]]:
+        return [*self.models.items(), *((BASE, file) for file in self._start())]
+
     def _pairs(self, needs_base: bool) -> Iterator[tuple[tuple[str, TensorFile], tuple[str, TensorFile]]]:
         models = [(f"`{source}`", file) for source, file in self.models.items()]
         return combinations([*([("the base", file) for file in self._start()] if needs_base else []), *models], 2)
+
+
+def _opened(path: Path, role: str, keys: Mapping[str, str] | str | None) -> TensorFile:
+    if isinstance(keys, str):
+        return open_raw(Path(path), keys, optional=True)
+    return open_raw(Path(path), (keys or {}).get(role))
 
 
 def _reference(files: list[tuple[str, TensorFile]], prefixes: Mapping[str, str]) -> Collection[str] | None:

@@ -28,6 +28,7 @@ def merge_files(
     settings: Settings | None = None,
     prefixes: Mapping[str, str] | None = None,
     statistics: Mapping[str, Path] | None = None,
+    keys: Mapping[str, str] | str | None = None,
     digests: Digests | None = None,
 ) -> Path:
     """Merge files of models into one safetensors file.
@@ -47,6 +48,8 @@ def merge_files(
             where it cannot be found by comparing names.
         statistics: For methods that need Fisher information, Gram matrices or losses, the file of every source that has
             them, see `FileEvidence`.
+        keys: Where in the file of a source (or of the base, under `base`) the model lies, for files that hold several;
+            one text is the key in all files that have any.
         digests: Digests of the files that were begun before; this begins the others. Their hash is the one that the
             header names; BLAKE3 without them.
 
@@ -60,7 +63,7 @@ def merge_files(
         StorageError: The disk is full, or nothing may be written there; `out` is as it was.
     """
     settings, out = settings or Settings(), Path(out)
-    inputs = Inputs(paths, base, prefixes or {}, statistics)
+    inputs = Inputs(paths, base, prefixes or {}, statistics, keys)
     if inputs.evidence is not None:
         settings = replace(settings, evidence=inputs.evidence)
     job = Job(method, inputs.models, inputs.base, options or {}, settings)
@@ -108,5 +111,6 @@ def _metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) ->
         statistics,
         merge_versions(),
         digests.hash_name,
+        inputs.keys,
     ).metadata()
     return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext
+
 from hamdg.digests import Digests
 from hamdg.errors import WeightsError
 from hamdg.merge.files.reading import TensorFile
@@ -32,22 +35,31 @@ def completed(file: TensorFile, base: TensorFile | None) -> TensorFile:
         raise WeightsError(
             f"The base `{base.path}` does not complete `{file.path}`: it lacks {listed(foreign)}. {_remedy(file)}."
         )
-    return TensorFile(file.path, {**base, **file}, file.metadata, file.files, file.checkpoint)
+    return file.holding({**base, **file})
 
 
-def check_base(file: TensorFile, base: TensorFile | None, digests: Digests) -> None:
-    """Check that a file was completed with the very file that its metadata name.
+def check_base(models: Iterable[TensorFile], base: TensorFile | None, digests: Digests) -> None:
+    """Check that files were completed with the very file that their metadata name.
+
+    Args:
+        models: The completed files.
+        base: The file that completed them.
+        digests: Digests of the base that were begun; metadata name files by SHA-256, whatever hash these are of.
 
     Raises:
         WeightsError: It was another one.
     """
-    if base is None or COMPLETED_BY not in file.metadata:
+    partial = [file for file in models if COMPLETED_BY in file.metadata]
+    if base is None or not partial:
         return
-    found = digests.of(base.files)
-    if found != file.metadata[COMPLETED_BY]:
-        raise WeightsError(
-            f"The base `{base.path}` (SHA-256 {found}) is not the file that completes `{file.path}`. {_remedy(file)}."
-        )
+    with nullcontext(digests) if digests.hash_name == "sha256" else Digests(hash_name="sha256") as running:
+        found = running.of(base.files)
+    for file in partial:
+        if found != file.metadata[COMPLETED_BY]:
+            raise WeightsError(
+                f"The base `{base.path}` (SHA-256 {found}) is not the file that completes `{file.path}`. "
+                f"{_remedy(file)}."
+            )
 
 
 def _remedy(file: TensorFile) -> str:

@@ -6,52 +6,57 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from hamdg.errors import WeightsError
+from hamdg.merge.files.layouts import find_model, is_lightning
 
 _ARCHIVE = b"PK\x03\x04"
-_LIGHTNING = "pytorch-lightning_version"
 _REFUSED = "holds code or objects besides tensors and was refused without running it"
 
 
-def read_pickle(path: Path) -> tuple[dict[str, Tensor], bool]:
+def read_pickle(path: Path, key: str | None = None, optional: bool = False) -> tuple[dict[str, Tensor], bool, str]:
     """Read the named tensors of a file that `torch.save` wrote, mapped into memory where its format allows.
 
+    Args:
+        path: The file.
+        key: Where in the file the model lies, see `hamdg.merge.files.layouts.find_model`.
+        optional: See there.
+
     Returns:
-        The tensors, and whether the file is a checkpoint of a training rather than plain weights.
+        The tensors, whether the file is a checkpoint of a training rather than plain weights, and the model's key.
 
     Raises:
         WeightsError: The file is damaged, asks for code, or does not hold named tensors.
     """
     content = _load(path)
-    checkpoint = path.suffix == ".ckpt" or (isinstance(content, Mapping) and _LIGHTNING in content)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or (content and not any(isinstance(v, Tensor) for v in content.values())):
-        raise WeightsError(
-            f"The weights file `{path}` holds no mapping from names to tensors. Save the model's `state_dict()` alone."
-        )
-    for key, value in content.items():
+    found, model = find_model(path, content, key, optional)
+    for name, value in model.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
-            kind = type(value).__name__ if not isinstance(value, Tensor) else "sparse or quantized tensor"
             raise WeightsError(
-                f"`{key}` in the weights file `{path}` is no plain tensor but a {kind}. "
+                f"`{name}` in the weights file `{path}` is no plain tensor but a {_kind(value)}. "
                 "Save the model's `state_dict()` without it."
             )
-    return {str(key): value.detach() for key, value in content.items()}, checkpoint
+    tensors = {str(name): value.detach() for name, value in model.items() if isinstance(value, Tensor)}
+    return tensors, path.suffix == ".ckpt" or is_lightning(content), found
+
+
+def _kind(value: object) -> str:
+    return "sparse or quantized tensor" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _load(path: Path) -> object:
     with open(path, "rb") as stream:
         start = stream.read(len(_ARCHIVE))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), safe_globals(_numpy_values()):
             # torch's advice on archives and protocols is for programmers; the messages below say what to do.
             warnings.simplefilter("ignore")
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ARCHIVE)
@@ -66,6 +71,16 @@ def _load(path: Path) -> object:
         if "torchscript" in str(error).lower():
             raise WeightsError(_script(path)) from error
         raise WeightsError(damaged(path, error)) from error
+
+
+def _numpy_values() -> list[Callable[..., object] | tuple[Callable[..., object], str]]:
+    """Return what makes NumPy's numbers and arrays, such as a best accuracy beside the model; none of it runs code."""
+    dtypes = [getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__ if name not in ("ObjectDType", "VoidDType")]
+    makers: tuple[Any, ...] = (numpy.float64(0).__reduce__()[0], numpy.zeros(0).__reduce__()[0])
+    # NumPy 1 and 2 call their module differently, and files of either are read by both.
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    named = [(maker, f"{module}.{maker.__name__}") for maker in makers for module in modules]
+    return [numpy.dtype, numpy.ndarray, *dtypes, *named]
 
 
 def damaged(path: Path, error: Exception) -> str:
@@ -98,7 +113,8 @@ def _script(path: Path) -> str:
 
 def _asked_for(path: Path) -> list[str]:
     try:
-        return sorted(get_unsafe_globals_in_checkpoint(path))
+        with safe_globals(_numpy_values()):
+            return sorted(get_unsafe_globals_in_checkpoint(path))
     except (ValueError, RuntimeError, pickle.UnpicklingError):
         # Only archives can be asked.
         return []

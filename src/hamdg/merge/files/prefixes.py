@@ -11,7 +11,20 @@ from hamdg.wording import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")
+# What torch's wrappers put into names wherever a part of a model is wrapped: compilation, FSDP, saved activations.
+_INNER = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+# The counter that torch's AveragedModel keeps beside the `module` that it averages.
+_COUNTER = "n_averaged"
 _LISTED = 12
+
+
+def own_names(names: Collection[str]) -> dict[str, str]:
+    """Return the names in a file, each with the one that the tensor has without torch's wrappers.
+
+    The counter of an `AveragedModel` is no part of the model and is left out.
+    """
+    plain = {name: _unwrapped(name) for name in names if not _is_counter(name, names)}
+    return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
 
 
 def find_prefix(
@@ -44,7 +57,7 @@ def find_prefix(
 
 
 def _named(path: Path, names: Collection[str], named: str) -> str:
-    prefix = named if not named or named.endswith(".") else f"{named}."
+    prefix = _unwrapped(named if not named or named.endswith(".") else f"{named}.")
     if not any(name.startswith(prefix) for name in names):
         raise WeightsError(
             f"No name in `{path}` begins with `{prefix}`; they begin with {listed(_beginnings(names), _LISTED)}. "
@@ -98,6 +111,21 @@ def _wrapped(names: Collection[str]) -> str:
     while names and (found := next((w for w in WRAPPERS if all(n.startswith(prefix + w) for n in names)), None)):
         prefix += found
     return prefix
+
+
+def _unwrapped(name: str) -> str:
+    for part in _INNER:
+        # Only whole parts: those at the beginning, or after a dot.
+        name = f".{name}".replace(f".{part}", ".")[1:]
+    return name
+
+
+def _is_counter(name: str, names: Collection[str]) -> bool:
+    start, dot, own = name.rpartition(".")
+    if own != _COUNTER:
+        return False
+    beside = [other for other in names if other.startswith(start + dot) and other != name]
+    return bool(beside) and all(other.startswith(f"{start}{dot}module.") for other in beside)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

@@ -13,13 +13,14 @@ import torch
 
 from hamdg.digests import TITLES, HashName
 from hamdg.errors import WeightsError
-from hamdg.merge.files.reading import INDEX, open_raw
+from hamdg.merge.files.folders import INDEX
+from hamdg.merge.files.reading import open_raw
 from hamdg.merge.job import Settings
 from hamdg.merge.registry import MethodInfo
 
 _KEY = "hamdg."
 _HASH = f"{_KEY}hash"
-_TABLES_IF_ANY = ("weights", "settings", "statistics")
+_TABLES_IF_ANY = ("weights", "settings", "statistics", "keys")
 _TABLES = ("options", "sources", "versions", *_TABLES_IF_ANY)
 
 
@@ -37,6 +38,7 @@ class Provenance:
         statistics: Digest of the files that the method read beside the models, by source.
         versions: Versions of the libraries that took part.
         hash_name: How files were digested: `sha256` or `blake3`.
+        keys: Where in their files the models of sources (or the base, under `base`) were, if that was named.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Provenance:
     statistics: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hash_name: HashName = "sha256"
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, str]:
         """Return the texts for a file's header."""
@@ -86,10 +89,15 @@ def read_provenance(path: Path) -> Provenance | None:
             f"The weights file `{path}` says that a merge made it, but its header is damaged ({error}). "
             "Merge again, or copy it again from where it came."
         ) from error
-    sources, versions, statistics = (_texts(tables[name]) for name in ("sources", "versions", "statistics"))
-    method, base = metadata[f"{_KEY}method"], metadata.get(f"{_KEY}base")
+    texts = {name: _texts(tables[name]) for name in ("sources", "statistics", "versions", "keys")}
     return Provenance(
-        method, tables["options"], sources, base, weights or None, tables["settings"], statistics, versions, hash_name
+        metadata[f"{_KEY}method"],
+        tables["options"],
+        base=metadata.get(f"{_KEY}base"),
+        weights=weights or None,
+        settings=tables["settings"],
+        hash_name=hash_name,
+        **texts,
     )
 
 

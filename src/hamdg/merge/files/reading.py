@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hamdg.errors import WeightsError
+from hamdg.merge.files.folders import INDEX, weights_in
+from hamdg.merge.files.layouts import no_keys
 from hamdg.merge.files.pickles import damaged, read_pickle
-from hamdg.merge.files.prefixes import find_prefix
+from hamdg.merge.files.prefixes import find_prefix, own_names
 from hamdg.wording import excerpt
 
-PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+# `.tar` (mostly `.pth.tar`) is how torch's own examples call checkpoints; `.pkl` is DomainBed's.
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
 ENDINGS = (".safetensors", *PICKLES)
-INDEX = ".index.json"
 # Metadata of a file that holds a tensor under two names: which name is whose twin.
 TIED = "hamdg.tied"
 # Of a file, in bytes, on every common file system.
@@ -34,6 +37,7 @@ class TensorFile(Mapping[str, Tensor]):
         metadata: The texts in the file's header.
         files: The files that it is made of: itself, or an index and its shards.
         checkpoint: Whether it is a checkpoint of a training rather than plain weights.
+        key: Where in the file the tensors lie; nothing where they are all that it holds.
     """
 
     def __init__(
@@ -43,8 +47,9 @@ class TensorFile(Mapping[str, Tensor]):
         metadata: Mapping[str, str],
         files: tuple[Path, ...],
         checkpoint: bool = False,
+        key: str = "",
     ) -> None:
-        self.path, self.files, self.checkpoint = path, files, checkpoint
+        self.path, self.files, self.checkpoint, self.key = path, files, checkpoint, key
         self.metadata = dict(metadata)
         self._tensors = dict(sorted(tensors.items()))
 
@@ -60,54 +65,68 @@ class TensorFile(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"TensorFile({str(self.path)!r}, {len(self)} tensors)"
 
+    def holding(self, tensors: Mapping[str, Tensor]) -> TensorFile:
+        """Return the same file with other tensors."""
+        return TensorFile(self.path, tensors, self.metadata, self.files, self.checkpoint, self.key)
+
     def without_prefix(self, prefix: str | None = None, like: Collection[str] | None = None) -> TensorFile:
         """Return the model in the file under its own names, see `hamdg.merge.files.prefixes.find_prefix`.
 
         Raises:
             WeightsError: No prefix fits, or more than one.
         """
-        found = find_prefix(self.path, self._tensors, named=prefix, like=like, checkpoint=self.checkpoint)
-        if not found:
-            return self
-        own = {name.removeprefix(found): tensor for name, tensor in self.items() if name.startswith(found)}
-        return TensorFile(self.path, own, self.metadata, self.files, self.checkpoint)
+        names = own_names(self._tensors)
+        found = find_prefix(self.path, names.values(), named=prefix, like=like, checkpoint=self.checkpoint)
+        own = {name.removeprefix(found): self[given] for given, name in names.items() if name.startswith(found)}
+        return self if list(own) == list(self) else self.holding(own)
 
 
-def open_tensors(path: Path | str, *, prefix: str | None = None, like: Collection[str] | None = None) -> TensorFile:
+def open_tensors(
+    path: Path | str, *, key: str | None = None, prefix: str | None = None, like: Collection[str] | None = None
+) -> TensorFile:
     """Open a file of tensors.
 
     Args:
-        path: A `.safetensors` file, an index of several (`*.safetensors.index.json`) or the folder with one, a `.pt`,
-            `.pth` or `.bin` file that holds tensors only, or a Lightning `.ckpt`.
+        path: A `.safetensors` file, an index of several (`*.safetensors.index.json`), a folder with one of these, a
+            `.pt`, `.pth`, `.bin`, `.pkl` or `.tar` file of tensors and plain values, or a Lightning `.ckpt`.
+        key: Where in the file the model lies (`model_ema`, `checkpoint.model`), for files that hold several.
         prefix: What stands before the model's names in the file; found where it is not given.
         like: Names of a model of the same architecture, to find the prefix with.
 
     Raises:
-        WeightsError: The file is missing, damaged, unsafe or of an unknown kind, or no one prefix fits.
+        WeightsError: The file is missing, damaged, unsafe or of an unknown kind, or no one key or prefix fits.
     """
-    return open_raw(Path(path)).without_prefix(prefix, like)
+    return open_raw(Path(path), key).without_prefix(prefix, like)
 
 
-def open_raw(path: Path) -> TensorFile:
+def open_raw(path: Path, key: str | None = None, *, optional: bool = False) -> TensorFile:
     """Open a file of tensors with the names that stand in it.
 
+    Args:
+        path: See `open_tensors`.
+        key: See `open_tensors`.
+        optional: Whether a file whose tensors lie under no key is read all the same.
+
     Raises:
-        WeightsError: The file is missing, damaged, unsafe or of an unknown kind.
+        WeightsError: The file is missing, damaged, unsafe or of an unknown kind, or no one key fits.
     """
     if path.is_dir():
-        return _open_index(_index_of(path))
+        path = weights_in(path, ENDINGS)
     if not path.is_file():
         raise WeightsError(f"The weights file `{path}` does not exist; give the path of a weights file.")
     if not os.access(path, os.R_OK):
         raise WeightsError(f"The weights file `{path}` may not be read; change its permissions, or copy it.")
+    if path.suffix in PICKLES:
+        _check_no_archive(path)
+        tensors, checkpoint, found = read_pickle(path, key, optional)
+        return TensorFile(path, tensors, {}, (path,), checkpoint, found)
+    if key and not optional:
+        raise no_keys(path, key)
     if path.name.endswith(INDEX):
         return _open_index(path)
     if path.suffix == ".safetensors":
         tensors, metadata = _read_safetensors(path)
         return TensorFile(path, _tied(tensors, metadata), metadata, (path,))
-    if path.suffix in PICKLES:
-        tensors, checkpoint = read_pickle(path)
-        return TensorFile(path, tensors, {}, (path,), checkpoint)
     raise WeightsError(
         f"The weights file `{path}` ends in `{path.suffix}`, which is none of {', '.join(ENDINGS)}. "
         "Convert it to `.safetensors`."
@@ -171,15 +190,9 @@ def _same(tensor: Tensor, other: Tensor) -> bool:
     return tensor.dtype == other.dtype and torch.equal(tensor, other)
 
 
-def _index_of(folder: Path) -> Path:
-    found = sorted(folder.glob(f"*.safetensors{INDEX}"))
-    if len(found) != 1:
-        what = f"{len(found)} indices" if found else "no index"
-        raise WeightsError(
-            f"`{folder}` is a folder with {what} (`*.safetensors{INDEX}`); give the path of a weights file or of an "
-            "index."
-        )
-    return found[0]
+def _check_no_archive(path: Path) -> None:
+    if path.suffix == ".tar" and tarfile.is_tarfile(path):
+        raise WeightsError(f"`{path}` is a tar archive; unpack it, and give the weights file in it.")
 
 
 def _open_index(index: Path) -> TensorFile:
