@@ -100,7 +100,7 @@ def test_missing_weights_end_the_command_before_a_run_begins(
     monkeypatch.setattr("hamdg.models.hub.answers", lambda host, within: False)
     for domain, name in product(PACS.domains, PACS.classes):
         (tmp_path / "PACS" / domain / name).mkdir(parents=True)
-        (tmp_path / "PACS" / domain / name / "1.jpg").touch()
+        (tmp_path / "PACS" / domain / name / "1.jpg").write_bytes(b"1")
     monkeypatch.setitem(sys.modules, "hamdg.stages.pipeline", None)
     recipe = Path(__file__).parents[1] / "experiments" / "pacs" / "ham.yaml"
     places = (f"--data.root={tmp_path / 'PACS'}", f"--runtime.root={tmp_path / 'runs'}")
