@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hamdg.errors import ConfigError
-from hamdg.yaml_files import MAX_BYTES, parse_yaml, read_yaml
+from hamdg.yaml_files import MAX_BYTES, dump_yaml, parse_yaml, read_yaml
 
 
 def message(text: str) -> str:
@@ -147,6 +148,36 @@ def test_bombs_of_anchors_are_refused_at_once(text: str) -> None:
 def test_a_chain_of_anchors_counts_as_nested() -> None:
     text = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2000))
     assert message(text).endswith("nested more than 20 levels deep.")
+
+
+TEXTS = (
+    "1e3",
+    "-.5E3",
+    "0o17",
+    "1_000",
+    "010",
+    "1:30",
+    "yes",
+    "Off",
+    "~",
+    "<<",
+    "=",
+    "2020-01-01",
+    "nan",
+    "",
+    " a",
+    "{a}",
+)
+
+
+@pytest.mark.parametrize(
+    "text", [*TEXTS, "größe", "a: b", "- c", "#d", "\x1b", "caf\udce9", "\U0001f600", "a\nb", "[b]"]
+)
+def test_what_is_written_is_read_back_by_readers_of_both_versions(text: str) -> None:
+    values: dict[str, object] = {"a": text, text or "b": [text, 1, 1.0, 1e-05, 1e300, math.inf, True, None, {}]}
+    written = dump_yaml(values)
+    assert parse_yaml(written, "`f`").values == values
+    assert yaml.safe_load(written) == values
 
 
 def refusal(path: Path) -> str:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 
-import yaml
-
 from hamdg.checks import problems
 from hamdg.config import Recipe
 from hamdg.data.chosen import benchmark_of, with_own_words
@@ -18,7 +16,7 @@ from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.keys import choices, converted, description, is_open, known, parts_of, type_of, unknown
 from hamdg.wording import excerpt
-from hamdg.yaml_files import parse_yaml, read_yaml
+from hamdg.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the complete recipe as YAML; `read_recipe` gives an equal one back."""
-    write_text(path, yaml.safe_dump(asdict(recipe), sort_keys=False, allow_unicode=True, width=120))
+    write_text(path, dump_yaml(asdict(recipe)))
 
 
 def split_overrides(

@@ -106,6 +106,15 @@ def parse_yaml(text: str, place: str) -> Document:
         ) from None
 
 
+def dump_yaml(values: object) -> str:
+    """Return YAML from which `parse_yaml`, and readers of YAML 1.1 too, get the same values back."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, which also quotes texts that only YAML 1.2 takes for numbers (`1e3`)."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader with the core schema of YAML 1.2, keys that are texts, and limits.
 
@@ -188,7 +197,8 @@ class _Loader(yaml.SafeLoader):
 
 
 for _name, _form, _first in _SCALARS:
-    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), list(_first))
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), list(_first))
 for _name in ("int", "float", "bool"):
     _Loader.add_constructor(f"{_TAG}{_name}", getattr(_Loader, f"construct_{_name}"))
 

@@ -217,3 +217,14 @@ def test_every_step_is_logged_under_its_source(world: World, tmp_path: Path, noi
     assert cosines == {(step, title) for step in (1, 3, 4) for title in titles}  # every second, and the last
     assert {row.source for row in rows if row.name == "cosine/after"} == {"art|cartoon", "art|photo", "cartoon|photo"}
     assert "transformer.resblocks.0" in {row.layer for row in rows if row.name == "cosine/after"}
+
+
+def test_resumable_checkpoints_name_the_models_by_their_domains(world: World) -> None:
+    assert list(world.cohort().models) == list(world.sources)
+    names = ("train", "v1.0", "v1%2E0", "%train", "values", "training", "forward")
+    models = dict(zip(names, [next(iter(world.cohort().source_models().values())) for _ in names], strict=True))
+    own = world.cohort()
+    cohort = Cohort(models, own.enrichment, own.train_config, own.harmoniser, own.samples, own.log_every, False)
+    assert list(cohort.source_models()) == list(names)
+    assert len(set(cohort.models)) == len(names)
+    assert not any("." in name for name in cohort.models)

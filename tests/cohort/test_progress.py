@@ -25,8 +25,8 @@ SHOWN = r"loss art \d\.\d\d, cartoon \d\.\d\d, photo \d\.\d\d \| added \d+%"
 
 
 def test_losses_rate_and_cosine_stand_in_one_line() -> None:
-    assert describe({"loss/art": 0.5, "loss/photo": 1.234}) == "loss art 0.50, photo 1.23"
-    assert describe({"loss/art": 0.5, "added": 0.25, "cosine": -0.125}) == "loss art 0.50 | added 25% | cosine -0.12"
+    assert describe({"loss of art": 0.5, "loss of photo": 1.234}) == "loss art 0.50, photo 1.23"
+    assert describe({"loss of art": 0.5, "added": 0.25, "cosine": -0.125}) == "loss art 0.50 | added 25% | cosine -0.12"
 
 
 def test_a_terminal_gets_a_bar_a_pipe_lines_and_quiet_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

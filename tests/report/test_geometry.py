@@ -60,6 +60,17 @@ def test_matrix_of_task_vectors_is_symmetric(ham: Record) -> None:
     assert html.split("<thead>")[1].count(f">{cosine:.2f}</td>") == 2
 
 
+def test_a_domain_called_merged_keeps_its_bar(ham: Record) -> None:
+    assert ham["merge"] is not None
+    _, *others = ham["sources"]
+    norms = {"merged": 7.125, **{name: ham["merge"]["norms"][name] for name in others}}
+    renamed: Record = {**ham, "sources": ["merged", *others], "merge": {**ham["merge"], "norms": norms}}
+    html = merge_section(renamed)
+    assert "<span>source merged</span>" in html
+    assert "<span>7.125</span>" in html
+    assert "<span>merged</span>" in html
+
+
 def test_an_even_share_is_said_in_words(ham: Record) -> None:
     assert "about 50 % of each tensor" in merge_section(ham)
 

@@ -26,6 +26,8 @@ def filled(path: Path, last: int = 4) -> CsvTracker:
         (("lr", "", ""), "lr"),
         (("cosine/after", "a|b", "layer1.0"), "cosine/after{a|b}{layer1.0}"),
         (("cosine/after", "", "layer1.0"), "cosine/after{}{layer1.0}"),
+        (("loss", "{a}", ""), "loss{%7Ba%7D}"),
+        (("loss", "}{", "%7B{"), "loss{%7D%7B}{%257B%7B}"),
     ],
 )
 def test_keys_name_source_and_layer_and_are_read_back(tmp_path: Path, key: tuple[str, str, str], text: str) -> None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort import enrichment
 from hamdg.cohort.harmoniser import Harmoniser
+from hamdg.cohort.progress import LOSS
 from hamdg.cohort.samples import SampleBook
 from hamdg.cohort.source_model import SourceModel, make_optimiser
 from hamdg.config import EnrichmentConfig, TrainConfig
@@ -57,7 +58,8 @@ class Cohort(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.models = nn.ModuleDict(models)
+        self._names = tuple(models)
+        self.models = nn.ModuleDict({_module_name(name): model for name, model in models.items()})
         self.enrichment = enrichment_config
         self.train_config = train_config
         self.harmoniser = harmoniser
@@ -67,7 +69,8 @@ class Cohort(LightningModule):
 
     def source_models(self) -> dict[str, SourceModel]:
         """Return the source models by name."""
-        return {name: model for name, model in self.models.items() if isinstance(model, SourceModel)}
+        models = zip(self._names, self.models.values(), strict=True)
+        return {name: model for name, model in models if isinstance(model, SourceModel)}
 
     def parameters_by_source(self) -> dict[str, dict[str, nn.Parameter]]:
         """Return every model's trainable parameters by name."""
@@ -155,7 +158,7 @@ class Cohort(LightningModule):
         rows = {measure("loss", name): loss for name, loss in losses.items()} | values
         for logger in self.loggers:
             logger.log_metrics(rows, step + 1)
-        shown = {f"loss/{name}": loss for name, loss in losses.items()}
+        shown = {f"{LOSS}{name}": loss for name, loss in losses.items()}
         added = [value for key, value in values.items() if key.startswith("enrichment/added{")]
         pool = [value for key, value in values.items() if key.startswith("enrichment/candidates{")]
         if pool:
@@ -172,3 +175,9 @@ class Cohort(LightningModule):
         """Take that state back; called when a killed run goes on."""
         self.harmoniser.load_state_dict(checkpoint["cohort"]["harmoniser"])
         self.samples.load_state_dict(checkpoint["cohort"]["samples"])
+
+
+def _module_name(domain: str) -> str:
+    """Return the name of a domain's module; `v1.0` and `train` (an attribute of modules) cannot be called that."""
+    name = domain.replace("%", "%25").replace(".", "%2E")
+    return f"%{name}" if hasattr(nn.ModuleDict(), name) else name

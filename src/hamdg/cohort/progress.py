@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINES = 4
+# What the losses of the sources are called on the progress bar. Lightning refuses names with `/dataloader_idx_`.
+LOSS = "loss of "
 
 
 def progress_callback(steps: int, quiet: bool) -> list[Callback]:
@@ -21,9 +23,7 @@ def progress_callback(steps: int, quiet: bool) -> list[Callback]:
 
 def describe(metrics: dict[str, float]) -> str:
     """Return losses, enrichment rate and cosine in one line."""
-    losses = [
-        f"{name.removeprefix('loss/')} {value:.2f}" for name, value in metrics.items() if name.startswith("loss/")
-    ]
+    losses = [f"{name.removeprefix(LOSS)} {value:.2f}" for name, value in metrics.items() if name.startswith(LOSS)]
     parts = [f"loss {', '.join(losses)}"]
     if "added" in metrics:
         parts.append(f"added {metrics['added']:.0%}")
@@ -45,7 +45,12 @@ class Bar(Callback):
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         self.progress = Progress(*columns, console=Console(stderr=True))
         self.task = self.progress.add_task("", total=steps)
 

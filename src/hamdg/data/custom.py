@@ -11,6 +11,7 @@ from hamdg.config import CUSTOM
 from hamdg.data.benchmark import Benchmark, Hub, normalised
 from hamdg.data.folders.layout import class_folders, subfolders
 from hamdg.data.folders.walk import walk
+from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
 from hamdg.wording import listed
 
@@ -115,6 +116,7 @@ def checked_names(what: str, domains: Sequence[str], classes: Sequence[str]) -> 
     """
     for kind, names in (("domain", domains), ("class", classes)):
         several = sorted(set(names))
+        check_names(what, kind, several)
         if len(several) < 2:
             own = f"only the {kind} {listed(several)}" if several else f"no {kind}"
             raise DataError(f"{what} has {own}; two or more are needed.")

@@ -95,14 +95,18 @@ def _drawn(measured: Measurements, name: str) -> dict[str, Series]:
 
 
 def _norms(merge: MergeFacts, sources: Sequence[str]) -> dict[str, float]:
-    norms = {source: merge["norms"][source] for source in sources if source in merge["norms"]}
-    return {**norms, "plain mean": merge["mean_norm"], "merged": merge["merged_norm"]}
+    results = {"plain mean": merge["mean_norm"], "merged": merge["merged_norm"]}
+    known = [source for source in sources if source in merge["norms"]]
+    # A domain may be called `merged`, too.
+    norms = {f"source {name}" if name in results else name: merge["norms"][name] for name in known}
+    return norms | results
 
 
 def _matrix(cosines: Mapping[str, float], sources: Sequence[str]) -> HeatTable:
-    both_ways = dict(cosines) | {"|".join(reversed(pair.split("|"))): value for pair, value in cosines.items()}
-    rows = {row: [1.0 if row == column else both_ways.get(f"{row}|{column}") for column in sources] for row in sources}
-    return HeatTable("", sources, rows)
+    def cosine(row: str, column: str) -> float | None:
+        return 1.0 if row == column else cosines.get(f"{row}|{column}", cosines.get(f"{column}|{row}"))
+
+    return HeatTable("", sources, {row: [cosine(row, column) for column in sources] for row in sources})
 
 
 def _kept(kept: Layers) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +10,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from hamdg.files import atomic_path, explained_storage
-from hamdg.tracking.rows import HEADER, Row, read_rows
-
-_KEY = re.compile(r"(?P<name>[^{}]+)(?:\{(?P<source>[^{}]*)\})?(?:\{(?P<layer>[^{}]*)\})?")
+from hamdg.tracking.rows import HEADER, Row, measured, read_rows
 
 
 class CsvTracker(Logger):
@@ -50,10 +47,9 @@ class CsvTracker(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Take measurements by key (see `measure`)."""
         for key, value in metrics.items():
-            match = _KEY.fullmatch(key)
-            if match is not None and step is not None:
-                source, layer = match["source"] or "", match["layer"] or ""
-                self._pending.append(Row(step, source, layer, match["name"], float(value)))
+            if step is not None:
+                name, source, layer = measured(key)
+                self._pending.append(Row(step, source, layer, name, float(value)))
 
     def save(self) -> None:
         """Append all pending rows to the file."""
