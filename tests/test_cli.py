@@ -113,14 +113,16 @@ def test_missing_weights_end_the_command_before_a_run_begins(
 
 def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     runs, shown = ModuleType("hamdg.runs.sweep"), ModuleType("hamdg.report.sweeps")
-    vars(runs)["read_sweep"] = lambda path: f"sweep {path}"
-    vars(runs)["run_sweep"] = lambda path, processes: f"outcomes of {path} by {processes}"
+    vars(runs)["run_sweep"] = lambda path, sweep, processes: f"outcomes of {sweep} by {processes}"
+    vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
+    monkeypatch.setattr("hamdg.runs.sweep_file.read_sweep", lambda path: f"sweep {path}")
     vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
     monkeypatch.setitem(sys.modules, "hamdg.runs.sweep", runs)
     monkeypatch.setitem(sys.modules, "hamdg.report.sweeps", shown)
     monkeypatch.setattr("hamdg.report.sweeps", shown, raising=False)
     assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0
-    assert capsys.readouterr().out == "a.yaml; sweep a.yaml; outcomes of a.yaml by 2\n"
+    said = capsys.readouterr().out
+    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by 2\n"
 
 
 def test_report_finds_the_runs_below_a_folder(

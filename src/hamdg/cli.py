@@ -174,10 +174,12 @@ def _sweep(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"Expected `--processes` to be 1 or more, but got `{arguments.processes}`.")
 
     from hamdg.report import sweeps
-    from hamdg.runs.sweep import read_sweep, run_sweep
+    from hamdg.runs.sweep import run_sweep
+    from hamdg.runs.sweep_file import read_sweep
 
-    outcomes = run_sweep(arguments.file, arguments.processes)
-    sweeps.show(arguments.file, read_sweep(arguments.file), outcomes)
+    sweep = read_sweep(arguments.file)
+    sweeps.check(sweep)
+    sweeps.show(arguments.file, sweep, run_sweep(arguments.file, sweep, arguments.processes))
     return 0
 
 

@@ -42,6 +42,10 @@ class RunDirectoryError(HamdgError, OSError):
     exit_code = 2
 
 
+class RunInUseError(RunDirectoryError):
+    """The run directory is in use by another process."""
+
+
 class TrainingError(HamdgError, RuntimeError):
     """Training cannot go on (for instance because the loss is not a number)."""
 

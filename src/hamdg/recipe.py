@@ -28,7 +28,9 @@ class _Setting:
     place: str
 
 
-def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    path: Path | None, overrides: Sequence[str] = (), changes: Sequence[tuple[str, object]] = (), place: str = ""
+) -> Recipe:
     """Read a recipe file, apply command-line overrides to it, and check the result.
 
     An override that names another merge method drops the options that the file gives to its own.
@@ -36,6 +38,8 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path: The YAML file; `None` for the defaults.
         overrides: `--key.sub=value` or `--key.sub`, `value`; the last one wins.
+        changes: Dotted keys and values that take the place of the file's before the overrides do.
+        place: Where the changes stand, for messages: "in `table.yaml`".
 
     Returns:
         The recipe, with the held-out domain's canonical name, and the words of classes read from their file.
@@ -44,7 +48,9 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: If the file or an override is wrong in any way.
     """
     given = list(_file_settings(path)) if path is not None else []
-    recipe, own = _applied(Recipe(), given), list(_override_settings(overrides))
+    recipe = _applied(Recipe(), given)
+    changed = [one for key, value in changes for one in _leaves(key, value, lambda _: place)]
+    own = [*changed, *_override_settings(overrides)]
     if any(setting.key == "merge.method" and setting.value != recipe.merge.method for setting in own):
         # The file's options belong to the file's method.
         recipe = replace(recipe, merge=replace(recipe.merge, options={}))

@@ -10,8 +10,8 @@ from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, s
 from hamdg.report.contract import EnrichmentCounts, Record
 
 CHOSEN = {
-    ("erm", "ERM"): [("erm_sma", "ERM + SMA")],
-    ("ham", "HAM"): [("zero_shot", "zero-shot"), ("source/*", "single source"), ("ham", "HAM")],
+    ("clean", "ERM"): [("erm_sma", "ERM + SMA")],
+    ("clean", "HAM"): [("zero_shot", "zero-shot"), ("source/*", "single source"), ("ham", "HAM")],
 }
 
 
@@ -82,7 +82,9 @@ def test_order_of_records_does_not_matter(sweep: list[Record]) -> None:
 
 def test_conditions_are_kept_apart(sweep: list[Record]) -> None:
     noisy: list[Record] = [{**record, "condition": "label noise 20 %"} for record in sweep]
-    table = sweep_table(sweep + noisy, CHOSEN)
+    table = sweep_table(
+        sweep + noisy, CHOSEN | {("label noise 20 %", name): rows for (_, name), rows in CHOSEN.items()}
+    )
     assert [row.condition for row in table] == ["clean"] * 4 + ["label noise 20 %"] * 4
     assert table[3].average == table[7].average
 
@@ -96,11 +98,11 @@ def test_two_runs_for_one_cell_contradict(sweep: list[Record], ham: Record) -> N
 
 def test_a_row_that_is_not_there_is_named(sweep: list[Record]) -> None:
     message = (
-        "(`ERM`, held out `photo`) has no row `ham`, only `zero_shot`, `erm`, `erm_sma`. "
+        "No run of the variant `ERM` under `clean` has a row `ham`, only `zero_shot`, `erm`, `erm_sma`. "
         "Choose one of these under `rows` of the sweep file."
     )
     with pytest.raises(DataError, match=re.escape(message)):
-        sweep_table(sweep, {("erm", "ERM"): [("ham", "HAM")]})
+        sweep_table(sweep, {("clean", "ERM"): [("ham", "HAM")]})
 
 
 def test_noise_shares_by_hand(ham: Record, erm: Record) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.report.parts import write_part
+from hamdg.report.parts import check_page, write_part
 
 PAGE = (
     "# Results\r\n\nBy hand.\n\n"
@@ -32,6 +33,34 @@ def test_writing_a_part_again_changes_nothing(page: Path) -> None:
     once = page.read_bytes()
     write_part(page, "a.yaml", "new a")
     assert page.read_bytes() == once
+
+
+def test_a_name_that_would_break_its_marker_is_written_out(page: Path) -> None:
+    for _ in range(2):
+        write_part(page, "a --> b\n.yaml", "new c")
+    assert page.read_text().count("<!-- begin: a --%3E b%0A.yaml -->\n\nnew c\n") == 1
+
+
+def test_a_part_with_markers_of_its_own_is_refused(page: Path) -> None:
+    message = "The part of `a.yaml` holds `<!-- end: b.yaml -->`, which tells parts apart; take it out of its `intro`."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        write_part(page, "a.yaml", "text\n<!-- end: b.yaml -->")
+    assert page.read_bytes() == PAGE.encode()
+
+
+def test_parts_written_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "results.md"
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: write_part(page, f"{name}.yaml", str(name)), range(40)))
+    assert all(f"<!-- begin: {name}.yaml -->\n\n{name}\n" in page.read_text() for name in range(40))
+    assert [path.name for path in page.parent.iterdir()] == ["results.md"]
+
+
+def test_a_page_that_is_no_text_is_left_alone(page: Path) -> None:
+    page.write_bytes(b"\xff")
+    for write in (lambda: write_part(page, "a.yaml", ""), lambda: check_page(page)):
+        with pytest.raises(DataError, match=r"is not a text in UTF-8; move it away, or name another one\.$"):
+            write()
 
 
 def test_a_new_part_comes_last(page: Path) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import DataError
+from hamdg.report.aggregate import sweep_table
 from hamdg.report.contract import Record
 from hamdg.report.parts import Part
-from hamdg.report.results import results_markdown, write_results
+from hamdg.report.results import TARGET_MARK, TARGET_NOTE, print_accuracies, results_markdown, write_results
 from hamdg.report.table import FOOTNOTE
 
 CHOSEN = {
-    ("erm", "ERM"): [("erm", "ERM"), ("erm_sma", "ERM + SMA")],
-    ("ham", "HAM"): [("zero_shot", "zero-shot"), ("source/*", "single source (mean)"), ("ham", "HAM")],
+    ("label noise 20 %", "ERM"): [("erm", "ERM"), ("erm_sma", "ERM + SMA")],
+    ("label noise 20 %", "HAM"): [("zero_shot", "zero-shot"), ("source/*", "single source (mean)"), ("ham", "HAM")],
 }
 
 PART = Part("sweeps/table.yaml", "Made up", "make mini-table", "All figures here are made up.")
@@ -59,6 +60,44 @@ def test_different_versions_are_all_named(records: list[Record]) -> None:
     newer: Record = {**records[0], "versions": {**records[0]["versions"], "torch": "2.12.0"}}
     text = results_markdown([newer, *records[1:]], PART, CHOSEN, "ERM + SMA", 2)
     assert "torch 2.11.0 and 2.12.0" in text
+
+
+def test_without_the_reference_nothing_is_compared(records: list[Record]) -> None:
+    text = results_markdown(records, PART, CHOSEN, "no such row", 2)
+    assert "| method | photo | sketch | mean | n | training, s |" in text
+    assert "difference" not in text
+
+
+def test_what_saw_the_held_out_domain_is_marked(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
+    assert TARGET_MARK not in results_markdown(records, PART, CHOSEN, "ERM + SMA", 2)
+    for record in records:
+        if record["merge"] is not None:
+            record["merge"] = {**record["merge"], "target_data": True}
+    text = results_markdown(records, PART, CHOSEN, "ERM + SMA", 2)
+    assert re.findall(r"\| (.*?) †", text) == ["HAM (reconstruction)"]
+    assert f"\n\n{TARGET_NOTE}\n\n" in text
+    print_accuracies(sweep_table(records, CHOSEN))
+    printed = capsys.readouterr().out
+    assert "HAM (reconstruction) †" in printed
+    assert TARGET_NOTE in printed
+
+
+NASTY = "<script>|`[x](javascript:alert(1))\n*&"
+
+
+def test_whatever_records_hold_stays_text(records: list[Record]) -> None:
+    nasty: list[Record] = [
+        {**record, "condition": NASTY, "held_out": NASTY + record["held_out"], "versions": {NASTY: NASTY}}
+        for record in records
+    ]
+    chosen = {(NASTY, name): [(key, NASTY + label) for key, label in rows] for (_, name), rows in CHOSEN.items()}
+    text = results_markdown(nasty, Part("a.yaml", NASTY, f"hamdg sweep ```{NASTY}", "Intro."), chosen, "ERM + SMA", 2)
+    written = re.sub(r"(?ms)^````\n.*?\n````$", "", text)
+    assert "<" not in written
+    assert not re.search(r"(?<!\\)[\[`*]", written)
+    assert not re.search(r"&(?!amp;|lt;|gt;)", written)
+    for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
 def test_no_runs_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from hamdg.config import Recipe
+from hamdg.errors import ConfigError, DataError
 from hamdg.report import sweeps
-from hamdg.report.table import MISSING
-from hamdg.runs.sweep import Job, Outcome, Sweep, Variant
+from hamdg.report.contract import read_record
+from hamdg.report.table import MISSING, ham_label
+from hamdg.runs.sweep import Job, Outcome
+from hamdg.runs.sweep_file import Sweep, Variant
 
 ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
 
@@ -41,7 +45,12 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
         ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
         ["clean", "own", "ham", "75.00", MISSING, "1"],
     ]
-    assert said[5] == ["results", str(sweep.out)]
+    assert [line[:4] for line in said[9:12]] == [
+        ["clean", "ERM", "+", "SMA"],
+        ["clean", "zero-shot", "60.1", "60.1"],
+        ["clean", "HAM", "(reconstruction)", "71.3"],
+    ]
+    assert said[-1] == ["results", str(sweep.out)]
 
     page = Path(str(sweep.out)).read_text()
     head = "# Results\n\n<!-- begin: grids/file.yaml -->\n\n## file\n\nWhat this is.\n\n"
@@ -61,10 +70,42 @@ def test_a_sweep_has_its_title_and_one_name_however_its_file_is_named(
     assert "```\nhamdg sweep grids/file.yaml\n```" in page
 
 
+def test_without_rows_all_rows_are_printed_and_written(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = replace(sweep, variants={name: replace(one, rows=None) for name, one in sweep.variants.items()})
+    sweeps.show(Path("grids/file.yaml"), bare, outcomes)
+    printed = capsys.readouterr().out.partition("% correct on the held-out domain")[2]
+    page = Path(str(sweep.out)).read_text().partition("### Clean\n\n")[2]
+    labels = {ham_label(row["label"]) for one in outcomes for row in read_record(Path(one.run))["rows"]}
+    assert len(labels) == 10
+    for label in labels:
+        assert f"clean      {label} " in printed
+        assert f"\n| {label} | " in page
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a\n")
+    sweeps.check(sweep)
+    sweeps.check(replace(sweep, out=None))
+    sweeps.check(replace(sweep, out=str(tmp_path / "file")))
+    for out, message in (
+        (tmp_path / "file" / "page.md", f"cannot be written: `{tmp_path / 'file'}` is a file; choose another page."),
+        (tmp_path, "is not a file; name the page itself, such as `docs/results.md`."),
+    ):
+        with pytest.raises(ConfigError, match=f"^{re.escape(f'`out: {out}` {message}')}$"):
+            sweeps.check(replace(sweep, out=str(out)))
+    (tmp_path / "file").write_text("<!-- end: a.yaml -->")
+    with pytest.raises(DataError, match="are not clear at its marker"):
+        sweeps.check(replace(sweep, out=str(tmp_path / "file")))
+
+
 @pytest.mark.parametrize("change", [{"until": "merge"}, {"out": None}])
 def test_without_evaluation_or_page_nothing_is_written(
     sweep: Sweep, outcomes: list[Outcome], change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweeps.show(Path("file.yaml"), replace(sweep, **change), outcomes)  # type: ignore[arg-type]
-    assert "source validation" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "source validation" in said
+    assert ("on the held-out domain" in said) == ("out" in change)
     assert not (tmp_path / "page").exists()

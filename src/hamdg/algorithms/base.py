@@ -59,6 +59,7 @@ class AlgorithmPlan:
         result: Key of the row that is the run's own result.
         groups: From the source domains, the models to train: by name, the domains each learns from.
         candidates: From what training and merge left behind, the rows of the table (the result last).
+        rows: From the source domains, the keys of these rows.
         merges: Whether the recipe's `merge` section applies; without it histories are averaged as they are.
     """
 
@@ -66,4 +67,5 @@ class AlgorithmPlan:
     result: str
     groups: Callable[[tuple[str, ...]], dict[str, tuple[str, ...]]]
     candidates: Callable[[Histories], list[Candidate]]
+    rows: Callable[[tuple[str, ...]], tuple[str, ...]]
     merges: bool

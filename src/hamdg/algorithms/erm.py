@@ -33,5 +33,6 @@ PLAN = AlgorithmPlan(
     result="erm_sma",
     groups=lambda sources: {POOLED: sources},
     candidates=_candidates,
+    rows=lambda sources: ("zero_shot", "erm", "erm_sma"),
     merges=False,
 )

@@ -32,5 +32,13 @@ PLAN = AlgorithmPlan(
     result="ham",
     groups=lambda sources: {name: (name,) for name in sources},
     candidates=_candidates,
+    rows=lambda sources: (
+        "zero_shot",
+        *(f"source/{name}" for name in sources),
+        "uniform_last",
+        "uniform_history",
+        "shrunk",
+        "ham",
+    ),
     merges=True,
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hamdg.errors import DataError
 from hamdg.report.contract import Record, known
 from hamdg.report.table import ham_label
+from hamdg.wording import listed
 
-# (algorithm, variant) -> which rows of such a record enter the table, and under which label.
+# (condition, variant) -> which rows of such records enter the table, by key, and under which label.
 RowChoice = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 EVERY_SOURCE = "source/*"
 REFERENCE = "ERM + SMA"
@@ -42,6 +43,7 @@ class SweepRow:
         average: Mean over the held-out domains, taken in each seed first; `None` unless some seed has them all.
         difference: Seed by seed, `average` minus the reference method's; `None` where no seed has both.
         train_seconds: Time of the training stage, over all runs.
+        target_data: Whether its merge opened the held-out domain.
     """
 
     condition: str
@@ -50,6 +52,7 @@ class SweepRow:
     average: Estimate | None
     difference: Estimate | None
     train_seconds: Estimate | None
+    target_data: bool
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,15 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
 
     Args:
         records: Finished runs; `condition` and `variant` default to `clean` and the algorithm's name.
-        chosen: Which rows of which records enter, and their labels; `source/*` is the mean of the source models.
+        chosen: Which rows of which records enter, and their labels (`hamdg.report.rows` chooses them).
         reference: The label that the others are compared with.
 
     Raises:
-        DataError: Two runs give different figures for one cell, or a record lacks a chosen row.
+        DataError: Two runs give different figures for one cell, or no record has a chosen row.
     """
+    _check_rows(records, chosen)
     scores = _scores(records, chosen)
+    adapted = _adapted(records, chosen)
     seconds = _seconds(records, chosen)
     conditions = list(dict.fromkeys(condition for condition, _ in scores))
     labels = list(dict.fromkeys(ham_label(label) for rows in chosen.values() for _, label in rows))
@@ -114,6 +119,7 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
                     average=estimate(list(averages.values())) if averages else None,
                     difference=estimate(both) if both and label != ham_label(reference) else None,
                     train_seconds=estimate(found) if (found := seconds.get((condition, label), [])) else None,
+                    target_data=(condition, label) in adapted,
                 )
             )
     return table
@@ -125,7 +131,7 @@ def noise_table(records: Sequence[Record]) -> list[NoiseRow]:
     for record in records:
         found = _noise_shares(record)
         if found is not None:
-            key = (_condition(record), ham_label(_variant(record)), record["held_out"])
+            key = (condition_of(record), ham_label(variant_of(record)), record["held_out"])
             shares.setdefault(key, []).append(found)
     rows = []
     for (condition, label, held_out), values in sorted(shares.items()):
@@ -134,52 +140,74 @@ def noise_table(records: Sequence[Record]) -> list[NoiseRow]:
     return rows
 
 
-def _condition(record: Record) -> str:
+def condition_of(record: Record) -> str:
+    """Return what the data of a run were like."""
     return record.get("condition", "clean")
 
 
-def _variant(record: Record) -> str:
+def variant_of(record: Record) -> str:
+    """Return the name of the variant that a run belongs to."""
     return record.get("variant") or record["label"] or record["algorithm"]
+
+
+def row_accuracy(record: Record, key: str) -> float | None:
+    """Return a row's accuracy; `source/*` is the mean of the source models. `None` if the record lacks it."""
+    every = key == EVERY_SOURCE
+    found = [row["held_out"] for row in record["rows"] if (row["group"] == "source" if every else row["key"] == key)]
+    return math.fsum(found) / len(found) if found else None
+
+
+def _chosen_rows(records: Sequence[Record], chosen: RowChoice) -> Iterator[tuple[Record, tuple[str, str], str, float]]:
+    """Yield each record with each of its chosen rows: condition and label, key, accuracy."""
+    for record in records:
+        for key, label in chosen.get((condition_of(record), variant_of(record)), ()):
+            value = row_accuracy(record, key)
+            if value is not None:
+                yield record, (condition_of(record), ham_label(label)), key, value
 
 
 def _scores(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
     """Return the accuracy of each (condition, label) in each (held-out domain, seed)."""
     scores: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
-    for record in records:
-        cell = (record["held_out"], record["seed"])
-        for key, label in chosen.get((record["algorithm"], _variant(record)), ()):
-            cells = scores.setdefault((_condition(record), ham_label(label)), {})
-            value = _accuracy(record, key)
-            if cells.setdefault(cell, value) != value:
-                raise DataError(
-                    f"Two runs give `{ham_label(label)}` on `{cell[0]}` with seed {cell[1]} under "
-                    f"`{_condition(record)}`: {cells[cell]:.4f} and {value:.4f}. "
-                    "Remove the older run, or choose the row from one kind of run only."
-                )
+    for record, place, _, value in _chosen_rows(records, chosen):
+        held_out, seed = record["held_out"], record["seed"]
+        first = scores.setdefault(place, {}).setdefault((held_out, seed), value)
+        if first != value:
+            raise DataError(
+                f"Two runs give `{place[1]}` on `{held_out}` with seed {seed} under `{place[0]}`: {first:.4f} and "
+                f"{value:.4f}. Remove the older run, or choose the row from one kind of run only."
+            )
     return scores
 
 
-def _accuracy(record: Record, key: str) -> float:
-    if key == EVERY_SOURCE:
-        found = [row["held_out"] for row in record["rows"] if row["group"] == "source"]
-    else:
-        found = [row["held_out"] for row in record["rows"] if row["key"] == key]
-    if not found:
-        keys = ", ".join(f"`{row['key']}`" for row in record["rows"])
-        raise DataError(
-            f"The record of run `{record['identity']}` (`{_variant(record)}`, held out `{record['held_out']}`) has no "
-            f"row `{key}`, only {keys}. Choose one of these under `rows` of the sweep file."
-        )
-    return math.fsum(found) / len(found)
+def _check_rows(records: Sequence[Record], chosen: RowChoice) -> None:
+    """Refuse a chosen row that no run has; a source model is missing where its own domain is held out."""
+    for (condition, variant), rows in chosen.items():
+        own = [one for one in records if (condition_of(one), variant_of(one)) == (condition, variant)]
+        known_keys = list(dict.fromkeys(row["key"] for one in own for row in one["rows"]))
+        for key, _ in rows:
+            if own and all(row_accuracy(one, key) is None for one in own):
+                raise DataError(
+                    f"No run of the variant `{variant}` under `{condition}` has a row `{key}`, only "
+                    f"{listed(known_keys)}. Choose one of these under `rows` of the sweep file."
+                )
+
+
+def _adapted(records: Sequence[Record], chosen: RowChoice) -> set[tuple[str, str]]:
+    """Return the (condition, label) of results whose merge opened the held-out domain."""
+    return {
+        place
+        for record, place, key, _ in _chosen_rows(records, chosen)
+        if (merge := record["merge"]) is not None and merge.get("target_data") and key == record["rows"][-1]["key"]
+    }
 
 
 def _seconds(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, str], list[float]]:
     seconds: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        for key, label in chosen.get((record["algorithm"], _variant(record)), ()):
-            # Zero-shot trains nothing.
-            if key != "zero_shot" and known(record["timings"].get("train")):
-                seconds.setdefault((_condition(record), ham_label(label)), []).append(record["timings"]["train"])
+    for record, place, key, _ in _chosen_rows(records, chosen):
+        # Zero-shot trains nothing.
+        if key != "zero_shot" and known(record["timings"].get("train")):
+            seconds.setdefault(place, []).append(record["timings"]["train"])
     return seconds
 
 

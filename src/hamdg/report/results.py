@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hamdg import console
 from hamdg.errors import DataError
 from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
 from hamdg.report.contract import Record
+from hamdg.report.markdown import fenced, plain
+from hamdg.report.markdown import table as markdown_table
 from hamdg.report.parts import Part, write_part
 from hamdg.report.table import FOOTNOTE, MISSING, percent, shows_ham, signed_points
 
@@ -42,10 +45,14 @@ def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, r
     if not records:
         raise DataError(f"There are no finished runs to tabulate. Run `{part.command}` first.")
     table, noise = sweep_table(records, chosen, reference), noise_table(records)
-    parts = [f"## {part.title}", part.intro.strip(), _how(records, part.command, cores), _reading(records)]
+    compared = any(row.difference is not None for row in table)
+    reading = _reading(records, compared)
+    parts = [f"## {plain(part.title)}", part.intro.strip(), _how(records, part.command, cores), reading]
     for condition in dict.fromkeys(row.condition for row in table):
         rows = [row for row in table if row.condition == condition]
-        parts += [f"### {condition[:1].upper()}{condition[1:]}", accuracy_markdown(rows, reference)]
+        parts += [f"### {plain(condition[:1].upper() + condition[1:])}", accuracy_markdown(rows, reference, compared)]
+    if any(row.target_data for row in table):
+        parts.append(TARGET_NOTE)
     if noise:
         parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
     if shows_ham([row.label for row in table]):
@@ -53,22 +60,47 @@ def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, r
     return "\n\n".join(text for text in parts if text) + "\n"
 
 
-def accuracy_markdown(rows: Sequence[SweepRow], reference: str) -> str:
-    """Return the accuracy table of one condition: a column a held-out domain, then mean, difference and time."""
-    domains = list(dict.fromkeys(domain for row in rows for domain in row.by_domain))
-    head = ["method", *domains, "mean", f"against {reference}", "n", "training, s"]
+def accuracy_markdown(rows: Sequence[SweepRow], reference: str, compared: bool = True) -> str:
+    """Return the accuracy table of one condition: a column a held-out domain, then mean, difference and time.
+
+    Args:
+        rows: The lines of the table.
+        reference: The label that the others are compared with.
+        compared: Whether there is a column for that.
+    """
+    domains = _domains(rows)
+    head = ["method", *domains, "mean", *([f"against {reference}"] if compared else []), "n", "training, s"]
     body = [
         [
-            row.label,
-            *(_accuracy(row.by_domain.get(domain)) for domain in domains),
-            _accuracy(row.average),
-            _cell(row.difference, signed_points),
+            *_accuracies(row, domains),
+            *([_cell(row.difference, signed_points)] if compared else []),
             _counts(row),
             _cell(row.train_seconds, lambda seconds: f"{seconds:.1f}", with_error=False),
         ]
         for row in rows
     ]
-    return _markdown(head, body)
+    return markdown_table(head, body)
+
+
+def print_accuracies(rows: Sequence[SweepRow]) -> None:
+    """Print the accuracies of a sweep, all conditions in one table."""
+    domains = _domains(rows)
+    head = ("condition", "method", *domains, "mean", "n")
+    body = [(row.condition, *_accuracies(row, domains), _counts(row)) for row in rows]
+    console.table(head, body, title="% correct on the held-out domain, mean over seeds ± standard error")
+    notes = [TARGET_NOTE] * any(row.target_data for row in rows) + [FOOTNOTE] * shows_ham([row.label for row in rows])
+    if notes:
+        console.result("\n" + "\n".join(notes))
+
+
+def _domains(rows: Sequence[SweepRow]) -> list[str]:
+    return list(dict.fromkeys(domain for row in rows for domain in row.by_domain))
+
+
+def _accuracies(row: SweepRow, domains: Sequence[str]) -> list[str]:
+    """Return the first cells of a line: what it is, its accuracy on each domain, and their mean."""
+    label = f"{row.label} {TARGET_MARK}" if row.target_data else row.label
+    return [label, *(_accuracy(row.by_domain.get(domain)) for domain in domains), _accuracy(row.average)]
 
 
 def noise_markdown(rows: Sequence[NoiseRow]) -> str:
@@ -84,9 +116,14 @@ def noise_markdown(rows: Sequence[NoiseRow]) -> str:
         ]
         for row in rows
     ]
-    return _markdown(head, body, left=3)
+    return markdown_table(head, body, left=3)
 
 
+TARGET_MARK = "\N{DAGGER}"
+TARGET_NOTE = (
+    f"{TARGET_MARK} Its merge read images of the held-out domain, without their labels: test-time adaptation, no "
+    "domain generalization."
+)
 _NOISE_TEXT = (
     "Training labels were made wrong on purpose, so it is known which ones are. Of the pictures that enrichment was "
     "offered and of those it let in, the share with a wrong label, in per cent."
@@ -101,21 +138,19 @@ def _how(records: Sequence[Record], command: str, cores: int) -> str:
             versions.setdefault(name, set()).add(version)
     used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()))
     numbers = ", ".join(str(seed) for seed in seeds)
-    return (
-        f"```\n{command}\n```\n\n"
-        f"{len(records)} runs; seeds {numbers}; a machine with {cores} CPU cores; {used}. "
-        "Written from the runs' records by the command above."
-    )
+    facts = plain(f"{len(records)} runs; seeds {numbers}; a machine with {cores} CPU cores; {used}.")
+    return f"{fenced(command)}\n\n{facts} Written from the runs' records by the command above."
 
 
-def _reading(records: Sequence[Record]) -> str:
+def _reading(records: Sequence[Record], compared: bool) -> str:
     sizes = sorted({(record["held_out"], record["n_held_out"]) for record in records})
-    images = ", ".join(f"{domain} {count:,}" for domain, count in sizes)
+    images = plain(", ".join(f"{domain} {count:,}" for domain, count in sizes))
+    difference = "; so is the difference, which compares runs of the same seed" if compared else ""
     return (
         "Accuracy on the whole held-out domain, in per cent: mean over seeds ± standard error (sample standard "
-        "deviation over √n). The mean column is taken over the domains in each seed first; so is the difference, "
-        "which compares runs of the same seed. All seeds and methods are tested on the same images "
-        f"({images}): the standard error holds the spread between trainings, not that of drawing other test images."
+        "deviation over √n). The mean column is taken over the domains in each seed "
+        f"first{difference}. All seeds and methods are tested on the same images ({images}): the "
+        "standard error holds the spread between trainings, not that of drawing other test images."
     )
 
 
@@ -134,8 +169,3 @@ def _counts(row: SweepRow) -> str:
     """Return the number of seeds, or its range where domains differ."""
     counts = {value.n for value in row.by_domain.values()}
     return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-
-
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
-    rule = ["---" if column < left else "---:" for column in range(len(head))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
+from hamdg.errors import ConfigError
+from hamdg.report.aggregate import sweep_table
 from hamdg.report.contract import Record, read_record
-from hamdg.report.parts import Part
-from hamdg.report.results import write_results
+from hamdg.report.parts import Part, check_page
+from hamdg.report.results import print_accuracies, write_results
+from hamdg.report.rows import choose_rows
 from hamdg.report.selection import Selection, select
 from hamdg.report.table import MISSING
-from hamdg.runs.sweep import Outcome, Sweep
+from hamdg.runs.sweep import Outcome
+from hamdg.runs.sweep_file import Sweep
+
+
+def check(sweep: Sweep) -> None:
+    """Make sure that a sweep's page can be written, before hours of training show that it cannot.
+
+    Raises:
+        ConfigError: If something lies in the way of the page.
+        DataError: If the page's markers are damaged.
+    """
+    if sweep.out is None:
+        return
+    page = Path(sweep.out)
+    above = next(folder for folder in page.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(f"`out: {sweep.out}` cannot be written: `{above}` is a file; choose another page.")
+    if page.exists() and not page.is_file():
+        raise ConfigError(f"`out: {sweep.out}` is not a file; name the page itself, such as `docs/results.md`.")
+    check_page(page)
 
 
 def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
-    """Print what source validation says of every variant; write the sweep's part of its page if it names one.
+    """Print what source validation and the held-out domains say; write the sweep's part of its page if it names one.
 
     Args:
         file: The sweep file, by whose path the page tells its parts apart.
@@ -25,16 +48,16 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in outcomes])
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-outs")
-    if sweep.out is None or sweep.until != "evaluate":
+    if sweep.until != "evaluate":
         return
-    chosen: dict[tuple[str, str], list[tuple[str, str]]] = {
-        (outcome.job.recipe.algorithm, outcome.job.variant): list(sweep.variants[outcome.job.variant].rows.items())
-        for outcome in outcomes
-    }
-    name = _name(file)
-    part = Part(name, sweep.title or file.stem, f"hamdg sweep {name}", sweep.intro)
-    page = write_results([_record(one) for one in outcomes], Path(sweep.out), part, chosen)
-    console.result(f"results {page}")
+    records = [_record(one) for one in outcomes]
+    chosen = choose_rows(records, {name: variant.rows for name, variant in sweep.variants.items()})
+    console.result("")
+    print_accuracies(sweep_table(records, chosen))
+    if sweep.out is not None:
+        name = _name(file)
+        part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
+        console.result(f"\nresults {write_results(records, Path(sweep.out), part, chosen)}")
 
 
 def _name(file: Path) -> str:

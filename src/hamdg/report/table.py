@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hamdg.report.contract import Record, Row, RowGroup, known
+from hamdg.report.markdown import plain
 
 HAM_LABEL = "HAM (reconstruction)"
 FOOTNOTE = (
@@ -116,7 +117,7 @@ def format_markdown(record: Record) -> str:
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
-        label, held_out, error, gain, in80, validation, note = (cell.replace("|", r"\|") for cell in _cells(row))
+        label, held_out, error, gain, in80, validation, note = map(plain, _cells(row))
         accuracy = f"{held_out} ± {error}"
         if row.is_result:
             label, accuracy = f"**{label}**", f"**{accuracy}**"

@@ -13,7 +13,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from hamdg.config import Recipe, defining_part, run_directory
-from hamdg.errors import ConfigError, RunDirectoryError
+from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
 from hamdg.files import remove_leftovers, write_bytes, write_text
 from hamdg.recipe import read_recipe, write_recipe
 
@@ -156,14 +156,15 @@ class RunDirectory:
         """Take the exclusive lock of the directory without waiting.
 
         Raises:
-            RunDirectoryError: If another process (or another part of this one) has it, or the folder is not writable.
+            RunInUseError: If another process (or another part of this one) has it.
+            RunDirectoryError: If the folder is not writable.
         """
         lock = FileLock(self.path / _LOCK, is_singleton=False)
         try:
             with _explained(self.path):
                 lock.acquire(timeout=0)
         except Timeout:
-            raise RunDirectoryError(self._in_use()) from None
+            raise RunInUseError(self._in_use()) from None
         self._lock = lock
         with _explained(self.path):
             remove_leftovers(self.path)
