@@ -65,6 +65,21 @@ def explained_storage(path: Path) -> Iterator[None]:
         raise StorageError(_storage_message(path, reason)) from error
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, replacing what has that name; a copy where the file system has no hard links.
+
+    Raises:
+        StorageError: The disk is full or the quota is used up.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        with atomic_path(target) as temporary:
+            shutil.copy2(source, temporary)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of killed processes below `folder`; nobody else may be writing there."""
     for path in folder.rglob(".*-*.tmp*"):

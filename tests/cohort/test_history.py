@@ -33,9 +33,18 @@ if TYPE_CHECKING:
 STEPS = 7
 CHECK_EVERY = 2
 Named = dict[str, Tensor]
+# Of the file that completes what is written here.
+DIGEST = "5" * 64
 Losses = dict[str, dict[int, float]]
 # With n_s 2, n_e 1 and r 1.5, art's valley has the threshold 2.25 and holds the checks of steps 4 and 6.
 VALLEYS: Losses = {"art": {2: 3.0, 4: 1.0, 6: 2.0, 7: 9.0}, "photo": {2: 4.0, 4: 3.0, 6: 2.0, 7: 1.0}}
+
+
+def stored(path: Path) -> Named:
+    """The tensors in a file, by their name in the image tower."""
+    found = load_tensors(path)
+    assert all(name.startswith("visual.") for name in found)
+    return {name.removeprefix("visual."): tensor for name, tensor in found.items()}
 
 
 def config(
@@ -106,7 +115,7 @@ def trainer_at(step: int) -> Trainer:
 
 
 def begin(world: World, folder: Path, history: HistoryConfig, losses: Losses | None = None) -> Training:
-    return Training(world, CheckpointHistory(history, folder, STEPS, CHECK_EVERY), losses)
+    return Training(world, CheckpointHistory(history, folder, STEPS, CHECK_EVERY, DIGEST), losses)
 
 
 def weighted(states: list[Named], weights: list[float]) -> Named:
@@ -142,13 +151,13 @@ def test_averages_equal_those_of_the_stored_trajectory(world: World, tmp_path: P
     assert index["steps"] == {"beta": [0, 3, 4, 5, 6, 7], "last": [7]}.get(kind, [3, 4, 5, 6, 7])
     for source, trajectory in training.trajectory.items():
         (entry,) = index["sources"][source]["history"]
-        found = load_tensors(tmp_path / entry["file"])
+        found = stored(tmp_path / entry["file"])
         expected = expected_average(kind, trajectory)
         assert list(found) == sorted(expected)
         for name, tensor in found.items():
             assert tensor.dtype == torch.float32
             torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
-        last = load_tensors(tmp_path / index["sources"][source]["last"]["file"])
+        last = stored(tmp_path / index["sources"][source]["last"]["file"])
         assert all(torch.equal(last[name], trajectory[-1][name]) for name in last)
 
 
@@ -170,9 +179,10 @@ def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path:
         for entry in entries:
             content = (tmp_path / entry["file"]).read_bytes()
             assert hashlib.sha256(content).hexdigest() == entry["sha256"]
-            found = load_tensors(tmp_path / entry["file"])
+            found = stored(tmp_path / entry["file"])
             assert all(torch.equal(found[name], trajectory[entry["step"]][name]) for name in found)
             assert read_metadata(tmp_path / entry["file"]) == {
+                "hamdg.completed_by": DIGEST,
                 "kind": "snapshots",
                 "source": source,
                 "step": str(entry["step"]),
@@ -272,7 +282,7 @@ def test_swad_is_the_mean_of_the_states_in_the_valley_and_says_where_it_lies(
     (entry,) = index["sources"]["art"]["history"]
     assert entry["validation_accuracy"] is None
     assert index["sources"]["art"]["last"]["validation_accuracy"] == 0.25
-    found = load_tensors(tmp_path / entry["file"])
+    found = stored(tmp_path / entry["file"])
     expected = weighted([training.trajectory["art"][step] for step in steps], [1.0] * len(steps))
     assert list(found) == sorted(expected)
     for name, tensor in found.items():
@@ -295,9 +305,10 @@ def test_swad_stores_nothing_but_a_few_averages(world: World, tmp_path: Path) ->
         assert content_of(tmp_path) == {}
     training.end()
     assert sorted(content_of(tmp_path)) == [
-        *(f"art/{name}.safetensors" for name in ("history", "last")),
+        "art.safetensors",
         "index.json",
-        *(f"photo/{name}.safetensors" for name in ("history", "last")),
+        *(f"last/{source}.safetensors" for source in ("art", "photo")),
+        "photo.safetensors",
     ]
 
 
@@ -365,7 +376,7 @@ def test_a_full_disk_leaves_earlier_snapshots_whole(
     assert content_of(tmp_path) == before
     assert len(before) == 6
     for name in before:
-        load_tensors(tmp_path / name)
+        stored(tmp_path / name)
 
 
 def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None:
@@ -373,13 +384,13 @@ def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None
         def due(self, step: int) -> bool:
             return step > 0 and step % 2 == 0
 
-    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS, CHECK_EVERY))
+    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS, CHECK_EVERY, DIGEST))
 
     assert [entry["step"] for entry in training.whole()["sources"]["art"]["history"]] == [2, 4, 6]
 
 
 def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
-    history = CheckpointHistory(config(), tmp_path, 1, 1)
+    history = CheckpointHistory(config(), tmp_path, 1, 1, DIGEST)
     with pytest.raises(TypeError, match=r"^Expected a `Cohort`, but got a `LightningModule`\.$"):
         history.on_train_batch_end(trainer_at(1), LightningModule(), None, None, 0)
 
@@ -388,7 +399,7 @@ def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")  # Lightning's own use of torch
 def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     world = each_world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
-    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4, 4)])
+    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4, 4, DIGEST)])
     short = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
     cohort = short.cohort()
     trainer = short.trainer()
@@ -396,9 +407,9 @@ def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     trainer.fit(cohort, train_dataloaders=short.loader())
 
     for source, named in short.weights(cohort).items():
-        second = load_tensors(tmp_path / source / "step-000002.safetensors")
+        second = stored(tmp_path / source / "step-000002.safetensors")
         assert all(torch.equal(second[name], tensor) for name, tensor in named.items())
-        end = load_tensors(tmp_path / source / "last.safetensors")
+        end = stored(tmp_path / "last" / f"{source}.safetensors")
         assert all(torch.equal(end[name], last[source][name]) for name in end)
 
 
@@ -439,7 +450,7 @@ def test_swad_gets_the_loss_of_a_step_after_the_update_of_the_same_step(each_wor
     world = each_world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
     logged: dict[int, dict[str, float]] = {}
     # With n_s above the number of checks, every segment is still there to be looked at.
-    history = CheckpointHistory(HistoryConfig("swad", every=1, n_s=9), tmp_path, 3, check_every=1)
+    history = CheckpointHistory(HistoryConfig("swad", every=1, n_s=9), tmp_path, 3, check_every=1, base_digest=DIGEST)
     validation = SourceValidation(world.hold_outs(), to_float, 1, 3, history.note_validation, log_loss=True)
     after = AfterEachCheck(history, logged)
     world.fit(world.cohort(), [history, validation, after], Remember(tmp_path / "log", logged))

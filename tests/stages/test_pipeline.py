@@ -59,8 +59,9 @@ def snapshot(run: RunDirectory) -> dict[str, tuple[int, bytes]]:
 def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower) -> None:
     run = finished(tower)
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    histories = {f"history/{source}/{name}.safetensors" for source in SOURCES for name in ("history", "last")}
+    histories = {f"history/{folder}{source}.safetensors" for source in SOURCES for folder in ("", "last/")}
     named = {
+        "base.safetensors",
         "config.yaml",
         "metrics.csv",
         "samples.npz",
@@ -175,7 +176,7 @@ def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
     after = {name: content for name, (_, content) in snapshot(run).items()}
     assert after.keys() == before.keys()
     same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "history/index.json"]
-    assert len(same) == 9
+    assert len(same) == 10
     for name in same:
         assert after[name] == before[name], name
 
@@ -331,12 +332,12 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         for options in (losing, ["--history.kind=mean", "--history.start=0", "--history.every=1"])
     ]
     for source in SOURCES:
-        swad, mean = (load_tensors(run.history / source / "history.safetensors") for run in runs)
+        swad, mean = (load_tensors(run.history / f"{source}.safetensors") for run in runs)
         assert swad.keys() == mean.keys()
         for name, tensor in swad.items():
             torch.testing.assert_close(tensor, mean[name], rtol=1e-5, atol=1e-6)
         # How the history is kept changes nothing about the training.
-        ours, theirs = (load_tensors(run.history / source / "last.safetensors") for run in runs)
+        ours, theirs = (load_tensors(run.history / "last" / f"{source}.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -16,7 +16,9 @@ from hamdg.config import HistoryConfig
 from hamdg.errors import TrainingError
 from hamdg.files import sha256_file, write_json
 from hamdg.merge.files import save_tensors
+from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
+from hamdg.models.weights import PREFIX
 
 
 def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[int]:
@@ -44,15 +46,17 @@ class CheckpointHistory(Callback):
 
     Args:
         config: What is kept, from when on and how often.
-        folder: Where the files go: `index.json`, `<source>/history.safetensors` or `<source>/step-<n>.safetensors`,
-            and `<source>/last.safetensors`.
+        folder: Where the files go: `index.json`, `<source>.safetensors` or `<source>/step-<n>.safetensors`, and
+            `last/<source>.safetensors`.
         steps: Number of training steps.
         check_every: Steps between two calls of `note_validation`, which `swad` goes by.
+        base_digest: SHA-256 of the file that completes these, which hold only what training changes.
     """
 
-    def __init__(self, config: HistoryConfig, folder: Path, steps: int, check_every: int) -> None:
+    def __init__(self, config: HistoryConfig, folder: Path, steps: int, check_every: int, base_digest: str) -> None:
         self.config = config
         self.folder = folder
+        self.base_digest = base_digest
         self.steps = steps
         self._steps = history_steps(config, steps, check_every)
         self._due = frozenset(self._steps)
@@ -82,12 +86,14 @@ class CheckpointHistory(Callback):
         """Write averages, last models and the index; called once, when all steps are done."""
         index: dict[str, dict[str, object]] = {}
         for source, named in _cohort(pl_module).parameters_by_source().items():
-            last = self._validated(source, self._write(source, "last", dict(named), self.steps))
+            # Where the history is the last model itself, one file is both.
+            end = source if self.config.kind == "last" else f"last/{source}"
+            last = self._validated(source, self._write(source, end, dict(named), self.steps))
             kept = [self._validated(source, entry) for entry in self._snapshots.get(source, [])]
             if source in self._averages:
                 values = dict(zip(named, self._averages[source].value(), strict=True))
                 # Nobody validated the average itself.
-                kept = [self._write(source, "history", values, self.steps) | {"validation_accuracy": None}]
+                kept = [self._write(source, source, values, self.steps) | {"validation_accuracy": None}]
             index[source] = {"last": last, "history": kept or [last]}
             if self.config.kind == "swad":
                 states = filter(self.due, range(1, self.steps + 1))
@@ -149,16 +155,17 @@ class CheckpointHistory(Callback):
 
     def _snapshot(self, source: str, tensors: dict[str, Tensor], step: int) -> None:
         kept = self._snapshots.setdefault(source, [])
-        kept.append(self._write(source, f"step-{step:06d}", tensors, step))
+        kept.append(self._write(source, f"{source}/step-{step:06d}", tensors, step))
         for dropped in kept[: -self.config.keep]:
             (self.folder / str(dropped["file"])).unlink(missing_ok=True)
         del kept[: -self.config.keep]
 
     def _write(self, source: str, stem: str, tensors: dict[str, Tensor], step: int) -> dict[str, object]:
-        path = self.folder / source / f"{stem}.safetensors"
-        plain = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
-        save_tensors(path, plain, {"source": source, "step": str(step), "kind": self.config.kind})
-        return {"file": f"{source}/{path.name}", "step": step, "sha256": sha256_file(path)}
+        file = f"{stem}.safetensors"
+        plain = {PREFIX + name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
+        facts = {"source": source, "step": str(step), "kind": self.config.kind, COMPLETED_BY: self.base_digest}
+        save_tensors(self.folder / file, plain, facts)
+        return {"file": file, "step": step, "sha256": sha256_file(self.folder / file)}
 
     def _validated(self, source: str, entry: dict[str, object]) -> dict[str, object]:
         """Add what is known of a checkpoint's accuracy; a step is validated only after its snapshot was written."""

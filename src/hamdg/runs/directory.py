@@ -55,6 +55,11 @@ class RunDirectory:
         return self.checkpoints / "resume.ckpt"
 
     @property
+    def base(self) -> Path:
+        """The whole CLIP that training started from, `base.safetensors`; completes the files of the history."""
+        return self.path / "base.safetensors"
+
+    @property
     def history(self) -> Path:
         """The folder of the source models' histories."""
         return self.path / "history"

@@ -19,7 +19,8 @@ from hamdg.errors import WeightsError
 from hamdg.files import read_json, sha256_file, write_json
 from hamdg.merge import Settings, merge, merge_with
 from hamdg.merge.family import Family
-from hamdg.merge.files import Provenance, load_tensors, save_tensors
+from hamdg.merge.files import Provenance, load_tensors, read_metadata, save_tensors
+from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.files.provenance import resolved_settings
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
 from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
@@ -32,6 +33,7 @@ from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
 from hamdg.stages.opening import open_sources
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.start import check_start
 from hamdg.stages.target import NOTE, TargetEvidence
 
 
@@ -76,10 +78,12 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
     last, history, digests = _read_history(context)
     config = context.merge_config
     options = merge_options(config)
+    _keep_means(context, history)
     settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
     merged = merge_with(config.method, history, base, options, settings)
+    start = sha256_file(run.base) if run.base.exists() else None
     origin = Provenance(
-        config.method, options, digests, settings=resolved_settings(settings), versions=library_versions()
+        config.method, options, digests, start, settings=resolved_settings(settings), versions=library_versions()
     )
     save_tensors(run.merged, full_state(context.loaded, merged), origin.metadata())
     write_config(context.loaded, context.model_config)
@@ -92,6 +96,17 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
     if valleys := _valleys(context):
         summary |= {"valleys": valleys}
     return summary | {"seconds": time.monotonic() - started}
+
+
+def _keep_means(context: Context, history: Mapping[str, Weights]) -> None:
+    """Write the mean of every source's snapshots to where other kinds of histories have theirs."""
+    run = context.run
+    index = read_json(run.history_index)
+    for source, files in index["sources"].items() if index["kind"] == "snapshots" else ():
+        facts = read_metadata(run.history / files["last"]["file"])
+        if COMPLETED_BY in facts:
+            named = {PREFIX + name: tensor for name, tensor in history[source].items()}
+            save_tensors(run.history / f"{source}.safetensors", named, facts)
 
 
 def load_candidates(context: Context) -> list[Candidate]:
@@ -162,7 +177,7 @@ def _read_history(
     context: Context,
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]], dict[str, str]]:
     """Return last models, histories, and one digest per source over the files that made its history."""
-    _check_start(context)
+    check_start(context)
     index = read_json(context.run.history_index)["sources"]
     last, history, digests = {}, {}, {}
     for source in sorted(index):
@@ -174,15 +189,6 @@ def _read_history(
     return last, history, digests
 
 
-def _check_start(context: Context) -> None:
-    """Refuse histories that began at other weights: their task vectors would be nonsense."""
-    if read_json(context.run.train).get("start_sha256") != context.start_digest:
-        raise WeightsError(
-            f"The weights of the model `{context.recipe.model.name}` are not those that `{context.run.path}` was "
-            "trained from; bring them back, or repeat the run with `--force`."
-        )
-
-
 def _checked(context: Context, entry: dict[str, str]) -> dict[str, Tensor]:
     path = context.run.history / entry["file"]
     if not path.is_file():
@@ -191,4 +197,6 @@ def _checked(context: Context, entry: dict[str, str]) -> dict[str, Tensor]:
         raise WeightsError(
             f"`{path}` is not the file that training wrote (its digest differs); repeat the run with `--force`."
         )
-    return load_tensors(path)
+    # Older versions wrote the image tower's own names.
+    prefix = PREFIX if COMPLETED_BY in read_metadata(path) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items()}

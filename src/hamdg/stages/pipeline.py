@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,7 @@ from hamdg.algorithms.erm import control_of
 from hamdg.config import CUSTOM, Recipe, run_directory, training_identity
 from hamdg.data.chosen import find_pictures
 from hamdg.errors import ConfigError, RunDirectoryError
-from hamdg.files import read_json
+from hamdg.files import link, read_json
 from hamdg.merge_section import completed
 from hamdg.recipe import checked, read_recipe
 from hamdg.report import build
@@ -254,15 +253,7 @@ def _recipe_at(run: RunDirectory) -> Recipe:
 
 def _copy_training(source: RunDirectory, target: RunDirectory) -> None:
     """Link (or copy) what the train stage left behind; `train.json` last, since it says that all is there."""
-    shutil.copytree(source.history, target.history, copy_function=_link, dirs_exist_ok=True)
-    for name in (source.metrics.name, source.samples.name, source.splits.name, source.train.name):
-        if (source.path / name).exists():
-            _link(str(source.path / name), str(target.path / name))
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).unlink(missing_ok=True)
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
+    histories = [path for path in sorted(source.history.rglob("*")) if path.is_file()]
+    for path in (source.base, *histories, source.metrics, source.samples, source.splits, source.train):
+        if path.exists():
+            link(path, target.path / path.relative_to(source.path))

@@ -30,6 +30,7 @@ from hamdg.models.tower import layer_of
 from hamdg.report.contract import EnrichmentCounts
 from hamdg.stages.context import Context
 from hamdg.stages.opening import open_sources
+from hamdg.stages.start import check_start, keep_base
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import Row, read_rows
 
@@ -51,6 +52,7 @@ def train(context: Context) -> bool:
     with opened_domains() as opened:
         # Even where nothing is left to train: the stages that follow would not notice other pictures.
         data = open_sources(context)
+        check_start(context)
         if run.train.exists():
             return False
         summary = _trained(context, data)
@@ -67,7 +69,9 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
     done = _resumed_step(context)
     tracker = CsvTracker(run.metrics, last_step=done)
     recipe = context.recipe
-    history = CheckpointHistory(recipe.history, run.history, recipe.train.steps, recipe.train.check_every)
+    history = CheckpointHistory(
+        recipe.history, run.history, recipe.train.steps, recipe.train.check_every, keep_base(context)
+    )
     resume = Resume(run.resume, recipe.runtime.checkpoint_every)
     callbacks: list[Callback] = [
         history,
