@@ -22,6 +22,11 @@ def test_stages_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "==> Train\n    3 sources [art_painting]\n    skipped: done before\n"
 
 
+def test_a_table_obeys_nothing_that_is_written_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("a\x1b[2J", "n"), [("b\nc", "1")])
+    assert capsys.readouterr().out.splitlines()[::2] == ["a\\x1b[2J  n", "b\\nc      1"]
+
+
 def test_quiet_leaves_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
     console.set_quiet(True)
     console.stage("Train")

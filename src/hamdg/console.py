@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from hamdg.wording import escaped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,6 +44,7 @@ def result(text: str) -> None:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
+    headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))
     widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
     numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
     lines = [title] if title else []

@@ -3,17 +3,18 @@ from __future__ import annotations
 import re
 
 from hamdg.report.elements import HeatTable, bar, bar_list, colours, heat_table, pair_name, section
+from hamdg.report.markup import NOTHING, tag
 
 
 def test_a_section_without_content_is_left_out() -> None:
-    assert section("a", "A", "lead", "", "") == ""
-    assert '<section id="a"><h2>A</h2>' in section("a", "A", "lead", "", "<p>x</p>")
+    assert section("a", "A", "lead", NOTHING, NOTHING) == ""
+    assert '<section id="a"><h2>A</h2>' in section("a", "A", "lead", NOTHING, tag("p", "x"))
 
 
 def test_heat_cells_are_tinted_by_value() -> None:
     html = heat_table(HeatTable("t", ["x", "y", "z"], {"row": [0.25, -0.5, None]}, highest=0.5))
     assert '<td style="--v:0.500">0.25</td>' in html
-    assert '<td class=minus style="--v:1.000">\N{MINUS SIGN}0.50</td>' in html
+    assert '<td class="minus" style="--v:1.000">\N{MINUS SIGN}0.50</td>' in html
     assert '<td class="void">\N{EN DASH}</td>' in html
 
 

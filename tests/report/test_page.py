@@ -1,19 +1,22 @@
 from __future__ import annotations
 
-import json
+import copy
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hamdg.errors import DataError
 from hamdg.report import build
-from hamdg.report.contract import Record, checked, read_record
-from hamdg.report.measurements import Measurements, Series
+from hamdg.report.contract import EnrichmentCounts, ImagesSeen, MergeFacts, Record, Row, checked, read_record
+from hamdg.report.measurements import Measurements, read_measurements
 from hamdg.report.page import report_html, write_report
+from hamdg.report.samples import read_samples
 
 VOID = {"meta", "img", "br"}
 Copy = Callable[[str], Path]
@@ -27,6 +30,7 @@ class Outline(HTMLParser):
         self.open: list[str] = []
         self.ids: list[str] = []
         self.addresses: list[str] = []
+        self.attributes: set[str] = set()
         self.text = ""
         self.feed(html)
         self.close()
@@ -34,6 +38,7 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        self.attributes |= values.keys()
         self.ids += [values["id"] or ""] if "id" in values else []
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in VOID:
@@ -87,14 +92,82 @@ def test_measurements_and_samples_may_be_missing(run_copy: Copy) -> None:
     assert page.ids == ["result", "enrichment", "merge", "classes", "time", "config"]
 
 
-def test_names_are_escaped(ham: Record) -> None:
-    nasty = "<script>alert('&')</script>"
-    text = json.dumps(ham).replace("cartoon", nasty).replace("giraffe", nasty)
-    record = checked({**json.loads(text), "command": nasty, "benchmark": nasty, "held_out": nasty}, "here")
-    measured = Measurements({("loss", nasty, ""): Series((1, 2), (1.0, 2.0))})
-    html = report_html(record, measured, [])
-    Outline(html)
-    assert "<script" not in html
+SCRIPT = "</style></title><script>alert('&')</script><a href=\"javascript:alert(1)\">`\ud800\x1b"
+
+
+def nasty(value: object) -> Any:
+    """Return a value of JSON with a script in every text and in every name of a mapping that is not fixed."""
+    if isinstance(value, dict):
+        return {key if key in NAMES else SCRIPT + key: nasty(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [nasty(inner) for inner in value]
+    return SCRIPT + value if isinstance(value, str) else value
+
+
+# What a record has to be called, in all its mappings.
+NAMES = {
+    *Record.__required_keys__, *Record.__optional_keys__, *Row.__required_keys__, *EnrichmentCounts.__required_keys__,
+    *ImagesSeen.__required_keys__, *MergeFacts.__required_keys__, *MergeFacts.__optional_keys__, "",
+    "title", "version", "pictures",
+}  # fmt: skip
+
+
+def whole(record: Record) -> Record:
+    """Return the record with everything that it may have."""
+    card = {"title": "PACS", "version": "as in the papers", "pictures": 9991}
+    merge = {**(record["merge"] or {}), "method": "ties", "options": {"scope": "tensor"}, "target_data": True}
+    more = {"merge": merge, "data": card, "opened": {"train": [record["held_out"]]}}
+    return {**record, **more}  # type: ignore[typeddict-item]
+
+
+def safe(html: str) -> bool:
+    """Return whether a page has no element, attribute or character that the test put into its record."""
+    outline = Outline(html)
+    html.encode()
+    return not re.search('<script|<a |href="|\\x1b', html) and all(
+        not re.search(r"^on|^href$", name) for name in outline.attributes
+    )
+
+
+def test_nothing_of_a_record_or_of_its_measurements_becomes_markup(run_copy: Copy, ham: Record) -> None:
+    run = run_copy("ham")
+    read = read_measurements(run / "metrics.csv")
+    series = {
+        (name, SCRIPT + source, layer and SCRIPT + layer): line for (name, source, layer), line in read.series.items()
+    }
+    samples = [
+        replace(one, model=SCRIPT + one.model, domain=SCRIPT, label=SCRIPT, clean_label=f"{SCRIPT}.")
+        for one in read_samples(run / "samples.npz")
+    ]
+    html = report_html(nasty(whole(ham)), Measurements(series), samples)
+    assert safe(html)
+    assert html.count("&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;") > 150
+    assert len(Outline(html).ids) == 8
+
+
+def numbers_of(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        if isinstance(inner, int | float) and not isinstance(inner, bool):
+            yield (*place, key)
+        yield from numbers_of(inner, (*place, key))
+
+
+def test_a_number_that_is_a_text_is_refused_or_shown_as_one(ham: Record) -> None:
+    shown = 0
+    for place in numbers_of(whole(ham)):
+        record: Any = copy.deepcopy(whole(ham))
+        inner = record
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = SCRIPT
+        try:
+            html = report_html(checked(record, "here"), Measurements({}), [])
+        except (DataError, TypeError, ValueError):
+            continue
+        assert safe(html), place
+        shown += 1
+    assert shown
 
 
 def test_mislabelled_samples_are_marked(run_copy: Copy) -> None:

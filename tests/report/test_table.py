@@ -72,6 +72,14 @@ def test_text_columns_are_aligned(ham: Record) -> None:
     assert figures == [percent(row.held_out) for row in run_table(ham)]
 
 
+def test_markup_and_control_characters_of_a_label_or_note_stay_text(ham: Record) -> None:
+    row: Row = {**ham["rows"][-1], "label": "<b>`*a*", "note": "[x](javascript:y)\n\x1b[2J\\"}
+    markdown, text = format_markdown({**ham, "rows": [row]}), format_text({**ham, "rows": [row]})
+    assert r"| **&lt;b&gt;\`\*a\*** |" in markdown
+    assert r"\[x\](javascript:y) \\x1b\[2J\\" in markdown
+    assert "\x1b" not in text + markdown
+
+
 def test_a_vertical_bar_in_a_label_does_not_break_markdown(ham: Record) -> None:
     row: Row = {**ham["rows"][0], "label": "a|b"}
     assert "| **a\\|b** |" in format_markdown({**ham, "rows": [row]})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.table import MINUS
 
 WIDTH, HEIGHT = 340, 210
@@ -33,7 +33,7 @@ class Line:
     kind: str = "solid"
 
 
-def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | None = None) -> str:
+def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | None = None) -> Html:
     """Return a figure with one chart: value over step, from step 0 so that the charts of a run can be compared.
 
     Args:
@@ -43,23 +43,21 @@ def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | 
     """
     body = line_plot(lines, limits)
     if not body:
-        return ""
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg></figure>'
-    )
+        return NOTHING
+    drawing = tag("svg", body, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
+    return tag("figure", tag("figcaption", title), drawing, class_="chart")
 
 
-def line_plot(lines: Sequence[Line], limits: tuple[float, float] | None = None) -> str:
+def line_plot(lines: Sequence[Line], limits: tuple[float, float] | None = None) -> Html:
     """Return the inside of such a chart, `WIDTH` by `HEIGHT`; nothing if there is no point to draw."""
     drawn = [_finite(line) for line in lines]
     drawn = [line for line in drawn if line.steps]
     if not drawn:
-        return ""
+        return NOTHING
     low, high = limits or padded_limits([value for line in drawn for value in line.values])
     last = max(max(line.steps[-1] for line in drawn), 1)
     frame = _Frame(last, low, high)
-    return "".join([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
+    return joined([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
@@ -118,33 +116,32 @@ def _finite(line: Line) -> Line:
     return Line(line.label, [step for step, _ in kept], [value for _, value in kept], line.colour, line.kind)
 
 
-def _value_axis(frame: _Frame) -> str:
+def _value_axis(frame: _Frame) -> Html:
     parts = []
     for value in ticks(frame.low, frame.high):
         y = frame.y(value)
         kind = "zero" if abs(value) < 1e-12 else "grid"
-        parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{_number(value)}</text>')
-    return "".join(parts)
+        parts.append(tag("line", class_=kind, x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}"))
+        parts.append(tag("text", _number(value), x=LEFT - 6, y=f"{y + 3.5:.1f}", text_anchor="end"))
+    return joined(parts)
 
 
-def _step_axis(frame: _Frame) -> str:
+def _step_axis(frame: _Frame) -> Html:
     positions = [step for step in ticks(0.0, frame.last) if float(step).is_integer()]
-    labels = [
-        f'<text x="{frame.x(step):.1f}" y="{HEIGHT - 9}" text-anchor="middle">{int(step)}</text>' for step in positions
-    ]
-    return "".join(labels)
+    return joined(
+        tag("text", int(step), x=f"{frame.x(step):.1f}", y=HEIGHT - 9, text_anchor="middle") for step in positions
+    )
 
 
-def _path(line: Line, frame: _Frame) -> str:
-    title = f"<title>{escape(line.label)}</title>"
+def _path(line: Line, frame: _Frame) -> Html:
+    title = tag("title", line.label)
     if len(line.steps) == 1:
         x, y = frame.x(line.steps[0]), frame.y(line.values[0])
-        return f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="3">{title}</circle>'
+        return tag("circle", title, class_=f"dot c{line.colour}", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3)
     points = " ".join(
         f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in zip(line.steps, line.values, strict=True)
     )
-    return f'<polyline class="{line.kind} c{line.colour}" points="{points}">{title}</polyline>'
+    return tag("polyline", title, class_=f"{line.kind} c{line.colour}", points=points)
 
 
 def _number(value: float) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from hamdg.report.charts import HEIGHT, WIDTH, Line, line_plot
 from hamdg.report.elements import PALETTE_SIZE, pair_name
+from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.style import CHARTS, PALETTE
 from hamdg.report.table import MINUS, MISSING
 
@@ -41,30 +41,39 @@ def comparison_picture(found: Comparison) -> str:
     matrices, height = _matrices(found, (left, right), top)
     plots, bottom = _plots(found, (left, right), top + height + GAP)
     width = right + _PANEL + MARGIN
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom:.0f}" width="{width:.0f}" '
-        f'height="{bottom:.0f}" role="img" aria-label="Comparison of models">\n<style>{_style()}</style>\n'
-        f'<rect class="paper" width="100%" height="100%"/>\n'
-        f"{_text(left, MARGIN + 16, _headline(found), 'title')}{matrices}{plots}\n</svg>\n"
+    drawing = tag(
+        "svg",
+        tag("style", _style()),
+        tag("rect", class_="paper", width="100%", height="100%"),
+        _text(left, MARGIN + 16, _headline(found), "title"),
+        matrices,
+        plots,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:.0f} {bottom:.0f}",
+        width=f"{width:.0f}",
+        height=f"{bottom:.0f}",
+        role="img",
+        aria_label="Comparison of models",
     )
+    return f"{drawing}\n"
 
 
 def _headline(found: Comparison) -> str:
     return f"What {len(found.sources)} models changed from their start"
 
 
-def _style() -> str:
+def _style() -> Html:
     """Return the style sheet with plain colours: not every program that shows SVG knows variables."""
     rules = _STYLE + "\n".join(line for line in CHARTS.splitlines() if not line.startswith(".chart svg"))
     light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in PALETTE.split("@media"))
-    return f"{_coloured(rules, light)}\n@media (prefers-color-scheme: dark) {{{_coloured(rules, dark)}\n}}"
+    return Html(f"{_coloured(rules, light)}\n@media (prefers-color-scheme: dark) {{{_coloured(rules, dark)}\n}}")
 
 
 def _coloured(rules: str, colours: Mapping[str, str]) -> str:
     return re.sub(r"var\(--(\w+)\)", lambda match: colours[match[1]], rules)
 
 
-def _matrices(found: Comparison, places: tuple[float, float], top: float) -> tuple[str, float]:
+def _matrices(found: Comparison, places: tuple[float, float], top: float) -> tuple[Html, float]:
     names = 14 + _LETTER * max(len(_short(source)) for source in found.sources)
     # Names stand above at 45 degrees, the last one beyond its column.
     cell = min(44.0, (_PANEL - 1.5 * names) / len(found.sources))
@@ -75,19 +84,19 @@ def _matrices(found: Comparison, places: tuple[float, float], top: float) -> tup
         parts.append(_text(x, top, title, "soft"))
         whole = {pair: layers[""] for pair, layers in values.items()}
         parts += _matrix(found.sources, whole, (x + names, top + head), cell, chance)
-    return "".join(parts), head + cell * len(found.sources)
+    return joined(parts), head + cell * len(found.sources)
 
 
 def _matrix(
     sources: Sequence[str], values: Layers, corner: tuple[float, float], cell: float, chance: float
-) -> list[str]:
+) -> list[Html]:
     left, top = corner
     parts = []
     for row, source in enumerate(sources):
         middle = (row + 0.5) * cell
         parts.append(_text(left - 8, top + middle + 4, _short(source), "ink", "end", source))
-        turned = f'transform="translate({left + middle + 4:.1f} {top - 6:.1f}) rotate(-45)"'
-        parts.append(f'<text class="ink" {turned}>{escape(_short(source))}</text>')
+        turned = f"translate({left + middle + 4:.1f} {top - 6:.1f}) rotate(-45)"
+        parts.append(tag("text", _short(source), class_="ink", transform=turned))
         for column, other in enumerate(sources):
             value = 1.0 if row == column else values[f"{min(source, other)}|{max(source, other)}"]
             place = (left + column * cell, top + row * cell)
@@ -95,18 +104,24 @@ def _matrix(
     return parts
 
 
-def _cell(value: float | None, corner: tuple[float, float], size: float, chance: float, label: str) -> str:
+def _cell(value: float | None, corner: tuple[float, float], size: float, chance: float, label: str) -> Html:
     x, y = corner
-    place = f'x="{x + 1:.1f}" y="{y + 1:.1f}" width="{size - 2:.1f}" height="{size - 2:.1f}" rx="3"'
+    place = {
+        "x": f"{x + 1:.1f}",
+        "y": f"{y + 1:.1f}",
+        "width": f"{size - 2:.1f}",
+        "height": f"{size - 2:.1f}",
+        "rx": "3",
+    }
     text = MISSING if value is None else f"{value:.2f}".replace("-", MINUS)
     above = 0.0 if value is None else (value - chance) / (1 - chance)
     kind, depth = "heat" if above > 0 else "cold", 0.76 * min(abs(above), 1.0)
-    tint = f'<rect class="{kind}" opacity="{depth:.3f}" {place}/>' if above else ""
-    written = _text(x + size / 2, y + size / 2 + 4, text, "ink", "middle") if size >= 30 else ""
-    return f'<g><title>{escape(label)}: {text}</title><rect class="track" {place}/>{tint}{written}</g>'
+    tint = tag("rect", class_=kind, opacity=f"{depth:.3f}", **place) if above else NOTHING
+    written = _text(x + size / 2, y + size / 2 + 4, text, "ink", "middle") if size >= 30 else NOTHING
+    return tag("g", tag("title", f"{label}: {text}"), tag("rect", class_="track", **place), tint, written)
 
 
-def _plots(found: Comparison, places: tuple[float, float], top: float) -> tuple[str, float]:
+def _plots(found: Comparison, places: tuple[float, float], top: float) -> tuple[Html, float]:
     """Return the charts by layer and where they end."""
     lengths = _lines({source: [found.lengths[source][layer] for layer in found.layers] for source in found.sources})
     cosines = _lines({pair_name(p): [layers[key] for key in found.layers] for p, layers in found.cosines.items()})
@@ -116,11 +131,11 @@ def _plots(found: Comparison, places: tuple[float, float], top: float) -> tuple[
     below = top + 14 + max(height for _, height in legends)
     parts = [key for key, _ in legends]
     for x, title, lines in charts:
-        place = f'transform="translate({x:.1f} {below:.1f}) scale({scale:.3f})"'
-        parts += [_text(x, top, title, "soft"), f'<g class="chart" {place}>{line_plot(lines)}</g>']
+        place = f"translate({x:.1f} {below:.1f}) scale({scale:.3f})"
+        parts += [_text(x, top, title, "soft"), tag("g", line_plot(lines), class_="chart", transform=place)]
     note = f"Layers in the order of the network: 1 is {found.layers[0]}, {len(found.layers)} is {found.layers[-1]}."
     end = below + HEIGHT * scale + 16
-    return "".join([*parts, _text(places[0], end, note, "soft")]), end + MARGIN
+    return joined([*parts, _text(places[0], end, note, "soft")]), end + MARGIN
 
 
 def _lines(values: Mapping[str, Sequence[float | None]]) -> list[Line]:
@@ -140,28 +155,34 @@ def _lines(values: Mapping[str, Sequence[float | None]]) -> list[Line]:
     ]
 
 
-def _legend(lines: Sequence[Line], x: float, y: float) -> tuple[str, float]:
+def _legend(lines: Sequence[Line], x: float, y: float) -> tuple[Html, float]:
     """Return the legend, broken into rows, and its height."""
-    parts, left, row = [], 0.0, 0
+    parts: list[Html] = []
+    left, row = 0.0, 0
     for line in lines:
         name = _short(line.label, 2 * _LONGEST)
         width = 26 + len(name) * _LETTER + 16
         if left and left + width > _PANEL:
             left, row = 0.0, row + 1
         height = y + row * _ROW
-        dash = ' stroke-dasharray="4 3"' if line.kind == "dashed" else ""
-        parts.append(
-            f'<line class="key c{line.colour}"{dash} x1="{x + left:.1f}" x2="{x + left + 18:.1f}" '
-            f'y1="{height:.1f}" y2="{height:.1f}"/>{_text(x + left + 24, height + 4, name, "ink")}'
+        stroke = tag(
+            "line",
+            class_=f"key c{line.colour}",
+            stroke_dasharray="4 3" if line.kind == "dashed" else None,
+            x1=f"{x + left:.1f}",
+            x2=f"{x + left + 18:.1f}",
+            y1=f"{height:.1f}",
+            y2=f"{height:.1f}",
         )
+        parts += [stroke, _text(x + left + 24, height + 4, name, "ink")]
         left += width
-    return "".join(parts), _ROW * (row + 1)
+    return joined(parts), _ROW * (row + 1)
 
 
 def _short(name: str, longest: int = _LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", title: str = "") -> str:
-    more = f"<title>{escape(title)}</title>" if title and title != text else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{more}{escape(text)}</text>'
+def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", title: str = "") -> Html:
+    more = tag("title", title) if title and title != text else NOTHING
+    return tag("text", more, text, class_=kind, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)

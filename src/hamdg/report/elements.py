@@ -4,41 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from hamdg.report.contract import known
+from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.table import MINUS, MISSING
 
 PALETTE_SIZE = 8
 
 
-def section(anchor: str, title: str, lead: str, *parts: str) -> str:
+def section(anchor: str, title: str, lead: str, *parts: Html) -> Html:
     """Return a section of the page, or nothing when no part has anything to show.
 
     Args:
         anchor: The section's id.
         title: Its heading.
-        lead: One or two sentences that say what is to be seen (plain text).
-        parts: HTML.
+        lead: One or two sentences that say what is to be seen.
+        parts: What it shows.
     """
     if not any(parts):
-        return ""
-    return (
-        f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2>'
-        f'<p class="lead">{escape(lead)}</p>{"".join(parts)}</section>'
-    )
+        return NOTHING
+    return tag("section", tag("h2", title), tag("p", lead, class_="lead"), *parts, id=anchor)
 
 
-def charts(*figures: str) -> str:
+def charts(*figures: Html) -> Html:
     """Return the charts side by side, as many as the window is wide; empty ones are left out."""
-    shown = [figure for figure in figures if figure]
-    return f'<div class="charts">{"".join(shown)}</div>' if shown else ""
+    return tag("div", *figures, class_="charts") if any(figures) else NOTHING
 
 
-def side_by_side(*parts: str) -> str:
+def side_by_side(*parts: Html) -> Html:
     """Return the parts beside each other where the window is wide enough."""
-    shown = [part for part in parts if part]
-    return f'<div class="side">{"".join(shown)}</div>' if shown else ""
+    return tag("div", *parts, class_="side") if any(parts) else NOTHING
+
+
+def table(head: Sequence[Html], body: Sequence[Html], kind: str | None = None) -> Html:
+    """Return a table that scrolls sideways where the window is too narrow.
+
+    Args:
+        head: The cells of its head.
+        body: Its lines.
+        kind: Its class.
+    """
+    whole = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_=kind)
+    return tag("div", whole, class_="scroll")
 
 
 def colours(names: Sequence[str]) -> dict[str, int]:
@@ -46,12 +53,12 @@ def colours(names: Sequence[str]) -> dict[str, int]:
     return {name: index % PALETTE_SIZE for index, name in enumerate(names)}
 
 
-def legend(names: Mapping[str, int], dashed: str = "") -> str:
+def legend(names: Mapping[str, int], dashed: str = "") -> Html:
     """Return a legend: one coloured stroke a name, and what a dashed line means where there is one."""
-    items = [f'<li><i style="border-color: var(--c{colour})"></i>{escape(name)}</li>' for name, colour in names.items()]
+    items = [tag("li", tag("i", style=f"border-color: var(--c{colour})"), name) for name, colour in names.items()]
     if dashed:
-        items.append(f'<li><i class="dash"></i>{escape(dashed)}</li>')
-    return f'<ul class="legend">{"".join(items)}</ul>'
+        items.append(tag("li", tag("i", class_="dash"), dashed))
+    return tag("ul", *items, class_="legend")
 
 
 @dataclass(frozen=True)
@@ -81,40 +88,42 @@ class HeatTable:
     own: Sequence[str] = field(default_factory=tuple)
 
 
-def heat_table(table: HeatTable) -> str:
-    """Return the table as a figure that scrolls sideways where the window is too narrow."""
-    if not table.rows:
-        return ""
-    kind = ' class="tall"' if table.tall else ""
-    head = "".join(f'<th scope="col"{kind}><span>{escape(name)}</span></th>' for name in table.columns)
-    body = "".join(_heat_row(name, values, table) for name, values in table.rows.items())
-    caption = f"<figcaption>{escape(table.title)}</figcaption>" if table.title else ""
-    return (
-        f'<figure class="heat">{caption}<div class="scroll"><table>'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
-    )
+def heat_table(heat: HeatTable) -> Html:
+    """Return the table as a figure."""
+    if not heat.rows:
+        return NOTHING
+    kind = "tall" if heat.tall else None
+    head = [tag("th"), *(tag("th", tag("span", name), scope="col", class_=kind) for name in heat.columns)]
+    body = [_heat_row(name, values, heat) for name, values in heat.rows.items()]
+    caption = tag("figcaption", heat.title) if heat.title else NOTHING
+    return tag("figure", caption, table(head, body), class_="heat")
 
 
-def bar(share: float, kind: str = "", error: float | None = None, mark: float | None = None) -> str:
+def bar(share: float, kind: str = "", error: float | None = None, mark: float | None = None) -> Html:
     """Return a bar that fills `share` of its track, with an error interval and a dashed mark where given."""
-    inner = f'<i style="width:{_width(share)}"></i>'
+    inner = [tag("i", style=f"width:{_width(share)}")]
     if error is not None and known(error):
         low, high = max(share - error, 0.0), min(share + error, 1.0)
-        inner += f'<em style="left:{_width(low)};width:{_width(high - low)}"></em>'
+        inner.append(tag("em", style=f"left:{_width(low)};width:{_width(high - low)}"))
     if mark is not None:
-        inner += f'<u style="left:{_width(mark)}"></u>'
-    return f'<div class="bar {kind}">{inner}</div>'
+        inner.append(tag("u", style=f"left:{_width(mark)}"))
+    return tag("div", *inner, class_=f"bar {kind}".rstrip())
 
 
-def bar_list(values: Mapping[str, float], unit: str = "", digits: int = 2, own: str = "") -> str:
+def bar_list(values: Mapping[str, float], unit: str = "", digits: int = 2, own: str = "") -> Html:
     """Return one bar a name, scaled to the largest value, with the value beside it."""
     largest = max(values.values(), default=0.0) or 1.0
     lines = [
-        f"<span>{escape(name)}</span>{bar(value / largest, 'own' if name == own else 'merged')}"
-        f"<span>{value:.{digits}f}{escape(unit)}</span>"
+        joined(
+            [
+                tag("span", name),
+                bar(value / largest, "own" if name == own else "merged"),
+                tag("span", f"{value:.{digits}f}{unit}"),
+            ]
+        )
         for name, value in values.items()
     ]
-    return f'<div class="bars">{"".join(lines)}</div>' if lines else ""
+    return tag("div", *lines, class_="bars") if lines else NOTHING
 
 
 def pair_name(pair: str) -> str:
@@ -122,21 +131,20 @@ def pair_name(pair: str) -> str:
     return pair.replace("|", " / ")
 
 
-def _heat_row(name: str, values: Sequence[float | None], table: HeatTable) -> str:
-    kind = ' class="own"' if name in table.own else ""
-    cells = "".join(_heat_cell(value, table) for value in values)
-    return f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>'
+def _heat_row(name: str, values: Sequence[float | None], heat: HeatTable) -> Html:
+    cells = [_heat_cell(value, heat) for value in values]
+    return tag("tr", tag("th", name, scope="row"), *cells, class_="own" if name in heat.own else None)
 
 
-def _heat_cell(value: float | None, table: HeatTable) -> str:
+def _heat_cell(value: float | None, heat: HeatTable) -> Html:
     if value is None or not known(value):
-        return f'<td class="void">{MISSING}</td>'
-    span = table.highest - table.lowest
-    tint = min(max(abs(value) if value < 0 else value - table.lowest, 0.0) / span, 1.0)
-    text = f"{value * table.scale:.{table.digits}f}"
+        return tag("td", MISSING, class_="void")
+    span = heat.highest - heat.lowest
+    tint = min(max(abs(value) if value < 0 else value - heat.lowest, 0.0) / span, 1.0)
+    text = f"{value * heat.scale:.{heat.digits}f}"
     if float(text) == 0.0:
         text = text.removeprefix("-")
-    return f'<td{" class=minus" if value < 0 else ""} style="--v:{tint:.3f}">{text.replace("-", MINUS)}</td>'
+    return tag("td", text.replace("-", MINUS), class_="minus" if value < 0 else None, style=f"--v:{tint:.3f}")
 
 
 def _width(share: float) -> str:

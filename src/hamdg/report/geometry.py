@@ -18,12 +18,13 @@ from hamdg.report.elements import (
     section,
     side_by_side,
 )
+from hamdg.report.markup import NOTHING, Html, tag
 from hamdg.report.measurements import Measurements, Series
 
 Layers = Mapping[str, Mapping[str, float]]
 
 
-def direction_section(measured: Measurements) -> str:
+def direction_section(measured: Measurements) -> Html:
     """Return the cosines between the update directions of the models, before and after harmonisation."""
     before, after = _drawn(measured, "cosine/before"), _drawn(measured, "cosine/after")
     history = _drawn(measured, "cosine/history")
@@ -45,15 +46,15 @@ def direction_section(measured: Measurements) -> str:
         "Cosine between the update directions of two source models at the same step: 1 is the same direction, "
         "0 unrelated, below 0 they pull against each other."
     )
-    names = legend(palette, "before harmonisation" if harmonised else "") if figures else ""
+    names = legend(palette, "before harmonisation" if harmonised else "") if figures else NOTHING
     return section("directions", "Update directions", lead, names, figures, side_by_side(*tables))
 
 
-def merge_section(record: Record) -> str:
+def merge_section(record: Record) -> Html:
     """Return how alike the historical task vectors are, how long they are and what the merge kept of them."""
     merge = record["merge"]
     if merge is None:
-        return ""
+        return NOTHING
     whole = {pair: cosines[""] for pair, cosines in merge["cosines"].items() if "" in cosines}
     sources = record["sources"]
     lengths = bar_list(_norms(merge, sources), digits=3, own="merged")
@@ -63,8 +64,8 @@ def merge_section(record: Record) -> str:
         "What each source's history adds to the start weights (its task vector), and what is left of it in the merge."
         + _method(merge),
         side_by_side(
-            f'<div class="grow"><h3>Length (L2 norm)</h3>{lengths}</div>',
-            f"<div><h3>Cosine of the task vectors</h3>{heat_table(_matrix(whole, sources))}</div>",
+            tag("div", tag("h3", "Length (L2 norm)"), lengths, class_="grow"),
+            tag("div", tag("h3", "Cosine of the task vectors"), heat_table(_matrix(whole, sources))),
         ),
         side_by_side(
             _layer_table(
@@ -109,9 +110,9 @@ def _matrix(cosines: Mapping[str, float], sources: Sequence[str]) -> HeatTable:
     return HeatTable("", sources, {row: [cosine(row, column) for column in sources] for row in sources})
 
 
-def _kept(kept: Layers) -> str:
+def _kept(kept: Layers) -> Html:
     if not kept:
-        return ""
+        return NOTHING
     shares = {value for layers in kept.values() for value in layers.values()}
     title = "Share of the coordinates that the merge kept, %"
     if len({round(share, 2) for share in shares}) == 1:
@@ -122,10 +123,10 @@ def _kept(kept: Layers) -> str:
     return heat_table(table)
 
 
-def _layer_table(title: str, cosines: Layers) -> str:
+def _layer_table(title: str, cosines: Layers) -> Html:
     columns = _columns(cosines)
     if not columns:
-        return ""
+        return NOTHING
     rows = {pair_name(pair): [layers.get(name) for name in columns] for pair, layers in cosines.items()}
     return heat_table(HeatTable(title, [_short(name) for name in columns], rows, tall=True))
 

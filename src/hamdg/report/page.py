@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from hamdg.files import write_text
 from hamdg.report.contract import Record, read_record
 from hamdg.report.geometry import direction_section, merge_section
+from hamdg.report.markup import Html, joined, tag
 from hamdg.report.measurements import Measurements, read_measurements
 from hamdg.report.outcome import class_section, config_section, header, result_section, time_section
 from hamdg.report.samples import Sample, read_samples
@@ -40,23 +40,23 @@ def write_report(run: Path) -> Path:
 def report_html(record: Record, measured: Measurements, samples: list[Sample]) -> str:
     """Return the whole page; parts without data (a run without enrichment or merge) are left out."""
     title = f"{run_table(record)[-1].label} on {record['held_out']}, {record['benchmark']}, seed {record['seed']}"
-    body = "\n".join(
-        part
-        for part in (
-            header(record),
-            result_section(record),
-            curves_section(record, measured),
-            enrichment_section(record, measured, samples),
-            direction_section(measured),
-            merge_section(record),
-            class_section(record),
-            time_section(record),
-            config_section(record),
-        )
-        if part
+    parts = (
+        header(record),
+        result_section(record),
+        curves_section(record, measured),
+        enrichment_section(record, measured, samples),
+        direction_section(measured),
+        merge_section(record),
+        class_section(record),
+        time_section(record),
+        config_section(record),
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Html(STYLE)),
     )
+    body = tag("body", tag("main", joined([part for part in parts if part], "\n")))
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from hamdg.report.contract import Record, Row, RowGroup, known
 from hamdg.report.markdown import plain
+from hamdg.wording import escaped
 
 HAM_LABEL = "HAM (reconstruction)"
 FOOTNOTE = (
@@ -106,7 +107,7 @@ def format_text(record: Record) -> str:
     lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over zero-shot."]
     if shows_ham([row.label for row in rows]):
         lines.append(FOOTNOTE)
-    return "\n".join(lines)
+    return escaped("\n".join(lines), keep="\n")
 
 
 def format_markdown(record: Record) -> str:

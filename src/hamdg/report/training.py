@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from hamdg.report.charts import Line, line_chart, smoothed
 from hamdg.report.contract import EnrichmentCounts, Record
-from hamdg.report.elements import charts, colours, legend, section
+from hamdg.report.elements import charts, colours, legend, section, table
+from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.measurements import Measurements, Series
 from hamdg.report.samples import Sample, data_uri, spread
 from hamdg.report.table import MISSING, percent
@@ -17,7 +17,7 @@ _SHORTEST_WINDOW = 9
 _POOLED = "all sources"
 
 
-def curves_section(record: Record, measured: Measurements) -> str:
+def curves_section(record: Record, measured: Measurements) -> Html:
     """Return loss, validation accuracy and gradient norm over the steps."""
     validations = measured.by_source("validation/accuracy")
     palette = _palette(record, [*measured.by_source("loss"), *validations])
@@ -32,14 +32,14 @@ def curves_section(record: Record, measured: Measurements) -> str:
     lead = "Each colour is one source model; all advance in lock-step. Faint lines are single steps."
     if record["algorithm"] == "erm":
         lead = "One model on the pooled sources. Faint lines are single steps."
-    return section("training", "Training", lead, legend(palette) if figures else "", figures)
+    return section("training", "Training", lead, legend(palette) if figures else NOTHING, figures)
 
 
-def enrichment_section(record: Record, measured: Measurements, samples: Sequence[Sample]) -> str:
+def enrichment_section(record: Record, measured: Measurements, samples: Sequence[Sample]) -> Html:
     """Return rates, thresholds and counts of the enrichment, and pictures it let in and kept out."""
     counts = record["enrichment"]
     if counts is None:
-        return ""
+        return NOTHING
     palette = colours(record["sources"])
     added = measured.by_source("enrichment/added")
     candidates = measured.by_source("enrichment/candidates")
@@ -56,7 +56,7 @@ def enrichment_section(record: Record, measured: Measurements, samples: Sequence
         "At each step a model is offered the other sources' batches and takes in what it is more confident about than "
         "it is, on average, about its own batch."
     )
-    names = legend(palette, "among the candidates" if pool else "") if figures else ""
+    names = legend(palette, "among the candidates" if pool else "") if figures else NOTHING
     return section(
         "enrichment", "Enrichment", lead, _counts_table(counts), names, figures, _sheets(record["sources"], samples)
     )
@@ -109,69 +109,69 @@ def _ratios(parts: Mapping[str, Series], wholes: Mapping[str, Series]) -> dict[s
     return found
 
 
-def _counts_table(counts: Mapping[str, EnrichmentCounts]) -> str:
+def _counts_table(counts: Mapping[str, EnrichmentCounts]) -> Html:
     with_noise = any(count["noisy_candidates"] is not None for count in counts.values())
-    head = '<th>model</th><th class="n">offered</th><th class="n">let in</th><th class="n">share, %</th>'
+    names = ["offered", "let in", "share, %"]
     if with_noise:
-        head += '<th class="n">wrong labels offered, %</th><th class="n">wrong labels let in, %</th>'
-    body = "".join(_counts_row(name, count, with_noise) for name, count in counts.items())
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        names += ["wrong labels offered, %", "wrong labels let in, %"]
+    head = [tag("th", "model"), *(tag("th", name, class_="n") for name in names)]
+    return table(head, [_counts_row(name, count, with_noise) for name, count in counts.items()])
 
 
-def _counts_row(name: str, count: EnrichmentCounts, with_noise: bool) -> str:
+def _counts_row(name: str, count: EnrichmentCounts, with_noise: bool) -> Html:
     cells = [f"{count['candidates']:,}", f"{count['added']:,}", _share(count["added"], count["candidates"])]
     if with_noise:
         cells += [
             _share(count["noisy_candidates"], count["candidates"]),
             _share(count["noisy_added"], count["added"]),
         ]
-    return f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
+    return tag("tr", tag("td", name), *(tag("td", cell, class_="n") for cell in cells))
 
 
 def _share(part: int | None, whole: int) -> str:
     return MISSING if part is None or whole == 0 else percent(part / whole)
 
 
-def _sheets(sources: Sequence[str], samples: Sequence[Sample]) -> str:
+def _sheets(sources: Sequence[str], samples: Sequence[Sample]) -> Html:
     if not samples:
-        return ""
+        return NOTHING
     note = (
         "Some of the pictures that each model was offered, from early steps to late ones. The strip below a picture is "
         "the model's confidence, the tick its threshold at that step."
     )
     if any(sample.mislabelled for sample in samples):
         note += " A red frame: training sees a wrong label."
-    sheets = "".join(_sheet(name, [sample for sample in samples if sample.model == name]) for name in sources)
-    return f'<h3>Let in, kept out</h3><p class="note">{escape(note)}</p>{sheets}'
+    sheets = [_sheet(name, [sample for sample in samples if sample.model == name]) for name in sources]
+    return joined([tag("h3", "Let in, kept out"), tag("p", note, class_="note"), *sheets])
 
 
-def _sheet(model: str, samples: Sequence[Sample]) -> str:
+def _sheet(model: str, samples: Sequence[Sample]) -> Html:
     let_in = spread([sample for sample in samples if sample.accepted], _TILES)
     kept_out = spread([sample for sample in samples if not sample.accepted], _TILES)
-    strips = _strip("in", "let in", let_in) + _strip("out", "kept out", kept_out)
-    return f'<div class="sheet"><h3>The {escape(model)} model</h3>{strips}</div>' if strips else ""
+    strips = [_strip("in", "let in", let_in), _strip("out", "kept out", kept_out)]
+    return tag("div", tag("h3", f"The {model} model"), *strips, class_="sheet") if any(strips) else NOTHING
 
 
-def _strip(kind: str, title: str, samples: Sequence[Sample]) -> str:
+def _strip(kind: str, title: str, samples: Sequence[Sample]) -> Html:
     if not samples:
-        return ""
-    tiles = "".join(_tile(sample) for sample in samples)
-    return f'<div class="strip {kind}"><b>{title}</b><div class="tiles">{tiles}</div></div>'
+        return NOTHING
+    tiles = tag("div", *(_tile(sample) for sample in samples), class_="tiles")
+    return tag("div", tag("b", title), tiles, class_=f"strip {kind}")
 
 
-def _tile(sample: Sample) -> str:
-    wrong = f"<span>true: {escape(sample.clean_label)}</span>" if sample.mislabelled else ""
+def _tile(sample: Sample) -> Html:
     tip = (
         f"step {sample.step}, from {sample.domain}, confidence {sample.confidence:.3f}, "
         f"threshold {sample.threshold:.3f}"
     )
-    gauge = (
-        f'<div class="gauge"><i style="width:{100 * sample.confidence:.1f}%"></i>'
-        f'<u style="left:{100 * sample.threshold:.1f}%"></u></div>'
-    )
-    return (
-        f'<div class="tile{" wrong" if sample.mislabelled else ""}" title="{escape(tip)}">'
-        f'<img src="{data_uri(sample.image)}" alt="{escape(sample.label)}">{gauge}'
-        f"{escape(sample.label)} {sample.confidence:.2f}{wrong}"
-        f'<div class="soft">{escape(sample.domain)}</div></div>'
+    confidence, threshold = f"width:{100 * sample.confidence:.1f}%", f"left:{100 * sample.threshold:.1f}%"
+    return tag(
+        "div",
+        tag("img", src=data_uri(sample.image), alt=sample.label),
+        tag("div", tag("i", style=confidence), tag("u", style=threshold), class_="gauge"),
+        f"{sample.label} {sample.confidence:.2f}",
+        tag("span", f"true: {sample.clean_label}") if sample.mislabelled else NOTHING,
+        tag("div", sample.domain, class_="soft"),
+        class_="tile wrong" if sample.mislabelled else "tile",
+        title=tip,
     )
