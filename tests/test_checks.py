@@ -167,6 +167,24 @@ def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> 
             "`data.hub` names pictures, but the benchmark `mini` renders its own; leave it out",
         ),
         (
+            "mini",
+            {"lists": "l.csv"},
+            "data.lists",
+            "`data.lists` names pictures, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "pacs",
+            {"lists": "a", "hub": "b"},
+            "data.hub",
+            "`data.lists` and `data.hub` both name the pictures; keep one of them",
+        ),
+        (
+            "pacs",
+            {"domains": ["photo", "sketch"]},
+            "data.domains",
+            "`data.domains` belongs to `benchmark: custom`; `pacs` has its own domains, so leave it out",
+        ),
+        (
             "pacs",
             {"root": "a", "hub": "b"},
             "data.hub",
@@ -181,7 +199,7 @@ def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_pictures_are_named_once_and_where_they_are_used(
-    benchmark: str, data: dict[str, str], key: str, sentence: str
+    benchmark: str, data: dict[str, object], key: str, sentence: str
 ) -> None:
     recipe = Recipe(benchmark=benchmark, data=replace(DataConfig(), **data))  # type: ignore[arg-type]
     assert [(problem.key, problem.sentence) for problem in problems(recipe)] == [(key, sentence)]

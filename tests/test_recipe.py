@@ -166,6 +166,11 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
             "Expected `algorithm` to be one of `ham`, `erm`, but got `han` (in `{file}`, line 1). Did you mean `ham`?",
         ),
         (
+            "data: {domains: 3}\n",
+            "Expected `data.domains` to be a list of names, such as `[photo, sketch]` or `null`, but got `3` "
+            "(in `{file}`, line 1).",
+        ),
+        (
             "data: {subset: few}\n",
             "Expected `data.subset` to be an integer or `null`, but got `few` (in `{file}`, line 1).",
         ),

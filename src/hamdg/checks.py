@@ -137,8 +137,9 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
     try:
         known = benchmark_of(recipe)
     except (ConfigError, DataError) as error:
-        custom = recipe.benchmark == CUSTOM and (recipe.data.root or recipe.data.hub)
-        key = "data.root" if custom and recipe.data.root else "data.hub" if custom else "benchmark"
+        places = {"data.lists": recipe.data.lists, "data.root": recipe.data.root, "data.hub": recipe.data.hub}
+        given = [place for place, value in places.items() if value and recipe.benchmark == CUSTOM]
+        key = given[0] if given else "benchmark"
         yield Problem(key, _without_stop(error))
         return
     try:
@@ -154,11 +155,13 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
 def place_problems(recipe: Recipe) -> Iterator[Problem]:
     """Yield what makes no sense in the keys that say where the pictures are."""
     data = recipe.data
-    if recipe.benchmark == "mini" and (data.root or data.hub):
-        key = "data.root" if data.root else "data.hub"
+    if recipe.benchmark == "mini" and (data.root or data.hub or data.lists):
+        key = "data.root" if data.root else "data.hub" if data.hub else "data.lists"
         yield Problem(key, f"`{key}` names pictures, but the benchmark `mini` renders its own; leave it out")
     elif data.root and data.hub:
         yield Problem("data.hub", "`data.root` and `data.hub` both name the pictures; keep one of them")
+    elif data.lists and data.hub:
+        yield Problem("data.hub", "`data.lists` and `data.hub` both name the pictures; keep one of them")
     elif data.domains is not None and recipe.benchmark != CUSTOM:
         sentence = f"`data.domains` belongs to `benchmark: {CUSTOM}`; `{recipe.benchmark}` has its own domains"
         yield Problem("data.domains", f"{sentence}, so leave it out")

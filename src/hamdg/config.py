@@ -67,7 +67,9 @@ class DataConfig:
             for it in `HAMDG_DATA`, in `data/` and on the hub.
         hub: A data set on the Hugging Face hub (or a local copy of one), instead of a folder.
         revision: The hub's revision; `null` for the newest.
-        columns: The hub's columns.
+        lists: Which images there are: a file, or a folder of files, of `<path> <label>` lines, or a CSV with the
+            columns path, class and domain. Paths begin in `data.root`; if that is `null`, beside the file or folder.
+        columns: The hub's, or a CSV's, columns.
         domains: Of `benchmark: custom`, the domains to use; `null` for all.
         batch_size: Images per source domain and step.
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
@@ -89,8 +91,9 @@ class DataConfig:
     root: str | None = None
     hub: str | None = None
     revision: str | None = None
+    lists: str | None = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    domains: list[str] | None = None
+    domains: list[str | int] | None = None
     batch_size: int = 16
     validation_fraction: float = 0.2
     words: dict[str, str] | str | None = None
@@ -346,13 +349,13 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
 
 
 def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
-    places = ("root", "hub", "revision", "columns")
+    places = ("root", "hub", "revision", "lists", "columns")
     for name in ("cache", "decode_once", *(() if benchmark == CUSTOM else places)):
         del data[name]
     if benchmark != "mini":
         del data["mini"]
-    for name in ("domains", "words", "shots"):
-        if not data[name]:
+    for name in ("lists", "domains", "words", "shots"):
+        if name in data and not data[name]:
             del data[name]
     if data["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.

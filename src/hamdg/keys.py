@@ -150,6 +150,8 @@ def description(kind: object) -> str:
         return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (UnionType, typing.Union):
         return " or ".join(description(argument) for argument in arguments)
+    if origin is list and arguments != (str,):
+        return "a list of names, such as `[photo, sketch]`"
     if origin is list:
         return 'a list of texts, such as `["a photo of a {}."]`'
     if origin is dict:

@@ -56,14 +56,14 @@ def test_domains_can_be_chosen_beside_stray_folders(tmp_path: Path) -> None:
     root = tree(
         tmp_path, "Real World/x/1.jpg", "b/x/2.jpg", "b/y/2.jpg", "c/z/3.jpg", "splits/a.txt", "Real World/y/4.jpg"
     )
-    own = custom_benchmark(str(root), None, ("b", "real_world"))
+    own = custom_benchmark(str(root), None, None, ("b", "real_world"))
     assert (own.domains, own.classes, own.left_out) == (("Real World", "b"), ("x", "y"), ("c", "splits"))
     assert list_domain(locate(own, str(root)), "Real World").labels.tolist() == [0, 1]
     message = f"`data.domains` names `d`, `e`, but `{root}` has `Real World`, `b`, `c`, `splits`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        custom_benchmark(str(root), None, ("d", "b", "e"))
+        custom_benchmark(str(root), None, None, ("d", "b", "e"))
     with pytest.raises(DataError, match="has only the domain `b`; two or more are needed"):
-        custom_benchmark(str(root), None, ("b",))
+        custom_benchmark(str(root), None, None, ("b",))
 
 
 def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
@@ -125,7 +125,12 @@ def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("root", "hub", "sentence"),
     [
-        (None, None, "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/picture`) or `data.hub`."),
+        (
+            None,
+            None,
+            "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/picture`), `data.lists` or "
+            "`data.hub`.",
+        ),
         ("x", Hub("a/b"), "`data.root` and `data.hub` both name the pictures; keep one of them."),
     ],
     ids=["neither", "both"],

@@ -157,8 +157,9 @@ def test_a_root_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_a_root_that_is_a_file_or_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toys.zip").touch()
-    assert "toys.zip`, where the pictures of `toys` should be, cannot be read (Not a directory); give" in refusal(
-        str(tmp_path / "toys.zip")
+    assert (
+        "toys.zip`, where the pictures of `toys` should be, is a file (a list of images is named with `--data.lists`);"
+        in refusal(str(tmp_path / "toys.zip"))
     )
     lock(monkeypatch, tmp_path)
     assert "cannot be read (Permission denied)" in refusal(str(tmp_path))

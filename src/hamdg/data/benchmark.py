@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from hamdg.errors import ConfigError
 
@@ -31,6 +32,25 @@ class Hub:
 
     id: str
     revision: str | None = None
+    image: str = "image"
+    label: str = "label"
+    domain: str = "domain"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """List files, which say which images there are.
+
+    Args:
+        path: A file of `<path> <label>` lines, a CSV, or a folder of such files.
+        root: The folder that their paths begin in.
+        image: A CSV's column of paths.
+        label: Its column of classes.
+        domain: Its column of domains.
+    """
+
+    path: Path
+    root: Path
     image: str = "image"
     label: str = "label"
     domain: str = "domain"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hamdg.config import CUSTOM, Recipe
-from hamdg.data.benchmark import PROMPTS, Benchmark, Hub
+from hamdg.data.benchmark import PROMPTS, Benchmark, Hub, Lists
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.folders.layout import holds_table
 from hamdg.data.locate import Place, locate
@@ -22,7 +22,8 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
         DataError: If the pictures of `custom` make no benchmark.
     """
     if recipe.benchmark == CUSTOM:
-        return custom_benchmark(_root_of(recipe), hub_of(recipe), tuple(recipe.data.domains or ()))
+        chosen = tuple(map(str, recipe.data.domains or ()))
+        return custom_benchmark(_root_of(recipe), hub_of(recipe), lists_of(recipe), chosen)
     return benchmark(recipe.benchmark)
 
 
@@ -60,15 +61,32 @@ def hub_of(recipe: Recipe) -> Hub | None:
     """Return the hub's data set that a recipe names, or the files of the same form; `None` if it names neither."""
     data, columns = recipe.data, recipe.data.columns
     name = data.hub
-    if name is None and data.root is not None and holds_table(root := Path(data.root).expanduser()):
+    if (
+        name is None
+        and data.lists is None
+        and data.root is not None
+        and holds_table(root := Path(data.root).expanduser())
+    ):
         name = str(root.absolute())
     return None if name is None else Hub(name, data.revision, columns.image, columns.label, columns.domain)
 
 
+def lists_of(recipe: Recipe) -> Lists | None:
+    """Return the list files that a recipe names, if it names some; their paths begin in its root, or beside them."""
+    data, columns = recipe.data, recipe.data.columns
+    if data.lists is None:
+        return None
+    path = Path(data.lists).expanduser().absolute()
+    root = path.parent if data.root is None else Path(data.root).expanduser().absolute()
+    return Lists(path, root, columns.image, columns.label, columns.domain)
+
+
 def _root_of(recipe: Recipe) -> str | None:
-    """Return the folder of pictures that a recipe names, if it names one."""
-    root = recipe.data.root
-    return root if root is None or recipe.data.hub is not None or not holds_table(Path(root).expanduser()) else None
+    """Return the folder of domains that a recipe names, if it names one."""
+    data = recipe.data
+    if data.root is None or data.lists is not None:
+        return None
+    return data.root if data.hub is not None or not holds_table(Path(data.root).expanduser()) else None
 
 
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
@@ -109,4 +127,4 @@ def place_of(recipe: Recipe) -> Place:
     Raises:
         DataError: If they are nowhere.
     """
-    return locate(benchmark_of(recipe), _root_of(recipe), hub_of(recipe))
+    return locate(benchmark_of(recipe), _root_of(recipe), hub_of(recipe), lists_of(recipe))

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from hamdg.config import CUSTOM
-from hamdg.data.benchmark import Benchmark, Hub, normalised
-from hamdg.data.folders.layout import class_folders, subfolders
+from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
+from hamdg.data.folders.layout import class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk
 from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
@@ -19,14 +19,17 @@ LAYOUT = "<domain>/<class>/picture"
 _LISTED = 12
 
 
-def custom_benchmark(root: str | None, hub: Hub | None, chosen: tuple[str, ...] = ()) -> Benchmark:
-    """Return the benchmark that a folder or a hub's data set makes: domains and classes sorted by their names.
+def custom_benchmark(
+    root: str | None, hub: Hub | None, lists: Lists | None = None, chosen: tuple[str, ...] = ()
+) -> Benchmark:
+    """Return the benchmark that a folder, a hub's data set or list files make: domains and classes sorted by name.
 
-    Only the names of folders are read; a hub's data set that is not there yet is downloaded.
+    Only the names of folders are read, or the list files; a hub's data set that is not there yet is downloaded.
 
     Args:
         root: A folder of `<domain>/<class>/picture`; parts (`train`, `val`, `test`) may lie between the two.
         hub: A data set on the hub, instead.
+        lists: List files, instead.
         chosen: Which domains to use; empty for all.
 
     Raises:
@@ -35,15 +38,19 @@ def custom_benchmark(root: str | None, hub: Hub | None, chosen: tuple[str, ...] 
     """
     if root is not None and hub is not None:
         raise ConfigError("`data.root` and `data.hub` both name the pictures; keep one of them.")
+    if lists is not None:
+        return _of_lists(lists, chosen)
     if root is not None:
         return _of_folder(Path(root).expanduser().absolute(), chosen)
     if hub is not None:
         return _of_hub(hub, chosen)
-    raise ConfigError(f"`benchmark: {CUSTOM}` needs `data.root` (a folder of `{LAYOUT}`) or `data.hub`.")
+    raise ConfigError(f"`benchmark: {CUSTOM}` needs `data.root` (a folder of `{LAYOUT}`), `data.lists` or `data.hub`.")
 
 
 @cache
 def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
+    if root.is_file():
+        raise DataError(f"`data.root`: `{root}` is a file; give a folder of `{LAYOUT}`, or a list with `data.lists`.")
     if not root.is_dir():
         raise DataError(f"`data.root`: there is no folder `{root}`; give one of `{LAYOUT}`.")
     try:
@@ -84,6 +91,16 @@ def _of_hub(hub: Hub, chosen: tuple[str, ...]) -> Benchmark:
     kept = table.without(left_out)
     found = checked_names(f"The data set `{hub.id}`", kept.domains.names, kept.labels.names)
     return Benchmark(CUSTOM, *found, title=hub.id if local is None else local.name, hub=hub, left_out=left_out)
+
+
+def _of_lists(lists: Lists, chosen: tuple[str, ...]) -> Benchmark:
+    from hamdg.data.lists.meaning import read_names
+
+    found, what = read_names(lists), f"`{printable(lists.path)}`"
+    left_out = left_out_of(what, found.domains, chosen)
+    domains = [name for name in found.domains if name not in left_out]
+    names = checked_names(what, domains, found.without(left_out))
+    return Benchmark(CUSTOM, *names, title=lists.path.stem, left_out=left_out)
 
 
 def left_out_of(what: str, names: Sequence[str], chosen: Sequence[str]) -> tuple[str, ...]:

@@ -258,6 +258,10 @@ def list_domain(place: Place, domain: str) -> Listing:
     Raises:
         DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
     """
+    if place.lists is not None:
+        from hamdg.data.lists.listing import list_listed_domain
+
+        return list_listed_domain(place.benchmark, place.lists, domain)
     if place.root is None:
         from hamdg.data.hub.rows import list_hub_domain
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamdg.data.benchmark import Benchmark, Hub, normalised
+from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
 from hamdg.data.folders.layout import domain_folders, printable, reason, subfolders
 from hamdg.errors import ConfigError, DataError
 from hamdg.wording import listed
@@ -24,20 +24,24 @@ class Place:
     Args:
         benchmark: The benchmark.
         root: The folder that holds its domains, if it is one.
-        hub: Otherwise the hub's data set.
+        hub: The hub's data set, if it is one.
+        lists: The list files that say which pictures there are, if such are given.
     """
 
     benchmark: Benchmark
     root: Path | None
     hub: Hub | None
+    lists: Lists | None = None
 
     @property
     def where(self) -> str:
         """Return where that is as messages name it."""
+        if self.lists is not None:
+            return printable(self.lists.path)
         return str(self.root or (self.hub and self.hub.id))
 
 
-def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None) -> Place:
+def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None, lists: Lists | None = None) -> Place:
     """Find the pictures of a benchmark.
 
     Without `root` and `hub` it looks, in this order, for the benchmark's folder in the folder `HAMDG_DATA`, for all
@@ -47,6 +51,7 @@ def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None
         benchmark: The benchmark.
         root: The folder that holds it, and nowhere else is looked.
         hub: The data set on the hub that holds it, and nowhere else is looked.
+        lists: The list files that name its pictures, and nowhere else is looked.
 
     Raises:
         ConfigError: If both `root` and `hub` are given.
@@ -57,6 +62,8 @@ def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None
             f"`data.root` (`{root}`) and `data.hub` (`{hub.id}`) are both given, but pictures come from one place; "
             "leave one of them out."
         )
+    if lists is not None:
+        return Place(benchmark, None, None, lists)
     if root is not None:
         return Place(benchmark, _given(benchmark, Path(root).expanduser()), None)
     if hub is not None:
@@ -71,6 +78,8 @@ def _given(benchmark: Benchmark, root: Path) -> Path:
         found = _best(benchmark, [root, *_inner(benchmark, root), *_named(benchmark, root)])
     except OSError as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason(error)})"
+        if isinstance(error, NotADirectoryError):
+            what = "is a file (a list of images is named with `--data.lists`)"
         raise DataError(
             f"The folder `{_shown(root)}`, where the pictures of `{benchmark.name}` should be, {what}; "
             "give the folder that holds its domains with `--data.root=FOLDER`."

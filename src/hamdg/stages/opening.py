@@ -16,6 +16,7 @@ from hamdg.data.chosen import benchmark_of, place_of
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
 from hamdg.data.listing import Listing
+from hamdg.data.lists.meaning import read_lists
 from hamdg.data.module import SourceData, split_domain, training_part
 from hamdg.data.splits import Indices, seed_hash
 from hamdg.errors import DataError
@@ -126,6 +127,8 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
     counts = {name: np.bincount(domain.labels, minlength=len(bench.classes)) for name, domain in data.domains.items()}
     numbers = ", ".join(f"{name} {own.sum():,}" for name, own in counts.items())
     console.note(f"pictures of {bench.title or bench.name} in `{place.where}`: {numbers}")
+    if place.lists is not None and (repeated := read_lists(place.lists, bench).repeated):
+        console.note(f"lines of `data.lists` that repeat others: {repeated:,}; each picture counts once")
     if bench.left_out:
         console.note(f"left out, since `data.domains` names others: {listed(bench.left_out, 12)}")
     if recipe.data.shots is not None:

@@ -78,14 +78,14 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
 
 def _names_other_pictures(recipe: Recipe, done: RunDirectory) -> bool:
     """Say whether a recipe gives another place of pictures than the done run has: one that holds none is refused."""
-    places = (recipe.data.root, recipe.data.hub)
+    places = (recipe.data.root, recipe.data.hub, recipe.data.lists)
     if recipe.benchmark == CUSTOM or not any(places):
         return False
     try:
         before = done.recipe().data
     except ConfigError:  # a damaged recipe, which opening the run explains
         return False
-    return places != (before.root, before.hub)
+    return places != (before.root, before.hub, before.lists)
 
 
 def remerge(path: Path, overrides: Sequence[str]) -> Path:

@@ -280,8 +280,8 @@ def test_a_parquet_file_or_a_folder_of_them_is_a_root(
         (
             ["verify", "toys", "Toys", "--data.subset=3"],
             "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.cache`, "
-            "`data.truncated`, `data.domains`, `data.columns.image`, `data.columns.label`, `data.columns.domain` here, "
-            "but got `--data.subset`; leave it out.",
+            "`data.lists`, `data.truncated`, `data.domains`, `data.columns.image`, `data.columns.label`, "
+            "`data.columns.domain` here, but got `--data.subset`; leave it out.",
         ),
         (
             ["verify", "toys", "Toys", "--data.revision=abc"],

@@ -180,7 +180,7 @@ def test_domains_of_the_hub_can_be_chosen(hubs: Hubs) -> None:
     rows = hubs.product(("photo", "notes", "sketch"), ("cat", "dog"))
     rows["label"][1] = "scribble"  # a class that only the domain has which is left out
     hub = hubs.write(rows)
-    own = custom_benchmark(None, hub, ("sketch", "Photo"))
+    own = custom_benchmark(None, hub, None, ("sketch", "Photo"))
     assert (own.domains, own.classes, own.left_out) == (("photo", "sketch"), ("cat", "dog"), ("notes",))
     assert list(list_hub_domain(own, hub, "sketch").names) == ["train row 2", "train row 5"]
     assert list_hub_domain(own, hub, "sketch").labels.tolist() == [0, 1]

@@ -13,7 +13,7 @@ from hamdg.data.registry import benchmarks
 from hamdg.errors import DataError
 
 _FEW = 12
-_OWN = "custom\n    found     where ROOT or --data.hub says: any data set of your own"
+_OWN = "custom\n    found     where ROOT, --data.lists or --data.hub says: any data set of your own"
 
 
 def catalogue() -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MINI: Final = "mini"
 _COLUMNS = ("image", "label", "domain")
 _KEYS = (
-    *("data.root", "data.hub", "data.revision", "data.cache", "data.truncated", "data.domains"),
+    *("data.root", "data.hub", "data.revision", "data.cache", "data.lists", "data.truncated", "data.domains"),
     *(f"data.columns.{name}" for name in _COLUMNS),
 )
 

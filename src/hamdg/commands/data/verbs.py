@@ -18,8 +18,10 @@ OPTIONS = {
 _INTERRUPTED = 130
 _PLACE = (
     "Without ROOT the pictures are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
-    "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, or --data.hub=ID (with --data.revision and "
-    "--data.columns.image, .label and .domain where needed)."
+    "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, a ROOT that is a .parquet file or a folder "
+    "of them, --data.lists=FILE (a CSV of path, class and domain, or <path> <label> lines, with paths below ROOT), or "
+    "--data.hub=ID (with --data.revision), and --data.columns.image, .label and .domain where columns have other "
+    "names. --data.domains=[a,b] chooses among its domains; --data.truncated=read reads truncated files."
 )
 _VERIFY = (
     "Exit code 0: every picture is readable and the numbers are those of a published copy, which is named (for "
@@ -86,7 +88,7 @@ def _verb(
 
 def _add_place(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("benchmark", metavar="NAME", help="a benchmark, such as pacs (`hamdg data list`), or custom")
-    verb.add_argument("root", nargs="?", metavar="ROOT", help="the folder that holds its domains")
+    verb.add_argument("root", nargs="?", metavar="ROOT", help="the folder that holds its domains, or a .parquet file")
 
 
 def _list(arguments: argparse.Namespace) -> int:

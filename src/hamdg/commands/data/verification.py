@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from hamdg import console
 from hamdg.data.checking.verify import Verification
 from hamdg.data.checking.versions import expected_count
+from hamdg.data.lists.meaning import read_lists
 from hamdg.wording import listed
 
 _FEW = 20
@@ -103,6 +104,9 @@ def _remarks(found: Verification) -> list[str]:
     lines = []
     if found.benchmark.left_out:
         lines.append(f"Left out, since `data.domains` names others: {listed(found.benchmark.left_out)}.")
+    lists = found.place.lists
+    if lists is not None and (repeated := read_lists(lists, found.benchmark).repeated):
+        lines.append(f"Lines of `data.lists` that repeat others: {repeated:,}; each picture counts once.")
     if found.passed_over:
         lines.append(f"Files passed over, since they are no pictures: {found.passed_over:,}.")
     peculiar: Counter[str] = Counter()

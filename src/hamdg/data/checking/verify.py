@@ -17,6 +17,7 @@ from hamdg.data.folders.faults import nearest_class
 from hamdg.data.folders.layout import printable
 from hamdg.data.folders.scan import Scan, scan_domain
 from hamdg.data.listing import Listing, list_domain
+from hamdg.data.lists.listing import list_listed_domain
 from hamdg.data.locate import Place
 from hamdg.wording import listed
 
@@ -141,6 +142,7 @@ class Verification:
         return known | {
             "root": printable(self.place.root) if self.place.root else None,
             "hub": {"id": hub.id, "revision": hub.revision} if hub and not self.place.root else None,
+            "lists": printable(self.place.lists.path) if self.place.lists else None,
             "missing_domains": [scan.domain for scan in self.absent],
             "decoded": self.decoded,
             "paths_sha256": paths_digest(self.benchmark, listings),
@@ -163,11 +165,18 @@ def survey(place: Place, truncated: Truncated = "refuse") -> tuple[dict[str, Sca
         DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
     """
     if place.root is None:
-        listings = {domain: list_domain(place, domain) for domain in place.benchmark.domains}
+        listings = {domain: _listed(place, domain) for domain in place.benchmark.domains}
         return {}, {domain: listing.with_truncated(truncated) for domain, listing in listings.items()}
     scans = {domain: scan_domain(place, domain) for domain in place.benchmark.domains}
     found = ((domain, scan.listing) for domain, scan in scans.items() if scan.listing is not None)
     return scans, {domain: listing.with_truncated(truncated) for domain, listing in found}
+
+
+def _listed(place: Place, domain: str) -> Listing:
+    if place.lists is None:
+        return list_domain(place, domain)
+    # Files that are not there are found when they are opened.
+    return list_listed_domain(place.benchmark, place.lists, domain, complete=False)
 
 
 def verify(

@@ -58,10 +58,18 @@ def domain_folders(benchmark: Benchmark, names: Sequence[str]) -> dict[str, list
     """
     found: dict[str, list[str]] = {}
     for name in names:
-        domain = benchmark.find_domain(name)
-        if domain is not None and (len(normalised(name)) > 1 or normalised(name) == normalised(domain)):
+        domain = domain_of_folder(benchmark, name)
+        if domain is not None:
             found.setdefault(domain, []).append(name)
     return found
+
+
+def domain_of_folder(benchmark: Benchmark, name: str) -> str | None:
+    """Return the domain that a folder's name means, `None` if it means none."""
+    domain = benchmark.find_domain(name)
+    if domain is None or (len(normalised(name)) == 1 and normalised(name) != normalised(domain)):
+        return None
+    return domain
 
 
 def parts_of(names: Sequence[str], is_class: Callable[[str], bool]) -> list[str]:

@@ -228,11 +228,11 @@ def _in_order(scan: Scan, folders: list[str], walks: Iterable[Walk]) -> list[tup
 
 def _note_missing(scan: Scan, by_label: dict[int, list[str]]) -> None:
     for label, (name, count) in enumerate(scan.counts().items()):
-        if count == 0 and _is_expected(scan.benchmark, scan.domain, label):
+        if count == 0 and is_expected(scan.benchmark, scan.domain, label):
             (scan.empty if label in by_label else scan.missing).append(name)
 
 
-def _is_expected(benchmark: Benchmark, domain: str, label: int) -> bool:
-    """Say whether a domain should have pictures of a class: if any published copy has some, or nothing is known."""
+def is_expected(benchmark: Benchmark, domain: str, label: int) -> bool:
+    """Return whether a domain should have pictures of a class: if any published copy has some, or nothing is known."""
     known = [version.by_class[domain] for version in benchmark.versions if domain in version.by_class]
     return not known or any(counts[label] > 0 for counts in known)
