@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
+from io import BytesIO
 from itertools import islice
 
 import numpy as np
@@ -10,11 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
+from hamdg.data import rendering
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, Drawn, StepLoader, concatenate, draw, take
 from hamdg.data.domain import Domain, from_arrays
-from hamdg.errors import ConfigError
+from hamdg.data.listing import Listing
+from hamdg.data.pictures import DecodedPictures
+from hamdg.data.views import TrainingView
+from hamdg.errors import ConfigError, DataError
 
 
 def arrays(domain: str, count: int, seed: int = 0) -> Domain:
@@ -141,3 +148,78 @@ def test_concatenated_batches_stand_behind_one_another() -> None:
     for field, first, second in zip(whole, *parts, strict=True):
         assert torch.equal(field[:4], first)
         assert torch.equal(field[4:], second)
+
+
+class Files:
+    """Bitmaps in memory of which some cannot be read."""
+
+    place = "memory"
+
+    def __init__(self, broken: frozenset[int] = frozenset()) -> None:
+        self.broken = broken
+        self.threads: set[str] = set()
+
+    def content(self, position: int) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        if position in self.broken:
+            raise PermissionError(13, "Permission denied")
+        stream = BytesIO()
+        pixels = np.random.default_rng(position).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(stream, "BMP")
+        return stream.getvalue()
+
+    def describe(self, position: int) -> str:
+        return f"photo/{position}.bmp"
+
+    def stamp(self, position: int) -> int:
+        return 1
+
+
+def decoding(files: Files, steps: int = 9) -> StepLoader:
+    """Return a loader whose pictures are decoded whenever they are read."""
+    count = 40
+    names = [f"{position}.bmp" for position in range(count)]
+    labels = np.arange(count) % 3
+    listing = Listing("photo", labels, names, np.full(count, 378), files)
+    pictures = DecodedPictures(listing, TrainingView(8))
+    domain = Domain("photo", pictures, pictures, labels, labels, listing)
+    return StepLoader({"photo": domain}, {"photo": np.arange(count)}, {"photo": 0}, 6, steps, seed=0)
+
+
+def same(one: dict[str, Drawn], other: dict[str, Drawn]) -> bool:
+    pairs = zip(one["photo"].pictures, other["photo"].pictures, strict=True)
+    return all(torch.equal(own, others) for own, others in pairs) and positions(one) == positions(other)
+
+
+def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 3)
+    files = Files()
+    steps = decoding(files)
+    seen = list(steps)
+    assert [step for step, _ in seen] == list(range(9))
+    assert "MainThread" not in files.threads
+    assert all(same(batches, steps.batches(step)) for step, batches in seen)
+    # Once more from the start, left in the middle, and gone on with by another loader.
+    for step, batches in steps:
+        assert same(batches, seen[step][1])
+        if step == 4:
+            break
+    state = steps.state_dict()
+    steps.close()
+    other = decoding(Files())
+    other.load_state_dict(state)
+    rest = list(other)
+    assert [step for step, _ in rest] == [5, 6, 7, 8]
+    assert all(same(batches, seen[step][1]) for step, batches in rest)
+
+
+def test_a_picture_that_cannot_be_decoded_ahead_is_told_at_its_step_as_ever() -> None:
+    steps = decoding(Files())
+    broken = int(steps.batches(3)["photo"].positions[2])
+    steps = decoding(Files(frozenset([broken])))
+    iterator = iter(steps)
+    assert [next(iterator)[0] for _ in range(3)] == [0, 1, 2]
+    message = rf"^1 of 6 pictures of `photo` cannot be read: `photo/{broken}.bmp` \(Permission denied\); delete or "
+    with pytest.raises(DataError, match=message):
+        next(iterator)
+    steps.close()

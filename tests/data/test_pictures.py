@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from io import BytesIO
 
@@ -28,9 +29,14 @@ class Files:
         self.pause = pause
         self.reads = 0
         self.threads: set[str] = set()
+        # Threads that read at the same time, and the most that ever did.
+        self.inside = self.most = 0
 
     def content(self, position: int) -> bytes:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
         time.sleep(self.pause)
+        self.inside -= 1
         self.reads += 1
         self.threads.add(threading.current_thread().name)
         if (content := self.contents[position]) is None:
@@ -105,9 +111,32 @@ def test_many_are_decoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) ->
     files = Files(numbered(100))
     DecodedPictures(listed(files), EvaluationView(64)).read(np.arange(100))
     assert "MainThread" not in files.threads
-    files.threads.clear()
-    DecodedPictures(listed(files), EvaluationView(64)).read(np.arange(8))
-    assert files.threads == {"MainThread"}
+
+
+def test_a_small_batch_is_dealt_out_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 6)
+    files = Files(numbered(12), pause=0.05)
+    DecodedPictures(listed(files), EvaluationView(64)).read(np.arange(12))
+    assert len(files.threads) == 6
+    assert files.most == 6
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_threads_decode_than_this_process_may_use(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 6)
+    rendering.limit_threads(limit)
+    files = Files(numbered(24), pause=0.01)
+    pictures = DecodedPictures(listed(files), EvaluationView(64))
+    with ThreadPoolExecutor(3) as pool:  # as many batches in the making at a time
+        list(pool.map(lambda start: pictures.read(np.arange(start, start + 8)), (0, 8, 16)))
+    assert files.most == limit
+
+
+def test_more_threads_than_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
+    assert rendering.decoding_threads() == 2
+    rendering.limit_threads(8)
+    assert rendering.decoding_threads() == 2
 
 
 def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, RandomResizedCrop, Resize
 
 from hamdg.data import views
@@ -96,10 +98,55 @@ def test_the_training_view_reduces_the_short_side_and_never_enlarges(
         np.testing.assert_array_equal(pixels, np.array(image))
 
 
-def test_the_training_view_is_torchvision_s_resize_where_it_reduces() -> None:
+def test_the_training_view_has_torchvision_s_size_and_the_pixels_of_hamming_s_window() -> None:
     image = picture(641, 480)
     expected = Resize(310, InterpolationMode.BICUBIC)(image)
-    np.testing.assert_array_equal(TrainingView(310).render(image), np.array(expected))
+    pixels = TrainingView(310).render(image)
+    np.testing.assert_array_equal(pixels, np.array(image.resize(expected.size, Image.Resampling.HAMMING)))
+
+
+def jpeg(width: int, height: int, **options: object) -> bytes:
+    stream = BytesIO()
+    soft = np.random.default_rng(0).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    image = Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(stream, "JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("size", [(620, 620), (1_500, 620), (900, 1_300), (2_500, 2_600), (3_001, 2_481)])
+def test_of_a_large_jpeg_a_part_is_decoded_for_training_and_little_differs(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, view, drafts = jpeg(*size), TrainingView(310), []
+    draft = JpegImageFile.draft
+
+    def noted(self: JpegImageFile, *args: object) -> object:
+        drafts.append(draft(self, *args))  # type: ignore[arg-type]
+        return drafts[-1]
+
+    monkeypatch.setattr(JpegImageFile, "draft", noted)
+    pixels = view.make(content).astype(int)
+    scale = min(8, 2 ** int(np.log2(min(size) / 310)))
+    assert [found[1][2:] for found in drafts if found] == [pytest.approx((size[0] / scale, size[1] / scale))]
+    whole = view.render(decoded(content)).astype(int)
+    assert abs(pixels.shape[0] - whole.shape[0]) + abs(pixels.shape[1] - whole.shape[1]) <= 1
+    rows, columns = min(pixels.shape[0], whole.shape[0]), min(pixels.shape[1], whole.shape[1])
+    assert np.abs(pixels[:rows, :columns] - whole[:rows, :columns]).mean() < (1 if pixels.shape == whole.shape else 2)
+
+
+def test_nothing_but_a_large_jpeg_for_training_is_decoded_in_part() -> None:
+    stream = BytesIO()
+    decoded(jpeg(900, 700)).save(stream, "PNG")
+    small, large, other = jpeg(619, 700), jpeg(900, 700), stream.getvalue()
+    for content in (small, other):
+        np.testing.assert_array_equal(TrainingView(310).make(content), TrainingView(310).render(decoded(content)))
+    np.testing.assert_array_equal(EvaluationView(64).make(large), torchvision_s(decoded(large), 64))
+
+
+def test_a_large_jpeg_is_turned_as_it_asks() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert TrainingView(310).make(jpeg(900, 700, exif=exif)).shape == (398, 310, 3)
 
 
 def test_reducing_is_antialiased() -> None:

@@ -69,12 +69,19 @@ def test_all_that_a_run_will_keep_is_summed_before_its_first_byte(
     assert 0.7e6 * need < taken(cache) < 1e6 * need
 
 
-def test_what_is_decoded_on_every_reading_needs_no_room(
+def test_what_is_decoded_on_every_reading_needs_no_room_and_gives_the_same_bytes(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free(monkeypatch, 0)
-    pipeline.run(pacs(tiny, small_pacs, tmp_path / "cache", "--data.decode_once=false"))
-    assert not (tmp_path / "cache").exists()
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        free(patch, 0)
+        pipeline.run(pacs(tiny, small_pacs, cache, "--data.decode_once=false"), until="merge")
+    assert not cache.exists()
+    recipe = pacs(tiny, small_pacs, cache)
+    merged = RunDirectory(run_directory(recipe)).merged
+    decoded_ahead = merged.read_bytes()
+    pipeline.run(recipe, until="merge", force=True)
+    assert merged.read_bytes() == decoded_ahead
 
 
 def test_what_is_there_or_will_not_be_read_is_not_counted(

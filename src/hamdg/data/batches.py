@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hamdg.data.ahead import Ahead
 from hamdg.data.domain import Domain
 from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
@@ -106,16 +107,23 @@ class StepLoader:
         self.steps = steps
         self.seed = seed
         self._next = 0
+        self._ahead = Ahead(self.batches)
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Drawn]]]:
+        decodes = any(domain.training.decodes for domain in self.domains.values())
         while self._next < self.steps:
             step = self._next
             self._next += 1
-            yield step, self.batches(step)
+            # Files are decoded for the next steps while one is being used.
+            yield step, self._ahead.take(step, range(step + 1, self.steps)) if decodes else self.batches(step)
         self._next = 0
+
+    def close(self) -> None:
+        """End the threads that decode files, where the steps were left before the last one."""
+        self._ahead.close()
 
     def batches(self, step: int) -> dict[str, Drawn]:
         """Return the batches of one step, by domain."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hamdg.data.ahead import Ahead
 from hamdg.data.domain import Domain
 from hamdg.data.pictures import Pictures
 from hamdg.data.splits import Indices
@@ -32,12 +34,24 @@ class Holdout:
         self.pictures.prepare(self.positions)
 
     def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 pictures [n, h, w, 3] and labels [n], at most `size` at a time."""
-        for start in range(0, len(self.positions), size):
-            images = self.pictures.read(self.positions[start : start + size])
-            # The sizes of pictures that are evaluated are all the same.
-            assert isinstance(images, Tensor)
-            yield images, self.labels[start : start + size]
+        """Yield uint8 pictures [n, h, w, 3] and labels [n], at most `size` at a time.
+
+        Files are decoded for the next parts while one is being used.
+        """
+        starts = range(0, len(self.positions), size)
+        if not self.pictures.decodes:
+            for start in starts:
+                yield self._part(start, size)
+            return
+        with closing(Ahead(lambda start: self._part(start, size))) as ahead:
+            for index, start in enumerate(starts):
+                yield ahead.take(start, starts[index + 1 :])
+
+    def _part(self, start: int, size: int) -> tuple[Tensor, Tensor]:
+        images = self.pictures.read(self.positions[start : start + size])
+        # The sizes of pictures that are evaluated are all the same.
+        assert isinstance(images, Tensor)
+        return images, self.labels[start : start + size]
 
 
 def holdout(domain: Domain, positions: Indices) -> Holdout:

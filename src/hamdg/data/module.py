@@ -59,6 +59,7 @@ class SourceData(LightningDataModule):
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
         self.validation_part: dict[str, Indices] = {}
+        self._loader: StepLoader | None = None
 
     def setup(self, stage: str = "fit") -> None:
         """Open the source domains and split them."""
@@ -105,7 +106,13 @@ class SourceData(LightningDataModule):
             domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}
         data, steps = self.recipe.data, self.recipe.train.steps
-        return StepLoader(self.domains, self.train_part, order, data.batch_size, steps, self.recipe.seed)
+        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, self.recipe.seed)
+        return self._loader
+
+    def close(self) -> None:
+        """End the threads that decode ahead, where the training was left before its last step."""
+        if self._loader is not None:
+            self._loader.close()
 
     def on_after_batch_transfer(
         self, batch: tuple[int, dict[str, Drawn]], dataloader_idx: int

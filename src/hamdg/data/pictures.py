@@ -20,6 +20,10 @@ Positions = NDArray[np.int64]
 class Pictures(Protocol):
     """The pictures of one domain as one view of them shows them."""
 
+    @property
+    def decodes(self) -> bool:
+        """Return whether reading decodes files, so that it is worth doing ahead."""
+
     def __len__(self) -> int:
         """Return how many there are."""
 
@@ -39,6 +43,8 @@ class ArrayPictures:
     Args:
         images: uint8 `[n, h, w, 3]`, in memory or mapped.
     """
+
+    decodes = False
 
     def __init__(self, images: Pixels) -> None:
         self._images = images
@@ -65,6 +71,8 @@ class DecodedPictures:
         listing: The files.
         view: What of each picture is wanted.
     """
+
+    decodes = True
 
     def __init__(self, listing: Listing, view: View) -> None:
         self._listing = listing

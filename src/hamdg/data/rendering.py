@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hamdg.data.decode import UnreadableError, decoded
+from hamdg.data.decode import UnreadableError
 from hamdg.data.listing import Listing
 from hamdg.data.views import View
 from hamdg.errors import DataError
@@ -25,6 +27,8 @@ _HANDFUL = 8
 _SHOWN = 5
 # How Pillow calls a file that is cut off.
 TRUNCATED = "truncated"
+# How many threads may decode; `None` for one a core.
+_most: int | None = None
 
 
 class Rendered(NamedTuple):
@@ -38,15 +42,17 @@ class Rendered(NamedTuple):
 
 
 def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Generator[Rendered]:
-    """Yield pictures in the order of `positions`, decoded ahead in as many threads as there are cores to use.
+    """Yield pictures in the order of `positions`, decoded ahead in as many threads as this process may use.
 
     Close the generator (`contextlib.closing`) when it is left early, so that its threads end.
     """
-    workers = min(usable_cores(), -(-len(positions) // _HANDFUL))
+    workers = min(decoding_threads(), len(positions))
     if workers <= 1:
         yield from _some(listing, view, positions)
         return
-    handfuls = (positions[start : start + _HANDFUL] for start in range(0, len(positions), _HANDFUL))
+    # A small batch is dealt out evenly, picture by picture if need be.
+    handful = max(1, min(_HANDFUL, len(positions) // (2 * workers)))
+    handfuls = (positions[start : start + handful] for start in range(0, len(positions), handful))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         waiting: deque[Future[list[Rendered]]] = deque(
@@ -63,6 +69,17 @@ def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Gener
 def digest(content: bytes) -> int:
     """Return the 64-bit XXH3 of a file's bytes; it tells files apart, but does not withstand who forges on purpose."""
     return xxhash.xxh3_64_intdigest(content)
+
+
+def limit_threads(most: int | None) -> None:
+    """Let at most so many threads of this process decode at a time; `None` lifts the limit."""
+    global _most
+    _most = most
+
+
+def decoding_threads() -> int:
+    """Return how many threads may decode: one for each core that this process may use, unless it is limited."""
+    return max(1, min(usable_cores(), _most or usable_cores()))
 
 
 def usable_cores() -> int:
@@ -102,7 +119,14 @@ def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> Data
 
 
 def _some(listing: Listing, view: View, positions: Sequence[int]) -> list[Rendered]:
-    return [_one(listing, view, position) for position in positions]
+    # Several batches may be in the making at the same time, each with threads of its own.
+    with _slots(decoding_threads()):
+        return [_one(listing, view, position) for position in positions]
+
+
+@cache
+def _slots(count: int) -> threading.Semaphore:
+    return threading.Semaphore(count)
 
 
 def _one(listing: Listing, view: View, position: int) -> Rendered:
@@ -113,6 +137,6 @@ def _one(listing: Listing, view: View, position: int) -> Rendered:
     except OSError as error:
         return Rendered(position, None, error.strerror or str(error))
     try:
-        return Rendered(position, view.render(decoded(content, listing.truncated)), "", stamp, digest(content))
+        return Rendered(position, view.make(content, listing.truncated), "", stamp, digest(content))
     except UnreadableError as error:
         return Rendered(position, None, str(error))

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_BICUBIC = Image.Resampling.BICUBIC
+from hamdg.config import Truncated
+from hamdg.data.decode import decoded
+
+_BICUBIC, _HAMMING = Image.Resampling.BICUBIC, Image.Resampling.HAMMING
 # Above this, a picture resized as a whole costs more memory than it is worth; 17 MB in Pillow's four bytes a pixel.
 _MOST_PIXELS = 2**22
 
 
 class View(Protocol):
-    """A way to turn a decoded picture into the pixels that are kept."""
+    """A way to turn a picture's file into the pixels that are wanted."""
 
     @property
     def name(self) -> str:
@@ -26,10 +29,14 @@ class View(Protocol):
         """Return the side of its squares, or `None` if the pictures differ in size."""
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height of what `render` gives for a picture of that size."""
+        """Return width and height of what `make` gives for a picture of that size."""
 
-    def render(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the pixels `[height, width, 3]` of an RGB picture."""
+    def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
+        """Return the pixels `[height, width, 3]` of a picture's file.
+
+        Raises:
+            UnreadableError: If it cannot be decoded.
+        """
 
 
 class EvaluationView:
@@ -52,8 +59,16 @@ class EvaluationView:
         """Return the square's sides."""
         return self._side, self._side
 
+    def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
+        """Return the pixels `[side, side, 3]` of a picture's file.
+
+        Raises:
+            UnreadableError: If it cannot be decoded.
+        """
+        return self.render(decoded(content, truncated))
+
     def render(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the pixels `[side, side, 3]`."""
+        """Return the pixels `[side, side, 3]` of an RGB picture."""
         width, height = _with_short_side(image.size, self._side)
         left, top = round((width - self._side) / 2), round((height - self._side) / 2)
         box = (left, top, left + self._side, top + self._side)
@@ -67,7 +82,11 @@ class EvaluationView:
 
 
 class TrainingView:
-    """The whole picture, its short side reduced to `short` (bicubic, antialiased) if it is longer; never enlarged.
+    """The whole picture, its short side reduced to `short` (Hamming's window, antialiased) if longer; never enlarged.
+
+    Crops of it are resized once more, to the model's side, with a filter that is wider than what is lost here: in place
+    of bicubic, which takes half as long again, Hamming's window leaves them within 45 dB of crops of the whole picture.
+    Of a JPEG whose short side is at least twice `short`, only a half, a quarter or an eighth is decoded.
 
     Args:
         short: Short side in pixels; see `training_short`.
@@ -83,10 +102,18 @@ class TrainingView:
         """Return the reduced size; the aspect ratio is kept."""
         return (width, height) if min(width, height) <= self._short else _with_short_side((width, height), self._short)
 
+    def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
+        """Return the pixels `[height, width, 3]` of a picture's file.
+
+        Raises:
+            UnreadableError: If it cannot be decoded.
+        """
+        return self.render(decoded(content, truncated, self._short))
+
     def render(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the pixels `[height, width, 3]`."""
+        """Return the pixels `[height, width, 3]` of an RGB picture."""
         size = self.size(*image.size)
-        return np.array(image if size == image.size else image.resize(size, _BICUBIC))
+        return np.array(image if size == image.size else image.resize(size, _HAMMING))
 
 
 def training_short(side: int, scale: float = 0.7, ratio: float = 3 / 4) -> int:

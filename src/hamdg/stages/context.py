@@ -20,6 +20,7 @@ from hamdg.config import MergeConfig, Recipe, identity
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, prompts_of, words_of
 from hamdg.data.formats import InputFormat
+from hamdg.data.rendering import limit_threads
 from hamdg.errors import ConfigError
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.text_head import encode_prompts, logit_scale
@@ -126,4 +127,5 @@ def set_threads(wanted: int) -> int:
     """Give this process its CPU threads (0: as many as it has cores) and return how many."""
     threads = wanted or int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
+    limit_threads(threads)
     return threads

@@ -141,6 +141,7 @@ def _fit(context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker
         # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
         raise KeyboardInterrupt from None
     finally:
+        data.close()
         signal.signal(signal.SIGINT, handler)
 
 

@@ -137,7 +137,7 @@ def test_an_interruption_keeps_what_is_done(files: Files, tmp_path: Path, monkey
     files.before = lambda _: None
     files.reads.clear()
     files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
-    assert sorted(files.reads) == list(range(16, COUNT))  # threads take eight at a time
+    assert sorted(files.reads) == list(range(18, COUNT))  # threads take six at a time
 
 
 def test_who_comes_second_waits_and_finds_nothing_left_to_do(

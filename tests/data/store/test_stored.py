@@ -16,7 +16,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamdg.data import rendering
 from hamdg.data.listing import Listing
 from hamdg.data.store import filling
 from hamdg.data.store.files import ROW, StoreFiles, checksum
@@ -183,7 +182,7 @@ def test_a_file_that_was_only_touched_is_read_once_and_not_decoded(
     files.opened(SQUARE, tmp_path).prepare(ALL)
     files.stamps = {5: 2}
     files.reads.clear()
-    monkeypatch.setattr(rendering, "decoded", None)
+    monkeypatch.setattr(EvaluationView, "make", None)
     for _ in range(2):
         files.opened(SQUARE, tmp_path).prepare(ALL)
     assert files.reads == [5]

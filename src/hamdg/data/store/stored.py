@@ -20,7 +20,7 @@ from hamdg.data.store.space import needed
 from hamdg.data.views import View
 
 # Counts up when the files' form or the pixels that a view gives change.
-_FORMAT = 3
+_FORMAT = 4
 
 
 def open_pictures(listing: Listing, view: View, cache: Path | None = None) -> Pictures:
@@ -47,6 +47,8 @@ class StoredPictures:
         view: What of each picture is wanted.
         cache: The folder of caches.
     """
+
+    decodes = False
 
     def __init__(self, listing: Listing, view: View, cache: Path) -> None:
         about: dict[str, str | int] = {
