@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -83,6 +84,13 @@ def test_it_needs_nothing_but_itself() -> None:
     assert "var(" not in picture
     assert "prefers-color-scheme: dark" in picture
     assert "href" not in picture
+
+
+def test_all_texts_have_one_font() -> None:
+    # What says `inherit` has to have something to inherit from.
+    picture = comparison_picture(comparison("a", "b"))
+    assert re.findall(r"([^\n}]*){[^}]*font-family: (\S+)", picture)[0] == ("svg ", "system-ui,")
+    assert set(re.findall(r"font-family: (\w+)", picture)) == {"system", "inherit"}
 
 
 def test_it_stays_inside_its_frame() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.errors import RunInUseError
+from hamdg.errors import RunDirectoryError, RunInUseError
 from hamdg.runs import queue
 from hamdg.runs.queue import Claims, Queue, run_all
 
@@ -38,6 +39,13 @@ def test_what_one_has_taken_another_does_not_get_until_it_is_given_back(tmp_path
     assert mine.take("a")
     assert mine.take("b")
     mine.give_all_back()
+
+
+def test_claims_that_cannot_be_written_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = f"Cannot write to `{tmp_path / 'file' / 'claims'}`: not a directory; choose another `root`."
+    with pytest.raises(RunDirectoryError, match=f"^{re.escape(message)}$"):
+        Claims(tmp_path / "file" / "claims").take("a")
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from hamdg.config import Recipe, run_directory
 from hamdg.errors import ConfigError, DataError, RunDirectoryError, TrainingError, WeightsError
+from hamdg.recipe import read_recipe
 from hamdg.runs import sweep
 from hamdg.runs.sweep import Job, Outcome, SweepError, jobs_of, run_sweep
 from hamdg.runs.sweep_file import read_sweep
@@ -67,6 +70,16 @@ def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(sweep_file: Swe
     assert recipe.runtime.quiet
     assert not recipe.runtime.report
     assert (erm.recipe.algorithm, erm.recipe.label, erm.recipe.data.mini.label_noise) == ("erm", "ERM", 0.0)
+
+
+def test_the_command_of_a_job_makes_the_same_run(sweep_file: SweepFile) -> None:
+    noise = {"data.mini.label_noise": {"photo": 0.5}, "model.prompts": ["a {}.", "the 'best' {}"]}
+    for job in jobs(sweep_file(conditions={"noisy": noise}, root="logs of mine")):
+        _, verb, recipe, *overrides = shlex.split(job.command)
+        found = read_recipe(Path(recipe), overrides)
+        assert verb == "run"
+        assert replace(found, runtime=job.recipe.runtime) == job.recipe
+        assert found.runtime.root == "logs of mine"
 
 
 def test_a_wrong_key_of_a_variant_is_found_before_anything_runs(sweep_file: SweepFile, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _LETTER = 6.4
 _LONGEST = 18
 _ROW = 18
 _STYLE = """
-text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
+svg { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
 .paper { fill: var(--paper); } .track { fill: var(--track); } .heat { fill: var(--heat); } .cold { fill: var(--cold); }
 .ink { fill: var(--ink); font-size: 12px; } .soft { fill: var(--soft); font-size: 12px; }
 .title { fill: var(--ink); font-size: 17px; font-weight: 600; } .key { stroke-width: 3; }

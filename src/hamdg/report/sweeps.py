@@ -28,7 +28,7 @@ def check(sweep: Sweep) -> None:
     """
     if sweep.out is None:
         return
-    page = Path(sweep.out)
+    page = Path(sweep.out).expanduser()
     above = next(folder for folder in page.absolute().parents if folder.exists())
     if not above.is_dir():
         raise ConfigError(f"`out: {sweep.out}` cannot be written: `{above}` is a file; choose another page.")
@@ -57,7 +57,7 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     if sweep.out is not None:
         name = _name(file)
         part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
-        console.result(f"\nresults {write_results(records, Path(sweep.out), part, chosen)}")
+        console.result(f"\nresults {write_results(records, Path(sweep.out).expanduser(), part, chosen)}")
 
 
 def _name(file: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from filelock import FileLock, Timeout
 
 from hamdg import console
-from hamdg.errors import RunInUseError
+from hamdg.errors import RunDirectoryError, RunInUseError
 
 Result = TypeVar("Result")
 
@@ -37,13 +37,20 @@ class Claims:
         self._locks: dict[str, FileLock] = {}
 
     def take(self, name: str) -> bool:
-        """Take what has this name, without waiting; return whether nobody else has it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Take what has this name, without waiting; return whether nobody else has it.
+
+        Raises:
+            RunDirectoryError: If that cannot be written down, as in another user's folder.
+        """
         lock = FileLock(self._folder / f"{name}.lock", is_singleton=False)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             return False
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise RunDirectoryError(f"Cannot write to `{self._folder}`: {reason}; choose another `root`.") from error
         self._locks[name] = lock
         return True
 

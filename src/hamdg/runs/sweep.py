@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -34,12 +35,21 @@ class SweepError(HamdgError, RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep."""
+    """One run of a sweep.
+
+    Args:
+        condition: Name of the condition.
+        variant: Name of the variant.
+        recipe: Its recipe.
+        until: Its last stage.
+        command: The command that makes this run alone.
+    """
 
     condition: str
     variant: str
     recipe: Recipe
     until: Literal["merge", "evaluate"]
+    command: str = ""
 
     def __str__(self) -> str:
         place = f"condition `{self.condition}`, held out `{self.recipe.held_out}`, seed {self.recipe.seed}"
@@ -83,14 +93,13 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
                 "seed": seed,
                 "controls.erm": False,
                 "runtime.root": sweep.root,
-                "runtime.threads": threads,
-                "runtime.quiet": True,
-                "runtime.report": False,
             }
+            changes = [*shared.items(), *variant.set.items(), *given.items()]
+            silent = [("runtime.threads", threads), ("runtime.quiet", True), ("runtime.report", False)]
+            source = file.parent / variant.recipe
             with _named(f"variant `{name}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
-                changes = [*shared.items(), *variant.set.items(), *given.items()]
-                recipe = read_recipe(file.parent / variant.recipe, changes=changes, place=f"in `{file}`")
-            jobs.append(Job(condition, name, recipe, sweep.until))
+                recipe = read_recipe(source, changes=[*changes, *silent], place=f"in `{file}`")
+            jobs.append(Job(condition, name, recipe, sweep.until, _command(source, changes)))
     _refuse_twins(jobs)
     _check_rows(sweep, file, jobs)
     return jobs
@@ -117,9 +126,9 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None = None) -> list[Ou
         RunDirectoryError: If the folder of the runs cannot be written to.
     """
     cores = len(os.sched_getaffinity(0))
-    workers = processes or cores
-    threads = max(1, cores // workers)
+    threads = max(1, cores // (processes or cores))
     jobs = jobs_of(sweep, path, threads)
+    workers = min(processes or cores, len(jobs))
     _find_what_is_needed(jobs)
     folder = Path(sweep.root).expanduser() / "sweeps"
     ledger = folder / f"{path.stem}-{_digest(sweep)}.jsonl"
@@ -199,8 +208,13 @@ def _by_training(jobs: list[Job]) -> dict[str, list[int]]:
 def _run(job: Job) -> str:
     from hamdg.stages import pipeline
 
-    command = f"hamdg sweep ({job.condition}, {job.variant})"
-    return str(pipeline.run(job.recipe, command=command, until=job.until, show=False).parent)
+    return str(pipeline.run(job.recipe, command=job.command, until=job.until, show=False).parent)
+
+
+def _command(recipe: Path, changes: Sequence[tuple[str, object]]) -> str:
+    """Return the command that makes a run of a sweep alone: the page and the record of a run name it."""
+    values = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes]
+    return shlex.join(["hamdg", "run", os.path.normpath(recipe), *values])
 
 
 def _outcome(job: Job, result: str | BaseException, folder: Path) -> Outcome:
