@@ -15,6 +15,7 @@ HarmonisationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"
 HarmonisationScope = Literal["global", "layer"]
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 Truncated = Literal["refuse", "read"]
+TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalisation = Literal["own", "clip", "imagenet"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
@@ -117,12 +118,16 @@ class ModelConfig:
             file), `clip` or `imagenet`. The wrong one costs accuracy without any error.
         prompts: Templates with one `{}` for the class name; their text features are averaged. `null` for the
             benchmark's own.
+        text_head: What stands for the classes: the text features of `prompts`, or, for words that the text tower does
+            not know, `source_means` (each class's mean image feature over the sources' training images) or
+            `linear_probe` (a linear classifier of these features). Both are learned once, before the training.
     """
 
     name: str = "mini-rn"
     weights: str | None = None
     normalisation: Normalisation = "own"
     prompts: list[str] | None = None
+    text_head: TextHead = "prompts"
 
 
 @dataclass(frozen=True)
@@ -337,7 +342,13 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
     for section in ("runtime", "label", "merge", "controls"):
         del values[section]
     _drop_unused_data(values["data"], recipe.benchmark)
-    values["model"]["prompts"] = prompts_of(recipe)
+    if recipe.model.text_head == "prompts":
+        del values["model"]["text_head"]
+        values["model"]["prompts"] = prompts_of(recipe)
+    else:
+        del values["model"]["prompts"]
+    if recipe.model.text_head != "prompts" or not values["data"]["words"]:
+        del values["data"]["words"]
     if recipe.model.normalisation == "own":
         del values["model"]["normalisation"]
     if recipe.history.kind != "swad":
@@ -354,7 +365,7 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         del data[name]
     if benchmark != "mini":
         del data["mini"]
-    for name in ("lists", "domains", "words", "shots"):
+    for name in ("lists", "domains", "shots"):
         if name in data and not data[name]:
             del data[name]
     if data["subset"] is not None:

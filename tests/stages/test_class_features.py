@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import html
 import math
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from hamdg import cli
+from hamdg.config import identity, run_directory
+from hamdg.data.benchmarks.mini import MINI
+from hamdg.errors import WeightsError
+from hamdg.models.learned_head import head_digest, read_head, write_head
 from hamdg.report.contract import read_record
+from hamdg.report.table import CLASS_FEATURES
+from hamdg.runs.directory import RunDirectory
+from hamdg.stages import pipeline
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny
 
 SHAPES = ("circle", "cross", "square", "triangle")
 # Ground and line color of each domain.
@@ -28,7 +41,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir(parents=True)
             for index in range(COUNT):
                 picture = Image.new("RGB", (SIDE, SIDE), ground)
-                _draw(ImageDraw.Draw(picture), shape, line, rng, filled=domain == "paint")
+                _draw(ImageDraw.Draw(picture), shape, line, rng, filled=bool(index % 2))
                 picture.save(folder / f"{index:02}.png", compress_level=1)
     return root
 
@@ -72,6 +85,89 @@ def test_classes_that_the_text_tower_cannot_tell_apart_stop_a_run_before_anythin
 
 def test_words_that_the_text_tower_knows_let_a_run_begin(shapes: Path, tmp_path: Path) -> None:
     words = "--data.words={circle: person, cross: guitar, square: house, triangle: giraffe}"
-    assert cli.main(arguments(shapes, tmp_path, words, "--controls.erm=false")) == 0
+    assert cli.main(arguments(shapes, tmp_path, words, "--controls.erm=false", "--train.steps=2")) == 0
     (record,) = (tmp_path / "runs").rglob("record.json")
     assert read_record(record)["words"] == ["person", "guitar", "house", "giraffe"]
+
+
+LEARNED = ["source_means", "linear_probe"]
+
+
+@pytest.mark.parametrize("head", ["source_means", pytest.param("linear_probe", marks=pytest.mark.slow)])
+def test_class_features_of_the_sources_train_above_chance_on_words_that_the_model_does_not_know(
+    shapes: Path, tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(shapes, tmp_path, f"--model.text_head={head}", "--runtime.report=true")) == 0
+    shown = capsys.readouterr().out
+    run, control = (RunDirectory(next((tmp_path / "runs/custom/paint" / kind).iterdir())) for kind in ("ham", "erm"))
+    record = read_record(run.path)
+    rows = {row["key"]: row for row in record["rows"]}
+    # Chance is 0.25, with a standard error of 0.07.
+    assert all(rows[key]["held_out"] > 0.5 for key in ("zero_shot", "erm_sma", "ham"))
+    label = f"start model, {head.replace('_', ' ')}"
+    assert rows["zero_shot"]["label"] == label
+    assert f"gain: points over {label}." in shown
+    assert f"Class features: {CLASS_FEATURES[head]}, frozen; no text is used." in shown
+    page = run.report.read_text()
+    assert f"<dt>Class features</dt><dd>{html.escape(CLASS_FEATURES[head])}, frozen" in page
+    assert "<dt>Prompts</dt>" not in page
+    assert "zero-shot" not in page.replace("zero-shot one", "")
+    # The held-out domain has no part in them, and a run and its control have the same.
+    assert record["opened"]["train"] == ["chalk", "ink"]
+    assert run.class_features.read_bytes() == control.class_features.read_bytes()
+    digest = head_digest(read_head(run.class_features))
+    assert record["class_features"] == {"kind": head, "sha256": digest}
+
+
+@pytest.mark.parametrize("head", LEARNED)
+def test_what_prompts_say_is_no_part_of_a_run_without_them(tiny: Tiny, head: str) -> None:
+    own, learned = tiny(), tiny(f"--model.text_head={head}")
+    assert identity(learned) != identity(own)
+    assert identity(tiny(f"--model.text_head={head}", '--model.prompts=["a {}"]')) == identity(learned)
+    assert identity(tiny(f"--model.text_head={head}", "--data.words={dog: hound}")) == identity(learned)
+
+
+def test_a_run_that_differs_in_the_merge_alone_takes_the_class_features_over(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RunDirectory(pipeline.run(tiny("--model.text_head=source_means", tower="vit")).parent)
+    monkeypatch.setattr("hamdg.stages.train._fit", lambda *_: pytest.fail("trained"))
+    again = RunDirectory(
+        pipeline.run(tiny("--model.text_head=source_means", "--merge.method=uniform", tower="vit")).parent
+    )
+    assert again.path != first.path
+    assert again.class_features.read_bytes() == first.class_features.read_bytes()
+    assert read_record(again.path)["class_features"] == read_record(first.path)["class_features"]
+
+
+def test_other_class_features_than_those_of_the_training_are_refused(tiny: Tiny) -> None:
+    recipe = tiny("--model.text_head=source_means", tower="vit")
+    pipeline.run(recipe, until="merge")
+    run = RunDirectory(run_directory(recipe))
+    content = run.class_features.read_bytes()
+    head = read_head(run.class_features)
+    write_head(run.class_features, head.flip(0), "source_means", MINI.classes, 1.0)
+    with pytest.raises(
+        WeightsError, match=r"are not those that the run was trained with; repeat the run with `--force`"
+    ):
+        pipeline.run(recipe)
+    run.class_features.unlink()
+    with pytest.raises(WeightsError, match=r"class_features.safetensors`, which training began with, are missing"):
+        pipeline.run(recipe)
+    run.class_features.write_bytes(content)
+    assert pipeline.run(recipe).exists()
+
+
+def test_a_class_that_no_source_can_train_on_is_named(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "shapes"
+    shutil.copytree(shapes, root)
+    for domain in ("chalk", "ink"):
+        for picture in sorted((root / domain / "cross").iterdir())[1:]:
+            picture.unlink()
+    # With this seed both pictures that are left validate.
+    assert cli.main(arguments(root, tmp_path, "--model.text_head=source_means", "--data.validation_fraction=0.9")) == 2
+    assert (
+        "No source domain has a training image of the class `cross`, but `model.text_head`" in capsys.readouterr().err
+    )

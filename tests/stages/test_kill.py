@@ -22,7 +22,7 @@ SIGN_CONSENSUS = (
     "--history.kind=snapshots",
     "--history.keep=3",
 )
-RUNNING_MEAN = ("--harmonisation.method=pcgrad", "--history.kind=mean")
+RUNNING_MEAN = ("--harmonisation.method=pcgrad", "--history.kind=mean", "--model.text_head=linear_probe")
 SWAD = ("--history.kind=swad", "--history.n_s=2", "--history.n_e=1", "--history.every=2")
 LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
 
@@ -31,6 +31,8 @@ def kept_files(run: RunDirectory) -> dict[str, bytes]:
     """Return the content of all files that must not depend on what happened on the way."""
     names = ["merged.safetensors", "history/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
     assert len(names) == 3
+    if run.recipe().model.text_head != "prompts":
+        names.append(run.class_features.name)
     names += [str(path.relative_to(run.path)) for path in run.history.rglob("*.safetensors")]
     return {name: (run.path / name).read_bytes() for name in names}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hamdg.report.contract import RowGroup
+from hamdg.report.table import ZERO_SHOT
 
 Weights = Mapping[str, Tensor]
 
@@ -22,6 +23,7 @@ class Histories:
         history: Each model's historical parameters.
         merged: The run's own result.
         method: The merge method that it was made with.
+        start: How tables call the model that training started from.
     """
 
     base: Weights
@@ -29,6 +31,7 @@ class Histories:
     history: Mapping[str, Weights]
     merged: Weights
     method: str = "rhm"
+    start: str = ZERO_SHOT
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def control_of(recipe: Recipe) -> Recipe:
 
 def _candidates(found: Histories) -> list[Candidate]:
     return [
-        Candidate("zero_shot", "zero-shot", "control", found.base),
+        Candidate("zero_shot", found.start, "control", found.base),
         Candidate("erm", "ERM (pooled)", "control", found.last[POOLED], "same images as HAM"),
         Candidate("erm_sma", "ERM + SMA", "control", found.merged, "same images as HAM"),
     ]

@@ -16,7 +16,7 @@ def _candidates(found: Histories) -> list[Candidate]:
         Candidate(f"source/{name}", f"source model: {name}", "source", weights) for name, weights in found.last.items()
     ]
     return [
-        Candidate("zero_shot", "zero-shot", "control", found.base),
+        Candidate("zero_shot", found.start, "control", found.base),
         *sources,
         Candidate("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
         Candidate("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),

@@ -87,7 +87,8 @@ def _indistinct(
     return (
         f"The text tower of `{model}` gives the classes {shortened(groups, 2)} the same features under `model.prompts` "
         f"({listed(prompts, 2)}), so that no image could tell them apart: it does not know these words, or two classes "
-        "have the same. Give the classes other words (`data.words`), or set `model.prompts` or `model.name` to others."
+        "have the same. Give the classes other words (`data.words`), learn their features from the sources' images "
+        "(`--model.text_head=source_means` or `linear_probe`), or set `model.prompts` or `model.name` to others."
     )
 
 

@@ -95,11 +95,13 @@ class _Run(TypedDict):
 class Record(_Run, total=False):
     """One finished run; `data` is the card of pictures that lie somewhere, a sweep adds `condition` and `variant`.
 
-    `opened`: the domains whose pictures each stage opened; stages of runs from before this was noted are missing.
+    `class_features`: what stands for the classes (`model.text_head`), and its digest. `opened`: the domains whose
+    pictures each stage opened; stages of runs from before this was noted are missing.
     """
 
     # Records from before there were real benchmarks have neither of these two.
     words: list[str]
+    class_features: dict[str, str]
     splits: dict[str, dict[str, int | str]]
     data: dict[str, object]
     opened: dict[str, list[str]]

@@ -7,7 +7,16 @@ import json
 from hamdg.report.contract import Record, known
 from hamdg.report.elements import HeatTable, bar, bar_list, heat_table, section, table
 from hamdg.report.markup import NOTHING, Html, joined, tag
-from hamdg.report.table import FOOTNOTE, TableRow, percent, run_table, shows_ham, signed_points
+from hamdg.report.table import (
+    FOOTNOTE,
+    TableRow,
+    class_features,
+    percent,
+    run_table,
+    shows_ham,
+    signed_points,
+    start_label,
+)
 
 _RIVALS = ("erm_sma", "erm")
 
@@ -60,7 +69,7 @@ def result_section(record: Record) -> Html:
     lead = (
         f"Accuracy on all {record['n_held_out']:,} images of {record['held_out']}, in per cent. The interval is one "
         "binomial standard error of this test set to either side; it does not hold the spread between seeds. "
-        "The dashed line is zero-shot. Validation is on the sources' own hold-outs."
+        f"The dashed line is {start_label(record)}. Validation is on the sources' own hold-outs."
     )
     footnote = tag("p", FOOTNOTE, class_="note") if shows_ham([row.label for row in rows]) else NOTHING
     return section("result", "Result", lead, table(head, body, "result"), footnote)
@@ -90,7 +99,7 @@ def config_section(record: Record) -> Html:
 def _cards(record: Record, rows: list[TableRow]) -> Html:
     own = rows[-1]
     cards = [_card(f"on {record['held_out']}", percent(own.held_out), f" ± {percent(own.standard_error)} %", "first")]
-    cards.append(_card("over zero-shot", signed_points(own.gain), " points"))
+    cards.append(_card(f"over {start_label(record)}", signed_points(own.gain), " points"))
     rival = next((row for key in _RIVALS for row in rows[:-1] if row.key == key), None)
     if rival is not None:
         difference = signed_points(own.held_out - rival.held_out)
@@ -113,7 +122,7 @@ def _facts(record: Record) -> Html:
         budget += f", {seen['with_enrichment']:,} with those that enrichment added"
     facts = {
         "Sources": ", ".join(record["sources"]),
-        "Prompts": " · ".join(record["prompts"]),
+        **_head(record),
         "Training budget": budget,
         **_pictures(record),
         "Data digest": tag("code", record["data_digest"]),
@@ -121,6 +130,13 @@ def _facts(record: Record) -> Html:
     }
     lines = [part for name, value in facts.items() for part in (tag("dt", name), tag("dd", value))]
     return joined([tag("dl", *lines, class_="facts"), tag("pre", record["command"])])
+
+
+def _head(record: Record) -> dict[str, str]:
+    """Say what stands for the classes."""
+    if learned := class_features(record):
+        return {"Class features": learned}
+    return {"Prompts": " · ".join(record["prompts"])}
 
 
 def _pictures(record: Record) -> dict[str, str]:

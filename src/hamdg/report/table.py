@@ -16,6 +16,13 @@ FOOTNOTE = (
     f"{HAM_LABEL}: enrichment (SAE) follows the published rule; harmonisation (OPA) and the "
     "historical merge (RHM) are our reconstruction."
 )
+ZERO_SHOT = "zero-shot"
+# What stands for the classes, by `model.text_head`.
+CLASS_FEATURES = {
+    "prompts": "text features of the prompts",
+    "source_means": "mean image features of the sources' training images",
+    "linear_probe": "a linear classifier of the image features of the sources' training images",
+}
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -104,7 +111,10 @@ def format_text(record: Record) -> str:
         if row.group != before.group or row.is_result:
             lines.append(_rule(widths))
         lines.append(_aligned(line, widths))
-    lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over zero-shot."]
+    start = start_label(record)
+    lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over {start}."]
+    if learned := class_features(record):
+        lines.append(f"Class features: {learned}.")
     if shows_ham([row.label for row in rows]):
         lines.append(FOOTNOTE)
     return escaped("\n".join(lines), keep="\n")
@@ -123,9 +133,22 @@ def format_markdown(record: Record) -> str:
         if row.is_result:
             label, accuracy = f"**{label}**", f"**{accuracy}**"
         lines.append(f"| {label} | {accuracy} | {gain} | {in80} | {validation} | {note} |".replace("  ", " "))
+    if learned := class_features(record):
+        lines += ["", f"Class features: {learned}."]
     if shows_ham([row.label for row in rows]):
         lines += ["", FOOTNOTE]
     return "\n".join(lines)
+
+
+def start_label(record: Record) -> str:
+    """Return how the table calls the model that training started from."""
+    return next((row["label"] for row in record["rows"] if row["key"] == "zero_shot"), ZERO_SHOT)
+
+
+def class_features(record: Record) -> str:
+    """Return in words what stands for the classes where it is learned from the sources; empty if prompts do."""
+    kind = record.get("class_features", {}).get("kind", "prompts")
+    return "" if kind == "prompts" else f"{CLASS_FEATURES.get(kind, kind)}, frozen; no text is used"
 
 
 def _table_row(row: Row, record: Record, is_result: bool) -> TableRow:

@@ -70,6 +70,11 @@ class RunDirectory:
         return self.history / "index.json"
 
     @property
+    def class_features(self) -> Path:
+        """Class features learned from the sources, where no prompts give them, `class_features.safetensors`."""
+        return self.path / "class_features.safetensors"
+
+    @property
     def samples(self) -> Path:
         """Samples that enrichment accepted and rejected, `samples.npz`."""
         return self.path / "samples.npz"

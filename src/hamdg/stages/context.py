@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from hamdg.data.benchmark import Benchmark
 from hamdg.data.chosen import benchmark_of, prompts_of, words_of
 from hamdg.data.formats import InputFormat
 from hamdg.data.rendering import limit_threads
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.files import read_json
 from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.learned_head import head_digest, read_head
 from hamdg.models.text_head import encode_prompts, logit_scale
 from hamdg.models.tower import ImageTower
 from hamdg.runs.directory import RunDirectory
@@ -36,11 +38,13 @@ class Context:
         recipe: The run's recipe.
         run: The run's directory, opened.
         loaded: The CLIP that is fine-tuned.
+        heads: Class features by their kind, kept for the contexts of one command: a run and its control.
     """
 
     recipe: Recipe
     run: RunDirectory
     loaded: LoadedClip
+    heads: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def bench(self) -> Benchmark:
@@ -75,8 +79,29 @@ class Context:
 
     @cached_property
     def text_head(self) -> Tensor:
-        """Return the class features [classes, d], encoded once."""
-        return encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe), words_of(self.recipe))
+        """Return the class features [classes, d]: of the prompts, or what the train stage learned from the sources.
+
+        Raises:
+            ConfigError: If the text tower cannot tell the classes apart.
+            WeightsError: If what the train stage wrote is missing, damaged or replaced.
+        """
+        kind = self.recipe.model.text_head
+        if kind != "prompts":
+            return self._learned_head()
+        if kind not in self.heads:
+            words = words_of(self.recipe)
+            self.heads[kind] = encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe), words)
+        return self.heads[kind]
+
+    def _learned_head(self) -> Tensor:
+        head = read_head(self.run.class_features)
+        facts = {"kind": self.recipe.model.text_head, "sha256": head_digest(head)}
+        if self.run.train.exists() and read_json(self.run.train).get("class_features") != facts:
+            raise WeightsError(
+                f"The class features `{self.run.class_features}` are not those that the run was trained with; repeat "
+                "the run with `--force`."
+            )
+        return head
 
     @cached_property
     def start_digest(self) -> str:

@@ -158,6 +158,7 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
         "prompts": prompts_of(recipe),
+        "class_features": trained.get("class_features", {"kind": "prompts"}),
         "words": words_of(recipe),
         "rows": rows,
         "enrichment": trained["enrichment"],

@@ -14,6 +14,7 @@ from hamdg.errors import HamdgError
 from hamdg.files import read_json
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
+from hamdg.report.table import start_label
 from hamdg.runs.directory import RunDirectory
 from hamdg.shipped import FOLDER
 from hamdg.stages import pipeline
@@ -22,15 +23,15 @@ RECIPE = FOLDER / "mini" / "separate.yaml"
 
 
 def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
-    """Return the accuracies by training domain (and `zero-shot`), then by test domain."""
-    cells: dict[str, dict[str, float]] = {"zero-shot": {}}
+    """Return the accuracies by training domain (the start model first), then by test domain."""
+    cells: dict[str, dict[str, float]] = {}
     domains = benchmark(read_recipe(RECIPE, overrides).benchmark).domains
     for held_out in domains:
         recipe = read_recipe(RECIPE, [*overrides, f"--held_out={held_out}", "--controls.erm=false"])
         command = f"python -m hamdg.stages.matrix {' '.join(overrides)}"
         record_path = pipeline.run(recipe, command=command, show=False)
         record = read_record(record_path)
-        cells["zero-shot"][held_out] = record["zero_shot_accuracy"]
+        cells.setdefault(start_label(record), {})[held_out] = record["zero_shot_accuracy"]
         for source, accuracy in record["source_accuracies"].items():
             cells.setdefault(source, {})[held_out] = accuracy
         index = read_json(RunDirectory(record_path.parent).history_index)
@@ -46,8 +47,9 @@ def main(overrides: list[str]) -> int:
     except HamdgError as error:
         print(f"hamdg: error: {error}", file=sys.stderr)
         return error.exit_code
-    columns = sorted(cells["zero-shot"])
-    rows = [[name, *(f"{100 * cells[name][column]:.1f}" for column in columns)] for name in ("zero-shot", *columns)]
+    start, *others = cells
+    columns = sorted(others)
+    rows = [[name, *(f"{100 * cells[name][column]:.1f}" for column in columns)] for name in (start, *columns)]
     console.table(["trained on", *columns], rows, title="% correct; diagonal: the domain's own hold-out")
     return 0
 

@@ -28,6 +28,7 @@ from hamdg.merge_section import merge_options, method_of
 from hamdg.models.export import full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.models.weights import PREFIX
+from hamdg.report.table import ZERO_SHOT
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
@@ -119,7 +120,9 @@ def load_candidates(context: Context) -> list[Candidate]:
 
 
 def _candidates(context: Context, found: Histories, peeked: bool) -> list[Candidate]:
-    *others, result = context.plan.candidates(replace(found, method=context.merge_config.method))
+    head = context.recipe.model.text_head
+    start = ZERO_SHOT if head == "prompts" else f"start model, {head.replace('_', ' ')}"
+    *others, result = context.plan.candidates(replace(found, method=context.merge_config.method, start=start))
     noted = replace(result, note=NOTE) if peeked else result
     return [*others, noted]
 

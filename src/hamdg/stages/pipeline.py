@@ -127,7 +127,8 @@ def _opened(recipe: Recipe, run: RunDirectory) -> Context:
         ConfigError: If the text tower cannot tell the classes apart, or the merge cannot be done.
     """
     context = open_context(recipe, run)
-    _ = context.text_head
+    if recipe.model.text_head == "prompts":
+        _ = context.text_head
     rehearse(context)
     return context
 
@@ -254,6 +255,7 @@ def _recipe_at(run: RunDirectory) -> Recipe:
 def _copy_training(source: RunDirectory, target: RunDirectory) -> None:
     """Link (or copy) what the train stage left behind; `train.json` last, since it says that all is there."""
     histories = [path for path in sorted(source.history.rglob("*")) if path.is_file()]
-    for path in (source.base, *histories, source.metrics, source.samples, source.splits, source.train):
+    learned = (source.class_features, source.base, *histories)
+    for path in (*learned, source.metrics, source.samples, source.splits, source.train):
         if path.exists():
             link(path, target.path / path.relative_to(source.path))

@@ -26,8 +26,10 @@ from hamdg.data.domain import Domain, opened_domains
 from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
 from hamdg.files import atomic_path, write_json
+from hamdg.models.learned_head import head_digest
 from hamdg.models.tower import layer_of
 from hamdg.report.contract import EnrichmentCounts
+from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
 from hamdg.stages.opening import open_sources
 from hamdg.stages.start import check_start, keep_base
@@ -65,6 +67,7 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
     """Train, write all but `train.json`, and return what that is to hold."""
     run = context.run
     started = time.monotonic()
+    learn_class_features(context, data)
     cohort = build_cohort(context, data)
     done = _resumed_step(context)
     tracker = CsvTracker(run.metrics, last_step=done)
@@ -185,6 +188,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
         "steps": recipe.train.steps,
         "seconds": seconds,
         "start_sha256": context.start_digest,
+        "class_features": {"kind": recipe.model.text_head, "sha256": head_digest(context.text_head)},
         "images_seen": {"fresh": fresh, "with_enrichment": fresh + added},
         "enrichment": enriched or None,
     }

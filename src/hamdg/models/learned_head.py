@@ -1,0 +1,125 @@
+"""Class features learned from labelled features of the sources, for words that a text tower does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from hamdg.errors import DataError, WeightsError
+from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.models.text_head import coinciding
+from hamdg.wording import listed, shortened
+
+# Of a linear probe; see `linear_probe`. Chosen on source hold-outs of `mini`: class features come out about as long as
+# those of text, 1, and the accuracy there has nearly stopped rising.
+L2 = 1e-4
+_TENSOR = "class_features"
+_LISTED = 12
+
+# By domain: features [n, D] of length 1 and labels [n].
+Labelled = Mapping[str, tuple[Tensor, Tensor]]
+
+
+def learn_head(
+    kind: Literal["source_means", "linear_probe"], found: Labelled, classes: Sequence[str], scale: float
+) -> Tensor:
+    """Return class features [C, D], in fp32, learned from the sources' images.
+
+    Args:
+        kind: How.
+        found: The features of every source domain's training images and their labels.
+        classes: Names of the classes, in the order of the labels.
+        scale: Factor between cosines and logits.
+
+    Raises:
+        DataError: If a class has no image in any domain, or the features of two classes coincide.
+    """
+    counts = sum(torch.bincount(labels, minlength=len(classes)) for _, labels in found.values())
+    assert isinstance(counts, Tensor)
+    if missing := [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]:
+        raise DataError(
+            f"No source domain has a training image of the class {listed(missing, _LISTED)}, but `model.text_head` of "
+            f"`{kind}` learns every class from some. Add images, leave the class out everywhere, or use `prompts`."
+        )
+    learned = source_means(found, len(classes)) if kind == "source_means" else linear_probe(found, len(classes), scale)
+    if same := coinciding(learned):
+        groups = shortened([listed([classes[index] for index in group], _LISTED) for group in same], 2)
+        raise DataError(
+            f"`model.text_head` of `{kind}` gives the classes {groups} the same features: their images look the same "
+            "to the model. Set `model.name` or `model.weights` to another, or make one class of them."
+        )
+    return learned
+
+
+def source_means(found: Labelled, classes: int) -> Tensor:
+    """Return the normalized mean feature of every class: over its images in a domain, then over domains that have some.
+
+    A domain counts as one, however many images it has.
+    """
+    sums, domains = torch.zeros(()), torch.zeros(())
+    for features, labels in found.values():
+        chosen = torch.nn.functional.one_hot(labels, classes).T.double()
+        counts = chosen.sum(dim=1, keepdim=True)
+        sums = sums + chosen @ features.double() / counts.clamp(min=1)
+        domains = domains + (counts > 0)
+    return normalize(sums / domains, dim=-1).float()
+
+
+def linear_probe(found: Labelled, classes: int, scale: float) -> Tensor:
+    r"""Return a linear classifier of the features, fitted once: multinomial logistic regression in double precision.
+
+    Minimized is $\frac{1}{S} \sum_s \frac{1}{n_s} \sum_i \mathrm{CE}(W x_i, y_i) + \frac{\lambda}{2} \lVert W
+    \rVert^2$ over S domains, with $\lambda$ = `L2`; a domain counts as one, however many images it has. There is no
+    bias: features of length 1 have a direction in common, which serves as one. What is returned is W over `scale`, so
+    that CLIP's own logits, `scale` times the products of features, are the probe's.
+    """
+    features = torch.cat([features.double() for features, _ in found.values()])
+    labels = torch.cat([labels for _, labels in found.values()])
+    shares = torch.cat([torch.full((len(own),), 1 / len(own) / len(found)) for _, own in found.values()]).to(features)
+    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight], max_iter=1000, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = shares @ cross_entropy(features @ weight.T, labels, reduction="none") + L2 / 2 * weight.square().sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return (weight.detach() / scale).float()
+
+
+def head_digest(head: Tensor) -> str:
+    """Return the SHA-256 of class features."""
+    return hashlib.sha256(head.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float) -> None:
+    """Write class features, with the classes and the factor of the logits as metadata."""
+    facts = {"kind": kind, "classes": json.dumps(list(classes)), "logit_scale": repr(scale)}
+    save_tensors(path, {_TENSOR: head.detach().cpu()}, facts)
+
+
+def read_head(path: Path) -> Tensor:
+    """Read class features that `write_head` wrote.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or holds something else.
+    """
+    try:
+        return load_tensors(path)[_TENSOR]
+    except (WeightsError, KeyError) as error:
+        raise WeightsError(
+            f"The class features `{path}`, which training began with, are missing or damaged; repeat the run with "
+            "`--force`."
+        ) from error

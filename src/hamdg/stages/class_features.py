@@ -1,0 +1,48 @@
+"""Class features of the sources (`model.text_head`): learned once, before the training; frozen from then on."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hamdg import console
+from hamdg.cohort.validation import CHUNK
+from hamdg.data.holdout import holdout
+from hamdg.data.module import SourceData
+from hamdg.models.learned_head import learn_head, write_head
+from hamdg.models.text_head import logit_scale
+from hamdg.models.tower import ImageTower
+from hamdg.report.table import CLASS_FEATURES
+from hamdg.stages.context import Context
+
+
+def learn_class_features(context: Context, data: SourceData) -> None:
+    """Learn a run's class features and write them, unless its training has begun or prompts give them.
+
+    Raises:
+        DataError: If a class has no training image in any source, or the model cannot tell the images of two apart.
+    """
+    kind, run, scale = context.recipe.model.text_head, context.run, logit_scale(context.loaded)
+    if kind == "prompts" or run.resume.exists():
+        return
+    # A run and its control have the same sources.
+    if kind not in context.heads:
+        console.note(f"class features: {CLASS_FEATURES[kind]}")
+        context.heads[kind] = learn_head(kind, _features(context, data), context.bench.classes, scale)
+    write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale)
+
+
+@torch.no_grad()
+def _features(context: Context, data: SourceData) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return, by source domain, the pretrained tower's features [n, D] of its training images, and their labels."""
+    tower = copy.deepcopy(ImageTower(context.loaded)).to(context.device).eval()
+    found = {}
+    for name, domain in data.domains.items():
+        part = holdout(domain, np.sort(data.train_part[name]))
+        part.prepare()
+        features = [tower(context.input_format(images.to(context.device))).float() for images, _ in part.parts(CHUNK)]
+        found[name] = (torch.cat(features), part.labels.to(context.device))
+    return found

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from hamdg.errors import DataError, WeightsError
+from hamdg.models.learned_head import L2, head_digest, learn_head, linear_probe, read_head, source_means, write_head
+
+CLASSES = ["circle", "cross", "square"]
+SCALE = 15.0
+
+
+def features(seed: int, labels: list[int]) -> tuple[Tensor, Tensor]:
+    """Return features of length 1 that lie around their class's own."""
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.eye(3, 5) + 1.0
+    noise = 0.4 * torch.randn(len(labels), 5, generator=generator)
+    return normalize(centers[labels] + noise, dim=-1), torch.tensor(labels)
+
+
+FOUND = {"ink": features(0, [0, 1, 2, 0, 1, 2, 2, 2]), "paint": features(1, [0, 0, 1, 1, 1])}
+
+
+def repeated(times: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the same features, those of one domain several times."""
+    return FOUND | {"ink": (FOUND["ink"][0].repeat(times, 1), FOUND["ink"][1].repeat(times))}
+
+
+def test_source_means_equal_a_slow_reference() -> None:
+    expected = []
+    for label in range(3):
+        means = []
+        for own, labels in FOUND.values():
+            chosen = [x.double().numpy() for x, y in zip(own, labels.tolist(), strict=True) if y == label]
+            if chosen:
+                means.append(sum(chosen) / len(chosen))
+        mean = sum(means) / len(means)
+        expected.append(mean / np.linalg.norm(mean))
+    torch.testing.assert_close(source_means(FOUND, 3), torch.from_numpy(np.array(expected)).float())
+
+
+def test_source_means_by_hand() -> None:
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    found = {"a": (x, torch.tensor([0, 0, 0, 1])), "b": (x[1:2], torch.tensor([0]))}
+    # Class 0: (2/3, 1/3) in `a`, (0, 1) in `b`; class 1: in `a` alone.
+    torch.testing.assert_close(source_means(found, 2), torch.tensor([[1 / 5**0.5, 2 / 5**0.5], [0.0, 1.0]]))
+
+
+def gradient(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the gradient of the probe's objective, image by image."""
+    total = L2 * weight
+    for own, labels in FOUND.values():
+        for x, y in zip(own.double().numpy(), labels.tolist(), strict=True):
+            logits = weight @ x
+            shares = np.exp(logits - logits.max())
+            shares /= shares.sum()
+            shares[y] -= 1
+            total = total + np.outer(shares, x) / len(labels) / len(FOUND)
+    return total
+
+
+def test_the_linear_probe_is_where_the_gradient_of_its_convex_objective_vanishes() -> None:
+    weight = linear_probe(FOUND, 3, SCALE).double().numpy() * SCALE
+    # The fit is exact; what is left is fp32's rounding of the result.
+    assert np.abs(gradient(weight)).max() < 1e-6
+    assert np.abs(gradient(weight * 1.01)).max() > 1e-5
+    assert np.abs(gradient(np.zeros_like(weight))).max() > 1e-2
+
+
+def test_logits_are_the_probes_whatever_the_scale() -> None:
+    torch.testing.assert_close(SCALE * linear_probe(FOUND, 3, SCALE), 100.0 * linear_probe(FOUND, 3, 100.0))
+
+
+def test_a_large_domain_counts_no_more_than_a_small_one() -> None:
+    torch.testing.assert_close(source_means(repeated(7), 3), source_means(FOUND, 3))
+    torch.testing.assert_close(linear_probe(repeated(7), 3, SCALE), linear_probe(FOUND, 3, SCALE), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["source_means", "linear_probe"])
+def test_heads_tell_their_own_images_apart_and_repeat_to_the_bit(kind: str) -> None:
+    head = learn_head(kind, FOUND, CLASSES, SCALE)  # type: ignore[arg-type]
+    assert head.dtype == torch.float32
+    assert not head.requires_grad
+    right = [(own @ head.T).argmax(dim=1) == labels for own, labels in FOUND.values()]
+    assert float(torch.cat(right).double().mean()) > 0.75
+    assert head_digest(head) == head_digest(learn_head(kind, FOUND, CLASSES, SCALE))  # type: ignore[arg-type]
+
+
+def test_a_class_without_an_image_in_any_domain() -> None:
+    message = (
+        "No source domain has a training image of the class `star`, but `model.text_head` of `source_means` learns "
+        "every class from some. Add images, leave the class out everywhere, or use `prompts`."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        learn_head("source_means", FOUND, [*CLASSES, "star"], SCALE)
+
+
+def test_classes_whose_images_look_the_same() -> None:
+    own, labels = FOUND["ink"]
+    same = {"ink": (own[labels == 0].repeat(2, 1), torch.tensor([0, 0, 1, 1]))}
+    for kind in ("source_means", "linear_probe"):
+        with pytest.raises(
+            DataError, match=f"`{kind}` gives the classes `circle`, `cross` the same features: their images"
+        ):
+            learn_head(kind, same, CLASSES[:2], SCALE)
+
+
+def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "class_features.safetensors"
+    head = source_means(FOUND, 3)
+    write_head(path, head, "source_means", CLASSES, SCALE)
+    assert torch.equal(read_head(path), head)
+    for damage in (b"", path.read_bytes()[:-4]):
+        path.write_bytes(damage)
+        with pytest.raises(
+            WeightsError, match=r"which training began with, are missing or damaged; repeat the run with"
+        ):
+            read_head(path)
