@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Annotated
 
@@ -157,3 +158,23 @@ def test_target_data_asked_for_by_name_are_another_run() -> None:
     asked = Recipe(merge=MergeConfig("peeking", {"level": 1}, target_data="peeking"))
     assert completed(asked).merge.target_data == "peeking"
     assert identity(asked) != identity(run("plain"))
+
+
+def test_another_library_s_name_is_the_same_run_as_the_options_that_it_means() -> None:
+    meant = run("dare", then="ties", rescale="l1", scale=1.0, ties_combine="sum", drop_rate=0.5)
+    same = [run("dare_ties", drop_rate=0.5), run("dare_ties", scale=1, drop_rate=0.5), meant, completed(meant)]
+    assert len({identity(recipe) for recipe in same}) == 1
+    assert {completed(recipe).merge.method for recipe in same} == {"dare"}
+    assert completed(same[0]) == completed(meant)
+    assert identity(run("dare_ties")) != identity(run("dare", then="ties"))
+    assert identity(run("linear")) == identity(run("weighted"))
+
+
+def test_options_that_another_library_s_name_does_not_have() -> None:
+    with pytest.raises(ConfigError, match=r"^The merge method `dare_ties` has no option `merge.options.then`; it has"):
+        merge_options(MergeConfig("dare_ties", {"then": "task_arithmetic"}))
+    message = (
+        "The merge method `dare_ties` has no option `merge.options.density`; mergekit's `density` is 1 - `drop_rate`."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        merge_options(MergeConfig("dare_ties", {"density": 0.5}))

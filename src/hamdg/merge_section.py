@@ -9,6 +9,7 @@ from typing import cast
 from hamdg.config import MergeConfig, OptionValue, Recipe
 from hamdg.errors import ConfigError
 from hamdg.merge import MethodInfo, Option
+from hamdg.merge.aliases import elsewhere
 from hamdg.merge.evidence import Kind
 from hamdg.merge.files.provenance import resolved_options
 from hamdg.merge.registry import find
@@ -49,6 +50,8 @@ def method_of(config: MergeConfig) -> MethodInfo:
 def merge_options(config: MergeConfig) -> dict[str, OptionValue]:
     """Return the options of a recipe's merge method, those that are not given at their defaults.
 
+    Of another library's name they are those of the method that it means (`completed` gives that one's name).
+
     Raises:
         ConfigError: The method or an option does not exist, or a value makes no sense.
     """
@@ -58,16 +61,18 @@ def merge_options(config: MergeConfig) -> dict[str, OptionValue]:
             raise ConfigError(_unknown(name, info))
     for option in info.options.values():
         _check_value(config, option)
-    return cast("dict[str, OptionValue]", resolved_options(info, config.options))
+    return cast("dict[str, OptionValue]", resolved_options(*info.resolved(config.options)))
 
 
 def completed(recipe: Recipe) -> Recipe:
     """Return the recipe with all options of its merge method written out: what a run's own `config.yaml` holds.
 
+    Another library's name for a method has become ours.
+
     Raises:
         ConfigError: The method or an option does not exist, or a value makes no sense.
     """
-    return replace(recipe, merge=replace(recipe.merge, options=merge_options(recipe.merge)))
+    return replace(recipe, merge=_completed(recipe.merge))
 
 
 def defining_merge(config: MergeConfig) -> dict[str, object]:
@@ -76,10 +81,15 @@ def defining_merge(config: MergeConfig) -> dict[str, object]:
     Raises:
         ConfigError: The method or an option does not exist, or a value makes no sense.
     """
-    values = asdict(config) | {"options": merge_options(config)}
+    values = asdict(_completed(config))
     if not SAMPLED & set(method_of(config).needs):
         del values["examples"]
     return values
+
+
+def _completed(config: MergeConfig) -> MergeConfig:
+    own, _ = method_of(config).resolved({})
+    return replace(config, method=own.name, options=merge_options(config))
 
 
 def _check_value(config: MergeConfig, option: Option) -> None:
@@ -97,6 +107,7 @@ def _unknown(name: str, info: MethodInfo) -> str:
     near = difflib.get_close_matches(name, list(info.options), n=1)
     listed = ", ".join(f"`merge.options.{known}`" for known in info.options)
     hint = f"did you mean `merge.options.{near[0]}`?" if near else f"it has {listed}." if listed else "it takes none."
+    hint = elsewhere(info.name, name) or hint
     return f"The merge method `{info.name}` has no option `merge.options.{name}`; {hint}"
 
 

@@ -275,6 +275,7 @@ TRIMMING: dict[str, Callable[[float], Options]] = {
     "dare": lambda share: {"then": "ties", "ties_density": share, "drop_rate": 0.5},
     "della": lambda share: {"drop_rate": 0.5, "window": 0.9 * share},
     "breadcrumbs": lambda share: {"beta": 0.9 * (1 - share), "gamma": 1 - 0.05 * share},
+    "breadcrumbs_ties": lambda share: {"beta": 0.9 * (1 - share), "gamma": 1 - 0.05 * share},
     "consensus": lambda share: {"total": "ties", "ties_density": share, "agree": 1},
     "pcb": lambda share: {"density": share},
     "rhm": lambda share: {"keep": share},

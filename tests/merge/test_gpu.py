@@ -31,6 +31,7 @@ on_gpu = pytest.mark.parametrize("device", [pytest.param("cuda", marks=gpu)])
 CASES: dict[str, list[dict[str, object]]] = {
     "adamerging": [{"steps": 2, "rate": 0.1}, {"steps": 1, "scope": "task"}],
     "breadcrumbs": [{}, {"scope": "global"}, {"scope": "row"}],
+    "breadcrumbs_ties": [{}, {"combine": "mean", "scope": "row"}],
     "consensus": [{}, {"total": "ties"}],
     "dare": [{"drop_rate": 0.5}, {"rescale": "l1"}, {"then": "ties", "ties_density": 0.3, "ties_scope": "row"}],
     "della": [{}, {"rescale": "l1"}, {"rescale": "none", "then": "task_arithmetic"}, {"window": 0.0}],

@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "adamerging": {"start": "1/n", "steps": 0},
     "beta_average": {},
     "breadcrumbs": {"beta": 0.0, "gamma": 1.0, "scale": "1/n"},
+    "breadcrumbs_ties": {"beta": 0.0, "gamma": 1.0, "scale": "1/n"},
     "consensus": {"threshold": 0.1, "agree": 1, "scale": "1/n"},
     "dare": {"drop_rate": 0.0, "scale": "1/n"},
     "della": {"drop_rate": 0.0, "window": 0.0, "scale": 1.0},
@@ -57,6 +58,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 LIVELY: dict[str, dict[str, object]] = {
     "adamerging": {"start": 0.3, "steps": 2, "rate": 0.1},
     "breadcrumbs": {},
+    "breadcrumbs_ties": {},
     "consensus": {},
     "dare": {},
     "della": {},

@@ -25,6 +25,7 @@ SHAPE = (1201, 1001)
         ("breadcrumbs", {}),
         ("breadcrumbs", {"scope": "global"}),
         ("breadcrumbs", {"scope": "row"}),
+        ("breadcrumbs_ties", {}),
         ("consensus", {}),
         ("consensus", {"total": "ties"}),
         ("emr", {}),

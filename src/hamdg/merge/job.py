@@ -76,9 +76,10 @@ class Job:
         options: Mapping[str, object],
         settings: Settings,
     ) -> None:
-        self.info = find(method)
-        self.options, self.settings = dict(options), settings
-        check_options(self.info, options)
+        named = find(method)
+        check_options(named, options)
+        self.info, self.options = named.resolved(options)
+        self.settings = settings
         check_settings(settings)
         check_kinds(models, base)
         self.models = {name: _held(models[name]) for name in sorted(models)}

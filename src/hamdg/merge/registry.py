@@ -14,6 +14,7 @@ from typing import Literal, TypeVar, get_args
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.aliases import ALIASES, Alias, elsewhere
 from hamdg.merge.evidence import KINDS, Kind
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Option, read_options
@@ -70,6 +71,7 @@ class MethodInfo:
         target: It looks at data of the target domain, so its result is no domain generalization.
         buffers: Gives what the merged buffers are made of, from the sources' weights and what its keyword-only
             parameters name: options, or `base`, whether there is one.
+        alias: What this is another name of, if it is one.
     """
 
     name: str
@@ -87,6 +89,17 @@ class MethodInfo:
     needs: tuple[Kind, ...] = ()
     target: bool = False
     buffers: Statement = by_weight
+    alias: Alias | None = None
+
+    def resolved(self, given: Mapping[str, object]) -> tuple[MethodInfo, dict[str, object]]:
+        """Return the method that this is another name of, with the options that say the same; or this method.
+
+        Args:
+            given: The options that were given.
+        """
+        if self.alias is None:
+            return self, dict(given)
+        return _METHODS[self.alias.method], {**self.alias.fixed, **self.alias.defaults, **given}
 
     def buffer_shares(self, weights: Mapping[str, float], options: Mapping[str, object], base: bool) -> BufferShares:
         """Return what the merged buffers are made of.
@@ -216,17 +229,29 @@ def methods() -> dict[str, MethodInfo]:
 
 
 def find(name: str) -> MethodInfo:
-    """Return the method of this name.
+    """Return the method of this name; for another library's name, our method with the defaults that it has there.
 
     Raises:
         ConfigError: There is none; the message names the nearest.
     """
+    if name in ALIASES:
+        return _other_name(name, ALIASES[name])
     if not isinstance(name, str):
         raise ConfigError(f"Expected argument `method` to be the name of a merge method, but got `{name!r}`.")
     known = _METHODS if name in _METHODS else methods()
     if name not in known:
-        raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, list(known))}")
+        raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, [*known, *ALIASES])}")
     return known[name]
+
+
+def _other_name(name: str, alias: Alias) -> MethodInfo:
+    info = _METHODS[alias.method]
+    options = {
+        option.name: replace(option, default=alias.defaults.get(option.name, option.default))
+        for option in info.options.values()
+        if option.name not in alias.fixed and option.name not in alias.without
+    }
+    return replace(info, name=name, options=types.MappingProxyType(options), alias=alias)
 
 
 def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
@@ -238,6 +263,7 @@ def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if name not in info.options:
             hint = _nearest(name, list(info.options)) if info.options else "it takes none."
+            hint = elsewhere(info.name, name) or hint
             raise ConfigError(f"Merge method `{info.name}` has no option `{name}`; {hint}")
         info.options[name].check(value)
     for option in info.options.values():
@@ -260,7 +286,7 @@ def _load(entry: EntryPoint) -> None:
 
 
 def _add(info: MethodInfo) -> None:
-    if info.name in _METHODS:
+    if info.name in _METHODS or info.name in ALIASES:
         raise ConfigError(f"A merge method `{info.name}` is registered already; choose another name.")
     for argument, value, known in (
         ("on", info.on, ("models", "changes")),

@@ -27,7 +27,8 @@ def test_the_table_of_the_document_is_what_the_command_prints(capsys: pytest.Cap
     assert cli.main(["merge", "--list", "--markdown"]) == 0
     printed = capsys.readouterr().out.rstrip("\n")
     hint = "update it with `python -m hamdg.commands.merging.methods docs/merging.md`"
-    assert between(DOCUMENT.read_text(encoding="utf-8"), "methods") == printed, hint
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert f"{between(document, 'methods')}\n\n{between(document, 'aliases')}" == printed, hint
 
 
 def test_the_texts_of_the_document_are_those_of_the_methods(tmp_path: Path) -> None:

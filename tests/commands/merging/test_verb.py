@@ -15,6 +15,7 @@ from hamdg import cli
 from hamdg.commands.merging.arguments import FLAGS
 from hamdg.files import sha256_file
 from hamdg.merge import merge, methods
+from hamdg.merge.aliases import ALIASES
 
 Model = dict[str, Tensor]
 
@@ -205,6 +206,11 @@ def test_ctrl_c_stops_a_comparison(
     [
         ("--method tise art.safetensors --out m.safetensors", "There is no merge method `tise`; did you mean `ties`?"),
         (f"{TIES} --densty 0.2", "Merge method `ties` has no option `--densty`; did you mean `--density`?"),
+        (f"{TIES} --lambda 0.5", "Merge method `ties` has no option `--lambda`; mergekit's `lambda` is `--scale`."),
+        (
+            "--method dare_ties --base zero.safetensors art.safetensors photo.pt --out m.safetensors --density 0.5",
+            "Merge method `dare_ties` has no option `--density`; mergekit's `density` is 1 - `--drop-rate`.",
+        ),
         (f"{TIES} --wieghts art=1", "Merge method `ties` has no option `--wieghts`; did you mean `--weights`?"),
         (
             "--method uniform art.safetensors --out m.safetensors --density 0.2",
@@ -433,8 +439,9 @@ def test_a_tensor_named_like_a_flag_is_meant_itself(folder: Path, capsys: pytest
 
 def test_every_method_is_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--list") == 0
-    table = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in table[2:]] == list(methods())
+    table, others = capsys.readouterr().out.split("\n\nThe same by other names\n")
+    assert [line.split()[0] for line in table.splitlines()[2:]] == list(methods())
+    assert [line.split()[0] for line in others.splitlines()[2:]] == list(ALIASES)
     for name, info in methods().items():
         assert run(f"--explain {name}") == 0
         said = capsys.readouterr().out
@@ -445,6 +452,25 @@ def test_every_method_is_listed_and_explained(capsys: pytest.CaptureFixture[str]
             assert flag not in FLAGS, f"`{flag}` of {name} could never be given"
             assert option.text, f"{name} does not say what {flag} means"
         assert "Args:" not in said
+
+
+def test_a_name_of_mergekit_merges_and_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = "--base zero.safetensors art.safetensors photo.pt --drop-rate 0.5"
+    assert run(f"--method dare_ties {call} --out 1.safetensors") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("method   dare_ties, which is dare\n")
+    assert "options  drop_rate 0.5, rescale l1, seed 0, then ties, scale 1, " in said
+    assert run(f"--method dare {call} --then ties --rescale l1 --scale 1 --ties-combine sum --out 2.safetensors") == 0
+    assert Path("1.safetensors").read_bytes() == Path("2.safetensors").read_bytes()
+    capsys.readouterr()
+    assert run("--explain dare_ties") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "dare_ties\n=========\n"
+        "mergekit's name for `dare` with then ties, rescale l1, scale 1, ties_combine sum. As there, changes are"
+    )
+    assert "  --rescale  expectation | l1; default l1\n" in said
+    assert "  --then" not in said
 
 
 def test_an_explanation_says_ranges_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,7 @@ def test_keeps_dtypes_and_computes_in_wider_ones(dtype: torch.dtype) -> None:
             "Expected argument `beta` to be below `gamma`, or nothing is left, but got `0.9` and `0.85`.",
         ),
         ({"scope": "layer"}, "Expected argument `scope` to be one of ('tensor', 'global', 'row'), but got `'layer'`."),
-        ({"density": 0.9}, "Merge method `breadcrumbs` has no option `density`; known are `beta`, `gamma`, "),
+        ({"keep": 0.9}, "Merge method `breadcrumbs` has no option `keep`; known are `beta`, `gamma`, "),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

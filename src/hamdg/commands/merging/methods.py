@@ -15,9 +15,11 @@ from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge import MethodInfo, Option, methods
+from hamdg.merge.aliases import ALIASES, Alias
 from hamdg.merge.registry import find
 
-_WIDTH = 100
+# Of what is said of options, and of a method (as its own documentation is wrapped).
+_WIDTH, _TEXT = 100, 116
 _WORKS_ON = {
     "changes": "what the models changed from a base",
     "models": "whole models",
@@ -27,9 +29,9 @@ _WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
 
 
 def show_list(*, markdown: bool) -> int:
-    """Print all methods in one table."""
+    """Print all methods in one table, and what mergekit calls some of them in another."""
     if markdown:
-        print(markdown_table())
+        print(f"{markdown_table()}\n\n{aliases_table()}")
         return 0
 
     from hamdg import console
@@ -40,7 +42,17 @@ def show_list(*, markdown: bool) -> int:
         for info in methods().values()
     ]
     console.table(("method", "works on", "needs", "weights", "summary"), rows)
+    others = [(name, alias.method, _meant(alias)) for name, alias in ALIASES.items()]
+    console.table(("mergekit's name", "method", "options"), others, title="\nThe same by other names")
     return 0
+
+
+def aliases_table() -> str:
+    """Return the table of mergekit's names for a document."""
+    head = ("mergekit's name", "here", "with", "what is the same and what is not")
+    rows = [head, ("---",) * len(head)]
+    rows += [(f"`{name}`", f"`{alias.method}`", _meant(alias, "`"), alias.text) for name, alias in ALIASES.items()]
+    return _markdown(rows)
 
 
 def markdown_table() -> str:
@@ -50,7 +62,7 @@ def markdown_table() -> str:
     for info in methods().values():
         options = ", ".join(f"`{option.name}` {_default(option)}" for option in info.options.values())
         rows.append((f"`{info.name}`", _works_on(info), _needs(info), _WEIGHTS[info.weights], options, info.summary))
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return _markdown(rows)
 
 
 def explain(name: str) -> int:
@@ -80,7 +92,11 @@ def update(document: Path) -> None:
         ConfigError: The document has no such marks.
     """
     text = document.read_text(encoding="utf-8")
-    for mark, content in (("methods", markdown_table()), ("explanations", full_text())):
+    for mark, content in (
+        ("methods", markdown_table()),
+        ("aliases", aliases_table()),
+        ("explanations", full_text()),
+    ):
         start, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
         if text.count(start) != 1 or text.count(end) != 1:
             raise ConfigError(f"`{document}` has no place for the {mark}; mark it with `{start}` and `{end}`.")
@@ -91,7 +107,7 @@ def update(document: Path) -> None:
 
 def _explanation(info: MethodInfo) -> list[str]:
     body, _, _ = info.text.partition("\nArgs:\n")
-    lines = [info.name, "=" * len(info.name), body.rstrip(), ""]
+    lines = [info.name, "=" * len(info.name), *_other_name(info), body.rstrip(), ""]
     lines += [f"works on   {_WORKS_ON[_works_on(info)]}"]
     lines += [f"needs      {_needs(info) or 'nothing else'}"]
     lines += [f"weights    {_weights_in_words(info)}"]
@@ -104,6 +120,25 @@ def _explanation(info: MethodInfo) -> list[str]:
         lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}")
         lines += textwrap.wrap(option.text, _WIDTH, initial_indent="      ", subsequent_indent="      ")
     return lines
+
+
+def _other_name(info: MethodInfo) -> list[str]:
+    """Say what another library's name means, before the method is explained."""
+    if info.alias is None:
+        return []
+    options = _meant(info.alias)
+    start = f"mergekit's name for `{info.alias.method}`{f' with {options}' if options else ''}."
+    return [*textwrap.wrap(f"{start} {info.alias.text}", _TEXT), ""]
+
+
+def _meant(alias: Alias, quote: str = "") -> str:
+    """Say which options an alias stands for."""
+    options = {**alias.fixed, **alias.defaults}
+    return ", ".join(f"{quote}{name}{quote} {shown(value)}" for name, value in options.items())
+
+
+def _markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _works_on(info: MethodInfo) -> str:

@@ -39,7 +39,7 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
     for flag, text in texts.items():
         if flag not in known:
             flags = [other.name for other in FLAGS.values() if MERGE in other.modes]
-            hint = nearest(flag, list(known), flags)
+            hint = _mergekit_word(info, flag) or nearest(flag, list(known), flags)
             raise ConfigError(f"Merge method `{info.name}` has no option `{flag}`; {hint}")
         option = known[flag]
         try:
@@ -51,6 +51,17 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
         if option.required and option.name not in values:
             raise ConfigError(f"Merge method `{info.name}` needs `{flag}`: {option.text}")
     return values
+
+
+def _mergekit_word(info: MethodInfo, flag: str) -> str:
+    """Return what another library's word for an option is here, with our options as they are typed."""
+    from hamdg.merge.aliases import elsewhere
+
+    meant = elsewhere(info.name, flag[2:].replace("-", "_"))
+    first, _, rest = meant.partition(" is ")
+    for name in info.options:
+        rest = rest.replace(f"`{name}`", f"`--{name.replace('_', '-')}`")
+    return f"{first} is {rest}" if meant else ""
 
 
 def merge_settings(request: Request, weights: Mapping[str, float] | None) -> Settings:

@@ -182,7 +182,8 @@ def _summarise(
     from hamdg import console
     from hamdg.merge.files.provenance import resolved_options
 
-    values = resolved_options(info, options)
+    own, given = info.resolved(options)
+    values = resolved_options(own, given)
     rows = [
         ("options", ", ".join(f"{name} {shown(value)}" for name, value in values.items())),
         ("base", "" if base is None else str(base)),
@@ -190,7 +191,9 @@ def _summarise(
         ("merged", f"{out} ({_size(out.stat().st_size)})"),
         ("seconds", f"{seconds:.1f}"),
     ]
-    console.table(("method", info.name), [row for row in rows if row[1]])
+    console.table(
+        ("method", info.name if own is info else f"{info.name}, which is {own.name}"), [row for row in rows if row[1]]
+    )
 
 
 def _check_inputs(info: MethodInfo, base: Path | None, statistics: Mapping[str, Path], request: Request) -> None:

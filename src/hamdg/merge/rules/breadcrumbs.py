@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
-from hamdg.merge.parts.cutoff import Count, Cutoff, family_cutoffs, site_cutoffs
+from hamdg.merge.parts.cutoff import family_cutoffs, site_cutoffs
 from hamdg.merge.parts.rows import by_rows, largest
 from hamdg.merge.registry import register_whole
+from hamdg.merge.rules.task_arithmetic import task_arithmetic
 from hamdg.merge.shares import added
+
+Scope = Literal["tensor", "global", "row"]
 
 
 @register_whole("breadcrumbs", on="changes", weights="factors", buffers=added)
@@ -24,7 +27,7 @@ def breadcrumbs(
     beta: Annotated[float, Range(0, 1)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
     scale: float = 0.3,
-    scope: Literal["tensor", "global", "row"] = "tensor",
+    scope: Scope = "tensor",
 ) -> Rule:
     """Drop outliers and small entries of every change, and add the others.
 
@@ -46,6 +49,22 @@ def breadcrumbs(
         scope: What the shares are taken of: each tensor (the paper), the whole model, or each row (first axis) of a
             tensor (the authors' code, where matrices are concerned).
     """
+    trim = trimming(family, beta, gamma, scope)
+    return lambda site: trim(site, lambda piece: task_arithmetic(piece, scale=scale))
+
+
+def trimming(family: Family, beta: float, gamma: float, scope: Scope) -> Callable[[Site, Rule], Tensor]:
+    """Return what applies an elementwise rule, piece by piece, to changes without their smallest and largest entries.
+
+    Args:
+        family: The changes.
+        beta: See `breadcrumbs`.
+        gamma: See `breadcrumbs`.
+        scope: See `breadcrumbs`.
+
+    Raises:
+        ConfigError: Nothing would be left.
+    """
     if beta >= gamma:
         raise ConfigError(
             f"Expected argument `beta` to be below `gamma`, or nothing is left, but got `{beta}` and `{gamma}`."
@@ -57,32 +76,28 @@ def breadcrumbs(
     def outliers(size: int) -> int:
         return min(size - round(gamma * size), larger(size) - 1)
 
-    if scope == "row":
-        return lambda site: by_rows(
-            site, lambda piece, length: _between_in_rows(piece, length, larger, outliers, scale)
-        )
-    everywhere = (family_cutoffs(family, larger), family_cutoffs(family, outliers)) if scope == "global" else None
+    def by_row(site: Site, rule: Rule) -> Tensor:
+        def rowwise(piece: Site, length: int) -> Tensor:
+            kept = {}
+            for source, change in piece.tensors.items():
+                size = change.abs().view(-1, length)
+                mask = largest(size, larger(length)) & ~largest(size, outliers(length))
+                kept[source] = change * mask.view(-1)
+            return rule(replace(piece, tensors=kept))
 
-    def rule(site: Site) -> Tensor:
+        return by_rows(site, rowwise)
+
+    def by_size(site: Site, rule: Rule) -> Tensor:
         inner, outer = everywhere or (site_cutoffs(site, larger), site_cutoffs(site, outliers))
-        return site.by_pieces(lambda piece: _between(piece, inner, outer, scale))
 
-    return rule
+        def piecewise(piece: Site) -> Tensor:
+            # Outliers are among the larger entries, so that they cancel to zero exactly.
+            kept = {
+                s: inner[s].kept(piece, change) - outer[s].kept(piece, change) for s, change in piece.tensors.items()
+            }
+            return rule(replace(piece, tensors=kept))
 
+        return site.by_pieces(piecewise)
 
-def _between(piece: Site, larger: Mapping[str, Cutoff], outliers: Mapping[str, Cutoff], scale: float) -> Tensor:
-    total = torch.zeros_like(piece.like)
-    for source, change in piece.tensors.items():
-        # Outliers are among the larger entries, so that they cancel to zero exactly.
-        kept = larger[source].kept(piece, change) - outliers[source].kept(piece, change)
-        total.add_(kept, alpha=piece.weight(source))
-    return total.mul_(scale)
-
-
-def _between_in_rows(piece: Site, length: int, larger: Count, outliers: Count, scale: float) -> Tensor:
-    total = torch.zeros_like(piece.like)
-    for source, change in piece.tensors.items():
-        size = change.abs().view(-1, length)
-        mask = largest(size, larger(length)) & ~largest(size, outliers(length))
-        total.add_(change * mask.view(-1), alpha=piece.weight(source))
-    return total.mul_(scale)
+    everywhere = (family_cutoffs(family, larger), family_cutoffs(family, outliers)) if scope == "global" else None
+    return by_row if scope == "row" else by_size
