@@ -6,8 +6,10 @@ always there.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import Settings, merge, merge_files, merge_with
 
 Models = dict[str, dict[str, Tensor]]
 
@@ -247,3 +249,36 @@ def test_torch_s_average_copies_buffers_where_ours_pools_them() -> None:
     assert theirs.tolist() == [4.0, 4.0], "torch keeps those of the last state"
     assert own["running_mean"].tolist() == [2.0, 2.0]
     assert own["running_var"].tolist() == [5.0, 5.0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_merged_adapters_are_loaded_by_peft_and_change_what_they_should(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 8), nn.Linear(8, 4))
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    settings: dict[str, dict[str, object]] = {
+        "a": {"r": 2, "lora_alpha": 6, "target_modules": ["0", "1", "2"]},
+        "b": {
+            "r": 4,
+            "use_rslora": True,
+            "alpha_pattern": {"1": 3},
+            "rank_pattern": {"2": 1},
+            "target_modules": ["1", "2"],
+        },
+    }
+    changes = {}
+    for source, options in settings.items():
+        model = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**options))
+        for name, parameter in model.named_parameters():
+            if "lora" in name:
+                nn.init.normal_(parameter)
+        model.save_pretrained(str(tmp_path / source))
+        after = model.merge_and_unload().state_dict()
+        changes[source] = {name: after[name] - before[name] for name in before}
+    out = tmp_path / "out" / "adapter_model.safetensors"
+    merge_files("uniform", {source: tmp_path / source for source in settings}, out)
+    loaded = peft.PeftModel.from_pretrained(copy.deepcopy(base), str(out.parent)).merge_and_unload().state_dict()
+    for name, tensor in before.items():
+        expected = tensor + (changes["a"][name] + changes["b"][name]) / 2
+        torch.testing.assert_close(loaded[name], expected, rtol=1e-4, atol=1e-4)

@@ -21,6 +21,7 @@ from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
 from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
 from hamdg.merge.lines import layer_scales
+from hamdg.merge.lora.adapter import check_no_factors
 from hamdg.merge.narrow import rounded, unless_narrow
 from hamdg.merge.registry import Plan, check_options, find
 from hamdg.merge.shares import BufferShares
@@ -83,6 +84,7 @@ class Job:
         check_settings(settings)
         check_kinds(models, base)
         self.models = {name: _held(models[name]) for name in sorted(models)}
+        check_no_factors(self.models)
         check_models(self.models, base, settings.dtype)
         check_weights(settings.weights, models, self.info.weights, method)
         if settings.weights is not None:

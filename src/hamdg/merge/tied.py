@@ -34,4 +34,6 @@ def tied_names(models: tuple[Tensors, ...]) -> dict[str, str]:
 
 
 def _same(model: Tensors, a: str, b: str) -> bool:
-    return model[a].data_ptr() == model[b].data_ptr() or torch.equal(model[a], model[b])
+    # Held both at once: what a mapping computes when it is asked may be given the other's memory afterwards.
+    first, second = model[a], model[b]
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)

@@ -73,6 +73,12 @@ FLAGS: dict[str, Flag] = {
             many=True,
         ),
         Flag("--statistics", (MERGE,), "Fisher information, Gram matrices or losses", "NAME=FILE,...", many=True),
+        Flag(
+            "--lora-rank",
+            (MERGE,),
+            "rank of a merged adapter (LoRA); by default the sum of ranks",
+            "NUMBER",
+        ),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH"),
         Flag("--allow-nonfinite", (MERGE,), "let NaN and infinite values through"),
         Flag("--json", (SHOW, COMPARE), "print JSON"),

@@ -15,11 +15,12 @@ from typing import TextIO
 from hamdg.errors import HamdgError, WeightsError
 from hamdg.files import write_text
 from hamdg.merge.job import CommonStartWarning
+from hamdg.merge.lora.files import TruncationWarning
 
 # What the library calls its arguments in messages, and the command line spells as flags.
 _NAMES = (
     *("base", "weights", "buffers", "lines", "precision", "dtype", "device", "threads", "statistics"),
-    *("allow_nonfinite", "prefix", "prefixes", "key", "keys", "out"),
+    *("allow_nonfinite", "prefix", "prefixes", "key", "keys", "out", "lora_rank"),
 )
 _SINGULAR = {"prefixes": "prefix", "keys": "key"}
 _ARGUMENT = re.compile(rf"(?:argument |setting )?`({'|'.join(_NAMES)})`")
@@ -48,13 +49,14 @@ def plain_words(sources: Collection[str], options: Collection[str] = ()) -> Iter
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if not issubclass(category, CommonStartWarning):
+        if not issubclass(category, CommonStartWarning | TruncationWarning):
             before(message, category, filename, lineno, file, line)
             return
         print(f"hamdg: warning: {_spelled(str(message), sources, options)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CommonStartWarning)
+        warnings.simplefilter("always", TruncationWarning)
         warnings.showwarning = show
         try:
             yield

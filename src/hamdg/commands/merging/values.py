@@ -110,12 +110,16 @@ def threads_of(request: Request) -> int | None:
     Raises:
         ConfigError: It is no whole number of 1 or more.
     """
-    text = request.text("--threads")
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"Expected `--threads` to be a whole number of 1 or more, but got `{text}`.")
-    return int(text)
+    return _whole_number(request, "--threads")
+
+
+def lora_rank_of(request: Request) -> int | None:
+    """Return the rank of a merged adapter, `None` for the sum of the sources' ranks.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+    return _whole_number(request, "--lora-rank")
 
 
 def prefixes_of(request: Request, sources: Collection[str]) -> dict[str, str]:
@@ -210,6 +214,15 @@ def _lines(request: Request) -> tuple[float, float] | None:
     if len(parts) != 2 or not all(is_number(part) and math.isfinite(float(part)) for part in parts):
         raise ConfigError(f"Expected `--lines` to be two numbers, such as `0.5,0.5`, but got `{text}`.")
     return float(parts[0]), float(parts[1])
+
+
+def _whole_number(request: Request, flag: str) -> int | None:
+    text = request.text(flag)
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"Expected `{flag}` to be a whole number of 1 or more, but got `{text}`.")
+    return int(text)
 
 
 def _choice(request: Request, flag: str, choices: Sequence[str]) -> str | None:

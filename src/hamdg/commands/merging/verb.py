@@ -23,7 +23,15 @@ from hamdg.commands.merging.arguments import (
     pairs,
     read_request,
 )
-from hamdg.commands.merging.values import keys_of, merge_settings, method_options, prefixes_of, shown, weights_of
+from hamdg.commands.merging.values import (
+    keys_of,
+    lora_rank_of,
+    merge_settings,
+    method_options,
+    prefixes_of,
+    shown,
+    weights_of,
+)
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,7 +146,7 @@ def _merge_files(request: Request) -> int:
 
         info = find(cast("str", request.text(MERGE)))
         options = method_options(info, request.options)
-        _check_inputs(info, base, statistics, request)
+        _check_inputs(info, paths, base, statistics, request)
         settings = merge_settings(request, weights)
         with plain_words(paths, info.options):
             merge_files(
@@ -151,6 +159,7 @@ def _merge_files(request: Request) -> int:
                 prefixes=prefixes,
                 statistics=statistics or None,
                 keys=keys,
+                lora_rank=lora_rank_of(request),
                 digests=digests,
             )
     _summarise(info, options, paths, base, out, time.monotonic() - started)
@@ -196,8 +205,16 @@ def _summarise(
     )
 
 
-def _check_inputs(info: MethodInfo, base: Path | None, statistics: Mapping[str, Path], request: Request) -> None:
-    if base is None and (info.needs_base or "--lines" in request.flags):
+def _check_inputs(
+    info: MethodInfo,
+    paths: Mapping[str, Path],
+    base: Path | None,
+    statistics: Mapping[str, Path],
+    request: Request,
+) -> None:
+    from hamdg.merge.lora.files import are_adapters
+
+    if base is None and (info.needs_base or "--lines" in request.flags) and not are_adapters(paths.values()):
         what = f"Merge method `{info.name}`" if info.needs_base else "`--lines`"
         raise ConfigError(f"{what} works on the change from a start model; name its file with `--base FILE`.")
     unread = [kind for kind in info.needs if kind not in ("gradients", "activations", "losses")]

@@ -11,11 +11,16 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.digests import Digests
+from hamdg.errors import ConfigError
 from hamdg.merge.files.inputs import Inputs
 from hamdg.merge.files.provenance import Provenance, merge_versions, resolved_options, resolved_settings
 from hamdg.merge.files.reading import TIED
 from hamdg.merge.files.writing import new_tensor_file
 from hamdg.merge.job import Job, Settings
+from hamdg.merge.lora.adapter import Adapter
+from hamdg.merge.lora.files import check_out, open_adapters, write_adapter
+from hamdg.merge.lora.merging import merge_adapters
+from hamdg.merge.registry import MethodInfo, find
 
 
 def merge_files(
@@ -29,13 +34,15 @@ def merge_files(
     prefixes: Mapping[str, str] | None = None,
     statistics: Mapping[str, Path] | None = None,
     keys: Mapping[str, str] | str | None = None,
+    lora_rank: int | None = None,
     digests: Digests | None = None,
 ) -> Path:
     """Merge files of models into one safetensors file.
 
     Files are mapped into memory and every tensor is written as soon as it is merged, so no model is ever held whole.
     Tensors that a model holds under two names are merged once and stored under both, with a note that `open_tensors`
-    reads. The header says how the file was made (see `Provenance`); equal merges give equal bytes.
+    reads. The header says how the file was made (see `Provenance`); equal merges give equal bytes. Adapters of low rank
+    are merged as the changes that they make, see `hamdg.merge.lora.merging.merge_adapters`.
 
     Args:
         method: Name of a registered method.
@@ -50,6 +57,7 @@ def merge_files(
             them, see `FileEvidence`.
         keys: Where in the file of a source (or of the base, under `base`) the model lies, for files that hold several;
             one text is the key in all files that have any.
+        lora_rank: Rank of the merged adapter, where adapters are merged; the sum of the sources' ranks without it.
         digests: Digests of the files that were begun before; this begins the others. Their hash is the one that the
             header names; BLAKE3 without them.
 
@@ -66,11 +74,37 @@ def merge_files(
     inputs = Inputs(paths, base, prefixes or {}, statistics, keys)
     if inputs.evidence is not None:
         settings = replace(settings, evidence=inputs.evidence)
-    job = Job(method, inputs.models, inputs.base, options or {}, settings)
-    inputs.check_paths(out, job.info.needs_base)
+    adapters = open_adapters(inputs.models, with_base=base is not None)
+    if adapters is None and lora_rank is not None:
+        raise ConfigError("`lora_rank` is for adapters of low rank, but none of the files holds one; leave it out.")
     with nullcontext(digests) if digests is not None else Digests(settings.threads, "blake3") as running:
-        _run(job, inputs, out, running)
+        if adapters is not None:
+            inputs.check_paths(out, needs_base=False)
+            _merge_adapters(method, adapters, inputs, out, options or {}, settings, lora_rank, running)
+        else:
+            job = Job(method, inputs.models, inputs.base, options or {}, settings)
+            inputs.check_paths(out, job.info.needs_base)
+            _run(job, inputs, out, running)
     return out
+
+
+def _merge_adapters(
+    method: str,
+    adapters: Mapping[str, Adapter],
+    inputs: Inputs,
+    out: Path,
+    options: Mapping[str, object],
+    settings: Settings,
+    rank: int | None,
+    digests: Digests,
+) -> None:
+    check_out(out, adapters, inputs.files)
+    digests.start(inputs.files)
+    merged = merge_adapters(method, adapters, options, settings, rank)
+    inputs.check_contents(digests, needs_base=False)
+    told = {"lora_rank": merged.rank, "lora_error": float(f"{merged.error:.3g}")}
+    metadata = _metadata(find(method), options, resolved_settings(settings) | told, settings.weights, inputs, digests)
+    write_adapter(out, merged, inputs.models, metadata)
 
 
 def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
@@ -78,7 +112,7 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
     twins: dict[str, list[str]] = {}
     for name in job.layout:
         twins.setdefault(job.aliases.get(name, name), []).append(name)
-    with new_tensor_file(out, job.layout, _metadata(job, inputs, digests, known=False)) as writer:
+    with new_tensor_file(out, job.layout, _job_metadata(job, inputs, digests, known=False)) as writer:
         checked = False
 
         def write(name: str, tensor: Tensor) -> None:
@@ -94,23 +128,35 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
         # Digests may not be done yet: the disk can work meanwhile.
         writer.flush()
         inputs.check_contents(digests, job.info.needs_base)
-        writer.finish(_metadata(job, inputs, digests))
+        writer.finish(_job_metadata(job, inputs, digests))
 
 
-def _metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
+def _job_metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
+    settings = job.settings
+    told = _metadata(job.info, job.options, resolved_settings(settings), settings.weights, inputs, digests, known)
+    return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})
+
+
+def _metadata(
+    info: MethodInfo,
+    options: Mapping[str, object],
+    settings: Mapping[str, object],
+    weights: Mapping[str, float] | None,
+    inputs: Inputs,
+    digests: Digests,
+    known: bool = True,
+) -> dict[str, str]:
     """Return the header's texts; while digests are not known yet, texts of the same lengths."""
     sources, base, statistics = inputs.digests(digests if known else None)
-    weights = job.settings.weights
-    told = Provenance(
-        job.info.name,
-        resolved_options(job.info, job.options),
+    return Provenance(
+        info.name,
+        resolved_options(info, options),
         sources,
         base,
         None if weights is None else {source: float(weights[source]) for source in weights},
-        resolved_settings(job.settings),
+        settings,
         statistics,
         merge_versions(),
         digests.hash_name,
         inputs.keys,
     ).metadata()
-    return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})

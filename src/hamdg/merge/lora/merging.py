@@ -1,0 +1,262 @@
+"""Merging of adapters of low rank: of the changes that they make, for the mean of factors is no mean of changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.inspection import is_finite
+from hamdg.merge.job import Job, Settings
+from hamdg.merge.lora.adapter import ALPHA, Adapter, Layout
+from hamdg.merge.narrow import promoted, rounded, unless_narrow
+from hamdg.merge.registry import find
+from hamdg.wording import listed
+
+# A residue of this share of the norm is rounding of single precision.
+_ROUNDING = 1e-5
+_WEIGHT = ".weight"
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class MergedAdapter:
+    """What a merge of adapters gives.
+
+    Args:
+        layout: How the tensors are called.
+        tensors: Factors of the merged change, whose scale is 1 (alpha is the rank), and merged whole tensors.
+        rank: Their rank, the same in all modules.
+        lost: What the rank cut off, as a share of the change's norm, by module.
+        error: The same over all modules together.
+    """
+
+    layout: Layout
+    tensors: dict[str, Tensor]
+    rank: int
+    lost: dict[str, float]
+    error: float
+
+
+def merge_adapters(
+    method: str,
+    adapters: Mapping[str, Adapter],
+    options: Mapping[str, object] | None = None,
+    settings: Settings | None = None,
+    rank: int | None = None,
+) -> MergedAdapter:
+    """Merge adapters by merging the changes scale up @ down that they make to weights, and factoring the result.
+
+    The change of a module is a plain tensor of the weight's shape, so any method can merge it; methods that work on
+    changes from a base need none, as the products are changes already. The result is factored by a singular value
+    decomposition, cut off at the rank: the nearest adapter of that rank. For averages the sum of the sources' ranks is
+    exact. A module that an adapter does not touch has a change of zero there.
+
+    Args:
+        method: Name of a registered method that asks for no data.
+        adapters: The adapters by source.
+        options: The method's own options.
+        settings: What holds for every method.
+        rank: Rank of the result; by default the sum of the sources' ranks.
+
+    Raises:
+        ConfigError: The method cannot merge adapters, or an option, a setting or the rank is wrong.
+        WeightsError: The adapters do not fit together.
+    """
+    settings, adapters = settings or Settings(), dict(sorted(adapters.items()))
+    _check_layouts(adapters)
+    modules = tuple(sorted({module for adapter in adapters.values() for module in adapter.pairs}))
+    owners = {m: [adapter for adapter in adapters.values() if m in adapter.pairs] for m in modules}
+    full = max(sum(adapter.rank(m) for adapter in owners[m]) for m in modules)
+    rank = full if rank is None else rank
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ConfigError(f"Expected argument `lora_rank` to be a whole number of 1 or more, but got `{rank!r}`.")
+    shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
+    changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
+    base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
+    job = Job(method, changes, base, options or {}, replace(settings, dtype=None))
+    result = _Result(owners, rank, settings.dtype or _widest(adapters), job.aliases)
+    job.run(result.take)
+    return result.merged()
+
+
+def factored(change: Tensor, sources: list[tuple[Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor, float, float]:
+    """Return factors of a rank whose product is nearest to a change, what they miss of it, and its norm.
+
+    Args:
+        change: The change; all axes but the first are inputs.
+        sources: The factors of the sources, up and down. A change that lies in their span is decomposed there, which is
+            as exact and much faster.
+        rank: The rank; where the change has less, the factors are filled up with zeros.
+
+    Raises:
+        WeightsError: The change holds values that are no numbers.
+    """
+    matrix = change.flatten(1).double()
+    length = float(torch.linalg.vector_norm(matrix))
+    if not math.isfinite(length):
+        raise WeightsError("A change with values that are no numbers has no factors; leave out `allow_nonfinite`.")
+    left = torch.linalg.qr(torch.cat([up.double() for up, _ in sources], 1)).Q
+    right = torch.linalg.qr(torch.cat([down.double().mT for _, down in sources], 1)).Q
+    core = left.mT @ matrix @ right
+    outside = float(torch.linalg.vector_norm(matrix - left @ core @ right.mT))
+    if outside <= _ROUNDING * length:
+        u, values, v = torch.linalg.svd(core, full_matrices=False)
+        u, v = left @ u, v @ right.mT
+    else:
+        u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+        outside = 0.0
+    kept = min(rank, len(values))
+    # Both factors get the same share of the size, so that neither leaves the range of half precision.
+    roots = values[:kept].sqrt()
+    up, down = matrix.new_zeros(len(matrix), rank), matrix.new_zeros(rank, matrix.shape[1])
+    up[:, :kept], down[:kept] = u[:, :kept] * roots, roots[:, None] * v[:kept]
+    cut = float(torch.linalg.vector_norm(values[kept:])) if kept < len(values) else 0.0
+    return up, down, math.hypot(cut, outside), length
+
+
+class _Result:
+    """The merged adapter in the making; tensors come in from several threads.
+
+    Args:
+        owners: The adapters that touch a module.
+        rank: The rank of the result.
+        dtype: The dtype of its factors.
+        aliases: Names of equal tensors, which are merged once.
+    """
+
+    def __init__(
+        self, owners: Mapping[str, list[Adapter]], rank: int, dtype: torch.dtype, aliases: Mapping[str, str]
+    ) -> None:
+        self._owners, self._rank, self._dtype, self._aliases = owners, rank, dtype, aliases
+        self._tensors: dict[str, Tensor] = {}
+        self._lost: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, tensor: Tensor) -> None:
+        """Take a merged tensor in, factored if it is the change of a module."""
+        for twin in (name, *(alias for alias, first in self._aliases.items() if first == name)):
+            module = twin.removesuffix(_WEIGHT)
+            if module in self._owners and twin.endswith(_WEIGHT):
+                self._factor(module, tensor)
+            else:
+                self._tensors[twin] = tensor.clone()
+
+    def merged(self) -> MergedAdapter:
+        """Return the whole adapter."""
+        lost = {module: (cut / length if length else 0.0) for module, (cut, length) in sorted(self._lost.items())}
+        cut, length = (math.sqrt(math.fsum(x**2 for x in column)) for column in zip(*self._lost.values(), strict=True))
+        layout = next(iter(self._owners.values()))[0].layout
+        tensors = dict(sorted(self._tensors.items()))
+        return MergedAdapter(layout, tensors, self._rank, lost, cut / length if length else 0.0)
+
+    def _factor(self, module: str, change: Tensor) -> None:
+        owners = self._owners[module]
+        up, down, cut, length = factored(change, [adapter.factors(module) for adapter in owners], self._rank)
+        self._lost[module] = cut, length
+        kernel = owners[0].shape(module)[1:]
+        down = self._narrowed(module, down).view(self._rank, *kernel)
+        up = self._narrowed(module, up).view(*up.shape, *(1 for _ in kernel[1:]))
+        if owners[0].layout == "kohya":
+            self._tensors[f"{module}.lora_down.weight"], self._tensors[f"{module}.lora_up.weight"] = down, up
+            self._tensors[f"{module}.{ALPHA}"] = torch.tensor(float(self._rank))
+        else:
+            kind, end = ("embedding_", "") if owners[0].pairs[module].embedding else ("", _WEIGHT)
+            self._tensors[f"{module}.lora_{kind}A{end}"], self._tensors[f"{module}.lora_{kind}B{end}"] = down, up
+
+    def _narrowed(self, module: str, factor: Tensor) -> Tensor:
+        result = rounded(factor, self._dtype)
+        if not is_finite(result):
+            dtype = str(self._dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"The merged factors of `{module}` hold values that {dtype} cannot hold; name a wider `dtype` "
+                "(float32), or scale the change down."
+            )
+        return result
+
+
+class _Changes(Mapping[str, Tensor]):
+    """The changes that an adapter makes, each multiplied out when it is asked for, and its whole tensors.
+
+    Args:
+        adapter: The adapter.
+        shapes: Shapes of the weights of all modules; those that this adapter does not touch change by nothing.
+    """
+
+    def __init__(self, adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._adapter, self._shapes = adapter, shapes
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._shapes:
+            return self._adapter.tensors[name]
+        module = name.removesuffix(_WEIGHT)
+        if module not in self._adapter.pairs:
+            return torch.zeros(self._shapes[name])
+        up, down = self._adapter.factors(module)
+        return (up @ down).view(self._adapter.shape(module))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._shapes
+        yield from self._adapter.beside
+
+    def __len__(self) -> int:
+        return len(self._shapes) + len(self._adapter.beside)
+
+
+class _Zeros(Mapping[str, Tensor]):
+    """The base of changes, in which nothing has changed."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._shapes = shapes
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.zeros(self._shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+def _needs_base(method: str, adapters: Mapping[str, Adapter], settings: Settings) -> bool:
+    info = find(method)
+    if info.needs:
+        raise ConfigError(
+            f"Merge method `{method}` needs {info.needs[0]} of whole models and cannot merge adapters; add each "
+            "adapter to its model first (PEFT: `merge_and_unload`), or choose another method."
+        )
+    if not (info.needs_base or settings.lines is not None):
+        return False
+    for source, adapter in adapters.items():
+        if adapter.beside:
+            raise ConfigError(
+                f"`{source}` holds whole tensors beside its factors ({listed(adapter.beside, _LISTED)}), and merge "
+                f"method `{method}` would need their base; choose an average such as `uniform`, or add each adapter to "
+                "its model first (PEFT: `merge_and_unload`)."
+            )
+    return True
+
+
+def _check_layouts(adapters: Mapping[str, Adapter]) -> None:
+    (first, like), *others = adapters.items()
+    for source, adapter in others:
+        if adapter.layout != like.layout:
+            raise WeightsError(
+                f"`{first}` has the names of {like.layout} and `{source}` those of {adapter.layout}, which do not say "
+                "which modules are the same; convert one of them."
+            )
+
+
+def _widest(adapters: Mapping[str, Adapter]) -> torch.dtype:
+    dtypes = [
+        adapter.tensors[name].dtype
+        for adapter in adapters.values()
+        for pair in adapter.pairs.values()
+        for name in (pair.up, pair.down)
+    ]
+    return unless_narrow(reduce(promoted, dtypes))
