@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from hamdg import cli
 from hamdg.config import identity, run_directory
 from hamdg.data.benchmarks.mini import MINI
+from hamdg.data.domain import open_domain
+from hamdg.data.module import split_domain
 from hamdg.errors import WeightsError
 from hamdg.models.learned_head import head_digest, read_head, write_head
+from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
@@ -156,6 +160,22 @@ def test_other_class_features_than_those_of_the_training_are_refused(tiny: Tiny)
         pipeline.run(recipe)
     run.class_features.write_bytes(content)
     assert pipeline.run(recipe).exists()
+
+
+def test_pictures_that_are_read_for_class_features_alone_are_not_kept(shapes: Path, tmp_path: Path) -> None:
+    small = ("--train.steps=1", "--train.warmup=0", "--algorithm=erm", f"--data.cache={tmp_path / 'cache'}")
+    command = arguments(shapes, tmp_path, "--model.text_head=source_means", *small)
+    recipe = read_recipe(Path(command[1]), [*command[2:], "--data.augment=clip"])
+    pipeline.run(recipe, until="train")
+    ink = open_domain(recipe, "ink", SIDE)
+    train, validation = split_domain(recipe, ink)
+    assert ink.evaluation.missing_bytes(train) > 0
+    assert ink.training.missing_bytes(train) == ink.evaluation.missing_bytes(validation) == 0
+    # They are the same features all the same.
+    run = RunDirectory(run_directory(recipe))
+    plain = read_recipe(Path(command[1]), command[2:])
+    pipeline.run(plain, until="train")
+    assert torch.equal(read_head(run.class_features), read_head(RunDirectory(run_directory(plain)).class_features))
 
 
 def test_a_class_that_no_source_can_train_on_is_named(

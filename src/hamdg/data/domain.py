@@ -87,6 +87,19 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
     return Domain(name, training, evaluation, listing.labels, listing.labels, listing)
 
 
+def read_once(domain: Domain, side: int) -> Pictures:
+    """Return a domain's pictures as evaluation sees them, to be read once: what would be kept for that alone is not.
+
+    Args:
+        domain: The domain.
+        side: Side of the pictures that the model takes.
+    """
+    contents = domain.contents
+    if isinstance(contents, Listing) and domain.training is not domain.evaluation:
+        return open_pictures(contents, EvaluationView(side))
+    return domain.evaluation
+
+
 def held_out_bytes(recipe: Recipe, side: int) -> float:
     """Return the bytes that the held-out domain's decoded pictures will still take; no file of it is opened."""
     listing = list_pictures(recipe, recipe.held_out)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.cohort.validation import CHUNK
-from hamdg.data.holdout import holdout
+from hamdg.data.domain import read_once
+from hamdg.data.holdout import Holdout
 from hamdg.data.module import SourceData
 from hamdg.models.learned_head import learn_head, write_head
 from hamdg.models.text_head import logit_scale
@@ -41,8 +42,10 @@ def _features(context: Context, data: SourceData) -> dict[str, tuple[Tensor, Ten
     tower = copy.deepcopy(ImageTower(context.loaded)).to(context.device).eval()
     found = {}
     for name, domain in data.domains.items():
-        part = holdout(domain, np.sort(data.train_part[name]))
+        positions = np.sort(data.train_part[name])
+        labels = torch.from_numpy(domain.labels[positions])
+        part = Holdout(read_once(domain, context.input_format.side), positions, labels)
         part.prepare()
         features = [tower(context.input_format(images.to(context.device))).float() for images, _ in part.parts(CHUNK)]
-        found[name] = (torch.cat(features), part.labels.to(context.device))
+        found[name] = (torch.cat(features), labels.to(context.device))
     return found
