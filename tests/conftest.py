@@ -148,3 +148,29 @@ def _environment() -> dict[str, str]:
 
 def _threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon}
+
+
+Deep = Callable[[Path, int], Path]
+
+
+@pytest.fixture
+def deep() -> Iterator[Deep]:
+    """Make folders within folders below a new one, and a file in the last, whose path is returned."""
+    made: list[Path] = []
+
+    def make(top: Path, levels: int) -> Path:
+        top.mkdir()
+        made.append(top)
+        here = os.open(top, os.O_RDONLY)
+        for _ in range(levels):
+            os.mkdir("d", dir_fd=here)
+            inner = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(os.open("1.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+        os.close(here)
+        return top.joinpath(*["d"] * levels)
+
+    yield make
+    # Python's own `rmtree` cannot go so deep.
+    subprocess.run(["rm", "-rf", *made], check=True)

@@ -208,3 +208,31 @@ def test_pictures_are_named_once_and_where_they_are_used(
 def test_an_unknown_benchmark_is_named_once() -> None:
     found = [problem.key for problem in problems(replace(Recipe(), benchmark="x", held_out="y"))]
     assert found == ["benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "data.root",
+            "~nouser/x",
+            "`data.root` is `~nouser/x`, but `~nouser` has no home folder here; write the path out",
+        ),
+        (
+            "runtime.root",
+            f"a/{'x' * 300}",
+            f"`runtime.root` has a name of 300 bytes, `a/{'x' * 78}... (302 characters)`, but folders and files have "
+            "255 at most",
+        ),
+        ("data.cache", "a\0b", "`data.cache` is `a\\x00b`, but no path has that character"),
+        (
+            "model.weights",
+            "caf\udce9.pt",
+            "`model.weights` is `caf\\udce9.pt`, which is not UTF-8, as safetensors wants it",
+        ),
+    ],
+)
+def test_paths_that_cannot_be_are_told_first(key: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(None, ["--benchmark=custom", f"--{key}={value}"])
+    assert str(caught.value) == f"{said} (on the command line)."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -206,6 +207,33 @@ def test_failures_have_their_code_and_no_trace(
     stages.failure = failure
     assert cli.main(["run", str(file)]) == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", b"a\xe9\x1b"), "`a\\udce9\\x1b`: file name too long."),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "`runs/x`: permission denied."),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_line_wherever_it_is_met(
+    stages: Stages, file: Path, capsys: pytest.CaptureFixture[str], failure: OSError, said: str
+) -> None:
+    stages.failure = failure
+    assert cli.main(["run", str(file)]) == 2
+    assert capsys.readouterr().err == f"hamdg: error: {said}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["data", "list"]])
+def test_a_full_output_is_said(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert cli.main(arguments) == 1
+    assert capsys.readouterr().err == (
+        "hamdg: error: The output cannot be written: no space left on device; files that were written are complete.\n"
+    )
 
 
 def test_a_bug_keeps_its_trace(stages: Stages, file: Path) -> None:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from hamdg import console
+from hamdg.errors import OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +89,76 @@ def test_progress_shows_a_bar_on_a_terminal_only(
     with console.progress(3, "pictures") as advance:
         advance(2)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("ascii", "60.1 +- 2.0 - gr\\xf6\\xdfe \\U0001f600\n"),
+        ("latin-1", "60.1 ± 2.0 - größe \\U0001f600\n"),
+        ("utf-8", "60.1 ± 2.0 \N{EN DASH} größe \U0001f600\n"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_in_other_characters(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, printed: str
+) -> None:
+    content = io.BytesIO()
+    with printing_to(monkeypatch, io.TextIOWrapper(content, encoding=encoding)):
+        console.result("60.1 ± 2.0 \N{EN DASH} größe \U0001f600")
+        assert content.getvalue().decode(encoding) == printed
+
+
+def test_what_a_terminal_would_obey_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note("caf\udce9 \x1b[31mred\x07 \u202egnp.exe")
+    console.result("a\nb\rc")
+    console.complain("no `\x9b2J`")
+    said = capsys.readouterr()
+    assert said.out == "    caf\\udce9 \\x1b[31mred\\x07 \\u202egnp.exe\na\nb\\rc\n"
+    assert said.err == "no `\\x9b2J`\n"
+
+
+@contextmanager
+def printing_to(monkeypatch: pytest.MonkeyPatch, out: TextIO) -> Iterator[None]:
+    """Let `out` be stdout while the block runs."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        console.open_streams()
+        yield
+    console.open_streams()
+
+
+def test_stages_go_on_where_the_output_is_full_and_results_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as out, printing_to(monkeypatch, out):
+        console.stage("Train")
+        console.step("1/4")
+        with pytest.raises(OutputError) as caught:
+            console.result("text")
+        with pytest.raises(OutputError, match=r"no space left on device; the run is done\.$"):
+            console.result("text", kept="the run is done")
+        with pytest.raises(OutputError):
+            console.flush()
+    assert str(caught.value) == (
+        "The output cannot be written: no space left on device; files that were written are complete."
+    )
+
+
+def test_a_reader_that_has_gone_is_an_error_only_where_something_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out, printing_to(monkeypatch, out):
+        console.stage("Train")
+        with pytest.raises(BrokenPipeError):
+            console.result("text")
+        with pytest.raises(OutputError, match=r"^The output cannot be written: broken pipe; the run is done\.$"):
+            console.result("text", kept="the run is done")
+
+
+def test_closed_streams_take_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    console.open_streams()
+    console.result("text")
+    console.complain("text")
+    console.flush()
+    sys.stdout.close()
+    sys.stderr.close()

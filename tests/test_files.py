@@ -6,11 +6,25 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.errors import StorageError
-from hamdg.files import atomic_path, cache_folder, sha256_file, write_bytes, write_json, write_text
+from hamdg.errors import ConfigError, StorageError
+from hamdg.files import (
+    atomic_path,
+    cache_folder,
+    every_folder,
+    needed_cache,
+    sha256_file,
+    user_path,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Deep
 
 
 def test_the_file_appears_whole_and_alone(tmp_path: Path) -> None:
@@ -105,3 +119,45 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     assert cache_folder() == tmp_path / "shared" / "hamdg"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "hamdg"
+    assert cache_folder("given") == needed_cache("given") == Path("given")
+
+
+@pytest.mark.parametrize("variable", ["HAMDG_CACHE", "XDG_CACHE_HOME"])
+def test_a_cache_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught:
+        needed_cache(str(tmp_path / "file"))
+    assert (
+        str(caught.value) == f"`data.cache` is `{tmp_path}/file`, but `{tmp_path}/file` is no folder; name another one."
+    )
+    monkeypatch.delenv("HAMDG_CACHE", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigError, match=r"^`HAMDG_CACHE` is `.*below(/hamdg)?`, but `.*/file` is no folder"):
+        needed_cache()
+
+
+def test_a_home_folder_that_nobody_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as caught:
+        user_path("~nouser/x", "data.root")
+    assert str(caught.value) == (
+        "`data.root` is `~nouser/x`, but `~nouser` has no home folder here; write the path out."
+    )
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert user_path("~/x", "data.root") == Path("/somewhere/x")
+    monkeypatch.setenv("HAMDG_CACHE", "~nouser")
+    with pytest.raises(ConfigError, match=r"^`HAMDG_CACHE` is `~nouser`, but"):
+        cache_folder()
+
+
+def test_names_that_are_not_utf_8_are_written_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "größe caf\udce9")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "größe caf\\udce9"
+
+
+def test_every_folder_is_found_however_deep(tmp_path: Path, deep: Deep) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    deepest = deep(tmp_path / "a", 1500)
+    found = dict(every_folder(tmp_path))
+    assert len(found) == 1502
+    assert found[str(tmp_path)] == ["link"]
+    assert found[str(deepest)] == ["1.jpg"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from hamdg.config import CUSTOM, Recipe
 from hamdg.data.chosen import benchmark_of, words_of
 from hamdg.data.registry import benchmark
 from hamdg.errors import ConfigError, DataError
+from hamdg.files import user_path
+from hamdg.wording import excerpt
 
 
 class Problem(NamedTuple):
@@ -55,7 +58,9 @@ class Range(NamedTuple):
 # More steps, pictures or threads than anybody has use for; without a limit, a slip of the keyboard fills the memory.
 _STEPS = 1_000_000
 _IMAGES = 100_000
-_THREADS = 1_024
+THREADS = 1_024
+# The longest name of a file on the usual file systems.
+_NAME = 255
 
 
 def _at_least(key: str, low: int, most: float = math.inf) -> Range:
@@ -96,7 +101,7 @@ RANGES = (
     _at_least("history.r", 1),
     _at_least("merge.examples", 1),
     _positive("controls.erm_lr"),
-    _at_least("runtime.threads", 0, _THREADS),
+    _at_least("runtime.threads", 0, THREADS),
     _at_least("runtime.checkpoint_every", 1, _STEPS),
     _at_least("runtime.log_every", 1, _STEPS),
 )
@@ -104,9 +109,11 @@ RANGES = (
 
 def problems(recipe: Recipe) -> Iterator[Problem]:
     """Yield everything in `recipe` that makes no sense, in the order of its keys."""
-    yield from _domain_problems(recipe)
+    paths = list(_path_problems(recipe))
+    yield from paths or _domain_problems(recipe)
     for rule in RANGES:
-        number = _value(recipe, rule.key)
+        number = value_at(recipe, rule.key)
+        assert number is None or isinstance(number, int | float)
         if number is not None and not rule.holds(number):
             yield Problem(rule.key, f"Expected `{rule.key}` to be {rule.words}, but got `{number}`")
         elif number is not None and number > rule.most:
@@ -125,12 +132,33 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _valley_problems(recipe)
 
 
-def _value(recipe: Recipe, key: str) -> float | None:
+def value_at(recipe: Recipe, key: str) -> object:
+    """Return the value of a dotted key."""
     value: object = recipe
     for name in key.split("."):
         value = getattr(value, name)
-    assert value is None or isinstance(value, int | float)
     return value
+
+
+def _path_problems(recipe: Recipe) -> Iterator[Problem]:
+    for key in ("data.root", "data.lists", "data.cache", "model.weights", "runtime.root"):
+        text = value_at(recipe, key)
+        if not isinstance(text, str):
+            continue
+        if "\0" in text:
+            yield Problem(key, f"`{key}` is `{excerpt(text)}`, but no path has that character")
+            continue
+        if key in ("model.weights", "runtime.root") and any("\ud800" <= one <= "\udfff" for one in text):
+            yield Problem(key, f"`{key}` is `{excerpt(text)}`, which is not UTF-8, as safetensors wants it")
+        if (longest := max(map(len, os.fsencode(text).split(b"/")))) > _NAME:
+            sentence = (
+                f"`{key}` has a name of {longest} bytes, `{excerpt(text)}`, but folders and files have {_NAME} at most"
+            )
+            yield Problem(key, sentence)
+        try:
+            user_path(text, key)
+        except ConfigError as error:
+            yield Problem(key, _without_stop(error))
 
 
 def _domain_problems(recipe: Recipe) -> Iterator[Problem]:

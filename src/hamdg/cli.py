@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
-from hamdg.errors import ConfigError, DataError, HamdgError
+from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 INTERRUPTED = 130
+# What only the place of a file is to blame for, wherever it is met.
+_ENVIRONMENT = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+)
 _OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200)"
 
 
@@ -29,6 +43,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`.")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        try:
+            (file or sys.stdout).write(message)
+        except OSError as error:  # argparse would pass it over
+            console.lose(error)
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         choices = [str(choice) for choice in action.choices or ()]
@@ -49,23 +69,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when done, 1 when the run failed, 2 for wrong usage or configuration, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    console.open_streams()
     # Threads that spin while they wait starve whatever else runs on the same cores; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        console.flush()
+        return code
     except HamdgError as error:
-        print(f"hamdg: error: {error}", file=sys.stderr)
+        console.complain(f"hamdg: error: {error}")
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         where = f" {interrupt}" if str(interrupt) else ""
-        print(f"\nhamdg: stopped{where}; repeat the same command to go on from the last checkpoint.", file=sys.stderr)
+        console.complain(f"\nhamdg: stopped{where}; repeat the same command to go on from the last checkpoint.")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe (`hamdg data list | head`) has gone; the interpreter must not flush into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:  # the reader of a pipe (`hamdg data list | head`) has gone
+        console.lose(error)
         return 1
-    except SystemExit as leaving:  # argparse after --help and --version
-        return leaving.code if isinstance(leaving.code, int) else 0
+    except OSError as error:
+        known = _known(error)
+        if known is None:
+            raise
+        console.complain(f"hamdg: error: {known}")
+        return known.exit_code
+
+
+def _known(error: OSError) -> HamdgError | None:
+    """Return what an error of the system means that nobody expected where it was met; `None` if that is a bug."""
+    if error.filename is not None and error.errno in _ENVIRONMENT:
+        return ConfigError(f"`{os.fsdecode(error.filename)}`: {(error.strerror or '').lower()}.")
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+        try:
+            console.flush()
+        except OutputError as lost:
+            return lost
+    return None
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -83,7 +121,10 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         parser.print_help()
         return 2
-    parsed, surplus = parser.parse_known_args(arguments)
+    try:
+        parsed, surplus = parser.parse_known_args(arguments)
+    except SystemExit as leaving:  # after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
     if surplus:
         program = parser.prog if arguments[0].startswith("-") else f"{parser.prog} {verb}"
         raise ConfigError(f"unrecognized arguments: {shlex.join(surplus)}; see `{program} --help`.")
@@ -189,15 +230,17 @@ def _report(arguments: argparse.Namespace) -> int:
     from hamdg import report
 
     for run in runs:
-        print(report.build([run]))
+        console.result(str(report.build([run])))
     return 0
 
 
 def _finished_runs(path: Path) -> list[Path]:
     """Return `path` if it is a run itself, else all finished runs below it."""
+    from hamdg.files import every_folder
+
     if not path.is_dir() or (path / "config.yaml").is_file():
         return [path]
-    found = sorted(record.parent for record in path.rglob("record.json"))
+    found = sorted(Path(folder) for folder, names in every_folder(path) if "record.json" in names)
     if not found:
         raise DataError(f"There is no finished run below `{path}`; start one with `hamdg run RECIPE`.")
     return found

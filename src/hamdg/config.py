@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hamdg.files import user_path
+
 Algorithm = Literal["ham", "erm"]
 Confidence = Literal["true_class", "max_probability"]
 Combine = Literal["mean", "sum"]
@@ -386,4 +388,4 @@ def run_directory(recipe: Recipe) -> Path:
 
 def sibling_runs(recipe: Recipe) -> Path:
     """Return the folder of all runs of the same benchmark, held-out domain and algorithm."""
-    return Path(recipe.runtime.root).expanduser() / recipe.benchmark / recipe.held_out / recipe.algorithm
+    return user_path(recipe.runtime.root, "runtime.root") / recipe.benchmark / recipe.held_out / recipe.algorithm

@@ -1,19 +1,66 @@
-"""What the stages say: one line a stage, notes below it; colours only on a terminal."""
+"""What the stages say: one line a stage, notes below it; colours only on a terminal.
+
+Nothing that is said ends a run: what the output's encoding lacks is written in other characters, what a terminal would
+obey is written out, and once the output is full or closed the stages go on without a word. Only `result` and `table`
+say so.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
+from hamdg.errors import OutputError
 from hamdg.wording import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _quiet = False
+# Why the output can take no more.
+_lost: OSError | None = None
+_PLAIN = dict(zip("\N{EN DASH}\N{MINUS SIGN}\N{MIDDLE DOT}\N{BOX DRAWINGS LIGHT HORIZONTAL}", "----", strict=True))
+_PLAIN |= {"\N{PLUS-MINUS SIGN}": "+-", "\N{HORIZONTAL ELLIPSIS}": "..."}
+
+
+def open_streams() -> None:
+    """Prepare stdout and stderr: closed ones take nothing, and no character is too much for their encoding."""
+    global _lost
+    _lost = None
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def flush() -> None:
+    """Write out what is still in stdout's buffer.
+
+    Raises:
+        BrokenPipeError: If whoever read the output has gone.
+        OutputError: If it cannot be written for another reason.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        lose(error)
+    if _lost is not None:
+        _complain(_lost, "")
+
+
+def complain(text: str) -> None:
+    """Print a message for the user on stderr, if that takes any."""
+    with suppress(OSError):
+        print(escaped(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def set_quiet(quiet: bool) -> None:
@@ -37,9 +84,26 @@ def skipped(text: str) -> None:
     _say(f"skipped: {text}", "dim", "    ")
 
 
-def result(text: str) -> None:
-    """Print `text` as it is, even when quiet."""
-    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+def step(text: str) -> None:
+    """Tell how far a stage is."""
+    _say(text, "", "  ")
+
+
+def result(text: str, kept: str = "") -> None:
+    """Print `text`, even when quiet.
+
+    Args:
+        text: The text.
+        kept: What is safe in files even if the text cannot be printed: "the run is done".
+
+    Raises:
+        BrokenPipeError: If whoever read the output has gone, and nothing is `kept`.
+        OutputError: If it cannot be written.
+    """
+    if _lost is None:
+        _print(text, "")
+    if _lost is not None:
+        _complain(_lost, kept)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -83,8 +147,41 @@ def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
 
 
 def _say(text: str, style: str, lead: str) -> None:
-    if not _quiet:
-        _console().print(f"{lead}{text}", style=style, markup=False, highlight=False, soft_wrap=True)
+    if not _quiet and _lost is None:
+        _print(f"{lead}{text}", style)
+
+
+def _print(text: str, style: str) -> None:
+    try:
+        _console().print(escaped(text, keep="\n"), style=style, markup=False, highlight=False, soft_wrap=True)
+    except OSError as error:
+        lose(error)
+
+
+def lose(error: OSError) -> None:
+    """Remember why the output takes no more, and let nothing fail that is written to it from now on."""
+    global _lost
+    _lost = _lost or error
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _complain(error: OSError, kept: str) -> NoReturn:
+    if isinstance(error, BrokenPipeError) and not kept:
+        raise error
+    reason = (error.strerror or str(error)).lower()
+    raise OutputError(f"The output cannot be written: {reason}; {kept or 'files that were written are complete'}.")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one, one.encode("unicode_escape").decode()) for one in characters), error.end
+
+
+_PLAINLY = "hamdg.plainly"
+codecs.register_error(_PLAINLY, _plainly)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
@@ -101,4 +198,9 @@ def _is_number(cell: str) -> bool:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to the caller, where rich would end the process."""
+            raise
+
+    return Output()

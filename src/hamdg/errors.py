@@ -46,6 +46,10 @@ class RunInUseError(RunDirectoryError):
     """The run directory is in use by another process."""
 
 
+class OutputError(HamdgError, OSError):
+    """What a command has to say cannot be written to its output; the files that it wrote are complete."""
+
+
 class TrainingError(HamdgError, RuntimeError):
     """Training cannot go on (for instance because the loss is not a number)."""
 

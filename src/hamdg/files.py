@@ -9,11 +9,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hamdg.errors import RunDirectoryError, StorageError
+from hamdg.errors import ConfigError, RunDirectoryError, StorageError
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
@@ -86,6 +86,21 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def every_folder(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder from `top` on, however deep, with the names of what is in it but for folders; no links."""
+    waiting = [str(top)]
+    while waiting:
+        folder = waiting.pop()
+        names = []
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    names.append(entry.name)
+        yield folder, names
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with atomic_path(path) as temporary:
@@ -93,8 +108,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    write_bytes(path, text.encode())
+    r"""Write `text` to `path` atomically, as UTF-8; bytes of a name that are none are written as `\udcff`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -123,13 +138,57 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder: `HAMDG_CACHE`, else `XDG_CACHE_HOME/hamdg`, else `~/.cache/hamdg`."""
-    if own := os.environ.get("HAMDG_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "hamdg"
-    return Path.home() / ".cache" / "hamdg"
+def cache_folder(own: str | None = None) -> Path:
+    """Return the folder of caches: `own`, else `HAMDG_CACHE`, else `XDG_CACHE_HOME/hamdg`, else `~/.cache/hamdg`.
+
+    Args:
+        own: What a recipe says in `data.cache`.
+
+    Raises:
+        ConfigError: If there is no such home folder.
+    """
+    return _named_cache(own)[1]
+
+
+def needed_cache(own: str | None = None) -> Path:
+    """Return the folder of caches for what has to be kept there.
+
+    Raises:
+        ConfigError: If there is no such home folder, or a file lies where the folder should be.
+    """
+    name, folder = _named_cache(own)
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise ConfigError(f"`{name}` is `{folder}`, but `{there}` is no folder; name another one.")
+    return folder
+
+
+def _named_cache(own: str | None) -> tuple[str, Path]:
+    """Return the folder of caches, and the key or the environment variable that moves it."""
+    name, text = "data.cache", own
+    if text is None:
+        name, text = "HAMDG_CACHE", os.environ.get("HAMDG_CACHE", "")
+    if text:
+        return name, user_path(text, name)
+    shared = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME")
+    return "HAMDG_CACHE", shared / "hamdg"
+
+
+def user_path(text: str, name: str) -> Path:
+    """Return a path with `~` and `~user` replaced by their home folders.
+
+    Args:
+        text: The path.
+        name: The key or the environment variable that gives it.
+
+    Raises:
+        ConfigError: If nobody is called that, or has a home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise ConfigError(f"`{name}` is `{text}`, but `{user}` has no home folder here; write the path out.") from None
 
 
 def _settle(temporary: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 
-from hamdg.checks import problems
+from hamdg.checks import problems, value_at
 from hamdg.config import Recipe
 from hamdg.data.chosen import benchmark_of, with_own_words
 from hamdg.errors import ConfigError
@@ -63,7 +63,7 @@ def checked(recipe: Recipe) -> Recipe:
     Raises:
         ConfigError: If something in it is wrong.
     """
-    values = [_Setting(key, _value_at(recipe, key), "") for key in known()]
+    values = [_Setting(key, value_at(recipe, key), "") for key in known()]
     return _resolved(_applied(Recipe(), values), {})
 
 
@@ -81,13 +81,6 @@ def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         ConfigError: If a key is unknown, or a value has the wrong type.
     """
     return _applied(recipe, list(_override_settings(overrides)))
-
-
-def _value_at(recipe: Recipe, key: str) -> object:
-    value: object = recipe
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:

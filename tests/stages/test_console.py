@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,22 @@ def test_a_quiet_run_prints_its_table_alone(command: Commander, capsys: pytest.C
     assert not SPEAKING.search(said.out)
     assert "HAM (reconstruction)" in said.out
     assert said.out.endswith(f"record  {own.directory.record}\n")
+
+
+def test_a_run_is_done_although_nothing_of_it_can_be_printed(
+    command: Commander, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = command("own", tower="vit")
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert cli.main(own.argv) == 1
+    assert own.directory.is_done
+    assert capsys.readouterr().err == (
+        "hamdg: error: The output cannot be written: no space left on device; the run is done, and "
+        f"`{own.directory.record}` has its result.\n"
+    )
+    assert cli.main([*own.argv, "--quiet"]) == 0
+    assert "HAM (reconstruction)" in capsys.readouterr().out
 
 
 def open_files_and_threads() -> tuple[int, int]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 
 import pytest
 
+from hamdg.report.measurements import read_measurements
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import HEADER, Row, measure, read_rows
 
@@ -109,3 +111,21 @@ def test_values_that_are_no_numbers_are_kept(tmp_path: Path) -> None:
 
 def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "metrics.csv") == []
+
+
+@pytest.mark.parametrize(
+    "source", ["=1+1", "+a", "-a", "@a", "'a", "''", '=HYPERLINK("x")', "a=b", "größe", "a,b", '"']
+)
+def test_spreadsheets_take_no_name_for_a_formula(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "metrics.csv"
+    tracker = CsvTracker(path, last_step=0)
+    tracker.log_metrics({measure("loss", source, source): -0.5}, 1)
+    tracker.save()
+
+    cells = next(csv.reader(path.read_text(encoding="utf-8").splitlines()[1:]))
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells[:4])
+    assert cells[4] == "-0.5"
+    assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
+    assert list(read_measurements(path).series) == [("loss", source, source)]
+    CsvTracker(path, last_step=1)
+    assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]

@@ -9,6 +9,8 @@ from lightning.pytorch import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hamdg import console
+
 LINES = 4
 # What the losses of the sources are called on the progress bar. Lightning refuses names with `/dataloader_idx_`.
 LOSS = "loss of "
@@ -86,4 +88,4 @@ class Lines(Callback):
     ) -> None:
         """Print the line where one is due; called after every batch."""
         if trainer.global_step in self.shown:
-            print(f"  step {trainer.global_step:>5}/{self.steps} | {describe(_shown(trainer))}", flush=True)
+            console.step(f"step {trainer.global_step:>5}/{self.steps} | {describe(_shown(trainer))}")

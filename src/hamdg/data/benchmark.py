@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hamdg.errors import ConfigError
+from hamdg.wording import excerpt
 
 PROMPTS = ("a photo of a {}.",)
 
@@ -129,7 +130,7 @@ class Benchmark:
         if (found := self.find_domain(text)) is not None:
             return found
         names = ", ".join(f"`{name}`" for name in self.domains)
-        raise ConfigError(f"`held_out`: benchmark `{self.name}` has no domain `{text}`; it has {names}.")
+        raise ConfigError(f"`held_out`: benchmark `{self.name}` has no domain `{excerpt(text)}`; it has {names}.")
 
     def sources(self, held_out: str) -> tuple[str, ...]:
         """Return the domains that are trained on when `held_out` is not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from hamdg.config import CUSTOM, Recipe
 from hamdg.data.benchmark import PROMPTS, Benchmark, Hub, Lists
@@ -12,6 +11,7 @@ from hamdg.data.folders.layout import holds_table
 from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
 from hamdg.data.words import own_words, spoken
+from hamdg.files import user_path
 
 
 def benchmark_of(recipe: Recipe) -> Benchmark:
@@ -65,7 +65,7 @@ def hub_of(recipe: Recipe) -> Hub | None:
         name is None
         and data.lists is None
         and data.root is not None
-        and holds_table(root := Path(data.root).expanduser())
+        and holds_table(root := user_path(data.root, "data.root"))
     ):
         name = str(root.absolute())
     return None if name is None else Hub(name, data.revision, columns.image, columns.label, columns.domain)
@@ -76,8 +76,8 @@ def lists_of(recipe: Recipe) -> Lists | None:
     data, columns = recipe.data, recipe.data.columns
     if data.lists is None:
         return None
-    path = Path(data.lists).expanduser().absolute()
-    root = path.parent if data.root is None else Path(data.root).expanduser().absolute()
+    path = user_path(data.lists, "data.lists").absolute()
+    root = path.parent if data.root is None else user_path(data.root, "data.root").absolute()
     return Lists(path, root, columns.image, columns.label, columns.domain)
 
 
@@ -86,7 +86,7 @@ def _root_of(recipe: Recipe) -> str | None:
     data = recipe.data
     if data.root is None or data.lists is not None:
         return None
-    return data.root if data.hub is not None or not holds_table(Path(data.root).expanduser()) else None
+    return data.root if data.hub is not None or not holds_table(user_path(data.root, "data.root")) else None
 
 
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:

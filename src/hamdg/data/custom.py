@@ -13,6 +13,7 @@ from hamdg.data.folders.layout import class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk
 from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
+from hamdg.files import user_path
 from hamdg.wording import listed
 
 LAYOUT = "<domain>/<class>/picture"
@@ -41,7 +42,7 @@ def custom_benchmark(
     if lists is not None:
         return _of_lists(lists, chosen)
     if root is not None:
-        return _of_folder(Path(root).expanduser().absolute(), chosen)
+        return _of_folder(user_path(root, "data.root").absolute(), chosen)
     if hub is not None:
         return _of_hub(hub, chosen)
     raise ConfigError(f"`benchmark: {CUSTOM}` needs `data.root` (a folder of `{LAYOUT}`), `data.lists` or `data.hub`.")

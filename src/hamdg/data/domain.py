@@ -21,7 +21,7 @@ from hamdg.data.pictures import ArrayPictures, Pictures
 from hamdg.data.splits import Indices, draw_per_class
 from hamdg.data.store.stored import StoredPictures, open_pictures
 from hamdg.data.views import EvaluationView, TrainingView, training_short
-from hamdg.files import cache_folder
+from hamdg.files import needed_cache
 
 # What these crop themselves wants more than the model's own side.
 CROPPING = ("clip", "domainbed")
@@ -109,7 +109,7 @@ def held_out_bytes(recipe: Recipe, side: int) -> float:
 
 def cache_of(recipe: Recipe) -> Path:
     """Return the folder of rendered and decoded pictures."""
-    return Path(recipe.data.cache).expanduser() if recipe.data.cache is not None else cache_folder()
+    return needed_cache(recipe.data.cache)
 
 
 def list_pictures(recipe: Recipe, name: str) -> Listing:

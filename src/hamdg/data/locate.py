@@ -10,6 +10,7 @@ from pathlib import Path
 from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
 from hamdg.data.folders.layout import domain_folders, printable, reason, subfolders
 from hamdg.errors import ConfigError, DataError
+from hamdg.files import user_path
 from hamdg.wording import listed
 
 VARIABLE = "HAMDG_DATA"
@@ -65,7 +66,7 @@ def locate(benchmark: Benchmark, root: str | None = None, hub: Hub | None = None
     if lists is not None:
         return Place(benchmark, None, None, lists)
     if root is not None:
-        return Place(benchmark, _given(benchmark, Path(root).expanduser()), None)
+        return Place(benchmark, _given(benchmark, user_path(root, "data.root")), None)
     if hub is not None:
         return _on_hub(benchmark, hub)
     return _searched(benchmark)
@@ -122,7 +123,7 @@ def _searched(benchmark: Benchmark) -> Place:
     own = os.environ.get(VARIABLE)
     looked = []
     if own:
-        found, seen = _look(benchmark, Path(own).expanduser(), itself=True)
+        found, seen = _look(benchmark, user_path(own, VARIABLE), itself=True)
         looked.append(f"in `{VARIABLE}` ({seen})")
         if found is not None:
             return Place(benchmark, found, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
+from hamdg.files import user_path
 from hamdg.wording import excerpt, listed
 from hamdg.yaml_files import read_yaml
 
@@ -50,7 +51,7 @@ def own_words(bench: Benchmark, given: Mapping[str, str] | str | None) -> dict[s
 
 def _read(path: Path) -> dict[str, str]:
     values = read_yaml(
-        path.expanduser(), "file of words", "`data.words` takes words by class, or the path of a file."
+        user_path(str(path), "data.words"), "file of words", "`data.words` takes words by class, or the path of a file."
     ).values
     if not isinstance(values, Mapping):
         raise ConfigError(

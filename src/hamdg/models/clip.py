@@ -11,6 +11,7 @@ from open_clip import CLIP, CustomTextCLIP
 from hamdg.config import ModelConfig
 from hamdg.data.formats import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.files import user_path
 from hamdg.merge.files.reading import ENDINGS
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
 from hamdg.models.hub import tag_weights
@@ -116,8 +117,8 @@ def _weights_path(resolved: ResolvedConfig, weights: str | None) -> Path | str |
     if weights == RANDOM:
         return None
     if weights is not None:
-        is_file = Path(weights).suffix in ENDINGS or Path(weights).is_file()
-        return Path(weights) if is_file else weights
+        path = user_path(weights, "model.weights")
+        return path if path.suffix in ENDINGS or path.is_file() else weights
     if resolved.sibling_weights is None:
         where = f" beside `{resolved.path.name}`" if resolved.path is not None else ""
         raise WeightsError(

@@ -11,6 +11,7 @@ from typing import Literal
 import open_clip
 
 from hamdg.errors import ConfigError
+from hamdg.files import user_path
 
 ASSETS = Path(__file__).parent / "assets"
 SHIPPED = ("mini-rn", "mini-vit")
@@ -52,7 +53,7 @@ def resolve_config(name: str) -> ResolvedConfig:
         path = ASSETS / f"{name}.json"
         return ResolvedConfig(name, read_config(path), path)
     if name.endswith(".json"):
-        path = Path(name)
+        path = user_path(name, "model.name")
         return ResolvedConfig(path.stem, read_config(path), path)
     builtin = open_clip.get_model_config(name.replace("/", "-")) if ":" not in name else None
     if builtin is None:

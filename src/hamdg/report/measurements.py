@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.errors import DataError
-from hamdg.tracking.rows import HEADER
+from hamdg.tracking.rows import HEADER, Row, row_of
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,14 @@ def _series(values: Mapping[int, float]) -> Series:
     return Series(steps, tuple(values[step] for step in steps))
 
 
-def _rows(stream: Iterator[str], path: Path) -> Iterator[tuple[int, str, str, str, float]]:
+def _rows(stream: Iterator[str], path: Path) -> Iterator[Row]:
     reader = csv.reader(stream)
     header = next(reader, [])
     if tuple(header) != HEADER:
         raise DataError(f"`{path}` begins with `{','.join(header)}`, expected `{','.join(HEADER)}`. Repeat the run.")
     for row in reader:
         try:
-            step, source, layer, name, value = row
-            yield int(step), source, layer, name, float(value)
+            yield row_of(row)
         except ValueError as error:
             raise DataError(
                 f"`{path}`, line {reader.line_num}: `{','.join(row)}` is not `{','.join(HEADER)}`. Repeat the run."

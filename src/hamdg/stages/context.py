@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
+from hamdg.checks import THREADS
 from hamdg.cohort.source_model import SourceModel
 from hamdg.config import MergeConfig, Recipe, identity
 from hamdg.data.benchmark import Benchmark
@@ -149,8 +150,26 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def set_threads(wanted: int) -> int:
-    """Give this process its CPU threads (0: as many as it has cores) and return how many."""
-    threads = wanted or int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    """Give this process its CPU threads (0: as `OMP_NUM_THREADS` says, else one a core) and return how many.
+
+    Raises:
+        ConfigError: If the environment variable is no number of threads.
+    """
+    threads = wanted or _threads_of_environment() or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     limit_threads(threads)
     return threads
+
+
+def _threads_of_environment() -> int:
+    text = os.environ.get("OMP_NUM_THREADS", "").strip()
+    # A list has a number for each level of nesting (`4,2`); there is one level here.
+    first = text.partition(",")[0].strip()
+    if not text:
+        return 0
+    if not (first.isascii() and first.isdigit() and 1 <= int(first) <= THREADS):
+        raise ConfigError(
+            f"Expected the environment variable `OMP_NUM_THREADS` to be a number from 1 to {THREADS:,}, but got "
+            f"`{text}`; correct it, or give `--runtime.threads`."
+        )
+    return int(first)

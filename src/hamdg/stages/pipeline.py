@@ -228,10 +228,9 @@ def _opened_by(held_out: str, opened: Mapping[str, Sequence[str]]) -> str:
 
 
 def _show(run: RunDirectory) -> None:
-    console.result("\n" + format_text(read_record(run.record)))
-    console.result(f"\nrecord  {run.record}")
-    if run.report.exists():
-        console.result(f"report  {run.report}")
+    files = [f"record  {run.record}", *([f"report  {run.report}"] if run.report.exists() else [])]
+    text = "\n".join(["", format_text(read_record(run.record)), "", *files])
+    console.result(text, kept=f"the run is done, and `{run.record}` has its result")
 
 
 def _recipe_at(run: RunDirectory) -> Recipe:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from hamdg.files import atomic_path, explained_storage
-from hamdg.tracking.rows import HEADER, Row, measured, read_rows
+from hamdg.tracking.rows import HEADER, Row, cells_of, measured, read_rows
 
 
 class CsvTracker(Logger):
@@ -26,10 +26,10 @@ class CsvTracker(Logger):
         self.path = path
         self._pending: list[Row] = []
         kept = [row for row in read_rows(path) if row.step <= last_step]
-        with atomic_path(path) as temporary, temporary.open("w", newline="") as lines:
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.writer(lines)
             writer.writerow(HEADER)
-            writer.writerows(_cells(row) for row in kept)
+            writer.writerows(cells_of(row) for row in kept)
 
     @property
     def name(self) -> str:
@@ -53,14 +53,10 @@ class CsvTracker(Logger):
 
     def save(self) -> None:
         """Append all pending rows to the file."""
-        with explained_storage(self.path), self.path.open("a", newline="") as lines:
-            csv.writer(lines).writerows(_cells(row) for row in self._pending)
+        with explained_storage(self.path), self.path.open("a", newline="", encoding="utf-8") as lines:
+            csv.writer(lines).writerows(cells_of(row) for row in self._pending)
         self._pending.clear()
 
     def finalize(self, status: str) -> None:
         """Save what is pending; called by the Trainer at the end of training."""
         self.save()
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    return (str(row.step), row.source, row.layer, row.name, repr(row.value))

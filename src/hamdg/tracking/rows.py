@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+# How what spreadsheets run begins; and the quote itself, so that it can be taken off again.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 HEADER = ("step", "source", "layer", "name", "value")
 
 
@@ -43,6 +46,26 @@ def _unescaped(part: str) -> str:
     return part.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")
 
 
+def cells_of(row: Row) -> tuple[str, ...]:
+    """Return a line's cells; texts that a spreadsheet would take for a formula (`=1+1`) get a quote in front."""
+    return (str(row.step), *(_inert(text) for text in (row.source, row.layer, row.name)), repr(row.value))
+
+
+def row_of(cells: Sequence[str]) -> Row:
+    """Return what the cells of a line say.
+
+    Raises:
+        ValueError: If they are no measurement.
+    """
+    step, *texts, value = cells
+    source, layer, name = (text.removeprefix("'") for text in texts)
+    return Row(int(step), source, layer, name, float(value))
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
 def read_rows(path: Path) -> list[Row]:
     """Read all measurements; a last line cut off by a kill is left out."""
     if not path.exists():
@@ -51,4 +74,4 @@ def read_rows(path: Path) -> list[Row]:
         # A line without its end may have lost digits of its value.
         whole = [line for line in lines if line.endswith("\n")]
     cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
-    return [Row(int(step), source, layer, name, float(value)) for step, source, layer, name, value in cells]
+    return [row_of(line) for line in cells]

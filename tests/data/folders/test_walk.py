@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hamdg.data.folders.walk import is_picture, walk
+
+if TYPE_CHECKING:
+    from tests.conftest import Deep
 
 
 def write(folder: Path, *names: str) -> None:
@@ -82,3 +86,11 @@ def test_a_folder_without_permission_is_unreadable_and_the_others_are_read(
     found = walk(tmp_path)
     assert found.unreadable == [(str(tmp_path / "locked"), "Permission denied")]
     assert found.files == [("open", "b.jpg", 5)]
+
+
+def test_folders_may_be_very_deep(tmp_path: Path, deep: Deep) -> None:
+    deep(tmp_path / "a", 1500)
+    found = walk(tmp_path)
+    assert [(inner.count("/"), name) for inner, name, _ in found.files] == [(1500, "1.jpg")]
+    assert len(found.visited) == 1502
+    assert found.unreadable == []

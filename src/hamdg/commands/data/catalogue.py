@@ -11,6 +11,7 @@ from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.locate import locate
 from hamdg.data.registry import benchmarks
 from hamdg.errors import DataError
+from hamdg.files import user_path
 
 _FEW = 12
 _OWN = "custom\n    found     where ROOT, --data.lists or --data.hub says: any data set of your own"
@@ -63,4 +64,4 @@ def _is_cached(hub: Hub) -> bool:
 
 def _cache_of_hub() -> Path:
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser()
+    return user_path(os.environ.get("HF_DATASETS_CACHE") or str(Path(home) / "datasets"), "HF_DATASETS_CACHE")

@@ -19,7 +19,7 @@ from hamdg.data.store.space import amount, check_fits
 from hamdg.data.store.stored import StoredPictures
 from hamdg.data.views import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
-from hamdg.files import cache_folder
+from hamdg.files import needed_cache
 from hamdg.wording import listed
 
 
@@ -41,7 +41,7 @@ def prepare(
     """
     benchmark = benchmark_of(recipe)
     names = benchmark.domains if domains is None else [_domain(benchmark, name) for name in domains]
-    cache = Path(recipe.data.cache).expanduser() if recipe.data.cache else cache_folder()
+    cache = needed_cache(recipe.data.cache)
     if benchmark.name == "mini":
         for name in names:
             console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} pictures rendered")

@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from hamdg.data.folders.layout import counts_as_folder, reason
 
@@ -59,7 +60,9 @@ def walk(folder: Path) -> Walk:
     Links are followed; a folder inside itself is entered once.
     """
     found = Walk()
-    _enter(str(folder), "", (), found)
+    waiting = [_Folder(str(folder), "", ())]
+    while waiting:
+        _enter(waiting.pop(), waiting, found)
     found.files.sort()
     return found
 
@@ -91,36 +94,53 @@ def look(folder: Path, found: Walk) -> list[str]:
     return sorted(names)
 
 
-def _enter(folder: str, inner: str, above: tuple[tuple[int, int], ...], found: Walk) -> None:
+class _Folder(NamedTuple):
+    """A folder that is still to be looked into.
+
+    Args:
+        path: Its path.
+        inner: The same, relative to the folder that is walked.
+        above: Devices and inodes of the folders that it lies in.
+    """
+
+    path: str
+    inner: str
+    above: tuple[tuple[int, int], ...]
+
+
+def _enter(folder: _Folder, waiting: list[_Folder], found: Walk) -> None:
     try:
         # With the folder held open, the kernel need not walk down to it for every file: a fifth less time.
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder.path, os.O_RDONLY)
         try:
             status = os.fstat(handle)
-            if (identity := (status.st_dev, status.st_ino)) not in above:
-                found.visited[folder] = status.st_mtime_ns
+            if (identity := (status.st_dev, status.st_ino)) not in folder.above:
+                found.visited[folder.path] = status.st_mtime_ns
                 with os.scandir(handle) as entries:
-                    for entry in entries:
-                        _add(entry, folder, inner, (*above, identity), found)
+                    inner = [entry.name for entry in entries if _add(entry, folder, found)]
+                above = (*folder.above, identity)
+                prefix = f"{folder.inner}/" if folder.inner else ""
+                waiting += [_Folder(f"{folder.path}/{name}", f"{prefix}{name}", above) for name in reversed(inner)]
         finally:
             os.close(handle)
     except OSError as error:
-        found.unreadable.append((folder, reason(error)))
+        found.unreadable.append((folder.path, reason(error)))
 
 
-def _add(entry: os.DirEntry[str], folder: str, inner: str, above: tuple[tuple[int, int], ...], found: Walk) -> None:
+def _add(entry: os.DirEntry[str], folder: _Folder, found: Walk) -> bool:
+    """Note an entry of a folder, and return whether it is a folder to look into."""
     name = entry.name
     if is_picture(name):
         try:
             status = entry.stat()
         except OSError as error:  # a link to nothing
-            found.unreadable.append((f"{folder}/{name}", reason(error)))
-            return
+            found.unreadable.append((f"{folder.path}/{name}", reason(error)))
+            return False
         if stat.S_ISREG(status.st_mode):
-            found.files.append((inner, name, status.st_size))
-            return
+            found.files.append((folder.inner, name, status.st_size))
+            return False
     if entry.is_dir():
-        if counts_as_folder(name):
-            _enter(f"{folder}/{name}", f"{inner}/{name}" if inner else name, above, found)
-    elif not is_left_behind(name):
+        return counts_as_folder(name)
+    if not is_left_behind(name):
         found.passed_over += 1
+    return False

@@ -14,7 +14,7 @@ from hamdg import console
 from hamdg.data.benchmark import Hub
 from hamdg.data.folders.layout import PARQUET
 from hamdg.errors import DataError, HamdgError
-from hamdg.files import explained_storage
+from hamdg.files import explained_storage, user_path
 from hamdg.network import answers
 from hamdg.wording import listed
 
@@ -30,7 +30,7 @@ _LOGIN = "log in with `hf auth login`"
 
 def local_copy(hub: Hub) -> Path | None:
     """Return the folder or `.parquet` file that a hub's name means, if it means one."""
-    path = Path(hub.id).expanduser()
+    path = user_path(hub.id, "data.hub")
     return path if path.is_dir() or (path.suffix == PARQUET and path.is_file()) else None
 
 
