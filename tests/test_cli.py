@@ -112,7 +112,11 @@ def test_missing_weights_end_the_command_before_a_run_begins(
     assert not (tmp_path / "runs").exists()
 
 
-def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_runs_and_shows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").touch()
     runs, shown = ModuleType("hamdg.runs.sweep"), ModuleType("hamdg.report.sweeps")
     vars(runs)["run_sweep"] = lambda path, sweep, processes: f"outcomes of {sweep} by {processes}"
     vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
@@ -124,6 +128,10 @@ def test_sweep_runs_and_shows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0
     said = capsys.readouterr().out
     assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by 2\n"
+    assert cli.main(["sweep", "sweeps/mini-table"]) == 0
+    assert f"sweep {FOLDER / 'sweeps' / 'mini-table.yaml'} is checked\n" in capsys.readouterr().out
+    assert cli.main(["sweep", "sweeps/mini-tabel"]) == 2
+    assert "There is no sweep file `sweeps/mini-tabel`; did you mean" in capsys.readouterr().err
 
 
 def test_report_finds_the_runs_below_a_folder(

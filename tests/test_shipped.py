@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import ConfigError
-from hamdg.shipped import FOLDER, find_file, is_shipped
+from hamdg.shipped import FOLDER, find_file, is_shipped, public_name
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +88,9 @@ def test_what_cannot_be_looked_at_is_said(elsewhere: Path) -> None:
     (elsewhere / "file").touch()
     assert message("file/a.yaml") == "`file/a.yaml` cannot be read: Not a directory."
     assert message("a\0\x1bb") == "`a\\x00\\x1bb` cannot be read: no file can be called that."
+
+
+def test_a_public_name_is_the_same_on_every_machine(tmp_path: Path) -> None:
+    assert public_name(FOLDER / "pacs" / "ham.yaml") == "experiments/pacs/ham.yaml"
+    assert public_name(tmp_path / "a" / ".." / "b.yaml") == public_name(Path("b.yaml")) == "b.yaml"
+    assert public_name(tmp_path.parent / "c.yaml") == str(tmp_path.parent / "c.yaml")

@@ -154,7 +154,7 @@ def _build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
 
     sweep = _verb(verbs, "sweep", "run a grid of recipes and write its table", _sweep)
-    sweep.add_argument("file", type=Path, help="a sweep file below experiments/sweeps/")
+    sweep.add_argument("file", metavar="FILE", help="a sweep file, or the name of one that comes with hamdg")
     sweep.add_argument("--processes", type=int, default=None, help="runs at the same time (default: one per core)")
 
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
@@ -217,10 +217,12 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from hamdg.report import sweeps
     from hamdg.runs.sweep import run_sweep
     from hamdg.runs.sweep_file import read_sweep
+    from hamdg.shipped import find_file
 
-    sweep = read_sweep(arguments.file)
+    file = find_file(arguments.file, "sweep file")
+    sweep = read_sweep(file)
     sweeps.check(sweep)
-    sweeps.show(arguments.file, sweep, run_sweep(arguments.file, sweep, arguments.processes))
+    sweeps.show(file, sweep, run_sweep(file, sweep, arguments.processes))
     return 0
 
 

@@ -42,6 +42,14 @@ def is_shipped(path: Path) -> bool:
     return path.is_relative_to(FOLDER)
 
 
+def public_name(path: Path) -> str:
+    """Return a file's path from here if it lies below, or its name if it comes with hamdg, as on every machine."""
+    if is_shipped(path):
+        return f"experiments/{path.relative_to(FOLDER).as_posix()}"
+    whole, here = path.resolve(), Path.cwd()
+    return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else str(path)
+
+
 def _candidates(text: str) -> tuple[list[Path], list[Path]]:
     path, names = Path(text), [text, *([] if text.endswith(_SUFFIX) else [text + _SUFFIX])]
     own = [Path(name) for name in names]

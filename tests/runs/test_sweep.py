@@ -72,6 +72,24 @@ def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(sweep_file: Swe
     assert (erm.recipe.algorithm, erm.recipe.label, erm.recipe.data.mini.label_noise) == ("erm", "ERM", 0.0)
 
 
+def test_a_recipe_is_named_by_its_path_from_the_sweep_file_or_as_hamdg_knows_it(
+    sweep_file: SweepFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grids").mkdir()
+    variants = {"near": {"recipe": "../erm.yaml"}, "shipped": {"recipe": "mini/ham"}}
+    path = sweep_file(variants=variants, held_out=["sketch"], seeds=[0], conditions=None)
+    found = jobs(path.rename(tmp_path / "grids" / "table.yaml"))
+    assert [job.recipe.algorithm for job in found] == ["erm", "ham"]
+    starts = [" ".join(job.command.split()[:3]) for job in found]
+    assert starts == ["hamdg run erm.yaml", "hamdg run experiments/mini/ham.yaml"]
+    message = (
+        "Variant `odd`, condition `clean`, held out `sketch`, seed 0: There is no recipe `mini/hamm`; did you mean"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        jobs(sweep_file(variants={"odd": {"recipe": "mini/hamm"}}))
+
+
 def test_the_command_of_a_job_makes_the_same_run(sweep_file: SweepFile) -> None:
     noise = {"data.mini.label_noise": {"photo": 0.5}, "model.prompts": ["a {}.", "the 'best' {}"]}
     for job in jobs(sweep_file(conditions={"noisy": noise}, root="logs of mine")):

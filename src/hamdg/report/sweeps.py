@@ -17,6 +17,7 @@ from hamdg.report.selection import Selection, select
 from hamdg.report.table import MISSING
 from hamdg.runs.sweep import Outcome
 from hamdg.runs.sweep_file import Sweep
+from hamdg.shipped import public_name
 
 
 def check(sweep: Sweep) -> None:
@@ -55,15 +56,9 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     console.result("")
     print_accuracies(sweep_table(records, chosen))
     if sweep.out is not None:
-        name = _name(file)
+        name = public_name(file)
         part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
         console.result(f"\nresults {write_results(records, Path(sweep.out).expanduser(), part, chosen)}")
-
-
-def _name(file: Path) -> str:
-    """Return a file's path from here if it lies below, as every machine would write it."""
-    path, here = file.resolve(), Path.cwd()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(file)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

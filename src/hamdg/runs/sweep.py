@@ -26,6 +26,7 @@ from hamdg.report.aggregate import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.queue import Claims, run_all
 from hamdg.runs.sweep_file import Sweep
+from hamdg.shipped import find_file, public_name
 from hamdg.wording import excerpt, listed
 
 
@@ -96,8 +97,8 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
             }
             changes = [*shared.items(), *variant.set.items(), *given.items()]
             silent = [("runtime.threads", threads), ("runtime.quiet", True), ("runtime.report", False)]
-            source = file.parent / variant.recipe
             with _named(f"variant `{name}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
+                source = _recipe_file(file, variant.recipe)
                 recipe = read_recipe(source, changes=[*changes, *silent], place=f"in `{file}`")
             jobs.append(Job(condition, name, recipe, sweep.until, _command(source, changes)))
     _refuse_twins(jobs)
@@ -211,10 +212,16 @@ def _run(job: Job) -> str:
     return str(pipeline.run(job.recipe, command=job.command, until=job.until, show=False).parent)
 
 
+def _recipe_file(file: Path, name: str) -> Path:
+    """Return the recipe that a variant names: a file by its path from the sweep file, or one that comes with hamdg."""
+    own = Path(os.path.normpath(file.parent / name))
+    return own if own.exists() or Path(name).is_absolute() or name.startswith(".") else find_file(name)
+
+
 def _command(recipe: Path, changes: Sequence[tuple[str, object]]) -> str:
     """Return the command that makes a run of a sweep alone: the page and the record of a run name it."""
     values = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes]
-    return shlex.join(["hamdg", "run", os.path.normpath(recipe), *values])
+    return shlex.join(["hamdg", "run", public_name(recipe), *values])
 
 
 def _outcome(job: Job, result: str | BaseException, folder: Path) -> Outcome:

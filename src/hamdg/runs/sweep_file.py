@@ -31,7 +31,7 @@ class Variant:
     """One recipe of a sweep, with what it changes.
 
     Args:
-        recipe: The recipe that it starts from, relative to the sweep file.
+        recipe: The recipe that it starts from, by its path from the sweep file or by the name that `hamdg run` knows.
         set: Keys that differ from the recipe.
         rows: Which rows of its runs' tables are shown, by key, and under which label; all under their own when left
             out. `source/*` is the mean of the source models.
