@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from hamdg.config import CUSTOM, Recipe
 from hamdg.data.benchmark import PROMPTS, Benchmark, Hub, Lists
@@ -61,32 +62,33 @@ def hub_of(recipe: Recipe) -> Hub | None:
     """Return the hub's data set that a recipe names, or the files of the same form; `None` if it names neither."""
     data, columns = recipe.data, recipe.data.columns
     name = data.hub
-    if (
-        name is None
-        and data.lists is None
-        and data.root is not None
-        and holds_table(root := user_path(data.root, "data.root"))
-    ):
-        name = str(root.absolute())
+    if name is None and (table := _table_at_root(recipe)) is not None:
+        name = str(table)
     return None if name is None else Hub(name, data.revision, columns.image, columns.label, columns.domain)
 
 
 def lists_of(recipe: Recipe) -> Lists | None:
     """Return the list files that a recipe names, if it names some; their paths begin in its root, or beside them."""
     data, columns = recipe.data, recipe.data.columns
-    if data.lists is None:
+    if not data.lists:
         return None
     path = user_path(data.lists, "data.lists").absolute()
     root = path.parent if data.root is None else user_path(data.root, "data.root").absolute()
     return Lists(path, root, columns.image, columns.label, columns.domain)
 
 
+def _table_at_root(recipe: Recipe) -> Path | None:
+    """Return the recipe's root if that is a table, or a folder of tables."""
+    data = recipe.data
+    if data.root is None or data.lists or data.hub is not None:
+        return None
+    root = user_path(data.root, "data.root").absolute()
+    return root if holds_table(root) else None
+
+
 def _root_of(recipe: Recipe) -> str | None:
     """Return the folder of domains that a recipe names, if it names one."""
-    data = recipe.data
-    if data.root is None or data.lists is not None:
-        return None
-    return data.root if data.hub is not None or not holds_table(user_path(data.root, "data.root")) else None
+    return None if recipe.data.lists or _table_at_root(recipe) is not None else recipe.data.root
 
 
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:

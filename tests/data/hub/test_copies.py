@@ -51,12 +51,15 @@ def test_what_was_saved_to_the_disk_can_be_opened(hubs: Hubs, tmp_path: Path) ->
     assert [open_table(several).content(row) for row in range(4)] == [hubs.picture(row) for row in (5, 4, 6, 1)]
 
 
-def test_a_damaged_file_is_named(hubs: Hubs, tmp_path: Path) -> None:
-    hub = hubs.write(hubs.pets())
+def test_a_damaged_file_is_named(hubs: Hubs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "set" / "data" / "train-00000-of-00001.parquet"
+    folder = hubs.write(hubs.pets())
     path.write_bytes(path.read_bytes()[:-9])
-    assert unopened(hub).startswith(f"The data set `{hub.id}` cannot be opened: its files `{path}` are damaged (")
-    assert unopened(hub).endswith("; copy them again.")
+    for hub in (folder, Hub(str(path))):
+        assert unopened(hub).startswith(f"The data set `{hub.id}` cannot be opened: its files `{path}` are damaged (")
+        assert unopened(hub).endswith("; copy them again.")
+    # Nothing that the libraries below write besides.
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_that_is_damaged_within_is_told(hubs: Hubs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -17,7 +18,7 @@ from hamdg.data.benchmark import Benchmark
 from hamdg.data.benchmarks.domainnet import DOMAINNET
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.benchmarks.vlcs import VLCS
-from hamdg.data.chosen import benchmark_of, find_pictures, place_of
+from hamdg.data.chosen import benchmark_of, find_pictures, lists_of, place_of
 from hamdg.data.listing import Listing, list_domain
 from hamdg.errors import DataError, HamdgError
 
@@ -222,6 +223,7 @@ def added(*lines: str) -> Change:
             "double quotes.",
         ),
         (added("a/1.jpg,,a,1"), "`{lists}`, line 10: every image needs a path, a class and a domain."),
+        (added("a/\0.jpg,Z,a,1"), "`{lists}`, line 10: `a/\\x00.jpg` is no path, since it has a zero byte."),
         (added('"a/1.jpg,Z,a,1'), "`{lists}`, line 10: it is no CSV (unexpected end of data)."),
         (
             added("../1.jpg,Z,a,1"),
@@ -263,6 +265,7 @@ def added(*lines: str) -> Change:
             "two columns",
             "cells",
             "empty cell",
+            "zero",
             "open quote",
             "dots",
             "absolute",
@@ -329,6 +332,29 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
         DataError, match=r"list\.json` is neither a `\.txt` file of `<path> <label>` lines nor a `\.csv`"
     ):
         benchmark_of(of("custom", tmp_path / "list.json"))
+
+
+def test_a_folder_that_cannot_be_listed_and_what_is_no_file_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    os.mkfifo(folder / "a.txt")  # which would never end
+    with pytest.raises(DataError, match=r"splits` holds no `\.txt` or `\.csv` file\.$"):
+        benchmark_of(of("custom", folder))
+    with pytest.raises(DataError, match=r"a\.txt` is neither a"):
+        benchmark_of(of("custom", folder / "a.txt"))
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"^`data\.lists`: `.*splits` cannot be read \(Permission denied\)\.$"):
+        benchmark_of(of("custom", folder))
+
+
+def test_no_list_is_given_by_an_empty_text() -> None:
+    assert lists_of(replace(of("pacs", Path()), data=DataConfig(lists=""))) is None
 
 
 def test_a_list_as_the_root_is_sent_where_it_belongs(tmp_path: Path) -> None:

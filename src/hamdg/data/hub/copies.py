@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,10 @@ def _builder(hub: Hub, local: Path | None) -> datasets.DatasetBuilder:
 def _explained(hub: Hub) -> Iterator[None]:
     from datasets import config
 
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    # It writes to the terminal what it also raises, and what is told here in a sentence.
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     except HamdgError:
@@ -145,6 +150,8 @@ def _explained(hub: Hub) -> Iterator[None]:
             with explained_storage(Path(config.HF_DATASETS_CACHE)):
                 raise OSError(errno.ENOSPC, _first_line(error)) from error
         raise _unopened(hub, _reason(hub, error)) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hamdg.data.benchmark import Lists
-from hamdg.data.folders.layout import counts_as_folder, printable, reason
+from hamdg.data.folders.layout import printable, reason
 from hamdg.errors import DataError
 from hamdg.wording import excerpt, listed
 
@@ -81,19 +81,25 @@ def list_files(lists: Lists) -> list[Path]:
         DataError: If there are none.
     """
     if lists.path.is_dir():
-        names = sorted(name for name in os.listdir(lists.path) if counts_as_folder(name))
-        files = [lists.path / name for name in names if Path(name).suffix.lower() in ENDINGS]
-        if files:
+        try:
+            paths = sorted(lists.path.iterdir())
+        except OSError as error:
+            raise DataError(f"`data.lists`: `{printable(lists.path)}` cannot be read ({reason(error)}).") from error
+        if files := [path for path in paths if not path.name.startswith(".") and _is_list(path)]:
             return files
         raise DataError(f"`data.lists`: the folder `{printable(lists.path)}` holds no `.txt` or `.csv` file.")
     if not lists.path.exists():
         raise DataError(f"`data.lists`: there is no file or folder `{printable(lists.path)}`.")
-    if lists.path.suffix.lower() not in ENDINGS:
+    if not _is_list(lists.path):
         raise DataError(
             f"`data.lists`: `{printable(lists.path)}` is neither a `.txt` file of `<path> <label>` lines nor a `.csv` "
             f"file with {COLUMNS}."
         )
     return [lists.path]
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and path.is_file()
 
 
 def wrong(file: Path, line: int, text: str) -> DataError:
@@ -163,6 +169,8 @@ def _inside(lists: Lists, file: Path, number: int, text: str) -> str:
     Raises:
         DataError: If it leads out of the root.
     """
+    if "\0" in text:
+        raise wrong(file, number, f"`{excerpt(text)}` is no path, since it has a zero byte.")
     path = os.path.relpath(text, lists.root) if text.startswith("/") else posixpath.normpath(text)
     if path in (".", "..") or path.startswith("../"):
         place = f"`{excerpt(text)}` is not below `{printable(lists.root)}`"
