@@ -67,7 +67,7 @@ def test_of_several_models_in_a_file_one_is_named(capsys: pytest.CaptureFixture[
     call = "--method uniform one.pt two.pt"
     assert failure(f"{call} --out m.safetensors", capsys) == (
         "`one.pt` holds several sets of tensors: `model` (1 tensor), `model_ema` (1 tensor). Name one of these as "
-        "`--key`."
+        "`--key`, or save it alone."
     )
     assert merged(f"{call} --key model") == 2.0
     assert (

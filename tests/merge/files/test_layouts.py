@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import random
 import re
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +96,7 @@ def test_of_several_models_one_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pth", {"model": STATE, "model_ema": EMA, **BESIDE})
     message = (
         f"`{path}` holds several sets of tensors: `model` (3 tensors), `model_ema` (3 tensors). Name one of these as "
-        "`key`."
+        "`key`, or save it alone."
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         open_tensors(path)
@@ -274,10 +279,62 @@ def test_numbers_and_arrays_of_numpy_beside_a_model_are_data(tmp_path: Path) -> 
     assert_state(older)
 
 
-def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.pth", {"model": STATE, "objects": np.array([{"a": 1}, None], dtype=object)})
-    with pytest.raises(WeightsError, match="holds code or objects besides tensors and was refused without running it"):
+def test_arguments_of_a_training_script_beside_a_model_are_data(tmp_path: Path) -> None:
+    arguments = argparse.Namespace(lr=0.1, more=argparse.Namespace(name="x"), data=SimpleNamespace(root="y"))
+    assert_state(saved(tmp_path / "x.pth", {"model": STATE, "args": arguments}))
+    content = lightning(hyper_parameters={"arguments": arguments})
+    assert_state(saved(tmp_path / "x.ckpt", content))
+
+
+class Harmful:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("holder", [argparse.Namespace, SimpleNamespace])
+def test_code_inside_of_arguments_is_refused_and_not_run(tmp_path: Path, holder: type) -> None:
+    path = saved(tmp_path / "x.pth", {"model": STATE, "args": holder(harm=Harmful(tmp_path / "harm"))})
+    with pytest.raises(WeightsError, match=r"refused without running it: it asks for `posix\.mkdir`"):
         open_tensors(path)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_arrays_of_objects_are_not_looked_into(tmp_path: Path) -> None:
+    assert_state(saved(tmp_path / "x.pth", {"model": STATE, "objects": np.array([{"a": 1}, None], dtype=object)}))
+    harmful = np.array([Harmful(tmp_path / "harm")], dtype=object)
+    with pytest.raises(WeightsError, match=r"refused without running it: it asks for `posix\.mkdir`"):
+        open_tensors(saved(tmp_path / "x.pth", {"model": STATE, "objects": harmful}))
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_number_of_numpy_among_the_tensors_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", {**STATE, "acc": np.float64(0.5)})
+    message = (
+        f"`acc` in the weights file `{path}` is no plain tensor but a value of another library. Save the model's "
+        "`state_dict()` without it."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        open_tensors(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_a_sentence_whatever_they_say(tmp_path: Path, seed: int) -> None:
+    beside = {"acc": np.float64(0.5), "random": np.arange(4), "args": argparse.Namespace(lr=0.1)}
+    path = tmp_path / "x.pt"
+    torch.save({"model": STATE, **beside}, path, _use_new_zipfile_serialization=False)
+    content, draw = path.read_bytes(), random.Random(seed)
+    for _ in range(100):
+        damaged = bytearray(content)
+        for _ in range(draw.randint(1, 3)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        path.write_bytes(damaged)
+        with suppress(WeightsError):
+            open_tensors(path)
 
 
 def test_a_tar_archive_is_told_to_be_unpacked(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
 import re
 from collections.abc import Mapping
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -243,11 +243,11 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, ending: str, 
 
 def test_a_refused_checkpoint_is_told_the_classes_and_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
-    objects = {"names": SimpleNamespace(), "arguments": argparse.Namespace(lr=1.0)}
+    objects = {"share": Fraction(1, 2), "day": date(2026, 1, 1)}
     torch.save({"state_dict": {"model.w": torch.ones(2)}, "hyper_parameters": objects}, path)
     message = (
         f"The weights file `{path}` holds code or objects besides tensors and was refused without running it: it asks "
-        "for `argparse.Namespace`, `types.SimpleNamespace`. Where you trust its origin, save its weights alone: "
+        "for `datetime.date`, `fractions.Fraction`. Where you trust its origin, save its weights alone: "
         '`torch.save({"state_dict": torch.load(path, weights_only=False)["state_dict"]}, path)`; Lightning writes such '
         "objects for `save_hyperparameters`."
     )
@@ -259,10 +259,8 @@ def test_a_refused_checkpoint_is_told_the_classes_and_the_way_out(tmp_path: Path
 
 
 def test_a_refused_file_of_weights_is_told_the_class(tmp_path: Path) -> None:
-    torch.save(
-        {"w": torch.ones(2), "options": argparse.Namespace()}, tmp_path / "x.pt", _use_new_zipfile_serialization=False
-    )
-    end = "it: it asks for `argparse.Namespace`. Save its `state_dict()` as `.safetensors` where you trust its origin."
+    torch.save({"w": torch.ones(2), "share": Fraction(1, 2)}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    end = "it: it asks for `fractions.Fraction`. Save its `state_dict()` as `.safetensors` where you trust its origin."
     with pytest.raises(WeightsError, match=f"{re.escape(end)}$"):
         open_tensors(tmp_path / "x.pt")
 
@@ -294,16 +292,19 @@ def test_a_pickle_without_named_tensors(tmp_path: Path, content: object) -> None
         open_tensors(tmp_path / "x.pt")
 
 
-@pytest.mark.filterwarnings("ignore:.*Sparse:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*Sparse:UserWarning", "ignore:.*quantize_per_tensor:UserWarning")
 def test_what_is_no_plain_tensor_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    kinds = {"int": 3, "dict": {}, "sparse or quantized tensor": torch.eye(2).to_sparse()}
-    for kind, value in kinds.items():
+    again = "Save the model's `state_dict()` without it."
+    kinds: dict[str, object] = {
+        f"int. {again}": 3,
+        f"dict. {again}": {},
+        "sparse one. Save it by `to_dense()`.": torch.eye(2).to_sparse(),
+        "quantized one. Save it by `dequantize()`.": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    }
+    for end, value in kinds.items():
         torch.save({"w": torch.ones(2), "extra": value}, path)
-        message = (
-            f"`extra` in the weights file `{path}` is no plain tensor but a {kind}. "
-            "Save the model's `state_dict()` without it."
-        )
+        message = f"`extra` in the weights file `{path}` is no plain tensor but a {end}"
         with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
             open_tensors(path)
 

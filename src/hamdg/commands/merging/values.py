@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hamdg.merge.job import Settings
     from hamdg.merge.registry import MethodInfo
 
+_LISTED = 12
 _BUFFERS = ("moments", "first", "refuse")
 _PRECISIONS = ("fp32", "fp64")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
@@ -200,8 +201,8 @@ def _in_order(text: str, sources: Collection[str]) -> dict[str, str]:
     if len(parts) != len(sources):
         raise ConfigError(
             f"`--weights` gives {len(parts)} number{'s' if len(parts) > 1 else ''} for {len(sources)} "
-            f"source{'s' if len(sources) > 1 else ''}, {listed(list(sources))}; give one for each, in this order, or "
-            "NAME=NUMBER,..."
+            f"source{'s' if len(sources) > 1 else ''}, {listed(list(sources), _LISTED)}; give one for each, in this "
+            "order, or NAME=NUMBER,..."
         )
     return dict(zip(sources, parts, strict=True))
 

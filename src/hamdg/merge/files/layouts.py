@@ -50,7 +50,8 @@ def find_model(path: Path, content: object, key: str | None, optional: bool = Fa
         sizes = {place: _size(model) for place, model in found.items()}
         seen = [f"`{place}` ({size} tensor{'s' if size > 1 else ''})" for place, size in sizes.items()]
         raise WeightsError(
-            f"`{path}` holds several sets of tensors: {shortened(seen, _LISTED)}. Name one of these as `key`."
+            f"`{path}` holds several sets of tensors: {shortened(seen, _LISTED)}. Name one of these as `key`, or "
+            "save it alone."
         )
     if found:
         return next(iter(found.items()))

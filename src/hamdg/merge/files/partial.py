@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from hamdg.digests import Digests
 from hamdg.errors import WeightsError
 from hamdg.merge.files.reading import TensorFile
-from hamdg.wording import listed
+from hamdg.merge.problems import problems_error
 
 # Metadata of such a file: SHA-256 of the file that holds all other tensors.
 COMPLETED_BY = "hamdg.completed_by"
@@ -32,9 +32,8 @@ def completed(file: TensorFile, base: TensorFile | None) -> TensorFile:
         raise WeightsError(f"`{file.path}` holds only the tensors that training changed. {_remedy(file)}.")
     foreign = [name for name in file if name not in base]
     if foreign:
-        raise WeightsError(
-            f"The base `{base.path}` does not complete `{file.path}`: it lacks {listed(foreign)}. {_remedy(file)}."
-        )
+        found = {"it lacks": [f"`{name}`" for name in foreign]}
+        raise problems_error(f"The base `{base.path}` does not complete `{file.path}`:", found, f"{_remedy(file)}.")
     return file.holding({**base, **file})
 
 

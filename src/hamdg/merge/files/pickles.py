@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import numpy
 import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from hamdg.errors import WeightsError
 from hamdg.merge.files.layouts import find_model, is_lightning
+from hamdg.wording import listed
 
+_LISTED = 12
 _ARCHIVE = b"PK\x03\x04"
 _REFUSED = "holds code or objects besides tensors and was refused without running it"
+
+
+class _Ignored:
+    """Stands for a value beside a model that is no tensor; what it was made from is not used, and nothing is computed.
+
+    NumPy's own functions are no choice: bytes that are made up let them crash the process.
+    """
+
+    def __new__(cls, *arguments: object) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+# What is often in checkpoints beyond what torch reads: the arguments of the training script, and numbers and arrays of
+# NumPy (whose versions call their module differently), such as a best accuracy.
+_NUMPY = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{c}.multiarray.{f}" for c in ("core", "_core") for f in ("scalar", "_reconstruct")),
+)
+_IGNORED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_Ignored, name) for name in ("argparse.Namespace", "types.SimpleNamespace", *_NUMPY)
+]
 
 
 def read_pickle(path: Path, key: str | None = None, optional: bool = False) -> tuple[dict[str, Tensor], bool, str]:
@@ -39,24 +65,27 @@ def read_pickle(path: Path, key: str | None = None, optional: bool = False) -> t
     content = _load(path)
     found, model = find_model(path, content, key, optional)
     for name, value in model.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
-            raise WeightsError(
-                f"`{name}` in the weights file `{path}` is no plain tensor but a {_kind(value)}. "
-                "Save the model's `state_dict()` without it."
-            )
+        if fault := _fault(value):
+            raise WeightsError(f"`{name}` in the weights file `{path}` is no plain tensor but a {fault}.")
     tensors = {str(name): value.detach() for name, value in model.items() if isinstance(value, Tensor)}
     return tensors, path.suffix == ".ckpt" or is_lightning(content), found
 
 
-def _kind(value: object) -> str:
-    return "sparse or quantized tensor" if isinstance(value, Tensor) else type(value).__name__
+def _fault(value: object) -> str:
+    """Return what is wrong with a value of a model, and what to do about it."""
+    if not isinstance(value, Tensor):
+        kind = "value of another library" if isinstance(value, _Ignored) else type(value).__name__
+        return f"{kind}. Save the model's `state_dict()` without it"
+    if value.is_quantized:
+        return "quantized one. Save it by `dequantize()`"
+    return "" if value.layout == torch.strided else "sparse one. Save it by `to_dense()`"
 
 
 def _load(path: Path) -> object:
     with open(path, "rb") as stream:
         start = stream.read(len(_ARCHIVE))
     try:
-        with warnings.catch_warnings(), safe_globals(_numpy_values()):
+        with warnings.catch_warnings(), safe_globals(_IGNORED):
             # torch's advice on archives and protocols is for programmers; the messages below say what to do.
             warnings.simplefilter("ignore")
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ARCHIVE)
@@ -67,20 +96,10 @@ def _load(path: Path) -> object:
         if "global" in str(error).lower() or start[:1] == pickle.PROTO:
             raise WeightsError(_unsafe(path, str(error))) from error
         raise WeightsError(damaged(path, ValueError("no pickle"))) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, struct.error) as error:
+    except Exception as error:  # torch's readers raise whatever bytes that are no pickle lead to
         if "torchscript" in str(error).lower():
             raise WeightsError(_script(path)) from error
         raise WeightsError(damaged(path, error)) from error
-
-
-def _numpy_values() -> list[Callable[..., object] | tuple[Callable[..., object], str]]:
-    """Return what makes NumPy's numbers and arrays, such as a best accuracy beside the model; none of it runs code."""
-    dtypes = [getattr(numpy.dtypes, name) for name in numpy.dtypes.__all__ if name not in ("ObjectDType", "VoidDType")]
-    makers: tuple[Any, ...] = (numpy.float64(0).__reduce__()[0], numpy.zeros(0).__reduce__()[0])
-    # NumPy 1 and 2 call their module differently, and files of either are read by both.
-    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
-    named = [(maker, f"{module}.{maker.__name__}") for maker in makers for module in modules]
-    return [numpy.dtype, numpy.ndarray, *dtypes, *named]
 
 
 def damaged(path: Path, error: Exception) -> str:
@@ -92,7 +111,7 @@ def damaged(path: Path, error: Exception) -> str:
 
 def _unsafe(path: Path, error: str) -> str:
     asked = _asked_for(path) or sorted(set(re.findall(r"GLOBAL ([\w.]+)", error)))
-    what = f": it asks for {', '.join(f'`{name}`' for name in asked)}" if asked else ""
+    what = f": it asks for {listed(asked, _LISTED)}" if asked else ""
     how = "Save its `state_dict()` as `.safetensors` where you trust its origin."
     if path.suffix == ".ckpt":
         how = (
@@ -113,8 +132,7 @@ def _script(path: Path) -> str:
 
 def _asked_for(path: Path) -> list[str]:
     try:
-        with safe_globals(_numpy_values()):
+        with safe_globals(_IGNORED):
             return sorted(get_unsafe_globals_in_checkpoint(path))
-    except (ValueError, RuntimeError, pickle.UnpicklingError):
-        # Only archives can be asked.
+    except Exception:  # Only archives can be asked, and damaged ones raise whatever they lead to.
         return []

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hamdg.errors import WeightsError
+from hamdg.merge.problems import problems_error
 from hamdg.wording import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.
@@ -78,21 +79,21 @@ def _fitting(path: Path, names: Collection[str], like: set[str], checkpoint: boo
             "Name one of these as `prefix`."
         )
     if not fits:
-        raise WeightsError(f"No prefix in `{path}` has all names of the model{_nearest(names, like, counts)}")
+        raise _no_fit(path, names, like, counts)
     return fits[0]
 
 
-def _nearest(names: Collection[str], like: set[str], counts: Counter[str]) -> str:
+def _no_fit(path: Path, names: Collection[str], like: set[str], counts: Counter[str]) -> WeightsError:
+    start = f"No prefix in `{path}` has all names of the model:"
     if not counts:
         beginnings = listed(_beginnings(names), _LISTED)
-        return f": its names begin with {beginnings}. Merge models of one architecture, or name the `prefix`."
+        way_out = "Merge models of one architecture, or name the `prefix`."
+        return WeightsError(f"{start} its names begin with {beginnings}. {way_out}")
     prefix = max(sorted(counts), key=lambda candidate: counts[candidate])
     present = set(names)
-    lacking = sorted(name for name in like if prefix + name not in present)
-    return (
-        f": the nearest, `{prefix}`, lacks {listed(lacking, _LISTED)}. Merge models of one architecture, or name "
-        "another `prefix`."
-    )
+    lacking = [f"`{name}`" for name in sorted(like) if prefix + name not in present]
+    way_out = "Merge models of one architecture, or name another `prefix`."
+    return problems_error(start, {f"the nearest, `{prefix}`, lacks": lacking}, way_out)
 
 
 def _shared(path: Path, names: Collection[str]) -> str:
