@@ -87,11 +87,17 @@ def test_classes_that_the_text_tower_cannot_tell_apart_stop_a_run_before_anythin
     assert not (tmp_path / "runs").exists()
 
 
-def test_words_that_the_text_tower_knows_let_a_run_begin(shapes: Path, tmp_path: Path) -> None:
-    words = "--data.words={circle: person, cross: guitar, square: house, triangle: giraffe}"
+def test_words_that_the_text_tower_knows_let_a_run_begin(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--data.words={circle: person, cross: guitar, square: house}"
     assert cli.main(arguments(shapes, tmp_path, words, "--controls.erm=false", "--train.steps=2")) == 0
     (record,) = (tmp_path / "runs").rglob("record.json")
-    assert read_record(record)["words"] == ["person", "guitar", "house", "giraffe"]
+    assert read_record(record)["words"] == ["person", "guitar", "house", "triangle"]
+    assert (
+        "the text tower of `mini-rn` has never heard `triangle`, so that its feature means nothing"
+        in capsys.readouterr().out
+    )
 
 
 LEARNED = ["source_means", "linear_probe"]

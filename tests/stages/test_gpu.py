@@ -9,6 +9,7 @@ import torch
 
 from hamdg.config import run_directory
 from hamdg.merge.files import load_tensors
+from hamdg.models.learned_head import read_head
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
 
@@ -37,6 +38,16 @@ def test_a_repeated_run_on_a_gpu_gives_about_the_same_weights(tiny: Tiny) -> Non
     pipeline.run(recipe, force=True)
     for name, tensor in load_tensors(RunDirectory(run_directory(recipe)).merged).items():
         torch.testing.assert_close(tensor, whole[name], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("head", ["source_means", "linear_probe"])
+def test_class_features_are_learned_on_a_gpu_as_on_a_cpu(tiny: Tiny, head: str) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        recipe = tiny(f"--runtime.device={device}", f"--model.text_head={head}", f"--label={device}", tower="vit")
+        pipeline.run(recipe, until="train", force=True)
+        found.append(read_head(RunDirectory(run_directory(recipe)).class_features))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("method", "tower"), [("greedy_soup", "rn"), ("fisher", "rn"), ("regmean", "vit")])

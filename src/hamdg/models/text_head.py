@@ -62,6 +62,23 @@ def encode_prompts(
     return head
 
 
+@torch.no_grad()
+def unheard(loaded: LoadedClip, words: Sequence[str]) -> list[str]:
+    """Return the words that the text tower has never heard: all their tokens have an embedding of zeros.
+
+    Such a word may still have a feature of its own, if it is the only one, but one that means nothing.
+    """
+    embedding = getattr(loaded.model, "token_embedding", None)
+    if not isinstance(embedding, torch.nn.Embedding) or "hf_tokenizer_name" in section(loaded.config, "text_cfg"):
+        return []
+    known = embedding.weight.any(dim=1).cpu()
+    tokens = tokenize(loaded, words)
+    # The last token of a text, before what fills the row up, has the largest number.
+    ends = tokens.argmax(dim=1).tolist()
+    own = [row[1:end] for row, end in zip(tokens, ends, strict=True)]
+    return [word for word, row in zip(words, own, strict=True) if not bool(known[row].any())]
+
+
 def coinciding(features: Tensor) -> list[list[int]]:
     """Return groups of classes whose features [C, D] are nearer to each other than any image could tell apart."""
     groups: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Class features of the sources (`model.text_head`): learned once, before the training; frozen from then on."""
+"""What stands for the classes (`model.text_head`): words that are checked, or features learned from the sources."""
 
 from __future__ import annotations
 
@@ -10,14 +10,34 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.cohort.validation import CHUNK
+from hamdg.data.chosen import words_of
 from hamdg.data.domain import read_once
 from hamdg.data.holdout import Holdout
 from hamdg.data.module import SourceData
 from hamdg.models.learned_head import learn_head, write_head
-from hamdg.models.text_head import logit_scale
+from hamdg.models.text_head import logit_scale, unheard
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.stages.context import Context
+from hamdg.wording import listed
+
+_LISTED = 8
+
+
+def check_words(context: Context) -> None:
+    """Make sure that prompts tell the classes apart, where they give the class features; say which words mean little.
+
+    Raises:
+        ConfigError: If the features of two classes coincide.
+    """
+    if context.recipe.model.text_head != "prompts":
+        return
+    _ = context.text_head
+    if strange := unheard(context.loaded, words_of(context.recipe)):
+        console.note(
+            f"the text tower of `{context.loaded.name}` has never heard {listed(strange, _LISTED)}, so that its "
+            "feature means nothing (`data.words` and `model.text_head` are ways out)"
+        )
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:

@@ -20,6 +20,7 @@ from hamdg.report import build
 from hamdg.report.contract import read_record
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
+from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
@@ -127,8 +128,7 @@ def _opened(recipe: Recipe, run: RunDirectory) -> Context:
         ConfigError: If the text tower cannot tell the classes apart, or the merge cannot be done.
     """
     context = open_context(recipe, run)
-    if recipe.model.text_head == "prompts":
-        _ = context.text_head
+    check_words(context)
     rehearse(context)
     return context
 
