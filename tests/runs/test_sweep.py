@@ -72,6 +72,13 @@ def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(sweep_file: Swe
     assert (erm.recipe.algorithm, erm.recipe.label, erm.recipe.data.mini.label_noise) == ("erm", "ERM", 0.0)
 
 
+def test_a_wrong_merge_method_names_its_variant_too(sweep_file: SweepFile) -> None:
+    path = sweep_file(variants={"HAM": {"recipe": "ham.yaml", "set": {"merge.method": "tiess"}}})
+    message = "Variant `HAM`, condition `clean`, held out `sketch`, seed 0: `merge.method`: there is no merge method"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        jobs(path)
+
+
 def test_a_recipe_is_named_by_its_path_from_the_sweep_file_or_as_hamdg_knows_it(
     sweep_file: SweepFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
             with _named(f"variant `{name}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
                 source = _recipe_file(file, variant.recipe)
                 recipe = read_recipe(source, changes=[*changes, *silent], place=f"in `{file}`")
+                run_directory(recipe)  # which asks the merge library, the only one to know methods and options
             jobs.append(Job(condition, name, recipe, sweep.until, _command(source, changes)))
     _refuse_twins(jobs)
     _check_rows(sweep, file, jobs)
