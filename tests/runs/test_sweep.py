@@ -45,6 +45,17 @@ def run(path: Path, processes: int = 1) -> list[Outcome]:
     return run_sweep(path, read_sweep(path), processes)
 
 
+def test_the_documented_sweep_works(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    example, rows = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "table.yaml"
+    path.write_text(example)
+    assert len(jobs(path)) == 36
+    path.write_text(re.sub(r"  HAM: .*\n", rows, example, count=1))
+    assert set(read_sweep(path).variants["HAM"].rows or ()) == {"ham", "uniform_history", "source/*"}
+    assert len(jobs(path)) == 36
+
+
 def test_jobs_come_in_the_order_of_the_file(sweep_file: SweepFile, tmp_path: Path) -> None:
     found = [(job.condition, job.recipe.held_out, job.recipe.seed, job.variant) for job in jobs(sweep_file())]
 
