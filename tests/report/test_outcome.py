@@ -26,3 +26,8 @@ def test_the_page_says_which_copy_of_a_benchmark_was_used(ham: Record) -> None:
     assert "<dt>Pictures</dt><dd>9,991, by their numbers PACS, as in the papers</dd>" in header(ham)
     ham["data"] = {"title": "PACS", "version": None, "pictures": 9000}
     assert "<dt>Pictures</dt><dd>9,000, no known copy of the benchmark</dd>" in header(ham)
+    ham["data"]["truncated"] = "read"
+    ham["config"] = {"data": {"subset": 40}}
+    page = header(ham)
+    assert "no known copy of the benchmark; truncated files are read as far as they go</dd>" in page
+    assert "<dt>Images used</dt><dd>every domain cut to at most 40 per class</dd>" in page

@@ -65,6 +65,16 @@ def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) ->
     assert FOOTNOTE not in format_text(erm)
 
 
+def test_a_run_on_fewer_images_says_so(ham: Record) -> None:
+    assert "Images:" not in format_text(ham) + format_markdown(ham)
+    few: Record = ham | {"config": {"data": {"shots": 16}}}
+    line = "Images: trained on at most 16 per class and source domain."
+    assert f"\n{line}\n" in format_text(few)
+    assert f"\n\n{line}\n" in format_markdown(few)
+    both: Record = few | {"config": {"data": {"shots": 16, "subset": 40}}}
+    assert f"{line[:-1]}; every domain cut to at most 40 per class.\n" in format_text(both)
+
+
 def test_text_columns_are_aligned(ham: Record) -> None:
     lines = format_text(ham).splitlines()
     column = lines[2].index("held out") + len("held out")

@@ -75,6 +75,7 @@ def test_shots_are_written_down_with_what_was_drawn(
     assert "training" not in record["splits"]["sketch"]
     assert record["n_held_out"] == 28
     assert '"shots": 2' in json.dumps(record["config"])
+    assert (record["data"]["shots"], record["data"]["subset"], record["data"]["truncated"]) == (2, 4, "refuse")
     assert "trained on, of 2 images per class or all that there are: art_painting " in capsys.readouterr().out
 
 

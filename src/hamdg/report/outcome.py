@@ -11,6 +11,7 @@ from hamdg.report.table import (
     FOOTNOTE,
     TableRow,
     class_features,
+    fewer_images,
     percent,
     run_table,
     shows_ham,
@@ -140,14 +141,16 @@ def _head(record: Record) -> dict[str, str]:
 
 
 def _pictures(record: Record) -> dict[str, str]:
-    """Say which copy of a benchmark was used; the embedded one has none."""
-    card = record.get("data")
+    """Say which copy of a benchmark was used (the embedded one has none), and which of its images were not."""
+    card, fewer = record.get("data"), fewer_images(record)
+    left_out = {"Images used": fewer} if fewer else {}
     if card is None:
-        return {}
+        return left_out
     copy = (
         f"by their numbers {card['title']}, {card['version']}" if card["version"] else "no known copy of the benchmark"
     )
-    return {"Pictures": f"{card['pictures']:,}, {copy}"}
+    truncated = "; truncated files are read as far as they go" if card.get("truncated") == "read" else ""
+    return {"Pictures": f"{card['pictures']:,}, {copy}{truncated}"} | left_out
 
 
 def _result_row(row: TableRow, group_before: str | None, record: Record) -> Html:

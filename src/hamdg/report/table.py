@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -113,6 +113,8 @@ def format_text(record: Record) -> str:
         lines.append(_aligned(line, widths))
     start = start_label(record)
     lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over {start}."]
+    if fewer := fewer_images(record):
+        lines.append(f"Images: {fewer}.")
     if learned := class_features(record):
         lines.append(f"Class features: {learned}.")
     if shows_ham([row.label for row in rows]):
@@ -133,6 +135,8 @@ def format_markdown(record: Record) -> str:
         if row.is_result:
             label, accuracy = f"**{label}**", f"**{accuracy}**"
         lines.append(f"| {label} | {accuracy} | {gain} | {in80} | {validation} | {note} |".replace("  ", " "))
+    if fewer := fewer_images(record):
+        lines += ["", f"Images: {fewer}."]
     if learned := class_features(record):
         lines += ["", f"Class features: {learned}."]
     if shows_ham([row.label for row in rows]):
@@ -149,6 +153,15 @@ def class_features(record: Record) -> str:
     """Return in words what stands for the classes where it is learned from the sources; empty if prompts do."""
     kind = record.get("class_features", {}).get("kind", "prompts")
     return "" if kind == "prompts" else f"{CLASS_FEATURES.get(kind, kind)}, frozen; no text is used"
+
+
+def fewer_images(record: Record) -> str:
+    """Return in words which images a run did without by its recipe; empty if it used all."""
+    data = record["config"].get("data")
+    shots, subset = (data.get("shots"), data.get("subset")) if isinstance(data, Mapping) else (None, None)
+    parts = [f"trained on at most {shots} per class and source domain"] if isinstance(shots, int) else []
+    parts += [f"every domain cut to at most {subset} per class"] if isinstance(subset, int) else []
+    return "; ".join(parts)
 
 
 def _table_row(row: Row, record: Record, is_result: bool) -> TableRow:

@@ -112,7 +112,9 @@ def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
     }
     listings = {domain.name: domain.contents for domain in domains if isinstance(domain.contents, Listing)}
     found: dict[str, object] = {"data_digest": combined_fingerprint(domains), "splits": splits}
-    return found | ({"data": card(context.bench, listings)} if listings else {})
+    fewer = {"subset": context.recipe.data.subset, "shots": context.recipe.data.shots}
+    drawn = {name: number for name, number in fewer.items() if number is not None}
+    return found | ({"data": card(context.bench, listings) | drawn} if listings else {})
 
 
 def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:

@@ -129,6 +129,8 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
     console.note(f"pictures of {bench.title or bench.name} in `{place.where}`: {numbers}")
     if place.lists is not None and (repeated := read_lists(place.lists, bench).repeated):
         console.note(f"lines of `data.lists` that repeat others: {repeated:,}; each picture counts once")
+    if recipe.data.truncated == "read":
+        console.note("truncated files are read as far as they go (`data.truncated`)")
     if bench.left_out:
         console.note(f"left out, since `data.domains` names others: {listed(bench.left_out, 12)}")
     if recipe.data.shots is not None:
