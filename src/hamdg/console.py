@@ -39,7 +39,8 @@ def open_streams() -> None:
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_PLAINLY)
+            with suppress(OSError):  # of a stream whose file was exchanged beneath it
+                stream.reconfigure(errors=_PLAINLY)
 
 
 def flush() -> None:

@@ -109,7 +109,7 @@ def test_a_failure_while_opening_gives_the_lock_back(recipe: Recipe) -> None:
     (path / "config.yaml").write_text("seed: [\n")
     for _ in range(2):
         said = refusal(recipe)
-        assert said.startswith("The run directory's own recipe is damaged: Invalid YAML in ")
+        assert said.startswith("The run directory's own `config.yaml` is damaged: Invalid YAML in ")
         assert said.endswith(f"To go on, move `{path}` away, or choose another folder with `--runtime.root`.")
 
 

@@ -230,7 +230,9 @@ class RunDirectory:
         try:
             found = _flat(defining_part(self.recipe()))
         except ConfigError as error:
-            raise RunDirectoryError(f"The run directory's own recipe is damaged: {error} To go on, {remedy}") from None
+            raise RunDirectoryError(
+                f"The run directory's own `{self.config.name}` is damaged: {error} To go on, {remedy}"
+            ) from None
         wanted = _flat(defining_part(recipe))
         different = [key for key in wanted if wanted[key] != found.get(key)]
         if different:
