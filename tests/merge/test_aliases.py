@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import Settings, merge, merge_files, merge_with, methods, register
 from hamdg.merge.aliases import ALIASES, elsewhere
 from hamdg.merge.family import Site
-from hamdg.merge.files import save_tensors
+from hamdg.merge.files import read_provenance, save_tensors
 from hamdg.merge.registry import find
 
 MEANT: dict[str, tuple[str, dict[str, object]]] = {
@@ -54,6 +55,24 @@ def test_an_alias_gives_the_same_bytes_in_memory_and_in_files(alias: str, tmp_pa
         merge_files(name, paths, tmp_path / f"{name}-out.safetensors", tmp_path / "base.safetensors", options=given)
     # The header, too, is the same: it has our name and all options.
     assert (tmp_path / f"{alias}-out.safetensors").read_bytes() == (tmp_path / f"{method}-out.safetensors").read_bytes()
+
+
+def test_the_header_of_adapters_has_our_name_too(tmp_path: Path) -> None:
+    paths = {}
+    for seed, name in enumerate("ab"):
+        paths[name] = tmp_path / name
+        paths[name].mkdir()
+        generator = torch.Generator().manual_seed(seed)
+        start = "base_model.model.fc.lora_"
+        shapes = {f"{start}A.weight": (2, 6), f"{start}B.weight": (4, 2)}
+        factors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+        save_tensors(paths[name] / "adapter_model.safetensors", factors)
+        settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["fc"]}
+        (paths[name] / "adapter_config.json").write_text(json.dumps(settings))
+    out = merge_files("dare_linear", paths, tmp_path / "out" / "adapter_model.safetensors", options={"drop_rate": 0.5})
+    told = read_provenance(out)
+    assert told is not None
+    assert (told.method, told.options["then"], told.options["rescale"]) == ("dare", "task_arithmetic", "l1")
 
 
 def test_what_is_given_counts_more_than_what_the_name_means() -> None:

@@ -119,18 +119,16 @@ def _check_shapes(models: Mapping[str, Tensors]) -> None:
 
 def _check_dtypes(models: Mapping[str, Tensors]) -> None:
     (first, reference), *others = models.items()
-    parts = []
+    found = {}
     for model, tensors in others:
         wrong = [name for name in reference if tensors[name].dtype != reference[name].dtype]
         if wrong:
             kinds = f"{_plain(tensors[wrong[0]].dtype)}, not {_plain(reference[wrong[0]].dtype)}"
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            parts.append(f"in {model} `{wrong[0]}` is {kinds}{more}")
-    if parts:
-        raise WeightsError(
-            f"Dtypes differ from those of {first}: {'; '.join(parts)}. Name the result's with `dtype`, for instance "
-            "`float32`."
-        )
+            found[f"in {model}"] = [f"`{wrong[0]}` is {kinds}{more}"]
+    if found:
+        way_out = "Name the result's with `dtype`, for instance `float32`."
+        raise problems_error(f"Dtypes differ from those of {first}:", found, way_out)
 
 
 def _signature(tensor: Tensor) -> str:

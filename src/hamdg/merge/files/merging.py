@@ -103,7 +103,8 @@ def _merge_adapters(
     merged = merge_adapters(method, adapters, options, settings, rank)
     inputs.check_contents(digests, needs_base=False)
     told = {"lora_rank": merged.rank, "lora_error": float(f"{merged.error:.3g}")}
-    metadata = _metadata(find(method), options, resolved_settings(settings) | told, settings.weights, inputs, digests)
+    info, given = find(method).resolved(options)
+    metadata = _metadata(info, given, resolved_settings(settings) | told, settings.weights, inputs, digests)
     write_adapter(out, merged, inputs.models, metadata)
 
 
