@@ -119,6 +119,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         elif number is not None and number > rule.most:
             yield Problem(rule.key, f"Expected `{rule.key}` to be at most {rule.most:,}, but got `{number}`")
     yield from place_problems(recipe)
+    yield from _store_problems(recipe)
     yield from _noise_problems(recipe)
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
@@ -195,6 +196,15 @@ def place_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("data.domains", f"{sentence}, so leave it out")
     elif data.revision and not data.hub:
         yield Problem("data.revision", "`data.revision` belongs to `data.hub`, which is not given; leave it out")
+
+
+def _store_problems(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.data.store == "compressed" and not recipe.data.decode_once and recipe.benchmark != "mini":
+        sentence = (
+            "`data.store` is `compressed`, but with `data.decode_once` `false` nothing is kept, and files give other "
+            "pixels; leave one of them out"
+        )
+        yield Problem("data.store", sentence)
 
 
 def _without_stop(error: Exception) -> str:

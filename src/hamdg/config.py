@@ -86,6 +86,9 @@ class DataConfig:
             flip); `domainbed` (the same with colour jitter and grayscale).
         truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
             DomainBed does; what is missing is gray or black).
+        store: How decoded pictures are kept: `uncompressed`; or `compressed`, large ones reduced to twice the model's
+            side and encoded as JPEG, others as they are, which takes less disk than the files themselves. The pixels
+            of large ones differ a little, so this makes another run.
         decode_once: Keep decoded pictures in the cache; off, every picture is decoded whenever it is used.
         cache: Folder of rendered or decoded pictures; `null` for the user's cache folder.
         mini: The embedded benchmark's own settings.
@@ -104,6 +107,7 @@ class DataConfig:
     shots: int | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
     truncated: Truncated = "refuse"
+    store: Literal["uncompressed", "compressed"] = "uncompressed"
     decode_once: bool = True
     cache: str | None = None
     mini: MiniConfig = field(default_factory=MiniConfig)
@@ -375,6 +379,8 @@ def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
         data["subset"] = f"{data['subset']} drawn by the seed"
     if benchmark == "mini" or data["truncated"] == "refuse":
         del data["truncated"]
+    if benchmark == "mini" or data["store"] == "uncompressed":
+        del data["store"]
 
 
 def _hash(values: dict[str, object]) -> str:

@@ -160,7 +160,7 @@ def test_reducing_is_antialiased() -> None:
 def test_names_tell_views_apart() -> None:
     assert [EvaluationView(224).name, TrainingView(310).name] == ["evaluation-224", "training-310"]
     assert [EvaluationView(224).side, TrainingView(310).side] == [224, None]
-    assert EvaluationView(224).size(10, 999) == (224, 224)
+    assert EvaluationView(224).bytes_of(b"") == 3 * 224 * 224
 
 
 def test_the_short_side_for_crops_of_clip() -> None:

@@ -53,10 +53,12 @@ def test_all_that_a_run_will_keep_is_summed_before_its_first_byte(
     with pytest.raises(StorageError) as caught:
         pipeline.run(recipe)
     need = float(re.findall(r"needs ([\d.]+) MB", str(caught.value))[0])
+    files = sum(path.stat().st_size for path in small_pacs.rglob("*.png"))
     assert str(caught.value) == (
         "Keeping the decoded pictures of this run (`art_painting`, `cartoon`, `photo`, `sketch`) needs "
         f"{need:.1f} MB in `{cache / 'pictures'}`, where 0.0 MB are free; free some space, point `HAMDG_CACHE` (or "
-        "`--data.cache`) to another disk, or decode on every reading with `--data.decode_once=false`."
+        "`--data.cache`) to another disk, keep them compressed with `--data.store=compressed` (at most "
+        f"{files / 1e6:.1f} MB), or decode on every reading with `--data.decode_once=false`."
     )
     assert not cache.exists()
     assert not run_directory(recipe).exists()
@@ -105,6 +107,23 @@ def test_a_trained_run_is_not_asked_for_pictures_to_train_on(
     shutil.rmtree(cache)
     free(monkeypatch, 1.1 * (HELD_OUT + SOURCES_FOR_EVALUATION))
     pipeline.run(recipe)
+
+
+def test_compressed_pictures_are_summed_once_for_training_and_evaluation(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    # All pictures are smaller than what is kept of large ones, so that their files are kept.
+    files = sum(path.stat().st_size for path in small_pacs.rglob("*.png"))
+    recipe = pacs(tiny, small_pacs, cache, "--data.store=compressed", "--merge.method=fisher")
+    free(monkeypatch, files)
+    with pytest.raises(StorageError) as caught:
+        pipeline.run(recipe)
+    assert f"needs {1.05 * files / 1e6:.1f} MB" in str(caught.value)
+    assert "--data.store" not in str(caught.value)
+    free(monkeypatch, 1.06 * files)
+    pipeline.run(recipe)
+    assert taken(cache) == files
 
 
 def test_methods_that_look_at_pictures_need_them_decoded(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hamdg.bench import indexing, loading, merging, training
+from hamdg.bench import compression, indexing, loading, merging, reading, training
 
-BENCHES = ("training", "loading", "merging")
+BENCHES = ("training", "loading", "reading", "compression", "merging")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> None:
         loading.main(arguments.data, arguments.most)
     if arguments.bench is None or (arguments.bench == "loading" and arguments.index):
         indexing.main()
+    if arguments.bench in (None, "reading"):
+        reading.main(arguments.data, arguments.most)
+    if arguments.bench in (None, "compression"):
+        compression.main(arguments.data)
     if arguments.bench in (None, "merging"):
         merging.main(arguments.peers, arguments.sources, arguments.most, (arguments.only,) if arguments.only else None)
 

@@ -140,6 +140,23 @@ def main(root: str | None = None, most: int = 9) -> None:
         root: The folder of PACS; looked for if not given.
         most: How many rounds there are.
     """
+    samples = samples_of(root)
+    if not samples:
+        return
+    pictures = sum(map(len, samples))
+    threads = set_threads(1)
+    with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as cache:
+        rows = [row(contest, pictures, most) for contest in contests(samples, Path(cache))]
+    console.table(HEADERS, rows, title=f"{pictures} pictures of PACS, {threads} thread(s), {most} round(s)")
+
+
+def samples_of(root: str | None, count: int = SAMPLE) -> list[Listing]:
+    """Return some pictures of every domain of PACS; none, and why, where there is no PACS.
+
+    Args:
+        root: The folder of PACS; looked for if not given.
+        count: Pictures of every domain.
+    """
     facts = benchmark("pacs")
     try:
         place = locate(facts, root)
@@ -149,13 +166,8 @@ def main(root: str | None = None, most: int = 9) -> None:
         domains = [list_domain(place, name) for name in facts.domains]
     except DataError as error:
         console.note(f"loading is not measured: {error}")
-        return
-    samples = [domain.take(rng.choice(len(domain), min(SAMPLE, len(domain)), replace=False)) for domain in domains]
-    pictures = sum(map(len, samples))
-    threads = set_threads(1)
-    with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as cache:
-        rows = [row(contest, pictures, most) for contest in contests(samples, Path(cache))]
-    console.table(HEADERS, rows, title=f"{pictures} pictures of PACS, {threads} thread(s), {most} round(s)")
+        return []
+    return [domain.take(rng.choice(len(domain), min(count, len(domain)), replace=False)) for domain in domains]
 
 
 def _classic(samples: Sequence[Listing], use: str) -> Callable[[], None]:

@@ -19,8 +19,10 @@ from hamdg.data.listing import Listing, list_domain
 from hamdg.data.mini import data_digest, load_domain
 from hamdg.data.pictures import ArrayPictures, Pictures
 from hamdg.data.splits import Indices, draw_per_class
-from hamdg.data.store.stored import StoredPictures, open_pictures
-from hamdg.data.views import EvaluationView, TrainingView, training_short
+from hamdg.data.store.compressed import SIDES, CompressedPictures, CompressedView
+from hamdg.data.store.space import compressed_bytes
+from hamdg.data.store.stored import Store, open_pictures
+from hamdg.data.views import EvaluationView, TrainingView, View, training_short
 from hamdg.files import needed_cache
 
 # What these crop themselves wants more than the model's own side.
@@ -80,11 +82,21 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
     if recipe.benchmark == "mini":
         return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache_of(recipe))))
     listing = list_pictures(recipe, name)
+    return Domain(name, *_views(recipe, listing, side), listing.labels, listing.labels, listing)
+
+
+def _views(recipe: Recipe, listing: Listing, side: int) -> tuple[Pictures, Pictures]:
+    """Return a domain's pictures for training and for evaluation; one and the same where training does not crop."""
+    crops = recipe.data.augment in CROPPING
+    if recipe.data.store == "compressed":
+        short = SIDES * side
+        store = Store(listing, CompressedView(short), cache_of(recipe))
+        views: tuple[View, View] = (TrainingView(short), EvaluationView(side))
+        whole, square = (CompressedPictures(store, view) for view in views)
+        return whole if crops else square, square
     kept = cache_of(recipe) if recipe.data.decode_once else None
     evaluation = open_pictures(listing, EvaluationView(side), kept)
-    crops = recipe.data.augment in CROPPING
-    training = open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation
-    return Domain(name, training, evaluation, listing.labels, listing.labels, listing)
+    return open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation, evaluation
 
 
 def read_once(domain: Domain, side: int) -> Pictures:
@@ -94,17 +106,19 @@ def read_once(domain: Domain, side: int) -> Pictures:
         domain: The domain.
         side: Side of the pictures that the model takes.
     """
-    contents = domain.contents
-    if isinstance(contents, Listing) and domain.training is not domain.evaluation:
-        return open_pictures(contents, EvaluationView(side))
-    return domain.evaluation
+    contents, evaluation = domain.contents, domain.evaluation
+    shared = domain.training is evaluation or isinstance(evaluation, CompressedPictures)
+    return evaluation if shared or not isinstance(contents, Listing) else open_pictures(contents, EvaluationView(side))
 
 
-def held_out_bytes(recipe: Recipe, side: int) -> float:
-    """Return the bytes that the held-out domain's decoded pictures will still take; no file of it is opened."""
+def held_out_bytes(recipe: Recipe, side: int) -> tuple[float, float]:
+    """Return the bytes that the held-out domain's pictures will still take, and would if all of them were compressed.
+
+    No file of it is opened.
+    """
     listing = list_pictures(recipe, recipe.held_out)
-    stored = StoredPictures(listing, EvaluationView(side), cache_of(recipe))
-    return stored.missing_bytes(np.arange(len(listing)))
+    _, pictures = _views(recipe, listing, side)
+    return pictures.missing_bytes(np.arange(len(listing)), unopened=True), compressed_bytes(listing)
 
 
 def cache_of(recipe: Recipe) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg.data.listing import Listing
-from hamdg.data.rendering import Pixels, render_each, unreadable
+from hamdg.data.rendering import Pixels, Rendered, render_each, unreadable
 from hamdg.data.views import View
 
 Positions = NDArray[np.int64]
@@ -30,8 +31,13 @@ class Pictures(Protocol):
     def prepare(self, positions: Positions) -> None:
         """Do now what would make the first reading of these pictures slow."""
 
-    def missing_bytes(self, positions: Positions) -> float:
-        """Return the disk that `prepare` would take; where pictures differ in size, judged by some of them."""
+    def missing_bytes(self, positions: Positions, unopened: bool = False) -> float:
+        """Return the disk that `prepare` would take; where that differs, judged by some of the pictures.
+
+        Args:
+            positions: Which pictures.
+            unopened: Judge by the sizes of files alone.
+        """
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return pictures, uint8: `[n, h, w, 3]` if all have one size, a list of `[h, w, 3]` if they need not."""
@@ -55,7 +61,7 @@ class ArrayPictures:
     def prepare(self, positions: Positions) -> None:
         """Do nothing: they are there."""
 
-    def missing_bytes(self, positions: Positions) -> float:
+    def missing_bytes(self, positions: Positions, unopened: bool = False) -> float:
         """Return nothing."""
         return 0.0
 
@@ -84,7 +90,7 @@ class DecodedPictures:
     def prepare(self, positions: Positions) -> None:
         """Do nothing: nothing would be kept."""
 
-    def missing_bytes(self, positions: Positions) -> float:
+    def missing_bytes(self, positions: Positions, unopened: bool = False) -> float:
         """Return nothing."""
         return 0.0
 
@@ -95,14 +101,18 @@ class DecodedPictures:
             DataError: If some of them cannot be read or decoded; it names them.
         """
         with closing(render_each(self._listing, self._view, positions.tolist())) as rendered:
-            results = list(rendered)
-        if failed := [one for one in results if one.pixels is None]:
-            raise unreadable(self._listing, failed, len(results))
-        pictures = [torch.from_numpy(one.pixels) for one in results]
-        if self._view.side is None:
-            return pictures
-        return (
-            torch.stack(pictures)
-            if pictures
-            else torch.empty(0, self._view.side, self._view.side, 3, dtype=torch.uint8)
-        )
+            return as_read(self._listing, self._view, list(rendered))
+
+
+def as_read(listing: Listing, view: View, results: Sequence[Rendered]) -> Tensor | list[Tensor]:
+    """Return pictures as `Pictures.read` does.
+
+    Raises:
+        DataError: If there is a reason in place of some; it names them.
+    """
+    if failed := [one for one in results if one.pixels is None]:
+        raise unreadable(listing, failed, len(results))
+    pictures = [torch.from_numpy(one.pixels) for one in results]
+    if view.side is None:
+        return pictures
+    return torch.stack(pictures) if pictures else torch.empty(0, view.side, view.side, 3, dtype=torch.uint8)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -42,13 +42,22 @@ class Rendered(NamedTuple):
 
 
 def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Generator[Rendered]:
-    """Yield pictures in the order of `positions`, decoded ahead in as many threads as this process may use.
+    """Yield pictures of files in the order of `positions`; see `make_each`."""
+    return make_each(partial(_one, listing, view), positions)
+
+
+def make_each(make: Callable[[int], Rendered], positions: Sequence[int]) -> Generator[Rendered]:
+    """Yield pictures in the order of `positions`, made ahead in as many threads as this process may use.
 
     Close the generator (`contextlib.closing`) when it is left early, so that its threads end.
+
+    Args:
+        make: Makes the picture of a position.
+        positions: Which ones.
     """
     workers = min(decoding_threads(), len(positions))
     if workers <= 1:
-        yield from _some(listing, view, positions)
+        yield from _some(make, positions)
         return
     # A small batch is dealt out evenly, picture by picture if need be.
     handful = max(1, min(_HANDFUL, len(positions) // (2 * workers)))
@@ -56,11 +65,11 @@ def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Gener
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         waiting: deque[Future[list[Rendered]]] = deque(
-            pool.submit(_some, listing, view, handful) for handful in islice(handfuls, 2 * workers)
+            pool.submit(_some, make, handful) for handful in islice(handfuls, 2 * workers)
         )
         while waiting:
             done = waiting.popleft().result()
-            waiting.extend(pool.submit(_some, listing, view, handful) for handful in islice(handfuls, 1))
+            waiting.extend(pool.submit(_some, make, handful) for handful in islice(handfuls, 1))
             yield from done
     finally:
         pool.shutdown(cancel_futures=True)
@@ -118,10 +127,10 @@ def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> Data
     )
 
 
-def _some(listing: Listing, view: View, positions: Sequence[int]) -> list[Rendered]:
+def _some(make: Callable[[int], Rendered], positions: Sequence[int]) -> list[Rendered]:
     # Several batches may be in the making at the same time, each with threads of its own.
     with _slots(decoding_threads()):
-        return [_one(listing, view, position) for position in positions]
+        return [make(position) for position in positions]
 
 
 @cache

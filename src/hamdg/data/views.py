@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.config import Truncated
-from hamdg.data.decode import decoded
+from hamdg.data.decode import decoded, dimensions
 
 _BICUBIC, _HAMMING = Image.Resampling.BICUBIC, Image.Resampling.HAMMING
 # Above this, a picture resized as a whole costs more memory than it is worth; 17 MB in Pillow's four bytes a pixel.
@@ -28,14 +28,22 @@ class View(Protocol):
     def side(self) -> int | None:
         """Return the side of its squares, or `None` if the pictures differ in size."""
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height of what `make` gives for a picture of that size."""
+    @property
+    def channels(self) -> int:
+        """Return the bytes of a pixel: 3, or 1 where what is made of a picture are the bytes of a file."""
 
     def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
         """Return the pixels `[height, width, 3]` of a picture's file.
 
         Raises:
             UnreadableError: If it cannot be decoded.
+        """
+
+    def bytes_of(self, content: bytes) -> float:
+        """Return how many bytes `make` gives of a file, judged by its head.
+
+        Raises:
+            UnreadableError: If that is the head of no picture.
         """
 
 
@@ -50,14 +58,16 @@ class EvaluationView:
         side: Side of the square in pixels.
     """
 
+    channels = 3
+
     def __init__(self, side: int) -> None:
         self.side: int | None = side
         self.name = f"evaluation-{side}"
         self._side = side
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the square's sides."""
-        return self._side, self._side
+    def bytes_of(self, content: bytes) -> float:
+        """Return how many bytes the square has."""
+        return 3 * self._side**2
 
     def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
         """Return the pixels `[side, side, 3]` of a picture's file.
@@ -93,6 +103,7 @@ class TrainingView:
     """
 
     side: int | None = None
+    channels = 3
 
     def __init__(self, short: int) -> None:
         self.name = f"training-{short}"
@@ -101,6 +112,15 @@ class TrainingView:
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the reduced size; the aspect ratio is kept."""
         return (width, height) if min(width, height) <= self._short else _with_short_side((width, height), self._short)
+
+    def bytes_of(self, content: bytes) -> float:
+        """Return how many bytes the reduced picture has.
+
+        Raises:
+            UnreadableError: If the head of the file is that of no picture.
+        """
+        width, height = self.size(*dimensions(content))
+        return 3 * width * height
 
     def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
         """Return the pixels `[height, width, 3]` of a picture's file.

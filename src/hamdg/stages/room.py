@@ -8,8 +8,9 @@ from hamdg.algorithms.erm import control_of
 from hamdg.cohort.samples import MOMENTS, PER_KIND
 from hamdg.config import Recipe, run_directory
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
+from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain, training_part
-from hamdg.data.store.space import check_fits
+from hamdg.data.store.space import check_fits, compressed_bytes
 from hamdg.merge_section import method_of
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
@@ -34,22 +35,25 @@ def check_room(context: Context, held_out: bool, afresh: bool) -> None:
     if recipe.benchmark == "mini" or not recipe.data.decode_once:
         return
     trains = afresh or not all(RunDirectory(run_directory(one)).train.exists() for one in _runs(recipe))
-    need, names = _sources(context, trains), list(context.sources)
+    need, smaller = _sources(context, trains)
+    names = list(context.sources)
     if held_out:
-        need += held_out_bytes(recipe, context.input_format.side)
+        own, compressed = held_out_bytes(recipe, context.input_format.side)
+        need, smaller = need + own, smaller + compressed
         names.append(recipe.held_out)
     if need:
         what = f"the decoded pictures of this run ({listed(names)})"
-        check_fits(need, what, cache_of(recipe) / "pictures")
+        folder = cache_of(recipe) / "pictures"
+        check_fits(need, what, folder, smaller if recipe.data.store == "uncompressed" else None)
 
 
 def _runs(recipe: Recipe) -> list[Recipe]:
     return [recipe, control_of(recipe)] if recipe.algorithm == "ham" and recipe.controls.erm else [recipe]
 
 
-def _sources(context: Context, trains: bool) -> float:
-    """Return the bytes that the source domains will still take."""
-    recipe, need = context.recipe, 0.0
+def _sources(context: Context, trains: bool) -> tuple[float, float]:
+    """Return the bytes that the source domains will still take, and would at most if they were compressed."""
+    recipe, need, smaller = context.recipe, 0.0, 0.0
     examples = recipe.merge.examples if context.plan.merges and method_of(context.merge_config).needs else 0
     shown = 2 * MOMENTS * PER_KIND if recipe.algorithm == "ham" and recipe.enrichment.enabled else 0
     for name in context.sources:
@@ -57,10 +61,12 @@ def _sources(context: Context, trains: bool) -> float:
         train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)
         own = domain.training.missing_bytes(train) if trains else 0.0
         need += own
-        if domain.training is not domain.evaluation or not trains:
+        if trains and (domain.training is domain.evaluation or recipe.data.store == "compressed"):
+            need += domain.evaluation.missing_bytes(validation)
+        else:
             # Not augmented are also the training pictures that a merge method looks at, and those of the report.
             looked_at = max(examples, shown if own else 0)
             need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:looked_at]]))
-        else:
-            need += domain.evaluation.missing_bytes(validation)
-    return need
+        assert isinstance(domain.contents, Listing)
+        smaller += compressed_bytes(domain.contents)
+    return need, smaller

@@ -74,8 +74,8 @@ def test_what_does_not_fit_on_the_disk_is_refused(
         files.opened(EvaluationView(224), tmp_path).prepare(ALL)
     assert str(caught.value) == (
         f"Keeping 24 decoded pictures of `photo` needs 3.8 MB in `{files.folder_of(tmp_path)}`, where 0.0 MB are free; "
-        "free some space, point `HAMDG_CACHE` (or `--data.cache`) to another disk, or decode on every reading with "
-        "`--data.decode_once=false`."
+        "free some space, point `HAMDG_CACHE` (or `--data.cache`) to another disk, keep them compressed with "
+        "`--data.store=compressed` (at most 0.1 MB), or decode on every reading with `--data.decode_once=false`."
     )
     assert files.reads == []
 

@@ -15,8 +15,9 @@ from hamdg.data.chosen import benchmark_of
 from hamdg.data.domain import list_pictures
 from hamdg.data.listing import Listing
 from hamdg.data.mini import load_domain
-from hamdg.data.store.space import amount, check_fits
-from hamdg.data.store.stored import StoredPictures
+from hamdg.data.store.compressed import SIDES, CompressedView
+from hamdg.data.store.space import amount, check_fits, compressed_bytes
+from hamdg.data.store.stored import Store
 from hamdg.data.views import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
 from hamdg.files import needed_cache
@@ -48,21 +49,25 @@ def prepare(
         return
     listings = [list_pictures(recipe, name) for name in names]
     wanted: list[View] = []
-    if views != "training":
+    if recipe.data.store == "compressed":
+        # One store serves training and evaluation.
+        wanted.append(CompressedView(SIDES * side))
+    elif views != "training":
         wanted.append(EvaluationView(side))
-    if views != "evaluation":
+    if recipe.data.store == "uncompressed" and views != "evaluation":
         wanted.append(TrainingView(training_short(side)))
     _fill(listings, wanted, cache)
 
 
 def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> None:
     """Decode all pictures in all views; says first how much disk that takes, and refuses what does not fit."""
-    stores = [StoredPictures(listing, view, cache) for view in views for listing in listings]
+    stores = [Store(listing, view, cache) for view in views for listing in listings]
     folder = cache / "pictures"
     need = sum(store.missing_bytes(np.arange(len(store))) for store in stores)
     if need:
         names = " and ".join(view.name for view in views)
-        free = check_fits(need, f"the decoded pictures ({names})", folder)
+        smaller = sum(map(compressed_bytes, listings)) if all(view.channels > 1 for view in views) else None
+        free = check_fits(need, f"the decoded pictures ({names})", folder, smaller)
         console.note(f"{names}: {amount(need)} in all in {folder}, {amount(free)} free")
     for store in stores:
         store.prepare(np.arange(len(store)))

@@ -35,8 +35,7 @@ ROW = np.dtype(
         ("content", "<u8"),
     ]
 )
-_CHANNELS = 3
-_LONGEST = 2**24
+_LONGEST = 2**28
 
 
 class StoreFiles:
@@ -47,11 +46,15 @@ class StoreFiles:
         about: What the store holds; files that say something else are not used.
         count: How many pictures the domain has.
         side: Side of the pictures if all are squares of one size.
+        channels: Bytes of a pixel; of files, whose bytes are kept as if they were pixels of a column, 1.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, str | int], count: int, side: int | None) -> None:
+    def __init__(
+        self, folder: Path, about: Mapping[str, str | int], count: int, side: int | None, channels: int = 3
+    ) -> None:
         self.folder = folder
         self.side = side
+        self.channels = channels
         self._about = dict(about)
         self._count = count
         self.rows: NDArray[np.void] = np.zeros(count, ROW)
@@ -100,9 +103,9 @@ class StoreFiles:
         self._forget()
 
     def picture(self, position: int) -> Pixels:
-        """Return the pixels `[height, width, 3]` of a picture that is there, read-only."""
+        """Return the pixels `[height, width, channels]` of a picture that is there, read-only."""
         offset, height, width = self.rows[position].item()[:3]
-        return self.pixels[offset : offset + height * width * _CHANNELS].reshape(height, width, _CHANNELS)
+        return self.pixels[offset : offset + height * width * self.channels].reshape(height, width, self.channels)
 
     def intact(self, position: int) -> bool:
         """Say whether a picture is there and undamaged."""
@@ -111,7 +114,7 @@ class StoreFiles:
 
     def end(self) -> int:
         """Return where the last picture ends; what lies behind is of killed processes."""
-        return int((self.rows["offset"] + _lengths(self.rows)).max(initial=0))
+        return int((self.rows["offset"] + self._lengths(self.rows)).max(initial=0))
 
     def _forget(self) -> None:
         self.verified[:] = False
@@ -123,12 +126,16 @@ class StoreFiles:
         """Say of every row whether it points to a picture within the file: after damage it may say anything."""
         longest = np.maximum(rows["height"], rows["width"])
         fits: NDArray[np.bool_] = (rows["checksum"] != 0) & (longest < _LONGEST) & (rows["offset"] <= size)
-        lengths = _lengths(np.where(fits, rows, np.zeros((), ROW)))
+        lengths = self._lengths(np.where(fits, rows, np.zeros((), ROW)))
         fits &= (lengths > 0) & (rows["offset"] + lengths <= size)
         if self.side is not None:
             fits &= (rows["height"] == self.side) & (rows["width"] == self.side)
-            fits &= rows["offset"] % (self.side * self.side * _CHANNELS) == 0
+            fits &= rows["offset"] % (self.side * self.side * self.channels) == 0
         return fits
+
+    def _lengths(self, rows: NDArray[np.void]) -> NDArray[np.uint64]:
+        lengths: NDArray[np.uint64] = rows["height"].astype(np.uint64) * rows["width"] * np.uint64(self.channels)
+        return lengths
 
 
 class Writer:
@@ -149,7 +156,7 @@ class Writer:
             raise
 
     def add(self, position: int, pixels: Pixels, stamp: int, content: int) -> None:
-        """Write a picture `[height, width, 3]`, then its row with the stamp and the digest of its file.
+        """Write a picture `[height, width, channels]`, then its row with the stamp and the digest of its file.
 
         A write through a map would kill the process on a full disk; this one raises `OSError`.
         """
@@ -188,11 +195,6 @@ def checksum(position: int, pixels: Pixels) -> int:
     """
     head = xxhash.xxh3_64_intdigest(struct.pack("<QII", position, *pixels.shape[:2]))
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(pixels).data, head) or 1
-
-
-def _lengths(rows: NDArray[np.void]) -> NDArray[np.uint64]:
-    lengths: NDArray[np.uint64] = rows["height"].astype(np.uint64) * rows["width"] * np.uint64(_CHANNELS)
-    return lengths
 
 
 def _mapped(path: Path) -> Pixels:

@@ -15,7 +15,7 @@ from hamdg.data.listing import Listing
 from hamdg.data.rendering import Rendered, render_each, unreadable
 from hamdg.data.store.files import StoreFiles, Writer
 from hamdg.data.store.freshness import compare
-from hamdg.data.store.space import SAMPLE, WAYS_OUT, amount, check_fits, needed
+from hamdg.data.store.space import SAMPLE, amount, check_fits, compressed_bytes, needed, ways_out
 from hamdg.data.views import View
 from hamdg.errors import StorageError
 
@@ -141,7 +141,8 @@ def _alone(listing: Listing, files: StoreFiles, wait: bool = True) -> Iterator[N
 def _check_space(listing: Listing, view: View, folder: Path, positions: Sequence[int]) -> None:
     """Say what will be decoded and how much disk it takes; refuse what does not fit."""
     need = needed(listing, view, positions)
-    free = check_fits(need, f"{len(positions):,} decoded pictures of `{listing.domain}`", folder)
+    smaller = compressed_bytes(listing, positions) if view.channels > 1 else None
+    free = check_fits(need, f"{len(positions):,} decoded pictures of `{listing.domain}`", folder, smaller)
     about = "about " if view.side is None and len(positions) > SAMPLE else ""
     console.note(
         f"decoding {len(positions):,} pictures of `{listing.domain}` once: {about}{amount(need)} in {folder}, "
@@ -160,5 +161,5 @@ def _explained(folder: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise StorageError(
             f"Cannot keep decoded pictures in `{folder}`: {reason}; pictures that were kept before stay. "
-            f"Free some space or make the folder writable, {WAYS_OUT}."
+            f"Free some space or make the folder writable, {ways_out()}."
         ) from error
