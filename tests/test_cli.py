@@ -176,6 +176,11 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
             "argument --processes: invalid int value: 'two'; see `hamdg sweep --help`.",
         ),
         (["sweep", "a.yaml", "--processes=0"], "Expected `--processes` to be 1 or more, but got `0`."),
+        (["sweep", "a.yaml", "--processes=9999"], "Expected `--processes` to be at most 1,024, but got `9999`."),
+        (
+            ["merge", "--method", "uniform", "a.pt", "b.pt", "--out", "c.pt", "--threads=1000000"],
+            "Expected `--threads` to be at most 1,024, but got `1000000`.",
+        ),
         (
             ["merge", "logs/run", "--train.steps=3"],
             "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NoReturn
 from hamdg import __version__, console
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
+from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 INTERRUPTED = 130
+_PROCESSES = 1_024
 # What only the place of a file is to blame for, wherever it is met.
 _ENVIRONMENT = (
     errno.ENAMETOOLONG,
@@ -211,8 +213,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    if arguments.processes is not None and arguments.processes < 1:
-        raise ConfigError(f"Expected `--processes` to be 1 or more, but got `{arguments.processes}`.")
+    if arguments.processes is not None:
+        check_count("--processes", arguments.processes, _PROCESSES)
 
     from hamdg.report import sweeps
     from hamdg.runs.sweep import run_sweep

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
 
 # The verbs that take recipe keys, with their own options.
@@ -16,6 +17,8 @@ OPTIONS = {
     "data sheet": ("--out", "--per-cell", "--classes"),
 }
 _INTERRUPTED = 130
+# The side of a picture that a model may take, and how many pictures a cell of a sheet may show.
+_LARGEST, _IN_A_CELL = 4_096, 100
 _PLACE = (
     "Without ROOT the pictures are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
     "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, a ROOT that is a .parquet file or a folder "
@@ -131,8 +134,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from hamdg.commands.data.places import read_recipe_of
 
-    if arguments.size < 1:
-        raise ConfigError(f"Expected `--size` to be 1 or more, but got `{arguments.size}`.")
+    check_count("--size", arguments.size, _LARGEST)
     recipe = read_recipe_of("prepare", arguments.benchmark, arguments.root, arguments.overrides)
 
     from hamdg.commands.data.preparation import prepare
@@ -144,8 +146,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _sheet(arguments: argparse.Namespace) -> int:
     from hamdg.commands.data.places import read_recipe_of
 
-    if arguments.per_cell < 1:
-        raise ConfigError(f"Expected `--per-cell` to be 1 or more, but got `{arguments.per_cell}`.")
+    check_count("--per-cell", arguments.per_cell, _IN_A_CELL)
     recipe = read_recipe_of("sheet", arguments.benchmark, arguments.root, arguments.overrides)
 
     from hamdg.commands.data.sheets import draw

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from hamdg.commands.merging.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
+from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError
 from hamdg.wording import listed
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hamdg.merge.registry import MethodInfo
 
 _LISTED = 12
+_THREADS, _DIGITS = 1_024, 10
 _BUFFERS = ("moments", "first", "refuse")
 _PRECISIONS = ("fp32", "fp64")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
@@ -111,7 +113,10 @@ def threads_of(request: Request) -> int | None:
     Raises:
         ConfigError: It is no whole number of 1 or more.
     """
-    return _whole_number(request, "--threads")
+    threads = _whole_number(request, "--threads")
+    if threads is not None:
+        check_count("--threads", threads, _THREADS)
+    return threads
 
 
 def lora_rank_of(request: Request) -> int | None:
@@ -221,7 +226,7 @@ def _whole_number(request: Request, flag: str) -> int | None:
     text = request.text(flag)
     if text is None:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS) or int(text) < 1:
         raise ConfigError(f"Expected `{flag}` to be a whole number of 1 or more, but got `{text}`.")
     return int(text)
 

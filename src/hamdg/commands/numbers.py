@@ -1,0 +1,22 @@
+"""Numbers on the command line: a slip of the keyboard must not fill the memory."""
+
+from __future__ import annotations
+
+from hamdg.errors import ConfigError
+
+
+def check_count(flag: str, value: int, most: int) -> None:
+    """Refuse a number below 1 or above `most`.
+
+    Args:
+        flag: What gives it, such as `--size`.
+        value: The number.
+        most: The largest that makes sense.
+
+    Raises:
+        ConfigError: It is too small or too large.
+    """
+    if value < 1:
+        raise ConfigError(f"Expected `{flag}` to be 1 or more, but got `{value}`.")
+    if value > most:
+        raise ConfigError(f"Expected `{flag}` to be at most {most:,}, but got `{value}`.")
