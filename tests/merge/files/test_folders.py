@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint import format_utils
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from hamdg.errors import WeightsError
 from hamdg.merge import merge_files, open_tensors
@@ -82,6 +85,38 @@ def test_a_folder_without_weights(tmp_path: Path, names: tuple[str, ...]) -> Non
         f"`{tmp_path}` is a folder without weights (`*.safetensors`, `*.safetensors.index.json`, ...); give the path "
         "of a weights file or of an index."
     )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        open_tensors(tmp_path)
+
+
+def test_a_folder_of_folders_names_those_with_weights(tmp_path: Path) -> None:
+    for name in ("scheduler", "text_encoder", "unet"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "config.json", *(() if name == "scheduler" else ("model.safetensors",)))
+    message = (
+        f"`{tmp_path}` is a folder without weights (`*.safetensors`, `*.safetensors.index.json`, ...), but its folders "
+        "`text_encoder`, `unet` have some; give the path of one."
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        open_tensors(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_distributed_checkpoint_is_told_how_to_become_one_file(tmp_path: Path) -> None:
+    folder = tmp_path / "step_100"
+    save({"model": STATE}, checkpoint_id=folder, no_dist=True)
+    command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} step_100.pt"
+    message = f"`{folder}` is a distributed checkpoint of torch, in parts; make it one file and give that: `{command}`."
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        open_tensors(folder)
+    # What that command calls makes a file that is read.
+    format_utils.dcp_to_torch_save(folder, tmp_path / "step_100.pt")
+    assert open_tensors(tmp_path / "step_100.pt")["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK)
+    message = f"The weights file `{tmp_path}` may not be read; change its permissions, or copy it."
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         open_tensors(tmp_path)
 

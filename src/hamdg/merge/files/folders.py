@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,10 +33,21 @@ def weights_in(folder: Path, endings: Sequence[str]) -> Path:
         if candidates:
             names = listed([path.name for path in candidates], _LISTED)
             raise WeightsError(f"`{folder}` is a folder with several weights files: {names}. Give the path of one.")
-    raise WeightsError(
-        f"`{folder}` is a folder without weights (`*{endings[0]}`, `*{endings[0]}{INDEX}`, ...); give the path of a "
-        "weights file or of an index."
-    )
+    raise WeightsError(_without_weights(folder, endings))
+
+
+def _without_weights(folder: Path, endings: Sequence[str]) -> str:
+    if any(folder.glob("*.distcp")):
+        return (
+            f"`{folder}` is a distributed checkpoint of torch, in parts; make it one file and give that: `python -m "
+            f"torch.distributed.checkpoint.format_utils dcp_to_torch {folder} {folder.name}.pt`."
+        )
+    start = f"`{folder}` is a folder without weights (`*{endings[0]}`, `*{endings[0]}{INDEX}`, ...)"
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and os.access(path, os.R_OK)]
+    parts = [path.name for path in inner if any(_candidates(path, endings))]
+    if parts:
+        return f"{start}, but its folders {listed(parts, _LISTED)} have some; give the path of one."
+    return f"{start}; give the path of a weights file or of an index."
 
 
 def _candidates(folder: Path, endings: Sequence[str]) -> tuple[list[Path], ...]:

@@ -110,12 +110,12 @@ def open_raw(path: Path, key: str | None = None, *, optional: bool = False) -> T
     Raises:
         WeightsError: The file is missing, damaged, unsafe or of an unknown kind, or no one key fits.
     """
-    if path.is_dir():
-        path = weights_in(path, ENDINGS)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         raise WeightsError(f"The weights file `{path}` does not exist; give the path of a weights file.")
     if not os.access(path, os.R_OK):
         raise WeightsError(f"The weights file `{path}` may not be read; change its permissions, or copy it.")
+    if path.is_dir():
+        return open_raw(weights_in(path, ENDINGS), key, optional=optional)
     if path.suffix in PICKLES:
         _check_no_archive(path)
         tensors, checkpoint, found = read_pickle(path, key, optional)
