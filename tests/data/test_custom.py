@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hamdg.config import DataConfig, Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
+from hamdg.data.chosen import benchmark_of
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.listing import list_domain
 from hamdg.data.locate import locate
 from hamdg.errors import ConfigError, DataError
+from hamdg.recipe import overridden
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +154,7 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
         (
             ["a/x/1.jpg", "b/y/1.jpg", "splits/a.txt"],
             "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
-            "Move what is no domain elsewhere, or choose the domains with `--data.domains=[a, b]`.",
+            "Move what is no domain elsewhere, or choose the domains with `'--data.domains=[a, b]'`.",
         ),
         (
             ["x/1.jpg", "y/1.jpg"],
@@ -204,3 +208,12 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     sentence = f"`data.root`: `{root / 'b'}` cannot be listed (Permission denied)."
     with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
         custom_benchmark(str(root), None)
+
+
+def test_the_option_that_leaves_stray_folders_out_can_be_copied_to_a_shell(tmp_path: Path) -> None:
+    root = tree(tmp_path, "Real World/x/1.jpg", "b: 2/x/2.jpg", "b: 2/y/2.jpg", "Real World/y/1.jpg", "notes/")
+    with pytest.raises(DataError) as caught:
+        custom_benchmark(str(root), None)
+    (option,) = shlex.split(str(caught.value).split("choose the domains with `")[1].removesuffix("`."))
+    recipe = overridden(Recipe(benchmark="custom", data=DataConfig(root=str(root))), [option])
+    assert benchmark_of(recipe).domains == ("Real World", "b: 2")

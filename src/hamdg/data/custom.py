@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from hamdg.config import CUSTOM
 from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
@@ -77,9 +81,9 @@ def _without_bare(others: Sequence[str]) -> str:
     """Return what to do about folders beside the domains."""
     if not others:
         return "Give the folder that holds the domains."
-    choose = (
-        f", or choose the domains with `--data.domains=[{', '.join(others)}]`" if 1 < len(others) <= _LISTED else ""
-    )
+    names = yaml.safe_dump(list(others), default_flow_style=True, allow_unicode=True, width=math.inf).strip()
+    option = shlex.quote(f"--data.domains={names}")
+    choose = f", or choose the domains with `{option}`" if 1 < len(others) <= _LISTED else ""
     return f"Move what is no domain elsewhere{choose}."
 
 
