@@ -9,6 +9,7 @@ import pytest
 
 from hamdg.report.contract import Record, Row
 from hamdg.report.table import (
+    CLASS_FEATURES,
     FOOTNOTE,
     binomial_standard_error,
     format_markdown,
@@ -34,6 +35,17 @@ def test_last_row_is_the_result_and_gains_count_from_zero_shot(ham: Record) -> N
     assert [row.key for row in rows if row.is_result] == ["ham"]
     assert rows[0].gain == 0.0
     assert rows[-1].gain == pytest.approx(ham["held_out_accuracy"] - ham["zero_shot_accuracy"])
+
+
+@pytest.mark.parametrize("kind", ["source_means", "linear_probe"])
+def test_tables_say_that_class_features_are_learned_and_from_which_model_gains_count(ham: Record, kind: str) -> None:
+    start = ham["rows"][0] | {"label": f"start model, {kind}"}
+    learned = ham | {"rows": [start, *ham["rows"][1:]], "class_features": {"kind": kind, "sha256": "0"}}
+    note = f"Class features: {CLASS_FEATURES[kind]}, frozen; no text is used."
+    for table in (format_text(learned), format_markdown(learned)):
+        assert note in table.splitlines()
+        assert "zero-shot" not in table
+    assert f"gain: points over start model, {kind}." in format_text(learned)
 
 
 def test_binomial_standard_error_by_hand() -> None:
