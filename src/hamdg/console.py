@@ -107,6 +107,11 @@ def result(text: str, kept: str = "") -> None:
         _complain(_lost, kept)
 
 
+def warning(text: str) -> None:
+    """Print what a user must not miss to the standard error stream, even when quiet."""
+    complain(f"hamdg: warning: {text}")
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
     headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))

@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from hamdg.errors import ConfigError, RunDirectoryError, StorageError
+from hamdg.errors import ConfigError, StorageError
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
@@ -115,21 +114,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically, as indented JSON (NaN and infinity are refused)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return what `write_json` wrote to a file of a run.
-
-    Raises:
-        RunDirectoryError: If the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        reason = "is missing"
-    except ValueError as error:  # no JSON, or not even text
-        reason = f"is damaged ({error})"
-    raise RunDirectoryError(f"`{path}` {reason}; repeat the run with `--force`.")
 
 
 def sha256_file(path: Path) -> str:

@@ -133,4 +133,4 @@ def test_the_time_of_the_killed_run_counts(tmp_path: Path, monkeypatch: pytest.M
     now = 135.0
 
     assert second.seconds_before == 30.0
-    assert second.state_dict() == {"seconds": 35.0}
+    assert second.state_dict()["seconds"] == 35.0

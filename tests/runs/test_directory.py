@@ -48,7 +48,7 @@ def test_open_writes_the_recipe_where_the_identity_says(recipe: Recipe, tmp_path
 def test_a_reopened_run_keeps_its_files_and_takes_new_runtime_settings(recipe: Recipe) -> None:
     with RunDirectory.open(recipe) as run:
         run.train.write_text("{}")
-        run.mark_done()
+        run.done.touch()
     other = replace(recipe, label="x", runtime=replace(recipe.runtime, threads=3))
     with RunDirectory.open(other) as again:
         assert again.path == run.path
@@ -61,7 +61,7 @@ def test_reset_leaves_the_recipe_and_the_lock_only(recipe: Recipe) -> None:
     with RunDirectory.open(recipe) as run:
         run.history.mkdir()
         run.history_index.write_text("{}")
-        run.mark_done()
+        run.done.touch()
         run.reset()
         assert sorted(os.listdir(run.path)) == [".lock", ".lock-owner", "config.yaml"]
         assert "process" in refusal(recipe)

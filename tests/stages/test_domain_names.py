@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from hamdg.files import read_json
 from hamdg.merge.files import load_tensors
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
+from hamdg.stages.summaries import read_index
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def test_domains_may_have_any_name(tiny: Tiny, tmp_path: Path) -> None:
     pairs = {row.source for row in rows if row.name == "cosine/before"}
     assert pairs == {f"{a}|{b}" for i, a in enumerate(sources) for b in sources[i + 1 :]}
     assert [row["key"] for row in record["rows"]][1 : 1 + len(sources)] == [f"source/{name}" for name in sources]
-    histories = read_json(run.history_index)["sources"]
+    histories = read_index(run)["sources"]
     assert set(histories) == set(sources)
     for found in histories.values():
         assert load_tensors(run.history / found["last"]["file"])

@@ -138,3 +138,7 @@ def as_older_versions_wrote(run: RunDirectory) -> None:
             entry |= {"file": f"{source}/{new.name}", "sha256": sha256_file(new)}
     run.base.unlink()
     run.history_index.write_text(json.dumps(index))
+    for path in (run.train, run.merge):
+        known = json.loads(path.read_text())
+        path.write_text(json.dumps({key: known[key] for key in known if key not in ("wrote", "read", "start_files")}))
+    run.done.write_bytes(b"")

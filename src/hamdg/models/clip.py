@@ -12,9 +12,10 @@ from hamdg.config import ModelConfig
 from hamdg.data.formats import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import user_path
-from hamdg.merge.files.reading import ENDINGS
+from hamdg.merge.files.folders import INDEX
+from hamdg.merge.files.reading import ENDINGS, open_raw
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
-from hamdg.models.hub import tag_weights
+from hamdg.models.hub import cached_weights, tag_weights
 from hamdg.models.weights import load_weights
 
 RANDOM = "random"
@@ -86,6 +87,22 @@ def find_weights(config: ModelConfig) -> None:
     path = _weights_path(resolved, config.weights)
     if isinstance(path, str):
         tag_weights(resolved.name, path)
+
+
+def model_files(config: ModelConfig) -> list[Path]:
+    """Return the files that a model is read from: its JSON configuration and its weights. The hub is not asked.
+
+    Raises:
+        ConfigError: If there is no such model.
+        WeightsError: If no weights are named, or an index of several files is damaged.
+    """
+    resolved = resolve_config(config.name)
+    weights = _weights_path(resolved, config.weights)
+    if isinstance(weights, str):
+        weights = cached_weights(resolved.name, weights)
+    several = weights is not None and weights.name.endswith(INDEX) and weights.is_file()
+    own = open_raw(weights).files if several and weights is not None else (weights,)
+    return [path for path in (resolved.path, *own) if path is not None]
 
 
 def build_clip(config: ClipConfig, name: str, seed: int = 0) -> CLIP | CustomTextCLIP:

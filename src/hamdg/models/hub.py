@@ -53,6 +53,12 @@ def tag_weights(model_name: str, tag: str) -> TagWeights:
     return TagWeights(path, bool(entry.get("quick_gelu", False)), tuple(preprocess["mean"]), tuple(preprocess["std"]))
 
 
+def cached_weights(model_name: str, tag: str) -> Path | None:
+    """Return the file of a tag in the local cache, `None` if it is not there or there is no such tag."""
+    entry = get_pretrained_cfg(model_name, tag)
+    return _cached(entry["hf_hub"]) if entry else None
+
+
 def _cached(source: str) -> Path | None:
     """Return the file of a tag in the hub's cache; the hub is not asked, so that it may be out of reach."""
     repo, _, filename = source.rpartition("/")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, cast
 
+from hamdg import schema
 from hamdg.errors import DataError
 
 FORMAT = 1
@@ -56,6 +56,21 @@ class MergeFacts(TypedDict):
     valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
 
 
+class Validation(TypedDict):
+    """The part of `merge.json` that sweeps choose by: the accuracies on the source hold-outs, by row."""
+
+    validation: dict[str, float]
+
+
+class MergeSummary(MergeFacts, Validation):
+    """`merge.json`: also digests of what the merge read and wrote."""
+
+    seconds: float
+    opened: NotRequired[list[str]]
+    read: NotRequired[dict[str, str]]
+    wrote: NotRequired[dict[str, str]]
+
+
 class ImagesSeen(TypedDict):
     """The training budget in pictures: those of the own batches, and with those that enrichment added."""
 
@@ -97,6 +112,7 @@ class Record(_Run, total=False):
 
     `class_features`: what stands for the classes (`model.text_head`), and its digest. `opened`: the domains whose
     pictures each stage opened; stages of runs from before this was noted are missing.
+    `files`: SHA-256 of what holds the models of the table, by name in the run.
     """
 
     # Records from before there were real benchmarks have neither of these two.
@@ -105,6 +121,7 @@ class Record(_Run, total=False):
     splits: dict[str, dict[str, int | str]]
     data: dict[str, object]
     opened: dict[str, list[str]]
+    files: dict[str, str]
     condition: str
     variant: str
 
@@ -113,7 +130,7 @@ def read_record(path: Path) -> Record:
     """Read a `record.json` (or the one in a run directory) and check that it is whole.
 
     Raises:
-        DataError: The file is missing, is not JSON, or lacks a key.
+        DataError: The file is missing, is not JSON, or does not hold what a record does.
     """
     file = path / "record.json" if path.is_dir() else path
     if not file.is_file():
@@ -122,10 +139,19 @@ def read_record(path: Path) -> Record:
             "Repeat the run's command to finish it, or name a directory that holds one."
         )
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        record = schema.load(file)
+    except (OSError, ValueError) as error:
         raise DataError(f"`{file}` is not a readable record ({error}). Repeat the run with `--force`.") from error
     return checked(record, str(file))
+
+
+def read_validation(run: Path) -> dict[str, float]:
+    """Return the accuracies on the source hold-outs that a run's merge stage wrote, by row.
+
+    Raises:
+        RunDirectoryError: The run is not merged, or its `merge.json` is damaged.
+    """
+    return schema.read(run / "merge.json", Validation)["validation"]
 
 
 def checked(record: object, place: str) -> Record:
@@ -136,7 +162,7 @@ def checked(record: object, place: str) -> Record:
         place: Where it came from, for the message.
 
     Raises:
-        DataError: It is no mapping, is of another format, or lacks a key.
+        DataError: It is no mapping, is of another format, lacks a key, or has a value of another type.
     """
     if not isinstance(record, dict):
         raise DataError(f"`{place}` is not a record: expected a JSON object, got `{type(record).__name__}`.")
@@ -149,6 +175,10 @@ def checked(record: object, place: str) -> Record:
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record anew.")
+    try:
+        schema.conform(record, Record)
+    except schema.MismatchError as error:
+        raise DataError(f"`{place}` is not a readable record ({error}). Repeat the run with `--force`.") from error
     return cast("Record", record)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamdg.files import read_json
 from hamdg.report.aggregate import Estimate, estimate
+from hamdg.report.contract import read_validation
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def select(runs: Sequence[tuple[str, str, Path]]) -> list[Selection]:
     """
     scores: dict[tuple[str, str, str], list[float]] = {}
     for condition, variant, run in runs:
-        for row, accuracy in read_json(run / "merge.json")["validation"].items():
+        for row, accuracy in read_validation(run).items():
             if "/" not in row and row != "zero_shot":
                 scores.setdefault((condition, variant, row), []).append(accuracy)
     return [Selection(*key, estimate(values)) for key, values in scores.items()]

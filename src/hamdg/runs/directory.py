@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from hamdg.config import Recipe, defining_part, run_directory
 from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
-from hamdg.files import remove_leftovers, write_bytes, write_text
+from hamdg.files import remove_leftovers, write_text
 from hamdg.recipe import read_recipe, write_recipe
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
@@ -111,7 +111,7 @@ class RunDirectory:
 
     @property
     def done(self) -> Path:
-        """The mark of a finished run, written last."""
+        """The mark of a finished run, written last, with the digests of its files."""
         return self.path / "done"
 
     @property
@@ -196,10 +196,6 @@ class RunDirectory:
     ) -> None:
         self.release()
 
-    def mark_done(self) -> None:
-        """Write the `done` mark; the last thing that a run does."""
-        write_bytes(self.done, b"")
-
     def unmark_done(self) -> None:
         """Remove the `done` mark; the first thing when a stage of a finished run is repeated."""
         self.done.unlink(missing_ok=True)
@@ -215,6 +211,15 @@ class RunDirectory:
                     shutil.rmtree(entry)
                 else:
                     entry.unlink()
+
+    def reset_training(self) -> None:
+        """Delete what an unfinished training has written, its checkpoint last; which pictures it began with stays."""
+        with _explained(self.path):
+            for path in (self.history, self.metrics, self.samples, self.resume):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _in_use(self) -> str:
         owner = self.path / _OWNER

@@ -23,12 +23,12 @@ from hamdg.data.chosen import benchmark_of, prompts_of, words_of
 from hamdg.data.formats import InputFormat
 from hamdg.data.rendering import limit_threads
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.files import read_json
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.learned_head import head_digest, read_head
 from hamdg.models.text_head import encode_prompts, logit_scale
 from hamdg.models.tower import ImageTower
 from hamdg.runs.directory import RunDirectory
+from hamdg.stages.summaries import read_train
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Context:
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)
         facts = {"kind": self.recipe.model.text_head, "sha256": head_digest(head)}
-        if self.run.train.exists() and read_json(self.run.train).get("class_features") != facts:
+        if self.run.train.exists() and read_train(self.run).get("class_features") != facts:
             raise WeightsError(
                 f"The class features `{self.run.class_features}` are not those that the run was trained with; repeat "
                 "the run with `--force`."

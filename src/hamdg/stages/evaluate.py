@@ -19,48 +19,57 @@ from hamdg.data.holdout import Holdout
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.errors import DataError
-from hamdg.files import read_json, write_json
+from hamdg.files import write_json
+from hamdg.report.contract import MergeFacts, read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
-from hamdg.stages.merge import load_candidates
+from hamdg.stages.merge import check_merge, load_candidates
 from hamdg.stages.opening import same_pictures, split_facts
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.summaries import read_merge, read_train
 
 Row = dict[str, object]
 
 
-def evaluate(context: Context, command: str, control: RunDirectory | None) -> bool:
+def evaluate(context: Context, command: str, control: RunDirectory | None, again: bool = False) -> bool:
     """Test every model of the run on the held-out domain and write `record.json`.
 
     Args:
         context: The run, merged.
         command: The command that the record names.
         control: The evaluated ERM run whose rows join the table.
+        again: Test them even if there is a record, which is replaced at the end.
 
     Returns:
         Whether there was anything to do.
 
     Raises:
+        RunDirectoryError: If a file that an earlier stage wrote is missing or another.
         DataError: If the pictures are missing or damaged, or not those that the control was tested on.
     """
-    if context.run.record.exists():
+    run = context.run
+    if run.record.exists() and not again:
+        check_digests(run, read_record(run.record).get("files", {}), "the evaluation read")
         return False
     with opened_domains() as opened:
         record = _evaluated(context, command, control)
-    write_json(context.run.record, record | {"opened": opened_before(context.run) | {"evaluate": sorted(opened)}})
+    run.unmark_done()
+    write_json(run.record, record | {"opened": opened_before(run) | {"evaluate": sorted(opened)}})
     return True
 
 
 def opened_before(run: RunDirectory) -> dict[str, list[str]]:
     """Return the domains whose pictures were opened by each stage before the evaluation, as far as it wrote that."""
-    found = {"train": read_json(run.train), "merge": read_json(run.merge)}
-    return {stage: summary["opened"] for stage, summary in found.items() if "opened" in summary}
+    found = {"train": read_train(run).get("opened"), "merge": read_merge(run).get("opened")}
+    return {stage: names for stage, names in found.items() if names is not None}
 
 
 def _evaluated(context: Context, command: str, control: RunDirectory | None) -> dict[str, object]:
     """Test every model on the held-out domain and return what `record.json` is to hold."""
     run = context.run
+    check_merge(run)
     started = time.monotonic()
     held_out = _opened(context, context.recipe.held_out)
     if control is not None:
@@ -70,7 +79,7 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
     )
     everything.prepare()
     opened = time.monotonic()
-    validation = read_json(run.merge)["validation"]
+    validation = read_merge(run)["validation"]
     inside = torch.from_numpy(split_domain(context.recipe, held_out)[0])
     candidates = load_candidates(context)
     predictions = Scorer(context).predict([candidate.weights for candidate in candidates], everything)
@@ -80,8 +89,7 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
     ]
     if control is not None:
         known = {row["key"] for row in rows}
-        theirs = [row for row in read_json(control.record)["rows"] if row["key"] not in known]
-        rows[-1:-1] = theirs
+        rows[-1:-1] = [dict(row) for row in read_record(control.record)["rows"] if row["key"] not in known]
     domains = [held_out if name == held_out.name else _opened(context, name) for name in context.bench.domains]
     timings = {"open": opened - started, "evaluate": time.monotonic() - opened}
     return _record(context, rows, timings, command) | _data(context, domains)
@@ -97,8 +105,8 @@ def _check_control(context: Context, control: RunDirectory, held_out: Domain) ->
     Raises:
         DataError: If it was tested on others.
     """
-    tested = read_json(control.record)["splits"][held_out.name]
-    if not same_pictures(tested, split_facts(context.recipe, held_out, source=False)):
+    tested = read_record(control.record).get("splits", {}).get(held_out.name)
+    if tested is None or not same_pictures(tested, split_facts(context.recipe, held_out, source=False)):
         raise DataError(
             f"The ERM control `{control.path}` was tested on other pictures of `{held_out.name}` than there are now; "
             f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
@@ -139,7 +147,7 @@ def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tens
 
 def _record(context: Context, rows: list[Row], timings: dict[str, float], command: str) -> dict[str, object]:
     recipe, run = context.recipe, context.run
-    trained, merged = read_json(run.train), read_json(run.merge)
+    trained, merged = read_train(run), read_merge(run)
     by_key = {str(row["key"]): row for row in rows}
     result = by_key[context.plan.result]
     timings = {"train": trained["seconds"], "merge": merged["seconds"], **timings}
@@ -164,11 +172,12 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "words": words_of(recipe),
         "rows": rows,
         "enrichment": trained["enrichment"],
-        "merge": {key: value for key, value in merged.items() if key not in ("validation", "seconds", "opened")},
+        "merge": {key: value for key, value in merged.items() if key in MergeFacts.__annotations__},
         "images_seen": trained["images_seen"],
         "n_held_out": result["n"],
         "timings": timings | {"total": sum(timings.values())},
         "versions": library_versions(),
         "command": command,
         "config": asdict(recipe),
+        "files": digests(run, (run.merged, run.history_index)),
     }

@@ -6,18 +6,19 @@ the held-out domain is a cell off the diagonal; its accuracy on its own hold-out
 
 from __future__ import annotations
 
+import math
 import sys
 
 from hamdg import console
 from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
-from hamdg.files import read_json
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.report.table import start_label
 from hamdg.runs.directory import RunDirectory
 from hamdg.shipped import FOLDER
 from hamdg.stages import pipeline
+from hamdg.stages.summaries import read_index
 
 RECIPE = FOLDER / "mini" / "separate.yaml"
 
@@ -32,11 +33,12 @@ def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
         record_path = pipeline.run(recipe, command=command, show=False)
         record = read_record(record_path)
         cells.setdefault(start_label(record), {})[held_out] = record["zero_shot_accuracy"]
-        for source, accuracy in record["source_accuracies"].items():
-            cells.setdefault(source, {})[held_out] = accuracy
-        index = read_json(RunDirectory(record_path.parent).history_index)
+        for source, held_out_accuracy in record["source_accuracies"].items():
+            cells.setdefault(source, {})[held_out] = held_out_accuracy
+        index = read_index(RunDirectory(record_path.parent))
         for source, files in index["sources"].items():
-            cells.setdefault(source, {})[source] = files["last"]["validation_accuracy"]
+            accuracy = files["last"]["validation_accuracy"]
+            cells.setdefault(source, {})[source] = math.nan if accuracy is None else accuracy
     return cells
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from torch import Tensor
@@ -15,8 +16,7 @@ from hamdg.algorithms.base import Candidate, Histories, Weights
 from hamdg.cohort.valley import ValleyFacts, told
 from hamdg.config import OptionValue
 from hamdg.data.domain import opened_domains
-from hamdg.errors import WeightsError
-from hamdg.files import read_json, sha256_file, write_json
+from hamdg.files import write_json
 from hamdg.merge import Settings, merge, merge_with
 from hamdg.merge.family import Family
 from hamdg.merge.files import Provenance, load_tensors, read_metadata, save_tensors
@@ -29,12 +29,15 @@ from hamdg.models.export import full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.models.weights import PREFIX
 from hamdg.report.table import ZERO_SHOT
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
 from hamdg.stages.opening import open_sources
 from hamdg.stages.scoring import Scorer
 from hamdg.stages.start import check_start
+from hamdg.stages.summaries import WROTE, HistoryEntry, read_index, read_merge, read_train
 from hamdg.stages.target import NOTE, TargetEvidence
 
 
@@ -60,15 +63,22 @@ def merge_histories(context: Context) -> bool:
         Whether there was anything to do.
 
     Raises:
-        WeightsError: If a file of the history is missing or is not what training wrote.
+        RunDirectoryError: If a file of the history is missing or is not what training wrote.
+        WeightsError: If the run began at other weights.
     """
     run = context.run
-    if run.merge.exists() and run.merged.exists():
+    if run.merge.exists() and all((run.path / name).exists() for name in _written(run)):
         return False
+    run.unmark_done()
     with opened_domains() as opened:
         summary = _merged(context, opened)
     write_json(run.merge, summary | {"opened": sorted(opened)})
     return True
+
+
+def _written(run: RunDirectory) -> Collection[str]:
+    """Return the names of the files that the merge of a run wrote."""
+    return read_merge(run).get("wrote", {run.merged.name: ""})
 
 
 def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
@@ -76,15 +86,15 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
     run = context.run
     started = time.monotonic()
     base = context.base()
-    last, history, digests = _read_history(context)
+    last, history, origins = _read_history(context)
     config = context.merge_config
     options = merge_options(config)
-    _keep_means(context, history)
+    means = _keep_means(context, history)
     settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
     merged = merge_with(config.method, history, base, options, settings)
-    start = sha256_file(run.base) if run.base.exists() else None
+    start = read_train(run).get("wrote", {}).get(run.base.name)
     origin = Provenance(
-        config.method, options, digests, start, settings=resolved_settings(settings), versions=library_versions()
+        config.method, options, origins, start, settings=resolved_settings(settings), versions=library_versions()
     )
     save_tensors(run.merged, full_state(context.loaded, merged), origin.metadata())
     write_config(context.loaded, context.model_config)
@@ -96,18 +106,35 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
     }
     if valleys := _valleys(context):
         summary |= {"valleys": valleys}
-    return summary | {"seconds": time.monotonic() - started}
+    return summary | {
+        "seconds": time.monotonic() - started,
+        "read": digests(run, (run.train, run.splits, run.history_index)),
+        "wrote": digests(run, (run.merged, context.model_config, *means)),
+    }
 
 
-def _keep_means(context: Context, history: Mapping[str, Weights]) -> None:
+def _keep_means(context: Context, history: Mapping[str, Weights]) -> list[Path]:
     """Write the mean of every source's snapshots to where other kinds of histories have theirs."""
-    run = context.run
-    index = read_json(run.history_index)
+    run, means = context.run, []
+    index = read_index(run)
     for source, files in index["sources"].items() if index["kind"] == "snapshots" else ():
         facts = read_metadata(run.history / files["last"]["file"])
         if COMPLETED_BY in facts:
             named = {PREFIX + name: tensor for name, tensor in history[source].items()}
-            save_tensors(run.history / f"{source}.safetensors", named, facts)
+            means.append(run.history / f"{source}.safetensors")
+            save_tensors(means[-1], named, facts)
+    return means
+
+
+def check_merge(run: RunDirectory) -> None:
+    """Check that what the merge of a run read and wrote is still there.
+
+    Raises:
+        RunDirectoryError: If a file is missing or is another.
+    """
+    merged = read_merge(run)
+    check_digests(run, merged.get("read", {}), "the merge read")
+    check_digests(run, merged.get("wrote", {}), "the merge wrote", "restore it, or delete it and repeat the command")
 
 
 def load_candidates(context: Context) -> list[Candidate]:
@@ -115,7 +142,7 @@ def load_candidates(context: Context) -> list[Candidate]:
     last, history, _ = _read_history(context)
     state, base = load_tensors(context.run.merged), context.base()
     merged = {name: state[PREFIX + name] for name in base}
-    peeked = read_json(context.run.merge).get("target_data", False)
+    peeked = read_merge(context.run).get("target_data", False)
     return _candidates(context, Histories(base, last, history, merged), peeked)
 
 
@@ -169,8 +196,8 @@ def _validation(context: Context, candidates: list[Candidate]) -> dict[str, floa
 
 def _valleys(context: Context) -> dict[str, ValleyFacts]:
     """Return, and say, where the histories begin and end that found that out themselves."""
-    index = read_json(context.run.history_index)["sources"]
-    found = {source: cast("ValleyFacts", index[source]["valley"]) for source in index if "valley" in index[source]}
+    index = read_index(context.run)["sources"]
+    found = {source: files["valley"] for source, files in index.items() if "valley" in files}
     for source, facts in found.items():
         console.note(f"{source}: {told(facts)}")
     return found
@@ -181,25 +208,22 @@ def _read_history(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]], dict[str, str]]:
     """Return last models, histories, and one digest per source over the files that made its history."""
     check_start(context)
-    index = read_json(context.run.history_index)["sources"]
-    last, history, digests = {}, {}, {}
+    run = context.run
+    index, wrote = read_index(run)["sources"], read_train(run).get("wrote", {})
+    check_digests(run, {name: wrote[name] for name in wrote if run.path / name == run.history_index}, WROTE)
+    last, history, origins = {}, {}, {}
     for source in sorted(index):
-        last[source] = _checked(context, index[source]["last"])
+        last[source] = _tensors(run, index[source]["last"])
         kept = index[source]["history"]
-        states = {str(entry["step"]).zfill(9): _checked(context, entry) for entry in kept}
+        states = {str(entry["step"]).zfill(9): _tensors(run, entry) for entry in kept}
         history[source] = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
-        digests[source] = " ".join(entry["sha256"] for entry in kept)
-    return last, history, digests
+        origins[source] = " ".join(entry["sha256"] for entry in kept)
+    return last, history, origins
 
 
-def _checked(context: Context, entry: dict[str, str]) -> dict[str, Tensor]:
-    path = context.run.history / entry["file"]
-    if not path.is_file():
-        raise WeightsError(f"`{path}`, which training wrote, is missing; repeat the run with `--force`.")
-    if sha256_file(path) != entry["sha256"]:
-        raise WeightsError(
-            f"`{path}` is not the file that training wrote (its digest differs); repeat the run with `--force`."
-        )
+def _tensors(run: RunDirectory, entry: HistoryEntry) -> dict[str, Tensor]:
+    path = run.history / entry["file"]
+    check_digests(run, {f"{run.history.name}/{entry['file']}": entry["sha256"]}, WROTE)
     # Older versions wrote the image tower's own names.
     prefix = PREFIX if COMPLETED_BY in read_metadata(path) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items()}

@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from hamdg import console
+from hamdg import console, schema
 from hamdg.config import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.checking.versions import agrees
@@ -20,7 +20,7 @@ from hamdg.data.lists.meaning import read_lists
 from hamdg.data.module import SourceData, split_domain, training_part
 from hamdg.data.splits import Indices, seed_hash
 from hamdg.errors import DataError
-from hamdg.files import read_json, write_json
+from hamdg.files import write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
 from hamdg.wording import listed
@@ -53,6 +53,16 @@ class SplitFacts(TypedDict):
     training_sha256: NotRequired[str]
 
 
+class Splits(TypedDict):
+    """`splits.json`: how the source domains were split, and which of their pictures validate."""
+
+    rule: str
+    trial_seed: int
+    fraction: float
+    domains: dict[str, SplitFacts]
+    validation_positions: dict[str, list[int]]
+
+
 def open_sources(context: Context) -> SourceData:
     """Open and split the source domains; `splits.json` is written by the first stage and obeyed by all others.
 
@@ -65,7 +75,7 @@ def open_sources(context: Context) -> SourceData:
     data.setup()
     run, found = context.run, _found(context, data)
     if run.splits.exists() and (run.train.exists() or run.resume.exists()):
-        _compare(context, read_json(run.splits)["domains"], found)
+        _compare(context, schema.read(run.splits, Splits)["domains"], found)
     else:
         _write(context, found, data)
         _tell(context.recipe, data)
@@ -76,7 +86,7 @@ def learned_from_these(context: Context, other: RunDirectory) -> bool:
     """Return whether another run, which is trained, began with the pictures and splits that this one would take."""
     data = SourceData(context.recipe, context.input_format)
     data.setup()
-    before, now = read_json(other.splits)["domains"], _found(context, data)
+    before, now = schema.read(other.splits, Splits)["domains"], _found(context, data)
     return before.keys() == now.keys() and all(same_pictures(before[name], now[name]) for name in now)
 
 
@@ -110,7 +120,7 @@ def split_facts(recipe: Recipe, domain: Domain, *, source: bool) -> SplitFacts:
     return facts
 
 
-def same_pictures(before: SplitFacts, now: SplitFacts) -> bool:
+def same_pictures(before: Mapping[str, object], now: SplitFacts) -> bool:
     """Return whether two records are of the same split of the same pictures, as far as the earlier one can tell."""
     return before == {name: value for name, value in now.items() if name in before}
 

@@ -12,20 +12,23 @@ from hamdg import console
 from hamdg.algorithms.erm import control_of
 from hamdg.config import CUSTOM, Recipe, run_directory, training_identity
 from hamdg.data.chosen import find_pictures
-from hamdg.errors import ConfigError, RunDirectoryError
-from hamdg.files import link, read_json
+from hamdg.errors import ConfigError, DataError, RunDirectoryError
+from hamdg.files import link
 from hamdg.merge_section import completed
 from hamdg.recipe import checked, read_recipe
 from hamdg.report import build
 from hamdg.report.contract import read_record
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import check_seal, seal
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
 from hamdg.stages.opening import learned_from_these
 from hamdg.stages.room import check_room
+from hamdg.stages.start import changed_start
+from hamdg.stages.summaries import check_training, read_merge, read_train
 from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
 
@@ -33,7 +36,14 @@ Stage = Literal["train", "merge", "evaluate"]
 STAGES: tuple[Stage, ...] = ("train", "merge", "evaluate")
 
 
-def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "evaluate", show: bool = True) -> Path:
+def run(
+    recipe: Recipe,
+    force: bool = False,
+    command: str = "",
+    until: Stage = "evaluate",
+    show: bool = True,
+    again: bool = False,
+) -> Path:
     """Take a run through its stages; what is done is skipped, and a killed stage goes on where it stopped.
 
     A `ham` run with `controls.erm` takes its ERM control through the same stages, in a run directory of its own.
@@ -44,6 +54,7 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
         command: The command that the record names.
         until: The last stage.
         show: Print the table at the end.
+        again: Evaluate the run once more, even if it is done.
 
     Returns:
         Path of the run's `record.json` (which exists only after `evaluate`).
@@ -52,7 +63,8 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
     console.set_quiet(recipe.runtime.quiet)
     set_threads(recipe.runtime.threads)
     place = RunDirectory(run_directory(recipe))
-    if force or not place.is_done or _names_other_pictures(recipe, place):
+    wanted = force or again or not place.is_done
+    if wanted or _names_other_pictures(recipe, place):
         find_pictures(recipe, held_out=until == "evaluate")
     if recipe.merge.target_data and until == "merge":
         raise ConfigError(
@@ -60,18 +72,19 @@ def run(recipe: Recipe, force: bool = False, command: str = "", until: Stage = "
             "pictures; choose another `merge.method`."
         )
     # Before anything is written or deleted: a model that cannot be loaded, or pictures that do not fit, leave no trace.
-    own = None if place.is_done and not force else _opened(recipe, place)
+    own = _opened(recipe, place) if wanted else None
     if own is not None:
         check_room(own, held_out=until == "evaluate", afresh=force)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
-        if main.is_done and not force:
+        if main.is_done and not force and not again:
+            _check_done(main)
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
             contexts = _contexts(stack, own or _opened(recipe, main))
             if force:
                 main.reset()
-            _advance(contexts, command, STAGES[: STAGES.index(until) + 1], afresh=force)
+            _advance(contexts, command, STAGES[: STAGES.index(until) + 1], afresh=force, again=again)
         if show and main.is_done:
             _show(main)
         return main.record
@@ -102,6 +115,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
     with RunDirectory.hold(path) as source:
         if not source.train.exists():
             raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
+        check_training(source)
         own = _recipe_at(source)
         recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
         if run_directory(recipe) == run_directory(own):
@@ -112,13 +126,32 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
 def reevaluate(path: Path) -> Path:
     """Evaluate a merged run again and write its record and report anew."""
     with RunDirectory.hold(path) as found:
-        if not found.merged.exists():
+        if not found.is_done and not found.merged.exists():
             raise ConfigError(f"`{path}` is not merged yet; finish it with `hamdg run` first.")
         recipe = _recipe_at(found)
-        command = read_record(found.record)["command"] if found.record.exists() else f"hamdg evaluate {path}"
-        found.unmark_done()
-        found.record.unlink(missing_ok=True)
-    return run(recipe, command=command)
+        command = _command_of(found) or f"hamdg evaluate {path}"
+    return run(recipe, command=command, again=True)
+
+
+def _command_of(run: RunDirectory) -> str:
+    """Return the command in a run's record; nothing if there is none, or one that cannot be read."""
+    try:
+        return read_record(run.record)["command"]
+    except DataError:
+        return ""
+
+
+def _check_done(run: RunDirectory) -> None:
+    """Check that a done run has the files that it ended with, and say so where its model was read from others.
+
+    Raises:
+        RunDirectoryError: If a file is missing or is another.
+    """
+    manifest = check_seal(run)
+    if manifest is None:
+        console.note(f"`{run.path}` was written by a version without digests; its files cannot be checked")
+    elif changed := changed_start(run.recipe().model, manifest["start"]):
+        console.warning(f"The results of `{run.path}` belong to other weights: {changed}; `{run.base}` keeps them.")
 
 
 def _opened(recipe: Recipe, run: RunDirectory) -> Context:
@@ -141,20 +174,24 @@ def _contexts(stack: ExitStack, own: Context) -> list[Context]:
     control = control_of(recipe)
     try:
         run = stack.enter_context(RunDirectory.open(control))
+        if run.is_done:
+            check_seal(run, f"restore it, or repeat the control by deleting `{run.path}`")
     except RunDirectoryError as error:
         raise RunDirectoryError(f"The ERM control: {error} `--controls.erm=false` does without it.") from error
     return [replace(own, recipe=control, run=run), own]
 
 
-def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage], afresh: bool) -> None:
+def _advance(contexts: Sequence[Context], command: str, stages: Sequence[Stage], afresh: bool, again: bool) -> None:
+    *controls, own = contexts
     for context in contexts:
         _train(context, afresh)
     if "merge" in stages:
         for context in contexts:
             _merge(context)
     if "evaluate" in stages:
-        for context in contexts:
-            _evaluate(context, contexts[0].run if context is not contexts[0] else None, command)
+        for context in controls:
+            _evaluate(context, None, command)
+        _evaluate(own, controls[0].run if controls else None, command, again)
 
 
 def _train(context: Context, afresh: bool) -> None:
@@ -170,7 +207,7 @@ def _train(context: Context, afresh: bool) -> None:
     if not train(context):
         console.skipped("trained before")
         return
-    summary = read_json(context.run.train)
+    summary = read_train(context.run)
     console.note(f"{recipe.train.steps} steps in {summary['seconds']:.1f} s")
     for source, counts in (summary["enrichment"] or {}).items():
         noisy = counts["noisy_added"]
@@ -186,10 +223,14 @@ def _trained_twin(context: Context) -> RunDirectory | None:
         return None
     wanted = (training_identity(context.recipe), context.start_digest)
     for summary in sorted(run.path.parent.glob(f"seed{context.recipe.seed}-*/{run.train.name}")):
-        found = read_json(summary)
         twin = RunDirectory(summary.parent)
-        if (found.get("training"), found.get("start_sha256")) == wanted and learned_from_these(context, twin):
-            return twin
+        try:
+            found = read_train(twin)
+            if (found.get("training"), found.get("start_sha256")) == wanted and learned_from_these(context, twin):
+                check_training(twin)
+                return twin
+        except RunDirectoryError as error:
+            console.note(f"the training of `{twin.path}` is not taken: {error}")
     return None
 
 
@@ -199,24 +240,33 @@ def _merge(context: Context) -> None:
     if not merge_histories(context):
         console.skipped("merged before")
         return
-    summary = read_json(context.run.merge)
-    options = ", ".join(f"{name} {value}" for name, value in summary["options"].items())
+    summary = read_merge(context.run)
+    options = ", ".join(f"{name} {value}" for name, value in summary.get("options", {}).items())
     console.note(f"method {config.method}" + (f": {options}" if options else ""))
-    if summary["target_data"]:
+    if summary.get("target_data"):
         console.note(f"{NOTE}: pictures of {context.recipe.held_out}, which is no domain generalization")
     norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
     console.note(f"norms of the histories: {norms}; of the merged model: {summary['merged_norm']:.2f}")
     console.note(f"source validation: {summary['validation'][context.plan.result]:.1%}")
 
 
-def _evaluate(context: Context, control: RunDirectory | None, command: str) -> None:
+def _evaluate(context: Context, control: RunDirectory | None, command: str, again: bool = False) -> None:
+    run = context.run
     held_out = context.recipe.held_out
-    console.stage(f"evaluate {context.plan.label} on {held_out}{_opened_by(held_out, opened_before(context.run))}")
-    if not evaluate(context, command, control):
+    console.stage(f"evaluate {context.plan.label} on {held_out}{_opened_by(held_out, opened_before(run))}")
+    if not evaluate(context, command, control, again):
         console.skipped("evaluated before")
     if context.recipe.runtime.report:
-        build([context.run.path])
-    context.run.mark_done()
+        build([run.path])
+    if not run.is_done:
+        _finish(run)
+
+
+def _finish(run: RunDirectory) -> None:
+    """Mark a run as done."""
+    trained, merged = read_train(run), read_merge(run)
+    own = [path.name for path in (run.train, run.merge, run.record)]
+    seal(run, {*own, *trained.get("wrote", {}), *merged.get("wrote", {})}, trained.get("start_files", {}))
 
 
 def _opened_by(held_out: str, opened: Mapping[str, Sequence[str]]) -> str:

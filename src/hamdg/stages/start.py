@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 
-from hamdg.errors import WeightsError
-from hamdg.files import link, read_json, sha256_file
+from hamdg.config import ModelConfig
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.files import link, sha256_file
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
+from hamdg.models.clip import model_files
+from hamdg.runs.manifest import NEVER, FileFacts, unchanged
 from hamdg.stages.context import Context
+from hamdg.stages.summaries import read_train
 
 # Metadata of `base.safetensors`: the digest of the tensors in it, whatever file they were loaded from.
 START = "hamdg.start_sha256"
@@ -40,16 +45,50 @@ def check_start(context: Context) -> None:
     """
     run = context.run
     if run.train.exists():
-        began = read_json(run.train).get("start_sha256")
-    elif run.resume.exists() and run.base.exists():
-        began = read_metadata(run.base).get(START)
+        began = read_train(run).get("start_sha256")
+    elif run.resume.exists():
+        began = _began(run.base) or context.start_digest
     else:
         return
     if began != context.start_digest:
+        of_control = " (a control: by deleting its folder)" if context.recipe.algorithm == "erm" else ""
         raise WeightsError(
             f"The weights of the model `{context.recipe.model.name}` are not those that `{run.path}` was "
-            "trained from; bring them back, or repeat the run with `--force`."
+            f"trained from; bring them back, or repeat the run with `--force`{of_control}."
         )
+
+
+def _began(base: Path) -> str | None:
+    """Return the digest of the tensors that are in a base; nothing if it is missing or damaged, and written anew."""
+    try:
+        return read_metadata(base).get(START)
+    except WeightsError:
+        return None
+
+
+def start_files(config: ModelConfig) -> dict[str, str]:
+    """Return the SHA-256 of the files that a model is read from, by their path."""
+    return {str(path.absolute()): sha256_file(path) for path in model_files(config)}
+
+
+def changed_start(config: ModelConfig, before: Mapping[str, FileFacts]) -> str:
+    """Say which file of a model is another one than it was when a done run was trained; nothing if none is.
+
+    Args:
+        config: The run's model.
+        before: The files that the run's model was read from, by their path.
+    """
+    try:
+        now = [path.absolute() for path in model_files(config)]
+    except (ConfigError, WeightsError):
+        now = []
+    for (known, facts), named in zip_longest(before.items(), now[: len(before)]):
+        path = named or Path(known)
+        # Elsewhere, another file may have the same size and time.
+        if not unchanged(path, facts if str(path) == known else facts | {"ctime_ns": NEVER}):
+            what = f"and `{path}` is another file now" if path.exists() else "which is gone"
+            return f"the model was read from `{known}` (SHA-256 {facts['sha256']}), {what}"
+    return ""
 
 
 def _others(base: Path) -> Iterator[Path]:

@@ -6,33 +6,39 @@ import logging
 import signal
 import time
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
-import torch
 from lightning import Trainer
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 from PIL import Image
 
+from hamdg import console, schema
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.harmoniser import Harmoniser
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.progress import progress_callback
-from hamdg.cohort.resume import Resume
+from hamdg.cohort.resume import UNREADABLE, CheckpointError, Resume, read_checkpoint
 from hamdg.cohort.samples import Sample, SampleBook
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config import training_identity
 from hamdg.data.domain import Domain, opened_domains
 from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
+from hamdg.errors import HamdgError, RunDirectoryError
 from hamdg.files import atomic_path, write_json
 from hamdg.models.learned_head import head_digest
 from hamdg.models.tower import layer_of
 from hamdg.report.contract import EnrichmentCounts
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import digests
 from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
 from hamdg.stages.opening import open_sources
-from hamdg.stages.start import check_start, keep_base
+from hamdg.stages.start import check_start, keep_base, start_files
+from hamdg.stages.summaries import check_training, read_index, read_train
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import Row, read_rows
 
@@ -56,9 +62,17 @@ def train(context: Context) -> bool:
         data = open_sources(context)
         check_start(context)
         if run.train.exists():
+            if run.base.name in read_train(run).get("wrote", {}):
+                keep_base(context)
+            check_training(run)
             return False
-        summary = _trained(context, data)
-    write_json(run.train, summary | {"opened": sorted(opened)})
+        try:
+            summary = _trained(context, data)
+        except CheckpointError as error:
+            console.warning(f"`{run.resume}` {error}; the training begins anew.")
+            run.reset_training()
+            summary = _trained(context, data)
+    write_json(run.train, summary | {"opened": sorted(opened), "wrote": digests(run, _written(run))})
     run.resume.unlink(missing_ok=True)
     return True
 
@@ -69,13 +83,14 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
     started = time.monotonic()
     learn_class_features(context, data)
     cohort = build_cohort(context, data)
-    done = _resumed_step(context)
+    origin = {"training": training_identity(context.recipe), "start_sha256": context.start_digest}
+    done = _resumed_step(context, cohort, origin)
     tracker = CsvTracker(run.metrics, last_step=done)
     recipe = context.recipe
     history = CheckpointHistory(
         recipe.history, run.history, recipe.train.steps, recipe.train.check_every, keep_base(context)
     )
-    resume = Resume(run.resume, recipe.runtime.checkpoint_every)
+    resume = Resume(run.resume, recipe.runtime.checkpoint_every, origin)
     callbacks: list[Callback] = [
         history,
         SourceValidation(
@@ -89,9 +104,22 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
         *progress_callback(recipe.train.steps, recipe.runtime.quiet),
         resume,
     ]
-    _fit(context, cohort, data, tracker, callbacks)
+    try:
+        _fit(context, cohort, data, tracker, callbacks)
+    except UNREADABLE as error:
+        if resume.restored or not done or isinstance(error, HamdgError):
+            raise
+        raise CheckpointError("holds a state that training cannot take over") from error
     _write_samples(context, data, cohort.samples.samples)
     return _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started)
+
+
+def _written(run: RunDirectory) -> list[Path]:
+    """Return the files that training leaves behind."""
+    index = read_index(run)["sources"].values()
+    entries = [entry for files in index for entry in (files["last"], *files["history"])]
+    histories = {run.history / entry["file"] for entry in entries}
+    return [run.class_features, run.base, run.metrics, run.samples, run.splits, run.history_index, *histories]
 
 
 def build_cohort(context: Context, data: SourceData) -> Cohort:
@@ -110,11 +138,21 @@ def build_cohort(context: Context, data: SourceData) -> Cohort:
     )
 
 
-def _resumed_step(context: Context) -> int:
-    if not context.run.resume.exists():
+def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -> int:
+    """Return the step that the training goes on after; 0 where it begins.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or of another training.
+        RunDirectoryError: It cannot be read.
+    """
+    path = context.run.resume
+    if not path.exists():
         return 0
-    checkpoint = torch.load(context.run.resume, map_location="cpu", weights_only=True)
-    return int(checkpoint["global_step"])
+    try:
+        return read_checkpoint(path, cohort.state_dict(), context.recipe.train.steps, origin)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
 
 
 def _fit(context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker, callbacks: list[Callback]) -> None:
@@ -189,6 +227,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
         "seconds": seconds,
         "start_sha256": context.start_digest,
         "class_features": {"kind": recipe.model.text_head, "sha256": head_digest(context.text_head)},
+        "start_files": start_files(recipe.model),
         "images_seen": {"fresh": fresh, "with_enrichment": fresh + added},
         "enrichment": enriched or None,
     }

@@ -1,0 +1,137 @@
+"""Digests of a run's files: compared by the stage that reads them, and kept in `done` when the run is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypedDict
+
+from hamdg import schema
+from hamdg.errors import RunDirectoryError
+from hamdg.files import sha256_file, write_json
+from hamdg.runs.directory import RunDirectory
+
+_DIGESTS: dict[tuple[int, int, int, int], str] = {}
+
+# A time of change that no file has, so that a file is read.
+NEVER = -1
+
+
+class FileFacts(TypedDict):
+    """A file's SHA-256, and its size and time of change: while these two stay, nobody has written to it."""
+
+    sha256: str
+    bytes: int
+    ctime_ns: int
+
+
+class Manifest(TypedDict):
+    """`done`: the files that a complete run ended with, by name, and those that its model was read from, by path."""
+
+    files: dict[str, FileFacts]
+    start: dict[str, FileFacts]
+
+
+def digests(run: RunDirectory, files: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files of a run by their name in it; those that there are not are left out."""
+    return {file.relative_to(run.path).as_posix(): _digest(file) for file in sorted(files) if file.is_file()}
+
+
+def check_digests(run: RunDirectory, known: Mapping[str, str], how: str, remedy: str = schema.REPEAT) -> None:
+    """Check that files of a run are those that one of its stages knew.
+
+    Args:
+        run: The run.
+        known: SHA-256 by name in the run.
+        how: How they are known, such as `training wrote`.
+        remedy: What a message says is to be done.
+
+    Raises:
+        RunDirectoryError: One is missing, cannot be read or is another.
+    """
+    for name, digest in known.items():
+        path = run.path / name
+        try:
+            if _digest(path) == digest:
+                continue
+            what = f"is not the file that {how} (its digest differs)"
+        except FileNotFoundError:
+            what = f"is missing, which {how}"
+        except OSError as error:
+            what = f"cannot be read ({(error.strerror or str(error)).lower()})"
+        raise RunDirectoryError(f"`{path}` {what}; {remedy}.")
+
+
+def seal(run: RunDirectory, files: Iterable[str], start: Mapping[str, str]) -> None:
+    """Mark a run as done, with what tells its files from others.
+
+    Args:
+        run: The run.
+        files: Names of the files that its stages wrote.
+        start: SHA-256, by path, of the files that its model was read from.
+    """
+    found = {name: _facts(run.path / name, _digest(run.path / name)) for name in sorted(files)}
+    write_json(run.done, Manifest(files=found, start={path: _started(Path(path), start[path]) for path in start}))
+
+
+def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
+    """Check that a done run still has the files that it ended with; only those that were written to are read.
+
+    Args:
+        run: The run.
+        remedy: What a message says is to be done; by default what helps with the file.
+
+    Returns:
+        What the run ended with; `None` for runs of older versions, which kept no digests.
+
+    Raises:
+        RunDirectoryError: A file is missing or is another.
+    """
+    if run.done.stat().st_size == 0:
+        return None
+    manifest = schema.read(run.done, Manifest, f"delete it and repeat the command, or {schema.REPEAT}")
+    changed = [name for name, facts in manifest["files"].items() if not unchanged(run.path / name, facts)]
+    if changed:
+        name, more = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        what = "is not the file that it ended with" if (run.path / name).is_file() else "is missing"
+        raise RunDirectoryError(f"`{run.path}` is done, but `{name}` {what}{more}; {remedy or _remedy(run, name)}.")
+    now = {name: _facts(run.path / name, facts["sha256"]) for name, facts in manifest["files"].items()}
+    if now != manifest["files"]:
+        # Copied or moved since: the next look is fast again.
+        manifest["files"] = now
+        write_json(run.done, manifest)
+    return manifest
+
+
+def unchanged(path: Path, facts: FileFacts) -> bool:
+    """Return whether a file is the one that it was; it is read only if its size or its time of change is another."""
+    try:
+        return _facts(path, facts["sha256"]) == facts or _digest(path) == facts["sha256"]
+    except OSError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file; one that nobody has written to since is not read twice by a process."""
+    found = path.stat()
+    key = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    if key not in _DIGESTS:
+        _DIGESTS[key] = sha256_file(path)
+    return _DIGESTS[key]
+
+
+def _facts(path: Path, digest: str) -> FileFacts:
+    found = path.stat()
+    return FileFacts(sha256=digest, bytes=found.st_size, ctime_ns=found.st_ctime_ns)
+
+
+def _started(path: Path, digest: str) -> FileFacts:
+    unseen = FileFacts(sha256=digest, bytes=0, ctime_ns=NEVER)
+    return _facts(path, digest) if unchanged(path, unseen) else unseen
+
+
+def _remedy(run: RunDirectory, name: str) -> str:
+    anew = {run.base.name, run.merge.name, run.merged.name, run.record.name}
+    if name in anew or name.startswith("hamdg-"):
+        return f"restore it, or delete it and let `hamdg evaluate {run.path}` write it anew"
+    return f"restore it, or {schema.REPEAT}"

@@ -1,0 +1,312 @@
+"""Files of a run that were changed, exchanged, lost or written by somebody else: named before they are used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hamdg import cli
+from hamdg.files import sha256_file
+from hamdg.report.contract import read_record
+from hamdg.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Commander, Tower
+
+Copied = Callable[["Tower"], RunDirectory]
+Capture = pytest.CaptureFixture[str]
+
+
+def again(run: RunDirectory, *more: str) -> int:
+    """Repeat the command of a run, with a recipe at a place of its own."""
+    recipe = run.path.parents[3] / "recipe.yaml"
+    if not recipe.exists():
+        recipe.write_bytes(run.config.read_bytes())
+    return cli.main(["run", str(recipe), f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=true", *more])
+
+
+def zeroed(path: Path) -> None:
+    """Set the last bytes to zero, and the time of modification back."""
+    before, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-64] + bytes(64))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def error_of(capsys: Capture) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("hamdg: error: ")
+    assert error.count("\n") == 1
+    return error.removeprefix("hamdg: error: ").removesuffix("\n")
+
+
+ANEW = ["base.safetensors", "merge.json", "merged.safetensors", "record.json"]
+TRAINED = ["train.json", "metrics.csv", "splits.json", "history/index.json", "history/photo.safetensors"]
+
+
+@pytest.mark.parametrize("name", [*ANEW, *TRAINED])
+@pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
+def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
+    copied: Copied, name: str, gone: bool, capsys: Capture
+) -> None:
+    run = copied("vit")
+    path = run.path / name
+    path.unlink() if gone else zeroed(path)
+    assert again(run) == 2
+    what = "is missing" if gone else "is not the file that it ended with"
+    anew = f"delete it and let `hamdg evaluate {run.path}` write it anew"
+    remedy = anew if name in ANEW else "repeat the run with `--force`"
+    assert error_of(capsys) == f"`{run.path}` is done, but `{name}` {what}; restore it, or {remedy}."
+
+
+@pytest.mark.parametrize("name", ANEW)
+def test_evaluate_writes_anew_what_follows_from_the_training(copied: Copied, name: str, capsys: Capture) -> None:
+    run = copied("vit")
+    before = {file: (run.path / file).read_bytes() for file in ("base.safetensors", "merged.safetensors")}
+    rows = read_record(run.path)["rows"]
+    (run.path / name).unlink()
+    assert cli.main(["evaluate", str(run.path)]) == 0
+    assert {file: (run.path / file).read_bytes() for file in before} == before
+    assert read_record(run.path)["rows"] == rows
+    assert again(run) == 0
+
+
+def test_another_model_is_not_evaluated_under_the_run_s_name(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    before = run.record.read_bytes(), run.done.read_bytes()
+    shutil.copyfile(run.base, run.merged)
+    assert cli.main(["evaluate", str(run.path)]) == 2
+    assert error_of(capsys) == (
+        f"`{run.merged}` is not the file that the merge wrote (its digest differs); restore it, or delete it and "
+        "repeat the command."
+    )
+    assert (run.record.read_bytes(), run.done.read_bytes()) == before
+    run.merged.unlink()
+    assert cli.main(["evaluate", str(run.path)]) == 0
+
+
+def test_a_run_that_is_not_done_tests_its_own_merged_model_alone(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    run.unmark_done()
+    run.record.unlink()
+    zeroed(run.merged)
+    assert again(run) == 2
+    assert f"`{run.merged}` is not the file that the merge wrote (its digest differs)" in error_of(capsys)
+    run.merged.unlink()
+    assert again(run) == 0
+
+
+def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copied("vit")
+    before = run.record.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("hamdg.stages.evaluate.load_candidates", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cli.main(["evaluate", str(run.path)])
+    assert run.record.read_bytes() == before
+    assert again(run) == 0
+
+
+def test_a_training_that_was_changed_is_not_merged_again(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    path = run.history / "cartoon.safetensors"
+    zeroed(path)
+    siblings = sorted(run.path.parent.iterdir())
+    assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 2
+    assert error_of(capsys) == (
+        f"`{path}` is not the file that training wrote (its digest differs); repeat the run with `--force`."
+    )
+    assert sorted(run.path.parent.iterdir()) == siblings
+
+
+def test_a_training_that_was_changed_is_not_taken_over(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    path = run.history / "cartoon.safetensors"
+    zeroed(path)
+    assert again(run, "--merge.options.keep=0.3", "--runtime.quiet=false") == 0
+    said = capsys.readouterr().out
+    assert f"the training of `{run.path}` is not taken: `{path}` is not the file that training wrote" in said
+    (other,) = [one for one in run.path.parent.iterdir() if one != run.path]
+    index = json.loads(run.history_index.read_text())["sources"]["cartoon"]["history"][0]
+    assert sha256_file(other / "history" / "cartoon.safetensors") == index["sha256"]
+
+
+def test_a_control_that_was_changed_is_not_put_into_a_table(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    (control,) = (run.path.parents[1] / "erm").iterdir()
+    zeroed(control / "merged.safetensors")
+    assert again(run, "--merge.options.keep=0.3", "--controls.erm=true") == 2
+    assert error_of(capsys) == (
+        f"The ERM control: `{control}` is done, but `merged.safetensors` is not the file that it ended with; restore "
+        f"it, or repeat the control by deleting `{control}`. `--controls.erm=false` does without it."
+    )
+
+
+def test_a_copy_of_a_run_is_read_once_and_then_known(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copied("vit")
+    for path in run.path.rglob("*.safetensors"):
+        os.utime(path)
+    assert again(run) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("hamdg.runs.manifest.sha256_file", lambda path: pytest.fail(f"read {path}"))
+        assert again(run) == 0
+
+
+def test_a_run_of_a_version_without_digests_is_shown_with_a_note(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    run.done.write_bytes(b"")
+    assert again(run, "--runtime.quiet=false") == 0
+    note = f"`{run.path}` was written by a version without digests; its files cannot be checked"
+    assert note in capsys.readouterr().out
+
+
+def test_a_damaged_mark_is_a_sentence_and_can_be_deleted(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    run.done.write_bytes(run.done.read_bytes()[:100])
+    assert again(run) == 2
+    error = error_of(capsys)
+    assert error.startswith(f"`{run.done}` is damaged (")
+    assert error.endswith("); delete it and repeat the command, or repeat the run with `--force`.")
+    run.done.unlink()
+    assert again(run) == 0
+
+
+def from_a_file(copied: Copied, command: Commander, *more: str) -> tuple[list[str], RunDirectory, Path]:
+    """Give the command of a done run that started from a weights file, the run, and the file."""
+    first = copied("vit")
+    weights = first.path / "start.safetensors"
+    shutil.copyfile(first.merged, weights)
+    own = command("own", f"--model.weights={weights}", "--runtime.quiet=true", *more, tower="vit")
+    assert cli.main(own.argv) == 0
+    return own.argv, own.directory, weights
+
+
+def test_a_done_run_says_that_its_start_weights_are_others_now(
+    copied: Copied, command: Commander, capsys: Capture
+) -> None:
+    argv, run, weights = from_a_file(copied, command)
+    digest = sha256_file(weights)
+    capsys.readouterr()
+    for how, what in (
+        (Path.stat, ""),
+        (os.utime, ""),
+        (zeroed, f"and `{weights}` is another file now"),
+        (Path.unlink, "which is gone"),
+    ):
+        how(weights)
+        assert cli.main(argv) == 0
+        said = capsys.readouterr()
+        assert "RHM" in said.out
+        warning = (
+            f"hamdg: warning: The results of `{run.path}` belong to other weights: the model was read from "
+            f"`{weights}` (SHA-256 {digest}), {what}; `{run.base}` keeps them.\n"
+        )
+        assert said.err == (warning if what else "")
+
+
+def test_a_control_that_started_from_other_weights_is_refused(
+    copied: Copied, command: Commander, capsys: Capture
+) -> None:
+    argv, _, weights = from_a_file(copied, command, "--controls.erm=true")
+    zeroed(weights)
+    capsys.readouterr()
+    assert cli.main([*argv, "--merge.options.keep=0.3"]) == 2
+    error = error_of(capsys)
+    assert re.search(r"are not those that `.+/erm/seed0-\w+` was trained from; bring them back, or repeat", error)
+    assert error.endswith(" (a control: by deleting its folder).")
+
+
+def set_to(*keys: str, value: object) -> Callable[[Any], Any]:
+    def change(content: Any) -> Any:
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        return content
+
+    return change
+
+
+def without(*keys: str) -> Callable[[Any], Any]:
+    def change(content: Any) -> Any:
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+        return content
+
+    return change
+
+
+# File, what happens to its content, and what is said of it.
+SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("train.json", lambda _: [], "expected it to be a JSON object, but got `[]`"),
+    ("train.json", without("seconds"), "`seconds` is missing"),
+    ("train.json", set_to("enrichment", value=[1]), "expected `enrichment` to be a JSON object, but got `[1]`"),
+    ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a JSON object, but got `"x"`'),
+    ("merge.json", lambda _: "x", 'expected it to be a JSON object, but got `"x"`'),
+    ("merge.json", without("validation"), "`validation` is missing"),
+    ("merge.json", set_to("validation", "ham", value=None), "expected `validation.ham` to be a number, but got `null`"),
+    ("merge.json", set_to("seconds", value="1"), 'expected `seconds` to be a number, but got `"1"`'),
+    ("splits.json", lambda _: 3, "expected it to be a JSON object, but got `3`"),
+    ("splits.json", without("domains"), "`domains` is missing"),
+    ("splits.json", set_to("domains", "photo", value=[]), "expected `domains.photo` to be a JSON object, but got `[]`"),
+    ("history/index.json", lambda content: [content], "expected it to be a JSON object, but got `[{"),
+    ("history/index.json", set_to("sources", "photo", "history", value=[]), "`sources.photo.history` is empty"),
+    ("history/index.json", without("sources", "photo", "last", "file"), "`sources.photo.last.file` is missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "said"), SHAPES, ids=lambda value: str(value)[:20])
+def test_json_of_another_shape_is_one_sentence(
+    copied: Copied, name: str, change: Callable[[Any], Any], said: str, capsys: Capture
+) -> None:
+    run = copied("vit")
+    run.unmark_done()
+    run.record.unlink()
+    if name in ("splits.json", "history/index.json"):
+        run.merge.unlink()
+    path = run.path / name
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    if name == "history/index.json":
+        # As a version without digests would have it, which are looked at first.
+        trained = json.loads(run.train.read_text())
+        del trained["wrote"]
+        run.train.write_text(json.dumps(trained))
+    assert again(run) == 2
+    error = error_of(capsys)
+    assert error.startswith(f"`{path}` is damaged ({said}"), error
+    assert error.endswith("; repeat the run with `--force`.")
+
+
+RECORDS: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda _: [], "expected a JSON object, got `list`"),
+    (set_to("seed", value="<b>"), 'expected `seed` to be a whole number, but got `"<b>"`'),
+    (set_to("rows", value={}), "expected `rows` to be a list, but got `{}`"),
+    (set_to("merge", "norms", value=None), "expected `merge.norms` to be a JSON object, but got `null`"),
+    (set_to("timings", "train", value="x"), 'expected `timings.train` to be a number, but got `"x"`'),
+]
+
+
+@pytest.mark.parametrize("verb", ["report", "run"])
+@pytest.mark.parametrize(("change", "said"), RECORDS)
+def test_a_record_of_another_shape_is_one_sentence(
+    copied: Copied, change: Callable[[Any], Any], said: str, verb: str, capsys: Capture
+) -> None:
+    run = copied("vit")
+    run.record.write_text(json.dumps(change(json.loads(run.record.read_text()))))
+    run.unmark_done()
+    assert (again(run) if verb == "run" else cli.main(["report", str(run.path)])) == 2
+    assert said in error_of(capsys)
+
+
+def test_a_sibling_s_damaged_summary_stops_no_other_run(copied: Copied) -> None:
+    run = copied("vit")
+    run.train.write_text("[]")
+    assert again(run, "--merge.options.keep=0.3") == 0
