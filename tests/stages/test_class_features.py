@@ -18,13 +18,14 @@ from hamdg.config import identity, run_directory
 from hamdg.data.benchmarks.mini import MINI
 from hamdg.data.domain import open_domain
 from hamdg.data.module import split_domain
-from hamdg.errors import WeightsError
+from hamdg.errors import RunDirectoryError, WeightsError
 from hamdg.models.learned_head import head_digest, read_head, write_head
 from hamdg.recipe import read_recipe
 from hamdg.report.contract import read_record
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
+from hamdg.stages.context import open_context
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -157,13 +158,17 @@ def test_other_class_features_than_those_of_the_training_are_refused(tiny: Tiny)
     content = run.class_features.read_bytes()
     head = read_head(run.class_features)
     write_head(run.class_features, head.flip(0), "source_means", MINI.classes, 1.0)
+    with pytest.raises(RunDirectoryError, match=r"class_features.safetensors` is not the file that training wrote"):
+        pipeline.run(recipe)
     with pytest.raises(
         WeightsError, match=r"are not those that the run was trained with; repeat the run with `--force`"
     ):
-        pipeline.run(recipe)
+        _ = open_context(recipe, run).text_head
     run.class_features.unlink()
-    with pytest.raises(WeightsError, match=r"class_features.safetensors`, which training began with, are missing"):
+    with pytest.raises(RunDirectoryError, match=r"class_features.safetensors` is missing, which training wrote"):
         pipeline.run(recipe)
+    with pytest.raises(WeightsError, match=r"class_features.safetensors`, which training began with, are missing"):
+        _ = open_context(recipe, run).text_head
     run.class_features.write_bytes(content)
     assert pipeline.run(recipe).exists()
 
