@@ -1,4 +1,4 @@
-"""The verbs `hamdg data list`, `verify`, `prepare` and `sheet`."""
+"""The verbs `hamdg data list`, `verify`, `prepare`, `sheet` and `cache`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_verify(verbs)
     _add_prepare(verbs)
     _add_sheet(verbs)
+    _add_cache(verbs)
 
 
 def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,6 +76,23 @@ def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--out", type=Path, default=None, help=out)
     verb.add_argument("--per-cell", type=int, default=4, help="pictures of each class and domain (default: 4)")
     verb.add_argument("--classes", default=None, help="these classes only, such as dog,horse (default: all)")
+
+
+def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "list the decoded pictures that are kept, or delete some"
+    parser = verbs.add_parser("cache", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+    actions = parser.add_subparsers(metavar="COMMAND", required=True)
+    end = "What a process uses is never deleted. Exit code 1: some of it was to be, and stays."
+    shown = _verb(actions, "list", "list stores: of which data set, how large, when last used", _cache_list)
+    deleted = _verb(actions, "delete", "delete stores; they are made again when a run needs them", _cache_delete, end)
+    for verb in (shown, deleted):
+        verb.add_argument(
+            "--cache", metavar="FOLDER", help="the folder of caches (default: HAMDG_CACHE, or the user's)"
+        )
+    deleted.add_argument("names", nargs="*", metavar="NAME", help="a store as `list` names it, or how that begins")
+    deleted.add_argument("--outdated", action="store_true", help="those that this version does not use")
+    deleted.add_argument("--older", type=float, metavar="DAYS", help="those that were not used for so many days")
+    deleted.add_argument("--all", action="store_true", help="all of them")
 
 
 def _verb(
@@ -158,6 +176,22 @@ def _sheet(arguments: argparse.Namespace) -> int:
         print("\nhamdg: stopped.", file=sys.stderr)
         return _INTERRUPTED
     return 0
+
+
+def _cache_list(arguments: argparse.Namespace) -> int:
+    from hamdg.commands.data.caches import show
+    from hamdg.files import needed_cache
+
+    show(needed_cache(arguments.cache))
+    return 0
+
+
+def _cache_delete(arguments: argparse.Namespace) -> int:
+    from hamdg.commands.data.caches import remove
+    from hamdg.files import needed_cache
+
+    rules = {"everything": arguments.all, "outdated": arguments.outdated, "older": arguments.older}
+    return 0 if remove(needed_cache(arguments.cache), arguments.names, **rules) else 1
 
 
 def _write(out: Path, write: Callable[[], None]) -> None:

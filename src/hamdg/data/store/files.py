@@ -36,6 +36,8 @@ ROW = np.dtype(
     ]
 )
 _LONGEST = 2**28
+# Counts up when the files' form or what a view makes of a picture changes.
+FORMAT = 4
 
 
 class StoreFiles:

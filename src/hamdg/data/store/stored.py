@@ -14,14 +14,12 @@ from torch import Tensor
 from hamdg import console
 from hamdg.data.listing import Listing
 from hamdg.data.pictures import DecodedPictures, Pictures, Positions
-from hamdg.data.store.files import StoreFiles
+from hamdg.data.store.files import FORMAT, StoreFiles
 from hamdg.data.store.filling import fill, renew, repair
 from hamdg.data.store.freshness import compare
+from hamdg.data.store.kept import use
 from hamdg.data.store.space import compressed_bytes, needed
 from hamdg.data.views import View
-
-# Counts up when the files' form or the pixels that a view gives change.
-_FORMAT = 4
 
 
 def open_pictures(listing: Listing, view: View, cache: Path | None = None) -> Pictures:
@@ -50,7 +48,7 @@ class Store:
 
     def __init__(self, listing: Listing, view: View, cache: Path) -> None:
         about: dict[str, str | int] = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "fingerprint": listing.fingerprint,
             "place": listing.place,
             "domain": listing.domain,
@@ -63,7 +61,7 @@ class Store:
         self.listing = listing
         self.view = view
         self.files = StoreFiles(folder, about, len(listing), view.side, view.channels)
-        self.files.load()
+        self._used = self.files.load() and use(self, folder)
         # Several threads may meet pictures that nobody has looked at.
         self._lock = Lock()
 
@@ -93,6 +91,7 @@ class Store:
         positions = np.unique(positions)
         if not self._look(positions):
             fill(self.listing, self.view, self.files, positions)
+            self._used = self._used or use(self, self.files.folder)
             self.files.current[positions] = True
 
     def verify(self, positions: Positions) -> None:
@@ -130,6 +129,7 @@ class Store:
                     "damaged; they are decoded anew"
                 )
             repair(self.listing, self.view, self.files, broken)
+            self._used = self._used or use(self, self.files.folder)
         files.current[positions] = True
         files.verified[positions] = True
 
