@@ -6,7 +6,6 @@ from torch import Tensor
 
 from hamdg.merge import family as family_module
 from hamdg.merge import merge_with
-from hamdg.merge.parts import cutoff
 
 SHAPE = (1201, 1001)
 
@@ -49,4 +48,4 @@ def test_no_tensor_of_a_source_is_ever_read_whole(
     models = {s: {"w": torch.randn(SHAPE, generator=torch.Generator().manual_seed(i))} for i, s in enumerate("abc")}
     merged = merge_with(method, models, {"w": torch.zeros(SHAPE)}, options)
     assert merged["w"].shape == SHAPE
-    assert 0 < max(sizes) <= cutoff._COUNTED < SHAPE[0] * SHAPE[1]
+    assert 0 < max(sizes) <= family_module.PIECE < SHAPE[0] * SHAPE[1]

@@ -210,7 +210,7 @@ def test_dtypes_have_the_same_masks(dtype: torch.dtype, then: str) -> None:
         ({"rescale": "l2"}, "Expected argument `rescale` to be one of ('expectation', 'l1'), but got `'l2'`."),
         ({"seed": 1.5}, "Expected argument `seed` to be a whole number, but got `1.5`."),
         ({"then": "linear"}, "Expected argument `then` to be one of ('task_arithmetic', 'ties'), but got `'linear'`."),
-        ({"density": 0.5}, "Merge method `dare` has no option `density`; did you mean `ties_density`?"),
+        ({"density": 0.5}, "Merge method `dare` has no option `density`; mergekit's `density` is 1 - `drop_rate`."),
         (
             {"ties_combine": "sum"},
             "Options that begin with `ties_` belong to TIES; set `then` to `ties`, or leave them out.",

@@ -88,7 +88,7 @@ def trimming(family: Family, beta: float, gamma: float, scope: Scope) -> Callabl
         return by_rows(site, rowwise)
 
     def by_size(site: Site, rule: Rule) -> Tensor:
-        inner, outer = everywhere or (site_cutoffs(site, larger), site_cutoffs(site, outliers))
+        inner, outer = everywhere or site_cutoffs(site, larger, outliers)
 
         def piecewise(piece: Site) -> Tensor:
             # Outliers are among the larger entries, so that they cancel to zero exactly.
@@ -99,5 +99,5 @@ def trimming(family: Family, beta: float, gamma: float, scope: Scope) -> Callabl
 
         return site.by_pieces(piecewise)
 
-    everywhere = (family_cutoffs(family, larger), family_cutoffs(family, outliers)) if scope == "global" else None
+    everywhere = family_cutoffs(family, larger, outliers) if scope == "global" else None
     return by_row if scope == "row" else by_size

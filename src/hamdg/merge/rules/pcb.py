@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Range
-from hamdg.merge.parts.cutoff import Score, family_cutoffs, magnitude, portion
+from hamdg.merge.parts.cutoff import family_ranked, portion
 from hamdg.merge.registry import register_whole
 from hamdg.merge.shares import averaged
 
@@ -68,18 +69,16 @@ class _Balance:
         self._inter = inter
         self._last = _Last()
         total = sum(family.size(name) for name in family.names)
+        count = portion(density, total)
+        if total == 0:
+            return
         # At least one entry lies between the tails.
         clamped = min(round(tail * total), (total - 1) // 2)
-        self._ranges = _extremes(family, magnitude)
-        if clamped > 0:
-            high = family_cutoffs(family, lambda size: clamped + 1)
-            low = family_cutoffs(family, lambda size: size - clamped)
-            self._ranges = {s: (low[s].threshold, high[s].threshold) for s in family.sources}
-        scores = _extremes(family, self.score)
-        self._ceilings = {source: high for source, (_, high) in scores.items()}
-        count = portion(density, total)
-        cutoffs = family_cutoffs(family, lambda size: count, self.score, "threshold")
-        self._floors = {source: max(cutoffs[source].threshold, scores[source][0]) for source in family.sources}
+        high, low = family_ranked(family, clamped + 1, total - clamped)
+        self._ranges = {source: (low[source], high[source]) for source in family.sources}
+        self._ceilings, self._floors = family_ranked(family, 1, max(1, count), score=self.score)
+        if count == 0:
+            self._floors = dict.fromkeys(family.sources, math.inf)
 
     def score(self, site: Site, source: str) -> Tensor:
         """Return a source's scores, divided by e^N, with zero for the negative ones and for what is no number."""
@@ -139,18 +138,3 @@ class _Last(threading.local):
 
     key: tuple[str, int, int] | None = None
     total: Tensor
-
-
-def _extremes(family: Family, score: Score) -> dict[str, tuple[float, float]]:
-    """Return the smallest and the largest score of every source over all tensors."""
-
-    def look(site: Site) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {source: [] for source in site.tensors}
-        for piece in site.pieces():
-            for source in site.tensors:
-                found[source] += [float(bound) for bound in score(piece, source).aminmax()]
-        return found
-
-    seen = family.map(look).values()
-    bounds = {source: [bound for found in seen for bound in found[source]] for source in family.sources}
-    return {source: (min(own), max(own)) if own else (0.0, 0.0) for source, own in bounds.items()}

@@ -74,11 +74,11 @@ class Trimming:
     def __init__(self, family: Family, keep: float, scope: Scope, criterion: Criterion) -> None:
         self._keep = keep
         self._score = _scorer(family, criterion)
-        self._everywhere = family_cutoffs(family, self._count, self._score) if scope == "global" else None
+        self._everywhere = family_cutoffs(family, self._count, score=self._score) if scope == "global" else None
 
     def masks(self, site: Site) -> dict[str, Tensor]:
         """Return the entries of a site that every source keeps, as boolean tensors."""
-        cutoffs = self._everywhere or site_cutoffs(site, self._count, self._score)
+        (cutoffs,) = self._everywhere or site_cutoffs(site, self._count, score=self._score)
         return {source: self._mask(site, source, cutoff) for source, cutoff in cutoffs.items()}
 
     def _mask(self, site: Site, source: str, cutoff: Cutoff) -> Tensor:

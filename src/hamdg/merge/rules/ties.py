@@ -104,7 +104,7 @@ def trimming(
         return by_rows(site, piecewise)
 
     def by_size(site: Site, rule: Rule) -> Tensor:
-        cutoffs = everywhere or site_cutoffs(site, count, score, tie_rule)
+        (cutoffs,) = everywhere or site_cutoffs(site, count, score=score, ties=tie_rule)
 
         def piecewise(piece: Site) -> Tensor:
             kept = {source: cutoffs[source].kept(piece, value(piece, source)) for source in piece.tensors}
@@ -112,7 +112,7 @@ def trimming(
 
         return site.by_pieces(piecewise)
 
-    everywhere = family_cutoffs(family, count, score, tie_rule) if scope == "global" else None
+    everywhere = family_cutoffs(family, count, score=score, ties=tie_rule) if scope == "global" else None
     return by_row if scope == "row" else by_size
 
 
@@ -140,7 +140,8 @@ def elected(site: Site, sign: Sign = "mass", combine: Combine = "mean", weighted
         if combine == "mean":
             voices.add_(agreeing.sign_(), alpha=abs(site.weight(source)))
     if combine == "mean":
-        total /= voices.masked_fill_(voices == 0, 1.0)
+        # Where nobody agrees zero is divided by whatever there is.
+        total /= voices.clamp_(min=torch.finfo(voices.dtype).tiny)
     return total.mul_(winner)
 
 
