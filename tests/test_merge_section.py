@@ -174,7 +174,8 @@ def test_options_that_another_library_s_name_does_not_have() -> None:
     with pytest.raises(ConfigError, match=r"^The merge method `dare_ties` has no option `merge.options.then`; it has"):
         merge_options(MergeConfig("dare_ties", {"then": "task_arithmetic"}))
     message = (
-        "The merge method `dare_ties` has no option `merge.options.density`; mergekit's `density` is 1 - `drop_rate`."
+        "The merge method `dare_ties` has no option `merge.options.density`; mergekit's `density` is 1 - "
+        "`merge.options.drop_rate`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         merge_options(MergeConfig("dare_ties", {"density": 0.5}))

@@ -107,7 +107,7 @@ def _unknown(name: str, info: MethodInfo) -> str:
     near = difflib.get_close_matches(name, list(info.options), n=1)
     listed = ", ".join(f"`merge.options.{known}`" for known in info.options)
     hint = f"did you mean `merge.options.{near[0]}`?" if near else f"it has {listed}." if listed else "it takes none."
-    hint = elsewhere(info.name, name) or hint
+    hint = elsewhere(info.name, name, {known: f"merge.options.{known}" for known in info.options}) or hint
     return f"The merge method `{info.name}` has no option `merge.options.{name}`; {hint}"
 
 

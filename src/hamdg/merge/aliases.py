@@ -75,13 +75,16 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 
 
-def elsewhere(method: str, option: str) -> str:
+def elsewhere(method: str, option: str, typed: Mapping[str, str] | None = None) -> str:
     """Return the sentence about what mergekit calls an option of a method, or nothing.
 
     Args:
         method: Name of a method, or an alias.
         option: The name that is none of the method's options.
+        typed: How our options are typed where they are not typed by their own names.
     """
     own = ALIASES[method].method if method in ALIASES else method
-    meant = _WORDS.get(own, {}).get(option)
+    meant = _WORDS.get(own, {}).get(option, "")
+    for name, form in (typed or {}).items():
+        meant = meant.replace(f"`{name}`", f"`{form}`")
     return f"mergekit's `{option}` is {meant}." if meant else ""

@@ -37,12 +37,15 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
     Raises:
         ConfigError: An option is unknown, missing or has a wrong value.
     """
+    from hamdg.merge.aliases import elsewhere
+
     known = {"--" + name.replace("_", "-"): option for name, option in info.options.items()}
     values: dict[str, object] = {}
     for flag, text in texts.items():
         if flag not in known:
             flags = [other.name for other in FLAGS.values() if MERGE in other.modes]
-            hint = _mergekit_word(info, flag) or nearest(flag, list(known), flags)
+            typed = {option.name: own for own, option in known.items()}
+            hint = elsewhere(info.name, flag[2:].replace("-", "_"), typed) or nearest(flag, list(known), flags)
             raise ConfigError(f"Merge method `{info.name}` has no option `{flag}`; {hint}")
         option = known[flag]
         try:
@@ -54,17 +57,6 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
         if option.required and option.name not in values:
             raise ConfigError(f"Merge method `{info.name}` needs `{flag}`: {option.text}")
     return values
-
-
-def _mergekit_word(info: MethodInfo, flag: str) -> str:
-    """Return what another library's word for an option is here, with our options as they are typed."""
-    from hamdg.merge.aliases import elsewhere
-
-    meant = elsewhere(info.name, flag[2:].replace("-", "_"))
-    first, _, rest = meant.partition(" is ")
-    for name in info.options:
-        rest = rest.replace(f"`{name}`", f"`--{name.replace('_', '-')}`")
-    return f"{first} is {rest}" if meant else ""
 
 
 def merge_settings(request: Request, weights: Mapping[str, float] | None) -> Settings:
