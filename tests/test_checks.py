@@ -71,7 +71,7 @@ def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
         ("--data.batch_size=1e6", "Expected `data.batch_size` to be at most 100,000, but got `1000000`"),
         (
             "--data.mini.images_per_class=1e11",
-            "Expected `data.mini.images_per_class` to be at most 100,000, but got `100000000000`",
+            "Expected `data.mini.images_per_class` to be at most 20,000, but got `100000000000`",
         ),
         ("--seed=1e300", "Expected `seed` to be an integer, but got `1e+300`"),
         ("--train.steps=1:30", "Expected `train.steps` to be an integer, but got `1:30`"),

@@ -157,7 +157,11 @@ def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
         ("seed: two\n", "Expected `seed` to be an integer, but got `two` (in `{file}`, line 1)."),
         ("\nseed: 1.5\n", "Expected `seed` to be an integer, but got `1.5` (in `{file}`, line 2)."),
         ("seed: true\n", "Expected `seed` to be an integer, but got `true` (in `{file}`, line 1)."),
-        ("label: 12\n", "Expected `label` to be a text, but got `12` (in `{file}`, line 1)."),
+        ("label: 12\n", "Expected `label` to be a text, but got `12`; put it in quotes (in `{file}`, line 1)."),
+        (
+            "held_out: 1e3\n",
+            "Expected `held_out` to be a text, but got `1000.0`; put it in quotes (in `{file}`, line 1).",
+        ),
         ("seed:\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
         ("seed: 'null'\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
         ("label:\n", "Expected `label` to be a text, but got `null` (in `{file}`, line 1)."),

@@ -58,6 +58,7 @@ class Range(NamedTuple):
 # More steps, pictures or threads than anybody has use for; without a limit, a slip of the keyboard fills the memory.
 _STEPS = 1_000_000
 _IMAGES = 100_000
+_RENDERED = 20_000
 THREADS = 1_024
 # The longest name of a file on the usual file systems.
 _NAME = 255
@@ -78,7 +79,7 @@ RANGES = (
     _at_least("data.subset", 1),
     _at_least("data.shots", 1),
     _at_least("data.mini.seed", 0),
-    _at_least("data.mini.images_per_class", 2, _IMAGES),
+    _at_least("data.mini.images_per_class", 2, _RENDERED),
     Range("data.mini.image_size", 32, 64, "between 32 and 64"),
     Range("data.mini.spurious", 0, 1, "between 0 and 1"),
     _at_least("data.mini.imbalance", 1),

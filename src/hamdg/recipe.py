@@ -200,7 +200,11 @@ def _typed(setting: _Setting) -> object:
 def _mistyped(setting: _Setting) -> str:
     kind, got = type_of(setting.key), _shown(setting.value)
     near = difflib.get_close_matches(got, choices(kind), n=1)
-    sentence = _located(f"Expected `{setting.key}` to be {description(kind)}, but got `{got}`", setting.place)
+    # What looks like a number is one, although the key wants a text: domains may be called `100`.
+    looks = str in (kind, *typing.get_args(kind)) and isinstance(setting.value, bool | int | float)
+    quotes = "; put it in quotes" if looks else ""
+    expected = f"Expected `{setting.key}` to be {description(kind)}, but got `{got}`{quotes}"
+    sentence = _located(expected, setting.place)
     return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
 
