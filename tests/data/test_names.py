@@ -23,7 +23,8 @@ from hamdg.errors import DataError
         ("../../x", "cannot be that of a folder: it has a slash or begins with a dot; rename it."),
         (".hidden", "cannot be that of a folder: it has a slash or begins with a dot; rename it."),
         ("ö" * 101, "whose name is longer than 200 bytes; rename it."),
-        ("Index.json", "whose name is taken by a file of every run; rename it."),
+        ("Index.json", "whose name is kept for files of a run; rename it."),
+        ("a.SafeTensors", "whose name is kept for files of a run; rename it."),
     ],
 )
 def test_names_that_no_run_could_write_down_are_refused(name: str, said: str) -> None:

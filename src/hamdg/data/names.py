@@ -9,8 +9,8 @@ from hamdg.errors import DataError
 from hamdg.wording import escaped
 
 _LONGEST = 200
-# A file of a run lies where the folder of such a domain would lie.
-_TAKEN = ("index.json",)
+# Files of a run would lie where the folder of such a domain lies.
+_TAKEN = ("index.json", ".safetensors")
 
 
 def check_names(what: str, kind: str, names: Sequence[str]) -> None:
@@ -43,4 +43,4 @@ def _reason(name: str, kind: str) -> str:
         return "cannot be that of a folder: it has a slash or begins with a dot"
     if len(os.fsencode(name)) > _LONGEST:
         return f"is longer than {_LONGEST} bytes"
-    return "is taken by a file of every run" if name.casefold() in _TAKEN else ""
+    return "is kept for files of a run" if name.casefold().endswith(_TAKEN) else ""
