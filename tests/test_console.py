@@ -108,6 +108,11 @@ def test_what_an_encoding_lacks_is_written_in_other_characters(
         assert content.getvalue().decode(encoding) == printed
 
 
+def test_no_name_breaks_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("name", "n"), [("a\nb", "1"), ("\x1b[2J", "2")])
+    assert capsys.readouterr().out == "name     n\n-------  -\na\\nb     1\n\\x1b[2J  2\n"
+
+
 def test_what_a_terminal_would_obey_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("caf\udce9 \x1b[31mred\x07 \u202egnp.exe")
     console.result("a\nb\rc")

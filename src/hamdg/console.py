@@ -115,6 +115,7 @@ def warning(text: str) -> None:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
     headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))
+    headers, rows = [escaped(cell) for cell in headers], [[escaped(cell) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
     numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
     lines = [title] if title else []

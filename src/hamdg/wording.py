@@ -10,8 +10,8 @@ _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\
 
 
 def listed(names: Sequence[str], limit: int | None = None) -> str:
-    """Return names in backticks; of more than `limit` the others are counted."""
-    return shortened([f"`{name}`" for name in names], limit)
+    """Return names in backticks, escaped; of more than `limit` the others are counted."""
+    return shortened([f"`{escaped(name)}`" for name in names], limit)
 
 
 def shortened(parts: Sequence[str], limit: int | None = None) -> str:

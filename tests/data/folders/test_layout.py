@@ -54,6 +54,7 @@ def test_class_folders_of_an_unknown_data_set_are_united_over_its_parts(tmp_path
 
 def test_a_path_that_is_no_text_can_be_printed() -> None:
     assert printable("/data/\udce9t\udce9 é") == "/data/\\xe9t\\xe9 é"
+    assert printable("a\n\x1b[31mb") == "a\\n\\x1b[31mb"
 
 
 @pytest.mark.parametrize(

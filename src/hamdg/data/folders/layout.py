@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.wording import escaped
 
 PARTS = ("train", "crossval", "val", "valid", "validation", "test", "full")
 # JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same pictures again.
@@ -100,8 +101,8 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def printable(path: Path | str) -> str:
-    r"""Return a path as messages show it: bytes that are no UTF-8 are written as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as messages show it: bytes that are no UTF-8 and control characters are written as `\xff`."""
+    return escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def reason(error: OSError) -> str:
