@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hamdg.errors import DataError
 from hamdg.report.measurements import read_measurements
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import HEADER, Row, measure, read_rows
@@ -129,3 +130,14 @@ def test_spreadsheets_take_no_name_for_a_formula(tmp_path: Path, source: str) ->
     assert list(read_measurements(path).series) == [("loss", source, source)]
     CsvTracker(path, last_step=1)
     assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
+
+
+@pytest.mark.parametrize("line", ["1,a,,loss,abc", "²,a,,loss,1", '1,a,,loss,"1\n2', '"' + "9" * 200_000])
+def test_a_line_that_is_no_measurement_is_a_sentence(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"{','.join(HEADER)}\n{line}\n", encoding="utf-8")
+    for read in (read_rows, lambda path: CsvTracker(path, last_step=1)):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"`{path}` is damaged (")
+        assert str(caught.value).endswith("). Repeat the run with `--force`.")

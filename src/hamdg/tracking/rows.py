@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hamdg.errors import DataError
+
 # How what spreadsheets run begins; and the quote itself, so that it can be taken off again.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 HEADER = ("step", "source", "layer", "name", "value")
@@ -67,11 +69,18 @@ def _inert(text: str) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read all measurements; a last line cut off by a kill is left out."""
+    """Read all measurements; a last line cut off by a kill is left out.
+
+    Raises:
+        DataError: A line is damaged.
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as lines:
         # A line without its end may have lost digits of its value.
         whole = [line for line in lines if line.endswith("\n")]
-    cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
-    return [row_of(line) for line in cells]
+    try:
+        cells = [line for line in csv.reader(whole) if len(line) == len(HEADER) and line[0].isdigit()]
+        return [row_of(line) for line in cells]
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"`{path}` is damaged ({error}). Repeat the run with `--force`.") from error
