@@ -233,8 +233,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
     from hamdg import report
 
-    for run in runs:
-        console.result(str(report.build([run])))
+    console.result("\n".join([str(report.build([run])) for run in runs]))
     return 0
 
 

@@ -169,6 +169,7 @@ def lose(error: OSError) -> None:
     """Remember why the output takes no more, and let nothing fail that is written to it from now on."""
     global _lost
     _lost = _lost or error
+    _console.cache_clear()  # rich keeps what it could not write
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
 

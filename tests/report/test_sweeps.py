@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hamdg import console
 from hamdg.config import Recipe
-from hamdg.errors import ConfigError, DataError
+from hamdg.errors import ConfigError, DataError, OutputError
 from hamdg.report import sweeps
 from hamdg.report.contract import read_record
 from hamdg.report.table import MISSING, ham_label
@@ -109,3 +111,14 @@ def test_without_evaluation_or_page_nothing_is_written(
     assert "source validation" in said
     assert ("on the held-out domain" in said) == ("out" in change)
     assert not (tmp_path / "page").exists()
+
+
+def test_the_page_is_written_although_nothing_can_be_printed(
+    sweep: Sweep, outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        with pytest.raises(OutputError, match="files that were written are complete"):
+            sweeps.show(Path("grids/file.yaml"), sweep, outcomes)
+    console.open_streams()
+    assert "HAM (reconstruction)" in Path(str(sweep.out)).read_text()

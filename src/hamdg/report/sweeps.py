@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.errors import ConfigError
-from hamdg.report.aggregate import sweep_table
+from hamdg.files import user_path
+from hamdg.report.aggregate import RowChoice, sweep_table
 from hamdg.report.contract import Record, read_record
 from hamdg.report.parts import Part, check_page
 from hamdg.report.results import print_accuracies, write_results
@@ -29,7 +30,7 @@ def check(sweep: Sweep) -> None:
     """
     if sweep.out is None:
         return
-    page = Path(sweep.out).expanduser()
+    page = user_path(sweep.out, "out")
     above = next(folder for folder in page.absolute().parents if folder.exists())
     if not above.is_dir():
         raise ConfigError(f"`out: {sweep.out}` cannot be written: `{above}` is a file; choose another page.")
@@ -47,18 +48,23 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
         outcomes: What became of its jobs.
     """
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in outcomes])
+    records = [_record(one) for one in outcomes] if sweep.until == "evaluate" else []
+    chosen = choose_rows(records, {name: variant.rows for name, variant in sweep.variants.items()})
+    # The page first: nothing may be lost where the output takes nothing.
+    page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None else None
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-outs")
-    if sweep.until != "evaluate":
-        return
-    records = [_record(one) for one in outcomes]
-    chosen = choose_rows(records, {name: variant.rows for name, variant in sweep.variants.items()})
-    console.result("")
-    print_accuracies(sweep_table(records, chosen))
-    if sweep.out is not None:
-        name = public_name(file)
-        part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
-        console.result(f"\nresults {write_results(records, Path(sweep.out).expanduser(), part, chosen)}")
+    if records:
+        console.result("")
+        print_accuracies(sweep_table(records, chosen))
+    if page is not None:
+        console.result(f"\nresults {page}")
+
+
+def _write_page(file: Path, sweep: Sweep, records: list[Record], chosen: RowChoice) -> Path:
+    name = public_name(file)
+    part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
+    return write_results(records, user_path(sweep.out or "", "out"), part, chosen)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from hamdg import console
 from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.data.chosen import benchmark_of, find_pictures
 from hamdg.errors import ConfigError, DataError, HamdgError, RunDirectoryError, WeightsError
-from hamdg.files import write_text
+from hamdg.files import user_path, write_text
 from hamdg.recipe import read_recipe
 from hamdg.report.aggregate import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
@@ -132,7 +132,7 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None = None) -> list[Ou
     jobs = jobs_of(sweep, path, threads)
     workers = min(processes or cores, len(jobs))
     _find_what_is_needed(jobs)
-    folder = Path(sweep.root).expanduser() / "sweeps"
+    folder = user_path(sweep.root, "root") / "sweeps"
     ledger = folder / f"{path.stem}-{_digest(sweep)}.jsonl"
     with _appended(ledger) as lines:
         console.stage(f"{len(jobs)} runs, {workers} at a time with {threads} thread(s) each; ledger {ledger}")
