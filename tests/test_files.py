@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from hamdg.files import (
     atomic_path,
     cache_folder,
     every_folder,
+    free_bytes,
     needed_cache,
     sha256_file,
     user_path,
@@ -161,3 +163,11 @@ def test_every_folder_is_found_however_deep(tmp_path: Path, deep: Deep) -> None:
     assert len(found) == 1502
     assert found[str(tmp_path)] == ["link"]
     assert found[str(deepest)] == ["1.jpg"]
+
+
+def test_free_bytes_of_a_folder_that_is_not_there_yet_are_those_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = {tmp_path: SimpleNamespace(free=123)}
+    monkeypatch.setattr("shutil.disk_usage", usage.get)
+    assert free_bytes(tmp_path / "a" / "b") == 123

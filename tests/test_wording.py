@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hamdg.wording import escaped, excerpt, listed
+from hamdg.wording import did_you_mean, escaped, excerpt, listed, reason_of
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,16 @@ def test_long_values_are_cut() -> None:
     assert excerpt("x" * 100) == "x" * 100
     assert excerpt("x" * 1000) == f"{'x' * 80}... (1,000 characters)"
     assert excerpt("\x1b") == r"\x1b"
+
+
+def test_the_name_most_like_an_unknown_one_is_suggested() -> None:
+    assert did_you_mean("tise", ["ties", "dare"], "it can be `ties` or `dare`.") == "did you mean `ties`?"
+
+
+def test_a_name_like_none_gets_the_other_ending() -> None:
+    assert did_you_mean("xyz", ["ties", "dare"], "it can be `ties` or `dare`.") == "it can be `ties` or `dare`."
+
+
+def test_errors_of_the_system_say_why_in_its_words_or_in_their_own() -> None:
+    assert reason_of(PermissionError(13, "Permission denied", "/x")) == "Permission denied"
+    assert reason_of(OSError("no such thing")) == "no such thing"

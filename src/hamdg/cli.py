@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import os
 import shlex
@@ -17,6 +16,7 @@ from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
+from hamdg.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -55,9 +55,7 @@ class _Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: str) -> None:
         choices = [str(choice) for choice in action.choices or ()]
         if choices and value not in choices:
-            near = difflib.get_close_matches(value, choices, n=1)
-            listed = ", ".join(f"`{choice}`" for choice in choices)
-            hint = f"did you mean `{near[0]}`?" if near else f"it can be {listed}."
+            hint = did_you_mean(value, choices, f"it can be {listed(choices)}.")
             raise ConfigError(f"There is no {str(action.metavar).lower()} `{value}`; {hint}")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg.errors import OutputError
-from hamdg.wording import escaped
+from hamdg.wording import escaped, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -177,7 +177,7 @@ def lose(error: OSError) -> None:
 def _complain(error: OSError, kept: str) -> NoReturn:
     if isinstance(error, BrokenPipeError) and not kept:
         raise error
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error).lower()
     raise OutputError(f"The output cannot be written: {reason}; {kept or 'files that were written are complete'}.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from hamdg import console
-from hamdg.files import cache_folder
+from hamdg.files import cache_folder, free_bytes
 
 Status = Literal["ok", "info", "warning", "broken"]
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "safetensors", "datasets")
@@ -98,7 +97,7 @@ def gather() -> Facts:
         probe_failed=failed,
         environment=dict(os.environ),
         cores=_cores(),
-        free=shutil.disk_usage(_existing(Path("lightning_logs"))).free,
+        free=free_bytes(Path("lightning_logs")),
         cache_bytes=_size(cache_folder()),
         assets=tuple(sorted(p.name for p in (Path(__file__).parent / "models" / "assets").glob("*.safetensors"))),
     )
@@ -233,11 +232,6 @@ def _version(package: str) -> str | None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _size(folder: Path) -> int:

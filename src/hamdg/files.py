@@ -122,6 +122,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes are free where a folder lies, or would lie if it were made."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+
+
 def cache_folder(own: str | None = None) -> Path:
     """Return the folder of caches: `own`, else `HAMDG_CACHE`, else `XDG_CACHE_HOME/hamdg`, else `~/.cache/hamdg`.
 
@@ -192,8 +197,7 @@ def _storage_reason(error: OSError) -> str | None:
 
 
 def _storage_message(path: Path, reason: str) -> str:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free / 2**20
+    free = free_bytes(path.parent) / 2**20
     return (
         f"Cannot write `{path}`: {reason} ({free:,.0f} MiB free); nothing was left half-written. "
         "Free some space or choose another disk (for runs with `--runtime.root`), then repeat the command."

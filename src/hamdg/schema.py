@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NotRequired, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from hamdg.errors import RunDirectoryError
+from hamdg.wording import reason_of
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ def read(path: Path, kind: type[T], remedy: str = REPEAT) -> T:
     except FileNotFoundError:
         reason = "is missing"
     except OSError as error:
-        reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
+        reason = f"cannot be read ({reason_of(error).lower()})"
     except ValueError as error:
         raise damaged(path, str(error), remedy) from error
     raise RunDirectoryError(f"`{path}` {reason}; {remedy}.")

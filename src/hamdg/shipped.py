@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from hamdg.errors import ConfigError
-from hamdg.wording import excerpt, listed
+from hamdg.wording import excerpt, listed, reason_of
 
 # In a checkout a link to its `experiments/`; a wheel has the files themselves here.
 FOLDER = Path(__file__).parent / "experiments"
@@ -65,7 +65,7 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no file can be called that"
+        reason = reason_of(error) if isinstance(error, OSError) else "no file can be called that"
         raise ConfigError(f"`{excerpt(path, 300)}` cannot be read: {reason}.") from None
     return True
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Control characters, separators of lines, marks of direction, and bytes of a name that are no UTF-8 (surrogates).
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -19,6 +20,23 @@ def shortened(parts: Sequence[str], limit: int | None = None) -> str:
     shown = parts[:limit]
     more = f" and {len(parts) - len(shown)} more" if len(parts) > len(shown) else ""
     return ", ".join(shown) + more
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the end of a message about an unknown name: the known one most like it.
+
+    Args:
+        name: The name that was given.
+        known: The names that there are.
+        otherwise: What to return where none of them is like it.
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {listed(near)}?" if near else otherwise
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a file or folder could not be used, such as `Permission denied`."""
+    return error.strerror or str(error)
 
 
 def escaped(text: str, keep: str = "") -> str:

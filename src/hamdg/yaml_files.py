@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import stat
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from hamdg.errors import ConfigError
-from hamdg.wording import escaped
+from hamdg.wording import did_you_mean, escaped, reason_of
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -272,7 +271,7 @@ def _content(path: Path, what: str, hint: str) -> bytes:
     except FileNotFoundError:
         raise ConfigError(_missing(path, what, hint)) from None
     except OSError as error:
-        raise ConfigError(f"{what.capitalize()} `{path}` cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{what.capitalize()} `{path}` cannot be read: {reason_of(error)}.") from None
 
 
 def _no_file(mode: int) -> str:
@@ -286,5 +285,4 @@ def _missing(path: Path, what: str, hint: str) -> str:
         others = [str(other) for other in sorted(path.parent.glob("*.yaml"))]
     except OSError:
         others = []
-    near = difflib.get_close_matches(str(path), others, n=1)
-    return f"There is no {what} `{path}`; {f'did you mean `{near[0]}`?' if near else hint}"
+    return f"There is no {what} `{path}`; {did_you_mean(str(path), others, hint)}"

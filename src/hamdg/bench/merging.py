@@ -24,6 +24,7 @@ from hamdg import console
 from hamdg.bench import contest
 from hamdg.bench.measure import Measured, measured
 from hamdg.errors import ConfigError
+from hamdg.files import free_bytes
 from hamdg.merge import merge_with, methods, open_tensors
 from hamdg.merge.files import save_tensors
 
@@ -76,7 +77,7 @@ def write_models(folder: Path, sources: int, shapes: dict[str, tuple[int, ...]])
         ConfigError: The disk has no room for them.
     """
     size = 4 * sum(torch.Size(shape).numel() for shape in shapes.values())
-    needed, free = (sources + 3) * size, shutil.disk_usage(folder).free
+    needed, free = (sources + 3) * size, free_bytes(folder)
     if needed > free:
         raise ConfigError(f"The bench needs {needed / 1e9:.1f} GB in `{folder}`, which has {free / 1e9:.1f} GB free.")
     generator = torch.Generator().manual_seed(0)

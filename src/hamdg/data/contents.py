@@ -56,8 +56,7 @@ def _digest(listing: Listing, position: int) -> bytes:
 
 
 def _file(listing: Listing) -> Path:
-    key = hashlib.sha256(f"{listing.fingerprint}\n{listing.place}".encode()).hexdigest()
-    return cache_folder() / "contents" / f"{key[:32]}.json"
+    return cache_folder() / "contents" / f"{listing.key[:32]}.json"
 
 
 def _recalled(file: Path, stamps: str) -> str | None:

@@ -18,7 +18,7 @@ from hamdg.data.folders.walk import walk
 from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
-from hamdg.wording import listed
+from hamdg.wording import listed, reason_of
 
 LAYOUT = "<domain>/<class>/picture"
 _LISTED = 12
@@ -63,7 +63,7 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
         left_out = left_out_of(f"`{root}`", folders, chosen)
         classes = {_composed(domain): class_folders(root / domain) for domain in folders if domain not in left_out}
     except OSError as error:
-        raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({error.strerror}).") from error
+        raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({reason_of(error)}).") from error
     if bare := [domain for domain, names in classes.items() if not names]:
         others = [domain for domain in classes if domain not in bare]
         raise DataError(

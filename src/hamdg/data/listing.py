@@ -222,6 +222,11 @@ class Listing:
         """Return where the pictures are: their domain's folder without links, or the data set that has them."""
         return self._source.place
 
+    @property
+    def key(self) -> str:
+        """Return a SHA-256 that names what caches keep of these pictures: of which ones they are, and where."""
+        return hashlib.sha256(f"{self.fingerprint}\n{self.place}".encode()).hexdigest()
+
     def stamp(self, position: int) -> int:
         """Return a number that changes when a picture's file is written or replaced; 0 where that cannot be told.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
-from hamdg.data.folders.layout import domain_folders, printable, reason, subfolders
+from hamdg.data.folders.layout import domain_folders, printable, subfolders
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
-from hamdg.wording import listed
+from hamdg.wording import listed, reason_of
 
 VARIABLE = "HAMDG_DATA"
 HERE = "data"
@@ -78,7 +78,7 @@ def _given(benchmark: Benchmark, root: Path) -> Path:
         names = subfolders(root)
         found = _best(benchmark, [root, *_inner(benchmark, root), *_named(benchmark, root)])
     except OSError as error:
-        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason(error)})"
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
         if isinstance(error, NotADirectoryError):
             what = "is a file (a list of images is named with `--data.lists`)"
         raise DataError(
@@ -151,7 +151,7 @@ def _look(benchmark: Benchmark, base: Path, itself: bool) -> tuple[Path | None, 
     except FileNotFoundError:
         return None, f"`{_shown(base)}`: no such folder"
     except OSError as error:
-        return None, f"`{_shown(base)}`: {reason(error)}"
+        return None, f"`{_shown(base)}`: {reason_of(error)}"
     empty = f"`{_shown(named[0])}` holds none of the domains" if named else f"`{_shown(base)}`: none of them there"
     return found, empty
 

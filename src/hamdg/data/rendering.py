@@ -19,6 +19,7 @@ from hamdg.data.decode import UnreadableError
 from hamdg.data.listing import Listing
 from hamdg.data.views import View
 from hamdg.errors import DataError
+from hamdg.wording import reason_of
 
 Pixels = NDArray[np.uint8]
 
@@ -144,7 +145,7 @@ def _one(listing: Listing, view: View, position: int) -> Rendered:
         # First the stamp: a file that is replaced in between then has another one when it is looked at again.
         stamp, content = listing.stamp(position), listing.content(position)
     except OSError as error:
-        return Rendered(position, None, error.strerror or str(error))
+        return Rendered(position, None, reason_of(error))
     try:
         return Rendered(position, view.make(content, listing.truncated), "", stamp, digest(content))
     except UnreadableError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.wording import excerpt, listed
+from hamdg.wording import did_you_mean, excerpt, listed
 from hamdg.yaml_files import read_yaml
 
 _LISTED = 12
@@ -68,6 +67,5 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _unknown(name: str, bench: Benchmark, place: str) -> str:
-    near = difflib.get_close_matches(name, bench.classes, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {listed(bench.classes, _LISTED)}."
+    hint = did_you_mean(name, bench.classes, f"there are {listed(bench.classes, _LISTED)}.")
     return f"`data.words` names the class `{name}`{place}, which `{bench.title or bench.name}` does not have; {hint}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.dtypes import dtype_name
 from hamdg.merge.problems import problems_error
 from hamdg.merge.quantized import check_quantized
 from hamdg.merge.shares import BufferShares
@@ -123,7 +124,7 @@ def _check_dtypes(models: Mapping[str, Tensors]) -> None:
     for model, tensors in others:
         wrong = [name for name in reference if tensors[name].dtype != reference[name].dtype]
         if wrong:
-            kinds = f"{_plain(tensors[wrong[0]].dtype)}, not {_plain(reference[wrong[0]].dtype)}"
+            kinds = f"{dtype_name(tensors[wrong[0]].dtype)}, not {dtype_name(reference[wrong[0]].dtype)}"
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             found[f"in {model}"] = [f"`{wrong[0]}` is {kinds}{more}"]
     if found:
@@ -132,9 +133,5 @@ def _check_dtypes(models: Mapping[str, Tensors]) -> None:
 
 
 def _signature(tensor: Tensor) -> str:
-    kind = "floating-point" if tensor.is_floating_point() else _plain(tensor.dtype)
+    kind = "floating-point" if tensor.is_floating_point() else dtype_name(tensor.dtype)
     return f"{kind} {tuple(tensor.shape)}"
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hamdg.merge.dtypes import promoted
 from hamdg.merge.family import Site
-from hamdg.merge.narrow import promoted
 from hamdg.merge.problems import problems_error
 
 BASE = "the base"

@@ -17,12 +17,12 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.arguments import check_kinds, check_settings
 from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
 from hamdg.merge.checking import check_models, check_shares, check_weights
+from hamdg.merge.dtypes import rounded, unless_narrow
 from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
 from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
 from hamdg.merge.lines import layer_scales
 from hamdg.merge.lora.adapter import check_no_factors
-from hamdg.merge.narrow import rounded, unless_narrow
 from hamdg.merge.registry import Plan, check_options, find
 from hamdg.merge.shares import BufferShares
 from hamdg.merge.tied import tied_names

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge.narrow import is_narrow
+from hamdg.merge.dtypes import dtype_name, is_narrow
 from hamdg.wording import listed
 
 Tensors = Mapping[str, Tensor]
@@ -38,7 +38,7 @@ def check_quantized(models: Mapping[str, Tensors]) -> None:
         if wrong:
             raise WeightsError(
                 f"In {model} {listed(wrong, _LISTED)} {'is' if len(wrong) == 1 else 'are'} quantized "
-                f"({_plain(tensors[wrong[0]].dtype)}): without their scales these numbers are no weights, and no "
+                f"({dtype_name(tensors[wrong[0]].dtype)}): without their scales these numbers are no weights, and no "
                 "average or difference of them means anything. Dequantize the models first, with the library that "
                 "quantized them, and merge those."
             )
@@ -69,7 +69,3 @@ def _agree(one: Tensors, other: Tensors, name: str) -> bool:
     # With common scales, floats of eight bits are weights but for a common factor.
     compared = scales if scales is not None and scales in other else name
     return torch.equal(one[compared], other[compared].to(one[compared].device))
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

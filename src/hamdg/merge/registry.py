@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import types
@@ -19,6 +18,7 @@ from hamdg.merge.evidence import KINDS, Kind
 from hamdg.merge.family import Family, Rule, Site
 from hamdg.merge.options import Option, read_options
 from hamdg.merge.shares import BufferShares, Statement, by_weight
+from hamdg.wording import did_you_mean, listed
 
 # A package that brings methods lists the modules that register them under this group.
 ENTRY_POINTS = "hamdg.merge"
@@ -315,5 +315,4 @@ def _described(function: Callable[..., object]) -> tuple[str, str, Mapping[str, 
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else "known are " + ", ".join(f"`{other}`" for other in known) + "."
+    return did_you_mean(name, known, f"known are {listed(known)}.")

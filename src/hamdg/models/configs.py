@@ -12,6 +12,7 @@ import open_clip
 
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
+from hamdg.wording import reason_of
 
 ASSETS = Path(__file__).parent / "assets"
 SHIPPED = ("mini-rn", "mini-vit")
@@ -71,7 +72,7 @@ def read_config(path: Path) -> ClipConfig:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"Argument `model.name` is the path `{path}`, which cannot be read ({error.strerror}). "
+            f"Argument `model.name` is the path `{path}`, which cannot be read ({reason_of(error)}). "
             "Give the path of an open_clip model JSON or a model name."
         ) from error
     except ValueError as error:

@@ -16,6 +16,7 @@ from hamdg.config import Recipe, defining_part, run_directory
 from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
 from hamdg.files import remove_leftovers, write_text
 from hamdg.recipe import read_recipe, write_recipe
+from hamdg.wording import reason_of
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
 
@@ -269,5 +270,5 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _not_writable(path: Path, error: OSError) -> str:
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error).lower()
     return f"Cannot write to the run directory `{path}`: {reason}; choose another folder with `--runtime.root`."

@@ -10,6 +10,7 @@ from hamdg import schema
 from hamdg.errors import RunDirectoryError
 from hamdg.files import sha256_file, write_json
 from hamdg.runs.directory import RunDirectory
+from hamdg.wording import reason_of
 
 _DIGESTS: dict[tuple[int, int, int, int], str] = {}
 
@@ -58,7 +59,7 @@ def check_digests(run: RunDirectory, known: Mapping[str, str], how: str, remedy:
         except FileNotFoundError:
             what = f"is missing, which {how}"
         except OSError as error:
-            what = f"cannot be read ({(error.strerror or str(error)).lower()})"
+            what = f"cannot be read ({reason_of(error).lower()})"
         raise RunDirectoryError(f"`{path}` {what}; {remedy}.")
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from hamdg import console
 from hamdg.errors import RunDirectoryError, RunInUseError
+from hamdg.wording import reason_of
 
 Result = TypeVar("Result")
 
@@ -49,7 +50,7 @@ class Claims:
         except Timeout:
             return False
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = reason_of(error).lower()
             raise RunDirectoryError(f"Cannot write to `{self._folder}`: {reason}; choose another `root`.") from error
         self._locks[name] = lock
         return True

@@ -27,7 +27,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.queue import Claims, run_all
 from hamdg.runs.sweep_file import Sweep
 from hamdg.shipped import find_file, public_name
-from hamdg.wording import excerpt, listed
+from hamdg.wording import excerpt, listed, reason_of
 
 
 class SweepError(HamdgError, RuntimeError):
@@ -191,7 +191,7 @@ def _appended(ledger: Path) -> Iterator[TextIO]:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         stream = ledger.open("a", encoding="utf-8")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error).lower()
         raise RunDirectoryError(
             f"Cannot write to `{ledger.parent}`: {reason}; choose another `root` in the sweep file."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hamdg.errors import ConfigError
-from hamdg.wording import excerpt, listed
+from hamdg.wording import did_you_mean, excerpt, listed
 from hamdg.yaml_files import Document, read_yaml
 
 Settings = Mapping[str, object]
@@ -129,8 +128,7 @@ class _Checker:
         known = list(kind.__dataclass_fields__)
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean `{near[0]}`?" if near else f"it can hold {listed(known)}."
+                hint = did_you_mean(key, known, f"it can hold {listed(known)}.")
                 whole = f"`{place[:-1]}`" if place else "a sweep"
                 raise self.error(f"{place}{key}", f"there is no key `{excerpt(key)}` in {whole}; {hint}")
 

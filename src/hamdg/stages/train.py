@@ -41,6 +41,7 @@ from hamdg.stages.start import check_start, keep_base, start_files
 from hamdg.stages.summaries import check_training, read_index, read_train
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import Row, read_rows
+from hamdg.wording import reason_of
 
 # Side of the pictures that are kept for the report.
 THUMBNAIL = 96
@@ -151,7 +152,7 @@ def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -
     try:
         return read_checkpoint(path, cohort.state_dict(), context.recipe.train.steps, origin)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error).lower()
         raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
+from hamdg.wording import reason_of
 
 # The verbs that take recipe keys, with their own options.
 OPTIONS = {
@@ -205,5 +206,5 @@ def _write(out: Path, write: Callable[[], None]) -> None:
     except HamdgError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error

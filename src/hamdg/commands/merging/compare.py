@@ -20,6 +20,7 @@ from hamdg.merge.files.inputs import Inputs
 from hamdg.report.comparison import comparison_picture
 from hamdg.report.elements import pair_name
 from hamdg.report.table import MISSING
+from hamdg.wording import reason_of
 
 Values = Mapping[str, Mapping[str, float | None]]
 
@@ -94,5 +95,5 @@ def _draw(found: Comparison, out: Path) -> None:
     try:
         write_text(out, comparison_picture(found))
     except OSError as error:
-        reason = error.strerror or error
+        reason = reason_of(error)
         raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error

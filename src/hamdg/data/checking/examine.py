@@ -19,6 +19,7 @@ from hamdg.config import Truncated
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.listing import Listing
 from hamdg.data.rendering import usable_cores
+from hamdg.wording import reason_of
 
 _AT_ONCE = 32
 _ORIENTATION = 0x0112
@@ -101,7 +102,7 @@ def _look(listing: Listing, position: int, decode: bool, digests: bool) -> _Look
     try:
         content = listing.content(position)
     except OSError as error:
-        return _Look(position, error.strerror or str(error))
+        return _Look(position, reason_of(error))
     digest = hashlib.sha256(content).digest() if digests else None
     if not decode:
         return _Look(position, digest=digest)

@@ -103,8 +103,3 @@ def class_folders(folder: Path) -> list[str]:
 def printable(path: Path | str) -> str:
     r"""Return a path as messages show it: bytes that are no UTF-8 and control characters are written as `\xff`."""
     return escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))
-
-
-def reason(error: OSError) -> str:
-    """Return why something could not be looked at, such as `Permission denied`."""
-    return error.strerror or str(error)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from hamdg.data.folders.layout import counts_as_folder, reason
+from hamdg.data.folders.layout import counts_as_folder
+from hamdg.wording import reason_of
 
 # What Pillow reads and people keep pictures in; ImageFolder knows nine of them.
 EXTENSIONS = frozenset(
@@ -90,7 +91,7 @@ def look(folder: Path, found: Walk) -> list[str]:
                 elif not is_left_behind(entry.name):
                     found.passed_over += 1
     except OSError as error:
-        found.unreadable.append((str(folder), reason(error)))
+        found.unreadable.append((str(folder), reason_of(error)))
     return sorted(names)
 
 
@@ -124,7 +125,7 @@ def _enter(folder: _Folder, waiting: list[_Folder], found: Walk) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        found.unreadable.append((folder.path, reason(error)))
+        found.unreadable.append((folder.path, reason_of(error)))
 
 
 def _add(entry: os.DirEntry[str], folder: _Folder, found: Walk) -> bool:
@@ -134,7 +135,7 @@ def _add(entry: os.DirEntry[str], folder: _Folder, found: Walk) -> bool:
         try:
             status = entry.stat()
         except OSError as error:  # a link to nothing
-            found.unreadable.append((f"{folder.path}/{name}", reason(error)))
+            found.unreadable.append((f"{folder.path}/{name}", reason_of(error)))
             return False
         if stat.S_ISREG(status.st_mode):
             found.files.append((folder.inner, name, status.st_size))

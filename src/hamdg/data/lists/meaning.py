@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from hamdg.config import CUSTOM
 from hamdg.data.benchmark import Benchmark, Lists, normalised
 from hamdg.data.folders.layout import PARTS, domain_of_folder
 from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_files
-from hamdg.wording import excerpt
+from hamdg.wording import did_you_mean, excerpt, listed
 
 LAYOUT = "<domain>/<class>/picture"
+_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,8 @@ def _named(file: ListFile, line: Line, benchmark: Benchmark | None, name: str, w
         number, known = benchmark.find_label(name), benchmark.classes
         found = None if number is None else known[number]
     if found is None:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else "."
-        raise file.wrong(line, f"`{benchmark.name}` has no {what} `{excerpt(name)}`{hint}")
+        hint = did_you_mean(name, known, f"there are {listed(known, _LISTED)}.")
+        raise file.wrong(line, f"`{benchmark.name}` has no {what} `{excerpt(name)}`; {hint}")
     return found
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hamdg.data.benchmark import Lists
-from hamdg.data.folders.layout import printable, reason
+from hamdg.data.folders.layout import printable
 from hamdg.errors import DataError
-from hamdg.wording import excerpt, listed
+from hamdg.wording import excerpt, listed, reason_of
 
 CSV = ".csv"
 ENDINGS = (".txt", CSV)
@@ -66,7 +66,7 @@ def read_files(lists: Lists) -> Iterator[ListFile]:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
-            raise DataError(f"`data.lists`: `{printable(path)}` cannot be read ({reason(error)}).") from error
+            raise DataError(f"`data.lists`: `{printable(path)}` cannot be read ({reason_of(error)}).") from error
         except UnicodeDecodeError as error:
             raise DataError(f"`data.lists`: `{printable(path)}` is no text in UTF-8; save it as that.") from error
         is_table = path.suffix.lower() == CSV
@@ -84,7 +84,7 @@ def list_files(lists: Lists) -> list[Path]:
         try:
             paths = sorted(lists.path.iterdir())
         except OSError as error:
-            raise DataError(f"`data.lists`: `{printable(lists.path)}` cannot be read ({reason(error)}).") from error
+            raise DataError(f"`data.lists`: `{printable(lists.path)}` cannot be read ({reason_of(error)}).") from error
         if files := [path for path in paths if not path.name.startswith(".") and _is_list(path)]:
             return files
         raise DataError(f"`data.lists`: the folder `{printable(lists.path)}` holds no `.txt` or `.csv` file.")

@@ -18,6 +18,7 @@ from hamdg.data.store.freshness import compare
 from hamdg.data.store.space import SAMPLE, amount, check_fits, compressed_bytes, needed, ways_out
 from hamdg.data.views import View
 from hamdg.errors import StorageError
+from hamdg.wording import reason_of
 
 Positions = NDArray[np.int64]
 
@@ -158,7 +159,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise StorageError(
             f"Cannot keep decoded pictures in `{folder}`: {reason}; pictures that were kept before stay. "
             f"Free some space or make the folder writable, {ways_out()}."

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from hamdg.data.store.files import FORMAT, ROW
 from hamdg.errors import StorageError
+from hamdg.wording import reason_of
 
 # Held by all who read a store; its time says when somebody last did.
 _USED = "used"
@@ -121,7 +122,7 @@ def delete(kept: Kept) -> bool:
             (kept.folder / "about.json").unlink(missing_ok=True)
             shutil.rmtree(kept.folder)
         except OSError as error:
-            raise StorageError(f"Cannot delete `{kept.folder}`: {error.strerror or error}.") from error
+            raise StorageError(f"Cannot delete `{kept.folder}`: {reason_of(error)}.") from error
     return True
 
 

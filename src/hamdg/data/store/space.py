@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hamdg.data.decode import UnreadableError
 from hamdg.data.listing import Listing
 from hamdg.data.views import View
 from hamdg.errors import StorageError
+from hamdg.files import free_bytes
 
 # Pictures whose heads are read to learn how much disk all of them will need.
 SAMPLE = 256
@@ -32,7 +32,7 @@ def check_fits(need: float, what: str, folder: Path, smaller: float | None = Non
     Raises:
         StorageError: If they do not fit.
     """
-    free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.exists())).free
+    free = free_bytes(folder)
     if need * _SPARE > free:
         smaller = smaller if smaller is not None and smaller < need else None
         raise StorageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from threading import Lock
 
@@ -56,8 +55,7 @@ class Store:
             "pictures": len(listing),
             "pillow": PIL.__version__,
         }
-        key = hashlib.sha256(f"{listing.fingerprint}\n{listing.place}".encode()).hexdigest()
-        folder = cache / "pictures" / f"{key[:16]}-{view.name}"
+        folder = cache / "pictures" / f"{listing.key[:16]}-{view.name}"
         self.listing = listing
         self.view = view
         self.files = StoreFiles(folder, about, len(listing), view.side, view.channels)

@@ -13,6 +13,7 @@ import torch
 
 from hamdg.digests import TITLES, HashName
 from hamdg.errors import WeightsError
+from hamdg.merge.dtypes import dtype_name
 from hamdg.merge.files.folders import INDEX
 from hamdg.merge.files.reading import open_raw
 from hamdg.merge.job import Settings
@@ -119,7 +120,7 @@ def resolved_settings(settings: Settings) -> dict[str, object]:
         "allow_nonfinite": settings.allow_nonfinite,
         "buffers": settings.buffers,
         "device": torch.device(settings.device).type,
-        "dtype": None if settings.dtype is None else str(settings.dtype).removeprefix("torch."),
+        "dtype": None if settings.dtype is None else dtype_name(settings.dtype),
         "lines": None if settings.lines is None else [float(value) for value in settings.lines],
         "precision": settings.precision,
     }

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.dtypes import dtype_name, promoted, rounded, unless_narrow
 from hamdg.merge.inspection import is_finite
 from hamdg.merge.job import Job, Settings
 from hamdg.merge.lora.adapter import ALPHA, Adapter, Layout
-from hamdg.merge.narrow import promoted, rounded, unless_narrow
 from hamdg.merge.registry import find
 from hamdg.wording import listed
 
@@ -171,7 +171,7 @@ class _Result:
     def _narrowed(self, module: str, factor: Tensor) -> Tensor:
         result = rounded(factor, self._dtype)
         if not is_finite(result):
-            dtype = str(self._dtype).removeprefix("torch.")
+            dtype = dtype_name(self._dtype)
             raise WeightsError(
                 f"The merged factors of `{module}` hold values that {dtype} cannot hold; name a wider `dtype` "
                 "(float32), or scale the change down."

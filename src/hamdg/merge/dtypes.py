@@ -1,9 +1,14 @@
-"""Floats of eight bits: read like any others, but computed in, and by default written in, something wider."""
+"""Dtypes: their names, and floats of eight bits, which are computed in, and by default written in, something wider."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without its module, such as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def is_narrow(dtype: torch.dtype) -> bool:
