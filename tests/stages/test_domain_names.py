@@ -25,8 +25,6 @@ NAMES = (
     "{a}",
     "values",
     "last",
-    "index",
-    "own",
     "a b größe",
     "dataloader_idx_0",
     "[a|b]%7B",

@@ -89,8 +89,8 @@ def test_a_folder_without_permission_is_unreadable_and_the_others_are_read(
 
 
 def test_folders_may_be_very_deep(tmp_path: Path, deep: Deep) -> None:
-    deep(tmp_path / "a", 1500)
+    deep(tmp_path / "a", 1100)
     found = walk(tmp_path)
-    assert [(inner.count("/"), name) for inner, name, _ in found.files] == [(1500, "1.jpg")]
-    assert len(found.visited) == 1502
+    assert [(inner.count("/"), name) for inner, name, _ in found.files] == [(1100, "1.jpg")]
+    assert len(found.visited) == 1102
     assert found.unreadable == []
