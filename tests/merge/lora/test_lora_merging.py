@@ -140,6 +140,23 @@ def test_a_change_in_the_span_of_the_factors_is_decomposed_there_as_well_as_anyw
     assert inside[2:] == pytest.approx(outside[2:], rel=1e-5)
 
 
+@pytest.mark.parametrize("method", ["uniform", "ties"])
+def test_modules_of_one_shape_are_not_taken_for_one_tensor(method: str) -> None:
+    def given(seed: int) -> Adapter:
+        blocks = [{f"b{i}.{name}": tensor for name, tensor in tensors(seed + i, 2, "fc").items()} for i in range(12)]
+        return read_adapter("a", {name: t for block in blocks for name, t in block.items()}, lambda module, rank: 1.0)
+
+    merged = merge_adapters(method, {"a": given(100), "b": given(200)}, rank=5)
+    assert len(merged.tensors) == 24
+    for i in range(12):
+        own = {s: read_adapter("a", tensors(seed + i, 2, "fc"), None) for s, seed in (("a", 100), ("b", 200))}
+        alone = merge_adapters("uniform", own, rank=5)
+        if method == "uniform":
+            change = merged.tensors[f"b{i}.fc.lora_B.weight"] @ merged.tensors[f"b{i}.fc.lora_A.weight"]
+            torch.testing.assert_close(change.double(), change_of(alone, "fc"), rtol=1e-4, atol=1e-4)
+    assert len({float(tensor.sum()) for tensor in merged.tensors.values()}) == 24
+
+
 def test_adapters_that_were_never_trained_stay_zero() -> None:
     fresh = {}
     for source in "ab":

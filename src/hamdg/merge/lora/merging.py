@@ -80,6 +80,8 @@ def merge_adapters(
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
     job = Job(method, changes, base, options or {}, replace(settings, dtype=None))
+    for own in changes.values():
+        own.multiplied = True
     result = _Result(owners, rank, settings.dtype or _widest(adapters), job.aliases)
     job.run(result.take)
     return result.merged()
@@ -106,18 +108,30 @@ def factored(change: Tensor, sources: list[tuple[Tensor, Tensor]], rank: int) ->
     core = left.mT @ matrix @ right
     outside = float(torch.linalg.vector_norm(matrix - left @ core @ right.mT))
     if outside <= _ROUNDING * length:
-        u, values, v = torch.linalg.svd(core, full_matrices=False)
-        u, v = left @ u, v @ right.mT
+        directions = left @ torch.linalg.svd(core, full_matrices=False).U
+    elif len(matrix) <= matrix.shape[1]:
+        directions = _leading(matrix)
     else:
-        u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-        outside = 0.0
-    kept = min(rank, len(values))
+        # Of a tall matrix the right directions are the smaller problem.
+        down, up, cut, _ = factored(matrix.mT, [(down.mT, up.mT) for up, down in sources], rank)
+        return up.mT, down.mT, cut, length
+    directions = directions[:, :rank]
+    # What lies along the strongest directions; row j is the singular value times the right vector.
+    rows = directions.mT @ matrix
     # Both factors get the same share of the size, so that neither leaves the range of half precision.
-    roots = values[:kept].sqrt()
+    roots = torch.linalg.vector_norm(rows, dim=1).sqrt()
     up, down = matrix.new_zeros(len(matrix), rank), matrix.new_zeros(rank, matrix.shape[1])
-    up[:, :kept], down[:kept] = u[:, :kept] * roots, roots[:, None] * v[:kept]
-    cut = float(torch.linalg.vector_norm(values[kept:])) if kept < len(values) else 0.0
-    return up, down, math.hypot(cut, outside), length
+    up[:, : len(roots)], down[: len(roots)] = directions * roots, rows / roots.masked_fill(roots == 0, 1.0)[:, None]
+    return up, down, float(torch.linalg.vector_norm(matrix - directions @ rows)), length
+
+
+def _leading(matrix: Tensor) -> Tensor:
+    """Return the left singular vectors of a wide matrix, the strongest first: a fifth of the time that an SVD takes.
+
+    In double precision this is exact enough for what was computed in single precision.
+    """
+    vectors: Tensor = torch.linalg.eigh(matrix @ matrix.mT).eigenvectors
+    return vectors.flip(1)
 
 
 class _Result:
@@ -189,10 +203,16 @@ class _Changes(Mapping[str, Tensor]):
 
     def __init__(self, adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._adapter, self._shapes = adapter, shapes
+        # Before the merge, models are checked for shapes and dtypes many times, for which nothing is multiplied. The
+        # values that stand for a change meanwhile differ by name, so that no two are taken for tied tensors.
+        self.multiplied = False
+        self._unknown = {name: torch.full((1,), float(i)).expand(shapes[name]) for i, name in enumerate(shapes)}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._shapes:
             return self._adapter.tensors[name]
+        if not self.multiplied:
+            return self._unknown[name]
         module = name.removesuffix(_WEIGHT)
         if module not in self._adapter.pairs:
             return torch.zeros(self._shapes[name])
