@@ -17,7 +17,7 @@ from hamdg.config import Truncated
 from hamdg.data.decode import UnreadableError, decoded, dimensions
 from hamdg.data.pictures import Positions, as_read
 from hamdg.data.rendering import Rendered, make_each
-from hamdg.data.store.stored import Store
+from hamdg.data.store.stored import Store, StorePictures
 from hamdg.data.views import TrainingView, View
 
 # Chosen by `python -m hamdg.bench compression`. Halved colour resolution (4:2:0) costs more than any quality above 80.
@@ -71,7 +71,7 @@ class CompressedView:
         return len(content) if (width, height) == before else min(len(content), _HEAD + _A_PIXEL * width * height)
 
 
-class CompressedPictures:
+class CompressedPictures(StorePictures):
     """Pictures that are decoded from a store of small files.
 
     Args:
@@ -82,24 +82,8 @@ class CompressedPictures:
     decodes = True
 
     def __init__(self, store: Store, view: View) -> None:
-        self._store = store
+        super().__init__(store)
         self._view = view
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def prepare(self, positions: Positions) -> None:
-        """Reduce and encode those of the pictures that are not kept yet.
-
-        Raises:
-            StorageError: If they do not fit on the disk, or cannot be written there.
-            DataError: If some cannot be read or decoded; it names them. All others are kept.
-        """
-        self._store.prepare(positions)
-
-    def missing_bytes(self, positions: Positions, unopened: bool = False) -> float:
-        """Return about how much disk the pictures take that are not kept yet."""
-        return self._store.missing_bytes(positions, unopened)
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return pictures, decoded in parallel; those that are missing or damaged are made anew first.

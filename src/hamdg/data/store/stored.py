@@ -93,7 +93,7 @@ class Store:
             self.files.current[positions] = True
 
     def verify(self, positions: Positions) -> None:
-        """See to it that pictures are there, undamaged, and those of their files; others are made first.
+        """Ensure that pictures are there, undamaged, and those of their files; others are made first.
 
         Raises:
             StorageError: If a picture had to be made and could not be written.
@@ -132,14 +132,12 @@ class Store:
         files.verified[positions] = True
 
 
-class StoredPictures:
-    """Pictures whose pixels are kept: the same, bit for bit, as decoding gives.
+class StorePictures:
+    """Pictures that a store keeps in one form or another; how they are read is up to subclasses.
 
     Args:
         store: The store.
     """
-
-    decodes = False
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -148,7 +146,7 @@ class StoredPictures:
         return len(self._store)
 
     def prepare(self, positions: Positions) -> None:
-        """Decode those of the pictures that are not kept yet.
+        """Make those of the pictures that are not kept yet.
 
         Raises:
             StorageError: If they do not fit on the disk, or cannot be written there.
@@ -159,6 +157,12 @@ class StoredPictures:
     def missing_bytes(self, positions: Positions, unopened: bool = False) -> float:
         """Return the disk that pictures take which are not kept yet."""
         return self._store.missing_bytes(positions, unopened)
+
+
+class StoredPictures(StorePictures):
+    """Pictures whose pixels are kept: the same, bit for bit, as decoding gives."""
+
+    decodes = False
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
         """Return copies of pictures; those that are missing or damaged are decoded first.
