@@ -16,7 +16,7 @@ from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.benchmarks.vlcs import VLCS
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models import encode_prompts, load_clip, logit_scale
-from hamdg.models.text_head import COINCIDE, coinciding, unheard
+from hamdg.models.text_head import COINCIDE, coinciding, unknown_words
 
 CONF = Path(__file__).parents[1] / "conf"
 LOADED = load_clip(ModelConfig(str(CONF / "tiny-vit.json"), "random"))
@@ -104,8 +104,8 @@ def test_words_stand_for_the_classes_in_prompts_and_in_messages() -> None:
 @pytest.mark.parametrize("name", ["mini-rn", "mini-vit"])
 def test_words_that_a_text_tower_never_heard_are_known_by_their_zeros(name: str) -> None:
     loaded = load_clip(ModelConfig(name))
-    assert unheard(loaded, ["dog", "circle", "alarm clock", "zigzag", "person"]) == ["circle", "zigzag"]
-    assert unheard(LOADED, ["circle", "zigzag"]) == []
+    assert unknown_words(loaded, ["dog", "circle", "alarm clock", "zigzag", "person"]) == ["circle", "zigzag"]
+    assert unknown_words(LOADED, ["circle", "zigzag"]) == []
 
 
 def test_features_coincide_below_the_threshold_only() -> None:

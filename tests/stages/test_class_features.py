@@ -1,4 +1,4 @@
-"""A folder of drawn shapes, whose names the shipped CLIP never heard, as somebody's own data set."""
+"""A folder of drawn shapes, whose names the shipped CLIP does not know, as somebody's own data set."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_words_that_the_text_tower_knows_let_a_run_begin(
     (record,) = (tmp_path / "runs").rglob("record.json")
     assert read_record(record)["words"] == ["person", "guitar", "house", "triangle"]
     assert (
-        "the text tower of `mini-rn` has never heard `triangle`, so that its feature means nothing"
+        "the text tower of `mini-rn` does not know `triangle`, so that its feature means nothing"
         in capsys.readouterr().out
     )
 

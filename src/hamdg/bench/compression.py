@@ -1,8 +1,8 @@
 """What a compressed store changes in an evaluation, by size and quality: `python -m hamdg.bench compression`.
 
 PACS pictures (227 pixels) are reduced and encoded as a store for mini-CLIP (48 pixels) would keep them, and shown to
-mini-CLIP beside what it sees of the files. Classes are told by the nearest mean feature of every second picture. The
-first line is the yardstick: torchvision's own resize of tensors in place of that of Pillow pictures.
+mini-CLIP beside what it sees of the files. Images are classified by the nearest class mean of the features of every
+second one. The first line is the yardstick: torchvision's own resize of tensors in place of that of Pillow pictures.
 """
 
 from __future__ import annotations

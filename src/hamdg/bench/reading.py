@@ -97,7 +97,7 @@ def views(listing: Listing, use: str, cache: Path) -> tuple[Pictures, Pictures]:
 
 
 def batch(pictures: Pictures, use: str, number: int) -> Tensor:
-    """Return one batch as the model eats it."""
+    """Return one batch as the model takes it."""
     start = number * BATCH % len(pictures)
     found = pictures.read(np.arange(start, min(start + BATCH, len(pictures))))
     if use != "evaluation":
@@ -127,7 +127,7 @@ class Classic(Dataset[Tensor]):
         return len(self.listing)
 
     def __getitem__(self, position: int) -> Tensor:
-        """Return a picture as the model eats it."""
+        """Return a picture as the model takes it."""
         return classic_batch(self.listing, [position], self.transform)[0]
 
 

@@ -11,7 +11,7 @@ from hamdg.data.custom import custom_benchmark
 from hamdg.data.folders.layout import holds_table
 from hamdg.data.locate import Place, locate
 from hamdg.data.registry import benchmark
-from hamdg.data.words import own_words, spoken
+from hamdg.data.words import own_words, prompt_name
 from hamdg.files import user_path
 
 
@@ -43,7 +43,7 @@ def words_of(recipe: Recipe) -> list[str]:
     """
     bench = benchmark_of(recipe)
     own = own_words(bench, recipe.data.words)
-    return [own.get(name, spoken(name)) for name in bench.classes]
+    return [own.get(name, prompt_name(name)) for name in bench.classes]
 
 
 def with_own_words(recipe: Recipe) -> Recipe:
@@ -94,7 +94,7 @@ def _root_of(recipe: Recipe) -> str | None:
 def find_pictures(recipe: Recipe, held_out: bool = True) -> None:
     """Make sure that the recipe's pictures are somewhere, before anything heavy is loaded; opens none.
 
-    Files are listed as a run will list them, so that a misspelt class is told now. The held-out domain's are listed
+    Files are listed as a run will list them, so that a misspelt class is reported now. The held-out domain's are listed
     too: what their names and sizes tell would otherwise come up after the training.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which pictures a domain has, told from what is in their files: names and sizes do not tell bitmaps apart."""
+"""Which pictures a domain has, judged by what is in their files: names and sizes do not tell bitmaps apart."""
 
 from __future__ import annotations
 

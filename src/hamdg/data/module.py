@@ -90,8 +90,8 @@ class SourceData(LightningDataModule):
         counts = np.bincount(domain.clean_labels[train], minlength=len(self.bench.classes)).tolist()
         few = [f"{n} of `{name}`" for name, n in zip(self.bench.classes, counts, strict=True) if 0 < n < shots]
         if few:
-            told = f"fewer than {shots} training images of some classes, so all of them are taken"
-            console.note(f"{domain.name}: {told}: {shortened(few, 10)}")
+            note = f"fewer than {shots} training images of some classes, so all of them are taken"
+            console.note(f"{domain.name}: {note}: {shortened(few, 10)}")
 
     def holdouts(self) -> dict[str, Holdout]:
         """Return the hold-out of every source domain, decoded."""

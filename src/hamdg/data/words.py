@@ -14,7 +14,7 @@ from hamdg.yaml_files import read_yaml
 _LISTED = 12
 
 
-def spoken(name: str) -> str:
+def prompt_name(name: str) -> str:
     """Return a class's name as prompts call it by themselves: underscores become spaces."""
     return name.replace("_", " ")
 
@@ -43,9 +43,8 @@ def own_words(bench: Benchmark, given: Mapping[str, str] | str | None) -> dict[s
                 f"`data.words` gives the class `{known}` two words{place}, `{found[label]}` and `{word}`; keep one."
             )
         found[label] = word.strip()
-    return {
-        bench.classes[label]: found[label] for label in sorted(found) if found[label] != spoken(bench.classes[label])
-    }
+    names = {bench.classes[label]: found[label] for label in sorted(found)}
+    return {name: word for name, word in names.items() if word != prompt_name(name)}
 
 
 def _read(path: Path) -> dict[str, str]:

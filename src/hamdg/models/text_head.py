@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hamdg.data.words import spoken
+from hamdg.data.words import prompt_name
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section
@@ -18,7 +18,7 @@ from hamdg.wording import listed, shortened
 
 MAX_SCALE = 100.0
 # Class features nearer to each other than this are one: with the largest scale, 100, no image moves their logits apart
-# by more than 0.1. Words that a text tower never heard come out equal but for rounding (1e-7). Words that it does tell
+# by more than 0.1. Words that a text tower does not know come out equal but for rounding (1e-7). Words that it can tell
 # apart lie far above: even towers that are not trained keep all pairs of DomainNet's 345 classes 0.1 apart (0.005 if
 # the width is 8), and training drives them further.
 COINCIDE = 1e-3
@@ -45,7 +45,7 @@ def encode_prompts(
         WeightsError: If a feature is not finite.
     """
     check_prompts(prompts)
-    names = [spoken(name) for name in classes] if words is None else words
+    names = [prompt_name(name) for name in classes] if words is None else words
     tokens = tokenize(loaded, [prompt.replace("{}", name) for prompt in prompts for name in names])
     training = loaded.model.training
     features = loaded.model.eval().encode_text(tokens.to(loaded.model.logit_scale.device), normalize=True)
@@ -63,8 +63,8 @@ def encode_prompts(
 
 
 @torch.no_grad()
-def unheard(loaded: LoadedClip, words: Sequence[str]) -> list[str]:
-    """Return the words that the text tower has never heard: all their tokens have an embedding of zeros.
+def unknown_words(loaded: LoadedClip, words: Sequence[str]) -> list[str]:
+    """Return the words that the text tower does not know: all their tokens have an embedding of zeros.
 
     Such a word may still have a feature of its own, if it is the only one, but one that means nothing.
     """
@@ -97,7 +97,7 @@ def _indistinct(
     model: str, classes: Sequence[str], words: Sequence[str], prompts: Sequence[str], same: list[list[int]]
 ) -> str:
     shown = [
-        f"`{name}`" + (f" (called `{word}`)" if word != spoken(name) else "")
+        f"`{name}`" + (f" (called `{word}`)" if word != prompt_name(name) else "")
         for name, word in zip(classes, words, strict=True)
     ]
     groups = [shortened([shown[index] for index in group], _LISTED) for group in same]

@@ -96,7 +96,7 @@ class Queue:
 
     Args:
         groups: The numbers of the jobs, by what they share.
-        claims: What other processes are told of.
+        claims: What shows other processes which jobs this one works on.
     """
 
     def __init__(self, groups: dict[str, list[int]], claims: Claims) -> None:

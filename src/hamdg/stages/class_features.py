@@ -15,7 +15,7 @@ from hamdg.data.domain import read_once
 from hamdg.data.holdout import Holdout
 from hamdg.data.module import SourceData
 from hamdg.models.learned_head import learn_head, write_head
-from hamdg.models.text_head import logit_scale, unheard
+from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.stages.context import Context
@@ -33,9 +33,9 @@ def check_words(context: Context) -> None:
     if context.recipe.model.text_head != "prompts":
         return
     _ = context.text_head
-    if strange := unheard(context.loaded, words_of(context.recipe)):
+    if unknown := unknown_words(context.loaded, words_of(context.recipe)):
         console.note(
-            f"the text tower of `{context.loaded.name}` has never heard {listed(strange, _LISTED)}, so that its "
+            f"the text tower of `{context.loaded.name}` does not know {listed(unknown, _LISTED)}, so that its "
             "feature means nothing (`data.words` and `model.text_head` are ways out)"
         )
 

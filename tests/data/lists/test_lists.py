@@ -290,12 +290,12 @@ def test_a_csv_that_makes_no_sense_is_refused(tmp_path: Path, change: Change, se
         ),
         (
             ["photo/dog/1.jpg 1", "", "photo/1.jpg 2"],
-            "`{lists}`, line 3: the folders of `photo/1.jpg` tell no class of `pacs`; write paths that end in "
+            "`{lists}`, line 3: the folders of `photo/1.jpg` name no class of `pacs`; write paths that end in "
             "`<domain>/<class>/picture`, or a CSV with the columns path, class and domain.",
         ),
         (
             ["p/dog/1.jpg 1"],
-            "`{lists}`, line 1: the folders of `p/dog/1.jpg` tell no class of `pacs`; write paths that end in "
+            "`{lists}`, line 1: the folders of `p/dog/1.jpg` name no class of `pacs`; write paths that end in "
             "`<domain>/<class>/picture`, or a CSV with the columns path, class and domain.",
         ),
         (["photo/dog/1.jpg dgo"], "`{lists}`, line 1: `pacs` has no class `dgo`; did you mean `dog`?"),

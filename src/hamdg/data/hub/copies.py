@@ -139,7 +139,7 @@ def _explained(hub: Hub) -> Iterator[None]:
 
     logger = logging.getLogger("datasets")
     level = logger.level
-    # It writes to the terminal what it also raises, and what is told here in a sentence.
+    # It writes to the terminal what it also raises, and what is reported here in a sentence.
     logger.setLevel(logging.CRITICAL)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the lines of list files mean: each image's domain and class, told by names and never by numbers alone."""
+"""What the lines of list files mean: each image's domain and class, found by names and never by numbers alone."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def _meanings(file: ListFile, benchmark: Benchmark | None) -> Iterator[tuple[Lin
             label = _named(file, line, benchmark, line.label, "class")
         if domain is None or label is None:
             what = "class" if label is None else "domain"
-            told = f"the folders of `{excerpt(line.path)}` tell no {what}{_of(benchmark)}"
-            raise file.wrong(line, f"{told}; write paths that end in `{LAYOUT}`, or a CSV with {COLUMNS}.")
+            problem = f"the folders of `{excerpt(line.path)}` name no {what}{_of(benchmark)}"
+            raise file.wrong(line, f"{problem}; write paths that end in `{LAYOUT}`, or a CSV with {COLUMNS}.")
         if is_number:
             _check_number(file, line, label, numbers, labels)
         yield line, domain, label

@@ -1,4 +1,4 @@
-"""Whether kept pictures are still those of their files: told from the files' stamps, or else from their contents."""
+"""Whether kept pictures are still those of their files: judged by the files' stamps, or else by their contents."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ def _merge_adapters(
     digests.start(inputs.files)
     merged = merge_adapters(method, adapters, options, settings, rank)
     inputs.check_contents(digests, needs_base=False)
-    told = {"lora_rank": merged.rank, "lora_error": float(f"{merged.error:.3g}")}
+    facts = {"lora_rank": merged.rank, "lora_error": float(f"{merged.error:.3g}")}
     info, given = find(method).resolved(options)
-    metadata = _metadata(info, given, resolved_settings(settings) | told, settings.weights, inputs, digests)
+    metadata = _metadata(info, given, resolved_settings(settings) | facts, settings.weights, inputs, digests)
     write_adapter(out, merged, inputs.models, metadata)
 
 
@@ -134,8 +134,8 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
 
 def _job_metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
     settings = job.settings
-    told = _metadata(job.info, job.options, resolved_settings(settings), settings.weights, inputs, digests, known)
-    return told | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})
+    metadata = _metadata(job.info, job.options, resolved_settings(settings), settings.weights, inputs, digests, known)
+    return metadata | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})
 
 
 def _metadata(
