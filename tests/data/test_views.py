@@ -15,7 +15,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Rando
 
 from hamdg.data import views
 from hamdg.data.decode import decoded
-from hamdg.data.views import EvaluationView, TrainingView, training_short
+from hamdg.data.views import EvaluationView, TrainingView, WholeView, training_short
 
 SIZES = [(1, 1), (1, 5), (227, 227), (224, 224), (224, 301), (300, 224), (223, 225), (640, 480), (333, 500), (31, 17)]
 
@@ -141,6 +141,14 @@ def test_nothing_but_a_large_jpeg_for_training_is_decoded_in_part() -> None:
     for content in (small, other):
         np.testing.assert_array_equal(TrainingView(310).make(content), TrainingView(310).render(decoded(content)))
     np.testing.assert_array_equal(EvaluationView(64).make(large), torchvision_s(decoded(large), 64))
+
+
+def test_a_whole_picture_is_as_it_is_but_for_a_jpeg_that_is_more_than_large_enough() -> None:
+    view, content = WholeView(310), jpeg(619, 700)
+    np.testing.assert_array_equal(view.make(content), np.array(decoded(content)))
+    assert view.make(jpeg(621, 700)).shape == (350, 311, 3)
+    assert view.bytes_of(content) == 3 * 619 * 700
+    assert (view.name, view.side) == ("whole-310", None)
 
 
 def test_a_large_jpeg_is_turned_as_it_asks() -> None:

@@ -31,10 +31,10 @@ from hamdg.data.pictures import DecodedPictures, Pictures
 from hamdg.data.rendering import limit_threads
 from hamdg.data.store.compressed import SIDES, CompressedPictures, CompressedView
 from hamdg.data.store.stored import Store
-from hamdg.data.views import EvaluationView, TrainingView, View, training_short
+from hamdg.data.views import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.stages.context import set_threads
 
-SIZES = ((300, 225), (400, 300), (600, 450), (1000, 750), (2000, 1500))
+SIZES = ((400, 300), (600, 450), (1000, 750), (2000, 1500))
 USES = ("domainbed", "clip", "evaluation")
 COUNT, BATCH = 48, 12
 _NOISE, _QUALITY = 6.0, 85
@@ -90,7 +90,7 @@ def views(listing: Listing, use: str, cache: Path) -> tuple[Pictures, Pictures]:
     """Return pictures that are decoded from files and those from a compressed store, for one use."""
     crops = use != "evaluation"
     view: View = TrainingView(training_short(SIDE)) if crops else EvaluationView(SIDE)
-    small: View = TrainingView(SIDES * SIDE) if crops else view
+    small: View = WholeView(SIDES * SIDE) if crops else view
     store = Store(listing, CompressedView(SIDES * SIDE), cache)
     store.prepare(np.arange(len(store)))
     return DecodedPictures(listing, view), CompressedPictures(store, small)

@@ -22,7 +22,7 @@ from hamdg.data.splits import Indices, draw_per_class
 from hamdg.data.store.compressed import SIDES, CompressedPictures, CompressedView
 from hamdg.data.store.space import compressed_bytes
 from hamdg.data.store.stored import Store, open_pictures
-from hamdg.data.views import EvaluationView, TrainingView, View, training_short
+from hamdg.data.views import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.files import needed_cache
 
 # What these crop themselves wants more than the model's own side.
@@ -91,7 +91,7 @@ def _views(recipe: Recipe, listing: Listing, side: int) -> tuple[Pictures, Pictu
     if recipe.data.store == "compressed":
         short = SIDES * side
         store = Store(listing, CompressedView(short), cache_of(recipe))
-        views: tuple[View, View] = (TrainingView(short), EvaluationView(side))
+        views: tuple[View, View] = (WholeView(short), EvaluationView(side))
         whole, square = (CompressedPictures(store, view) for view in views)
         return whole if crops else square, square
     kept = cache_of(recipe) if recipe.data.decode_once else None

@@ -136,6 +136,38 @@ class TrainingView:
         return np.array(image if size == image.size else image.resize(size, _HAMMING))
 
 
+class WholeView:
+    """The whole picture as it is; a JPEG of twice, four or eight times the short side `least` is decoded in part.
+
+    Args:
+        least: Short side in pixels that is enough.
+    """
+
+    side: int | None = None
+    channels = 3
+
+    def __init__(self, least: int) -> None:
+        self.name = f"whole-{least}"
+        self._least = least
+
+    def bytes_of(self, content: bytes) -> float:
+        """Return how many bytes the picture has at most.
+
+        Raises:
+            UnreadableError: If the head of the file is that of no picture.
+        """
+        width, height = dimensions(content)
+        return 3 * width * height
+
+    def make(self, content: bytes, truncated: Truncated = "refuse") -> NDArray[np.uint8]:
+        """Return the pixels `[height, width, 3]` of a picture's file.
+
+        Raises:
+            UnreadableError: If it cannot be decoded.
+        """
+        return np.array(decoded(content, truncated, self._least))
+
+
 def training_short(side: int, scale: float = 0.7, ratio: float = 3 / 4) -> int:
     r"""Return the smallest short side from which no random crop is upsampled to `side`: 310 for 224.
 

@@ -59,7 +59,12 @@ class FolderSource:
         Raises:
             OSError: If the file cannot be looked at.
         """
-        return stamp_of(self._path(position).stat())
+        # Half a million of these are taken where a run begins; as a `Path`, each would take thrice as long.
+        return stamp_of(os.stat(self._start + self.names.raw(position)))  # noqa: PTH116
+
+    @cached_property
+    def _start(self) -> bytes:
+        return os.fsencode(self.folder) + b"/"
 
     def _path(self, position: int) -> Path:
         return self.folder / os.fsdecode(self.names.raw(position))
