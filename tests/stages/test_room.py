@@ -107,6 +107,9 @@ def test_a_trained_run_is_not_asked_for_pictures_to_train_on(
     shutil.rmtree(cache)
     free(monkeypatch, 1.1 * (HELD_OUT + SOURCES_FOR_EVALUATION))
     pipeline.run(recipe)
+    shutil.rmtree(cache)
+    # Nor is one that takes the training of another.
+    pipeline.run(pacs(tiny, small_pacs, cache, "--merge.method=uniform"))
 
 
 def test_compressed_pictures_are_summed_once_for_training_and_evaluation(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from hamdg.algorithms.erm import control_of
 from hamdg.cohort.samples import MOMENTS, PER_KIND
-from hamdg.config import Recipe, run_directory
+from hamdg.config import Recipe, run_directory, training_identity
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain, training_part
 from hamdg.data.store.space import check_fits, compressed_bytes
+from hamdg.errors import RunDirectoryError
 from hamdg.merge_section import method_of
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
+from hamdg.stages.summaries import read_train
 from hamdg.wording import listed
 
 
@@ -34,7 +38,7 @@ def check_room(context: Context, held_out: bool, afresh: bool) -> None:
     recipe = context.recipe
     if recipe.benchmark == "mini" or not recipe.data.decode_once:
         return
-    trains = afresh or not all(RunDirectory(run_directory(one)).train.exists() for one in _runs(recipe))
+    trains = afresh or not all(_is_trained(one) for one in _runs(recipe))
     need, smaller = _sources(context, trains)
     names = list(context.sources)
     if held_out:
@@ -49,6 +53,18 @@ def check_room(context: Context, held_out: bool, afresh: bool) -> None:
 
 def _runs(recipe: Recipe) -> list[Recipe]:
     return [recipe, control_of(recipe)] if recipe.algorithm == "ham" and recipe.controls.erm else [recipe]
+
+
+def _is_trained(recipe: Recipe) -> bool:
+    """Return whether a run has trained, or another run has that differs in the merge alone."""
+    run = RunDirectory(run_directory(recipe))
+    if run.train.exists() or run.resume.exists():
+        return run.train.exists()
+    for summary in run.path.parent.glob(f"seed{recipe.seed}-*/{run.train.name}"):
+        with suppress(RunDirectoryError):  # it will not be taken, and says why then
+            if read_train(RunDirectory(summary.parent)).get("training") == training_identity(recipe):
+                return True
+    return False
 
 
 def _sources(context: Context, trains: bool) -> tuple[float, float]:
