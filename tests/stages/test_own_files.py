@@ -60,6 +60,7 @@ def test_the_run_s_own_merge_is_found_again_from_its_files(tiny: Tiny, tmp_path:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_what_methods_make_of_a_run_s_files_is_loaded_by_open_clip(
     finished: Callable[[Tower], RunDirectory], tmp_path: Path
 ) -> None:
