@@ -170,6 +170,11 @@ def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> No
     for facts in whole["domains"].values():
         del facts["contents"]
     splits.write_text(json.dumps(whole))
+    # Nor did it know what training wrote.
+    summary = RunDirectory(run_directory(recipe)).train
+    summary.write_text(
+        json.dumps({key: value for key, value in json.loads(summary.read_text()).items() if key != "wrote"})
+    )
     assert read_record(pipeline.run(recipe))["n_held_out"] == 35
 
 
