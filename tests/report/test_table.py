@@ -12,7 +12,6 @@ from hamdg.report.table import (
     CLASS_FEATURES,
     FOOTNOTE,
     binomial_standard_error,
-    format_markdown,
     format_text,
     ham_label,
     percent,
@@ -27,7 +26,6 @@ Compare = Callable[[str, str], None]
 def test_tables_look_as_frozen(name: str, request: pytest.FixtureRequest, same_as_golden: Compare) -> None:
     record = cast("Record", request.getfixturevalue(name))
     same_as_golden(format_text(record) + "\n", f"{name}/table.txt")
-    same_as_golden(format_markdown(record) + "\n", f"{name}/table.md")
 
 
 def test_last_row_is_the_result_and_gains_count_from_zero_shot(ham: Record) -> None:
@@ -42,10 +40,10 @@ def test_tables_say_that_class_features_are_learned_and_from_which_model_gains_c
     start = ham["rows"][0] | {"label": f"start model, {kind}"}
     learned = ham | {"rows": [start, *ham["rows"][1:]], "class_features": {"kind": kind, "sha256": "0"}}
     note = f"Class features: {CLASS_FEATURES[kind]}, frozen; no text is used."
-    for table in (format_text(learned), format_markdown(learned)):
-        assert note in table.splitlines()
-        assert "zero-shot" not in table
-    assert f"gain: points over start model, {kind}." in format_text(learned)
+    table = format_text(learned)
+    assert note in table.splitlines()
+    assert "zero-shot" not in table
+    assert f"gain: points over start model, {kind}." in table
 
 
 def test_binomial_standard_error_by_hand() -> None:
@@ -78,11 +76,10 @@ def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) ->
 
 
 def test_a_run_on_fewer_images_says_so(ham: Record) -> None:
-    assert "Images:" not in format_text(ham) + format_markdown(ham)
+    assert "Images:" not in format_text(ham)
     few: Record = ham | {"config": {"data": {"shots": 16}}}
     line = "Images: trained on at most 16 per class and source domain."
     assert f"\n{line}\n" in format_text(few)
-    assert f"\n\n{line}\n" in format_markdown(few)
     both: Record = few | {"config": {"data": {"shots": 16, "subset": 40}}}
     assert f"{line[:-1]}; every domain cut to at most 40 per class.\n" in format_text(both)
 
@@ -94,17 +91,11 @@ def test_text_columns_are_aligned(ham: Record) -> None:
     assert figures == [percent(row.held_out) for row in run_table(ham)]
 
 
-def test_markup_and_control_characters_of_a_label_or_note_stay_text(ham: Record) -> None:
-    row: Row = {**ham["rows"][-1], "label": "<b>`*a*", "note": "[x](javascript:y)\n\x1b[2J\\"}
-    markdown, text = format_markdown({**ham, "rows": [row]}), format_text({**ham, "rows": [row]})
-    assert r"| **&lt;b&gt;\`\*a\*** |" in markdown
-    assert r"\[x\](javascript:y) \\x1b\[2J\\" in markdown
-    assert "\x1b" not in text + markdown
-
-
-def test_a_vertical_bar_in_a_label_does_not_break_markdown(ham: Record) -> None:
-    row: Row = {**ham["rows"][0], "label": "a|b"}
-    assert "| **a\\|b** |" in format_markdown({**ham, "rows": [row]})
+def test_control_characters_of_a_label_or_note_are_written_out(ham: Record) -> None:
+    row: Row = {**ham["rows"][-1], "label": "a", "note": "b\n\x1b[2J"}
+    text = format_text({**ham, "rows": [row]})
+    assert "\x1b" not in text
+    assert r"\x1b[2J" in text
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.7129, "71.3"), (None, "\N{EN DASH}"), (1.0, "100.0")])

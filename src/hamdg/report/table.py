@@ -1,4 +1,4 @@
-"""The table of one run: every control and the run's own result on the held-out domain, as text and as Markdown."""
+"""The table of one run: every control and the run's own result on the held-out domain, as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hamdg.report.contract import Record, Row, RowGroup, known
-from hamdg.report.markdown import plain
 from hamdg.wording import escaped
 
 HAM_LABEL = "HAM (reconstruction)"
@@ -120,28 +119,6 @@ def format_text(record: Record) -> str:
     if shows_ham([row.label for row in rows]):
         lines.append(FOOTNOTE)
     return escaped("\n".join(lines), keep="\n")
-
-
-def format_markdown(record: Record) -> str:
-    """Return the table as GitHub Markdown, the run's own result in bold."""
-    rows = run_table(record)
-    lines = [
-        "| % correct | held out | gain | 80 % part | validation | note |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for row in rows:
-        label, held_out, error, gain, in80, validation, note = map(plain, _cells(row))
-        accuracy = f"{held_out} ± {error}"
-        if row.is_result:
-            label, accuracy = f"**{label}**", f"**{accuracy}**"
-        lines.append(f"| {label} | {accuracy} | {gain} | {in80} | {validation} | {note} |".replace("  ", " "))
-    if fewer := fewer_images(record):
-        lines += ["", f"Images: {fewer}."]
-    if learned := class_features(record):
-        lines += ["", f"Class features: {learned}."]
-    if shows_ham([row.label for row in rows]):
-        lines += ["", FOOTNOTE]
-    return "\n".join(lines)
 
 
 def start_label(record: Record) -> str:
