@@ -1,4 +1,4 @@
-"""The verbs below `hamdg data`."""
+"""The verbs `hamdg data list` and `hamdg data verify`, and wrong usage of all."""
 
 from __future__ import annotations
 
@@ -14,69 +14,13 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from hamdg import cli, console
-from hamdg.data import registry
-from hamdg.data.benchmark import Benchmark, Version
+from hamdg import cli
 from hamdg.data.hub.table import open_table
+from tests.commands.data.conftest import MANY, draw, said
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
-
-FULL = {"real": (2, 1), "sketch": (1, 2)}
-CUT = FULL | {"sketch": (1, 1)}
-
-
-def version(name: str, counts: dict[str, tuple[int, int]], note: str = "") -> Version:
-    return Version(name, {domain: sum(own) for domain, own in counts.items()}, counts, note)
-
-
-TOYS = Benchmark(
-    name="toys",
-    title="Toys",
-    domains=("real", "sketch"),
-    classes=("cat", "dog"),
-    folders=("Toys",),
-    versions=(version("as in the papers", FULL), version("cut", CUT, "One sketch is missing.")),
-)
-MANY = Benchmark(
-    name="many",
-    title="Many",
-    domains=("real",),
-    classes=tuple(f"class_{number:02}" for number in range(41)),
-    versions=(Version("as in the papers", {"real": 41}, {"real": (1,) * 41}), Version("raw", {"real": 50})),
-)
-
-
-@pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every test run in a folder of its own, with benchmarks of its own beside the others."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HAMDG_DATA", raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "no hub"))
-    monkeypatch.setitem(registry._BENCHMARKS, "toys", TOYS)
-    monkeypatch.setitem(registry._BENCHMARKS, "many", MANY)
-    console.set_quiet(False)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    for domain, counts in FULL.items():
-        for name, count in zip(TOYS.classes, counts, strict=True):
-            for number in range(count):
-                draw(tmp_path / "Toys" / domain / name / f"{number}.png")
-    return tmp_path / "Toys"
-
-
-def draw(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)).save(file)
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """Run `hamdg data` and return what it printed: the error if it is one."""
-    assert cli.main(["data", *arguments]) == code
-    captured = capsys.readouterr()
-    return captured.err if code == 2 else captured.out
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def test_list_tells_what_there_is_and_where(
@@ -326,72 +270,6 @@ def test_an_interrupted_verification_writes_nothing(
     assert cli.main(["data", "verify", "toys", str(root)]) == 130
     assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
     assert not Path("data_card.json").exists()
-
-
-def test_prepare_fills_the_cache_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("prepare", "toys", str(root), "--size=16", "--data.cache=cache")
-    lines = said(capsys, *arguments).splitlines()
-    assert lines[0].startswith("    evaluation-16 and training-23: 0.0 MB in all in cache/pictures, ")
-    assert sum("decoding" in line for line in lines) == 4
-    assert lines[-1] == "6 pictures are decoded in cache/pictures."
-    assert len(list(Path("cache/pictures").iterdir())) == 4
-    assert said(capsys, *arguments).splitlines() == lines[-1:]
-
-
-def test_prepare_takes_one_view_of_one_domain(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--size=16", "--data.cache=cache", "--view=training", "--domain", "Sketch")
-    assert said(capsys, "prepare", "toys", str(root), *arguments).endswith(
-        "3 pictures are decoded in cache/pictures.\n"
-    )
-    (folder,) = Path("cache/pictures").iterdir()
-    assert folder.name.endswith("-training-23")
-
-
-def test_prepare_refuses_what_does_not_fit(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1000))
-    assert cli.main(["data", "prepare", "toys", str(root), "--data.cache=cache"]) == 1
-    message = capsys.readouterr().err
-    assert "Keeping the decoded pictures (evaluation-224 and training-310) needs 1.0 MB in `cache/pictures`" in message
-    assert not Path("cache").exists()
-
-
-def test_prepare_renders_mini(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--data.cache=cache", "--domain=photo", "--data.mini.images_per_class=2")
-    assert said(capsys, "prepare", "mini", *arguments) == "    `photo`: 14 pictures rendered\n"
-    assert len(list(Path("cache").iterdir())) == 1
-
-
-def test_sheet_draws_files_and_leaves_missing_ones_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(root / "real" / "dog")
-    assert said(capsys, "sheet", "toys", str(root), "--classes", "dog", "--per-cell=2") == "toys-sheet.png\n"
-    sheet = np.asarray(Image.open("toys-sheet.png"))
-    assert sheet.shape[0] < 150
-    assert (sheet[30:120, 100:320] == 255).all()
-    assert not (sheet[30:120, 320:] == 255).all()
-
-
-def test_sheet_of_many_classes_has_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw(tmp_path / "many" / "real" / "class_07" / "a.png")
-    shown = said(capsys, "sheet", "many", "many", "--out=out/many.png", "--per-cell=1")
-    assert shown.splitlines() == ["out/many-1.png", "out/many-2.png"]
-    with Image.open("out/many-1.png") as first, Image.open("out/many-2.png") as second:
-        assert first.height > second.height
-
-
-def test_sheet_draws_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "sheet.png"
-    arguments = ("--out", str(out), "--per-cell=1", "--data.mini.images_per_class=2")
-    assert said(capsys, "sheet", "mini", *arguments) == f"{out}\n"
-    assert out.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").touch()
-    arguments = ("--out=file/sheet.png", "--per-cell=1", "--data.mini.images_per_class=2")
-    message = said(capsys, "sheet", "mini", *arguments, code=2)
-    assert message == "hamdg: error: Cannot write `file/sheet.png`: File exists; name another file with `--out`.\n"
 
 
 @pytest.mark.real_data
