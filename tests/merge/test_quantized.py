@@ -25,6 +25,7 @@ def models(name: str, one: Tensor, other: Tensor, scales: str = "", equal_scales
 
 CASES = {
     "int8 by torch's own name": models("fc.weight", INTS.to(torch.int8), INTS.to(torch.int8) + 1),
+    "int8 by a name of its own": models("visual.proj", INTS.to(torch.int8), INTS.to(torch.int8) + 1),
     "bitsandbytes": models("fc.weight", INTS.to(torch.int8), INTS.to(torch.int8) + 1, "fc.SCB"),
     "bitsandbytes in four bits": models("w", INTS.to(torch.uint8), INTS.to(torch.uint8) + 1, "w.absmax"),
     "GPTQ": models("fc.qweight", INTS.int(), INTS.int() + 1, "fc.scales"),

@@ -49,7 +49,9 @@ def _is_quantized(name: str, tensor: Tensor, model: Tensors) -> bool:
         return is_narrow(tensor.dtype) and _scales(name, model) is not None
     if tensor.dtype == torch.bool or tensor.is_complex() or tensor.ndim == 0:
         return False
-    return name.endswith(_WEIGHTS) or _scales(name, model) is not None
+    # Masks and indices have other dtypes, or are the same everywhere.
+    matrix = tensor.dtype in (torch.int8, torch.uint8) and tensor.ndim > 1
+    return matrix or name.endswith(_WEIGHTS) or _scales(name, model) is not None
 
 
 def _scales(name: str, model: Tensors) -> str | None:

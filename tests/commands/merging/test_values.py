@@ -79,6 +79,15 @@ def test_of_several_models_in_a_file_one_is_named(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("several")
+def test_a_model_and_its_average_may_come_from_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert merged("--method uniform last=one.pt ema=one.pt --key last=model,ema=model_ema") == 3.0
+    assert merged("--method wise_ft --base one.pt ema=one.pt --key base=model,ema=model_ema") == 3.0
+    call = "--method uniform last=one.pt ema=one.pt --out m.safetensors --key"
+    for keys in ("model", "last=model,ema=model"):
+        assert "`ema` and `last` are the same file, `one.pt`" in failure(f"{call} {keys}", capsys)
+
+
+@pytest.mark.usefixtures("several")
 def test_a_key_for_all_leaves_plain_files_alone(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"w": torch.zeros(2)}, "plain.pt")
     assert merged("--method uniform one.pt plain.pt a.safetensors --key model_ema") == pytest.approx(8 / 3)

@@ -143,7 +143,9 @@ class Inputs:
 
     def _pairs(self, needs_base: bool) -> Iterator[tuple[tuple[str, TensorFile], tuple[str, TensorFile]]]:
         models = [(f"`{source}`", file) for source, file in self.models.items()]
-        return combinations([*([("the base", file) for file in self._start()] if needs_base else []), *models], 2)
+        roles = [*([("the base", file) for file in self._start()] if needs_base else []), *models]
+        # Under other keys of a file lie other models: an average beside the model itself.
+        return (pair for pair in combinations(roles, 2) if pair[0][1].key == pair[1][1].key)
 
 
 def _opened(path: Path, role: str, keys: Mapping[str, str] | str | None) -> TensorFile:
