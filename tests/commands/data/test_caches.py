@@ -82,6 +82,8 @@ def test_what_is_used_stays(cache: Path, small_pacs: Path, capsys: pytest.Captur
             "Say what to delete: stores by the names that `hamdg data cache list` shows, `--outdated`, `--older=DAYS` "
             "or `--all`.",
         ),
+        (["--older=-1"], "Expected `--older` to be a number of days, 0 or more, but got `-1`."),
+        (["--older=nan"], "Expected `--older` to be a number of days, 0 or more, but got `nan`."),
         (["photo"], "There is no store `photo`; `hamdg data cache list` shows the names."),
     ],
 )

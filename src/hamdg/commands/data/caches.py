@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: boo
         Whether all of them are gone; those that a process uses stay.
 
     Raises:
-        ConfigError: If nothing is named, or there is no such store.
+        ConfigError: If nothing is named, there is no such store, or `older` is no number of days.
         StorageError: If one cannot be deleted.
     """
     if not (names or everything or outdated or older is not None):
@@ -48,6 +49,9 @@ def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: boo
             "Say what to delete: stores by the names that `hamdg data cache list` shows, `--outdated`, `--older=DAYS` "
             "or `--all`."
         )
+    if older is not None and not (older >= 0 and math.isfinite(older)):
+        # Below 0 lies the future, which all stores are older than.
+        raise ConfigError(f"Expected `--older` to be a number of days, 0 or more, but got `{older:g}`.")
     found = stores(cache)
     wanted = {one.name for name in names for one in _named(found, name)}
     before = time.time() - _DAY * older if older is not None else -1.0
