@@ -195,6 +195,8 @@ def place_problems(recipe: Recipe) -> Iterator[Problem]:
     elif data.domains is not None and recipe.benchmark != CUSTOM:
         sentence = f"`data.domains` belongs to `benchmark: {CUSTOM}`; `{recipe.benchmark}` has its own domains"
         yield Problem("data.domains", f"{sentence}, so leave it out")
+    elif data.domains == []:
+        yield Problem("data.domains", "`data.domains` is empty; name two domains or more, or leave it out to use all")
     elif data.revision and not data.hub:
         yield Problem("data.revision", "`data.revision` belongs to `data.hub`, which is not given; leave it out")
 

@@ -11,7 +11,7 @@ from types import NoneType
 
 from hamdg.checks import problems, value_at
 from hamdg.config import Recipe
-from hamdg.data.chosen import benchmark_of, with_own_words
+from hamdg.data.chosen import benchmark_of, with_own_domains, with_own_words
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.keys import choices, converted, description, is_open, known, parts_of, type_of, unknown
@@ -70,7 +70,7 @@ def checked(recipe: Recipe) -> Recipe:
 def _resolved(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
-    recipe = with_own_words(recipe)
+    recipe = with_own_domains(with_own_words(recipe))
     return replace(recipe, held_out=benchmark_of(recipe).domain(recipe.held_out))
 
 

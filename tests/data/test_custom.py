@@ -4,11 +4,12 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hamdg.config import DataConfig, Recipe
+from hamdg.config import DataConfig, Recipe, identity
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
 from hamdg.data.chosen import benchmark_of
@@ -16,7 +17,7 @@ from hamdg.data.custom import custom_benchmark
 from hamdg.data.listing import list_domain
 from hamdg.data.locate import locate
 from hamdg.errors import ConfigError, DataError
-from hamdg.recipe import overridden
+from hamdg.recipe import overridden, read_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,23 @@ def test_domains_can_be_chosen_beside_stray_folders(tmp_path: Path) -> None:
         custom_benchmark(str(root), None, None, ("d", "b", "e"))
     with pytest.raises(DataError, match="has only the domain `b`; two or more are needed"):
         custom_benchmark(str(root), None, None, ("b",))
+
+
+def test_chosen_domains_make_one_run_however_they_are_spelled_ordered_or_repeated(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"{domain}/{name}/1.jpg" for domain in ("Real World", "b", "c") for name in "xy"))
+
+    def recipe(domains: str) -> Recipe:
+        return read_recipe(None, ["--benchmark=custom", "--held_out=b", f"--data.root={root}", *domains.split("|")])
+
+    own = recipe("--data.domains=[Real World, b]")
+    for same in ("[b, Real World]", "[real_world, b]", "[b, Real World, b]"):
+        assert recipe(f"--data.domains={same}") == own
+        assert identity(replace(own, data=replace(own.data, domains=["b", "REAL-WORLD"]))) == identity(own)
+    with pytest.raises(
+        ConfigError, match=r"^`data.domains` is empty; name two domains or more, or leave it out to use"
+    ):
+        recipe("--data.domains=[]")
+    assert identity(recipe("--data.domains=[b, c]")) != identity(own) != identity(recipe("--seed=0"))
 
 
 def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:

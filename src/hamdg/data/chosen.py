@@ -58,6 +58,18 @@ def with_own_words(recipe: Recipe) -> Recipe:
     return replace(recipe, data=replace(recipe.data, words=words or None))
 
 
+def with_own_domains(recipe: Recipe) -> Recipe:
+    """Return the recipe with its chosen domains as the data set has them: each once, in its order and spelling.
+
+    Raises:
+        ConfigError: If there is no domain that was chosen.
+        DataError: If the pictures of `custom` make no benchmark.
+    """
+    if recipe.benchmark != CUSTOM or not recipe.data.domains:
+        return recipe
+    return replace(recipe, data=replace(recipe.data, domains=list(benchmark_of(recipe).domains)))
+
+
 def hub_of(recipe: Recipe) -> Hub | None:
     """Return the hub's data set that a recipe names, or the files of the same form; `None` if it names neither."""
     data, columns = recipe.data, recipe.data.columns
