@@ -26,6 +26,7 @@ from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
+from tests.stages.test_damaged_checkpoint import stopped
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -171,6 +172,44 @@ def test_other_class_features_than_those_of_the_training_are_refused(tiny: Tiny)
         _ = open_context(recipe, run).text_head
     run.class_features.write_bytes(content)
     assert pipeline.run(recipe).exists()
+
+
+def test_class_features_exchanged_while_a_training_was_stopped_make_it_begin_anew(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--model.text_head=source_means", "--runtime.checkpoint_every=1", "--runtime.quiet=true")
+    calm = RunDirectory(pipeline.run(tiny(*few, tower="vit"), until="train").parent)
+    expected = {path.name: path.read_bytes() for path in (calm.class_features, *calm.history.glob("*.safetensors"))}
+    recipe = tiny(*few, f"--runtime.root={calm.path.parents[4] / 'hurt'}", tower="vit")
+    run = RunDirectory(run_directory(recipe))
+    with pytest.raises(KeyboardInterrupt):
+        stopped(lambda: pipeline.run(recipe), monkeypatch)
+    assert run.resume.is_file()
+    write_head(run.class_features, read_head(run.class_features).flip(0), "source_means", MINI.classes, 1.0)
+    capsys.readouterr()
+    pipeline.run(recipe, until="train")
+    assert capsys.readouterr().err == (
+        f"hamdg: warning: `{run.resume}` is of another training (`class_features` differs); the training begins anew.\n"
+    )
+    found = {path.name: path.read_bytes() for path in (run.class_features, *run.history.glob("*.safetensors"))}
+    assert found == expected
+
+
+def test_class_features_lost_while_a_training_was_stopped_make_it_begin_anew(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny("--model.text_head=source_means", "--runtime.checkpoint_every=1", tower="vit")
+    run = RunDirectory(run_directory(recipe))
+    with pytest.raises(KeyboardInterrupt):
+        stopped(lambda: pipeline.run(recipe), monkeypatch)
+    before = run.class_features.read_bytes()
+    run.class_features.write_bytes(before[:50])
+    pipeline.run(recipe, until="train")
+    assert capsys.readouterr().err == (
+        f"hamdg: warning: `{run.resume}` was made with class features that are missing or damaged "
+        "(`class_features.safetensors`); the training begins anew.\n"
+    )
+    assert run.class_features.read_bytes() == before
 
 
 def test_pictures_that_are_read_for_class_features_alone_are_not_kept(shapes: Path, tmp_path: Path) -> None:

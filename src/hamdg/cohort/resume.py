@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hamdg import schema
 from hamdg.files import atomic_path
+from hamdg.wording import listed
 
 # What reading a file that is no checkpoint of ours may raise.
 UNREADABLE = (
@@ -119,10 +120,12 @@ def read_checkpoint(path: Path, like: Mapping[str, Tensor], steps: int, origin: 
 
 def _compare(found: _Checkpoint, like: Mapping[str, Tensor], steps: int, origin: Mapping[str, str]) -> None:
     # Checkpoints of earlier versions do not say whose they are.
-    before = found["callbacks"].get(Resume.__name__, {}).get("origin", origin)
+    before = cast("Mapping[str, str]", found["callbacks"].get(Resume.__name__, {}).get("origin", origin))
     state = found["state_dict"]
     shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
-    if before != origin or {name: getattr(tensor, "shape", None) for name, tensor in state.items()} != shapes:
+    if different := [name for name in sorted({*before, *origin}) if before.get(name) != origin.get(name)]:
+        raise CheckpointError(f"is of another training ({listed(different)} differs)")
+    if {name: getattr(tensor, "shape", None) for name, tensor in state.items()} != shapes:
         raise CheckpointError("is of another training")
     if not 0 < found["global_step"] < steps:
         raise CheckpointError(f"is damaged (it claims to be of step {found['global_step']} of {steps})")

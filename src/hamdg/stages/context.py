@@ -78,7 +78,7 @@ class Context:
         """Return the device that `runtime.device` names."""
         return pick_device(self.recipe.runtime.device)
 
-    @cached_property
+    @property
     def text_head(self) -> Tensor:
         """Return the class features [classes, d]: of the prompts, or what the train stage learned from the sources.
 

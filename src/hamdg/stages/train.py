@@ -27,7 +27,7 @@ from hamdg.config import training_identity
 from hamdg.data.domain import Domain, opened_domains
 from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
-from hamdg.errors import HamdgError, RunDirectoryError
+from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
 from hamdg.files import atomic_path, write_json
 from hamdg.models.learned_head import head_digest
 from hamdg.models.tower import layer_of
@@ -83,8 +83,8 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
     run = context.run
     started = time.monotonic()
     learn_class_features(context, data)
+    origin = _origin(context)
     cohort = build_cohort(context, data)
-    origin = {"training": training_identity(context.recipe), "start_sha256": context.start_digest}
     done = _resumed_step(context, cohort, origin)
     tracker = CsvTracker(run.metrics, last_step=done)
     recipe = context.recipe
@@ -113,6 +113,22 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
         raise CheckpointError("holds a state that training cannot take over") from error
     _write_samples(context, data, cohort.samples.samples)
     return _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started)
+
+
+def _origin(context: Context) -> dict[str, str]:
+    """Return what tells this training from others, as its checkpoints keep it.
+
+    Raises:
+        CheckpointError: If the class features that a checkpoint was made with are gone.
+    """
+    found = {"training": training_identity(context.recipe), "start_sha256": context.start_digest}
+    if context.recipe.model.text_head == "prompts":
+        return found
+    try:
+        return found | {"class_features": head_digest(context.text_head)}
+    except WeightsError as error:
+        name = context.run.class_features.name
+        raise CheckpointError(f"was made with class features that are missing or damaged (`{name}`)") from error
 
 
 def _written(run: RunDirectory) -> list[Path]:
