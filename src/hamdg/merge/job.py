@@ -17,7 +17,7 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.arguments import check_kinds, check_settings
 from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
 from hamdg.merge.checking import check_models, check_shares, check_weights
-from hamdg.merge.dtypes import rounded, unless_narrow
+from hamdg.merge.dtypes import dtype_name, rounded, unless_narrow
 from hamdg.merge.evidence import check_evidence
 from hamdg.merge.family import Family, Rule, Site, one_thread_each
 from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
@@ -237,9 +237,7 @@ class Job:
             if dtype == torch.float64
             else f"name a wider `dtype` ({wider}), or scale the change down"
         )
-        return (
-            f"The merged tensor `{site.name}` holds values that {str(dtype).removeprefix('torch.')} cannot hold; {how}."
-        )
+        return f"The merged tensor `{site.name}` holds values that {dtype_name(dtype)} cannot hold; {how}."
 
     def _checked(self, merged: object, site: Site) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == site.like.numel():
