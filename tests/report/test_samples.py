@@ -18,6 +18,14 @@ def sample(step: int) -> Sample:
     return Sample(np.zeros((4, 4, 3), np.uint8), True, "photo", "cartoon", "dog", "dog", 0.9, 0.5, step)
 
 
+def test_a_file_that_is_no_archive_is_named_without_advice_to_load_pickles(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    path.write_bytes(b"zz")
+    message = f"`{path}` is damaged or no archive of samples. Repeat the run with `--force`."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        read_samples(path)
+
+
 def test_frozen_samples_are_named_by_domain_and_class(request: pytest.FixtureRequest) -> None:
     found = read_samples(Path(request.path).parents[1] / "golden" / "ham" / "samples.npz")
     assert len(found) == 12

@@ -62,7 +62,9 @@ def read_samples(path: Path) -> list[Sample]:
     except (BadZipFile, EOFError, ValueError, IndexError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"`{path}` is damaged ({error}). Repeat the run with `--force`.") from error
+        # NumPy's own words go on about how to load what should not be trusted.
+        why = "" if "pickle" in str(error) else f" ({error})"
+        raise DataError(f"`{path}` is damaged or no archive of samples{why}. Repeat the run with `--force`.") from error
 
 
 def _read(path: Path) -> list[Sample]:
