@@ -60,7 +60,7 @@ def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
     path.unlink() if gone else zeroed(path)
     assert again(run) == 2
     what = "is missing" if gone else "is not the file that it ended with"
-    anew = f"delete it and let `hamdg evaluate {run.path}` write it anew"
+    anew = f"{'' if gone else 'delete it and '}let `hamdg evaluate {run.path}` write it anew"
     remedy = anew if name in ANEW else "repeat the run with `--force`"
     assert error_of(capsys) == f"`{run.path}` is done, but `{name}` {what}; restore it, or {remedy}."
 

@@ -134,5 +134,6 @@ def _started(path: Path, digest: str) -> FileFacts:
 def _remedy(run: RunDirectory, name: str) -> str:
     anew = {run.base.name, run.merge.name, run.merged.name, run.record.name}
     if name in anew or name.startswith("hamdg-"):
-        return f"restore it, or delete it and let `hamdg evaluate {run.path}` write it anew"
+        first = "delete it and " if (run.path / name).exists() else ""
+        return f"restore it, or {first}let `hamdg evaluate {run.path}` write it anew"
     return f"restore it, or {schema.REPEAT}"
