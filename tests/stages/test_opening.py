@@ -19,10 +19,11 @@ from hamdg.config import Recipe, run_directory
 from hamdg.data import custom
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
-from hamdg.errors import DataError
+from hamdg.errors import DataError, WeightsError
 from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages import pipeline
+from hamdg.stages.context import Context
 from hamdg.stages.opening import _version_of
 
 if TYPE_CHECKING:
@@ -160,6 +161,27 @@ def test_one_picture_that_was_replaced_by_another_of_its_size_is_refused(
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(DataError, match=r"began with other pictures of `photo` \(35 then as now, but not the same; "):
         pipeline.run(recipe)
+
+
+def test_histories_are_not_merged_again_beside_other_pictures_or_weights(
+    tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = bitmaps(small_pacs, tmp_path / "PACS")
+    recipe = pacs(tiny, root)
+    run = RunDirectory(pipeline.run(recipe, until="merge").parent)
+    monkeypatch.setattr("hamdg.stages.train._fit", lambda *_: pytest.fail("trained"))
+    path = root / "photo" / "dog" / "pic_000.bmp"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x07")
+    with pytest.raises(DataError, match=r"began with other pictures of `photo` \(35 then as now, but not the same; "):
+        pipeline.remerge(run.path, ["--merge.method=uniform"])
+    path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "start_digest", "0" * 64)
+        with pytest.raises(WeightsError, match=r"are not those that `.*` was trained from; bring them back"):
+            pipeline.remerge(run.path, ["--merge.method=uniform"])
+    assert list(run.path.parent.iterdir()) == [run.path]
+    assert pipeline.remerge(run.path, ["--merge.method=uniform"]).exists()
 
 
 def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> None:

@@ -75,7 +75,7 @@ def open_sources(context: Context) -> SourceData:
     data.setup()
     run, found = context.run, _found(context, data)
     if run.splits.exists() and (run.train.exists() or run.resume.exists()):
-        _compare(context, schema.read(run.splits, Splits)["domains"], found)
+        _compare(run, schema.read(run.splits, Splits)["domains"], found)
     else:
         _write(context, found, data)
         _tell(context.recipe, data)
@@ -88,6 +88,17 @@ def learned_from_these(context: Context, other: RunDirectory) -> bool:
     data.setup()
     before, now = schema.read(other.splits, Splits)["domains"], _found(context, data)
     return before.keys() == now.keys() and all(same_pictures(before[name], now[name]) for name in now)
+
+
+def check_learned_from_these(context: Context, other: RunDirectory) -> None:
+    """Check what `learned_from_these` returns.
+
+    Raises:
+        DataError: If the other run began with other pictures or splits.
+    """
+    data = SourceData(context.recipe, context.input_format)
+    data.setup()
+    _compare(other, schema.read(other.splits, Splits)["domains"], _found(context, data))
 
 
 def _found(context: Context, data: SourceData) -> dict[str, SplitFacts]:
@@ -176,9 +187,8 @@ def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) 
     write_json(context.run.splits, whole)
 
 
-def _compare(context: Context, before: Mapping[str, SplitFacts], now: Mapping[str, SplitFacts]) -> None:
+def _compare(run: RunDirectory, before: Mapping[str, SplitFacts], now: Mapping[str, SplitFacts]) -> None:
     remedy = "bring those back, or begin anew with `--force` (a control: by deleting its folder)."
-    run = context.run
     if before.keys() != now.keys():
         raise DataError(
             f"`{run.path}` began with the source domains {listed(list(before))}, but now they are "

@@ -25,9 +25,9 @@ from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
 from hamdg.stages.merge import merge_histories, rehearse
-from hamdg.stages.opening import learned_from_these
+from hamdg.stages.opening import check_learned_from_these, learned_from_these
 from hamdg.stages.room import check_room
-from hamdg.stages.start import changed_start
+from hamdg.stages.start import changed_start, check_start
 from hamdg.stages.summaries import check_training, read_merge, read_train
 from hamdg.stages.target import NOTE
 from hamdg.stages.train import train
@@ -43,6 +43,7 @@ def run(
     until: Stage = "evaluate",
     show: bool = True,
     again: bool = False,
+    trained: RunDirectory | None = None,
 ) -> Path:
     """Take a run through its stages; what is done is skipped, and a killed stage goes on where it stopped.
 
@@ -55,6 +56,8 @@ def run(
         until: The last stage.
         show: Print the table at the end.
         again: Evaluate the run once more, even if it is done.
+        trained: A run that differs in the merge alone and whose training is to be taken; without it, that of any such
+            run is, and where there is none, the run is trained.
 
     Returns:
         Path of the run's `record.json` (which exists only after `evaluate`).
@@ -74,6 +77,8 @@ def run(
     # Before anything is written or deleted: a model that cannot be loaded, or pictures that do not fit, leave no trace.
     own = _opened(recipe, place) if wanted else None
     if own is not None:
+        if trained is not None and not place.train.exists():
+            _check_taken(own, trained)
         check_room(own, held_out=until == "evaluate", afresh=force)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
@@ -120,7 +125,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
         recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
-    return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}")
+    return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
 
 
 def reevaluate(path: Path) -> Path:
@@ -232,6 +237,17 @@ def _trained_twin(context: Context) -> RunDirectory | None:
         except RunDirectoryError as error:
             console.note(f"the training of `{twin.path}` is not taken: {error}")
     return None
+
+
+def _check_taken(context: Context, trained: RunDirectory) -> None:
+    """Check that a run can take the training of another: where it could not, it would be trained, on other data.
+
+    Raises:
+        DataError: If the source domains have other pictures than the training began with.
+        WeightsError: If the weights are not those that the training began with.
+    """
+    check_start(replace(context, run=trained))
+    check_learned_from_these(context, trained)
 
 
 def _merge(context: Context) -> None:
