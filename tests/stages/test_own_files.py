@@ -43,10 +43,14 @@ assert "hamdg" not in sys.modules
 
 
 def merged_by_hand(run: RunDirectory, method: str, out: Path, *more: str) -> Path:
-    files = sorted(map(str, run.history.glob("*.safetensors")))
-    assert [Path(file).stem for file in files] == SOURCES
+    # What a shell makes of `RUN/history/*`: the index and folders, too.
+    files = sorted(map(str, run.history.glob("*")))
+    assert str(run.history_index) in files
     arguments = ["--method", method, "--base", str(run.base), *files, "--out", str(out), *more]
     assert cli.main(["merge", *arguments]) == 0
+    provenance = read_provenance(out)
+    assert provenance is not None
+    assert sorted(provenance.sources) == SOURCES
     return out
 
 

@@ -54,6 +54,10 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
             "--method uniform --out m.safetensors",
             f"There are no files to merge; write {EXAMPLE}.",
         ),
+        (
+            "--method uniform history/index.json --out m.safetensors",
+            f"There are no models among `history/index.json`; write {EXAMPLE}.",
+        ),
         ("--method", "`--method` needs a value; write `--method NAME`."),
         (
             "--method uniform art.safetensors art.safetensors --out m.safetensors",

@@ -13,6 +13,8 @@ from hamdg.errors import ConfigError
 MERGE, LIST, EXPLAIN, SHOW, COMPARE = MODES = ("--method", "--list", "--explain", "--show", "--compare")
 
 EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merged.safetensors`"
+# Where a run keeps the models that its merge takes, and what lies beside them.
+_HISTORY, _HISTORY_INDEX = "history", "index.json"
 _HELP = "see `hamdg merge --help`"
 _FILE = "NAME=FILE"
 # Longest first: the name of a file is what comes before its ending.
@@ -142,22 +144,28 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     """Return the files by the names of their sources.
 
     A text that is an existing file or folder as a whole is one, whatever it holds (`epoch=3.ckpt`); any other with a
-    `=` is NAME=FILE. A file without a name is called as it is without its ending, a folder as it is.
+    `=` is NAME=FILE. A file without a name is called as it is without its ending, a folder as it is. Of all that lies
+    in a run's history (`RUN/history/*`) the models are taken, not the index and the folders of single checkpoints.
 
     Raises:
         ConfigError: There is none, a name or a path is empty, or two have one name.
     """
     if not texts:
         raise ConfigError(f"There are no files to merge; write {EXAMPLE}.")
+    indices = {path.parent for path in map(Path, texts) if path.name == _HISTORY_INDEX and path.parent.name == _HISTORY}
     files: dict[str, Path] = {}
     for text in texts:
         name, path = _named(text)
+        if path.parent in indices and (path.name == _HISTORY_INDEX or path.is_dir()):
+            continue
         if name in files and "=" in text and not path.exists() and is_number(path.name):
             raise ConfigError(f"`{text}` is no file; weights are written as one word, `--weights {name}={path},...`.")
         if name in files:
             what = "is given twice" if files[name] == path else f"is the name of `{files[name]}` and of `{path}`"
             raise ConfigError(f"The source `{name}` {what}; give every source once, with a name of its own: NAME=FILE.")
         files[name] = path
+    if not files:
+        raise ConfigError(f"There are no models among `{'`, `'.join(texts)}`; write {EXAMPLE}.")
     return files
 
 
