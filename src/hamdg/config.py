@@ -342,9 +342,9 @@ def training_identity(recipe: Recipe) -> str:
 
 def _trained_part(recipe: Recipe) -> dict[str, object]:
     # Not above: what knows benchmarks knows recipes.
-    from hamdg.data.chosen import prompts_of, with_own_domains, with_own_words
+    from hamdg.data.chosen import prompts_of, with_own_words
 
-    values = asdict(with_own_domains(with_own_words(recipe)))
+    values = asdict(with_own_words(recipe))
     for section in ("runtime", "label", "merge", "controls"):
         del values[section]
     _drop_unused_data(values["data"], recipe.benchmark)
