@@ -85,7 +85,7 @@ def is_finite(tensor: Tensor) -> bool:
     """Say whether all of a tensor's values are numbers; one fast pass if they are."""
     # A sum in double precision would take four times as long; large numbers may make this one overflow, no more.
     wide = promoted(tensor.dtype, torch.float32)
-    return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
+    return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor.to(wide)).all())
 
 
 def _square(tensor: Tensor) -> float:
