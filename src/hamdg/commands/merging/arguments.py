@@ -13,8 +13,6 @@ from hamdg.errors import ConfigError
 MERGE, LIST, EXPLAIN, SHOW, COMPARE = MODES = ("--method", "--list", "--explain", "--show", "--compare")
 
 EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merged.safetensors`"
-# Where a run keeps the models that its merge takes, and what lies beside them.
-_HISTORY, _HISTORY_INDEX = "history", "index.json"
 _HELP = "see `hamdg merge --help`"
 _FILE = "NAME=FILE"
 # Longest first: the name of a file is what comes before its ending.
@@ -152,11 +150,12 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     """
     if not texts:
         raise ConfigError(f"There are no files to merge; write {EXAMPLE}.")
-    indices = {path.parent for path in map(Path, texts) if path.name == _HISTORY_INDEX and path.parent.name == _HISTORY}
+    indices = [path for path in map(Path, texts) if path.suffix == ".json" and _is_history_index(path)]
+    histories = {index.parent for index in indices}
     files: dict[str, Path] = {}
     for text in texts:
         name, path = _named(text)
-        if path.parent in indices and (path.name == _HISTORY_INDEX or path.is_dir()):
+        if path in indices or (path.parent in histories and path.is_dir()):
             continue
         if name in files and "=" in text and not path.exists() and is_number(path.name):
             raise ConfigError(f"`{text}` is no file; weights are written as one word, `--weights {name}={path},...`.")
@@ -167,6 +166,13 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     if not files:
         raise ConfigError(f"There are no models among `{'`, `'.join(texts)}`; write {EXAMPLE}.")
     return files
+
+
+def _is_history_index(path: Path) -> bool:
+    # Not above: most merges have nothing to do with runs, whose directory imports what recipes are.
+    from hamdg.runs.directory import RunDirectory
+
+    return path == RunDirectory(path.parent.parent).history_index
 
 
 def pairs(flag: str, texts: Sequence[str], names: Collection[str]) -> dict[str, str]:
