@@ -39,7 +39,7 @@ demo: $(STAMP) ## train three source models, merge them, test on the held-out do
 test: $(STAMP) ## run the fast tests
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
-test-all: $(STAMP) ## run all tests but those for a GPU; those on real pictures where PACS is found (HAMDG_DATA, data/)
+test-all: $(STAMP) ## run all tests but those for a GPU; those on real images where PACS is found (HAMDG_DATA, data/)
 	$(BIN)/python -m pytest -q -m "not gpu"
 
 test-gpu: $(STAMP) ## run the tests that need a GPU
@@ -55,13 +55,13 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/mypy
 
 bench: $(STAMP) ## measure rendering, training, loading and merging; PEERS=/path/to/python has other merge libraries (5 GB of disk)
-	$(BIN)/python -m hamdg.bench $(if $(PEERS),--peers $(PEERS))
+	$(BIN)/python -m hamdg.tools.bench $(if $(PEERS),--peers $(PEERS))
 
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
 	$(BIN)/hamdg report $(LOGS)
 
-smoke: $(STAMP) ## run every recipe in experiments/ on a few pictures (under a minute)
-	$(BIN)/python -m hamdg.stages.smoke experiments
+smoke: $(STAMP) ## run every recipe in experiments/ on a few images (under a minute)
+	$(BIN)/python -m hamdg.tools.smoke experiments
 
 mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP anew (about 4 minutes on 2 cores)
 	$(BIN)/python -m hamdg.models.pretrain --model mini-rn --out $(ASSETS)
@@ -76,12 +76,12 @@ pacs-mini-table: $(STAMP) ## HAM and its controls on PACS with mini-CLIP, made f
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-mini-clip.yaml
 
 mini-matrix: $(STAMP) ## train on one domain, test on every other: how far apart the domains are
-	$(BIN)/python -m hamdg.stages.matrix --data.mini.images_per_class=200 --train.steps=600
+	$(BIN)/python -m hamdg.tools.matrix --data.mini.images_per_class=200 --train.steps=600
 
 mini-leave-out-%: $(STAMP) FORCE ## run HAM with one domain held out, such as mini-leave-out-art
 	$(BIN)/hamdg run experiments/mini/ham.yaml --held_out=$*
 
-pacs-leave-out-%: $(STAMP) FORCE ## the same on PACS, such as pacs-leave-out-art (HAMDG_DATA=FOLDER says where pictures are)
+pacs-leave-out-%: $(STAMP) FORCE ## the same on PACS, such as pacs-leave-out-art (HAMDG_DATA=FOLDER says where images are)
 	$(BIN)/hamdg run experiments/pacs/ham.yaml --held_out=$*
 
 vlcs-leave-out-%: $(STAMP) FORCE ## on VLCS, such as vlcs-leave-out-caltech

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from hamdg.data.benchmarks.pacs import PACS
+from hamdg.runs.record import Record, read_record
 
 # Before anybody imports torch: the suite shares its cores with other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +28,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
 # Set by a library on its first import or use, for the rest of the process.
 _LIBRARY_VARIABLES = (
     "PYTEST_CURRENT_TEST",
@@ -48,7 +51,27 @@ def pacs_root() -> Path:
     for folder in found:
         if (folder / "art_painting").is_dir():
             return folder
-    pytest.skip(f"needs the pictures of PACS in {', '.join(map(str, found))}")
+    pytest.skip(f"needs the images of PACS in {', '.join(map(str, found))}")
+
+
+@pytest.fixture
+def ham() -> Record:
+    return read_record(GOLDEN / "ham")
+
+
+@pytest.fixture
+def erm() -> Record:
+    return read_record(GOLDEN / "erm")
+
+
+@pytest.fixture
+def run_copy(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that copies a frozen run to where it may be written to."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(GOLDEN / name, tmp_path / name))
+
+    return copy
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,7 +84,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_pacs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with five pictures of noise of each class and domain of PACS, of several sizes."""
+    """Return a folder with five images of noise of each class and domain of PACS, of several sizes."""
     root = tmp_path_factory.mktemp("small") / "PACS"
     benchmark, rng = PACS, np.random.default_rng(0)
     for domain in benchmark.domains:
@@ -125,8 +148,8 @@ def _no_leaks() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(1)
     if "hamdg.console" in sys.modules:
         sys.modules["hamdg.console"].set_quiet(False)
-    if "hamdg.data.rendering" in sys.modules:
-        sys.modules["hamdg.data.rendering"].limit_threads(None)
+    if "hamdg.data.decoding" in sys.modules:
+        sys.modules["hamdg.data.decoding"].limit_threads(None)
     before = (_environment(), Path.cwd(), _threads())
     yield
     environment, folder, threads = before

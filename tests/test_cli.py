@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 from hamdg import __version__, cli
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
+from hamdg.config.shipped import FOLDER
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
-from hamdg.shipped import FOLDER
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -117,12 +117,12 @@ def test_sweep_runs_and_shows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").touch()
-    runs, shown = ModuleType("hamdg.runs.sweep"), ModuleType("hamdg.report.sweeps")
+    runs, shown = ModuleType("hamdg.sweeps.sweep"), ModuleType("hamdg.report.sweeps")
     vars(runs)["run_sweep"] = lambda path, sweep, processes: f"outcomes of {sweep} by {processes}"
     vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
-    monkeypatch.setattr("hamdg.runs.sweep_file.read_sweep", lambda path: f"sweep {path}")
+    monkeypatch.setattr("hamdg.sweeps.sweep_file.read_sweep", lambda path: f"sweep {path}")
     vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
-    monkeypatch.setitem(sys.modules, "hamdg.runs.sweep", runs)
+    monkeypatch.setitem(sys.modules, "hamdg.sweeps.sweep", runs)
     monkeypatch.setitem(sys.modules, "hamdg.report.sweeps", shown)
     monkeypatch.setattr("hamdg.report.sweeps", shown, raising=False)
     assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hamdg.config import Recipe
-from hamdg.data.chosen import prompts_of
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.registry import benchmarks
-from hamdg.recipe import read_recipe
+from hamdg.data.resolve import prompts_of
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(
@@ -30,7 +30,7 @@ def test_a_recipe_documents_itself(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_a_recipe_can_be_read_and_lies_where_its_benchmark_says(path: Path, tmp_path: Path) -> None:
-    own = path.parts[1] == "custom"  # which has the domains and classes of its pictures
+    own = path.parts[1] == "custom"  # which has the domains and classes of its images
     for part in ("day/cat", "day/dog", "night/cat", "night/dog") if own else ():
         (tmp_path / part).mkdir(parents=True)
         (tmp_path / part / "1.jpg").touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.recipe import read_recipe
+from hamdg.config.reading import read_recipe
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

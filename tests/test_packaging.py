@@ -76,7 +76,7 @@ def test_the_version_has_one_source() -> None:
 
 
 def test_importing_hamdg_imports_no_torch() -> None:
-    code = "import sys, hamdg, hamdg.recipe, hamdg.report, hamdg.data.mini; print('torch' in sys.modules)"
+    code = "import sys, hamdg, hamdg.config.reading, hamdg.report, hamdg.mini; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

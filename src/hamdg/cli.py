@@ -16,7 +16,7 @@ from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
-from hamdg.wording import did_you_mean, listed
+from hamdg.text import did_you_mean, listed
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -114,7 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "merge" and not asks_for_help:
         return merge.main(arguments[1:])
     if verb in _OPTIONS and not asks_for_help:
-        from hamdg.recipe import split_overrides
+        from hamdg.config.reading import split_overrides
 
         overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb], f"hamdg {verb}")
         arguments = [*verb.split(), *rest]
@@ -160,7 +160,7 @@ def _build_parser() -> argparse.ArgumentParser:
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
 
-    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the pictures of benchmarks"))
+    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks"))
     _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
     return parser
 
@@ -179,10 +179,10 @@ def _verb(
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from hamdg.config import sibling_runs
-    from hamdg.data.chosen import find_pictures
-    from hamdg.recipe import read_recipe
-    from hamdg.shipped import find_file, is_shipped
+    from hamdg.config.reading import read_recipe
+    from hamdg.config.shipped import find_file, is_shipped
+    from hamdg.data.resolve import find_images
+    from hamdg.runs.identity import sibling_runs
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
     file = find_file(arguments.recipe)
@@ -190,7 +190,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if is_shipped(file) and not recipe.runtime.quiet:
         console.note(f"recipe {file}, which comes with hamdg: there is no `{arguments.recipe}` here")
     if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
-        find_pictures(recipe)
+        find_images(recipe)
 
         from hamdg.models import find_weights
 
@@ -214,10 +214,10 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if arguments.processes is not None:
         check_count("--processes", arguments.processes, _PROCESSES)
 
+    from hamdg.config.shipped import find_file
     from hamdg.report import sweeps
-    from hamdg.runs.sweep import run_sweep
-    from hamdg.runs.sweep_file import read_sweep
-    from hamdg.shipped import find_file
+    from hamdg.sweeps.sweep import run_sweep
+    from hamdg.sweeps.sweep_file import read_sweep
 
     file = find_file(arguments.file, "sweep file")
     sweep = read_sweep(file)

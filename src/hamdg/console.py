@@ -1,4 +1,4 @@
-"""What the stages say: one line a stage, notes below it; colours only on a terminal.
+"""What the stages say: one line a stage, notes below it; colors only on a terminal.
 
 Nothing that is said ends a run: what the output's encoding lacks is written in other characters, what a terminal would
 obey is written out, and once the output is full or closed the stages go on without a word. Only `result` and `table`
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg.errors import OutputError
-from hamdg.wording import escaped, reason_of
+from hamdg.text import escaped, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,7 +131,7 @@ def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
 
     Args:
         total: What there is to do.
-        text: What is done, such as "pictures decoded".
+        text: What is done, such as "images decoded".
 
     Yields:
         A function to call with how much was done since the last call.

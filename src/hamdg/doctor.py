@@ -88,7 +88,7 @@ def doctor() -> int:
 
 
 def gather() -> Facts:
-    """Look at this machine."""
+    """TensorCheck at this machine."""
     probe, failed = _import_torch()
     return Facts(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),

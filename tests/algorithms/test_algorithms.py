@@ -7,22 +7,20 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms import plan
-from hamdg.algorithms.base import Candidate, Histories
+from hamdg.algorithms.base import Entry, Histories
 from hamdg.algorithms.erm import control_of
-from hamdg.config import (
+from hamdg.config.recipe import (
     ControlsConfig,
     DataConfig,
     EnrichmentConfig,
-    HarmonisationConfig,
+    HarmonizationConfig,
     HistoryConfig,
     MergeConfig,
     MiniConfig,
     Recipe,
     TrainConfig,
-    defining_part,
-    identity,
-    run_directory,
 )
+from hamdg.runs.identity import defining_part, identity, run_directory
 
 SOURCES = ("art_painting", "cartoon", "photo")
 
@@ -55,7 +53,7 @@ def test_ham_says_that_it_is_a_reconstruction() -> None:
 def test_hams_rows_and_their_weights() -> None:
     histories = found(SOURCES)
     rows = plan("ham").candidates(histories)
-    by_key: dict[str, Candidate] = {row.key: row for row in rows}
+    by_key: dict[str, Entry] = {row.key: row for row in rows}
 
     assert [row.key for row in rows] == [
         "zero_shot",
@@ -101,7 +99,7 @@ def test_erms_rows_and_their_weights() -> None:
 OWN = Recipe(
     train=TrainConfig(steps=10, lr=0.5),
     enrichment=EnrichmentConfig(enabled=True, combine="mean"),
-    harmonisation=HarmonisationConfig(method="sign_consensus", every=1),
+    harmonization=HarmonizationConfig(method="sign_consensus", every=1),
     history=HistoryConfig(kind="mean", start=0.5, every=2),
     merge=MergeConfig(options={"keep": 0.5}),
 )
@@ -109,7 +107,7 @@ VARIANTS = {
     "label": replace(OWN, label="another name"),
     "enrichment": replace(OWN, enrichment=EnrichmentConfig(enabled=False)),
     "combine": replace(OWN, enrichment=EnrichmentConfig(combine="sum")),
-    "harmonisation": replace(OWN, harmonisation=HarmonisationConfig(method="pcgrad", every=3)),
+    "harmonization": replace(OWN, harmonization=HarmonizationConfig(method="pcgrad", every=3)),
     "history kind": replace(OWN, history=HistoryConfig(kind="beta", start=0.5, every=2, beta=2.0)),
     "snapshots": replace(OWN, history=HistoryConfig(kind="snapshots", start=0.5, every=2, keep=3)),
     "merge": replace(OWN, merge=MergeConfig(options={"keep": 0.2, "criterion": "agreement"})),
@@ -148,7 +146,7 @@ def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
         recipe.seed,
         recipe.runtime,
     )
-    assert not {"enrichment", "harmonisation", "merge", "controls"} & set(defining_part(control))
+    assert not {"enrichment", "harmonization", "merge", "controls"} & set(defining_part(control))
     assert not plan("erm").merges
     assert control_of(control) == control
     assert control_of(replace(OWN, controls=ControlsConfig(erm_lr=None), train=TrainConfig(lr=0.125))).train.lr == 0.125

@@ -1,4 +1,4 @@
-"""A tiny cohort on random pictures, and a Trainer for it."""
+"""A tiny cohort on random images, and a Trainer for it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.algorithms.ham.sample_log import SampleLog
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.harmoniser import Harmoniser
-from hamdg.cohort.samples import SampleBook
 from hamdg.cohort.source_model import SourceModel
-from hamdg.config import EnrichmentConfig, HarmonisationConfig, ModelConfig, TrainConfig
+from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, ModelConfig, TrainConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.augment import to_float
 from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.domain import Domain, from_arrays
-from hamdg.data.holdout import Holdout, holdout
+from hamdg.data.subset import Subset, holdout
 from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"
 CLASSES = 3
 ENRICHMENT = EnrichmentConfig(True, "true_class", "mean")
-HARMONISATION = HarmonisationConfig("sign_consensus", "global", every=1, minority_scale=0.0)
+HARMONIZATION = HarmonizationConfig("sign_consensus", "global", every=1, minority_scale=0.0)
 TRAIN = TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=1.0)
 Weights = dict[str, dict[str, Tensor]]
 
 
 class FloatLoader:
-    """A step loader whose pictures are ready for the model."""
+    """A step loader whose images are ready for the model."""
 
     def __init__(self, drawn: StepLoader) -> None:
         self.drawn = drawn
@@ -78,7 +78,7 @@ class World:
     clip: LoadedClip
     sources: tuple[str, ...] = ("art", "cartoon", "photo")
     enrichment: EnrichmentConfig = ENRICHMENT
-    harmonisation: HarmonisationConfig = HARMONISATION
+    harmonization: HarmonizationConfig = HARMONIZATION
     train: TrainConfig = TRAIN
     noise_known: bool = False
     log_every: int = 2
@@ -97,7 +97,7 @@ class World:
             result[name] = from_arrays(DomainArrays(name, images, labels, clean))
         return result
 
-    def hold_outs(self) -> dict[str, Holdout]:
+    def hold_outs(self) -> dict[str, Subset]:
         return {name: holdout(domain, np.arange(2, 13)) for name, domain in self.domains().items()}
 
     def loader(self) -> FloatLoader:
@@ -118,8 +118,8 @@ class World:
             {name: self.model(own) for name, own in groups.items()},
             self.enrichment,
             self.train,
-            Harmoniser(self.harmonisation, start, layer_of, seed=0),
-            SampleBook(self.train.steps),
+            Harmonizer(self.harmonization, start, layer_of, seed=0),
+            SampleLog(self.train.steps),
             self.log_every,
             self.noise_known,
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.cohort.cohort import Cohort
-from hamdg.config import EnrichmentConfig, HarmonisationConfig, TrainConfig
+from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.csv import CsvTracker
@@ -109,22 +109,22 @@ def test_pooled_models_have_no_candidates(world: World) -> None:
 
 @pytest.mark.parametrize("method", ["sign_consensus", "cosine"])
 def test_a_repeated_training_is_equal_bit_for_bit(world: World, method: str) -> None:
-    harmonised = world.but(harmonisation=HarmonisationConfig(method=method))  # type: ignore[arg-type]
-    first = harmonised.fit(harmonised.cohort())
+    harmonized = world.but(harmonization=HarmonizationConfig(method=method))  # type: ignore[arg-type]
+    first = harmonized.fit(harmonized.cohort())
 
-    assert equal(first, harmonised.fit(harmonised.cohort()))
+    assert equal(first, harmonized.fit(harmonized.cohort()))
 
 
 @pytest.mark.parametrize("method", ["cosine", "l2"])
 def test_a_penalty_of_weight_zero_is_no_penalty_bit_for_bit(world: World, method: str) -> None:
-    none = world.but(harmonisation=HarmonisationConfig(method="none"))
-    zero = world.but(harmonisation=HarmonisationConfig(method=method, weight=0.0))  # type: ignore[arg-type]
+    none = world.but(harmonization=HarmonizationConfig(method="none"))
+    zero = world.but(harmonization=HarmonizationConfig(method=method, weight=0.0))  # type: ignore[arg-type]
 
     assert equal(none.fit(none.cohort()), zero.fit(zero.cohort()))
 
 
-def test_the_order_of_the_sources_does_not_matter_without_harmonisation(world: World) -> None:
-    apart = world.but(enrichment=EnrichmentConfig(enabled=False), harmonisation=HarmonisationConfig(method="none"))
+def test_the_order_of_the_sources_does_not_matter_without_harmonization(world: World) -> None:
+    apart = world.but(enrichment=EnrichmentConfig(enabled=False), harmonization=HarmonizationConfig(method="none"))
     reversed_world = apart.but(sources=world.sources[::-1])
     found = reversed_world.fit(reversed_world.cohort())
 
@@ -133,10 +133,10 @@ def test_the_order_of_the_sources_does_not_matter_without_harmonisation(world: W
 
 
 @pytest.mark.parametrize("method", ["none", "l2", "cosine", "pcgrad", "sign_consensus"])
-def test_all_models_move_and_harmonisation_changes_where_to(world: World, method: str) -> None:
-    harmonised = world.but(harmonisation=HarmonisationConfig(method=method))  # type: ignore[arg-type]
-    found = harmonised.fit(harmonised.cohort())
-    none = world.but(harmonisation=HarmonisationConfig(method="none"))
+def test_all_models_move_and_harmonization_changes_where_to(world: World, method: str) -> None:
+    harmonized = world.but(harmonization=HarmonizationConfig(method=method))  # type: ignore[arg-type]
+    found = harmonized.fit(harmonized.cohort())
+    none = world.but(harmonization=HarmonizationConfig(method="none"))
 
     start = world.weights(world.cohort())
     assert all(not equal({s: found[s]}, {s: start[s]}) for s in world.sources)
@@ -224,7 +224,7 @@ def test_resumable_checkpoints_name_the_models_by_their_domains(world: World) ->
     names = ("train", "v1.0", "v1%2E0", "%train", "values", "training", "forward")
     models = dict(zip(names, [next(iter(world.cohort().source_models().values())) for _ in names], strict=True))
     own = world.cohort()
-    cohort = Cohort(models, own.enrichment, own.train_config, own.harmoniser, own.samples, own.log_every, False)
+    cohort = Cohort(models, own.enrichment, own.train_config, own.harmonizer, own.samples, own.log_every, False)
     assert list(cohort.source_models()) == list(names)
     assert len(set(cohort.models)) == len(names)
     assert not any("." in name for name in cohort.models)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hamdg.cohort.history import CheckpointHistory, history_steps
 from hamdg.cohort.validation import SourceValidation
-from hamdg.config import HistoryConfig, HistoryKind, TrainConfig
+from hamdg.config.recipe import HistoryConfig, HistoryKind, TrainConfig
 from hamdg.data.augment import to_float
 from hamdg.errors import StorageError, TrainingError
 from hamdg.merge.files import load_tensors, read_metadata

@@ -9,9 +9,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
 from hamdg.cohort.history import CheckpointHistory
-from hamdg.cohort.resume import Resume
+from hamdg.cohort.resume import ResumeCheckpoint
 from hamdg.cohort.validation import SourceValidation
-from hamdg.config import HarmonisationConfig, HistoryConfig, TrainConfig
+from hamdg.config.recipe import HarmonizationConfig, HistoryConfig, TrainConfig
 from hamdg.data.augment import to_float
 from hamdg.tracking.csv import CsvTracker
 
@@ -55,7 +55,7 @@ def fit(world: World, folder: Path, crash: int | None = None, config: HistoryCon
     callbacks: list[Callback] = [
         history,
         SourceValidation(world.hold_outs(), to_float, 2, STEPS, history.note_validation, config.kind == "swad"),
-        Resume(resume, every=3),
+        ResumeCheckpoint(resume, every=3),
         *([Crash(crash)] if crash else []),
     ]
     cohort = world.cohort()
@@ -90,7 +90,7 @@ def test_a_crashed_training_goes_on_to_the_same_bytes(
         clip=request.getfixturevalue(tower),
         sources=("art", "photo"),
         train=TrainConfig(steps=STEPS, lr=1e-3, warmup=2),
-        harmonisation=HarmonisationConfig("sign_consensus", every=2),
+        harmonization=HarmonizationConfig("sign_consensus", every=2),
     )
     whole = fit(world, tmp_path / "whole", config=config)
     with pytest.raises(RuntimeError, match="crashed on purpose"):
@@ -107,16 +107,16 @@ def test_a_crashed_training_goes_on_to_the_same_bytes(
 
 def test_the_last_step_has_no_checkpoint(world: World, tmp_path: Path) -> None:
     short = world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
-    short.fit(short.cohort(), [Resume(tmp_path / "resume.ckpt", every=3)])
+    short.fit(short.cohort(), [ResumeCheckpoint(tmp_path / "resume.ckpt", every=3)])
     assert not (tmp_path / "resume.ckpt").exists()
 
     longer = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
-    longer.fit(longer.cohort(), [Resume(tmp_path / "resume.ckpt", every=3)])
+    longer.fit(longer.cohort(), [ResumeCheckpoint(tmp_path / "resume.ckpt", every=3)])
     assert torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"] == 3
 
 
 def test_the_checkpoint_holds_no_text_head(world: World, tmp_path: Path) -> None:
-    world.fit(world.cohort(), [Resume(tmp_path / "resume.ckpt", every=4)])
+    world.fit(world.cohort(), [ResumeCheckpoint(tmp_path / "resume.ckpt", every=4)])
 
     state = torch.load(tmp_path / "resume.ckpt", weights_only=True)["state_dict"]
     assert {name.split(".tower.")[0] for name in state} == {f"models.{source}" for source in world.sources}
@@ -126,9 +126,9 @@ def test_the_checkpoint_holds_no_text_head(world: World, tmp_path: Path) -> None
 def test_the_time_of_the_killed_run_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("hamdg.cohort.resume.time.monotonic", lambda: now)
-    first = Resume(tmp_path / "resume.ckpt", every=1)
+    first = ResumeCheckpoint(tmp_path / "resume.ckpt", every=1)
     now = 130.0
-    second = Resume(tmp_path / "resume.ckpt", every=1)
+    second = ResumeCheckpoint(tmp_path / "resume.ckpt", every=1)
     second.load_state_dict(first.state_dict())
     now = 135.0
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.cohort.source_model import make_optimiser, schedule
-from hamdg.config import EnrichmentConfig, HarmonisationConfig, TrainConfig
+from hamdg.cohort.source_model import make_optimizer, schedule
+from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, TrainConfig
 from hamdg.models import ImageTower
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def test_a_schedule_without_decay_or_warmup_is_defined() -> None:
     assert schedule(0, warmup=0, steps=1) == 1
 
 
-def test_the_optimiser_has_one_group_per_model() -> None:
+def test_the_optimizer_has_one_group_per_model() -> None:
     groups = [[torch.nn.Parameter(torch.ones(2))], [torch.nn.Parameter(torch.ones(3))]]
-    optimiser, scheduler = make_optimiser(groups, TrainConfig(steps=10, lr=0.5, weight_decay=0.25, warmup=2))
+    optimizer, scheduler = make_optimizer(groups, TrainConfig(steps=10, lr=0.5, weight_decay=0.25, warmup=2))
 
-    assert [group["params"] for group in optimiser.param_groups] == groups
-    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.25}
+    assert [group["params"] for group in optimizer.param_groups] == groups
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.25}
     assert scheduler.get_last_lr() == [0.25, 0.25]
 
 
@@ -54,22 +54,22 @@ def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
     config = world.train
     tower = ImageTower(copy.deepcopy(world.clip))
     parameters = dict(tower.visual.named_parameters())
-    optimiser = torch.optim.AdamW(parameters.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
     def factor(step: int) -> float:
         if step < config.warmup:
             return (step + 1) / config.warmup
         return (1 + math.cos(math.pi * (step - config.warmup) / (config.steps - config.warmup))) / 2
 
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     loader = world.loader()
     for step in range(config.steps):
         batch = loader.batches(step)[world.sources[0]]
         loss = torch.nn.functional.cross_entropy(14.0 * tower(batch.images) @ world.text_head().T, batch.labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters.values(), limit)
-        optimiser.step()
+        optimizer.step()
         scheduler.step()
     return {name: parameter.detach() for name, parameter in parameters.items()}
 
@@ -96,7 +96,7 @@ def test_a_source_model_trained_alone_gets_the_same_weights(each_world: World) -
 
 
 def test_independent_models_do_not_see_one_another(world: World) -> None:
-    apart = world.but(enrichment=EnrichmentConfig(enabled=False), harmonisation=HarmonisationConfig(method="none"))
+    apart = world.but(enrichment=EnrichmentConfig(enabled=False), harmonization=HarmonizationConfig(method="none"))
     together = apart.fit(apart.cohort())
 
     for source in world.sources:

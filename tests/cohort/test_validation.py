@@ -14,7 +14,7 @@ from hamdg.cohort.validation import SourceValidation, accuracy, measured, predic
 from hamdg.data.augment import to_float
 
 if TYPE_CHECKING:
-    from hamdg.data.holdout import Holdout
+    from hamdg.data.subset import Subset
     from tests.cohort.conftest import World
 
 
@@ -28,7 +28,7 @@ class Log:
         self.rows.append((step, metrics))
 
 
-def images_of(part: Holdout) -> Tensor:
+def images_of(part: Subset) -> Tensor:
     ((images, _),) = part.parts(100)
     return images
 
@@ -81,7 +81,7 @@ def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_
         callback.on_train_batch_end(cast("Trainer", trainer), cohort, None, None, step - 1)
 
     def slow(model: str, domain: str) -> tuple[float, float]:
-        part: Holdout = world.hold_outs()[domain]
+        part: Subset = world.hold_outs()[domain]
         with torch.no_grad():
             return slow_measurement(cohort.source_models()[model](to_float(images_of(part))), part.labels)
 

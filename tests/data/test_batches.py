@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamdg.data import rendering
+from hamdg.data import decoding
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import Batch, Drawn, StepLoader, concatenate, draw, take
+from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, draw, take
 from hamdg.data.domain import Domain, from_arrays
+from hamdg.data.images import DecodedImages
 from hamdg.data.listing import Listing
-from hamdg.data.pictures import DecodedPictures
-from hamdg.data.views import TrainingView
+from hamdg.data.transforms import TrainingView
 from hamdg.errors import ConfigError, DataError
 
 
@@ -42,7 +42,7 @@ def loader(batch_size: int = 4, steps: int = 9, seed: int = 0) -> StepLoader:
     return StepLoader(domains, pools, {"cartoon": 1, "photo": 2}, batch_size, steps, seed)
 
 
-def positions(batches: dict[str, Drawn]) -> dict[str, list[int]]:
+def positions(batches: dict[str, RawBatch]) -> dict[str, list[int]]:
     return {name: batch.positions.tolist() for name, batch in batches.items()}
 
 
@@ -175,26 +175,26 @@ class Files:
         return 1
 
 
-def decoding(files: Files, steps: int = 9) -> StepLoader:
-    """Return a loader whose pictures are decoded whenever they are read."""
+def decoding_loader(files: Files, steps: int = 9) -> StepLoader:
+    """Return a loader whose images are decoded whenever they are read."""
     count = 40
     names = [f"{position}.bmp" for position in range(count)]
     labels = np.arange(count) % 3
     listing = Listing("photo", labels, names, np.full(count, 378), files)
-    pictures = DecodedPictures(listing, TrainingView(8))
+    pictures = DecodedImages(listing, TrainingView(8))
     domain = Domain("photo", pictures, pictures, labels, labels, listing)
     return StepLoader({"photo": domain}, {"photo": np.arange(count)}, {"photo": 0}, 6, steps, seed=0)
 
 
-def same(one: dict[str, Drawn], other: dict[str, Drawn]) -> bool:
+def same(one: dict[str, RawBatch], other: dict[str, RawBatch]) -> bool:
     pairs = zip(one["photo"].pictures, other["photo"].pictures, strict=True)
     return all(torch.equal(own, others) for own, others in pairs) and positions(one) == positions(other)
 
 
 def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "usable_cores", lambda: 3)
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
     files = Files()
-    steps = decoding(files)
+    steps = decoding_loader(files)
     seen = list(steps)
     assert [step for step, _ in seen] == list(range(9))
     assert "MainThread" not in files.threads
@@ -206,7 +206,7 @@ def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyP
             break
     state = steps.state_dict()
     steps.close()
-    other = decoding(Files())
+    other = decoding_loader(Files())
     other.load_state_dict(state)
     rest = list(other)
     assert [step for step, _ in rest] == [5, 6, 7, 8]
@@ -214,12 +214,12 @@ def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyP
 
 
 def test_a_picture_that_cannot_be_decoded_ahead_is_told_at_its_step_as_ever() -> None:
-    steps = decoding(Files())
+    steps = decoding_loader(Files())
     broken = int(steps.batches(3)["photo"].positions[2])
-    steps = decoding(Files(frozenset([broken])))
+    steps = decoding_loader(Files(frozenset([broken])))
     iterator = iter(steps)
     assert [next(iterator)[0] for _ in range(3)] == [0, 1, 2]
-    message = rf"^1 of 6 pictures of `photo` cannot be read: `photo/{broken}.bmp` \(Permission denied\); delete or "
+    message = rf"^1 of 6 images of `photo` cannot be read: `photo/{broken}.bmp` \(Permission denied\); delete or "
     with pytest.raises(DataError, match=message):
         next(iterator)
     steps.close()

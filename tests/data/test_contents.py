@@ -1,4 +1,4 @@
-"""The digest of contents: the same wherever pictures lie, and another one as soon as one of them differs."""
+"""The digest of contents: the same wherever images lie, and another one as soon as one of them differs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hamdg.data import contents, listing
 from hamdg.data.contents import contents_digest
 from hamdg.data.folders.scan import FolderSource
-from hamdg.data.listing import Listing, PackedNames, stamp_of
+from hamdg.data.listing import Listing, NameTable, stamp_of
 
 COUNT = 6
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, count: int = COUNT) -> Listing:
-    names = PackedNames.pack([f"{position % COUNT}.bmp" for position in range(count)])
+    names = NameTable.pack([f"{position % COUNT}.bmp" for position in range(count)])
     return Listing("photo", np.zeros(count, np.int64), names, np.full(count, 9), FolderSource(folder, names))
 
 

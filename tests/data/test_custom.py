@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config import DataConfig, Recipe, identity
+from hamdg.config.reading import checked, overridden, read_recipe
+from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
-from hamdg.data.chosen import benchmark_of
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.listing import list_domain
-from hamdg.data.locate import locate
+from hamdg.data.locations import locate
+from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError
-from hamdg.recipe import checked, overridden, read_recipe
+from hamdg.runs.identity import identity
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +111,7 @@ def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
         ),
         (
             "a/hose/",
-            "holds no picture of the class `hose`: the class folder is there, but empty. Put pictures into it, or move "
+            "holds no image of the class `hose`: the class folder is there, but empty. Put images into it, or move "
             "the class elsewhere in all domains.",
         ),
     ],
@@ -154,7 +155,7 @@ def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/picture`), `data.lists` or "
             "`data.hub`.",
         ),
-        ("x", Hub("a/b"), "`data.root` and `data.hub` both name the pictures; keep one of them."),
+        ("x", Hub("a/b"), "`data.root` and `data.hub` both name the images; keep one of them."),
     ],
     ids=["neither", "both"],
 )
@@ -192,7 +193,7 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
         ),
         (
             ["a/x/1.txt", "b/y/"],
-            "`data.root`: there is no picture in the folders of `{root}`; expected `<domain>/<class>/picture`.",
+            "`data.root`: there is no image in the folders of `{root}`; expected `<domain>/<class>/picture`.",
         ),
     ],
     ids=[

@@ -39,7 +39,7 @@ def test_ordinary_pictures_are_what_pillow_makes_of_them(form: str, mode: str) -
     assert picture.mode == "RGB"
     np.testing.assert_array_equal(np.array(picture), plain(content))
     assert dimensions(content) == (19, 12)
-    # The picture can be worked on although its file is closed.
+    # The image can be worked on although its file is closed.
     assert picture.resize((5, 4)).size == (5, 4)
 
 
@@ -77,19 +77,19 @@ def test_what_is_transparent_lies_on_white() -> None:
     assert np.array(decoded(encoded(hidden)))[0].tolist() == [[255, 255, 255], [204, 204, 204]]
 
 
-def test_a_palette_with_a_transparent_colour_lies_on_white() -> None:
+def test_a_palette_with_a_transparent_color_lies_on_white() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    for transparency in (0, b"\x00\xff"):  # one index, or the alpha of every colour, for which Pillow warns
+    for transparency in (0, b"\x00\xff"):  # one index, or the alpha of every color, for which Pillow warns
         content = encoded(image, transparency=transparency)
         assert np.array(decoded(content))[0].tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("LA", (7, 0)), ("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
-def test_every_kind_of_transparency_counts(mode: str, colour: int | tuple[int, ...]) -> None:
-    image = Image.new(mode, (1, 1), colour)
-    content = encoded(image) if mode == "LA" else encoded(image, transparency=colour)
+@pytest.mark.parametrize(("mode", "color"), [("LA", (7, 0)), ("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
+def test_every_kind_of_transparency_counts(mode: str, color: int | tuple[int, ...]) -> None:
+    image = Image.new(mode, (1, 1), color)
+    content = encoded(image) if mode == "LA" else encoded(image, transparency=color)
     assert np.array(decoded(content)).tolist() == [[[255, 255, 255]]]
 
 
@@ -104,9 +104,9 @@ def pnm(values: NDArray[np.uint16]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "form", [lambda grey: encoded(Image.fromarray(grey)), lambda grey: encoded(Image.fromarray(grey), "TIFF"), pnm]
+    "form", [lambda gray: encoded(Image.fromarray(gray)), lambda gray: encoded(Image.fromarray(gray), "TIFF"), pnm]
 )
-def test_grey_of_16_bits_keeps_its_shades(form: Callable[[NDArray[np.uint16]], bytes]) -> None:
+def test_gray_of_16_bits_keeps_its_shades(form: Callable[[NDArray[np.uint16]], bytes]) -> None:
     shades = np.arange(256, dtype=np.uint16).reshape(16, 16)
     # Pillow's own conversion clips these to white.
     np.testing.assert_array_equal(np.array(decoded(form(shades * 257)))[:, :, 1], shades)
@@ -124,12 +124,12 @@ def test_grey_of_16_bits_keeps_its_shades(form: Callable[[NDArray[np.uint16]], b
         ([-7.0, -7.0, -7.0], [0, 0, 0]),
     ],
 )
-def test_grey_of_floats_is_brought_to_8_bits(values: list[float], expected: list[int]) -> None:
+def test_gray_of_floats_is_brought_to_8_bits(values: list[float], expected: list[int]) -> None:
     content = encoded(Image.fromarray(np.array([values], dtype=np.float32)), "TIFF")
     assert np.array(decoded(content))[0, :, 0].tolist() == expected
 
 
-def test_grey_of_32_bits_is_brought_to_8_bits() -> None:
+def test_gray_of_32_bits_is_brought_to_8_bits() -> None:
     for values, expected in (([0, 1, 255], [0, 1, 255]), ([0, 51 * 2**20, 255 * 2**20], [0, 51, 255])):
         content = encoded(Image.fromarray(np.array([values], dtype=np.int32)), "TIFF")
         assert np.array(decoded(content))[0, :, 0].tolist() == expected
@@ -202,9 +202,9 @@ def test_a_reason_is_given() -> None:
         decoded(jpeg[:-500])
     with pytest.raises(UnreadableError, match=r"^the file is empty$"):
         decoded(b"")
-    with pytest.raises(UnreadableError, match=r"^no picture format that Pillow knows; the file begins with b'<html>'$"):
+    with pytest.raises(UnreadableError, match=r"^no image format that Pillow knows; the file begins with b'<html>'$"):
         decoded(b"<html>")
-    with pytest.raises(UnreadableError, match="no picture format"):
+    with pytest.raises(UnreadableError, match="no image format"):
         dimensions(b"Not Found\n")
 
 

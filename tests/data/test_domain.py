@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hamdg.config import DataConfig, Recipe
+from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.splits import draw_per_class
@@ -78,7 +78,7 @@ def test_truncated_pictures_are_read_if_the_recipe_says_so_and_never_kept_with_o
         reading = open_domain(recipe(root, tmp_path, decode_once=kept, truncated="read"), "photo", 32)
         assert refusing.fingerprint != reading.fingerprint
         assert squares(reading).shape == (7, 32, 32, 3)
-        # Kept pictures of a run that reads what is left are nothing for one that refuses.
+        # Kept images of a run that reads what is left are nothing for one that refuses.
         with pytest.raises(DataError, match=r"1\.jpg` \(image file is truncated.*`--data\.truncated=read` uses what"):
             squares(refusing)
 

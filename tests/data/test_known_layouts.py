@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.data.listing import list_domain
-from hamdg.data.locate import locate
+from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from hamdg.data.listing import Listing, PackedNames
+from hamdg.data.listing import Listing, NameTable
 
 NAMES = ["dog/a.jpg", "dog/é.jpg", "", "horse/\udcff.png", "horse/z.webp"]
 
@@ -19,7 +19,7 @@ class Memory:
         return self.contents[position]
 
     def describe(self, position: int) -> str:
-        return f"picture {position}"
+        return f"image {position}"
 
     @property
     def place(self) -> str:
@@ -30,13 +30,13 @@ class Memory:
 
 
 def listing(domain: str = "photo", labels: tuple[int, ...] = (0, 0, 1), sizes: tuple[int, ...] = (3, 2, 2)) -> Listing:
-    names = PackedNames.pack(["dog/b.jpg", "dog/c.jpg", "horse/a.jpg"])
+    names = NameTable.pack(["dog/b.jpg", "dog/c.jpg", "horse/a.jpg"])
     source = Memory((b"111", b"22", b"33"))
     return Listing(domain, np.array(labels), names, np.array(sizes), source)
 
 
 def test_packed_names_come_back_and_those_that_are_no_text_can_be_printed() -> None:
-    names = PackedNames.pack(NAMES)
+    names = NameTable.pack(NAMES)
     shown = ["dog/a.jpg", "dog/é.jpg", "", "horse/\\xff.png", "horse/z.webp"]
     assert list(names) == shown
     assert [names[position] for position in range(len(names))] == shown
@@ -48,19 +48,19 @@ def test_packed_names_come_back_and_those_that_are_no_text_can_be_printed() -> N
 
 
 def test_packed_names_end_where_they_end() -> None:
-    names = PackedNames.pack(NAMES)
+    names = NameTable.pack(NAMES)
     for position in (5, -6):
         with pytest.raises(IndexError):
             names[position]
-    assert len(PackedNames.pack([])) == 0
-    assert list(PackedNames.pack([])) == []
+    assert len(NameTable.pack([])) == 0
+    assert list(NameTable.pack([])) == []
 
 
 def test_a_listing_knows_its_pictures_and_reads_them() -> None:
     found = listing()
     assert len(found) == 3
     assert found.content(1) == b"22"
-    assert found.describe(2) == "picture 2"
+    assert found.describe(2) == "image 2"
 
 
 def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
@@ -70,7 +70,7 @@ def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
     assert part.labels.tolist() == [0, 1]
     assert part.sizes.tolist() == [3, 2]
     assert [part.content(position) for position in range(2)] == [b"111", b"33"]
-    assert part.describe(1) == "picture 2"
+    assert part.describe(1) == "image 2"
     assert part.domain == "photo"
     assert listing().with_truncated("read").take([0]).truncated == "read"
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from hamdg import console
-from hamdg.config import DataConfig, MiniConfig, Recipe, TrainConfig
+from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.batches import Batch, Drawn
+from hamdg.data.batches import Batch, RawBatch
 from hamdg.data.domain import open_domain
-from hamdg.data.formats import InputFormat
 from hamdg.data.module import SourceData, split_domain
+from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import DataError
 
-FORMAT = InputFormat(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 COUNT = 70
 
 
@@ -32,7 +32,7 @@ def recipe(augment: Literal["none", "flip_shift"] = "flip_shift", held_out: str 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Put random pictures in the place of rendered ones, and note which domains are asked for."""
+    """Put random images in the place of rendered ones, and note which domains are asked for."""
     names: list[str] = []
 
     def load(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
@@ -114,11 +114,11 @@ def test_augmentation_can_be_switched_off(opened: list[str]) -> None:
     assert torch.equal(augmented["photo"].positions, plain["photo"].positions)
 
 
-def test_a_flat_picture_is_normalised_and_not_changed_otherwise(opened: list[str]) -> None:
+def test_a_flat_picture_is_normalized_and_not_changed_otherwise(opened: list[str]) -> None:
     data = SourceData(recipe(), FORMAT)
-    grey = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
+    gray = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
     labels = torch.zeros(2, dtype=torch.int64)
-    _, prepared = data.on_after_batch_transfer((0, {"photo": Drawn(grey, labels, labels, labels)}), 0)
+    _, prepared = data.on_after_batch_transfer((0, {"photo": RawBatch(gray, labels, labels, labels)}), 0)
 
     expected = torch.tensor([(0.2 - 0.5) / 0.2, (0.2 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]).view(1, 3, 1, 1)
     torch.testing.assert_close(prepared["photo"].images, expected.expand(2, 3, 32, 32))

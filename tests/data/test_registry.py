@@ -5,9 +5,9 @@ import re
 import pytest
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.mini import CLASSES, DOMAINS
 from hamdg.data.registry import benchmark, benchmarks
 from hamdg.errors import ConfigError
+from hamdg.mini import CLASSES, DOMAINS
 
 
 def test_mini_is_registered_as_it_is_rendered() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config import DataConfig, Recipe, identity
+from hamdg.config.reading import read_recipe, write_recipe
+from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.chosen import with_own_words, words_of
+from hamdg.data.resolve import with_own_words, words_of
 from hamdg.data.words import own_words
 from hamdg.errors import ConfigError
-from hamdg.recipe import read_recipe, write_recipe
+from hamdg.runs.identity import identity
 
 BENCH = Benchmark("own", ("a", "b"), ("0", "Alarm_Clock", "dog", "n02084071", "no"), title="Own")
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_files, merge_with, methods, register
+from hamdg.merge import Settings, list_methods, merge, merge_files, merge_with, register
 from hamdg.merge.aliases import ALIASES, elsewhere
-from hamdg.merge.family import Site
 from hamdg.merge.files import read_provenance, save_tensors
+from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import find
 
 MEANT: dict[str, tuple[str, dict[str, object]]] = {
@@ -35,7 +35,7 @@ MODELS, BASE = {name: model(ord(name)) for name in "abc"}, model(0)
 
 def test_every_alias_is_here_and_none_is_a_method() -> None:
     assert set(ALIASES) == set(MEANT)
-    assert not set(ALIASES) & set(methods())
+    assert not set(ALIASES) & set(list_methods())
 
 
 @pytest.mark.parametrize("alias", MEANT)
@@ -112,7 +112,7 @@ def test_options_that_an_alias_does_not_have(alias: str, option: str, said: str)
 
 
 def test_words_of_mergekit_name_options_that_there_are() -> None:
-    for method, info in methods().items():
+    for method, info in list_methods().items():
         for word in ("density", "lambda", "epsilon", "normalize", "gamma"):
             for name in re.findall(r"`(\w+)`", elsewhere(method, word).partition(" is ")[2]):
                 assert name in {*info.options, "mean", "sum"}, (method, word, name)
@@ -123,7 +123,7 @@ def test_a_misspelt_alias_is_told_and_its_name_is_taken() -> None:
     with pytest.raises(ConfigError, match=r"^There is no merge method `dare_tiess`; did you mean `dare_ties`\?$"):
         find("dare_tiess")
 
-    def nothing(site: Site) -> Tensor:
+    def nothing(site: TensorSet) -> Tensor:
         """Do nothing."""
         return site.like
 

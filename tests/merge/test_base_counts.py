@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hamdg.errors import WeightsError
-from hamdg.merge import CommonStartWarning, merge, methods
+from hamdg.merge import CommonStartWarning, list_methods, merge
 
 
 def test_sources_that_agree_with_each_other_but_not_with_the_base_are_not_frozen() -> None:
@@ -35,7 +35,7 @@ def test_a_base_that_is_far_away_is_warned_of() -> None:
 
 
 def test_methods_say_whether_the_base_counts() -> None:
-    known = methods()
+    known = list_methods()
     assert known["wise_ft"].needs_base
     assert known["wise_ft"].uses_base
     assert known["task_arithmetic"].uses_base

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import BufferShares, Plan, Settings, Site, merge, merge_with, register, register_whole, registry
+from hamdg.merge import BufferShares, Plan, Settings, TensorSet, global_method, merge, merge_with, register, registry
 
 Model = dict[str, Tensor]
 
@@ -50,7 +50,7 @@ def test_pooled_moments_are_those_of_all_the_data() -> None:
         torch.testing.assert_close(again[name], merged[name])
 
 
-def test_the_merged_layer_normalises_the_union_and_averaged_variances_do_not() -> None:
+def test_the_merged_layer_normalizes_the_union_and_averaged_variances_do_not() -> None:
     generator = torch.Generator().manual_seed(0)
     parts = [torch.randn(64, 3, 4, 4, generator=generator) + 3 * i for i in range(2)]
     models = {}
@@ -154,12 +154,12 @@ def test_a_method_of_one_s_own_states_its_shares() -> None:
         return BufferShares({max(weights): part}, (1 - part) * base)
 
     @register("to_the_last", on="changes", buffers=half)
-    def to_the_last(site: Site, *, part: float = 0.5) -> Tensor:
+    def to_the_last(site: TensorSet, *, part: float = 0.5) -> Tensor:
         """Go a part of the way to the last source."""
         return part * site.tensors[max(site.tensors)]
 
     @register("silent", on="changes")
-    def silent(site: Site) -> Tensor:
+    def silent(site: TensorSet) -> Tensor:
         """State nothing."""
         return next(iter(site.tensors.values()))
 
@@ -185,7 +185,7 @@ def test_wrong_statements_about_buffers() -> None:
         "inf": (BufferShares({"a": 1.0}, float("inf")), "states `inf` as the share of the base in the buffers."),
     }
     for name, (shares, text) in stated.items():
-        register_whole(name, on="models")(lambda family, shares=shares: Plan(lambda site: site.like, buffers=shares))
+        global_method(name, on="models")(lambda family, shares=shares: Plan(lambda site: site.like, buffers=shares))
         message = f"Merge method `{name}` {text}"
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             merge_with(name, {"a": layer([4.0], [1.0], None)}, None, {}, Settings())

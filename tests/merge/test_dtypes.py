@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge import Settings, merge, merge_files, merge_with, methods, open_tensors
+from hamdg.merge import Settings, list_methods, merge, merge_files, merge_with, open_tensors
 from hamdg.merge.files import save_tensors
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
@@ -39,14 +39,14 @@ def test_a_merge_is_that_of_the_same_values_in_bfloat16(method: str, dtype: torc
 
 def test_no_method_ends_in_a_trace() -> None:
     models, base = {name: model(ord(name), E4M3) for name in "ab"}, model(0, E4M3)
-    for name, info in methods().items():
+    for name, info in list_methods().items():
         if not info.needs and name != "rebasin":
             options: dict[str, object] = {"scale": 0.5} if name == "shrunk" else {}
             assert merge_with(name, models, base, options)["fc.weight"].dtype == torch.bfloat16, name
 
 
 def test_a_mean_by_hand_and_rounded_back_on_demand() -> None:
-    # (1 + 1.125) / 2 lies between two neighbours of e4m3; to even, it is 1.
+    # (1 + 1.125) / 2 lies between two neighbors of e4m3; to even, it is 1.
     models = {"a": {"w": torch.tensor([1.0, 448]).to(E4M3)}, "b": {"w": torch.tensor([1.125, 448]).to(E4M3)}}
     assert merge("uniform", models)["w"].tolist() == [1.0625, 448.0]
     back = merge("uniform", models, dtype=E4M3)["w"]

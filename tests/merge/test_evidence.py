@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import merge, methods
+from hamdg.merge import list_methods, merge
 from hamdg.merge.evidence import KINDS, Activations, Gradients, Target, Validation, check_evidence
 
 State = dict[str, Tensor]
@@ -80,7 +80,7 @@ def test_one_object_may_answer_everything() -> None:
     for protocol in (Validation, Gradients, Activations, Target):
         assert isinstance(evidence, protocol)
     base = {"w": torch.zeros(3, 2, dtype=torch.float64)}
-    asking = [name for name, info in methods().items() if info.needs and info.needs != ("losses",)]
+    asking = [name for name, info in list_methods().items() if info.needs and info.needs != ("losses",)]
     assert {"fisher", "regmean", "adamerging"} <= set(asking)
     for name in ("fisher", "regmean"):
         assert merge(name, evidence.models, evidence=evidence)["w"].shape == (3, 2)
@@ -96,7 +96,7 @@ def test_fisher_merging_of_a_coin_by_hand() -> None:
     evidence = LinearModels(models, dict.fromkeys("ab", torch.tensor([[1.0], [2.0]])))
     assert float(evidence.fisher("a")["w"][0]) == pytest.approx(0.625)
     assert float(evidence.fisher("b")["w"][0]) == pytest.approx(0.27375)
-    merged = merge("fisher", models, evidence=evidence, normalise=False)["w"]
+    merged = merge("fisher", models, evidence=evidence, normalize=False)["w"]
     assert float(merged[0]) == pytest.approx(math.log(3) * 0.27375 / (0.625 + 0.27375))
 
 
@@ -114,7 +114,7 @@ def test_gaussian_models_of_one_weight_merge_into_the_pooled_least_squares_solut
     labels = {s: torch.randn(9, 1, generator=generator) for s in inputs}
     models = {s: {"w": (x * labels[s]).sum(0) / x.square().sum(0)} for s, x in inputs.items()}
     x, y = torch.cat(list(inputs.values())), torch.cat(list(labels.values()))
-    merged = merge("fisher", models, evidence=Gaussian(inputs), normalise=False)["w"]
+    merged = merge("fisher", models, evidence=Gaussian(inputs), normalize=False)["w"]
     torch.testing.assert_close(merged, (x * y).sum(0) / x.square().sum(0))
 
 

@@ -5,7 +5,7 @@ others leave something of the fault open.
 
 1. mergekit 0.1.5, run as `mergekit-pytorch`
     DARE under a fixed seed differs from run to run.
-        merge/parts/test_masks.py::test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_sources
+        merge/functional/test_masks.py::test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_sources
         merge/files/test_merging.py::test_another_process_writes_the_same_bytes
 
 2. mergekit 0.1.5
@@ -18,18 +18,18 @@ others leave something of the fault open.
 
 3. mergekit 0.1.5, defaults
     TIES trims nothing.
-        merge/rules/test_ties.py::test_the_default_trims
+        merge/methods/test_ties.py::test_the_default_trims
     Breadcrumbs drops nothing.
-        merge/rules/test_breadcrumbs.py::test_the_default_keeps_the_published_share
+        merge/methods/test_breadcrumbs.py::test_the_default_keeps_the_published_share
 
 4. mergekit 0.1.4 (mended in 0.1.5)
     Breadcrumbs without removal of outliers leaves nothing.
-        merge/rules/test_breadcrumbs.py::test_no_outlier_removal_keeps_the_largest
-        merge/rules/test_breadcrumbs.py::test_all_between_is_task_arithmetic
+        merge/methods/test_breadcrumbs.py::test_no_outlier_removal_keeps_the_largest
+        merge/methods/test_breadcrumbs.py::test_all_between_is_task_arithmetic
     Tensors of one entry, as CLIP's `logit_scale`, stop trimming by magnitude.
         merge/test_faults.py::test_models_of_single_entries_are_trimmed_in_every_scope
-        merge/rules/test_breadcrumbs.py::test_the_smallest_tensors_keep_an_entry
-        merge/rules/test_pcb.py::test_tensors_of_one_entry_and_equal_magnitudes_work
+        merge/methods/test_breadcrumbs.py::test_the_smallest_tensors_keep_an_entry
+        merge/methods/test_pcb.py::test_tensors_of_one_entry_and_equal_magnitudes_work
     A weight of 0 counts as none given.
         merge/test_faults.py::test_a_source_of_weight_zero_has_no_say_in_any_method
         merge/test_faults.py::test_a_weight_of_zero_in_pcb_by_hand
@@ -41,8 +41,8 @@ others leave something of the fault open.
 5. FusionBench
     Sums overflow in fp16.
         merge/test_laws.py::test_half_precision_is_read_and_written_but_not_computed_in
-        merge/rules/test_uniform.py::test_half_precision_is_summed_in_single
-        merge/rules/test_ties.py::test_half_precision_does_not_overflow_on_the_way
+        merge/methods/test_uniform.py::test_half_precision_is_summed_in_single
+        merge/methods/test_ties.py::test_half_precision_does_not_overflow_on_the_way
     Averages drift in bf16.
         merge/test_faults.py::test_an_average_of_two_hundred_models_in_half_precision_does_not_drift
         merge/test_history.py::test_small_steps_survive_half_precision_weights
@@ -50,16 +50,16 @@ others leave something of the fault open.
         merge/test_laws.py::test_frozen_tied_and_integer_tensors
         merge/test_buffers.py::test_pooled_moments_are_those_of_all_the_data
     TALL masks follow another formula, or stop with a `TypeError`.
-        merge/rules/test_consensus.py::test_equals_the_slow_reference
-        merge/rules/test_consensus.py::test_the_comparison_is_strict
+        merge/methods/test_consensus.py::test_equals_the_slow_reference
+        merge/methods/test_consensus.py::test_the_comparison_is_strict
     DARE with TIES adds the full weights of frozen parameters: three times 5 is 15.
-        merge/rules/test_dare.py::test_frozen_tensors_keep_their_values_however_many_sources_there_are
+        merge/methods/test_dare.py::test_frozen_tensors_keep_their_values_however_many_sources_there_are
         merge/test_faults.py::test_frozen_entries_of_a_tensor_that_moves_keep_their_values
     TIES stops where K is 1 or 100, and keeps k + 1 entries.
         merge/test_faults.py::test_ties_keeps_k_of_n_entries_for_every_k
-        merge/rules/test_ties.py::test_one_source_keeps_its_largest_entries
+        merge/methods/test_ties.py::test_one_source_keeps_its_largest_entries
     Model Stock takes the mean of the angles, not of their cosines.
-        merge/rules/test_model_stock.py::test_by_hand
+        merge/methods/test_model_stock.py::test_by_hand
     Fisher information comes from a batch's gradient, not from that of each example.
         stages/test_evidence.py::test_fisher_of_a_coin_is_the_one_worked_out_by_hand
         stages/test_evidence.py::test_fisher_equals_a_reference_in_float64
@@ -67,13 +67,13 @@ others leave something of the fault open.
 
 6. PEFT
     TIES divides by the number of sources that agree, so that its scale grows with their weights.
-        merge/rules/test_ties.py::test_weights_do_not_change_the_scale_of_a_mean
+        merge/methods/test_ties.py::test_weights_do_not_change_the_scale_of_a_mean
         merge/test_peers.py::test_peft_ties_grows_with_the_weights_and_ours_does_not
 
 7. Lightning
     The last epoch never enters SWA's average.
         merge/test_history.py::test_the_last_state_enters_every_average
-        merge/rules/test_sma.py::test_the_last_checkpoint_always_enters_the_average
+        merge/methods/test_sma.py::test_the_last_checkpoint_always_enters_the_average
         cohort/test_history.py::test_averages_equal_those_of_the_stored_trajectory
     Validation runs on weights that are not the average.
         cohort/test_history.py::test_an_average_does_not_borrow_the_last_models_accuracy
@@ -86,10 +86,10 @@ others leave something of the fault open.
 
 8. The released code of two papers
     SWAD counts a segment twice in one branch.
-        merge/rules/test_swad.py::test_no_segment_is_counted_twice_where_more_losses_end_than_start
+        merge/methods/test_swad.py::test_no_segment_is_counted_twice_where_more_losses_end_than_start
         merge/test_history.py::test_swad_equals_the_merge_method_on_the_same_losses
     The greedy soup of model soups accepts gains only.
-        merge/rules/test_greedy_soup.py::test_a_soup_as_good_as_before_is_accepted_by_default
+        merge/methods/test_greedy_soup.py::test_a_soup_as_good_as_before_is_accepted_by_default
 
 9. torch's AveragedModel
     Integer buffers are averaged, or cut off where they are copied.
@@ -100,13 +100,13 @@ others leave something of the fault open.
 
 10. The released code of three papers
     Breadcrumbs masks rows, where the paper says layers.
-        merge/rules/test_breadcrumbs.py::test_by_hand
-        merge/rules/test_breadcrumbs.py::test_the_default_keeps_the_published_share
+        merge/methods/test_breadcrumbs.py::test_by_hand
+        merge/methods/test_breadcrumbs.py::test_the_default_keeps_the_published_share
     EMR takes means, where the paper says sums.
-        merge/rules/test_emr.py::test_masks_and_rescalers_by_hand
-        merge/rules/test_emr.py::test_rescalers_are_of_the_whole_model_and_restore_its_norm
+        merge/methods/test_emr.py::test_masks_and_rescalers_by_hand
+        merge/methods/test_emr.py::test_rescalers_are_of_the_whole_model_and_restore_its_norm
     PCB has three formulas.
-        merge/rules/test_pcb.py::test_equals_the_slow_reference
+        merge/methods/test_pcb.py::test_equals_the_slow_reference
         merge/test_faults.py::test_each_formula_of_pcb_by_hand
 """
 
@@ -124,7 +124,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with, methods
+from hamdg.merge import Settings, list_methods, merge, merge_with
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
 
 Model = dict[str, Tensor]
@@ -207,7 +207,7 @@ def spec(tmp_path: Path) -> str:
 
 def variants(name: str, spec: str) -> Iterator[Options]:
     """Yield options of a method, one set for each of its scopes."""
-    options = methods()[name].options
+    options = list_methods()[name].options
     fixed: Options = {"spec": spec} if name == "rebasin" else {}
     scopes = [key for key in options if key in ("scope", "ties_scope")]
     if not scopes:
@@ -218,14 +218,14 @@ def variants(name: str, spec: str) -> Iterator[Options]:
             yield {**fixed, **more, key: choice}
 
 
-WEIGHTED = [name for name, info in methods().items() if info.weights != "none"]
+WEIGHTED = [name for name, info in list_methods().items() if info.weights != "none"]
 
 
 @pytest.mark.parametrize("method", [name for name in WEIGHTED if name != "pcb"])
 @pytest.mark.parametrize("zero", [0, 0.0, -0.0])
 def test_a_source_of_weight_zero_has_no_say_in_any_method(method: str, zero: float, spec: str) -> None:
     models, base = {name: source(name) for name in "abc"}, start()
-    if methods()[method].on == "models":
+    if list_methods()[method].on == "models":
         # Git Re-Basin matches sources whatever they weigh, so that it must see what any of them holds.
         models["c"]["only_c"] = base["only_c"]
     some = {name: models[name] for name in "ab"}
@@ -253,14 +253,14 @@ def test_a_weight_of_zero_in_pcb_by_hand() -> None:
     assert merged["w"].tolist() == pytest.approx([0.0, 1.0, 1.5])
 
 
-@pytest.mark.parametrize("method", [name for name in WEIGHTED if methods()[name].weights == "factors"])
+@pytest.mark.parametrize("method", [name for name in WEIGHTED if list_methods()[name].weights == "factors"])
 def test_without_any_weight_above_zero_the_base_stays(method: str) -> None:
     base = start()
     merged = merge(method, {name: source(name) for name in "abc"}, base, dict.fromkeys("abc", 0.0))
     assert all(torch.equal(merged[name], base[name]) for name in SHAPES)
 
 
-@pytest.mark.parametrize("method", [name for name, info in methods().items() if "scale" in info.options])
+@pytest.mark.parametrize("method", [name for name, info in list_methods().items() if "scale" in info.options])
 def test_a_scale_of_zero_is_no_default(method: str) -> None:
     models, base = {name: source(name) for name in "abc"}, start()
     others: dict[str, Options] = {"dare": {"then": "ties", "scale": 0.0}, "shrunk": {"norm": 0.0}}
@@ -318,11 +318,11 @@ def test_ties_keeps_k_of_n_entries_for_every_k(scope: str, size: int, alike: boo
 
 # Methods that treat entries as such, and not as parts of a matrix's directions.
 ENTRYWISE = [
-    n for n, info in methods().items() if info.on == "changes" and not {"packed", "kernels"} & set(info.options)
+    n for n, info in list_methods().items() if info.on == "changes" and not {"packed", "kernels"} & set(info.options)
 ]
 
 
-@pytest.mark.parametrize("method", [name for name in ENTRYWISE if not methods()[name].needs])
+@pytest.mark.parametrize("method", [name for name in ENTRYWISE if not list_methods()[name].needs])
 def test_frozen_entries_of_a_tensor_that_moves_keep_their_values(method: str) -> None:
     base = {"w": torch.full((8, 4), 5.0)}
     models = {name: {"w": base["w"].clone()} for name in "abc"}

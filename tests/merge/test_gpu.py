@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from hamdg.merge import Settings, merge_with, methods
+from hamdg.merge import Settings, list_methods, merge_with
 from hamdg.merge.compare import compare
 from hamdg.merge.files import load_tensors, merge_files, read_provenance, save_tensors
 
@@ -35,7 +35,7 @@ CASES: dict[str, list[dict[str, object]]] = {
     "consensus": [{}, {"total": "ties"}],
     "dare": [{"drop_rate": 0.5}, {"rescale": "l1"}, {"then": "ties", "ties_density": 0.3, "ties_scope": "row"}],
     "della": [{}, {"rescale": "l1"}, {"rescale": "none", "then": "task_arithmetic"}, {"window": 0.0}],
-    "fisher": [{}, {"normalise": False}],
+    "fisher": [{}, {"normalize": False}],
     "geometric_median": [{}, {"scope": "tensor"}],
     "iso_c": [{}, {"kernels": "reshape", "packed": "split"}],
     "iso_cts": [{}, {"kernels": "reshape", "packed": "split"}],
@@ -58,7 +58,7 @@ CASES: dict[str, list[dict[str, object]]] = {
     "ties": [{}, {"scope": "tensor", "tie_rule": "threshold"}, {"scope": "row", "sign": "count", "combine": "sum"}],
     "tsv": [{}, {"kernels": "reshape", "packed": "split"}],
 }
-EVERY = [(method, options) for method in methods() for options in CASES.get(method, [{}])]
+EVERY = [(method, options) for method in list_methods() for options in CASES.get(method, [{}])]
 cases = pytest.mark.parametrize(
     ("method", "options"), EVERY, ids=["-".join([method, *map(str, options.values())]) for method, options in EVERY]
 )
@@ -142,7 +142,7 @@ def run(method: str, options: dict[str, object], device: str, lies: str | None =
     chosen = {source: SOURCES[source] for source in ("ab" if method in TWO else "abc")}
     models, base = {source: moved(m, lies) for source, m in chosen.items()}, moved(BASE, lies)
     settings = {"evidence": Evidence(lies or "cpu"), "device": device, **settings}
-    if methods()[method].weights != "none":
+    if list_methods()[method].weights != "none":
         settings = {"weights": {source: 1.0 + i for i, source in enumerate(chosen)}, **settings}
     return merge_with(method, models, base, options, Settings(**settings))
 
@@ -256,7 +256,7 @@ def test_no_method_mixes_devices(method: str, options: dict[str, object]) -> Non
     assert_same_bytes(merged, run(method, options, "cpu", threads=1))
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", list_methods())
 def test_models_and_evidence_may_lie_on_the_device_and_the_result_does_not(method: str) -> None:
     options = CASES.get(method, [{}])[0]
     with pretence():
@@ -317,7 +317,7 @@ def test_random_masks_are_those_of_the_cpu(method: str, options: dict[str, objec
 
 
 @on_gpu
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", list_methods())
 @pytest.mark.parametrize("computed", ["cpu", "cuda"])
 def test_models_may_lie_on_the_gpu(method: str, computed: str, device: str) -> None:
     options = CASES.get(method, [{}])[0]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import Settings, merge_with
+from hamdg.merge.functional.trajectory import NoEnd, NoStart
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
-from hamdg.merge.parts.trajectory import NoEnd, NoStart
 
 NUMBERS = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import Settings, merge_with, methods
+from hamdg.merge import Settings, list_methods, merge_with
 from hamdg.merge.buffers import is_buffer
 
 Model = dict[str, Tensor]
@@ -208,7 +208,7 @@ def weights_of(tensors: Mapping[str, Tensor]) -> Model:
 
 
 def test_every_method_is_here() -> None:
-    assert set(methods()) == set(OPTIONS)
+    assert set(list_methods()) == set(OPTIONS)
     assert MOVES.keys() | UNEQUAL.keys() | TWO.keys() | LIVELY.keys() <= OPTIONS.keys()
 
 
@@ -294,7 +294,7 @@ def test_frozen_tied_and_integer_tensors(method: str) -> None:
     count = int(merged["bn.num_batches_tracked"])
     if method in CHOOSES:
         assert count < sum(counts)
-    elif methods()[method].trajectory:
+    elif list_methods()[method].trajectory:
         assert min(int(BASE["bn.num_batches_tracked"]), *counts) <= count <= max(counts)
     elif method in MIXES_BASE:
         assert int(BASE["bn.num_batches_tracked"]) < count < sum(counts)
@@ -307,7 +307,7 @@ def test_frozen_tied_and_integer_tensors(method: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "scope"),
-    [(m, scope) for m in EVERY for scope in getattr(methods()[m].options.get("scope"), "choices", [""])],
+    [(m, scope) for m in EVERY for scope in getattr(list_methods()[m].options.get("scope"), "choices", [""])],
 )
 def test_tensors_of_one_entry_move(method: str, scope: str) -> None:
     """As CLIP's `logit_scale` does, whatever share of entries a method keeps."""
@@ -367,13 +367,13 @@ def test_layout_and_gradients_of_inputs_do_not_matter(method: str) -> None:
     assert_same_bytes(strange, run(method, models, lively=True))
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if not methods()[name].uses_base])
+@pytest.mark.parametrize("method", [name for name in EVERY if not list_methods()[name].uses_base])
 def test_a_base_that_is_not_needed_changes_nothing(method: str) -> None:
     models = sources(method)
     assert_same_bytes(run(method, models, None, lively=True), run(method, models, BASE, lively=True))
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if methods()[name].weights != "none"])
+@pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].weights != "none"])
 def test_equal_weights_are_no_weights(method: str) -> None:
     models = sources(method)
     plain = run(method, models, lively=True)
@@ -382,7 +382,7 @@ def test_equal_weights_are_no_weights(method: str) -> None:
     # Shares are divided by their sum, factors multiply.
     twos = weights_of(run(method, models, BASE, Settings(dict.fromkeys(models, 2.0), Evidence()), lively=True))
     same = all(torch.allclose(tensor, plain[name], rtol=1e-5, atol=1e-6) for name, tensor in twos.items())
-    assert same or methods()[method].weights == "factors"
+    assert same or list_methods()[method].weights == "factors"
 
 
 @pytest.mark.parametrize("method", EVERY)

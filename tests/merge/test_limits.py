@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hamdg.merge import Settings, methods
+from hamdg.merge import Settings, list_methods
 from hamdg.merge.buffers import is_buffer
 from tests.merge.test_laws import BASE, EVERY, Evidence, Model, assert_same_bytes, run, sources
 from tests.merge.test_laws import _spec as _spec
@@ -20,7 +20,7 @@ LIMITS: dict[str, list[tuple[str, dict[str, object]]]] = {
     "swad": [("c", {"n_s": 4, "no_start": "last"})],
     "wise_ft": [("base", {"alpha": 0.0})],
 }
-for _name, _info in methods().items():
+for _name, _info in list_methods().items():
     if "scale" in _info.options and _name not in LIMITS:
         LIMITS[_name] = [("base", {"scale": 0.0})]
 # Of these a small step from the limit is a long way.
@@ -50,13 +50,13 @@ def test_near_its_limit_a_method_gives_nearly_that_model(
     assert_near(run(method, models, options=near), (models | {"base": BASE})[expected])
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if methods()[name].on == "changes"])
+@pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].on == "changes"])
 def test_lines_with_a_factor_of_zero_gives_the_base(method: str) -> None:
     merged = run(method, sources(method), BASE, Settings(evidence=Evidence(), lines=(0.0, 0.0)), lively=True)
     assert_near(merged, BASE, exact_buffers=True)
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if methods()[name].weights != "none"])
+@pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].weights != "none"])
 def test_a_tiny_weight_is_nearly_none(method: str) -> None:
     def weighted(tiny: float) -> Model:
         weights = {"a": 1.0, "b": 2.0, "c": tiny}
@@ -74,7 +74,7 @@ def test_a_tiny_weight_is_nearly_none(method: str) -> None:
     assert_same_bytes(weighted(0.0), none)
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if methods()[name].weights == "shares"])
+@pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].weights == "shares"])
 def test_a_source_that_has_all_the_weight_is_the_result(method: str) -> None:
     models = sources(method)
     merged = run(method, models, BASE, Settings({"a": 0, "b": 1, "c": 0}, Evidence()))

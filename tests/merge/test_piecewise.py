@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import family as family_module
 from hamdg.merge import merge_with
+from hamdg.merge import model_set as family_module
 
 SHAPE = (1201, 1001)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import Family, Plan, Site, merge, merge_with, methods, register, register_whole, registry
+from hamdg.merge import ModelSet, Plan, TensorSet, global_method, list_methods, merge, merge_with, register, registry
 
 MODELS = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([4.0])}}
 
@@ -20,7 +20,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_methods_describe_themselves() -> None:
-    known = methods()
+    known = list_methods()
     assert list(known) == sorted(known)
     assert {"rhm", "shrunk", "uniform"} <= set(known)
     assert not known["uniform"].needs_base
@@ -34,12 +34,14 @@ def test_methods_describe_themselves() -> None:
 
 
 def test_every_option_of_every_method_is_explained() -> None:
-    unexplained = [f"{name}.{o.name}" for name, info in methods().items() for o in info.options.values() if not o.text]
+    unexplained = [
+        f"{name}.{o.name}" for name, info in list_methods().items() for o in info.options.values() if not o.text
+    ]
     assert unexplained == []
 
 
 def test_every_default_is_allowed() -> None:
-    for info in methods().values():
+    for info in list_methods().values():
         for option in info.options.values():
             if not option.required:
                 option.check(option.default)
@@ -48,11 +50,11 @@ def test_every_default_is_allowed() -> None:
 @pytest.mark.usefixtures("forget")
 def test_a_method_of_one_s_own() -> None:
     @register("largest_of", on="models")
-    def largest_of(site: Site, *, offset: int = 0, label: str = "", flip: bool = False) -> Tensor:
+    def largest_of(site: TensorSet, *, offset: int = 0, label: str = "", flip: bool = False) -> Tensor:
         """Take the largest value of every entry."""
         return torch.stack(list(site.tensors.values())).amax(0) + offset
 
-    assert methods()["largest_of"].summary == "Take the largest value of every entry."
+    assert list_methods()["largest_of"].summary == "Take the largest value of every entry."
     assert merge("largest_of", MODELS, offset=2)["w"].item() == 6.0
     wrong = {"offset": (1.0, "a whole number"), "label": (3, "a text"), "flip": (1, "a truth value")}
     for option, (value, expected) in wrong.items():
@@ -65,7 +67,7 @@ def test_a_method_of_one_s_own() -> None:
 @pytest.mark.parametrize(("result", "said"), [(None, "a `NoneType`"), (torch.ones(7), "the shape (7,)")])
 def test_a_method_that_gives_no_such_tensor(result: Tensor, said: str) -> None:
     @register("odd", on="models")
-    def odd(site: Site) -> Tensor:
+    def odd(site: TensorSet) -> Tensor:
         """Give something else."""
         return result
 
@@ -83,8 +85,8 @@ def test_what_a_method_works_on_is_checked() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_that_sees_everything_first() -> None:
-    @register_whole("least_norm", on="changes", weights="shares")
-    def least_norm(family: Family) -> Plan:
+    @global_method("least_norm", on="changes", weights="shares")
+    def least_norm(family: ModelSet) -> Plan:
         """Take the source that moved least, as a whole."""
         squares = family.map(lambda site: {s: float(t.square().sum()) for s, t in site.tensors.items()})
         winner = min(family.sources, key=lambda source: sum(by_source[source] for by_source in squares.values()))
@@ -104,7 +106,7 @@ def test_a_method_that_sees_everything_first() -> None:
 @pytest.mark.usefixtures("forget")
 def test_an_option_without_default_must_be_given() -> None:
     @register("scaled", on="models")
-    def scaled(site: Site, *, factor: float) -> Tensor:
+    def scaled(site: TensorSet, *, factor: float) -> Tensor:
         """Scale the first source.
 
         Args:
@@ -120,7 +122,7 @@ def test_an_option_without_default_must_be_given() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_cannot_have_the_name_of_a_setting() -> None:
-    def greedy(site: Site, *, threads: int = 1) -> Tensor:
+    def greedy(site: TensorSet, *, threads: int = 1) -> Tensor:
         return site.like
 
     with pytest.raises(ConfigError, match=r"^No option may be named `threads`: `merge` takes an argument of that"):
@@ -131,7 +133,7 @@ def test_an_option_cannot_have_the_name_of_a_setting() -> None:
 def test_a_method_cannot_need_what_nobody_knows() -> None:
     message = "Merge method `x` needs `luck`; what can be needed is validation, losses, gradients, activations, target."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        register_whole("x", on="models", needs=("luck",))(lambda family: lambda site: site.like)  # type: ignore[arg-type]
+        global_method("x", on="models", needs=("luck",))(lambda family: lambda site: site.like)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -145,12 +147,12 @@ def test_a_method_cannot_need_what_nobody_knows() -> None:
     ],
 )
 def test_texts_are_read_as_values(method: str, option: str, text: str, value: object) -> None:
-    assert methods()[method].options[option].parse(text) == value
+    assert list_methods()[method].options[option].parse(text) == value
 
 
 def test_a_text_that_is_no_value() -> None:
     with pytest.raises(ConfigError, match=r"^Expected argument `keep` to be a number at least 0 and at most 1, but"):
-        methods()["rhm"].options["keep"].parse("much")
+        list_methods()["rhm"].options["keep"].parse("much")
 
 
 @pytest.mark.usefixtures("forget")
@@ -162,7 +164,7 @@ def test_a_name_is_given_once() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_s_type_must_be_checkable() -> None:
-    def strange(site: Site, *, table: list[int] | None = None) -> Tensor:
+    def strange(site: TensorSet, *, table: list[int] | None = None) -> Tensor:
         return site.like
 
     message = (
@@ -176,7 +178,7 @@ def test_an_option_s_type_must_be_checkable() -> None:
 
     with pytest.raises(ConfigError, match=r"^Option `table` has type `None`; use float, int"):
         register("strange", on="models")(bare)
-    assert "strange" not in methods()
+    assert "strange" not in list_methods()
 
 
 @pytest.mark.parametrize(
@@ -195,8 +197,8 @@ def test_unknown_names(method: str, options: dict[str, object], message: str) ->
 
 @pytest.mark.usefixtures("forget")
 def test_a_trial_that_its_dtype_cannot_hold_is_not_shown_to_the_evidence() -> None:
-    @register_whole("boastful", on="models")
-    def boastful(family: Family) -> Plan:
+    @global_method("boastful", on="models")
+    def boastful(family: ModelSet) -> Plan:
         """Try something far too large."""
         family.complete(lambda site: site.tensors["a"] * 1e6)
         return Plan(lambda site: site.tensors["a"])

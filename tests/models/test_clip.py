@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models import find_weights, load_clip, tiny_config
 
@@ -141,9 +141,9 @@ def test_weights_of_a_tag_are_looked_for_and_files_and_shipped_ones_are_not(monk
     assert asked == [("RN50", "openai")]
 
 
-def test_pictures_are_normalised_as_a_recipe_says() -> None:
-    own, clip = load_clip(TINY), load_clip(replace(TINY, normalisation="clip"))
-    imagenet = load_clip(replace(TINY, normalisation="imagenet"))
+def test_pictures_are_normalized_as_a_recipe_says() -> None:
+    own, clip = load_clip(TINY), load_clip(replace(TINY, normalization="clip"))
+    imagenet = load_clip(replace(TINY, normalization="imagenet"))
     assert (own.mean, own.std) == (clip.mean, clip.std)
     assert own.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
     assert own.std == pytest.approx(open_clip.OPENAI_DATASET_STD)

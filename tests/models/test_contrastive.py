@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.arrays import DomainArrays
 from hamdg.models import load_clip
 from hamdg.models.contrastive import ContrastiveConfig, contrastive_loss, train_contrastive
 from hamdg.models.zero_shot import zero_shot
 
 CONF = Path(__file__).parents[1] / "conf"
-COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
+COLORS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
 
 def slow_loss(image: torch.Tensor, text: torch.Tensor, caption: list[int], scale: float) -> float:
@@ -51,12 +51,12 @@ def test_loss_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rn", "vit"])
-def test_pretraining_learns_colours_and_repeats(kind: str) -> None:
+def test_pretraining_learns_colors_and_repeats(kind: str) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=240)
     noise = rng.integers(-20, 20, size=(240, 32, 32, 3))
-    images = (np.array(list(COLOURS.values()))[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
-    captions = [f"a {list(COLOURS)[label]} square" for label in labels]
+    images = (np.array(list(COLORS.values()))[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
+    captions = [f"a {list(COLORS)[label]} square" for label in labels]
     config = ContrastiveConfig(epochs=6, batch_size=24, lr=3e-3, warmup=5)
     test = DomainArrays("plain", images, np.zeros(240, dtype=np.int64), labels)
     losses: list[float] = []
@@ -65,7 +65,7 @@ def test_pretraining_learns_colours_and_repeats(kind: str) -> None:
         loaded = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
         train_contrastive(loaded, images, captions, config, lambda epoch, loss: losses.append(loss))
         assert not loaded.model.training
-        return zero_shot(loaded, test, list(COLOURS), ["a {} square"])
+        return zero_shot(loaded, test, list(COLORS), ["a {} square"])
 
     assert train() > 0.9
     train()

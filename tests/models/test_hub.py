@@ -13,7 +13,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.errors import WeightsError
 from hamdg.models import hub, load_clip
 from hamdg.models.clip import build_clip

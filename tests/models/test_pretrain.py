@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.benchmark import PROMPTS
-from hamdg.data.mini import DOMAINS
+from hamdg.mini import DOMAINS
 from hamdg.models import SHIPPED, load_clip, pretrain
 from hamdg.models.configs import ASSETS
 from hamdg.models.text_head import tokenize

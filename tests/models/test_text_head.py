@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.benchmarks.mini import MINI
 from hamdg.data.benchmarks.officehome import OFFICEHOME
 from hamdg.data.benchmarks.pacs import PACS

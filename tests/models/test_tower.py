@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"

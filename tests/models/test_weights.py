@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.errors import WeightsError
 from hamdg.models import load_clip
 from hamdg.models.weights import mismatches, read_state

@@ -7,7 +7,7 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, sweep_table
-from hamdg.report.contract import EnrichmentCounts, Record
+from hamdg.runs.record import EnrichmentCounts, Record
 
 CHOSEN = {
     ("clean", "ERM"): [("erm_sma", "ERM + SMA")],

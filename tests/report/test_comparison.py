@@ -39,7 +39,7 @@ def test_every_pair_has_a_cell_in_both_tables() -> None:
     assert found.count("1.00") == 6
 
 
-def test_values_below_chance_have_the_other_colour() -> None:
+def test_values_below_chance_have_the_other_color() -> None:
     picture = comparison_picture(comparison("a", "b", cosine=-0.5))
     root = ElementTree.fromstring(picture)
     tints = [(e.get("class"), e.get("opacity")) for e in root.iter(f"{SVG}rect") if e.get("opacity")]

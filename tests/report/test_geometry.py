@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hamdg.report.contract import Record
 from hamdg.report.geometry import direction_section, merge_section
 from hamdg.report.measurements import Measurements, Series
+from hamdg.runs.record import Record
 
 PAIR = "cartoon|photo"
 
@@ -24,7 +24,7 @@ def cosines(before: float, after: float) -> Measurements:
 def test_before_is_dashed_and_after_solid() -> None:
     html = direction_section(cosines(0.1, 0.4))
     assert (html.count('class="dashed c0"'), html.count('class="solid c0"')) == (1, 1)
-    assert "before harmonisation" in html
+    assert "before harmonization" in html
 
 
 def test_layers_show_the_mean_over_steps() -> None:
@@ -33,10 +33,10 @@ def test_layers_show_the_mean_over_steps() -> None:
     assert ">0.60</td>" in html
 
 
-def test_without_harmonisation_only_one_line_is_drawn() -> None:
+def test_without_harmonization_only_one_line_is_drawn() -> None:
     html = direction_section(cosines(0.1, 0.1))
     assert (html.count("<polyline"), html.count('class="solid c0"')) == (1, 1)
-    assert "after harmonisation" not in html
+    assert "after harmonization" not in html
 
 
 def test_history_alone_is_shown() -> None:
@@ -86,4 +86,4 @@ def test_the_lead_names_the_method_its_options_and_target_data(ham: Record) -> N
     html = merge_section(ham)
     assert "Method: ties (density 0.2, scope &lt;global&gt;).</p>" in html
     ham["merge"]["options"], ham["merge"]["target_data"] = {}, True
-    assert "Method: ties. It saw unlabelled pictures of the held-out domain.</p>" in merge_section(ham)
+    assert "Method: ties. It saw unlabeled images of the held-out domain.</p>" in merge_section(ham)

@@ -13,10 +13,10 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report import build
-from hamdg.report.contract import EnrichmentCounts, ImagesSeen, MergeFacts, Record, Row, checked, read_record
 from hamdg.report.measurements import Measurements, read_measurements
 from hamdg.report.page import report_html, write_report
 from hamdg.report.samples import read_samples
+from hamdg.runs.record import EnrichmentCounts, ImagesSeen, MergeFacts, Record, Row, checked, read_record
 
 VOID = {"meta", "img", "br"}
 Copy = Callable[[str], Path]
@@ -170,7 +170,7 @@ def test_a_number_that_is_a_text_is_refused_or_shown_as_one(ham: Record) -> None
     assert shown
 
 
-def test_mislabelled_samples_are_marked(run_copy: Copy) -> None:
+def test_mislabeled_samples_are_marked(run_copy: Copy) -> None:
     html = write_report(run_copy("ham")).read_text(encoding="utf-8")
     assert "A red frame: training sees a wrong label." in html
     assert html.count('class="tile wrong"') == len(re.findall(r"<span>true: \w+</span>", html)) > 0

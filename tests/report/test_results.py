@@ -8,10 +8,10 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report.aggregate import sweep_table
-from hamdg.report.contract import Record
 from hamdg.report.parts import Part
 from hamdg.report.results import TARGET_MARK, TARGET_NOTE, print_accuracies, results_markdown, write_results
 from hamdg.report.table import FOOTNOTE
+from hamdg.runs.record import Record
 
 CHOSEN = {
     ("label noise 20 %", "ERM"): [("erm", "ERM"), ("erm_sma", "ERM + SMA")],

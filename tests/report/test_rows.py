@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from hamdg.report.aggregate import sweep_table
-from hamdg.report.contract import Record
 from hamdg.report.rows import choose_rows
 from hamdg.report.table import ham_label
+from hamdg.runs.record import Record
 
 
 def run(base: Record, variant: str, **accuracies: float) -> Record:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from hamdg import console
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, OutputError
 from hamdg.report import sweeps
-from hamdg.report.contract import read_record
 from hamdg.report.table import MISSING, ham_label
-from hamdg.runs.sweep import Job, Outcome
-from hamdg.runs.sweep_file import Sweep, Variant
+from hamdg.runs.record import read_record
+from hamdg.sweeps.sweep import Job, Outcome
+from hamdg.sweeps.sweep_file import Sweep, Variant
 
 ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
 

@@ -7,7 +7,6 @@ from typing import cast
 
 import pytest
 
-from hamdg.report.contract import Record, Row
 from hamdg.report.table import (
     CLASS_FEATURES,
     FOOTNOTE,
@@ -18,6 +17,7 @@ from hamdg.report.table import (
     run_table,
     signed_points,
 )
+from hamdg.runs.record import Record, Row
 
 Compare = Callable[[str, str], None]
 

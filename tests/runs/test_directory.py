@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config import DataConfig, MiniConfig, Recipe, RuntimeConfig, TrainConfig, identity, run_directory
+from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, RuntimeConfig, TrainConfig
 from hamdg.errors import RunDirectoryError
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import identity, run_directory
 
 
 @pytest.fixture

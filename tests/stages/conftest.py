@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 
 import pytest
 
-from hamdg.config import Recipe, run_directory
-from hamdg.recipe import read_recipe
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 
 Tower = Literal["rn", "vit"]

@@ -13,8 +13,8 @@ import pytest
 
 from hamdg import cli
 from hamdg.algorithms.erm import control_of
-from hamdg.config import run_directory
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander, Outcome, Zygote

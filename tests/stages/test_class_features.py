@@ -14,16 +14,16 @@ import torch
 from PIL import Image, ImageDraw
 
 from hamdg import cli
-from hamdg.config import identity, run_directory
+from hamdg.config.reading import read_recipe
 from hamdg.data.benchmarks.mini import MINI
 from hamdg.data.domain import open_domain
 from hamdg.data.module import split_domain
 from hamdg.errors import RunDirectoryError, WeightsError
 from hamdg.models.learned_head import head_digest, read_head, write_head
-from hamdg.recipe import read_recipe
-from hamdg.report.contract import read_record
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import identity, run_directory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
 from tests.stages.test_damaged_checkpoint import stopped
@@ -236,7 +236,7 @@ def test_a_class_that_no_source_can_train_on_is_named(
     for domain in ("chalk", "ink"):
         for picture in sorted((root / domain / "cross").iterdir())[1:]:
             picture.unlink()
-    # With this seed both pictures that are left validate.
+    # With this seed both images that are left validate.
     assert cli.main(arguments(root, tmp_path, "--model.text_head=source_means", "--data.validation_fraction=0.9")) == 2
     assert (
         "No source domain has a training image of the class `cross`, but `model.text_head`" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg import cli
-from hamdg.stages import smoke
+from hamdg.tools import smoke
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander
@@ -61,7 +61,7 @@ def test_a_run_is_done_although_nothing_of_it_can_be_printed(
 
 
 def open_files_and_threads() -> tuple[int, int]:
-    # A Trainer and its module refer to each other: the mapped pictures are closed when the cycle is collected.
+    # A Trainer and its module refer to each other: the mapped images are closed when the cycle is collected.
     gc.collect()
     return len(os.listdir("/proc/self/fd")), threading.active_count()
 

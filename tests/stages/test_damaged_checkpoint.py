@@ -59,7 +59,7 @@ def changed(**values: object) -> Callable[[Path], None]:
 
 def of_another_training(path: Path) -> None:
     content = torch.load(path, weights_only=True)
-    content["callbacks"]["Resume"]["origin"]["training"] = "another"
+    content["callbacks"]["ResumeCheckpoint"]["origin"]["training"] = "another"
     torch.save(content, path)
 
 
@@ -81,7 +81,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a zeroed tensor": (zeroed, "is damaged (the checksum of `"),
     "a pickle of code": (lambda path: torch.save(Path, path), "is damaged or no checkpoint"),
     "a list": (lambda path: torch.save([1, 2], path), "is damaged (expected it to be a JSON object, but got `[1, 2]`)"),
-    "no state": (changed(cohort={}), "is damaged (`cohort.harmoniser` is missing)"),
+    "no state": (changed(cohort={}), "is damaged (`cohort.harmonizer` is missing)"),
     "tensors for a step": (changed(global_step=torch.ones(3)), "is damaged (expected `global_step` to be a whole numb"),
     "a step too far": (changed(global_step=99), "is damaged (it claims to be of step 99 of 4)"),
     "another model": (without_shapes, "is of another training"),
@@ -97,11 +97,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {
         "global_step": 2,
         "state_dict": {"a": torch.ones(300, 2), "b": torch.arange(3.0)},
-        "callbacks": {"Resume": {"origin": dict(ORIGIN), "seconds": 1.0}},
+        "callbacks": {"ResumeCheckpoint": {"origin": dict(ORIGIN), "seconds": 1.0}},
         "loops": {},
         "optimizer_states": [{}],
         "lr_schedulers": [{}],
-        "cohort": {"harmoniser": {}, "samples": []},
+        "cohort": {"harmonizer": {}, "samples": []},
     }
     torch.save(state, path)
     return path
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_checkpoint_is_said(checkpoint: Path, tmp_path: Pat
 def test_a_checkpoint_of_an_earlier_version_is_taken(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "resume.ckpt"
     content = torch.load(checkpoint, weights_only=True)
-    del content["callbacks"]["Resume"]["origin"]
+    del content["callbacks"]["ResumeCheckpoint"]["origin"]
     torch.save(content, path)
     assert read_checkpoint(path, LIKE, 4, ORIGIN) == 2
 

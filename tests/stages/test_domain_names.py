@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from hamdg.merge.files import load_tensors
-from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 from hamdg.stages.summaries import read_index
 from hamdg.tracking.rows import read_rows

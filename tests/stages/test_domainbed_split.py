@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from hamdg.config import run_directory
 from hamdg.data.listing import Listing
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
 from hamdg.stages.context import open_context
-from hamdg.stages.opening import open_sources
+from hamdg.stages.sources import open_sources
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny

@@ -11,25 +11,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hamdg.config import MiniConfig, Recipe, run_directory
+from hamdg.config.recipe import MiniConfig, Recipe
 from hamdg.data import domain as opening
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.holdout import holdout
-from hamdg.data.mini import load_domain
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
+from hamdg.data.subset import holdout
 from hamdg.errors import ConfigError
-from hamdg.merge import methods
+from hamdg.merge import list_methods
 from hamdg.merge.evidence import Activations, Gradients, Losses, Target, Validation
 from hamdg.merge.files import load_tensors, read_provenance
-from hamdg.report.contract import read_record
+from hamdg.mini import load_domain
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.evidence import SourceEvidence, fisher_diagonal, linear_grams
-from hamdg.stages.merge import load_candidates
-from hamdg.stages.opening import open_sources
+from hamdg.stages.merge import load_entries
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.sources import open_sources
 from hamdg.stages.train import train as train_stage
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     named = model.trainable()
     assert list(found) == list(named)
     assert all(found[name].shape == parameter.shape for name, parameter in named.items())
-    # The reference: one picture at a time, in float64 but for the label, which is drawn as the evidence draws it.
+    # The reference: one image at a time, in float64 but for the label, which is drawn as the evidence draws it.
     draws = torch.Generator().manual_seed(seed_hash(0, SOURCES.index("photo"), 1 << 30))
     model.eval()
     labels = [int(torch.multinomial(model(image[None]).detach().softmax(1)[0], 1, generator=draws)) for image in images]
@@ -205,10 +206,10 @@ def test_scores_are_the_mean_accuracies_on_the_source_hold_outs(tiny: Tiny) -> N
 def test_pictures_are_those_of_the_sources_own_training_part_and_no_more_than_there_are(tiny: Tiny) -> None:
     recipe = tiny("--merge.examples=1000", tower="vit")
     evidence = evidence_of(recipe)
-    data = SourceData(recipe, evidence.context.input_format)
+    data = SourceData(recipe, evidence.context.preprocess)
     data.setup()
     ((images, _),) = holdout(data.domains["photo"], data.train_part["photo"]).parts(1000)
-    own = evidence.context.input_format(images)
+    own = evidence.context.preprocess(images)
     found = evidence._pictures("photo")
     assert found.shape == own.shape
     assert {tuple(image.flatten().tolist()) for image in found} == {tuple(image.flatten().tolist()) for image in own}
@@ -250,7 +251,7 @@ def test_methods_that_ask_for_data_run_without_the_held_out_domain(
     run.merged.unlink()
     pipeline.run(recipe, until="merge")
     assert all(torch.equal(tensor, before[name]) for name, tensor in load_tensors(run.merged).items())
-    uniform = {c.key: c.weights for c in load_candidates(tiny_context(recipe))}["uniform_history"]
+    uniform = {c.key: c.weights for c in load_entries(tiny_context(recipe))}["uniform_history"]
     if method != "greedy_soup":
         assert any(not torch.equal(uniform[name], before[f"visual.{name}"]) for name in uniform)
 
@@ -279,7 +280,7 @@ def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, monk
 
     monkeypatch.setattr(pipeline, "train", watched)
     merged: dict[str, bytes] = {}
-    for name in methods():
+    for name in list_methods():
         recipe = tiny(f"--merge.method={name}", "--merge.examples=2", tower="vit")
         if name in REFUSED:
             with pytest.raises(ConfigError):

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.config import MiniConfig, run_directory
+from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
 from hamdg.data.arrays import DomainArrays
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.listing import Listing, list_domain
-from hamdg.data.locate import Place
-from hamdg.data.mini import load_domain
+from hamdg.data.locations import Location
 from hamdg.errors import DataError
+from hamdg.mini import load_domain
+from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
 from hamdg.stages.merge import merge_histories
@@ -74,7 +75,7 @@ def test_files_of_the_held_out_domain_are_listed_but_not_opened_before_evaluate(
     monkeypatch.setattr(sys.modules[__name__], "_watching", True)
     listed: list[str] = []
 
-    def watched_list(place: Place, name: str) -> Listing:
+    def watched_list(place: Location, name: str) -> Listing:
         listed.append(name)
         return list_domain(place, name)
 

@@ -1,4 +1,4 @@
-"""A run on pictures that list files or a table name, and what the verbs about data say of them."""
+"""A run on images that list files or a table name, and what the verbs about data say of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def two_lists(root: Path, folder: Path) -> Path:
-    """Write a list of all pictures, and one that repeats a half, with labels from 1 as the lists of PACS have them."""
+    """Write a list of all images, and one that repeats a half, with labels from 1 as the lists of PACS have them."""
     folder.mkdir()
     paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"), reverse=True)]
     lines = [f"{path} {PACS.classes.index(path.split('/')[1]) + 1}\n" for path in paths]
@@ -39,8 +39,8 @@ def test_runs_from_lists_verify_and_sheets_see_the_same(
     record = json.loads(pipeline.run(recipe).read_text())
     assert record["data"]["pictures"] == 140
     said = capsys.readouterr().out
-    assert f"pictures of PACS in `{lists}`: " in said
-    assert "lines of `data.lists` that repeat others: 70; each picture counts once" in said
+    assert f"images of PACS in `{lists}`: " in said
+    assert "lines of `data.lists` that repeat others: 70; each image counts once" in said
     assert cli.main(["data", "verify", "pacs", *place, f"--out={tmp_path / 'card.json'}"]) == 1  # no published copy
     assert "repeat others: 70" in capsys.readouterr().out
     card = json.loads((tmp_path / "card.json").read_text())

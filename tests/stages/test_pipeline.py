@@ -16,15 +16,15 @@ import pytest
 import torch
 
 from hamdg import cli
-from hamdg.config import run_directory
-from hamdg.data.chosen import prompts_of
+from hamdg.config.reading import read_recipe
 from hamdg.data.domain import open_domain
-from hamdg.data.holdout import holdout
+from hamdg.data.resolve import prompts_of
+from hamdg.data.subset import holdout
 from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors
-from hamdg.recipe import read_recipe
-from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.train import train as train_stage
@@ -121,8 +121,8 @@ for folder, name in names.items():
     with torch.no_grad():
         images = torch.from_numpy(np.load(f"{folder}/alone/images.npy"))
         tokens = open_clip.get_tokenizer(name)(prompts)
-        pictures, texts = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
-        np.save(f"{folder}/alone/logits.npy", (model.logit_scale.exp() * pictures @ texts.T).numpy())
+        images, texts = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
+        np.save(f"{folder}/alone/logits.npy", (model.logit_scale.exp() * images @ texts.T).numpy())
 assert "hamdg" not in sys.modules
 """
 
@@ -144,7 +144,7 @@ def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     context = open_context(recipe, run)
     sketch = open_domain(recipe, "sketch", 32)
     ((pictures, _),) = holdout(sketch, np.arange(len(sketch.labels))).parts(len(sketch.labels))
-    images = context.input_format(pictures)
+    images = context.preprocess(pictures)
     (run.path / "alone").mkdir()
     np.save(run.path / "alone" / "images.npy", images.numpy())
     prompts = [prompts_of(recipe)[0].format(name) for name in context.bench.classes]
@@ -255,11 +255,11 @@ VARIANTS = [
     ("cosine", "layer", ["history.kind=beta", "enrichment.confidence=max_probability"]),
     ("l2", "global", ["history.kind=snapshots", "history.keep=2", "history.start=0"]),
     ("l2", "layer", ["history.kind=mean", "merge.options.criterion=relative"]),
-    ("sign_consensus", "global", ["history.kind=ema", "merge.options.scope=global", "harmonisation.every=2"]),
+    ("sign_consensus", "global", ["history.kind=ema", "merge.options.scope=global", "harmonization.every=2"]),
     (
         "sign_consensus",
         "layer",
-        ["history.kind=beta", "merge.options.combine=disjoint", "harmonisation.minority_scale=.5"],
+        ["history.kind=beta", "merge.options.combine=disjoint", "harmonization.minority_scale=.5"],
     ),
     ("pcgrad", "global", ["history.kind=snapshots", "merge.options.norm=match_mean"]),
     ("pcgrad", "layer", ["history.kind=last", "merge.options.criterion=agreement", "train.clip_norm=0"]),
@@ -268,7 +268,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("method", "scope", "options"), VARIANTS)
 def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[str]) -> None:
-    own = [f"--harmonisation.method={method}", f"--harmonisation.scope={scope}", *(f"--{o}" for o in options)]
+    own = [f"--harmonization.method={method}", f"--harmonization.scope={scope}", *(f"--{o}" for o in options)]
     recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
     index, merged = json.loads(run.history_index.read_text()), json.loads(run.merge.read_text())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.config import run_directory
 from hamdg.data.listing import Listing
-from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def fingerprint(root: Path, domain: str) -> str:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the domains of all pictures that are read from now on, by several threads."""
+    """Return the domains of all images that are read from now on, by several threads."""
     domains: list[str] = []
     content = Listing.content
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from hamdg.config import Recipe, run_directory
+from hamdg.config.recipe import Recipe
 from hamdg.errors import StorageError
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
 
-# Of each domain 35 noisy pictures, kept whole for training (28) and as squares of 32 for evaluation.
+# Of each domain 35 noisy images, kept whole for training (28) and as squares of 32 for evaluation.
 SQUARE = 3 * 32 * 32
 SOURCES_FOR_EVALUATION, HELD_OUT = 3 * 7 * SQUARE, 35 * SQUARE
 
@@ -55,7 +56,7 @@ def test_all_that_a_run_will_keep_is_summed_before_its_first_byte(
     need = float(re.findall(r"needs ([\d.]+) MB", str(caught.value))[0])
     files = sum(path.stat().st_size for path in small_pacs.rglob("*.png"))
     assert str(caught.value) == (
-        "Keeping the decoded pictures of this run (`art_painting`, `cartoon`, `photo`, `sketch`) needs "
+        "Keeping the decoded images of this run (`art_painting`, `cartoon`, `photo`, `sketch`) needs "
         f"{need:.1f} MB in `{cache / 'pictures'}`, where 0.0 MB are free; free some space, point `HAMDG_CACHE` (or "
         "`--data.cache`) to another disk, keep them compressed with `--data.store=compressed` (at most "
         f"{files / 1e6:.1f} MB), or decode on every reading with `--data.decode_once=false`."
@@ -116,7 +117,7 @@ def test_compressed_pictures_are_summed_once_for_training_and_evaluation(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    # All pictures are smaller than what is kept of large ones, so that their files are kept.
+    # All images are smaller than what is kept of large ones, so that their files are kept.
     files = sum(path.stat().st_size for path in small_pacs.rglob("*.png"))
     recipe = pacs(tiny, small_pacs, cache, "--data.store=compressed", "--merge.method=fisher")
     free(monkeypatch, files)

@@ -14,8 +14,8 @@ import pytest
 
 from hamdg import cli
 from hamdg.files import sha256_file
-from hamdg.report.contract import read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.record import read_record
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander, Tower
@@ -106,7 +106,7 @@ def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytes
     run = copied("vit")
     before = run.record.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("hamdg.stages.evaluate.load_candidates", lambda _: 1 / 0)
+        patch.setattr("hamdg.stages.evaluate.load_entries", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(["evaluate", str(run.path)])
     assert run.record.read_bytes() == before

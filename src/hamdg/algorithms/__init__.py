@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hamdg.algorithms import erm, ham
+from hamdg.algorithms import erm
 from hamdg.algorithms.base import AlgorithmPlan
-from hamdg.config import Algorithm
+from hamdg.algorithms.ham import algorithm
+from hamdg.config.recipe import Algorithm
 
-_PLANS: dict[Algorithm, AlgorithmPlan] = {"ham": ham.PLAN, "erm": erm.PLAN}
+_PLANS: dict[Algorithm, AlgorithmPlan] = {"ham": algorithm.PLAN, "erm": erm.PLAN}
 
 
 def plan(algorithm: Algorithm) -> AlgorithmPlan:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hamdg.report.contract import RowGroup
 from hamdg.report.table import ZERO_SHOT
+from hamdg.runs.record import RowGroup
 
 Weights = Mapping[str, Tensor]
 
@@ -35,7 +35,7 @@ class Histories:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Entry:
     """One model of a run's table.
 
     Args:
@@ -69,6 +69,6 @@ class AlgorithmPlan:
     label: str
     result: str
     groups: Callable[[tuple[str, ...]], dict[str, tuple[str, ...]]]
-    candidates: Callable[[Histories], list[Candidate]]
+    candidates: Callable[[Histories], list[Entry]]
     rows: Callable[[tuple[str, ...]], tuple[str, ...]]
     merges: bool

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hamdg.algorithms.base import AlgorithmPlan, Candidate, Histories
-from hamdg.config import HistoryConfig, Recipe
+from hamdg.algorithms.base import AlgorithmPlan, Entry, Histories
+from hamdg.config.recipe import HistoryConfig, Recipe
 
 POOLED = "pooled"
 
@@ -20,11 +20,11 @@ def control_of(recipe: Recipe) -> Recipe:
     return replace(recipe, algorithm="erm", label="", train=train, history=history)
 
 
-def _candidates(found: Histories) -> list[Candidate]:
+def _candidates(found: Histories) -> list[Entry]:
     return [
-        Candidate("zero_shot", found.start, "control", found.base),
-        Candidate("erm", "ERM (pooled)", "control", found.last[POOLED], "same images as HAM"),
-        Candidate("erm_sma", "ERM + SMA", "control", found.merged, "same images as HAM"),
+        Entry("zero_shot", found.start, "control", found.base),
+        Entry("erm", "ERM (pooled)", "control", found.last[POOLED], "same images as HAM"),
+        Entry("erm_sma", "ERM + SMA", "control", found.merged, "same images as HAM"),
     ]
 
 

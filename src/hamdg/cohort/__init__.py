@@ -1,1 +1,1 @@
-"""Source models, and what they do together: enrichment, harmonisation, history."""
+"""Source models, and what they do together: enrichment, harmonization, history."""

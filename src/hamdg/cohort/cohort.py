@@ -12,18 +12,18 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from hamdg.cohort import enrichment
-from hamdg.cohort.harmoniser import Harmoniser
+from hamdg.algorithms.ham import enrichment
+from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.algorithms.ham.sample_log import SampleLog
 from hamdg.cohort.progress import LOSS
-from hamdg.cohort.samples import SampleBook
-from hamdg.cohort.source_model import SourceModel, make_optimiser
-from hamdg.config import EnrichmentConfig, TrainConfig
+from hamdg.cohort.source_model import SourceModel, make_optimizer
+from hamdg.config.recipe import EnrichmentConfig, TrainConfig
 from hamdg.data.batches import Batch, concatenate
 from hamdg.errors import TrainingError
 from hamdg.tracking.rows import measure
 
 
-class Tally(NamedTuple):
+class EnrichmentStats(NamedTuple):
     """What the enrichment of one model did in one step."""
 
     candidates: int
@@ -40,7 +40,7 @@ class Cohort(LightningModule):
         models: The source models by name, in a fixed order.
         enrichment_config: Which samples of the other domains join a model's loss.
         train_config: Learning rate, schedule, clipping.
-        harmoniser: Brings the update directions together.
+        harmonizer: Brings the update directions together.
         samples: Keeps a few enrichment candidates.
         log_every: Steps between two measurements of the cosines.
         noise_known: Whether wrong labels are known, so that the enrichment's precision can be logged.
@@ -51,8 +51,8 @@ class Cohort(LightningModule):
         models: dict[str, SourceModel],
         enrichment_config: EnrichmentConfig,
         train_config: TrainConfig,
-        harmoniser: Harmoniser,
-        samples: SampleBook,
+        harmonizer: Harmonizer,
+        samples: SampleLog,
         log_every: int,
         noise_known: bool,
     ) -> None:
@@ -62,7 +62,7 @@ class Cohort(LightningModule):
         self.models = nn.ModuleDict({_module_name(name): model for name, model in models.items()})
         self.enrichment = enrichment_config
         self.train_config = train_config
-        self.harmoniser = harmoniser
+        self.harmonizer = harmonizer
         self.samples = samples
         self.log_every = log_every
         self.noise_known = noise_known
@@ -79,32 +79,32 @@ class Cohort(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return one AdamW with a parameter group per model (elementwise the same as one AdamW each)."""
         groups = [list(model.values()) for model in self.parameters_by_source().values()]
-        optimiser, scheduler = make_optimiser(groups, self.train_config)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer, scheduler = make_optimizer(groups, self.train_config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: tuple[int, dict[str, Batch]], batch_idx: int) -> None:
-        """Advance every model by one step: enrich, harmonise, clip, update."""
+        """Advance every model by one step: enrich, harmonize, clip, update."""
         step, batches = batch
         measured = step % self.log_every == 0 or step == self.train_config.steps - 1
         losses, values = self._losses(step, batches)
-        optimiser, scheduler = self.optimizers(), self.lr_schedulers()
-        assert isinstance(optimiser, LightningOptimizer), "`configure_optimizers` gives one"
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer), "`configure_optimizers` gives one"
         assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
-        rate = optimiser.param_groups[0]["lr"]
+        rate = optimizer.param_groups[0]["lr"]
         numbers = {name: float(loss.detach()) for name, loss in losses.items()}
         self._refuse_nan("loss", numbers, step, rate)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         models = self.parameters_by_source()
-        values |= self.harmoniser.before_update(models, step, measured)
+        values |= self.harmonizer.before_update(models, step, measured)
         norms = self._clip()
         self._refuse_nan("gradient norm", norms, step, rate)
         values |= {measure("gradient_norm", name): norm for name, norm in norms.items()}
-        optimiser.step()
-        values |= self.harmoniser.after_update(models, step, measured)
+        optimizer.step()
+        values |= self.harmonizer.after_update(models, step, measured)
         scheduler.step()
         if measured and len(models) > 1:
-            values |= self.harmoniser.measure_displacements(models)
+            values |= self.harmonizer.measure_displacements(models)
         self._log(step, numbers, values | {"lr": float(rate)})
 
     def _losses(self, step: int, batches: dict[str, Batch]) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -118,7 +118,9 @@ class Cohort(LightningModule):
                 values |= {measure(f"enrichment/{kind}", name): float(value) for kind, value in known.items()}
         return losses, values
 
-    def _loss(self, step: int, name: str, model: SourceModel, batches: dict[str, Batch]) -> tuple[Tensor, Tally | None]:
+    def _loss(
+        self, step: int, name: str, model: SourceModel, batches: dict[str, Batch]
+    ) -> tuple[Tensor, EnrichmentStats | None]:
         own = model.own_batch(batches)
         logits = model(own.images)
         own_losses = enrichment.cross_entropies(logits, own.labels)
@@ -136,7 +138,7 @@ class Cohort(LightningModule):
         if bool(mask.any()):
             added = enrichment.cross_entropies(model(pool.images[mask]), pool.labels[mask])
         noisy = pool.labels != pool.clean_labels
-        tally = Tally(len(mask), int(mask.sum()), int(noisy.sum()), int((noisy & mask).sum()), float(bar))
+        tally = EnrichmentStats(len(mask), int(mask.sum()), int(noisy.sum()), int((noisy & mask).sum()), float(bar))
         return enrichment.combined_loss(own_losses, added, self.enrichment.combine), tally
 
     def _clip(self) -> dict[str, float]:
@@ -168,12 +170,12 @@ class Cohort(LightningModule):
         self.log_dict(shown, prog_bar=True, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the harmoniser's and the sample book's state; called when a resumable checkpoint is written."""
-        checkpoint["cohort"] = {"harmoniser": self.harmoniser.state_dict(), "samples": self.samples.state_dict()}
+        """Add the harmonizer's and the sample book's state; called when a resumable checkpoint is written."""
+        checkpoint["cohort"] = {"harmonizer": self.harmonizer.state_dict(), "samples": self.samples.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take that state back; called when a killed run goes on."""
-        self.harmoniser.load_state_dict(checkpoint["cohort"]["harmoniser"])
+        self.harmonizer.load_state_dict(checkpoint["cohort"]["harmonizer"])
         self.samples.load_state_dict(checkpoint["cohort"]["samples"])
 
 

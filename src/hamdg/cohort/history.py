@@ -11,8 +11,8 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.valley import valley_facts
-from hamdg.config import HistoryConfig
+from hamdg.cohort.swad import valley_facts
+from hamdg.config.recipe import HistoryConfig
 from hamdg.errors import TrainingError
 from hamdg.files import sha256_file, write_json
 from hamdg.merge.files import save_tensors
@@ -67,7 +67,7 @@ class CheckpointHistory(Callback):
         self._newest = -1
 
     def due(self, step: int) -> bool:
-        """Return whether the models enter their history after `step` optimiser steps."""
+        """Return whether the models enter their history after `step` optimizer steps."""
         return step in self._due
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +78,7 @@ class CheckpointHistory(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Take in the models after an optimiser step; called after every batch."""
+        """Take in the models after an optimizer step; called after every batch."""
         if self.due(trainer.global_step):
             self._collect(_cohort(pl_module), trainer.global_step)
 

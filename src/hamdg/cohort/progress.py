@@ -39,7 +39,7 @@ def _shown(trainer: Trainer) -> dict[str, float]:
 
 
 class Bar(Callback):
-    """A bar with the losses, the enrichment rate and the cosine after harmonisation.
+    """A bar with the losses, the enrichment rate and the cosine after harmonization.
 
     Args:
         steps: Number of training steps.

@@ -14,9 +14,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from hamdg import schema
 from hamdg.files import atomic_path
-from hamdg.wording import listed
+from hamdg.runs import schema
+from hamdg.text import listed
 
 # What reading a file that is no checkpoint of ours may raise.
 UNREADABLE = (
@@ -30,7 +30,7 @@ class CheckpointError(ValueError):
 
 
 class _Cohort(TypedDict):
-    harmoniser: object
+    harmonizer: object
     samples: list[dict[str, object]]
 
 
@@ -44,7 +44,7 @@ class _Checkpoint(TypedDict):
     cohort: _Cohort
 
 
-class Resume(Callback):
+class ResumeCheckpoint(Callback):
     """Replaces `checkpoints/resume.ckpt` every few steps.
 
     It must be the last callback, so that the state of all others is that of the same step.
@@ -120,7 +120,7 @@ def read_checkpoint(path: Path, like: Mapping[str, Tensor], steps: int, origin: 
 
 def _compare(found: _Checkpoint, like: Mapping[str, Tensor], steps: int, origin: Mapping[str, str]) -> None:
     # Checkpoints of earlier versions do not say whose they are.
-    before = cast("Mapping[str, str]", found["callbacks"].get(Resume.__name__, {}).get("origin", origin))
+    before = cast("Mapping[str, str]", found["callbacks"].get(ResumeCheckpoint.__name__, {}).get("origin", origin))
     state = found["state_dict"]
     shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
     if different := [name for name in sorted({*before, *origin}) if before.get(name) != origin.get(name)]:

@@ -9,8 +9,8 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from hamdg.cohort.enrichment import cross_entropies
-from hamdg.config import TrainConfig
+from hamdg.algorithms.ham.enrichment import cross_entropies
+from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
 from hamdg.models.tower import ImageTower
 
@@ -22,15 +22,15 @@ def schedule(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def make_optimiser(
+def make_optimizer(
     groups: list[list[torch.nn.Parameter]], config: TrainConfig
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """Return AdamW over one parameter group per model, and its schedule."""
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": group} for group in groups], lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(step, config.warmup, config.steps))
-    return optimiser, scheduler
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config.warmup, config.steps))
+    return optimizer, scheduler
 
 
 class SourceModel(LightningModule):
@@ -64,7 +64,7 @@ class SourceModel(LightningModule):
         return self.tower.trainable()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the scores [n, classes] of normalised pictures [n, 3, h, w]."""
+        """Return the scores [n, classes] of normalized images [n, 3, h, w]."""
         features: Tensor = self.tower(images)
         # In bf16 a score of 25 is only known to 1/8: too coarse for a loss, and for a threshold.
         with torch.autocast(features.device.type, enabled=False):
@@ -93,5 +93,5 @@ class SourceModel(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW with warm-up and cosine decay, stepped every batch."""
-        optimiser, scheduler = make_optimiser([list(self.trainable().values())], self.config)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer, scheduler = make_optimizer([list(self.trainable().values())], self.config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

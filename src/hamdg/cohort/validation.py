@@ -10,10 +10,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from hamdg.algorithms.ham.enrichment import cross_entropies
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.enrichment import cross_entropies
 from hamdg.cohort.source_model import SourceModel
-from hamdg.data.holdout import Holdout
+from hamdg.data.subset import Subset
 from hamdg.tracking.rows import measure
 
 CHUNK = 256
@@ -33,7 +33,7 @@ class Measurement(NamedTuple):
 
 @torch.no_grad()
 def predict(model: Callable[[Tensor], Tensor], images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the predicted classes [n] of uint8 pictures [n, h, w, 3], in chunks that bound the memory."""
+    """Return the predicted classes [n] of uint8 images [n, h, w, 3], in chunks that bound the memory."""
     return torch.cat([model(prepare(part)).argmax(dim=1) for part in torch.split(images, CHUNK)])
 
 
@@ -43,8 +43,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def measured(model: SourceModel, part: Holdout, prepare: Callable[[Tensor], Tensor]) -> Measurement:
-    """Return accuracy and loss on labelled pictures from one pass over them, in chunks that bound the memory."""
+def measured(model: SourceModel, part: Subset, prepare: Callable[[Tensor], Tensor]) -> Measurement:
+    """Return accuracy and loss on labeled images from one pass over them, in chunks that bound the memory."""
     predicted, losses = [], []
     for images, labels in part.parts(CHUNK):
         scores = model(prepare(images.to(model.device)))
@@ -58,7 +58,7 @@ class SourceValidation(Callback):
 
     Args:
         parts: The hold-out of each source domain.
-        prepare: Turns uint8 pictures into what the model eats, without augmentation.
+        prepare: Turns uint8 images into what the model eats, without augmentation.
         every: Steps between two measurements; the last step is always measured.
         steps: Number of training steps.
         note: Told (source, step, accuracy, loss) of every measurement.
@@ -67,7 +67,7 @@ class SourceValidation(Callback):
 
     def __init__(
         self,
-        parts: Mapping[str, Holdout],
+        parts: Mapping[str, Subset],
         prepare: Callable[[Tensor], Tensor],
         every: int,
         steps: int,

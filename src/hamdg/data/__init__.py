@@ -1,1 +1,1 @@
-"""Where pictures come from: benchmarks, splits and batches."""
+"""Where images come from: benchmarks, splits and batches."""

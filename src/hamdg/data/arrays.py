@@ -1,4 +1,4 @@
-"""The pictures of one domain, as arrays."""
+"""The images of one domain, as arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DomainArrays:
-    """All pictures and labels of one domain.
+    """All images and labels of one domain.
 
     Args:
         domain: The domain's name.
-        images: Pictures, uint8 `[n, height, width, 3]`; possibly memory-mapped and read-only.
+        images: Images, uint8 `[n, height, width, 3]`; possibly memory-mapped and read-only.
         labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
         clean_labels: The true class indices, int64 `[n]`.
     """

@@ -17,8 +17,8 @@ from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
 
 
-class Drawn(NamedTuple):
-    """Samples of one domain as they lie on the disk: uint8 pictures, possibly of many sizes, and what `Batch` has."""
+class RawBatch(NamedTuple):
+    """Samples of one domain as they lie on the disk: uint8 images, possibly of many sizes, and what `Batch` has."""
 
     pictures: Tensor | list[Tensor]
     labels: Tensor
@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Samples of one domain: pictures as the model eats them, labels as training sees them, true labels, positions."""
+    """Samples of one domain: images as the model eats them, labels as training sees them, true labels, positions."""
 
     images: Tensor
     labels: Tensor
@@ -42,9 +42,9 @@ def concatenate(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
 
-def take(domain: Domain, positions: NDArray[np.int64]) -> Drawn:
+def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
     """Read the samples at `positions` for training."""
-    return Drawn(
+    return RawBatch(
         domain.training.read(positions),
         torch.from_numpy(domain.labels[positions]),
         torch.from_numpy(domain.clean_labels[positions]),
@@ -77,7 +77,7 @@ class StepLoader:
     """Gives each step's batches by domain; resumable in the middle (Lightning saves its `state_dict`).
 
     Args:
-        domains: Pictures and labels by source domain.
+        domains: Images and labels by source domain.
         pools: Positions that training may use, by source domain.
         order: Each source domain's position among the benchmark's domains.
         batch_size: Samples per domain and step.
@@ -112,7 +112,7 @@ class StepLoader:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Drawn]]]:
+    def __iter__(self) -> Iterator[tuple[int, dict[str, RawBatch]]]:
         decodes = any(domain.training.decodes for domain in self.domains.values())
         while self._next < self.steps:
             step = self._next
@@ -125,7 +125,7 @@ class StepLoader:
         """End the threads that decode files, where the steps were left before the last one."""
         self._ahead.close()
 
-    def batches(self, step: int) -> dict[str, Drawn]:
+    def batches(self, step: int) -> dict[str, RawBatch]:
         """Return the batches of one step, by domain."""
         return {
             name: take(domain, draw(self.pools[name], self.batch_size, step, self.seed, self.order[name]))

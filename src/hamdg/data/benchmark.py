@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from hamdg.errors import ConfigError
-from hamdg.wording import excerpt
+from hamdg.text import excerpt
 
 PROMPTS = ("a photo of a {}.",)
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """Return a name as names are compared: in lower case, without spaces, underscores and hyphens, accents composed."""
     return unicodedata.normalize("NFC", text.lower()).replace("_", "").replace(" ", "").replace("-", "")
 
@@ -26,7 +26,7 @@ class Hub:
     Args:
         id: Its name, `owner/name`, or a folder that holds a copy of it.
         revision: The pinned commit; `None` for the newest.
-        image: The column of pictures.
+        image: The column of images.
         label: The column of classes.
         domain: The column of domains.
     """
@@ -59,12 +59,12 @@ class Lists:
 
 @dataclass(frozen=True)
 class Version:
-    """How many pictures one published copy of a benchmark has.
+    """How many images one published copy of a benchmark has.
 
     Args:
         name: What the copy is called.
-        totals: Pictures by domain.
-        by_class: Pictures of every class, in the order of the classes, by domain; empty where no count is known.
+        totals: Images by domain.
+        by_class: Images of every class, in the order of the classes, by domain; empty where no count is known.
         note: Where the counts come from, and what to know about this copy.
     """
 
@@ -82,10 +82,10 @@ class Benchmark:
         name: Name in recipes and run directories.
         domains: Domains in DomainBed's (sorted) order; a domain's position seeds its split.
         classes: Classes in DomainBed's (ASCII) order; a class's position is its label.
-        aliases: Other names of domains, normalised.
+        aliases: Other names of domains, normalized.
         title: The name in papers.
         folders: Names of its root folder, relative to where data are kept; spelling matters as little as for domains.
-        labels: Other names of class folders, normalised.
+        labels: Other names of class folders, normalized.
         versions: Published copies; the first is the one that papers use.
         prompts: Templates with one `{}` for the class, where a recipe names none.
         hub: The hub's copy, if there is one.
@@ -108,18 +108,18 @@ class Benchmark:
 
     def find_domain(self, text: str) -> str | None:
         """Return the domain that `text` names, `None` if none; case, spaces and underscores do not matter."""
-        wanted = normalised(text)
-        return next((name for name in self.domains if normalised(name) == wanted), self.aliases.get(wanted))
+        wanted = normalized(text)
+        return next((name for name in self.domains if normalized(name) == wanted), self.aliases.get(wanted))
 
     def find_label(self, text: str) -> int | None:
         """Return the label of the class that a folder (or a hub's label) names, `None` if none."""
-        return self._spellings.get(normalised(text))
+        return self._spellings.get(normalized(text))
 
     @cached_property
     def _spellings(self) -> dict[str, int]:
         """The label of every name of a class: to go through 345 classes for each of 345 folders would take time."""
         others = {name: self.classes.index(known) for name, known in self.labels.items()}
-        return others | {normalised(name): label for label, name in reversed([*enumerate(self.classes)])}
+        return others | {normalized(name): label for label, name in reversed([*enumerate(self.classes)])}
 
     def domain(self, text: str) -> str:
         """Return the domain that `text` names.

@@ -1,4 +1,4 @@
-"""Which pictures a domain has, judged by what is in their files: names and sizes do not tell bitmaps apart."""
+"""Which images a domain has, judged by what is in their files: names and sizes do not tell bitmaps apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from hamdg.data.listing import Listing
 from hamdg.files import cache_folder, write_json
 
-# Of a domain with fewer pictures than this, all are read; of a larger one so many of them, evenly spread.
+# Of a domain with fewer images than this, all are read; of a larger one so many of them, evenly spread.
 WHOLE = 20_000
 SAMPLE = 1_024
 _THREADS = 8
@@ -22,7 +22,7 @@ def contents_digest(listing: Listing) -> str:
     """Return the SHA-256 over the contents of a domain's files, wherever they lie.
 
     It is remembered in the cache with the files' stamps, so that nothing is read again until a file was touched. Of
-    domains with 20,000 pictures or more, 1,024 are read.
+    domains with 20,000 images or more, 1,024 are read.
     """
     count = len(listing)
     positions = np.arange(count) if count < WHOLE else np.linspace(0, count - 1, SAMPLE).astype(np.int64)
@@ -51,7 +51,7 @@ def _stamps(listing: Listing, positions: list[int]) -> str | None:
 def _digest(listing: Listing, position: int) -> bytes:
     try:
         return hashlib.sha256(listing.content(position)).digest()
-    except OSError:  # whoever decodes the picture will tell
+    except OSError:  # whoever decodes the image will tell
         return b""
 
 

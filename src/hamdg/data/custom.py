@@ -11,14 +11,14 @@ from pathlib import Path
 
 import yaml
 
-from hamdg.config import CUSTOM
-from hamdg.data.benchmark import Benchmark, Hub, Lists, normalised
+from hamdg.config.recipe import CUSTOM
+from hamdg.data.benchmark import Benchmark, Hub, Lists, normalized
 from hamdg.data.folders.layout import class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk
 from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
-from hamdg.wording import listed, reason_of
+from hamdg.text import listed, reason_of
 
 LAYOUT = "<domain>/<class>/picture"
 _LISTED = 12
@@ -42,7 +42,7 @@ def custom_benchmark(
         DataError: If they are missing, or make no benchmark.
     """
     if root is not None and hub is not None:
-        raise ConfigError("`data.root` and `data.hub` both name the pictures; keep one of them.")
+        raise ConfigError("`data.root` and `data.hub` both name the images; keep one of them.")
     if lists is not None:
         return _of_lists(lists, chosen)
     if root is not None:
@@ -73,7 +73,7 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
     names = [_composed(name) for names in classes.values() for name in names]
     found = checked_names(f"`{root}`", list(classes), names)
     if not _has_pictures(root, [domain for domain in folders if domain not in left_out]):
-        raise DataError(f"`data.root`: there is no picture in the folders of `{root}`; expected `{LAYOUT}`.")
+        raise DataError(f"`data.root`: there is no image in the folders of `{root}`; expected `{LAYOUT}`.")
     return Benchmark(CUSTOM, *found, title=root.name, left_out=left_out)
 
 
@@ -121,13 +121,13 @@ def left_out_of(what: str, names: Sequence[str], chosen: Sequence[str]) -> tuple
     """
     if not chosen:
         return ()
-    there = {normalised(name) for name in names}
-    if unknown := [name for name in chosen if normalised(name) not in there]:
+    there = {normalized(name) for name in names}
+    if unknown := [name for name in chosen if normalized(name) not in there]:
         raise ConfigError(
             f"`data.domains` names {listed(unknown)}, but {what[0].lower()}{what[1:]} has {listed(names, _LISTED)}."
         )
-    wanted = {normalised(name) for name in chosen}
-    return tuple(name for name in names if normalised(name) not in wanted)
+    wanted = {normalized(name) for name in chosen}
+    return tuple(name for name in names if normalized(name) not in wanted)
 
 
 def checked_names(what: str, domains: Sequence[str], classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -144,7 +144,7 @@ def checked_names(what: str, domains: Sequence[str], classes: Sequence[str]) -> 
             raise DataError(f"{what} has {own}; two or more are needed.")
         alike: dict[str, list[str]] = {}
         for name in several:
-            alike.setdefault(normalised(name), []).append(name)
+            alike.setdefault(normalized(name), []).append(name)
         if same := next((names for names in alike.values() if len(names) > 1), None):
             raise DataError(
                 f"{what} has {listed(same)}, which differ only in case, spaces, underscores or hyphens; "

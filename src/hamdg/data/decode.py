@@ -1,4 +1,4 @@
-"""The bytes of a picture file, decoded to what a viewer shows."""
+"""The bytes of an image file, decoded to what a viewer shows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from hamdg.config import Truncated
+from hamdg.config.recipe import Truncated
 from hamdg.errors import DataError
 
-# What the orientation in a picture's EXIF data asks a viewer to do.
+# What the orientation in an image's EXIF data asks a viewer to do.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -29,16 +29,16 @@ _TURNS = {
 
 
 class UnreadableError(DataError):
-    """A file holds no picture that can be decoded; the text is a short reason without the file's name."""
+    """A file holds no image that can be decoded; the text is a short reason without the file's name."""
 
 
 def decoded(content: bytes, truncated: Truncated = "refuse", least: int | None = None) -> Image.Image:
-    """Return a picture in RGB as a viewer shows it.
+    """Return an image in RGB as a viewer shows it.
 
-    Pictures are turned as their EXIF data ask, what is transparent lies on white, 16-bit grey keeps its shades, and of
+    Images are turned as their EXIF data ask, what is transparent lies on white, 16-bit gray keeps its shades, and of
     an animation the first frame counts. DomainBed differs: it ignores EXIF, drops the alpha channel (so that hidden
-    colours show) and clips 16-bit grey to white. An ordinary grey or RGB file gives what it gives there, bit for bit.
-    Colour profiles are ignored, as there.
+    colors show) and clips 16-bit gray to white. An ordinary gray or RGB file gives what it gives there, bit for bit.
+    Color profiles are ignored, as there.
 
     Args:
         content: The whole file, in any format that Pillow reads.
@@ -48,7 +48,7 @@ def decoded(content: bytes, truncated: Truncated = "refuse", least: int | None =
             side becomes shorter than this; that takes a fraction of the time, and pixels differ a little.
 
     Raises:
-        UnreadableError: If it is no picture, is cut off or damaged, or is too large to be a picture.
+        UnreadableError: If it is no image, is cut off or damaged, or is too large to be an image.
     """
     try:
         return _decoded(content, least)
@@ -70,17 +70,17 @@ def _decoded(content: bytes, least: int | None) -> Image.Image:
 
 
 def dimensions(content: bytes) -> tuple[int, int]:
-    """Return width and height from the head of a picture file, before any turning.
+    """Return width and height from the head of an image file, before any turning.
 
     Raises:
-        UnreadableError: If the head is that of no picture.
+        UnreadableError: If the head is that of no image.
     """
     with _explained(content), Image.open(BytesIO(content)) as image:
         return image.size
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what EXIF asks for; a picture whose EXIF data are garbage stays as it is."""
+    """Return what EXIF asks for; an image whose EXIF data are garbage stays as it is."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # EXIF is a format of its own, and Pillow's reader raises whatever its fields lead to
@@ -97,7 +97,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Bring grey of more than 8 bits to 8; `Image.convert` would clip it instead."""
+    """Bring gray of more than 8 bits to 8; `Image.convert` would clip it instead."""
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     lowest, highest = _range(image, values)
     return Image.fromarray(np.rint((values - lowest) * (255 / (highest - lowest))).astype(np.uint8))
@@ -132,12 +132,12 @@ def _reason(error: Exception, content: bytes) -> str:
     if not content:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return f"no picture format that Pillow knows; the file begins with {content[:16]!r}"
+        return f"no image format that Pillow knows; the file begins with {content[:16]!r}"
     return str(error).rstrip(".") or type(error).__name__
 
 
 class _TruncatedImages(threading.local):
-    """Pillow's `LOAD_TRUNCATED_IMAGES` with a value for each thread: others decode pictures that have to be whole."""
+    """Pillow's `LOAD_TRUNCATED_IMAGES` with a value for each thread: others decode images that have to be whole."""
 
     def __init__(self) -> None:
         self._read = False

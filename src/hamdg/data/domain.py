@@ -1,4 +1,4 @@
-"""One domain of a run: its labels, and its pictures as training and as evaluation see them."""
+"""One domain of a run: its labels, and its images as training and as evaluation see them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.arrays import DomainArrays
-from hamdg.data.chosen import benchmark_of, place_of
+from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
+from hamdg.data.cache.disk import compressed_bytes
+from hamdg.data.cache.reader import Store, open_images
+from hamdg.data.images import ArrayImages, Images
 from hamdg.data.listing import Listing, list_domain
-from hamdg.data.mini import data_digest, load_domain
-from hamdg.data.pictures import ArrayPictures, Pictures
+from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.splits import Indices, draw_per_class
-from hamdg.data.store.compressed import SIDES, CompressedPictures, CompressedView
-from hamdg.data.store.space import compressed_bytes
-from hamdg.data.store.stored import Store, open_pictures
-from hamdg.data.views import EvaluationView, TrainingView, View, WholeView, training_short
+from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.files import needed_cache
+from hamdg.mini import data_digest, load_domain
 
 # What these crop themselves wants more than the model's own side.
 CROPPING = ("clip", "domainbed")
@@ -33,27 +33,27 @@ _LISTENERS: list[set[str]] = []
 
 @dataclass(frozen=True)
 class Domain:
-    """All pictures and labels of one domain, in their fixed order.
+    """All images and labels of one domain, in their fixed order.
 
     Args:
         name: The domain's name.
-        training: Pictures to draw batches from.
-        evaluation: The same pictures as the model is tested on them.
+        training: Images to draw batches from.
+        evaluation: The same images as the model is tested on them.
         labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
         clean_labels: The true class indices, int64 `[n]`.
-        contents: What the pictures are read from: files, or arrays.
+        contents: What the images are read from: files, or arrays.
     """
 
     name: str
-    training: Pictures
-    evaluation: Pictures
+    training: Images
+    evaluation: Images
     labels: NDArray[np.int64]
     clean_labels: NDArray[np.int64]
     contents: Listing | DomainArrays
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return the SHA-256 that tells these pictures from others: of names and sizes, or of rendered pictures."""
+        """Return the SHA-256 that tells these images from others: of names and sizes, or of rendered images."""
         contents = self.contents
         return contents.fingerprint if isinstance(contents, Listing) else data_digest([contents])
 
@@ -70,64 +70,64 @@ def opened_domains() -> Iterator[set[str]]:
 
 
 def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
-    """Open one domain, reduced to `data.subset`; the only place where pictures are opened.
+    """Open one domain, reduced to `data.subset`; the only place where images are opened.
 
     Args:
         recipe: The run's recipe.
         name: The domain.
-        side: Side of the pictures that the model takes.
+        side: Side of the images that the model takes.
     """
     for names in _LISTENERS:
         names.add(name)
     if recipe.benchmark == "mini":
         return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache_of(recipe))))
-    listing = list_pictures(recipe, name)
+    listing = list_images(recipe, name)
     return Domain(name, *_views(recipe, listing, side), listing.labels, listing.labels, listing)
 
 
-def _views(recipe: Recipe, listing: Listing, side: int) -> tuple[Pictures, Pictures]:
-    """Return a domain's pictures for training and for evaluation; one and the same where training does not crop."""
+def _views(recipe: Recipe, listing: Listing, side: int) -> tuple[Images, Images]:
+    """Return a domain's images for training and for evaluation; one and the same where training does not crop."""
     crops = recipe.data.augment in CROPPING
     if recipe.data.store == "compressed":
         short = SIDES * side
         store = Store(listing, CompressedView(short), cache_of(recipe))
         views: tuple[View, View] = (WholeView(short), EvaluationView(side))
-        whole, square = (CompressedPictures(store, view) for view in views)
+        whole, square = (CompressedImages(store, view) for view in views)
         return whole if crops else square, square
     kept = cache_of(recipe) if recipe.data.decode_once else None
-    evaluation = open_pictures(listing, EvaluationView(side), kept)
-    return open_pictures(listing, TrainingView(training_short(side)), kept) if crops else evaluation, evaluation
+    evaluation = open_images(listing, EvaluationView(side), kept)
+    return open_images(listing, TrainingView(training_short(side)), kept) if crops else evaluation, evaluation
 
 
-def read_once(domain: Domain, side: int) -> Pictures:
-    """Return a domain's pictures as evaluation sees them, to be read once: what would be kept for that alone is not.
+def read_once(domain: Domain, side: int) -> Images:
+    """Return a domain's images as evaluation sees them, to be read once: what would be kept for that alone is not.
 
     Args:
         domain: The domain.
-        side: Side of the pictures that the model takes.
+        side: Side of the images that the model takes.
     """
     contents, evaluation = domain.contents, domain.evaluation
-    shared = domain.training is evaluation or isinstance(evaluation, CompressedPictures)
-    return evaluation if shared or not isinstance(contents, Listing) else open_pictures(contents, EvaluationView(side))
+    shared = domain.training is evaluation or isinstance(evaluation, CompressedImages)
+    return evaluation if shared or not isinstance(contents, Listing) else open_images(contents, EvaluationView(side))
 
 
 def held_out_bytes(recipe: Recipe, side: int) -> tuple[float, float]:
-    """Return the bytes that the held-out domain's pictures will still take, and would if all of them were compressed.
+    """Return the bytes that the held-out domain's images will still take, and would if all of them were compressed.
 
     No file of it is opened.
     """
-    listing = list_pictures(recipe, recipe.held_out)
+    listing = list_images(recipe, recipe.held_out)
     _, pictures = _views(recipe, listing, side)
     return pictures.missing_bytes(np.arange(len(listing)), unopened=True), compressed_bytes(listing)
 
 
 def cache_of(recipe: Recipe) -> Path:
-    """Return the folder of rendered and decoded pictures."""
+    """Return the folder of rendered and decoded images."""
     return needed_cache(recipe.data.cache)
 
 
-def list_pictures(recipe: Recipe, name: str) -> Listing:
-    """List a domain's pictures, reduced to `data.subset`; none is opened.
+def list_images(recipe: Recipe, name: str) -> Listing:
+    """List a domain's images, reduced to `data.subset`; none is opened.
 
     Raises:
         DataError: If the domain is missing, or does not hold exactly the benchmark's classes.
@@ -139,8 +139,8 @@ def list_pictures(recipe: Recipe, name: str) -> Listing:
 
 
 def from_arrays(arrays: DomainArrays) -> Domain:
-    """Return a domain whose pictures lie in memory, all of the same size."""
-    pictures = ArrayPictures(arrays.images)
+    """Return a domain whose images lie in memory, all of the same size."""
+    pictures = ArrayImages(arrays.images)
     return Domain(arrays.domain, pictures, pictures, arrays.labels, arrays.clean_labels, arrays)
 
 

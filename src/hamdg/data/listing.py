@@ -1,4 +1,4 @@
-"""All pictures of one domain: their labels and names in a fixed order, without one of them being opened."""
+"""All images of one domain: their labels and names in a fixed order, without one of them being opened."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hamdg.config import Truncated
+from hamdg.config.recipe import Truncated
 
 if TYPE_CHECKING:
-    from hamdg.data.locate import Place
+    from hamdg.data.locations import Location
 
 Integers = NDArray[np.int64]
 
@@ -27,24 +27,24 @@ SETTLED = 2_000_000_000
 
 
 class Source(Protocol):
-    """Where the bytes of pictures come from."""
+    """Where the bytes of images come from."""
 
     def content(self, position: int) -> bytes:
-        """Return a picture's file.
+        """Return an image's file.
 
         Raises:
             OSError: If it cannot be read.
         """
 
     def describe(self, position: int) -> str:
-        """Return how messages name a picture."""
+        """Return how messages name an image."""
 
     @property
     def place(self) -> str:
-        """Return where the pictures are; two sets of pictures never have the same place at the same time."""
+        """Return where the images are; two sets of images never have the same place at the same time."""
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when a picture's file is written or replaced; 0 where that cannot be told.
+        """Return a number that changes when an image's file is written or replaced; 0 where that cannot be told.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -86,8 +86,8 @@ class Names(Sequence[str]):
         return self.name(position % len(self))
 
 
-class PackedNames(Names):
-    """Many names in one block of bytes: as Python strings, those of half a million pictures would fill 60 MB.
+class NameTable(Names):
+    """Many names in one block of bytes: as Python strings, those of half a million images would fill 60 MB.
 
     Args:
         block: All names, one after the other.
@@ -99,7 +99,7 @@ class PackedNames(Names):
         self.ends = ends
 
     @classmethod
-    def pack(cls, names: Sequence[str]) -> PackedNames:
+    def pack(cls, names: Sequence[str]) -> NameTable:
         """Pack names as the file system gives them."""
         text = "".join(names)
         block = os.fsencode(text)
@@ -128,7 +128,7 @@ class PackedNames(Names):
             start = end
 
 
-class PickedNames(Names):
+class NameSubset(Names):
     """Some names of others, in an order of their own.
 
     Args:
@@ -150,17 +150,17 @@ class PickedNames(Names):
 
 
 class Listing:
-    """The pictures of one domain in their fixed order: by label, then by name, as DomainBed has them.
+    """The images of one domain in their fixed order: by label, then by name, as DomainBed has them.
 
     Args:
         domain: The domain.
-        labels: The label of every picture.
-        names: The path of every picture relative to its domain, or what else names it.
-        sizes: The size of every picture's file in bytes.
+        labels: The label of every image.
+        names: The path of every image relative to its domain, or what else names it.
+        sizes: The size of every image's file in bytes.
         source: What reads them.
-        positions: Where these pictures are among those of `source`; `None` where they are all of them.
-        sample: Returns what tells the pictures from others where names do not: a digest of some of their contents.
-        truncated: What becomes of pictures whose files are cut off.
+        positions: Where these images are among those of `source`; `None` where they are all of them.
+        sample: Returns what tells the images from others where names do not: a digest of some of their contents.
+        truncated: What becomes of images whose files are cut off.
     """
 
     def __init__(
@@ -184,17 +184,17 @@ class Listing:
         self.truncated = truncated
 
     def __len__(self) -> int:
-        """Return how many pictures there are."""
+        """Return how many images there are."""
         return len(self.labels)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the domain and, in their order, lines of path, size and label; no file is opened for it.
 
-        Of a table's pictures, which have no names, a few are read.
+        Of a table's images, which have no names, a few are read.
 
-        The order counts, because positions mean pictures: in splits, and in what is kept of decoded pictures. So does
-        whether truncated files are read, which makes other pictures of them.
+        The order counts, because positions mean images: in splits, and in what is kept of decoded images. So does
+        whether truncated files are read, which makes other images of them.
         """
         rows = zip(self.names, self.sizes.tolist(), self.labels.tolist(), strict=True)
         lines = (f"{name}\t{size}\t{label}\n" for name, size, label in rows)
@@ -206,7 +206,7 @@ class Listing:
         return digest.hexdigest()
 
     def content(self, position: int) -> bytes:
-        """Return the whole file of a picture.
+        """Return the whole file of an image.
 
         Raises:
             OSError: If it cannot be read.
@@ -214,21 +214,21 @@ class Listing:
         return self._source.content(self._original(position))
 
     def describe(self, position: int) -> str:
-        """Return how messages name a picture: its path, or its row in a table."""
+        """Return how messages name an image: its path, or its row in a table."""
         return self._source.describe(self._original(position))
 
     @property
     def place(self) -> str:
-        """Return where the pictures are: their domain's folder without links, or the data set that has them."""
+        """Return where the images are: their domain's folder without links, or the data set that has them."""
         return self._source.place
 
     @property
     def key(self) -> str:
-        """Return a SHA-256 that names what caches keep of these pictures: of which ones they are, and where."""
+        """Return a SHA-256 that names what caches keep of these images: of which ones they are, and where."""
         return hashlib.sha256(f"{self.fingerprint}\n{self.place}".encode()).hexdigest()
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when a picture's file is written or replaced; 0 where that cannot be told.
+        """Return a number that changes when an image's file is written or replaced; 0 where that cannot be told.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -236,16 +236,16 @@ class Listing:
         return self._source.stamp(self._original(position))
 
     def take(self, positions: NDArray[np.int64] | Sequence[int]) -> Listing:
-        """Return some of the pictures, in the order given; it has a fingerprint of its own."""
+        """Return some of the images, in the order given; it has a fingerprint of its own."""
         chosen = np.asarray(positions, dtype=np.int64)
         original = chosen if self._positions is None else self._positions[chosen]
-        names = PickedNames(self.names, chosen)
+        names = NameSubset(self.names, chosen)
         sizes = self.sizes[chosen]
         labels = self.labels[chosen]
         return Listing(self.domain, labels, names, sizes, self._source, original, self._sample, self.truncated)
 
     def with_truncated(self, truncated: Truncated) -> Listing:
-        """Return the same pictures, with what becomes of those whose files are cut off."""
+        """Return the same images, with what becomes of those whose files are cut off."""
         facts = (self.labels, self.names, self.sizes, self._source, self._positions, self._sample)
         return self if truncated == self.truncated else Listing(self.domain, *facts, truncated)
 
@@ -253,11 +253,11 @@ class Listing:
         return position if self._positions is None else int(self._positions[position])
 
 
-def list_domain(place: Place, domain: str) -> Listing:
-    """List the pictures of one domain, wherever they are.
+def list_domain(place: Location, domain: str) -> Listing:
+    """List the images of one domain, wherever they are.
 
     Args:
-        place: Where the benchmark's pictures are.
+        place: Where the benchmark's images are.
         domain: One of its domains.
 
     Raises:

@@ -8,24 +8,16 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from hamdg import console
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data import augment
-from hamdg.data.batches import Batch, Drawn, StepLoader
-from hamdg.data.chosen import benchmark_of
+from hamdg.data.batches import Batch, RawBatch, StepLoader
 from hamdg.data.domain import Domain, open_domain
-from hamdg.data.formats import InputFormat
-from hamdg.data.holdout import Holdout, holdout
-from hamdg.data.splits import (
-    Indices,
-    check_holdout,
-    draw_per_class,
-    lacks_classes,
-    missing_classes,
-    seed_hash,
-    split,
-)
+from hamdg.data.preprocess import Preprocess
+from hamdg.data.resolve import benchmark_of
+from hamdg.data.splits import Indices, check_holdout, draw_per_class, lacks_classes, missing_classes, seed_hash, split
+from hamdg.data.subset import Subset, holdout
 from hamdg.errors import DataError
-from hamdg.wording import listed, shortened
+from hamdg.text import listed, shortened
 
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
@@ -48,13 +40,13 @@ class SourceData(LightningDataModule):
 
     Args:
         recipe: The run's recipe.
-        input_format: What the model expects of its pictures.
+        preprocess: What the model expects of its images.
     """
 
-    def __init__(self, recipe: Recipe, input_format: InputFormat) -> None:
+    def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
         super().__init__()
         self.recipe = recipe
-        self.input_format = input_format
+        self.preprocess = preprocess
         self.bench = benchmark_of(recipe)
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
@@ -66,7 +58,7 @@ class SourceData(LightningDataModule):
         if self.domains:
             return
         for name in self.bench.sources(self.recipe.held_out):
-            domain = open_domain(self.recipe, name, self.input_format.side)
+            domain = open_domain(self.recipe, name, self.preprocess.side)
             train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
             self._check(domain, train, validation)
             self.domains[name] = domain
@@ -77,8 +69,8 @@ class SourceData(LightningDataModule):
         if missing and self.recipe.benchmark == "mini":
             raise DataError(lacks_classes(domain.name, missing))
         if missing:
-            # Published benchmarks have classes of three pictures; their splits are what they are.
-            console.note(f"{domain.name}: no training picture of {listed(missing, 10)}")
+            # Published benchmarks have classes of three images; their splits are what they are.
+            console.note(f"{domain.name}: no training image of {listed(missing, 10)}")
         check_holdout(domain.name, len(domain.labels), validation, self.recipe.data.validation_fraction)
 
         self._tell_few(domain, train)
@@ -93,7 +85,7 @@ class SourceData(LightningDataModule):
             note = f"fewer than {shots} training images of some classes, so all of them are taken"
             console.note(f"{domain.name}: {note}: {shortened(few, 10)}")
 
-    def holdouts(self) -> dict[str, Holdout]:
+    def holdouts(self) -> dict[str, Subset]:
         """Return the hold-out of every source domain, decoded."""
         parts = {name: holdout(domain, self.validation_part[name]) for name, domain in self.domains.items()}
         for part in parts.values():
@@ -101,7 +93,7 @@ class SourceData(LightningDataModule):
         return parts
 
     def train_dataloader(self) -> StepLoader:
-        """Return the loader of all steps, its pictures decoded."""
+        """Return the loader of all steps, its images decoded."""
         for name, domain in self.domains.items():
             domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}
@@ -115,9 +107,9 @@ class SourceData(LightningDataModule):
             self._loader.close()
 
     def on_after_batch_transfer(
-        self, batch: tuple[int, dict[str, Drawn]], dataloader_idx: int
+        self, batch: tuple[int, dict[str, RawBatch]], dataloader_idx: int
     ) -> tuple[int, dict[str, Batch]]:
-        """Augment and normalise each domain's pictures; called once the batch is on the model's device."""
+        """Augment and normalize each domain's images; called once the batch is on the model's device."""
         step, drawn = batch
         return step, {name: Batch(self._prepare(part.pictures, step, name), *part[1:]) for name, part in drawn.items()}
 
@@ -125,10 +117,10 @@ class SourceData(LightningDataModule):
         preset = self.recipe.data.augment
         seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
         if preset == "clip" or preset == "domainbed":
-            return augment.prepare(pictures, preset, self.input_format, seed)
-        # Pictures that are not cropped all have the model's side.
+            return augment.prepare(pictures, preset, self.preprocess, seed)
+        # Images that are not cropped all have the model's side.
         assert isinstance(pictures, Tensor)
         if preset == "none":
-            return self.input_format(pictures)
+            return self.preprocess(pictures)
         floats = augment.to_float(pictures)
-        return self.input_format.fit(augment.flip_shift(floats, torch.Generator().manual_seed(seed)))
+        return self.preprocess.fit(augment.flip_shift(floats, torch.Generator().manual_seed(seed)))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from hamdg.errors import DataError
-from hamdg.wording import escaped
+from hamdg.text import escaped
 
 _LONGEST = 200
 # Files of a run would lie where the folder of such a domain lies.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.benchmarks.domainnet import DOMAINNET
 from hamdg.data.benchmarks.mini import MINI
 from hamdg.data.benchmarks.officehome import OFFICEHOME
@@ -36,6 +36,6 @@ def benchmarks() -> tuple[Benchmark, ...]:
 
 def _nearest(name: str) -> str | None:
     """Return the benchmark whose name, title or folder is most like `name`; `None` if none is."""
-    known = {normalised(text): one.name for one in benchmarks() for text in (one.name, one.title, *one.folders)}
-    near = difflib.get_close_matches(normalised(name), known, n=1)
+    known = {normalized(text): one.name for one in benchmarks() for text in (one.name, one.title, *one.folders)}
+    near = difflib.get_close_matches(normalized(name), known, n=1)
     return known[near[0]] if near else None

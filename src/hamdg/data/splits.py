@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.errors import DataError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 Indices = NDArray[np.int64]
 
@@ -60,13 +60,13 @@ def draw_per_class(labels: NDArray[np.int64], limit: int, seed: int, domain_inde
 
 
 def missing_classes(labels: NDArray[np.int64], train: Indices, classes: tuple[str, ...]) -> list[str]:
-    """Return the classes that have no picture in the training part."""
+    """Return the classes that have no image in the training part."""
     counts = np.bincount(labels[train], minlength=len(classes))
     return [name for name, count in zip(classes, counts, strict=True) if count == 0]
 
 
 def lacks_classes(domain: str, missing: list[str]) -> str:
-    """Say that a subset or split of the embedded benchmark leaves classes without a training picture."""
+    """Say that a subset or split of the embedded benchmark leaves classes without a training image."""
     return (
         f"domain `{domain}` has no training image of class {listed(missing)} left after subsetting and the split; "
         "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.wording import did_you_mean, excerpt, listed
-from hamdg.yaml_files import read_yaml
+from hamdg.text import did_you_mean, excerpt, listed
 
 _LISTED = 12
 

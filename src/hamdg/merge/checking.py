@@ -14,7 +14,7 @@ from hamdg.merge.dtypes import dtype_name
 from hamdg.merge.problems import problems_error
 from hamdg.merge.quantized import check_quantized
 from hamdg.merge.shares import BufferShares
-from hamdg.wording import listed
+from hamdg.text import listed
 
 Tensors = Mapping[str, Tensor]
 _LISTED = 12

@@ -15,8 +15,8 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.arguments import check_kinds
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.checking import check_models
-from hamdg.merge.family import Family, Site, one_thread_each
-from hamdg.merge.inspection import Look, check_finite, look
+from hamdg.merge.model_set import ModelSet, TensorSet, one_thread_each
+from hamdg.merge.nonfinite import TensorCheck, check_finite, look
 from hamdg.merge.tied import tied_names
 
 Tensors = Mapping[str, Tensor]
@@ -101,7 +101,7 @@ def compare(
     names = tuple(name for name in base if name not in aliases and not is_buffer(name, base[name]))
     if not names:
         raise WeightsError("The models hold no weights, only buffers or nothing at all; there is nothing to compare.")
-    family = Family(
+    family = ModelSet(
         models,
         base,
         names=names,
@@ -111,7 +111,7 @@ def compare(
     )
     with one_thread_each():
         found = family.map(_measured)
-    check_finite({name: one for name, one in found.items() if isinstance(one, Look)}, "")
+    check_finite({name: one for name, one in found.items() if isinstance(one, TensorCheck)}, "")
     sums = {name: one for name, one in found.items() if isinstance(one, _Sums)}
     return _comparison(family.sources, sums)
 
@@ -137,7 +137,7 @@ def layers(names: tuple[str, ...]) -> dict[str, str]:
     return {name: labels[name] for name in sorted(names, key=lambda name: keys[labels[name]])}
 
 
-def _measured(site: Site) -> _Sums | Look:
+def _measured(site: TensorSet) -> _Sums | TensorCheck:
     """Sum up one tensor piece by piece; tensors with values that are no numbers get a look instead."""
     count = len(site.tensors)
     total = _Sums(0, 0.0, *(torch.zeros(count, count, dtype=torch.float64) for _ in range(3)))

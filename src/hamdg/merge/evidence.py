@@ -57,7 +57,7 @@ class Activations(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Unlabelled data of the target domain: not domain generalization."""
+    """Unlabeled data of the target domain: not domain generalization."""
 
     def entropy(self, weights: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
         """Return the mean entropy of a model's predictions on the next batch, and its gradient by tensor name."""

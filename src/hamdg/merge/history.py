@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.parts.trajectory import NoEnd, NoStart, Valley
+from hamdg.merge.functional.trajectory import NoEnd, NoStart, Valley
 
 
 class HistoryState(TypedDict):
@@ -142,7 +142,7 @@ class BetaAverage(Average):
     """CLIPood's Beta moving average: update t of `total` weighs as the density of Beta(b, b) at (t + 0.5) / total.
 
     With b = 0.5 both ends of the trajectory weigh most. In https://arxiv.org/abs/2302.00864 the first update is the
-    pretrained model, so that `total` is the number of optimiser steps plus one.
+    pretrained model, so that `total` is the number of optimizer steps plus one.
 
     Args:
         total: How many updates there will be, at most.

@@ -19,10 +19,10 @@ from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
 from hamdg.merge.checking import check_models, check_shares, check_weights
 from hamdg.merge.dtypes import dtype_name, rounded, unless_narrow
 from hamdg.merge.evidence import check_evidence
-from hamdg.merge.family import Family, Rule, Site, one_thread_each
-from hamdg.merge.inspection import Look, check_finite, differ, is_finite, look
-from hamdg.merge.lines import layer_scales
+from hamdg.merge.layer_scaling import layer_scales
 from hamdg.merge.lora.adapter import check_no_factors
+from hamdg.merge.model_set import ModelSet, Rule, TensorSet, one_thread_each
+from hamdg.merge.nonfinite import TensorCheck, check_finite, differ, is_finite, look
 from hamdg.merge.registry import Plan, check_options, find
 from hamdg.merge.shares import BufferShares
 from hamdg.merge.tied import tied_names
@@ -122,13 +122,13 @@ class Job:
         with one_thread_each():
             looks, plan = self._planned(family)
 
-            def job(site: Site) -> Look:
+            def job(site: TensorSet) -> TensorCheck:
                 seen = looks.get(site.name) or self._look(site)
                 if seen.faults and not self.settings.allow_nonfinite:
                     return seen
                 result = self._result(site, plan.rule, seen)
-                if not self._sound(result):
-                    return self._blamed(site, plan.rule)
+                if not self._all_finite(result):
+                    return self._diagnose(site, plan.rule)
                 write(site.name, result)
                 return seen
 
@@ -147,10 +147,10 @@ class Job:
         """Whether the result depends on the base."""
         return self.base is not None and (self.info.uses_base or self.settings.lines is not None)
 
-    def _family(self) -> Family:
+    def _family(self) -> ModelSet:
         # On an accelerator one stream does all the work.
         threads = (self.settings.threads or torch.get_num_threads()) if self.settings.device == "cpu" else 1
-        return Family(
+        return ModelSet(
             self.models,
             self.base,
             names=self._floats,
@@ -162,9 +162,9 @@ class Job:
             threads=threads,
         )
 
-    def _planned(self, family: Family) -> tuple[dict[str, Look], Plan]:
+    def _planned(self, family: ModelSet) -> tuple[dict[str, TensorCheck], Plan]:
         """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
-        looks: dict[str, Look] = {}
+        looks: dict[str, TensorCheck] = {}
         if not self.info.local:
             looks = family.map(self._look)
             self._judge(looks)
@@ -173,13 +173,13 @@ class Job:
         plan = self.info.plan(family, **self.options)
         return looks, _as_plan(plan)
 
-    def _complete(self, family: Family, looks: Mapping[str, Look], plan: Plan) -> dict[str, Tensor]:
+    def _complete(self, family: ModelSet, looks: Mapping[str, TensorCheck], plan: Plan) -> dict[str, Tensor]:
         """Return the complete model that a plan gives."""
 
-        def part(site: Site) -> Tensor:
+        def part(site: TensorSet) -> Tensor:
             result = self._result(site, plan.rule, looks[site.name])
-            if not self._sound(result):
-                self._blamed(site, plan.rule)
+            if not self._all_finite(result):
+                self._diagnose(site, plan.rule)
             return result
 
         parts = family.only(self._floats).map(part)
@@ -189,14 +189,14 @@ class Job:
         """Return tensors in the order of the result, with twins tied again."""
         return {name: tensors[self.aliases.get(name, name)] for name in self.like}
 
-    def _result(self, site: Site, rule: Rule, seen: Look) -> Tensor:
+    def _result(self, site: TensorSet, rule: Rule, seen: TensorCheck) -> Tensor:
         like = self.like[site.name]
         if not seen.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
             return rounded(frozen[site.name].detach(), self._dtype(like))
         return rounded(self._merged(site, rule), self._dtype(like)).reshape(like.shape)
 
-    def _merged(self, site: Site, rule: Rule) -> Tensor:
+    def _merged(self, site: TensorSet, rule: Rule) -> Tensor:
         """Return what a rule makes of a tensor, in the precision that is computed in."""
         merged = self._checked(rule(site), site)
         if site.base is not None and (self._changes or self.settings.lines is not None):
@@ -204,16 +204,16 @@ class Job:
             merged = site.base + change * self._scales.get(site.name, 1.0)
         return merged
 
-    def _look(self, site: Site) -> Look:
-        """Look at a tensor of all models, for differences alone if the result will tell of what is no number."""
-        if not self.info.linear or self._anchored or len(self._voices) < len(self.models):
+    def _look(self, site: TensorSet) -> TensorCheck:
+        """TensorCheck at a tensor of all models, for differences alone if the result will tell of what is no number."""
+        if not self.info.linear or self._anchored or len(self._weighted_sources) < len(self.models):
             return look(site, self._changes, self._anchored)
-        return Look(differ([model[site.name] for model in self.models.values()]))
+        return TensorCheck(differ([model[site.name] for model in self.models.values()]))
 
-    def _sound(self, result: Tensor) -> bool:
+    def _all_finite(self, result: Tensor) -> bool:
         return self.settings.allow_nonfinite or is_finite(result)
 
-    def _blamed(self, site: Site, rule: Rule) -> Look:
+    def _diagnose(self, site: TensorSet, rule: Rule) -> TensorCheck:
         """Return which models are to blame for a result that is no number everywhere.
 
         Raises:
@@ -224,7 +224,7 @@ class Job:
             raise WeightsError(self._overflow(site, self._merged(site, rule)))
         return seen
 
-    def _overflow(self, site: Site, merged: Tensor) -> str:
+    def _overflow(self, site: TensorSet, merged: Tensor) -> str:
         if merged.dtype != torch.float64 and not is_finite(merged):
             return (
                 f"The merged tensor `{site.name}` overflows fp32 while it is computed; set `precision` to `fp64`, or "
@@ -239,7 +239,7 @@ class Job:
         )
         return f"The merged tensor `{site.name}` holds values that {dtype_name(dtype)} cannot hold; {how}."
 
-    def _checked(self, merged: object, site: Site) -> Tensor:
+    def _checked(self, merged: object, site: TensorSet) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == site.like.numel():
             return merged
         what = f"the shape {tuple(merged.shape)}" if isinstance(merged, Tensor) else f"a `{type(merged).__name__}`"
@@ -249,7 +249,7 @@ class Job:
         )
 
     @property
-    def _voices(self) -> tuple[str, ...]:
+    def _weighted_sources(self) -> tuple[str, ...]:
         """The sources that have a weight; all of them if none has."""
         weights = self.settings.weights or {}
         return tuple(source for source in self.models if weights.get(source, 1.0)) or tuple(self.models)
@@ -287,7 +287,7 @@ class Job:
     def _dtype(self, tensor: Tensor) -> torch.dtype:
         return self.settings.dtype or unless_narrow(tensor.dtype) if tensor.is_floating_point() else tensor.dtype
 
-    def _judge(self, looks: Mapping[str, Look]) -> None:
+    def _judge(self, looks: Mapping[str, TensorCheck]) -> None:
         if not self.settings.allow_nonfinite:
             check_finite(looks)
         if self._anchored:
@@ -303,7 +303,7 @@ def _held(model: Tensors) -> Tensors:
     return dict(model) if type(model) in (dict, OrderedDict) else model
 
 
-def _warn_of_far_base(looks: Mapping[str, Look]) -> None:
+def _warn_of_far_base(looks: Mapping[str, TensorCheck]) -> None:
     length = math.sqrt(sum(seen.base_square for seen in looks.values()))
     far = {}
     for source in next(iter(looks.values())).squares if looks and length > 0 else ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hamdg.errors import WeightsError
-from hamdg.wording import shortened
+from hamdg.text import shortened
 
 # So many models, and tensors of each, are named in a message.
 _MODELS, _TENSORS = 4, 6

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hamdg.errors import WeightsError
 from hamdg.merge.dtypes import dtype_name, is_narrow
-from hamdg.wording import listed
+from hamdg.text import listed
 
 Tensors = Mapping[str, Tensor]
 _LISTED = 3

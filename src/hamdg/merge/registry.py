@@ -15,10 +15,10 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge.aliases import ALIASES, Alias, elsewhere
 from hamdg.merge.evidence import KINDS, Kind
-from hamdg.merge.family import Family, Rule, Site
+from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Option, read_options
 from hamdg.merge.shares import BufferShares, Statement, by_weight
-from hamdg.wording import did_you_mean, listed
+from hamdg.text import did_you_mean, listed
 
 # A package that brings methods lists the modules that register them under this group.
 ENTRY_POINTS = "hamdg.merge"
@@ -58,7 +58,7 @@ class MethodInfo:
         summary: First line of its documentation.
         text: The whole of it.
         options: Its options in the order of its signature.
-        plan: Takes a `Family` and the options, and gives the rule that merges every tensor.
+        plan: Takes a `ModelSet` and the options, and gives the rule that merges every tensor.
         on: Whether it works on the `models` or on their `changes` from a base.
         needs_base: It cannot do without a base; methods that work on changes never can.
         uses_base: Its result depends on the base, if there is one.
@@ -135,8 +135,8 @@ def register(
 ) -> Callable[[LocalT], LocalT]:
     """Register a method that merges every tensor by itself; its keyword-only parameters become its options.
 
-    The function takes a `Site` and gives the merged tensor: the merged change with `on="changes"` (the base is added
-    afterwards), the merged weights with `on="models"`. It changes nothing that it is given.
+    The function takes a `TensorSet` and gives the merged tensor: the merged change with `on="changes"` (the base is
+    added afterwards), the merged weights with `on="models"`. It changes nothing that it is given.
 
     Args:
         name: What recipes and commands call the method.
@@ -158,8 +158,8 @@ def register(
     """
 
     def add(function: LocalT) -> LocalT:
-        def plan(family: Family, **options: object) -> Rule:
-            def rule(site: Site) -> Tensor:
+        def plan(family: ModelSet, **options: object) -> Rule:
+            def rule(site: TensorSet) -> Tensor:
                 return function(site, **options)
 
             return (lambda site: site.by_pieces(rule)) if pieces else rule
@@ -173,7 +173,7 @@ def register(
     return add
 
 
-def register_whole(
+def global_method(
     name: str,
     *,
     on: Literal["models", "changes"],
@@ -187,7 +187,7 @@ def register_whole(
 ) -> Callable[[WholeT], WholeT]:
     """Register a method that has to see all tensors, or data, before it can merge one.
 
-    The function takes a `Family` and returns the rule that merges one site (or a `Plan`). See `register`.
+    The function takes a `ModelSet` and returns the rule that merges one site (or a `Plan`). See `register`.
 
     Args:
         name: What recipes and commands call the method.
@@ -217,7 +217,7 @@ def register_whole(
     return add
 
 
-def methods() -> dict[str, MethodInfo]:
+def list_methods() -> dict[str, MethodInfo]:
     """Return all methods by name, sorted: the library's own and those of installed packages.
 
     Raises:
@@ -238,7 +238,7 @@ def find(name: str) -> MethodInfo:
         return _other_name(name, ALIASES[name])
     if not isinstance(name, str):
         raise ConfigError(f"Expected argument `method` to be the name of a merge method, but got `{name!r}`.")
-    known = _METHODS if name in _METHODS else methods()
+    known = _METHODS if name in _METHODS else list_methods()
     if name not in known:
         raise ConfigError(f"There is no merge method `{name}`; {_nearest(name, [*known, *ALIASES])}")
     return known[name]

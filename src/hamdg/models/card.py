@@ -14,7 +14,7 @@ class Measured:
 
     Args:
         accuracies: Zero-shot accuracy on each domain.
-        images_per_class: Pictures per class and domain that it was measured on.
+        images_per_class: Images per class and domain that it was measured on.
         prompts: Templates that it was measured with.
     """
 
@@ -43,7 +43,7 @@ def card_text(loaded: LoadedClip, shares: Mapping[str, float], measured: Measure
 
     Args:
         loaded: The trained model.
-        shares: Probability of each benchmark style among the pretraining pictures.
+        shares: Probability of each benchmark style among the pretraining images.
         measured: Its zero-shot accuracies.
         made: Command, duration and size.
     """
@@ -55,20 +55,20 @@ def card_text(loaded: LoadedClip, shares: Mapping[str, float], measured: Measure
     prompts = ", ".join(f"`{prompt}`" for prompt in measured.prompts)
     return f"""# {loaded.name}
 
-A small CLIP for {loaded.image_size}-pixel pictures, trained from scratch on captioned pictures that hamdg renders; no
+A small CLIP for {loaded.image_size}-pixel images, trained from scratch on captioned images that hamdg renders; no
 photograph and no downloaded data went into it. It is made for the embedded benchmark and good for nothing else.
 
 - Parameters: {total:,} ({image:,} of them in the image tower); {made.size / 1e6:.1f} MB in half precision.
 - Text tower: open_clip's tokenizer and vocabulary, contexts of {loaded.model.context_length} tokens; words that no
   caption held are zero.
-- Data: `hamdg.data.mini.captions`: nouns, colours and styles beyond the benchmark's, the benchmark's own styles by the
+- Data: `hamdg.mini.captions`: nouns, colors and styles beyond the benchmark's, the benchmark's own styles by the
   shares below.
-  The pictures of the benchmark itself are other draws of the same generators.
+  The images of the benchmark itself are other draws of the same generators.
 - Loss: CLIP's, with equal captions in a batch counted as matches.
 - BatchNorm statistics, if it has any, come from this pretraining; fine-tuning keeps them frozen.
 - Made by `{made.command}` in {made.seconds:.0f} s.
 
-Zero-shot accuracy on the embedded benchmark (seed 0, {measured.images_per_class} pictures per class and domain;
+Zero-shot accuracy on the embedded benchmark (seed 0, {measured.images_per_class} images per class and domain;
 prompts {prompts}):
 
 | domain | share of its style in pretraining | zero-shot |

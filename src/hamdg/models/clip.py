@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from open_clip import CLIP, CustomTextCLIP
 
-from hamdg.config import ModelConfig
-from hamdg.data.formats import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from hamdg.config.recipe import ModelConfig
+from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import user_path
 from hamdg.merge.files.folders import INDEX
@@ -19,7 +19,7 @@ from hamdg.models.hub import cached_weights, tag_weights
 from hamdg.models.weights import load_weights
 
 RANDOM = "random"
-NORMALISATIONS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
+NORMALIZATIONS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class LoadedClip:
     Args:
         name: Name of the model (for a JSON configuration: the file's stem).
         model: The open_clip model, in fp32 and evaluation mode.
-        image_size: Side of the square pictures in pixels.
-        mean: Mean of the pixels in [0, 1], one number for each colour.
+        image_size: Side of the square images in pixels.
+        mean: Mean of the pixels in [0, 1], one number for each color.
         std: Standard deviation of the pixels, likewise.
         config: The dictionary that open_clip's model JSON holds.
     """
@@ -66,8 +66,8 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
         # OpenAI's weights give worse features, without any error, under the wrong activation.
         clip_config["quick_gelu"] = tag.quick_gelu
         path, mean, std = tag.path, tag.mean, tag.std
-    if config.normalisation != "own":
-        mean, std = NORMALISATIONS[config.normalisation]
+    if config.normalization != "own":
+        mean, std = NORMALIZATIONS[config.normalization]
     model = build_clip(clip_config, resolved.name)
     if path is not None:
         load_weights(model, path, resolved.name)

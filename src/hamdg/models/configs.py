@@ -12,7 +12,7 @@ import open_clip
 
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.wording import reason_of
+from hamdg.text import reason_of
 
 ASSETS = Path(__file__).parent / "assets"
 SHIPPED = ("mini-rn", "mini-vit")

@@ -1,4 +1,4 @@
-"""Contrastive pretraining of a small CLIP from captioned pictures."""
+"""Contrastive pretraining of a small CLIP from captioned images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ContrastiveConfig:
     """How a small CLIP is pretrained.
 
     Args:
-        epochs: Passes over the pictures.
-        batch_size: Pictures per step.
+        epochs: Passes over the images.
+        batch_size: Images per step.
         lr: Peak learning rate of AdamW.
         weight_decay: Decoupled weight decay of the matrices; vectors and scalars have none.
         warmup: Steps of linear warm-up before the cosine decay to zero.
@@ -39,15 +39,15 @@ class ContrastiveConfig:
 
 
 def contrastive_loss(image: Tensor, text: Tensor, caption: Tensor, scale: Tensor) -> Tensor:
-    """Return CLIP's symmetric loss where several pictures may share a caption.
+    """Return CLIP's symmetric loss where several images may share a caption.
 
-    With the captions of a batch listed once, a picture has one right caption, and a caption shares its target evenly
-    among its pictures (https://arxiv.org/abs/2103.00020, with the duplicates counted as matches).
+    With the captions of a batch listed once, an image has one right caption, and a caption shares its target evenly
+    among its images (https://arxiv.org/abs/2103.00020, with the duplicates counted as matches).
 
     Args:
         image: Image features [B, D] of length 1.
         text: Features [U, D] of length 1 of the batch's different captions.
-        caption: Which of the captions belongs to each picture [B].
+        caption: Which of the captions belongs to each image [B].
         scale: Factor between cosines and logits.
     """
     logits = scale * image @ text.T
@@ -63,12 +63,12 @@ def train_contrastive(
     config: ContrastiveConfig,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train a CLIP in place on captioned pictures; BatchNorm learns its statistics here, and only here.
+    """Train a CLIP in place on captioned images; BatchNorm learns its statistics here, and only here.
 
     Args:
         loaded: The CLIP to be trained, left in evaluation mode.
-        images: Pictures, uint8 [n, h, w, 3].
-        captions: One caption per picture.
+        images: Images, uint8 [n, h, w, 3].
+        captions: One caption per image.
         config: How long and how fast.
         on_epoch: Called after each epoch with its number (from 1) and its mean loss.
     """

@@ -11,7 +11,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from hamdg.errors import WeightsError
-from hamdg.network import answers
+from hamdg.reachable import answers
 
 # Seconds for the hub to answer: a command without weights ends within 10, and importing torch takes most of them.
 PATIENCE = 2.5
@@ -29,7 +29,7 @@ class TagWeights:
     Args:
         path: The weights file in the local cache.
         quick_gelu: Whether the weights were trained with OpenAI's QuickGELU.
-        mean: Mean of the pixels, one number for each colour.
+        mean: Mean of the pixels, one number for each color.
         std: Standard deviation of the pixels.
     """
 

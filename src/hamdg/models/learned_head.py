@@ -1,4 +1,4 @@
-"""Class features learned from labelled features of the sources, for words that a text tower does not know."""
+"""Class features learned from labeled features of the sources, for words that a text tower does not know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
 from hamdg.models.text_head import coinciding
-from hamdg.wording import listed, shortened
+from hamdg.text import listed, shortened
 
 # Of a linear probe; see `linear_probe`. Of the powers of ten the most accurate on source hold-outs of PACS, and near it
 # on those of `mini`, both with mini-CLIP; class features come out about as long as those of text, 1.
@@ -24,11 +24,11 @@ _TENSOR = "class_features"
 _LISTED = 12
 
 # By domain: features [n, D] of length 1 and labels [n].
-Labelled = Mapping[str, tuple[Tensor, Tensor]]
+Labeled = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def learn_head(
-    kind: Literal["source_means", "linear_probe"], found: Labelled, classes: Sequence[str], scale: float
+    kind: Literal["source_means", "linear_probe"], found: Labeled, classes: Sequence[str], scale: float
 ) -> Tensor:
     """Return class features [C, D], in fp32, learned from the sources' images.
 
@@ -58,7 +58,7 @@ def learn_head(
     return learned
 
 
-def source_means(found: Labelled, classes: int) -> Tensor:
+def source_means(found: Labeled, classes: int) -> Tensor:
     """Return the normalized mean feature of every class: over its images in a domain, then over domains that have some.
 
     A domain counts as one, however many images it has.
@@ -72,7 +72,7 @@ def source_means(found: Labelled, classes: int) -> Tensor:
     return normalize(sums / domains, dim=-1).float()
 
 
-def linear_probe(found: Labelled, classes: int, scale: float) -> Tensor:
+def linear_probe(found: Labeled, classes: int, scale: float) -> Tensor:
     r"""Return a linear classifier of the features, fitted once: multinomial logistic regression in double precision.
 
     Minimized is $\frac{1}{S} \sum_s \frac{1}{n_s} \sum_i \mathrm{CE}(W x_i, y_i) + \frac{\lambda}{2} \lVert W

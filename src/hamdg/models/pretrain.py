@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from hamdg.config import MiniConfig, ModelConfig
+from hamdg.config.recipe import MiniConfig, ModelConfig
 from hamdg.data.benchmark import PROMPTS
-from hamdg.data.mini import CLASSES, DOMAINS, render_domain
-from hamdg.data.mini.captions import caption_renders
 from hamdg.errors import ConfigError
+from hamdg.mini import CLASSES, DOMAINS, render_domain
+from hamdg.mini.captions import caption_renders
 from hamdg.models.card import Made, Measured, card_text
 from hamdg.models.clip import LoadedClip, build_clip, load_clip
 from hamdg.models.configs import ASSETS, SHIPPED
@@ -27,7 +27,7 @@ from hamdg.models.export import write_config
 from hamdg.models.text_head import tokenize
 from hamdg.models.weights import load_weights
 from hamdg.models.zero_shot import zero_shot
-from hamdg.wording import listed
+from hamdg.text import listed
 
 # Chosen so that the zero-shot accuracies are level: line drawings of every kind teach sketches and cartoons anyway.
 SHARES = {"art_painting": 0.16, "cartoon": 0.002, "photo": 0.14, "sketch": 0.0}
@@ -39,9 +39,9 @@ class PretrainConfig:
 
     Args:
         model: `mini-rn` or `mini-vit`.
-        renders: Number of captioned pictures.
-        shares: Probability that a caption picture is drawn in the style of each benchmark domain.
-        seed: Seed of the pictures, the initial weights and the batch order.
+        renders: Number of captioned images.
+        shares: Probability that a caption image is drawn in the style of each benchmark domain.
+        seed: Seed of the images, the initial weights and the batch order.
         threads: CPU threads of the training (and processes of the rendering); results differ in the last digits.
         contrastive: Length and learning rate.
     """
@@ -55,7 +55,7 @@ class PretrainConfig:
 
 
 def pretrain(config: PretrainConfig) -> LoadedClip:
-    """Render the captioned pictures and train a CLIP on them from scratch.
+    """Render the captioned images and train a CLIP on them from scratch.
 
     Raises:
         ConfigError: If a class of the embedded benchmark is in no caption.
@@ -66,7 +66,7 @@ def pretrain(config: PretrainConfig) -> LoadedClip:
     images, captions = caption_renders(
         config.renders, config.seed, size=loaded.image_size, benchmark_share=config.shares, workers=config.threads
     )
-    _say(f"rendered {len(captions)} captioned pictures in {time.perf_counter() - started:.0f} s")
+    _say(f"rendered {len(captions)} captioned images in {time.perf_counter() - started:.0f} s")
     check_heard(captions)
     with _cpu_threads(config.threads):
         train_contrastive(
@@ -160,20 +160,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m hamdg.models.pretrain", description=__doc__, formatter_class=formatter)
     parser.add_argument("--model", choices=SHIPPED, default=base.model, help="which mini-CLIP")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for weights, configuration and card")
-    parser.add_argument("--renders", type=int, default=base.renders, help="number of captioned pictures")
-    parser.add_argument("--epochs", type=int, default=base.contrastive.epochs, help="passes over the pictures")
-    parser.add_argument("--batch-size", type=int, default=base.contrastive.batch_size, help="pictures per step")
+    parser.add_argument("--renders", type=int, default=base.renders, help="number of captioned images")
+    parser.add_argument("--epochs", type=int, default=base.contrastive.epochs, help="passes over the images")
+    parser.add_argument("--batch-size", type=int, default=base.contrastive.batch_size, help="images per step")
     parser.add_argument("--lr", type=float, default=base.contrastive.lr, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=base.seed, help="seed of pictures, weights and order")
+    parser.add_argument("--seed", type=int, default=base.seed, help="seed of images, weights and order")
     parser.add_argument("--threads", type=int, default=base.threads, help="CPU threads")
-    parser.add_argument(
-        "--measure-on", type=int, default=100, help="benchmark pictures per class and domain to test on"
-    )
+    parser.add_argument("--measure-on", type=int, default=100, help="benchmark images per class and domain to test on")
     parser.add_argument(
         "--shares",
         type=_shares,
         default=base.shares,
-        help="probability of each benchmark style among the pictures, as domain=share,...",
+        help="probability of each benchmark style among the images, as domain=share,...",
     )
     return parser
 

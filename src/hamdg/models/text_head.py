@@ -14,7 +14,7 @@ from hamdg.data.words import prompt_name
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section
-from hamdg.wording import listed, shortened
+from hamdg.text import listed, shortened
 
 MAX_SCALE = 100.0
 # Class features nearer to each other than this are one: with the largest scale, 100, no image moves their logits apart
@@ -29,7 +29,7 @@ _LISTED = 8
 def encode_prompts(
     loaded: LoadedClip, classes: Sequence[str], prompts: Sequence[str], words: Sequence[str] | None = None
 ) -> Tensor:
-    """Encode every class by the normalised mean of its prompts' normalised features.
+    """Encode every class by the normalized mean of its prompts' normalized features.
 
     Args:
         loaded: The CLIP whose text tower is used.

@@ -1,4 +1,4 @@
-"""The image tower as it is fine-tuned: normalised features, frozen BatchNorm statistics, the encoder's own names."""
+"""The image tower as it is fine-tuned: normalized features, frozen BatchNorm statistics, the encoder's own names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImageTower(nn.Module):
         self.train(self.visual.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode normalised images.
+        """Encode normalized images.
 
         Args:
             images: Float images [B, 3, H, W], mean and standard deviation already applied.
@@ -47,7 +47,7 @@ class ImageTower(nn.Module):
         return self
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that an optimiser changes, by their name in `clip.visual` and in its order."""
+        """Return the parameters that an optimizer changes, by their name in `clip.visual` and in its order."""
         return {name: parameter for name, parameter in self.visual.named_parameters() if parameter.requires_grad}
 
 

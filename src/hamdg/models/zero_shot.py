@@ -1,4 +1,4 @@
-"""Zero-shot accuracy: the class whose prompts lie nearest to a picture."""
+"""Zero-shot accuracy: the class whose prompts lie nearest to an image."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHUNK = 256
 
 
 def zero_shot(loaded: LoadedClip, arrays: DomainArrays, classes: Sequence[str], prompts: Sequence[str]) -> float:
-    """Return the share of a domain's pictures that the text head alone classifies rightly.
+    """Return the share of a domain's images that the text head alone classifies rightly.
 
     Args:
         loaded: The CLIP to be measured.
-        arrays: Pictures of the size that the CLIP expects; the true labels are compared with.
+        arrays: Images of the size that the CLIP expects; the true labels are compared with.
         classes: Names of the classes, in the order of the labels.
         prompts: Templates with `{}` for the class name.
     """
@@ -37,6 +37,6 @@ def zero_shot(loaded: LoadedClip, arrays: DomainArrays, classes: Sequence[str], 
 
 
 def to_input(loaded: LoadedClip, images: NDArray[np.uint8]) -> Tensor:
-    """Turn pictures [n, h, w, 3] into the normalised floats [n, 3, h, w] that the CLIP expects, on its device."""
+    """Turn images [n, h, w, 3] into the normalized floats [n, 3, h, w] that the CLIP expects, on its device."""
     pixels = torch.from_numpy(np.array(images)).to(loaded.model.logit_scale.device)
-    return augment.normalise(augment.to_float(pixels), loaded.mean, loaded.std)
+    return augment.normalize(augment.to_float(pixels), loaded.mean, loaded.std)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hamdg.errors import DataError
-from hamdg.report.contract import Record, known
 from hamdg.report.table import ham_label
-from hamdg.wording import listed
+from hamdg.runs.record import Record, known
+from hamdg.text import listed
 
 # (condition, variant) -> which rows of such records enter the table, by key, and under which label.
 RowChoice = Mapping[tuple[str, str], Sequence[tuple[str, str]]]

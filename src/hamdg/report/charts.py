@@ -1,4 +1,4 @@
-"""Line charts as inline SVG; the page's style sheet gives the colours, so that they follow light and dark."""
+"""Line charts as inline SVG; the page's style sheet gives the colors, so that they follow light and dark."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Line:
         label: What the legend and the tooltip say.
         steps: The horizontal positions.
         values: The vertical positions.
-        colour: Index of the palette's colour.
+        color: Index of the palette's color.
         kind: `solid`, `dashed`, or `faint` (raw data behind a smoothed line; not in the legend).
     """
 
     label: str
     steps: Sequence[int]
     values: Sequence[float]
-    colour: int
+    color: int
     kind: str = "solid"
 
 
@@ -61,7 +61,7 @@ def line_plot(lines: Sequence[Line], limits: tuple[float, float] | None = None) 
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """Return the centred running mean over about `window` values (fewer at the ends)."""
+    """Return the centered running mean over about `window` values (fewer at the ends)."""
     half = window // 2
     parts = (values[max(0, index - half) : index + half + 1] for index in range(len(values)))
     return [sum(part) / len(part) for part in parts]
@@ -113,7 +113,7 @@ def _finite(line: Line) -> Line:
     kept = pairs[::stride]
     if pairs and kept[-1] != pairs[-1]:
         kept.append(pairs[-1])
-    return Line(line.label, [step for step, _ in kept], [value for _, value in kept], line.colour, line.kind)
+    return Line(line.label, [step for step, _ in kept], [value for _, value in kept], line.color, line.kind)
 
 
 def _value_axis(frame: _Frame) -> Html:
@@ -137,11 +137,11 @@ def _path(line: Line, frame: _Frame) -> Html:
     title = tag("title", line.label)
     if len(line.steps) == 1:
         x, y = frame.x(line.steps[0]), frame.y(line.values[0])
-        return tag("circle", title, class_=f"dot c{line.colour}", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3)
+        return tag("circle", title, class_=f"dot c{line.color}", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3)
     points = " ".join(
         f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in zip(line.steps, line.values, strict=True)
     )
-    return tag("polyline", title, class_=f"{line.kind} c{line.colour}", points=points)
+    return tag("polyline", title, class_=f"{line.kind} c{line.color}", points=points)
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""A comparison of models as one picture that needs nothing but itself (SVG, light and dark)."""
+"""A comparison of models as one image that needs nothing but itself (SVG, light and dark)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hamdg.report.charts import HEIGHT, WIDTH, Line, line_plot
-from hamdg.report.elements import PALETTE_SIZE, pair_name
+from hamdg.report.html import PALETTE_SIZE, pair_name
 from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.style import CHARTS, PALETTE
 from hamdg.report.table import MINUS, MISSING
@@ -31,7 +31,7 @@ svg { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-ser
 
 
 def comparison_picture(found: Comparison) -> str:
-    """Return the picture: cosines and signs of every pair, and what they and the lengths are layer by layer.
+    """Return the image: cosines and signs of every pair, and what they and the lengths are layer by layer.
 
     Args:
         found: What `hamdg.merge.compare.compare` measured.
@@ -63,14 +63,14 @@ def _headline(found: Comparison) -> str:
 
 
 def _style() -> Html:
-    """Return the style sheet with plain colours: not every program that shows SVG knows variables."""
+    """Return the style sheet with plain colors: not every program that shows SVG knows variables."""
     rules = _STYLE + "\n".join(line for line in CHARTS.splitlines() if not line.startswith(".chart svg"))
     light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in PALETTE.split("@media"))
-    return Html(f"{_coloured(rules, light)}\n@media (prefers-color-scheme: dark) {{{_coloured(rules, dark)}\n}}")
+    return Html(f"{_colored(rules, light)}\n@media (prefers-color-scheme: dark) {{{_colored(rules, dark)}\n}}")
 
 
-def _coloured(rules: str, colours: Mapping[str, str]) -> str:
-    return re.sub(r"var\(--(\w+)\)", lambda match: colours[match[1]], rules)
+def _colored(rules: str, colors: Mapping[str, str]) -> str:
+    return re.sub(r"var\(--(\w+)\)", lambda match: colors[match[1]], rules)
 
 
 def _matrices(found: Comparison, places: tuple[float, float], top: float) -> tuple[Html, float]:
@@ -167,7 +167,7 @@ def _legend(lines: Sequence[Line], x: float, y: float) -> tuple[Html, float]:
         height = y + row * _ROW
         stroke = tag(
             "line",
-            class_=f"key c{line.colour}",
+            class_=f"key c{line.color}",
             stroke_dasharray="4 3" if line.kind == "dashed" else None,
             x1=f"{x + left:.1f}",
             x2=f"{x + left + 18:.1f}",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hamdg.report.charts import Line, line_chart
-from hamdg.report.contract import MergeFacts, Record
-from hamdg.report.elements import (
+from hamdg.report.html import (
     PALETTE_SIZE,
     HeatTable,
     bar_list,
     charts,
-    colours,
+    colors,
     heat_table,
     legend,
     pair_name,
@@ -20,33 +19,34 @@ from hamdg.report.elements import (
 )
 from hamdg.report.markup import NOTHING, Html, tag
 from hamdg.report.measurements import Measurements, Series
+from hamdg.runs.record import MergeFacts, Record
 
 Layers = Mapping[str, Mapping[str, float]]
 
 
 def direction_section(measured: Measurements) -> Html:
-    """Return the cosines between the update directions of the models, before and after harmonisation."""
+    """Return the cosines between the update directions of the models, before and after harmonization."""
     before, after = _drawn(measured, "cosine/before"), _drawn(measured, "cosine/after")
     history = _drawn(measured, "cosine/history")
-    harmonised = bool(after) and before != after
-    palette = colours([pair_name(pair) for pair in before or after or history])
-    lines = _lines(before, palette, "dashed" if harmonised else "solid")
-    if harmonised:
+    harmonized = bool(after) and before != after
+    palette = colors([pair_name(pair) for pair in before or after or history])
+    lines = _lines(before, palette, "dashed" if harmonized else "solid")
+    if harmonized:
         lines += _lines(after, palette)
     figures = charts(
         line_chart("Cosine of update directions", lines),
         line_chart("Cosine of task vectors (weights minus start)", _lines(history, palette)),
     )
-    tables = [_layer_table("By layer, before harmonisation: mean over the steps", _means(measured, "cosine/before"))]
-    if harmonised:
+    tables = [_layer_table("By layer, before harmonization: mean over the steps", _means(measured, "cosine/before"))]
+    if harmonized:
         tables.append(
-            _layer_table("By layer, after harmonisation: mean over the steps", _means(measured, "cosine/after"))
+            _layer_table("By layer, after harmonization: mean over the steps", _means(measured, "cosine/after"))
         )
     lead = (
         "Cosine between the update directions of two source models at the same step: 1 is the same direction, "
         "0 unrelated, below 0 they pull against each other."
     )
-    names = legend(palette, "before harmonisation" if harmonised else "") if figures else NOTHING
+    names = legend(palette, "before harmonization" if harmonized else "") if figures else NOTHING
     return section("directions", "Update directions", lead, names, figures, side_by_side(*tables))
 
 
@@ -81,7 +81,7 @@ def _method(merge: MergeFacts) -> str:
     if "method" not in merge:
         return ""
     options = ", ".join(f"{name} {value}" for name, value in merge.get("options", {}).items())
-    seen = " It saw unlabelled pictures of the held-out domain." if merge.get("target_data") else ""
+    seen = " It saw unlabeled images of the held-out domain." if merge.get("target_data") else ""
     return f" Method: {merge['method']}" + (f" ({options})" if options else "") + f".{seen}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from hamdg.wording import escaped
+from hamdg.text import escaped
 
 _ACTIVE = re.compile(r"[\\`*\[\]|~]")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from hamdg.wording import escaped
+from hamdg.text import escaped
 
 _EMPTY = ("img", "meta")
 Value = str | int | float

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from hamdg.files import write_text
-from hamdg.report.contract import Record, read_record
 from hamdg.report.geometry import direction_section, merge_section
 from hamdg.report.markup import Html, joined, tag
 from hamdg.report.measurements import Measurements, read_measurements
-from hamdg.report.outcome import class_section, config_section, header, result_section, time_section
 from hamdg.report.samples import Sample, read_samples
 from hamdg.report.style import STYLE
+from hamdg.report.summary import class_section, config_section, header, result_section, time_section
 from hamdg.report.table import run_table
 from hamdg.report.training import curves_section, enrichment_section
+from hamdg.runs.record import Record, read_record
 
 
 def write_report(run: Path) -> Path:

@@ -9,11 +9,11 @@ from pathlib import Path
 from hamdg import console
 from hamdg.errors import DataError
 from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
-from hamdg.report.contract import Record
 from hamdg.report.markdown import fenced, plain
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.parts import Part, write_part
 from hamdg.report.table import FOOTNOTE, MISSING, percent, shows_ham, signed_points
+from hamdg.runs.record import Record
 
 
 def write_results(
@@ -125,7 +125,7 @@ TARGET_NOTE = (
     "domain generalization."
 )
 _NOISE_TEXT = (
-    "Training labels were made wrong on purpose, so it is known which ones are. Of the pictures that enrichment was "
+    "Training labels were made wrong on purpose, so it is known which ones are. Of the images that enrichment was "
     "offered and of those it let in, the share with a wrong label, in per cent."
 )
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hamdg.report.aggregate import RowChoice, condition_of, row_accuracy, variant_of
-from hamdg.report.contract import Record
 from hamdg.report.table import HAM_LABEL, ham_label
+from hamdg.runs.record import Record
 
 # (condition, held-out domain, seed) -> accuracy
 _Figures = dict[tuple[str, str, int], float]

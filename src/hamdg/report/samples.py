@@ -21,13 +21,13 @@ _LARGEST_SIDE = 96
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of another domain that a source model was offered.
+    """One image of another domain that a source model was offered.
 
     Args:
         image: RGB pixels, `[h, w, 3]`.
         accepted: Whether its confidence was above the threshold.
         model: The source model that was asked.
-        domain: The domain the picture comes from.
+        domain: The domain the image comes from.
         label: The label that training sees.
         clean_label: The true label.
         confidence: The model's confidence.
@@ -46,7 +46,7 @@ class Sample:
     step: int
 
     @property
-    def mislabelled(self) -> bool:
+    def mislabeled(self) -> bool:
         """Whether training sees a wrong label."""
         return self.label != self.clean_label
 
@@ -103,7 +103,7 @@ def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
-    """Return a picture as an inline PNG, reduced when it is larger than a thumbnail."""
+    """Return an image as an inline PNG, reduced when it is larger than a thumbnail."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     buffer = io.BytesIO()

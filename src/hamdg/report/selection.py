@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.report.aggregate import Estimate, estimate
-from hamdg.report.contract import read_validation
+from hamdg.runs.record import read_validation
 
 
 @dataclass(frozen=True)

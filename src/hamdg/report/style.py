@@ -1,4 +1,4 @@
-"""The page's style sheet: system fonts, light and dark, wide and narrow; colours and charts serve pictures, too."""
+"""The page's style sheet: system fonts, light and dark, wide and narrow; colors and charts serve images, too."""
 
 from __future__ import annotations
 

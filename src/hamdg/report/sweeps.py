@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
+from hamdg.config.shipped import public_name
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
 from hamdg.report.aggregate import RowChoice, sweep_table
-from hamdg.report.contract import Record, read_record
 from hamdg.report.parts import Part, check_page
 from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
 from hamdg.report.selection import Selection, select
 from hamdg.report.table import MISSING
-from hamdg.runs.sweep import Outcome
-from hamdg.runs.sweep_file import Sweep
-from hamdg.shipped import public_name
+from hamdg.runs.record import Record, read_record
+from hamdg.sweeps.sweep import Outcome
+from hamdg.sweeps.sweep_file import Sweep
 
 
 def check(sweep: Sweep) -> None:

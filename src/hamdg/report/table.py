@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hamdg.report.contract import Record, Row, RowGroup, known
-from hamdg.wording import escaped
+from hamdg.runs.record import Record, Row, RowGroup, known
+from hamdg.text import escaped
 
 HAM_LABEL = "HAM (reconstruction)"
 FOOTNOTE = (
-    f"{HAM_LABEL}: enrichment (SAE) follows the published rule; harmonisation (OPA) and the "
+    f"{HAM_LABEL}: enrichment (SAE) follows the published rule; harmonization (OPA) and the "
     "historical merge (RHM) are our reconstruction."
 )
 ZERO_SHOT = "zero-shot"
@@ -56,7 +56,7 @@ class TableRow:
 
 
 def binomial_standard_error(accuracy: float, count: int) -> float:
-    """Return `sqrt(p (1 - p) / n)`: how far an accuracy measured on `count` pictures may be off by chance."""
+    """Return `sqrt(p (1 - p) / n)`: how far an accuracy measured on `count` images may be off by chance."""
     return math.sqrt(accuracy * (1.0 - accuracy) / count) if count > 0 else math.nan
 
 
@@ -99,7 +99,7 @@ def headline(record: Record) -> str:
 
 
 def format_text(record: Record) -> str:
-    """Return the table for a terminal: plain aligned columns, no colours, no trailing newline."""
+    """Return the table for a terminal: plain aligned columns, no colors, no trailing newline."""
     rows = run_table(record)
     header = ("% correct", "held out", "±", "gain", "80 % part", "validation", "note")
     cells = [_cells(row) for row in rows]

@@ -1,16 +1,16 @@
-"""The parts of the page about the training: curves, what enrichment let in, and the pictures themselves."""
+"""The parts of the page about the training: curves, what enrichment let in, and the images themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from hamdg.report.charts import Line, line_chart, smoothed
-from hamdg.report.contract import EnrichmentCounts, Record
-from hamdg.report.elements import charts, colours, legend, section, table
+from hamdg.report.html import charts, colors, legend, section, table
 from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.measurements import Measurements, Series
 from hamdg.report.samples import Sample, data_uri, spread
 from hamdg.report.table import MISSING, percent
+from hamdg.runs.record import EnrichmentCounts, Record
 
 _TILES = 10
 _SHORTEST_WINDOW = 9
@@ -29,18 +29,18 @@ def curves_section(record: Record, measured: Measurements) -> Html:
         line_chart("Accuracy on the own hold-out, %", _lines(accuracies, palette)),
         line_chart("Gradient norm before clipping", norms),
     )
-    lead = "Each colour is one source model; all advance in lock-step. Faint lines are single steps."
+    lead = "Each color is one source model; all advance in lock-step. Faint lines are single steps."
     if record["algorithm"] == "erm":
         lead = "One model on the pooled sources. Faint lines are single steps."
     return section("training", "Training", lead, legend(palette) if figures else NOTHING, figures)
 
 
 def enrichment_section(record: Record, measured: Measurements, samples: Sequence[Sample]) -> Html:
-    """Return rates, thresholds and counts of the enrichment, and pictures it let in and kept out."""
+    """Return rates, thresholds and counts of the enrichment, and images it let in and kept out."""
     counts = record["enrichment"]
     if counts is None:
         return NOTHING
-    palette = colours(record["sources"])
+    palette = colors(record["sources"])
     added = measured.by_source("enrichment/added")
     candidates = measured.by_source("enrichment/candidates")
     rates = _ratios(added, candidates)
@@ -67,10 +67,10 @@ def _thresholds(measured: Measurements) -> dict[str, Series]:
 
 
 def _palette(record: Record, names: Sequence[str]) -> dict[str, int]:
-    """Return the colours of the sources that occur, each by its place among all, and of whatever else occurs."""
+    """Return the colors of the sources that occur, each by its place among all, and of whatever else occurs."""
     extra = dict.fromkeys(name or _POOLED for name in names if name not in record["sources"])
     used = [name for name in record["sources"] if name in names]
-    everything = colours([*record["sources"], *extra])
+    everything = colors([*record["sources"], *extra])
     return {name: everything[name] for name in [*used, *extra]}
 
 
@@ -98,7 +98,7 @@ def _scaled(series: Series, factor: float) -> Series:
 
 
 def _ratios(parts: Mapping[str, Series], wholes: Mapping[str, Series]) -> dict[str, Series]:
-    """Return `100 * part / whole`, both smoothed first so that steps with few pictures do not jump about."""
+    """Return `100 * part / whole`, both smoothed first so that steps with few images do not jump about."""
     found = {}
     for name, part in parts.items():
         whole = wholes.get(name)
@@ -136,10 +136,10 @@ def _sheets(sources: Sequence[str], samples: Sequence[Sample]) -> Html:
     if not samples:
         return NOTHING
     note = (
-        "Some of the pictures that each model was offered, from early steps to late ones. The strip below a picture is "
+        "Some of the images that each model was offered, from early steps to late ones. The strip below an image is "
         "the model's confidence, the tick its threshold at that step."
     )
-    if any(sample.mislabelled for sample in samples):
+    if any(sample.mislabeled for sample in samples):
         note += " A red frame: training sees a wrong label."
     sheets = [_sheet(name, [sample for sample in samples if sample.model == name]) for name in sources]
     return joined([tag("h3", "Let in, kept out"), tag("p", note, class_="note"), *sheets])
@@ -170,8 +170,8 @@ def _tile(sample: Sample) -> Html:
         tag("img", src=data_uri(sample.image), alt=sample.label),
         tag("div", tag("i", style=confidence), tag("u", style=threshold), class_="gauge"),
         f"{sample.label} {sample.confidence:.2f}",
-        tag("span", f"true: {sample.clean_label}") if sample.mislabelled else NOTHING,
+        tag("span", f"true: {sample.clean_label}") if sample.mislabeled else NOTHING,
         tag("div", sample.domain, class_="soft"),
-        class_="tile wrong" if sample.mislabelled else "tile",
+        class_="tile wrong" if sample.mislabeled else "tile",
         title=tip,
     )

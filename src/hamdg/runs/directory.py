@@ -12,11 +12,12 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from hamdg.config import Recipe, defining_part, run_directory
+from hamdg.config.reading import read_recipe, write_recipe
+from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
 from hamdg.files import remove_leftovers, write_text
-from hamdg.recipe import read_recipe, write_recipe
-from hamdg.wording import reason_of
+from hamdg.runs.identity import defining_part, run_directory
+from hamdg.text import reason_of
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
 
@@ -82,7 +83,7 @@ class RunDirectory:
 
     @property
     def splits(self) -> Path:
-        """Which pictures train and which validate, `splits.json`."""
+        """Which images train and which validate, `splits.json`."""
         return self.path / "splits.json"
 
     @property
@@ -214,7 +215,7 @@ class RunDirectory:
                     entry.unlink()
 
     def reset_training(self) -> None:
-        """Delete what an unfinished training has written, its checkpoint last; which pictures it began with stays."""
+        """Delete what an unfinished training has written, its checkpoint last; which images it began with stays."""
         with _explained(self.path):
             for path in (self.history, self.metrics, self.samples, self.resume):
                 if path.is_dir() and not path.is_symlink():

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from hamdg import schema
 from hamdg.errors import RunDirectoryError
 from hamdg.files import sha256_file, write_json
+from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
-from hamdg.wording import reason_of
+from hamdg.text import reason_of
 
 _DIGESTS: dict[tuple[int, int, int, int], str] = {}
 

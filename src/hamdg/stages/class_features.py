@@ -10,16 +10,16 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.cohort.validation import CHUNK
-from hamdg.data.chosen import words_of
 from hamdg.data.domain import read_once
-from hamdg.data.holdout import Holdout
 from hamdg.data.module import SourceData
+from hamdg.data.resolve import words_of
+from hamdg.data.subset import Subset
 from hamdg.models.learned_head import learn_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.stages.context import Context
-from hamdg.wording import listed
+from hamdg.text import listed
 
 _LISTED = 8
 
@@ -64,8 +64,8 @@ def _features(context: Context, data: SourceData) -> dict[str, tuple[Tensor, Ten
     for name, domain in data.domains.items():
         positions = np.sort(data.train_part[name])
         labels = torch.from_numpy(domain.labels[positions])
-        part = Holdout(read_once(domain, context.input_format.side), positions, labels)
+        part = Subset(read_once(domain, context.preprocess.side), positions, labels)
         part.prepare()
-        features = [tower(context.input_format(images.to(context.device))).float() for images, _ in part.parts(CHUNK)]
+        features = [tower(context.preprocess(images.to(context.device))).float() for images, _ in part.parts(CHUNK)]
         found[name] = (torch.cat(features), labels.to(context.device))
     return found

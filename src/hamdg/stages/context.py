@@ -15,19 +15,20 @@ from torch import Tensor
 
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
-from hamdg.checks import THREADS
 from hamdg.cohort.source_model import SourceModel
-from hamdg.config import MergeConfig, Recipe, identity
+from hamdg.config.checks import THREADS
+from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.chosen import benchmark_of, prompts_of, words_of
-from hamdg.data.formats import InputFormat
-from hamdg.data.rendering import limit_threads
+from hamdg.data.decoding import limit_threads
+from hamdg.data.preprocess import Preprocess
+from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.learned_head import head_digest, read_head
 from hamdg.models.text_head import encode_prompts, logit_scale
 from hamdg.models.tower import ImageTower
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import identity
 from hamdg.stages.summaries import read_train
 
 
@@ -113,9 +114,9 @@ class Context:
         return digest.hexdigest()
 
     @property
-    def input_format(self) -> InputFormat:
-        """Return what the model expects of its pictures."""
-        return InputFormat(self.loaded.image_size, self.loaded.mean, self.loaded.std)
+    def preprocess(self) -> Preprocess:
+        """Return what the model expects of its images."""
+        return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)
 
     def new_model(self, own: tuple[str, ...]) -> SourceModel:
         """Return a source model that starts from the pretrained tower."""

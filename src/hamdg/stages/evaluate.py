@@ -10,24 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.base import Candidate
-from hamdg.config import identity
-from hamdg.data.checking.card import card
-from hamdg.data.chosen import prompts_of, words_of
+from hamdg.algorithms.base import Entry
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain, opened_domains
-from hamdg.data.holdout import Holdout
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
+from hamdg.data.resolve import prompts_of, words_of
+from hamdg.data.subset import Subset
+from hamdg.data.verify.card import card
 from hamdg.errors import DataError
 from hamdg.files import write_json
-from hamdg.report.contract import MergeFacts, read_record
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import identity
 from hamdg.runs.manifest import check_digests, digests
+from hamdg.runs.record import MergeFacts, read_record
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
-from hamdg.stages.merge import check_merge, load_candidates
-from hamdg.stages.opening import same_pictures, split_facts
+from hamdg.stages.merge import check_merge, load_entries
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.sources import same_images, split_facts
 from hamdg.stages.summaries import read_merge, read_train
 
 Row = dict[str, object]
@@ -47,7 +47,7 @@ def evaluate(context: Context, command: str, control: RunDirectory | None, again
 
     Raises:
         RunDirectoryError: If a file that an earlier stage wrote is missing or another.
-        DataError: If the pictures are missing or damaged, or not those that the control was tested on.
+        DataError: If the images are missing or damaged, or not those that the control was tested on.
     """
     run = context.run
     if run.record.exists() and not again:
@@ -61,7 +61,7 @@ def evaluate(context: Context, command: str, control: RunDirectory | None, again
 
 
 def opened_before(run: RunDirectory) -> dict[str, list[str]]:
-    """Return the domains whose pictures were opened by each stage before the evaluation, as far as it wrote that."""
+    """Return the domains whose images were opened by each stage before the evaluation, as far as it wrote that."""
     found = {"train": read_train(run).get("opened"), "merge": read_merge(run).get("opened")}
     return {stage: names for stage, names in found.items() if names is not None}
 
@@ -74,14 +74,14 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
     held_out = _opened(context, context.recipe.held_out)
     if control is not None:
         _check_control(context, control, held_out)
-    everything = Holdout(
+    everything = Subset(
         held_out.evaluation, np.arange(len(held_out.labels)), torch.from_numpy(np.array(held_out.clean_labels))
     )
     everything.prepare()
     opened = time.monotonic()
     validation = read_merge(run)["validation"]
     inside = torch.from_numpy(split_domain(context.recipe, held_out)[0])
-    candidates = load_candidates(context)
+    candidates = load_entries(context)
     predictions = Scorer(context).predict([candidate.weights for candidate in candidates], everything)
     rows = [
         _row(context, candidate, predicted, everything.labels, inside) | {"validation": validation[candidate.key]}
@@ -96,25 +96,25 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
 
 
 def _opened(context: Context, name: str) -> Domain:
-    return open_domain(context.recipe, name, context.input_format.side)
+    return open_domain(context.recipe, name, context.preprocess.side)
 
 
 def _check_control(context: Context, control: RunDirectory, held_out: Domain) -> None:
-    """Refuse a control whose rows are of other pictures: one table would hold both.
+    """Refuse a control whose rows are of other images: one table would hold both.
 
     Raises:
         DataError: If it was tested on others.
     """
     tested = read_record(control.record).get("splits", {}).get(held_out.name)
-    if tested is None or not same_pictures(tested, split_facts(context.recipe, held_out, source=False)):
+    if tested is None or not same_images(tested, split_facts(context.recipe, held_out, source=False)):
         raise DataError(
-            f"The ERM control `{control.path}` was tested on other pictures of `{held_out.name}` than there are now; "
+            f"The ERM control `{control.path}` was tested on other images of `{held_out.name}` than there are now; "
             f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
         )
 
 
 def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
-    """Return what the record says of the pictures and their splits."""
+    """Return what the record says of the images and their splits."""
     splits = {
         domain.name: split_facts(context.recipe, domain, source=domain.name in context.sources) for domain in domains
     }
@@ -125,7 +125,7 @@ def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
     return found | ({"data": card(context.bench, listings) | drawn} if listings else {})
 
 
-def _row(context: Context, candidate: Candidate, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:
+def _row(context: Context, candidate: Entry, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:
     right = (predicted == labels).double()
     accuracy = float(right.mean())
     by_class = [right[labels == label] for label in range(len(context.bench.classes))]

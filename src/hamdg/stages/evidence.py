@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from hamdg.algorithms.base import Weights
 from hamdg.cohort.validation import CHUNK
 from hamdg.data.batches import draw
-from hamdg.data.holdout import Holdout, holdout
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
+from hamdg.data.subset import Subset, holdout
 from hamdg.stages.context import Context
-from hamdg.stages.opening import open_sources
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.sources import open_sources
 
 # Tells the labels that are drawn for the Fisher information from all else that is drawn with a run's seed.
 _LABELS = 1 << 30
@@ -30,7 +30,7 @@ class SourceEvidence:
     """Answers `Validation`, `Gradients` and `Activations` of `hamdg.merge.evidence` from source data.
 
     Nothing is opened before a method asks. Fisher information and activations are those of the models that are merged,
-    on the same `merge.examples` pictures of their own domain's training part, not augmented.
+    on the same `merge.examples` images of their own domain's training part, not augmented.
 
     Args:
         context: The run.
@@ -46,13 +46,13 @@ class SourceEvidence:
         return self._scorer.validation([weights], self._holdouts)[0]
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
-        """Return the diagonal Fisher information of a source's model on its own pictures."""
+        """Return the diagonal Fisher information of a source's model on its own images."""
         model = self._scorer.put(self.models[source])
         generator = torch.Generator().manual_seed(seed_hash(self.context.recipe.seed, self._index(source), _LABELS))
         return fisher_diagonal(model, model.trainable(), self._pictures(source), generator)
 
     def gram(self, source: str) -> Mapping[str, Tensor]:
-        """Return X^T X of the inputs of the linear layers of a source's model, on its own pictures."""
+        """Return X^T X of the inputs of the linear layers of a source's model, on its own images."""
         model = self._scorer.put(self.models[source])
         return linear_grams(model, model.trainable(), self._pictures(source))
 
@@ -65,21 +65,21 @@ class SourceEvidence:
         return open_sources(self.context)
 
     @cached_property
-    def _holdouts(self) -> dict[str, Holdout]:
+    def _holdouts(self) -> dict[str, Subset]:
         return self._data.holdouts()
 
     def _index(self, source: str) -> int:
         return sorted(self.models).index(source)
 
     def _pictures(self, source: str) -> Tensor:
-        """Return pictures as the model eats them, of the domains that a source's model learned from."""
+        """Return images as the model eats them, of the domains that a source's model learned from."""
         recipe, data = self.context.recipe, self._data
         parts: list[Tensor] = []
         for domain in self.context.plan.groups(self.context.sources)[source]:
             pool, index = data.train_part[domain], self.context.bench.domains.index(domain)
             positions = draw(pool, min(recipe.merge.examples, len(pool)), 0, recipe.seed, index)
             parts += [images for images, _ in holdout(data.domains[domain], positions).parts(CHUNK)]
-        return self.context.input_format(torch.cat(parts).to(self.context.device))
+        return self.context.preprocess(torch.cat(parts).to(self.context.device))
 
 
 def fisher_diagonal(
@@ -93,9 +93,9 @@ def fisher_diagonal(
     The square is taken per example: that of a batch's mean gradient would be another quantity, and a smaller one.
 
     Args:
-        model: Gives scores [n, classes] of pictures.
+        model: Gives scores [n, classes] of images.
         parameters: What to differentiate for.
-        images: The pictures, one label being drawn for each.
+        images: The images, one label being drawn for each.
         generator: Draws the labels.
     """
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
@@ -119,9 +119,9 @@ def linear_grams(
     bare matrices (CLIP's `proj`) are not. A ResNet tower's only linear layers are those of its attention pooling.
 
     Args:
-        model: Gives scores of pictures.
+        model: Gives scores of images.
         parameters: The tensors whose layers count.
-        images: The pictures.
+        images: The images.
     """
     with _LinearInputs({id(parameter): name for name, parameter in parameters.items()}) as seen:
         for part in torch.split(images, CHUNK):
@@ -140,7 +140,7 @@ class _LinearInputs(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Look at a call of torch, and make it."""
+        """TensorCheck at a call of torch, and make it."""
         given = dict(kwargs or {})
         if func is F.linear:
             names = ("input", "weight", "bias")

@@ -12,19 +12,19 @@ from typing import cast
 from torch import Tensor
 
 from hamdg import console
-from hamdg.algorithms.base import Candidate, Histories, Weights
-from hamdg.cohort.valley import ValleyFacts, told
-from hamdg.config import OptionValue
+from hamdg.algorithms.base import Entry, Histories, Weights
+from hamdg.cohort.swad import ValleyFacts, told
+from hamdg.config.merge_section import merge_options, method_of
+from hamdg.config.recipe import OptionValue
 from hamdg.data.domain import opened_domains
 from hamdg.files import write_json
 from hamdg.merge import Settings, merge, merge_with
-from hamdg.merge.family import Family
 from hamdg.merge.files import Provenance, load_tensors, read_metadata, save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.files.provenance import resolved_settings
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
-from hamdg.merge.rules.rhm import Criterion, Scope, Trimming, kept_fractions
-from hamdg.merge_section import merge_options, method_of
+from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
+from hamdg.merge.model_set import ModelSet
 from hamdg.models.export import full_state, write_config
 from hamdg.models.tower import layer_of
 from hamdg.models.weights import PREFIX
@@ -34,14 +34,14 @@ from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
-from hamdg.stages.opening import open_sources
 from hamdg.stages.scoring import Scorer
+from hamdg.stages.sources import open_sources
 from hamdg.stages.start import check_start
 from hamdg.stages.summaries import WROTE, HistoryEntry, read_index, read_merge, read_train
-from hamdg.stages.target import NOTE, TargetEvidence
+from hamdg.stages.target_evidence import NOTE, TargetEvidence
 
 
-def rehearse(context: Context) -> None:
+def dry_run_merge(context: Context) -> None:
     """Merge copies of the start with each other, so that a method that cannot merge these sources says so now.
 
     Nothing has moved, so nothing is computed. Methods that ask for data are left out; asking would take its time.
@@ -137,7 +137,7 @@ def check_merge(run: RunDirectory) -> None:
     check_digests(run, merged.get("wrote", {}), "the merge wrote", "restore it, or delete it and repeat the command")
 
 
-def load_candidates(context: Context) -> list[Candidate]:
+def load_entries(context: Context) -> list[Entry]:
     """Return all models of the run's table, from what the merge stage left behind."""
     last, history, _ = _read_history(context)
     state, base = load_tensors(context.run.merged), context.base()
@@ -146,7 +146,7 @@ def load_candidates(context: Context) -> list[Candidate]:
     return _candidates(context, Histories(base, last, history, merged), peeked)
 
 
-def _candidates(context: Context, found: Histories, peeked: bool) -> list[Candidate]:
+def _candidates(context: Context, found: Histories, peeked: bool) -> list[Entry]:
     head = context.recipe.model.text_head
     start = ZERO_SHOT if head == "prompts" else f"start model, {head.replace('_', ' ')}"
     *others, result = context.plan.candidates(replace(found, method=context.merge_config.method, start=start))
@@ -171,7 +171,7 @@ def describe_merge(
     kept: dict[str, dict[str, float]] = {}
     if config.method == "rhm":
         moved = tuple(name for name in base if any(bool(vector[name].any()) for vector in vectors.values()))
-        kept = _kept(Family(history, base, names=moved, changes=True), merge_options(config))
+        kept = _kept(ModelSet(history, base, names=moved, changes=True), merge_options(config))
     return {
         "method": config.method,
         "options": merge_options(config),
@@ -183,13 +183,13 @@ def describe_merge(
     }
 
 
-def _kept(family: Family, options: Mapping[str, OptionValue]) -> dict[str, dict[str, float]]:
+def _kept(family: ModelSet, options: Mapping[str, OptionValue]) -> dict[str, dict[str, float]]:
     keep = cast("float", options["keep"])
     scope, criterion = cast("Scope", options["scope"]), cast("Criterion", options["criterion"])
     return kept_fractions(family, Trimming(family, keep, scope, criterion), layer_of)
 
 
-def _validation(context: Context, candidates: list[Candidate]) -> dict[str, float]:
+def _validation(context: Context, candidates: list[Entry]) -> dict[str, float]:
     accuracies = Scorer(context).validation([one.weights for one in candidates], open_sources(context).holdouts())
     return {candidate.key: value for candidate, value in zip(candidates, accuracies, strict=True)}
 

@@ -10,26 +10,27 @@ from typing import Literal
 
 from hamdg import console
 from hamdg.algorithms.erm import control_of
-from hamdg.config import CUSTOM, Recipe, run_directory, training_identity
-from hamdg.data.chosen import find_pictures
+from hamdg.config.merge_section import completed
+from hamdg.config.reading import checked, read_recipe
+from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.data.resolve import find_images
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
 from hamdg.files import link
-from hamdg.merge_section import completed
-from hamdg.recipe import checked, read_recipe
 from hamdg.report import build
-from hamdg.report.contract import read_record
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory, training_identity
 from hamdg.runs.manifest import check_seal, seal
+from hamdg.runs.record import read_record
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.evaluate import evaluate, opened_before
-from hamdg.stages.merge import merge_histories, rehearse
-from hamdg.stages.opening import check_learned_from_these, learned_from_these
+from hamdg.stages.merge import dry_run_merge, merge_histories
 from hamdg.stages.room import check_room
+from hamdg.stages.sources import check_learned_from_these, learned_from_these
 from hamdg.stages.start import changed_start, check_start
 from hamdg.stages.summaries import check_training, read_merge, read_train
-from hamdg.stages.target import NOTE
+from hamdg.stages.target_evidence import NOTE
 from hamdg.stages.train import train
 
 Stage = Literal["train", "merge", "evaluate"]
@@ -68,13 +69,13 @@ def run(
     place = RunDirectory(run_directory(recipe))
     wanted = force or again or not place.is_done
     if wanted or _names_other_pictures(recipe, place):
-        find_pictures(recipe, held_out=until == "evaluate")
+        find_images(recipe, held_out=until == "evaluate")
     if recipe.merge.target_data and until == "merge":
         raise ConfigError(
             f"What stops before `evaluate` never opens the held-out domain, but `{recipe.merge.method}` needs its "
             "pictures; choose another `merge.method`."
         )
-    # Before anything is written or deleted: a model that cannot be loaded, or pictures that do not fit, leave no trace.
+    # Before anything is written or deleted: a model that cannot be loaded, or images that do not fit, leave no trace.
     own = _opened(recipe, place) if wanted else None
     if own is not None:
         if trained is not None and not place.train.exists():
@@ -96,7 +97,7 @@ def run(
 
 
 def _names_other_pictures(recipe: Recipe, done: RunDirectory) -> bool:
-    """Say whether a recipe gives another place of pictures than the done run has: one that holds none is refused."""
+    """Say whether a recipe gives another place of images than the done run has: one that holds none is refused."""
     places = (recipe.data.root, recipe.data.hub, recipe.data.lists)
     if recipe.benchmark == CUSTOM or not any(places):
         return False
@@ -167,7 +168,7 @@ def _opened(recipe: Recipe, run: RunDirectory) -> Context:
     """
     context = open_context(recipe, run)
     check_words(context)
-    rehearse(context)
+    dry_run_merge(context)
     return context
 
 
@@ -203,7 +204,7 @@ def _train(context: Context, afresh: bool) -> None:
     recipe = context.recipe
     models = context.plan.groups(context.sources)
     console.stage(f"train {context.plan.label}: {len(models)} model(s) on {', '.join(context.sources)}")
-    if not afresh and (twin := _trained_twin(context)) is not None:
+    if not afresh and (twin := _reusable_training(context)) is not None:
         _copy_training(twin, context.run)
         console.skipped(f"`{twin.path}` differs in the merge alone; its training is taken")
         return
@@ -221,7 +222,7 @@ def _train(context: Context, afresh: bool) -> None:
         console.note(f"{source}: let in {pool} ({counts['added'] / max(1, counts['candidates']):.0%}){share}")
 
 
-def _trained_twin(context: Context) -> RunDirectory | None:
+def _reusable_training(context: Context) -> RunDirectory | None:
     """Return a run whose training is the very one that this run would do, if this run has not begun."""
     run = context.run
     if run.train.exists() or run.resume.exists():
@@ -243,7 +244,7 @@ def _check_taken(context: Context, trained: RunDirectory) -> None:
     """Check that a run can take the training of another: where it could not, it would be trained, on other data.
 
     Raises:
-        DataError: If the source domains have other pictures than the training began with.
+        DataError: If the source domains have other images than the training began with.
         WeightsError: If the weights are not those that the training began with.
     """
     check_start(replace(context, run=trained))
@@ -260,7 +261,7 @@ def _merge(context: Context) -> None:
     options = ", ".join(f"{name} {value}" for name, value in summary.get("options", {}).items())
     console.note(f"method {config.method}" + (f": {options}" if options else ""))
     if summary.get("target_data"):
-        console.note(f"{NOTE}: pictures of {context.recipe.held_out}, which is no domain generalization")
+        console.note(f"{NOTE}: images of {context.recipe.held_out}, which is no domain generalization")
     norms = ", ".join(f"{name} {value:.2f}" for name, value in summary["norms"].items())
     console.note(f"norms of the histories: {norms}; of the merged model: {summary['merged_norm']:.2f}")
     console.note(f"source validation: {summary['validation'][context.plan.result]:.1%}")

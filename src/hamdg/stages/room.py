@@ -1,4 +1,4 @@
-"""Refuses a run whose decoded pictures will not fit on the disk, before the first of them is decoded."""
+"""Refuses a run whose decoded images will not fit on the disk, before the first of them is decoded."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from contextlib import suppress
 import numpy as np
 
 from hamdg.algorithms.erm import control_of
-from hamdg.cohort.samples import MOMENTS, PER_KIND
-from hamdg.config import Recipe, run_directory, training_identity
+from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
+from hamdg.config.merge_section import method_of
+from hamdg.config.recipe import Recipe
+from hamdg.data.cache.disk import check_fits, compressed_bytes
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain, training_part
-from hamdg.data.store.space import check_fits, compressed_bytes
 from hamdg.errors import RunDirectoryError
-from hamdg.merge_section import method_of
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory, training_identity
 from hamdg.stages.context import Context
 from hamdg.stages.summaries import read_train
-from hamdg.wording import listed
+from hamdg.text import listed
 
 
 def check_room(context: Context, held_out: bool, afresh: bool) -> None:
-    """Compare all that a run will keep of decoded pictures, and does not have yet, with what is free.
+    """Compare all that a run will keep of decoded images, and does not have yet, with what is free.
 
-    Counted are the pictures of every source domain for training and for validation, and those of the held-out domain
-    for evaluation; of the latter no file is opened. The control is trained and tested on the same pictures.
+    Counted are the images of every source domain for training and for validation, and those of the held-out domain
+    for evaluation; of the latter no file is opened. The control is trained and tested on the same images.
 
     Args:
         context: The run, of which nothing has been written yet.
@@ -42,11 +43,11 @@ def check_room(context: Context, held_out: bool, afresh: bool) -> None:
     need, smaller = _sources(context, trains)
     names = list(context.sources)
     if held_out:
-        own, compressed = held_out_bytes(recipe, context.input_format.side)
+        own, compressed = held_out_bytes(recipe, context.preprocess.side)
         need, smaller = need + own, smaller + compressed
         names.append(recipe.held_out)
     if need:
-        what = f"the decoded pictures of this run ({listed(names)})"
+        what = f"the decoded images of this run ({listed(names)})"
         folder = cache_of(recipe) / "pictures"
         check_fits(need, what, folder, smaller if recipe.data.store == "uncompressed" else None)
 
@@ -73,14 +74,14 @@ def _sources(context: Context, trains: bool) -> tuple[float, float]:
     examples = recipe.merge.examples if context.plan.merges and method_of(context.merge_config).needs else 0
     shown = 2 * MOMENTS * PER_KIND if recipe.algorithm == "ham" and recipe.enrichment.enabled else 0
     for name in context.sources:
-        domain = open_domain(recipe, name, context.input_format.side)
+        domain = open_domain(recipe, name, context.preprocess.side)
         train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)
         own = domain.training.missing_bytes(train) if trains else 0.0
         need += own
         if trains and (domain.training is domain.evaluation or recipe.data.store == "compressed"):
             need += domain.evaluation.missing_bytes(validation)
         else:
-            # Not augmented are also the training pictures that a merge method looks at, and those of the report.
+            # Not augmented are also the training images that a merge method looks at, and those of the report.
             looked_at = max(examples, shown if own else 0)
             need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:looked_at]]))
         assert isinstance(domain.contents, Listing)

@@ -10,10 +10,10 @@ from torch import Tensor
 from hamdg.algorithms.base import Weights
 from hamdg.cohort.source_model import SourceModel
 from hamdg.cohort.validation import CHUNK, accuracy, predict
-from hamdg.data.holdout import Holdout
+from hamdg.data.subset import Subset
 from hamdg.stages.context import Context
 
-# Pictures that are read, once, for all candidates; a multiple of what a model is given at a time.
+# Images that are read, once, for all candidates; a multiple of what a model is given at a time.
 READ = 8 * CHUNK
 
 
@@ -26,7 +26,7 @@ class Scorer:
 
     def __init__(self, context: Context) -> None:
         self.model = context.new_model(()).to(context.device).eval()
-        self.prepare = context.input_format
+        self.prepare = context.preprocess
 
     def put(self, weights: Weights) -> SourceModel:
         """Return the model with these weights in it, until the next ones come."""
@@ -35,8 +35,8 @@ class Scorer:
                 parameter.copy_(weights[name])
         return self.model
 
-    def predict(self, candidates: Sequence[Weights], part: Holdout) -> list[Tensor]:
-        """Return every candidate's predicted classes [n]; each picture is read once for all of them."""
+    def predict(self, candidates: Sequence[Weights], part: Subset) -> list[Tensor]:
+        """Return every candidate's predicted classes [n]; each image is read once for all of them."""
         found: list[list[Tensor]] = [[] for _ in candidates]
         for images, _ in part.parts(READ):
             images = images.to(self.model.device)
@@ -44,7 +44,7 @@ class Scorer:
                 predicted.append(predict(self.put(weights), images, self.prepare).cpu())
         return [torch.cat(predicted) for predicted in found]
 
-    def validation(self, candidates: Sequence[Weights], parts: Mapping[str, Holdout]) -> list[float]:
+    def validation(self, candidates: Sequence[Weights], parts: Mapping[str, Subset]) -> list[float]:
         """Return every candidate's mean accuracy over the sources' hold-outs, against the labels that a user has."""
         totals = [0.0] * len(candidates)
         for part in parts.values():

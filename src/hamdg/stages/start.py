@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hamdg.config import ModelConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import link, sha256_file
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hamdg import schema
-from hamdg.cohort.valley import ValleyFacts
-from hamdg.report.contract import EnrichmentCounts, ImagesSeen, MergeSummary
+from hamdg.cohort.swad import ValleyFacts
+from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import check_digests
+from hamdg.runs.record import EnrichmentCounts, ImagesSeen, MergeSummary
 
 # How the digests of a history are known.
 WROTE = "training wrote"
@@ -49,9 +49,9 @@ class TrainSummary(TypedDict):
         start_sha256: Digest of the tensors of the CLIP that training started from.
         start_files: SHA-256 of the files that the CLIP was read from, by their path.
         class_features: What stands for the classes, and its digest.
-        images_seen: How many pictures the models saw.
+        images_seen: How many images the models saw.
         enrichment: What enrichment let in, by source.
-        opened: The domains whose pictures were opened.
+        opened: The domains whose images were opened.
         wrote: SHA-256 of the files that the stage wrote.
     """
 

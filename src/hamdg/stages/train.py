@@ -15,35 +15,36 @@ from lightning.pytorch import Callback
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamdg import console, schema
+from hamdg import console
+from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.algorithms.ham.sample_log import Sample, SampleLog
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.harmoniser import Harmoniser
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.progress import progress_callback
-from hamdg.cohort.resume import UNREADABLE, CheckpointError, Resume, read_checkpoint
-from hamdg.cohort.samples import Sample, SampleBook
+from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.validation import SourceValidation
-from hamdg.config import training_identity
 from hamdg.data.domain import Domain, opened_domains
-from hamdg.data.holdout import holdout
 from hamdg.data.module import SourceData
+from hamdg.data.subset import holdout
 from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
 from hamdg.files import atomic_path, write_json
 from hamdg.models.learned_head import head_digest
 from hamdg.models.tower import layer_of
-from hamdg.report.contract import EnrichmentCounts
+from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import training_identity
 from hamdg.runs.manifest import digests
+from hamdg.runs.record import EnrichmentCounts
 from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
-from hamdg.stages.opening import open_sources
+from hamdg.stages.sources import open_sources
 from hamdg.stages.start import check_start, keep_base, start_files
 from hamdg.stages.summaries import check_training, read_index, read_train
+from hamdg.text import reason_of
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.rows import Row, read_rows
-from hamdg.wording import reason_of
 
-# Side of the pictures that are kept for the report.
+# Side of the images that are kept for the report.
 THUMBNAIL = 96
 
 
@@ -59,7 +60,7 @@ def train(context: Context) -> bool:
     """
     run = context.run
     with opened_domains() as opened:
-        # Even where nothing is left to train: the stages that follow would not notice other pictures.
+        # Even where nothing is left to train: the stages that follow would not notice other images.
         data = open_sources(context)
         check_start(context)
         if run.train.exists():
@@ -91,12 +92,12 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
     history = CheckpointHistory(
         recipe.history, run.history, recipe.train.steps, recipe.train.check_every, keep_base(context)
     )
-    resume = Resume(run.resume, recipe.runtime.checkpoint_every, origin)
+    resume = ResumeCheckpoint(run.resume, recipe.runtime.checkpoint_every, origin)
     callbacks: list[Callback] = [
         history,
         SourceValidation(
             data.holdouts(),
-            context.input_format,
+            context.preprocess,
             recipe.train.check_every,
             recipe.train.steps,
             history.note_validation,
@@ -148,8 +149,8 @@ def build_cohort(context: Context, data: SourceData) -> Cohort:
         models,
         recipe.enrichment,
         recipe.train,
-        Harmoniser(recipe.harmonisation, context.base(), layer_of, recipe.seed),
-        SampleBook(recipe.train.steps),
+        Harmonizer(recipe.harmonization, context.base(), layer_of, recipe.seed),
+        SampleLog(recipe.train.steps),
         recipe.runtime.log_every,
         noise_known,
     )
@@ -226,7 +227,7 @@ def _write_samples(context: Context, data: SourceData, samples: list[Sample]) ->
 
 
 def _thumbnail(domain: Domain, position: int) -> NDArray[np.uint8]:
-    """Return a picture as it is evaluated, made smaller where it is large: the report holds dozens of them."""
+    """Return an image as it is evaluated, made smaller where it is large: the report holds dozens of them."""
     ((images, _),) = holdout(domain, np.array([position])).parts(1)
     picture = Image.fromarray(images[0].numpy())
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

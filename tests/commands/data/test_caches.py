@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from hamdg.cli import main
+from hamdg.config.reading import read_recipe
+from hamdg.data.cache.kept import stores
 from hamdg.data.domain import open_domain
-from hamdg.data.store.kept import stores
-from hamdg.recipe import read_recipe
 
 
 @pytest.fixture
 def cache(small_pacs: Path, tmp_path: Path) -> Path:
-    """Return a cache with the pictures of two domains."""
+    """Return a cache with the images of two domains."""
     arguments = ["--benchmark=pacs", f"--data.root={small_pacs}", f"--data.cache={tmp_path}"]
     for name in ("photo", "sketch"):
         open_domain(read_recipe(None, arguments), name, 16).evaluation.prepare(np.arange(35))
@@ -35,13 +35,13 @@ def test_the_list_names_data_set_size_and_use(
 ) -> None:
     assert main(["data", "cache", "list", f"--cache={cache}"]) == 0
     said = capsys.readouterr().out
-    assert f"MB of decoded pictures in {cache / 'pictures'}" in said
+    assert f"MB of decoded images in {cache / 'pictures'}" in said
     for domain in ("photo", "sketch"):
         (line,) = [one for one in said.splitlines() if one.startswith(name_of(cache, domain))]
         for part in (str(small_pacs / domain), "35 of 35", " MB", time.strftime("%Y-%m-%d")):
             assert part in line
     assert main(["data", "cache", "list", f"--cache={cache / 'other'}"]) == 0
-    assert capsys.readouterr().out == f"No decoded pictures are kept in {cache / 'other' / 'pictures'}.\n"
+    assert capsys.readouterr().out == f"No decoded images are kept in {cache / 'other' / 'pictures'}.\n"
 
 
 def test_stores_are_deleted_by_name(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

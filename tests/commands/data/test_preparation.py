@@ -20,16 +20,14 @@ def test_prepare_fills_the_cache_once(root: Path, capsys: pytest.CaptureFixture[
     lines = said(capsys, *arguments).splitlines()
     assert lines[0].startswith("    evaluation-16 and training-23: 0.0 MB in all in cache/pictures, ")
     assert sum("decoding" in line for line in lines) == 4
-    assert lines[-1] == "6 pictures are decoded in cache/pictures."
+    assert lines[-1] == "6 images are decoded in cache/pictures."
     assert len(list(Path("cache/pictures").iterdir())) == 4
     assert said(capsys, *arguments).splitlines() == lines[-1:]
 
 
 def test_prepare_takes_one_view_of_one_domain(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--size=16", "--data.cache=cache", "--view=training", "--domain", "Sketch")
-    assert said(capsys, "prepare", "toys", str(root), *arguments).endswith(
-        "3 pictures are decoded in cache/pictures.\n"
-    )
+    assert said(capsys, "prepare", "toys", str(root), *arguments).endswith("3 images are decoded in cache/pictures.\n")
     (folder,) = Path("cache/pictures").iterdir()
     assert folder.name.endswith("-training-23")
 
@@ -40,13 +38,13 @@ def test_prepare_refuses_what_does_not_fit(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1000))
     assert cli.main(["data", "prepare", "toys", str(root), "--data.cache=cache"]) == 1
     message = capsys.readouterr().err
-    assert "Keeping the decoded pictures (evaluation-224 and training-310) needs 1.0 MB in `cache/pictures`" in message
+    assert "Keeping the decoded images (evaluation-224 and training-310) needs 1.0 MB in `cache/pictures`" in message
     assert not Path("cache").exists()
 
 
 def test_prepare_renders_mini(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--data.cache=cache", "--domain=photo", "--data.mini.images_per_class=2")
-    assert said(capsys, "prepare", "mini", *arguments) == "    `photo`: 14 pictures rendered\n"
+    assert said(capsys, "prepare", "mini", *arguments) == "    `photo`: 14 images rendered\n"
     assert len(list(Path("cache").iterdir())) == 1
 
 

@@ -33,11 +33,11 @@ def test_list_tells_what_there_is_and_where(
         "toys (Toys)",
         "    domains   real, sketch",
         "    classes   2: cat, dog",
-        "    pictures  6, as in the papers",
+        "    images    6, as in the papers",
         "              5, cut",
         f"    found     {root}",
     ]
-    assert "    found     everywhere: its pictures are rendered" in paragraphs[0]
+    assert "    found     everywhere: its images are rendered" in paragraphs[0]
     pacs = next(one for one in paragraphs if one.startswith("pacs"))
     assert "    hub       flwrlabs/pacs\n    found     not found" in pacs
     many = next(one for one in paragraphs if one.startswith("many"))
@@ -63,17 +63,17 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
         "dog     1/1     2/2    3/3",
         "total   3/3     3/3    6/6",
         "",
-        "By its numbers this is Toys, as in the papers: 6 pictures.",
+        "By its numbers this is Toys, as in the papers: 6 images.",
         "The data card is in data_card.json.",
     ]
     card = json.loads(Path("data_card.json").read_text())
     assert (card["version"], card["pictures"], card["contents_sha256"]) == ("as in the papers", 6, None)
 
 
-def test_verify_recognises_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_recognizes_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "sketch" / "dog" / "1.png").unlink()
     shown = said(capsys, "verify", "toys", str(root), "--out", "cards/toys.json")
-    assert "By its numbers this is Toys, cut: 5 pictures.\nAbout those numbers: One sketch is missing.\n" in shown
+    assert "By its numbers this is Toys, cut: 5 images.\nAbout those numbers: One sketch is missing.\n" in shown
     assert json.loads(Path("cards/toys.json").read_text())["version"] == "cut"
 
 
@@ -81,7 +81,7 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
     (root / "real" / "cat" / "1.png").unlink()
     (root / "sketch" / "dogs").mkdir()
     (root / "sketch" / "dog" / "notes.txt").touch()
-    (root / "sketch" / "cat" / "0.png").write_text("no picture")
+    (root / "sketch" / "cat" / "0.png").write_text("no image")
     lines = said(capsys, "verify", "toys", str(root), code=1).splitlines()
     assert lines[1:6] == [
         "class    real  sketch   total",
@@ -93,10 +93,10 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
     assert lines[6:] == [
         "",
         "`sketch`: the folder `dogs` is no class of Toys; did you mean `dog`?",
-        "1 picture cannot be read:",
-        f"    {root}/sketch/cat/0.png: no picture format that Pillow knows; the file begins with b'no picture'",
-        "Files passed over, since they are no pictures: 1.",
-        "This is no known version of Toys; nearest is Toys, as in the papers: 6 pictures; here -1 in real/cat.",
+        "1 image cannot be read:",
+        f"    {root}/sketch/cat/0.png: no image format that Pillow knows; the file begins with b'no image'",
+        "Files passed over, since they are no images: 1.",
+        "This is no known version of Toys; nearest is Toys, as in the papers: 6 images; here -1 in real/cat.",
         "The data card is in data_card.json.",
     ]
     assert json.loads(Path("data_card.json").read_text())["version"] is None
@@ -111,8 +111,8 @@ def test_verify_counts_a_missing_domain(root: Path, capsys: pytest.CaptureFixtur
 
 def test_verify_finds_equal_files_and_can_leave_decoding_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "toys", str(root), "--contents", "--no-decode")
-    assert "5 pictures repeat another one byte for byte:\n    real/cat/0.png = real/cat/1.png = " in shown
-    assert "No picture was decoded (`--no-decode`), so damaged ones were not found." in shown
+    assert "5 images repeat another one byte for byte:\n    real/cat/0.png = real/cat/1.png = " in shown
+    assert "No image was decoded (`--no-decode`), so damaged ones were not found." in shown
     assert len(json.loads(Path("data_card.json").read_text())["contents_sha256"]) == 64
 
 
@@ -127,7 +127,7 @@ def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: 
     for number in range(8):
         draw(tmp_path / "many" / "real" / "class_07" / f"{number}.png")
     shown = said(capsys, "verify", "many", "many")
-    assert "By its numbers this is Many, raw: 50 pictures.\nIts numbers by class are not known here, so only" in shown
+    assert "By its numbers this is Many, raw: 50 images.\nIts numbers by class are not known here, so only" in shown
 
 
 def test_verify_names_truncated_pictures_and_what_would_read_them(
@@ -138,10 +138,10 @@ def test_verify_names_truncated_pictures_and_what_would_read_them(
     Image.fromarray(pixels).save(path, format="JPEG")
     path.write_bytes(path.read_bytes()[:-1000])
     shown = said(capsys, "verify", "toys", str(root), code=1)
-    assert f"1 picture cannot be read:\n    {path}: image file is truncated" in shown
+    assert f"1 image cannot be read:\n    {path}: image file is truncated" in shown
     assert "Of these, `--data.truncated=read` would read 1 as far as they go, as DomainBed does." in shown
     shown = said(capsys, "verify", "toys", str(root), "--data.truncated=read")
-    assert f"1 picture of truncated files, read as far as they go:\n    {path}: image file is truncated" in shown
+    assert f"1 image of truncated files, read as far as they go:\n    {path}: image file is truncated" in shown
     assert json.loads(Path("data_card.json").read_text())["truncated"] == "read"
     assert "Expected `data.truncated` to be one of `refuse`, `read`, but got `reed`" in said(
         capsys, "verify", "toys", str(root), "--data.truncated=reed", code=2
@@ -150,11 +150,11 @@ def test_verify_names_truncated_pictures_and_what_would_read_them(
 
 def test_verify_of_own_data_wants_every_class_everywhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "custom", str(root))
-    assert "Every class has pictures in every domain, and none is damaged: 2 classes in 2 domains." in shown
+    assert "Every class has images in every domain, and none is damaged: 2 classes in 2 domains." in shown
     assert shown == said(capsys, "verify", "custom", f"--data.root={root}")
     (root / "real" / "dog" / "0.png").unlink()
     shown = said(capsys, "verify", "custom", str(root), code=1)
-    assert "`real`: there are no pictures in the folder of the class `dog`." in shown
+    assert "`real`: there are no images in the folder of the class `dog`." in shown
     assert "Not everything is there or readable: 2 classes in 2 domains." in shown
 
 
@@ -168,7 +168,7 @@ def test_verify_of_own_data_leaves_out_what_is_not_chosen(root: Path, capsys: py
 
 
 def table_of(root: Path, file: Path) -> Path:
-    """Write the pictures of a folder into a `.parquet` file, their domains as numbers."""
+    """Write the images of a folder into a `.parquet` file, their domains as numbers."""
     paths = sorted(root.rglob("*.png"))
     domains = sorted({path.parent.parent.name for path in paths})
     columns = {
@@ -266,7 +266,7 @@ def test_an_interrupted_verification_writes_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hamdg.data.checking.verify.examine", interrupted)
+    monkeypatch.setattr("hamdg.data.verify.verify.examine", interrupted)
     assert cli.main(["data", "verify", "toys", str(root)]) == 130
     assert capsys.readouterr().err == "\nhamdg: stopped; nothing was written.\n"
     assert not Path("data_card.json").exists()
@@ -275,7 +275,7 @@ def test_an_interrupted_verification_writes_nothing(
 @pytest.mark.real_data
 def test_real_pictures_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "pacs", str(pacs_root))
-    assert "By its numbers this is PACS, as in the papers: 9,991 pictures." in shown
+    assert "By its numbers this is PACS, as in the papers: 9,991 images." in shown
 
 
 @pytest.mark.real_data
@@ -287,7 +287,7 @@ def test_a_missing_sketch_and_a_damaged_picture_are_told(
         pacs_root, copy, copy_function=os.link if pacs_root.stat().st_dev == tmp_path.stat().st_dev else shutil.copy
     )
     next((copy / "sketch" / "dog").iterdir()).unlink()
-    assert "By its numbers this is PACS, Dassl's: 9,990 pictures." in said(
+    assert "By its numbers this is PACS, Dassl's: 9,990 images." in said(
         capsys, "verify", "pacs", str(copy), "--no-decode"
     )
     broken = next((copy / "photo" / "dog").iterdir())
@@ -295,4 +295,4 @@ def test_a_missing_sketch_and_a_damaged_picture_are_told(
     broken.unlink()  # so that the file it is linked to stays whole
     broken.write_bytes(content[: len(content) // 2])
     shown = said(capsys, "verify", "pacs", str(copy), code=1)
-    assert f"1 picture cannot be read:\n    {broken}: " in shown
+    assert f"1 image cannot be read:\n    {broken}: " in shown

@@ -10,7 +10,7 @@ import pytest
 
 from hamdg.commands.merging.arguments import FLAGS
 from hamdg.files import sha256_file
-from hamdg.merge import methods
+from hamdg.merge import list_methods
 from hamdg.merge.aliases import ALIASES
 from tests.commands.merging.conftest import TIES, failure, read, run
 
@@ -18,9 +18,9 @@ from tests.commands.merging.conftest import TIES, failure, read, run
 def test_every_method_is_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--list") == 0
     table, others = capsys.readouterr().out.split("\n\nThe same by other names\n")
-    assert [line.split()[0] for line in table.splitlines()[2:]] == list(methods())
+    assert [line.split()[0] for line in table.splitlines()[2:]] == list(list_methods())
     assert [line.split()[0] for line in others.splitlines()[2:]] == list(ALIASES)
-    for name, info in methods().items():
+    for name, info in list_methods().items():
         assert run(f"--explain {name}") == 0
         said = capsys.readouterr().out
         assert said.startswith(f"{name}\n{'=' * len(name)}\n{info.summary}\n")
@@ -93,12 +93,12 @@ def test_models_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()[-4:]] == ["conv1", "blocks.0", "blocks.1", "head"]
     assert "art / photo" in said
-    assert run(f"{call} --json --out picture.svg") == 0
+    assert run(f"{call} --json --out image.svg") == 0
     found = json.loads(capsys.readouterr().out)
     base, art = read("zero.safetensors"), read("art.safetensors")
     length = sum(float((art[name] - base[name]).double().square().sum()) for name in base) ** 0.5
     assert found["lengths"]["art"][""] == pytest.approx(length)
-    assert ElementTree.parse("picture.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert ElementTree.parse("image.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_lowest_and_highest_are_shown_for_several_pairs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
         ),
         (
             "--compare art.safetensors photo.pt --base zero.safetensors --out x.png",
-            "`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `x.png`.",
+            "`--compare` draws SVG images; give `--out` a name that ends in `.svg`, not `x.png`.",
         ),
         (
             "--compare art.safetensors photo.pt --base zero.safetensors --out zero.safetensors/x.svg",

@@ -136,7 +136,7 @@ def test_a_wrong_name_among_prefixes_is_named(capsys: pytest.CaptureFixture[str]
 def test_statistics_in_one_word_though_a_file_s_name_holds_a_comma() -> None:
     save_file({"w": torch.ones(2)}, "f,1.safetensors")
     save_file({"w": torch.full((2,), 3.0)}, "f,2.safetensors")
-    call = "--method fisher a.safetensors b.safetensors --normalise false"
+    call = "--method fisher a.safetensors b.safetensors --normalize false"
     assert merged(f"{call} --statistics a=f,1.safetensors,b=f,2.safetensors") == 1.5
 
 

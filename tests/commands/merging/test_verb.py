@@ -93,7 +93,7 @@ def test_a_prefix_can_be_named(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_statistics_come_from_files(folder: Path) -> None:
     save_file({name: torch.ones_like(tensor) for name, tensor in model(0).items()}, "f1.safetensors")
     save_file({name: torch.full_like(tensor, 3.0) for name, tensor in model(0).items()}, "f2.safetensors")
-    call = "--method fisher art.safetensors photo.pt --out m.safetensors --normalise false"
+    call = "--method fisher art.safetensors photo.pt --out m.safetensors --normalize false"
     assert run(f"{call} --statistics art=f1.safetensors --statistics photo=f2.safetensors") == 0
     wanted = 0.25 * read("art.safetensors")["head.bias"] + 0.75 * read("photo.pt")["head.bias"]
     torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)
@@ -103,7 +103,7 @@ def test_what_belongs_to_a_source_may_hold_an_equals_sign_like_its_name(folder: 
     save_file({name: torch.ones_like(tensor) for name, tensor in model(0).items()}, "step=1.safetensors")
     Path("art.safetensors").rename("art=2.safetensors")
     statistics = "--statistics art=2=step=1.safetensors --statistics photo=step=1.safetensors"
-    call = "--method fisher art=2.safetensors photo.pt --out m.safetensors --normalise false"
+    call = "--method fisher art=2.safetensors photo.pt --out m.safetensors --normalize false"
     assert run(f"{call} {statistics} --weights art=2=3,photo=1") == 0
     wanted = 0.75 * read("art=2.safetensors")["head.bias"] + 0.25 * read("photo.pt")["head.bias"]
     torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
 from hamdg.data.augment.crop import crop
-from hamdg.data.augment.draws import Box, Draw
+from hamdg.data.augment.params import Box, Draw
 
 
 def picture(height: int, width: int) -> Tensor:

@@ -9,14 +9,14 @@ from torchvision.transforms.v2 import functional as reference
 from hamdg.data.augment import Draw, PresetName, draw, prepare
 from hamdg.data.augment.crop import crop
 from hamdg.data.augment.presets import together
-from hamdg.data.formats import InputFormat
+from hamdg.data.preprocess import Preprocess
 
-FORMAT = InputFormat(32)
+FORMAT = Preprocess(32)
 SIZES = [(40, 50), (64, 64), (33, 21), (100, 30), (31, 47), (1, 1), (90, 90), (32, 32)] * 3
 
 
 def pictures() -> list[Tensor]:
-    """Return pictures of many sizes: waves of colour with noise."""
+    """Return images of many sizes: waves of color with noise."""
     rng = np.random.default_rng(3)
     result = []
     for height, width in SIZES:
@@ -38,7 +38,7 @@ def torchvisions(picture: Tensor, one: Draw) -> Tensor:
     image = reference.to_dtype(image, torch.float32, scale=True)
     for name, factor in one.jitter:
         image = getattr(reference, f"adjust_{name}")(image, factor)
-    if one.grey:
+    if one.gray:
         image = reference.rgb_to_grayscale(image, num_output_channels=3)
     image = reference.normalize(image, list(FORMAT.mean), list(FORMAT.std))
     assert isinstance(image, Tensor)
@@ -52,11 +52,11 @@ def test_the_whole_chain_is_torchvisions(preset: PresetName) -> None:
     before = [image.clone() for image in images]
     found = prepare(images, preset, FORMAT, 11)
 
-    # Some 2e-6 for a change of colour (see test_colour), four of them, divided by a deviation of 0.26.
+    # Some 2e-6 for a change of color (see test_color), four of them, divided by a deviation of 0.26.
     torch.testing.assert_close(found, expected, rtol=0, atol=3e-5)
     assert found.shape == (len(images), 3, 32, 32)
     assert found.dtype == torch.float32
-    assert any(one.grey for one in draws) == (preset == "domainbed")
+    assert any(one.gray for one in draws) == (preset == "domainbed")
     assert all(torch.equal(image, old) for image, old in zip(images, before, strict=True))
 
 
@@ -88,7 +88,7 @@ def test_the_steps_for_accelerators_are_those_for_single_pictures() -> None:
     torch.testing.assert_close(found, prepare(images, "domainbed", FORMAT, 11), rtol=0, atol=3e-5)
 
 
-def test_the_steps_for_accelerators_need_no_colours() -> None:
+def test_the_steps_for_accelerators_need_no_colors() -> None:
     images, draws = pictures(), drawn("clip", 11)
     crops = torch.stack([crop(image, one, FORMAT.side) for image, one in zip(images, draws, strict=True)])
 
@@ -101,5 +101,5 @@ def test_a_gpu_prepares_the_same_pictures(preset: PresetName) -> None:
     images = pictures()
     found = prepare([image.cuda() for image in images], preset, FORMAT, 11).cpu()
 
-    # Crops may differ by one of 255 levels, which a deviation of 0.26 and changes of colour enlarge.
+    # Crops may differ by one of 255 levels, which a deviation of 0.26 and changes of color enlarge.
     torch.testing.assert_close(found, prepare(images, preset, FORMAT, 11), rtol=0, atol=0.1)

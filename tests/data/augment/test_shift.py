@@ -16,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def shifted(image: Tensor, dy: int, dx: int, flip: bool) -> Tensor:
-    """Move one picture [c, h, w] with its border repeated, then mirror it, pixel by pixel."""
+    """Move one image [c, h, w] with its border repeated, then mirror it, pixel by pixel."""
     channels, height, width = image.shape
     result = torch.empty_like(image)
     for c in range(channels):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.data.benchmark import Benchmark, normalised
+from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.registry import benchmark, benchmarks
 
 REAL = [one for one in benchmarks() if one.name != "mini"]
@@ -122,7 +122,7 @@ def test_domainnet_has_its_345_classes_with_landmarks_first() -> None:
     assert classes[:4] == ("The_Eiffel_Tower", "The_Great_Wall_of_China", "The_Mona_Lisa", "aircraft_carrier")
     assert classes[-1] == "zigzag"
     # The published lists number the classes without regard to case; two of those numbers are known from them.
-    published = sorted(classes, key=normalised)
+    published = sorted(classes, key=normalized)
     assert (published.index("The_Eiffel_Tower"), published.index("t-shirt")) == (308, 327)
 
 
@@ -132,15 +132,15 @@ def test_numbers_of_terra_are_sorted_as_text() -> None:
 
 @pytest.mark.parametrize("bench", benchmarks(), ids=[one.name for one in benchmarks()])
 def test_no_name_means_two_things(bench: Benchmark) -> None:
-    domains = [normalised(name) for name in bench.domains]
-    classes = [normalised(name) for name in bench.classes]
+    domains = [normalized(name) for name in bench.domains]
+    classes = [normalized(name) for name in bench.classes]
     names = Counter([*domains, *classes, *bench.aliases, *bench.labels])
 
     assert [name for name, times in names.items() if times > 1] == []
-    assert len({normalised(folder) for folder in bench.folders}) == len(bench.folders)
+    assert len({normalized(folder) for folder in bench.folders}) == len(bench.folders)
     assert set(bench.aliases.values()) <= set(bench.domains)
     assert set(bench.labels.values()) <= set(bench.classes)
-    assert all(normalised(name) == name for name in (*bench.aliases, *bench.labels))
+    assert all(normalized(name) == name for name in (*bench.aliases, *bench.labels))
 
 
 @pytest.mark.parametrize(

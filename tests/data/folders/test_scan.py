@@ -12,7 +12,7 @@ from torchvision.datasets import ImageFolder
 from hamdg.data.benchmark import Benchmark, Version
 from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing, list_domain
-from hamdg.data.locate import Place, locate
+from hamdg.data.locations import Location, locate
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError
 
@@ -31,8 +31,8 @@ FILES = {
 }
 
 
-def place(root: Path, of: Benchmark = TOYS) -> Place:
-    return Place(of, root, None)
+def place(root: Path, of: Benchmark = TOYS) -> Location:
+    return Location(of, root, None)
 
 
 def plant(folder: Path, files: Mapping[str, Sequence[str]] = FILES) -> Path:
@@ -158,7 +158,7 @@ def test_two_folders_for_one_class_are_refused(tmp_path: Path) -> None:
     plant(tmp_path / "metal", {"Car Boot": ["1.jpg"]})
     assert refusal(tmp_path) == (
         f"`{tmp_path}/metal` (domain `metal` of `toys`) holds more than one folder for the same class: `Car Boot`, "
-        "`car_boot`. Move all but one elsewhere, or put their pictures into one."
+        "`car_boot`. Move all but one elsewhere, or put their images into one."
     )
 
 
@@ -189,8 +189,8 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     plant(tmp_path / "metal", FILES | {"bear": []})
     (tmp_path / "metal" / "bear" / "list.txt").touch()
     assert refusal(tmp_path) == (
-        f"`{tmp_path}/metal` (domain `metal` of `toys`) holds no picture of the class `bear`: the class folder is "
-        "there, but empty. This copy is not complete: get the pictures, or name another copy with `--data.root=FOLDER`."
+        f"`{tmp_path}/metal` (domain `metal` of `toys`) holds no image of the class `bear`: the class folder is "
+        "there, but empty. This copy is not complete: get the images, or name another copy with `--data.root=FOLDER`."
     )
 
 
@@ -260,7 +260,7 @@ def test_a_scan_counts_what_it_finds_and_what_it_passes_over(tmp_path: Path) -> 
     (tmp_path / "readme.txt").touch()
     scan = scan_domain(place(tmp_path), "metal")
     assert scan.counts() == {"TV": 4, "Table": 4, "bear": 3, "car_boot": 1}
-    assert scan.passed_over == 2
+    assert scan.ignored == 2
     assert scan.folder == tmp_path / "metal"
 
 

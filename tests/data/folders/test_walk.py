@@ -38,7 +38,7 @@ def test_pictures_are_collected_with_their_sizes_in_imagefolders_order(tmp_path:
         ("a/x", "1.jpg", 5),
     ]
     assert found.unreadable == []
-    assert found.passed_over == 0
+    assert found.ignored == 0
     assert set(found.visited) == {str(tmp_path / name) for name in ("", "a", "a b", "a/x")}
 
 
@@ -48,7 +48,7 @@ def test_other_files_are_counted_and_what_systems_leave_behind_is_not(tmp_path: 
     os.mkfifo(tmp_path / "pipe.jpg")
     found = walk(tmp_path)
     assert found.files == [("a", "c.jpg", 5)]
-    assert found.passed_over == 3
+    assert found.ignored == 3
 
 
 def test_links_are_followed_and_a_folder_inside_itself_is_entered_once(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Hubs:
         return buffer.getvalue()
 
     def pets(self, count: int = 8, /, **changes: list[object] | None) -> Rows:
-        """Return columns where every second picture is a dog and the second half are sketches; `None` drops one."""
+        """Return columns where every second image is a dog and the second half are sketches; `None` drops one."""
         own: dict[str, list[object] | None] = {
             "image": [{"bytes": self.picture(row), "path": None} for row in range(count)],
             "label": [("cat", "dog")[row % 2] for row in range(count)],
@@ -52,7 +52,7 @@ class Hubs:
         return {name: values for name, values in (own | changes).items() if values is not None}
 
     def product(self, domains: Sequence[object], labels: Sequence[object]) -> Rows:
-        """Return columns with one picture of every class in every domain; the domains take turns."""
+        """Return columns with one image of every class in every domain; the domains take turns."""
         pairs = [(domain, label) for label in labels for domain in domains]
         return {
             "image": [{"bytes": self.picture(row), "path": None} for row in range(len(pairs))],
@@ -61,7 +61,7 @@ class Hubs:
         }
 
     def dataset(self, rows: Rows, features: Mapping[str, object] | None = None) -> Dataset:
-        """Return rows as `datasets` has them: columns are text, and `image` is of pictures, unless said otherwise."""
+        """Return rows as `datasets` has them: columns are text, and `image` is of images, unless said otherwise."""
         kinds = {name: Value("string") for name in rows} | {"image": datasets.Image()} | dict(features or {})
         return Dataset.from_dict(rows, features=Features({name: kinds[name] for name in rows}))
 

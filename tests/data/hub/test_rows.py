@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from datasets import ClassLabel
 
-from hamdg.config import DataConfig, Recipe
-from hamdg.data.benchmark import Benchmark, Hub, normalised
-from hamdg.data.chosen import find_pictures
+from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.data.benchmark import Benchmark, Hub, normalized
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.hub.rows import HubSource, list_hub_domain
 from hamdg.data.hub.table import HubTable, open_table
 from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
+from hamdg.data.resolve import find_images
 from hamdg.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_officehome_has_a_domain_of_two_words(hubs: Hubs) -> None:
 
 def test_domainnet_numbers_its_classes_in_another_order_and_has_two_splits(hubs: Hubs) -> None:
     net = benchmark("domainnet")
-    official = sorted(net.classes, key=normalised)
+    official = sorted(net.classes, key=normalized)
     assert (official.index("The_Eiffel_Tower"), official.index("t-shirt")) == (308, 327)
     domains = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
     features = {"label": ClassLabel(names=official), "domain": ClassLabel(names=domains)}
@@ -105,7 +105,7 @@ def test_rows_are_listed_without_a_picture_being_read(hubs: Hubs, monkeypatch: p
         return content(table, row)
 
     monkeypatch.setattr(HubTable, "content", watched)
-    find_pictures(recipe)
+    find_images(recipe)
     assert read == []
     assert len(list_hub_domain(PETS, hub, "sketch").fingerprint) == 64
     assert sorted(read) == [4, 5, 6, 7]
@@ -116,9 +116,9 @@ def test_a_held_out_domain_that_no_row_has_is_told_before_training(hubs: Hubs) -
     rows = hubs.product(("photo", "art_painting", "cartoon"), range(7))
     hub = hubs.write(rows, {"label": ClassLabel(names=list(pacs.classes))})
     recipe = Recipe(benchmark="pacs", held_out="sketch", data=DataConfig(hub=hub.id))
-    with pytest.raises(DataError, match="has no picture of the domain `sketch` of `pacs`; it has `photo`, `art_pain"):
-        find_pictures(recipe)
-    find_pictures(recipe, held_out=False)
+    with pytest.raises(DataError, match="has no image of the domain `sketch` of `pacs`; it has `photo`, `art_pain"):
+        find_images(recipe)
+    find_images(recipe, held_out=False)
 
 
 def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: py
     hub = hubs.write(hubs.product(pacs.domains, pacs.classes))
     list_hub_domain(pacs, hub, "photo")
     list_hub_domain(pacs, hub, "sketch")
-    assert capsys.readouterr().out.count("the same seed holds out other pictures than in a folder copy.") == 1
+    assert capsys.readouterr().out.count("the same seed holds out other images than in a folder copy.") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: py
         ),
         (
             {"label": ["dog"] * 8},
-            "`{id}` has no picture of the classes `cat` of `pets`, so it is another data set or a part of this one; "
+            "`{id}` has no image of the classes `cat` of `pets`, so it is another data set or a part of this one; "
             "name a complete copy.",
         ),
         (
             {"domain": ["photo"] * 8},
-            "`{id}` has no picture of the domain `sketch` of `pets`; it has `photo`.",
+            "`{id}` has no image of the domain `sketch` of `pets`; it has `photo`.",
         ),
     ],
     ids=["class", "domain", "doubled", "missing class", "missing domain"],

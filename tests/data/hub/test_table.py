@@ -113,7 +113,7 @@ def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(
 def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None:
     table = open_table(hubs.write(hubs.pets(image=[{"bytes": hubs.picture(1), "path": None}] * 7 + [None])))
     assert table.sizes[7] == 0
-    with pytest.raises(OSError, match="the row has no picture"):
+    with pytest.raises(OSError, match="the row has no image"):
         table.content(7)
 
 
@@ -135,7 +135,7 @@ def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None
         (
             {"image": ["a.png"] * 8},
             {"image": Value("string")},
-            "The column `image` of `{id}` holds no pictures (Value('string')); "
+            "The column `image` of `{id}` holds no images (Value('string')); "
             "name the column that does with `data.columns.image`.",
         ),
         (
@@ -148,22 +148,22 @@ def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None
             {"label": ["cat", None, "dog", None] * 2},
             {},
             "`{id}` has rows with nothing in the column `label` (4), the first is train row 1; "
-            "every picture needs a class and a domain.",
+            "every image needs a class and a domain.",
         ),
         (
             {"domain": [0, 1, 0, -1] * 2},
             {"domain": ClassLabel(names=["photo", "sketch"])},
             "`{id}` has rows with nothing in the column `domain` (2), the first is train row 3; "
-            "every picture needs a class and a domain.",
+            "every image needs a class and a domain.",
         ),
         (
             {"domain": [None] * 8},
             {},
             "`{id}` has rows with nothing in the column `domain` (8), the first is train row 0; "
-            "every picture needs a class and a domain.",
+            "every image needs a class and a domain.",
         ),
     ],
-    ids=["a missing column", "two missing columns", "no pictures", "numbers", "nothing", "minus one", "all nothing"],
+    ids=["a missing column", "two missing columns", "no images", "numbers", "nothing", "minus one", "all nothing"],
 )
 def test_columns_that_are_not_what_they_should_be_are_refused(
     hubs: Hubs, changes: dict[str, list[object] | None], features: dict[str, object], sentence: str

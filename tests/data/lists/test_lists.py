@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from hamdg import cli
-from hamdg.config import ColumnsConfig, DataConfig, Recipe, identity
+from hamdg.config.recipe import ColumnsConfig, DataConfig, Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.benchmarks.domainnet import DOMAINNET
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.benchmarks.vlcs import VLCS
-from hamdg.data.chosen import benchmark_of, find_pictures, lists_of, place_of
 from hamdg.data.listing import Listing, list_domain
+from hamdg.data.resolve import benchmark_of, find_images, lists_of, place_of
 from hamdg.errors import DataError, HamdgError
+from hamdg.runs.identity import identity
 
 
 def of(benchmark: Benchmark | str, lists: Path, root: Path | None = None, **changes: object) -> Recipe:
@@ -76,7 +77,7 @@ def test_lists_of_jigen_and_dassl_give_the_pictures_of_the_folder(
         # So a run goes on with either.
         assert found.fingerprint == expected.fingerprint
         assert found.content(3) == expected.content(3)
-    find_pictures(recipe)
+    find_images(recipe)
     assert identity(recipe) == identity(Recipe(benchmark="pacs", data=DataConfig(root=str(small_pacs))))
 
 
@@ -375,8 +376,8 @@ def test_a_fault_of_the_held_out_domain_is_told_before_training(small_pacs: Path
     file = lists / "sketch_test_kfold.txt"
     file.write_text(file.read_text() + "sketch/dog/none.png 1\n")
     with pytest.raises(DataError, match=r"1 of 36 images of `sketch` that `data\.lists` names are not in"):
-        find_pictures(of(PACS, lists, small_pacs))
-    find_pictures(of(PACS, lists, small_pacs), held_out=False)
+        find_images(of(PACS, lists, small_pacs))
+    find_images(of(PACS, lists, small_pacs), held_out=False)
 
 
 def test_verify_lists_every_missing_file(small_pacs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,4 +386,4 @@ def test_verify_lists_every_missing_file(small_pacs: Path, tmp_path: Path, capsy
     assert cli.main(["data", "verify", "pacs", *given]) == 1
     said = capsys.readouterr().out
     assert f"{small_pacs}/none.png: No such file or directory" in said
-    assert "`cartoon`: there are no pictures of the classes `dog`, `elephant`" in said
+    assert "`cartoon`: there are no images of the classes `dog`, `elephant`" in said

@@ -10,7 +10,7 @@ import torch
 from blake3 import blake3
 from torch import Tensor
 
-from hamdg.merge import Family, Rule, Site, register_whole, registry
+from hamdg.merge import ModelSet, Rule, TensorSet, global_method, registry
 from hamdg.merge.files import save_tensors
 
 SOURCES = ("art", "photo", "sketch")
@@ -48,13 +48,13 @@ def registering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that needs evidence, for one test."""
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
-    @register_whole("by_evidence", on="models", needs=("gradients",))
-    def by_evidence(family: Family) -> Rule:
+    @global_method("by_evidence", on="models", needs=("gradients",))
+    def by_evidence(family: ModelSet) -> Rule:
         """Weight the models by what evidence says of their matrix."""
         importance = {source: family.evidence.fisher(source)["fc.weight"].mean() for source in family.sources}  # type: ignore[attr-defined]
         total = sum(importance.values())
 
-        def rule(site: Site) -> Tensor:
+        def rule(site: TensorSet) -> Tensor:
             return torch.stack([tensor * (importance[s] / total) for s, tensor in site.tensors.items()]).sum(0)
 
         return rule

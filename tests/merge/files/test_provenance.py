@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hamdg.errors import WeightsError
-from hamdg.merge import Settings, methods
+from hamdg.merge import Settings, list_methods
 from hamdg.merge.files import Provenance, read_provenance, save_tensors
 from hamdg.merge.files.evidence import FileEvidence
 from hamdg.merge.files.provenance import merge_versions, resolved_options, resolved_settings
@@ -94,7 +94,7 @@ def test_weights_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
 
 
 def test_defaults_are_filled_in_and_numbers_are_one_kind() -> None:
-    ties = methods()["ties"]
+    ties = list_methods()["ties"]
     found = resolved_options(ties, {"scale": 1, "sign": "count"})
     assert set(found) == set(ties.options)
     assert (found["density"], found["sign"], repr(found["scale"])) == (0.2, "count", "1.0")

@@ -1,4 +1,4 @@
-"""What `hamdg data cache` does: it lists the stores of decoded pictures, and deletes those that nobody uses."""
+"""What `hamdg data cache` does: it lists the stores of decoded images, and deletes those that nobody uses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
-from hamdg.data.store.kept import Kept, delete, is_used, stores
-from hamdg.data.store.space import amount
+from hamdg.data.cache.disk import amount
+from hamdg.data.cache.kept import Kept, delete, is_used, stores
 from hamdg.errors import ConfigError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 _DAY = 86_400
 _HEADERS = ("store", "images of", "domain", "kept", "size", "last used", "")
@@ -21,9 +21,9 @@ def show(cache: Path) -> None:
     """Print a table of the stores in a cache."""
     found = stores(cache)
     if not found:
-        console.result(f"No decoded pictures are kept in {cache / 'pictures'}.")
+        console.result(f"No decoded images are kept in {cache / 'pictures'}.")
         return
-    title = f"{amount(sum(one.size for one in found))} of decoded pictures in {cache / 'pictures'}"
+    title = f"{amount(sum(one.size for one in found))} of decoded images in {cache / 'pictures'}"
     console.table(_HEADERS, [_line(one) for one in found], title=title)
 
 

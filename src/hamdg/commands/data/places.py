@@ -1,16 +1,16 @@
-"""Which pictures the verbs below `hamdg data` are about: a benchmark's name, a folder, and a few keys of recipes."""
+"""Which images the verbs below `hamdg data` are about: a benchmark's name, a folder, and a few keys of recipes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from hamdg.config import CUSTOM, Recipe
+from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.errors import ConfigError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 if TYPE_CHECKING:
-    from hamdg.data.locate import Place
+    from hamdg.data.locations import Location
 
 MINI: Final = "mini"
 _COLUMNS = ("image", "label", "domain")
@@ -20,8 +20,8 @@ _KEYS = (
 )
 
 
-def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> tuple[Recipe, Place]:
-    """Return a recipe that names the pictures, and where they are.
+def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> tuple[Recipe, Location]:
+    """Return a recipe that names the images, and where they are.
 
     Args:
         verb: The verb below `hamdg data`, for messages.
@@ -31,21 +31,21 @@ def read_place(verb: str, name: str, root: str | None, overrides: Sequence[str])
 
     Raises:
         ConfigError: If something in it is wrong.
-        DataError: If there are no pictures.
+        DataError: If there are no images.
     """
     if name == MINI:
         raise ConfigError(
             "`mini` is rendered on this machine, so there are no files to verify; look at it with "
             "`hamdg data sheet mini`."
         )
-    from hamdg.data.chosen import place_of
+    from hamdg.data.resolve import place_of
 
     recipe = read_recipe_of(verb, name, root, overrides)
     return recipe, place_of(recipe)
 
 
 def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[str]) -> Recipe:
-    """Return a recipe that names the pictures; it holds out no domain that counts.
+    """Return a recipe that names the images; it holds out no domain that counts.
 
     Args:
         verb: The verb below `hamdg data`, for messages.
@@ -56,9 +56,9 @@ def read_recipe_of(verb: str, name: str, root: str | None, overrides: Sequence[s
     Raises:
         ConfigError: If something in it is wrong.
     """
-    from hamdg.checks import place_problems
+    from hamdg.config.checks import place_problems
+    from hamdg.config.reading import overridden, read_recipe
     from hamdg.data.registry import benchmark
-    from hamdg.recipe import overridden, read_recipe
 
     given = [*overrides, *([f"--data.root={root}"] if root else [])]
     if name == MINI:

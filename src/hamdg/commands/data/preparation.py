@@ -1,4 +1,4 @@
-"""What `hamdg data prepare` does: it decodes pictures into the cache, or renders those of `mini`."""
+"""What `hamdg data prepare` does: it decodes images into the cache, or renders those of `mini`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal
 import numpy as np
 
 from hamdg import console
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.chosen import benchmark_of
-from hamdg.data.domain import list_pictures
+from hamdg.data.cache.compressed import SIDES, CompressedView
+from hamdg.data.cache.disk import amount, check_fits, compressed_bytes
+from hamdg.data.cache.reader import Store
+from hamdg.data.domain import list_images
 from hamdg.data.listing import Listing
-from hamdg.data.mini import load_domain
-from hamdg.data.store.compressed import SIDES, CompressedView
-from hamdg.data.store.space import amount, check_fits, compressed_bytes
-from hamdg.data.store.stored import Store
-from hamdg.data.views import EvaluationView, TrainingView, View, training_short
+from hamdg.data.resolve import benchmark_of
+from hamdg.data.transforms import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
 from hamdg.files import needed_cache
-from hamdg.wording import listed
+from hamdg.mini import load_domain
+from hamdg.text import listed
 
 
 def prepare(
@@ -30,14 +30,14 @@ def prepare(
     """Fill the cache with what a run would decode.
 
     Args:
-        recipe: Names the pictures and the cache.
-        side: Side of the pictures that the model takes.
+        recipe: Names the images and the cache.
+        side: Side of the images that the model takes.
         views: For evaluation, for the augmentations that crop, or for both.
         domains: Only these; `None` for all.
 
     Raises:
         ConfigError: If there is no such domain.
-        DataError: If there are no pictures, or some cannot be read.
+        DataError: If there are no images, or some cannot be read.
         StorageError: If they do not fit.
     """
     benchmark = benchmark_of(recipe)
@@ -45,9 +45,9 @@ def prepare(
     cache = needed_cache(recipe.data.cache)
     if benchmark.name == "mini":
         for name in names:
-            console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} pictures rendered")
+            console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} images rendered")
         return
-    listings = [list_pictures(recipe, name) for name in names]
+    listings = [list_images(recipe, name) for name in names]
     wanted: list[View] = []
     if recipe.data.store == "compressed":
         # One store serves training and evaluation.
@@ -60,18 +60,18 @@ def prepare(
 
 
 def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> None:
-    """Decode all pictures in all views; says first how much disk that takes, and refuses what does not fit."""
+    """Decode all images in all views; says first how much disk that takes, and refuses what does not fit."""
     stores = [Store(listing, view, cache) for view in views for listing in listings]
     folder = cache / "pictures"
     need = sum(store.missing_bytes(np.arange(len(store))) for store in stores)
     if need:
         names = " and ".join(view.name for view in views)
         smaller = sum(map(compressed_bytes, listings)) if all(view.channels > 1 for view in views) else None
-        free = check_fits(need, f"the decoded pictures ({names})", folder, smaller)
+        free = check_fits(need, f"the decoded images ({names})", folder, smaller)
         console.note(f"{names}: {amount(need)} in all in {folder}, {amount(free)} free")
     for store in stores:
         store.prepare(np.arange(len(store)))
-    console.result(f"{sum(map(len, listings)):,} pictures are decoded in {folder}.")
+    console.result(f"{sum(map(len, listings)):,} images are decoded in {folder}.")
 
 
 def _domain(benchmark: Benchmark, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What `hamdg data sheet` draws: rendered domains, or the pictures of files."""
+"""What `hamdg data sheet` draws: rendered domains, or the images of files."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hamdg import console
-from hamdg.config import Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.checking.verify import survey
-from hamdg.data.chosen import benchmark_of, place_of
-from hamdg.data.mini import render_domain
-from hamdg.data.sheet import TILE, ZOOM, Cells, contact_sheet, listed_cells, pages, rendered_cells
+from hamdg.data.contact_sheet import TILE, ZOOM, Cells, contact_sheet, listed_cells, pages, rendered_cells
+from hamdg.data.resolve import benchmark_of, place_of
+from hamdg.data.verify.verify import survey
 from hamdg.errors import ConfigError
-from hamdg.wording import listed
+from hamdg.mini import render_domain
+from hamdg.text import listed
 
 
 def draw(recipe: Recipe, classes: str | None, per_cell: int, out: Path) -> None:
-    """Draw the pictures of a recipe and print the files they are on.
+    """Draw the images of a recipe and print the files they are on.
 
     Args:
-        recipe: Names the pictures.
+        recipe: Names the images.
         classes: Names of classes, separated by commas; `None` for all.
-        per_cell: Pictures of each class and domain.
+        per_cell: Images of each class and domain.
         out: The file to write; with more classes than one sheet takes, the files are numbered.
 
     Raises:
         ConfigError: If a class is not one of the benchmark's.
-        DataError: If there are no pictures.
+        DataError: If there are no images.
     """
     benchmark = benchmark_of(recipe)
     chosen = _chosen(benchmark, classes)
@@ -40,7 +40,7 @@ def draw(recipe: Recipe, classes: str | None, per_cell: int, out: Path) -> None:
 
 
 def _domains(recipe: Recipe, per_cell: int) -> tuple[Mapping[str, Cells], int]:
-    """Return what gives the pictures of every domain, and the side of their tiles."""
+    """Return what gives the images of every domain, and the side of their tiles."""
     if recipe.benchmark == "mini":
         rendered = {name: render_domain(name, recipe.data.mini) for name in benchmark_of(recipe).domains}
         cells = {name: rendered_cells(arrays, per_cell) for name, arrays in rendered.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
-from hamdg.wording import reason_of
+from hamdg.text import reason_of
 
 # The verbs that take recipe keys, with their own options.
 OPTIONS = {
@@ -18,19 +18,19 @@ OPTIONS = {
     "data sheet": ("--out", "--per-cell", "--classes"),
 }
 _INTERRUPTED = 130
-# The side of a picture that a model may take, and how many pictures a cell of a sheet may show.
+# The side of an image that a model may take, and how many images a cell of a sheet may show.
 _LARGEST, _IN_A_CELL = 4_096, 100
 _PLACE = (
-    "Without ROOT the pictures are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
+    "Without ROOT the images are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
     "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, a ROOT that is a .parquet file or a folder "
     "of them, --data.lists=FILE (a CSV of path, class and domain, or <path> <label> lines, with paths below ROOT), or "
     "--data.hub=ID (with --data.revision), and --data.columns.image, .label and .domain where columns have other "
     "names. --data.domains=[a,b] chooses among its domains; --data.truncated=read reads truncated files."
 )
 _VERIFY = (
-    "Exit code 0: every picture is readable and the numbers are those of a published copy, which is named (for "
-    "`custom`: every class has pictures in every domain). 1: something is missing, too much or damaged; all of it is "
-    "listed. 2: wrong usage, or no pictures were found."
+    "Exit code 0: every image is readable and the numbers are those of a published copy, which is named (for "
+    "`custom`: every class has images in every domain). 1: something is missing, too much or damaged; all of it is "
+    "listed. 2: wrong usage, or no images were found."
 )
 
 
@@ -45,20 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "compare pictures with the published copies of a benchmark, and open every one of them"
+    text = "compare images with the published copies of a benchmark, and open every one of them"
     verb = _verb(verbs, "verify", text, _verify, f"{_VERIFY} {_PLACE}")
     _add_place(verb)
     verb.add_argument("--contents", action="store_true", help="digest the contents of all files; finds duplicates")
-    verb.add_argument("--no-decode", action="store_true", help="do not open the pictures; finds no damage")
+    verb.add_argument("--no-decode", action="store_true", help="do not open the images; finds no damage")
     verb.add_argument("--all", action="store_true", help="list all classes, also where there are many")
     card = Path("data_card.json")
     verb.add_argument("--out", type=Path, default=card, help=f"where the data card is written (default: {card})")
 
 
 def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(verbs, "prepare", "decode all pictures into the cache, ahead of a run", _prepare, _PLACE)
+    verb = _verb(verbs, "prepare", "decode all images into the cache, ahead of a run", _prepare, _PLACE)
     _add_place(verb)
-    verb.add_argument("--size", type=int, default=224, help="side of the pictures that the model takes (default: 224)")
+    verb.add_argument("--size", type=int, default=224, help="side of the images that the model takes (default: 224)")
     views = ("evaluation", "training", "both")
     verb.add_argument(
         *("--view",),
@@ -71,16 +71,16 @@ def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(verbs, "sheet", "draw pictures of every class and domain on one sheet", _sheet, _PLACE)
+    verb = _verb(verbs, "sheet", "draw images of every class and domain on one sheet", _sheet, _PLACE)
     _add_place(verb)
     out = "the PNG file (default: <benchmark>-sheet.png); many classes make several, -1.png, -2.png and so on"
     verb.add_argument("--out", type=Path, default=None, help=out)
-    verb.add_argument("--per-cell", type=int, default=4, help="pictures of each class and domain (default: 4)")
+    verb.add_argument("--per-cell", type=int, default=4, help="images of each class and domain (default: 4)")
     verb.add_argument("--classes", default=None, help="these classes only, such as dog,horse (default: all)")
 
 
 def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "list the decoded pictures that are kept, or delete some"
+    text = "list the decoded images that are kept, or delete some"
     parser = verbs.add_parser("cache", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
     end = "What a process uses is never deleted. Exit code 1: some of it was to be, and stays."
@@ -115,9 +115,9 @@ def _add_place(verb: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from hamdg import console
-    from hamdg.commands.data.catalogue import catalogue
+    from hamdg.commands.data.catalog import catalog
 
-    console.result(catalogue())
+    console.result(catalog())
     return 0
 
 
@@ -129,7 +129,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     from hamdg import console
     from hamdg.commands.data import verification
-    from hamdg.data.checking.verify import verify
+    from hamdg.data.verify.verify import verify
     from hamdg.files import write_json
 
     console.result(f"{place.benchmark.title or place.benchmark.name}: {place.where}")
@@ -139,7 +139,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             decode=not arguments.no_decode,
             contents=arguments.contents,
             truncated=recipe.data.truncated,
-            progress=lambda total: console.progress(total, "pictures opened"),
+            progress=lambda total: console.progress(total, "images opened"),
         )
     except KeyboardInterrupt:
         print("\nhamdg: stopped; nothing was written.", file=sys.stderr)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hamdg import console
-from hamdg.data.checking.verify import Verification
-from hamdg.data.checking.versions import expected_count
 from hamdg.data.lists.meaning import read_lists
-from hamdg.wording import listed
+from hamdg.data.verify.verify import Verification
+from hamdg.data.verify.versions import expected_count
+from hamdg.text import listed
 
 _FEW = 20
 _SHOWN = 3
@@ -90,7 +90,7 @@ def _fault_lines(found: Verification) -> list[str]:
 
 
 def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[str, str]) -> list[str]:
-    """Say which pictures are not whole; those that a run refuses are listed with what else cannot be read."""
+    """Say which images are not whole; those that a run refuses are listed with what else cannot be read."""
     refused = [name for name, _ in truncated if name in unreadable]
     if refused:
         return [f"Of these, `--data.truncated=read` would read {len(refused):,} as far as they go, as DomainBed does."]
@@ -106,9 +106,9 @@ def _remarks(found: Verification) -> list[str]:
         lines.append(f"Left out, since `data.domains` names others: {listed(found.benchmark.left_out)}.")
     lists = found.place.lists
     if lists is not None and (repeated := read_lists(lists, found.benchmark).repeated):
-        lines.append(f"Lines of `data.lists` that repeat others: {repeated:,}; each picture counts once.")
-    if found.passed_over:
-        lines.append(f"Files passed over, since they are no pictures: {found.passed_over:,}.")
+        lines.append(f"Lines of `data.lists` that repeat others: {repeated:,}; each image counts once.")
+    if found.ignored:
+        lines.append(f"Files passed over, since they are no images: {found.ignored:,}.")
     peculiar: Counter[str] = Counter()
     for check in found.checks:
         peculiar.update(check.examination.peculiar)
@@ -119,13 +119,13 @@ def _remarks(found: Verification) -> list[str]:
     if found.contents:
         lines += _duplicate_lines(found.duplicates())
     if not found.decoded:
-        lines.append("No picture was decoded (`--no-decode`), so damaged ones were not found.")
+        lines.append("No image was decoded (`--no-decode`), so damaged ones were not found.")
     return lines
 
 
 def _duplicate_lines(groups: Sequence[Sequence[str]]) -> list[str]:
     if not groups:
-        return ["No two pictures are the same byte for byte."]
+        return ["No two images are the same byte for byte."]
     copies = sum(len(group) - 1 for group in groups)
     shown = [f"    {' = '.join(group[:_SHOWN])}{' = ...' if len(group) > _SHOWN else ''}" for group in groups[:_SHOWN]]
     more = [f"    and {len(groups) - _SHOWN:,} more"] if len(groups) > _SHOWN else []
@@ -146,9 +146,9 @@ def _unpublished(found: Verification) -> str:
     shape = f"{len(found.benchmark.classes)} classes in {len(found.checks)} domains"
     if found.good:
         whole = ", and none is damaged" if found.decoded else ""
-        return f"Every class has pictures in every domain{whole}: {shape}."
+        return f"Every class has images in every domain{whole}: {shape}."
     return f"Not everything is there or readable: {shape}."
 
 
 def _pictures(number: int) -> str:
-    return f"{number:,} picture{'' if number == 1 else 's'}"
+    return f"{number:,} image{'' if number == 1 else 's'}"

@@ -50,7 +50,7 @@ FLAGS: dict[str, Flag] = {
         Flag(SHOW, (SHOW,), "say how a merged file was made", "FILE"),
         Flag(COMPARE, (COMPARE,), "measure how the models lie to each other instead of merging them"),
         Flag("--base", (MERGE, COMPARE), "the start that the models have in common", "FILE"),
-        Flag("--out", (MERGE, COMPARE), "the merged file; with --compare a picture (.svg)", "FILE"),
+        Flag("--out", (MERGE, COMPARE), "the merged file; with --compare an image (.svg)", "FILE"),
         Flag(
             "--weights", (MERGE,), "weights of the sources: `art=2,photo=1`, or `2,1` in their order", "NAME=NUMBER,..."
         ),

@@ -1,4 +1,4 @@
-"""`hamdg merge --compare`: how the models lie to each other, as tables, as JSON, and as a picture."""
+"""`hamdg merge --compare`: how the models lie to each other, as tables, as JSON, and as an image."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hamdg.merge.compare import WHOLE, Comparison
 from hamdg.merge.compare import compare as measure
 from hamdg.merge.files.inputs import Inputs
 from hamdg.report.comparison import comparison_picture
-from hamdg.report.elements import pair_name
+from hamdg.report.html import pair_name
 from hamdg.report.table import MISSING
-from hamdg.wording import reason_of
+from hamdg.text import reason_of
 
 Values = Mapping[str, Mapping[str, float | None]]
 
 
 def compare(request: Request) -> int:
-    """Print how the models lie to each other, and draw it if a picture is named.
+    """Print how the models lie to each other, and draw it if an image is named.
 
     Raises:
         ConfigError: Something in the request is wrong.
@@ -38,7 +38,7 @@ def compare(request: Request) -> int:
             "`--compare` looks at what the models changed from a start; name its file with `--base FILE`."
         )
     if out is not None and out.suffix != ".svg":
-        raise ConfigError(f"`--compare` draws SVG pictures; give `--out` a name that ends in `.svg`, not `{out.name}`.")
+        raise ConfigError(f"`--compare` draws SVG images; give `--out` a name that ends in `.svg`, not `{out.name}`.")
     prefixes, keys = prefixes_of(request, paths), keys_of(request, paths)
     device, threads = device_of(request), threads_of(request)
     with plain_words(paths):

@@ -14,7 +14,7 @@ from pathlib import Path
 from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
-from hamdg.merge import MethodInfo, Option, methods
+from hamdg.merge import MethodInfo, Option, list_methods
 from hamdg.merge.aliases import ALIASES, Alias
 from hamdg.merge.registry import find
 
@@ -39,7 +39,7 @@ def show_list(*, markdown: bool) -> int:
     rows = [
         # The formula after a colon is for `--explain`.
         (info.name, _works_on(info), _needs(info), _WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
-        for info in methods().values()
+        for info in list_methods().values()
     ]
     console.table(("method", "works on", "needs", "weights", "summary"), rows)
     others = [(name, alias.method, _meant(alias)) for name, alias in ALIASES.items()]
@@ -59,7 +59,7 @@ def markdown_table() -> str:
     """Return the table of all methods for a document."""
     head = ("method", "works on", "needs", "weights", "options and their defaults", "what it does")
     rows = [head, ("---",) * len(head)]
-    for info in methods().values():
+    for info in list_methods().values():
         options = ", ".join(f"`{option.name}` {_default(option)}" for option in info.options.values())
         rows.append((f"`{info.name}`", _works_on(info), _needs(info), _WEIGHTS[info.weights], options, info.summary))
     return _markdown(rows)
@@ -79,7 +79,7 @@ def explain(name: str) -> int:
 def full_text() -> str:
     """Return what `--explain` says of every method, folded, for a document."""
     parts = []
-    for name, info in methods().items():
+    for name, info in list_methods().items():
         text = "\n".join(_explanation(info)[2:])
         parts.append(f"<details><summary><code>{name}</code></summary>\n\n```text\n{text}\n```\n\n</details>")
     return "\n".join(parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from hamdg.commands.merging.arguments import FLAGS, MERGE, Request, is_number, nearest, pairs
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 if TYPE_CHECKING:
     import torch

@@ -102,7 +102,7 @@ def _answer(request: Request) -> int:
 
 
 def _merge_run(arguments: Sequence[str]) -> int:
-    from hamdg.recipe import split_overrides
+    from hamdg.config.reading import split_overrides
 
     overrides, others = split_overrides(arguments, ())
     for override in overrides:
@@ -162,7 +162,7 @@ def _merge_files(request: Request) -> int:
                 lora_rank=lora_rank_of(request),
                 digests=digests,
             )
-    _summarise(info, options, paths, base, out, time.monotonic() - started)
+    _summarize(info, options, paths, base, out, time.monotonic() - started)
     return 0
 
 
@@ -180,7 +180,7 @@ def _check_no_run(request: Request) -> None:
     )
 
 
-def _summarise(
+def _summarize(
     info: MethodInfo,
     options: Mapping[str, object],
     paths: Mapping[str, Path],

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hamdg.data.augment.draws import Draw
+from hamdg.data.augment.params import Draw
 
 
-def crop(picture: Tensor, draw: Draw, side: int) -> Tensor:
+def crop(image: Tensor, draw: Draw, side: int) -> Tensor:
     """Cut out what was drawn, bring it to the model's side and flip it.
 
-    Bilinear with antialiasing, rounded to uint8, as torchvision treats uint8 pictures.
+    Bilinear with antialiasing, rounded to uint8, as torchvision treats uint8 images.
 
     Args:
-        picture: uint8 `[h, w, 3]`.
+        image: uint8 `[h, w, 3]`.
         draw: What happens to it.
         side: Height and width of the result.
 
@@ -24,7 +24,7 @@ def crop(picture: Tensor, draw: Draw, side: int) -> Tensor:
     """
     top, left, height, width = draw.box
     # A part that lies whole in memory, known to be channels-last, is resized almost twice as fast.
-    part = picture[top : top + height, left : left + width].contiguous()[None].permute(0, 3, 1, 2)
+    part = image[top : top + height, left : left + width].contiguous()[None].permute(0, 3, 1, 2)
     resized = _resized(part, side)[0].permute(1, 2, 0)
     return (resized.flip(1) if draw.flip else resized).contiguous()
 

@@ -1,4 +1,4 @@
-"""Flips and small shifts, for pictures that fill their frame."""
+"""Flips and small shifts, for images that fill their frame."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def flip_shift(images: Tensor, generator: torch.Generator, reach: float = 1 / 16) -> Tensor:
-    """Flip half of the pictures left to right and move each by up to `reach` of its side; borders are repeated.
+    """Flip half of the images left to right and move each by up to `reach` of its side; borders are repeated.
 
     Args:
-        images: Pictures [n, c, h, w].
-        generator: A CPU generator; the same state gives the same pictures on every device.
+        images: Images [n, c, h, w].
+        generator: A CPU generator; the same state gives the same images on every device.
         reach: Largest shift as a share of the side.
     """
     count, _, height, width = images.shape

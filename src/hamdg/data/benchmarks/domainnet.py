@@ -41,7 +41,7 @@ _TOTALS = {
     "sketch": 69128,
 }
 
-# Pictures on DomainBed's list of duplicates.
+# Images on DomainBed's list of duplicates.
 _DUPLICATES = {"clipart": 704, "infograph": 1596, "painting": 3493, "quickdraw": 0, "real": 2380, "sketch": 1258}
 
 DOMAINNET = Benchmark(
@@ -67,7 +67,7 @@ DOMAINNET = Benchmark(
             "as in the papers",
             _TOTALS,
             note="Counted: the lists of the cleaned release, which are the raw archives less DomainBed's duplicates. "
-            "Pictures were not counted by class.",
+            "Images were not counted by class.",
         ),
         Version(
             "raw archives, duplicates not removed",

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hamdg.data.benchmark import Benchmark, normalised
-from hamdg.wording import escaped
+from hamdg.data.benchmark import Benchmark, normalized
+from hamdg.text import escaped
 
 PARTS = ("train", "crossval", "val", "valid", "validation", "test", "full")
-# JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same pictures again.
+# JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same images again.
 WHOLE = "full"
 PARQUET = ".parquet"
 _NO_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
@@ -32,7 +32,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def holds_table(path: Path) -> bool:
-    """Return whether pictures are in rows of a table: in a `.parquet` file, a folder of them, or one of `datasets`.
+    """Return whether images are in rows of a table: in a `.parquet` file, a folder of them, or one of `datasets`.
 
     In such a folder, all folders hold `.parquet` files too.
     """
@@ -68,7 +68,7 @@ def domain_folders(benchmark: Benchmark, names: Sequence[str]) -> dict[str, list
 def domain_of_folder(benchmark: Benchmark, name: str) -> str | None:
     """Return the domain that a folder's name means, `None` if it means none."""
     domain = benchmark.find_domain(name)
-    if domain is None or (len(normalised(name)) == 1 and normalised(name) != normalised(domain)):
+    if domain is None or (len(normalized(name)) == 1 and normalized(name) != normalized(domain)):
         return None
     return domain
 
@@ -78,14 +78,14 @@ def parts_of(names: Sequence[str], is_class: Callable[[str], bool]) -> list[str]
 
     DomainNet has a class called `train`; so folders are parts only where no other folder is a class.
     """
-    parts = [name for name in names if normalised(name) in PARTS]
+    parts = [name for name in names if normalized(name) in PARTS]
     others = [name for name in names if name not in parts]
     return [] if any(is_class(name) for name in others) else parts
 
 
 def parts_to_read(parts: Sequence[str]) -> list[str]:
     """Return which of a domain's parts are read: all, or the one called `full` alone, which holds the others."""
-    return [name for name in parts if normalised(name) == WHOLE] or list(parts)
+    return [name for name in parts if normalized(name) == WHOLE] or list(parts)
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.folders.faults import faults_of
+from hamdg.data.folders.index_cache import recall, remember
 from hamdg.data.folders.layout import domain_folders, parts_of, parts_to_read, printable
-from hamdg.data.folders.remembered import recall, remember
+from hamdg.data.folders.problems import faults_of
 from hamdg.data.folders.walk import Walk, look, walk
-from hamdg.data.listing import Listing, PackedNames, stamp_of
-from hamdg.data.locate import Place
+from hamdg.data.listing import Listing, NameTable, stamp_of
+from hamdg.data.locations import Location
 from hamdg.errors import DataError
 
 # Looking at a file's size is a wait for the disk, or for another machine's.
@@ -26,18 +26,18 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pictures in files.
+    """Images in files.
 
     Args:
         folder: The domain's folder.
-        names: The paths of its pictures in it.
+        names: The paths of its images in it.
     """
 
     folder: Path
-    names: PackedNames
+    names: NameTable
 
     def content(self, position: int) -> bytes:
-        """Return a picture's file.
+        """Return an image's file.
 
         Raises:
             OSError: If it cannot be read.
@@ -45,7 +45,7 @@ class FolderSource:
         return self._path(position).read_bytes()
 
     def describe(self, position: int) -> str:
-        """Return a picture's path."""
+        """Return an image's path."""
         return printable(self._path(position))
 
     @cached_property
@@ -54,7 +54,7 @@ class FolderSource:
         return printable(self.folder.resolve())
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when a picture's file is written or replaced.
+        """Return a number that changes when an image's file is written or replaced.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -83,12 +83,12 @@ class Scan:
         rivals: All its folders, where more than one means this domain; only the first is looked into.
         surplus: Folders that mean no class, relative to `folder`.
         doubled: Folders that mean the same class, such as `dog` and `Dog`.
-        missing: Classes without a folder, though some published copy has pictures of them.
-        empty: Classes whose folders hold no picture, though some published copy has some.
+        missing: Classes without a folder, though some published copy has images of them.
+        empty: Classes whose folders hold no image, though some published copy has some.
         unreadable: Folders and files that cannot be looked at, and why.
-        passed_over: How many files are no pictures, or lie beside the class folders.
+        ignored: How many files are no images, or lie beside the class folders.
         visited: All folders that were looked into, and when each was changed last, in nanoseconds.
-        listing: The pictures of the benchmark's classes; `None` without a folder.
+        listing: The images of the benchmark's classes; `None` without a folder.
     """
 
     benchmark: Benchmark
@@ -102,25 +102,25 @@ class Scan:
     missing: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    passed_over: int = 0
+    ignored: int = 0
     visited: dict[str, int] = field(default_factory=dict)
     listing: Listing | None = None
 
     def counts(self) -> dict[str, int]:
-        """Return the number of pictures by class, in the order of the classes; 0 where there is none."""
+        """Return the number of images by class, in the order of the classes; 0 where there is none."""
         classes = self.benchmark.classes
         labels = np.zeros(0, np.int64) if self.listing is None else self.listing.labels
         return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
     def add(self, seen: Walk) -> None:
-        """Note what was met on a walk, but for its pictures."""
+        """Note what was met on a walk, but for its images."""
         self.unreadable += seen.unreadable
-        self.passed_over += seen.passed_over
+        self.ignored += seen.ignored
         self.visited |= seen.visited
 
 
-def scan_domain(place: Place, domain: str) -> Scan:
-    """Look at all folders of one domain; whatever is wrong in them is noted, and nothing is raised.
+def scan_domain(place: Location, domain: str) -> Scan:
+    """TensorCheck at all folders of one domain; whatever is wrong in them is noted, and nothing is raised.
 
     Args:
         place: Where the benchmark is; a folder.
@@ -130,7 +130,7 @@ def scan_domain(place: Place, domain: str) -> Scan:
     scan = Scan(place.benchmark, place.root, domain)
     beside = Walk()
     scan.beside = look(place.root, beside)
-    beside.passed_over = 0
+    beside.ignored = 0
     scan.add(beside)
     found = domain_folders(place.benchmark, scan.beside).get(domain, [])
     if found:
@@ -142,7 +142,7 @@ def scan_domain(place: Place, domain: str) -> Scan:
     return scan
 
 
-def check_domains(place: Place, domains: Iterable[str]) -> None:
+def check_domains(place: Location, domains: Iterable[str]) -> None:
     """See to it that every domain has a folder; nothing in them is looked at.
 
     Raises:
@@ -156,8 +156,8 @@ def check_domains(place: Place, domains: Iterable[str]) -> None:
             raise DataError(faults_of(Scan(place.benchmark, place.root, domain, beside=beside))[0])
 
 
-def list_folder(place: Place, domain: str) -> Listing:
-    """List the pictures of one domain that lies in folders.
+def list_folder(place: Location, domain: str) -> Listing:
+    """List the images of one domain that lies in folders.
 
     Raises:
         DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
@@ -201,9 +201,9 @@ def _look(scan: Scan, folder: Path) -> list[str]:
 
 
 def _collected(scan: Scan, folder: Path, by_label: dict[int, list[str]]) -> Listing:
-    """List the pictures by label, then as ImageFolder does.
+    """List the images by label, then as ImageFolder does.
 
-    In which part a picture lies is looked at last, so that the order is the same in all layouts.
+    In which part an image lies is looked at last, so that the order is the same in all layouts.
     """
     names: list[str] = []
     sizes: list[int] = []
@@ -215,7 +215,7 @@ def _collected(scan: Scan, folder: Path, by_label: dict[int, list[str]]) -> List
             names += [name for name, _ in files]
             sizes += [size for _, size in files]
             labels += [label] * len(files)
-    packed = PackedNames.pack(names)
+    packed = NameTable.pack(names)
     source = FolderSource(folder, packed)
     return Listing(scan.domain, np.array(labels, np.int64), packed, np.array(sizes, np.int64), source)
 
@@ -238,6 +238,6 @@ def _note_missing(scan: Scan, by_label: dict[int, list[str]]) -> None:
 
 
 def is_expected(benchmark: Benchmark, domain: str, label: int) -> bool:
-    """Return whether a domain should have pictures of a class: if any published copy has some, or nothing is known."""
+    """Return whether a domain should have images of a class: if any published copy has some, or nothing is known."""
     known = [version.by_class[domain] for version in benchmark.versions if domain in version.by_class]
     return not known or any(counts[label] > 0 for counts in known)

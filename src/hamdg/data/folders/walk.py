@@ -1,4 +1,4 @@
-"""The picture files below one class folder, sub-folders included, in ImageFolder's order."""
+"""The image files below one class folder, sub-folders included, in ImageFolder's order."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hamdg.data.folders.layout import counts_as_folder
-from hamdg.wording import reason_of
+from hamdg.text import reason_of
 
-# What Pillow reads and people keep pictures in; ImageFolder knows nine of them.
+# What Pillow reads and people keep images in; ImageFolder knows nine of them.
 EXTENSIONS = frozenset(
     (
         "jpg",
@@ -43,20 +43,20 @@ class Walk:
     """What was met below a folder.
 
     Args:
-        files: The pictures: folder relative to the one walked (empty where it is that one), name, size in bytes.
+        files: The images: folder relative to the one walked (empty where it is that one), name, size in bytes.
         unreadable: Folders and files that cannot be looked at, and why.
-        passed_over: How many files are no pictures.
+        ignored: How many files are no images.
         visited: All folders that were looked into, and when each was changed last, in nanoseconds.
     """
 
     files: list[tuple[str, str, int]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    passed_over: int = 0
+    ignored: int = 0
     visited: dict[str, int] = field(default_factory=dict)
 
 
 def walk(folder: Path) -> Walk:
-    """Collect the pictures below a class folder: by sub-folder, then by name.
+    """Collect the images below a class folder: by sub-folder, then by name.
 
     Links are followed; a folder inside itself is entered once.
     """
@@ -69,7 +69,7 @@ def walk(folder: Path) -> Walk:
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file is a picture by its name; hidden files never are."""
+    """Say whether a file is an image by its name; hidden files never are."""
     stem, _, ending = name.rpartition(".")
     return bool(stem) and not name.startswith(".") and ending.lower() in EXTENSIONS
 
@@ -89,7 +89,7 @@ def look(folder: Path, found: Walk) -> list[str]:
                 if entry.is_dir():
                     names += [entry.name] if counts_as_folder(entry.name) else []
                 elif not is_left_behind(entry.name):
-                    found.passed_over += 1
+                    found.ignored += 1
     except OSError as error:
         found.unreadable.append((str(folder), reason_of(error)))
     return sorted(names)
@@ -143,5 +143,5 @@ def _add(entry: os.DirEntry[str], folder: _Folder, found: Walk) -> bool:
     if entry.is_dir():
         return counts_as_folder(name)
     if not is_left_behind(name):
-        found.passed_over += 1
+        found.ignored += 1
     return False

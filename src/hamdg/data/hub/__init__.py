@@ -1,1 +1,1 @@
-"""Benchmarks on the Hugging Face hub: where copies are, their tables, and their rows as pictures."""
+"""Benchmarks on the Hugging Face hub: where copies are, their tables, and their rows as images."""

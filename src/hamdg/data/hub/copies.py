@@ -16,8 +16,8 @@ from hamdg.data.benchmark import Hub
 from hamdg.data.folders.layout import PARQUET
 from hamdg.errors import DataError, HamdgError
 from hamdg.files import explained_storage, user_path
-from hamdg.network import answers
-from hamdg.wording import listed
+from hamdg.reachable import answers
+from hamdg.text import listed
 
 if TYPE_CHECKING:
     import datasets

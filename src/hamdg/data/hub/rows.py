@@ -1,4 +1,4 @@
-"""The pictures of a benchmark as the Hugging Face hub has them."""
+"""The images of a benchmark as the Hugging Face hub has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hamdg.data.hub.copies import local_copy
 from hamdg.data.hub.table import NameColumn, open_table
 from hamdg.data.listing import Listing, Names
 from hamdg.errors import DataError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 Meaning = TypeVar("Meaning", str, int)
 
@@ -49,18 +49,18 @@ class RowNames(Names):
 
 @dataclass(frozen=True)
 class HubSource:
-    """Pictures in rows of a hub's data set; a process that gets this opens the data set by itself.
+    """Images in rows of a hub's data set; a process that gets this opens the data set by itself.
 
     Args:
         hub: The data set.
-        rows: The rows of the pictures.
+        rows: The rows of the images.
     """
 
     hub: Hub
     rows: NDArray[np.int64]
 
     def content(self, position: int) -> bytes:
-        """Return a picture's bytes.
+        """Return an image's bytes.
 
         Raises:
             OSError: If it cannot be read.
@@ -68,7 +68,7 @@ class HubSource:
         return open_table(self.hub).content(int(self.rows[position]))
 
     def describe(self, position: int) -> str:
-        """Return a picture's row; like a path, it has no backticks of its own."""
+        """Return an image's row; like a path, it has no backticks of its own."""
         return f"{open_table(self.hub).row_name(int(self.rows[position]))} of {self.hub.id}"
 
     @property
@@ -78,7 +78,7 @@ class HubSource:
         return f"{self.hub.id} {self.hub.revision or ''}".strip() if local is None else str(local.resolve())
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when the file is written or replaced that has a picture.
+        """Return a number that changes when the file is written or replaced that has an image.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -87,7 +87,7 @@ class HubSource:
 
 
 def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
-    """List the pictures of one domain in the order of the data set's rows: its train split, then the others.
+    """List the images of one domain in the order of the data set's rows: its train split, then the others.
 
     Classes and domains are matched by their names: their numbers follow another order in some copies.
 
@@ -106,7 +106,7 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
     _check_complete(benchmark, hub, labels)
     if domain not in domains:
         raise DataError(
-            f"`{hub.id}` has no picture of the domain `{domain}` of `{benchmark.name}`; it has {listed(domains)}."
+            f"`{hub.id}` has no image of the domain `{domain}` of `{benchmark.name}`; it has {listed(domains)}."
         )
     if benchmark.versions:
         _say_order_differs(hub.id)
@@ -137,16 +137,16 @@ def _check_complete(benchmark: Benchmark, hub: Hub, labels: Sequence[int]) -> No
     missing = [name for label, name in enumerate(benchmark.classes) if label not in labels]
     if missing:
         raise DataError(
-            f"`{hub.id}` has no picture of the classes {listed(missing, _LISTED)} of `{benchmark.name}`, "
+            f"`{hub.id}` has no image of the classes {listed(missing, _LISTED)} of `{benchmark.name}`, "
             "so it is another data set or a part of this one; name a complete copy."
         )
 
 
 def _sample(source: HubSource) -> str:
-    """Return a digest of some pictures: rows have numbers for names, and uncompressed pictures have one size."""
+    """Return a digest of some images: rows have numbers for names, and uncompressed images have one size."""
     digest = hashlib.sha256()
     for position in np.unique(np.linspace(0, len(source.rows) - 1, _SAMPLED, dtype=np.int64)).tolist():
-        with suppress(OSError):  # whoever reads the picture will tell
+        with suppress(OSError):  # whoever reads the image will tell
             digest.update(source.content(position))
     return digest.hexdigest()
 
@@ -154,6 +154,6 @@ def _sample(source: HubSource) -> str:
 @cache
 def _say_order_differs(name: str) -> None:
     console.note(
-        f"`{name}` lists its pictures in another order than folders do: "
-        "the same seed holds out other pictures than in a folder copy."
+        f"`{name}` lists its images in another order than folders do: "
+        "the same seed holds out other images than in a folder copy."
     )

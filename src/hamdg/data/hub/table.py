@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub as three columns: pictures, names of classes, names of domains."""
+"""A data set of the Hugging Face hub as three columns: images, names of classes, names of domains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hamdg.data.benchmark import Hub
 from hamdg.data.hub.copies import open_splits
 from hamdg.data.listing import stamp_of
 from hamdg.errors import DataError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
 
 
 class HubTable:
-    """All rows of a data set, its splits one after the other; the pictures stay on the disk.
+    """All rows of a data set, its splits one after the other; the images stay on the disk.
 
     Args:
         hub: The data set.
@@ -84,12 +84,12 @@ class HubTable:
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Return how many bytes every picture has; reads where they end, not the pictures."""
+        """Return how many bytes every image has; reads where they end, not the images."""
         sizes = [_sizes(chunk) for chunk in self._pictures.chunks]
         return np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
 
     def content(self, row: int) -> bytes:
-        """Return the bytes of a picture.
+        """Return the bytes of an image.
 
         Raises:
             OSError: If the row has none, or they are in a file that cannot be read.
@@ -99,11 +99,11 @@ class HubTable:
         if isinstance(content, bytes):
             return content
         if path is None:
-            raise OSError("the row has no picture")
+            raise OSError("the row has no image")
         return Path(path).read_bytes()
 
     def stamp(self, row: int) -> int:
-        """Return a number that changes with the file that has a picture: the data set's own, or one that it names.
+        """Return a number that changes with the file that has an image: the data set's own, or one that it names.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -114,7 +114,7 @@ class HubTable:
 
     @cached_property
     def _elsewhere(self) -> bool:
-        """Return whether some pictures are in files of their own."""
+        """Return whether some images are in files of their own."""
         from pyarrow import compute, types
 
         return any(
@@ -138,7 +138,7 @@ class HubTable:
         if missing := np.flatnonzero(np.concatenate([part.codes for part in parts]) < 0).tolist():
             raise DataError(
                 f"`{self.hub.id}` has rows with nothing in the column `{column}` ({len(missing):,}), the first is "
-                f"{self.row_name(missing[0])}; every picture needs a class and a domain."
+                f"{self.row_name(missing[0])}; every image needs a class and a domain."
             )
         codes = {name: code for code, name in enumerate(dict.fromkeys(name for part in parts for name in part.names))}
         recoded = [np.array([codes[name] for name in part.names], np.int64)[part.codes] for part in parts]
@@ -167,7 +167,7 @@ def _check_columns(hub: Hub, rows: Dataset) -> None:
         )
     if not _holds_pictures(rows.data.column(hub.image).type):
         raise DataError(
-            f"The column `{hub.image}` of `{hub.id}` holds no pictures ({rows.features[hub.image]}); "
+            f"The column `{hub.image}` of `{hub.id}` holds no images ({rows.features[hub.image]}); "
             "name the column that does with `data.columns.image`."
         )
 

@@ -12,10 +12,10 @@ import numpy as np
 from hamdg.data.benchmark import Benchmark, Lists
 from hamdg.data.folders.layout import domain_of_folder, printable
 from hamdg.data.folders.scan import FolderSource, is_expected
-from hamdg.data.listing import Listing, PackedNames
+from hamdg.data.listing import Listing, NameTable
 from hamdg.data.lists.meaning import Listed, read_lists
 from hamdg.errors import DataError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 _SHOWN = 5
 _LISTED = 12
@@ -45,7 +45,7 @@ def list_listed_domain(benchmark: Benchmark, lists: Lists, domain: str, *, compl
     sizes = [_size(f"{folder}/{name}") for name in names]
     if complete and (missing := [name for name, size in zip(names, sizes, strict=True) if size is None]):
         raise DataError(_missing(lists, domain, [base + name for name in missing], len(names)))
-    packed = PackedNames.pack(names)
+    packed = NameTable.pack(names)
     known = np.array([size or 0 for size in sizes], np.int64)
     return Listing(domain, np.array(labels, np.int64), packed, known, FolderSource(folder, packed))
 

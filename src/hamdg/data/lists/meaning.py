@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hamdg.config import CUSTOM
-from hamdg.data.benchmark import Benchmark, Lists, normalised
+from hamdg.config.recipe import CUSTOM
+from hamdg.data.benchmark import Benchmark, Lists, normalized
 from hamdg.data.folders.layout import PARTS, domain_of_folder
 from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_files
-from hamdg.wording import did_you_mean, excerpt, listed
+from hamdg.text import did_you_mean, excerpt, listed
 
 LAYOUT = "<domain>/<class>/picture"
 _LISTED = 12
@@ -124,7 +124,7 @@ def _meanings(file: ListFile, benchmark: Benchmark | None) -> Iterator[tuple[Lin
 def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | None, str | None]:
     """Return which domain and class the folders of a path tell; parts (`train`, `test`) may lie between the two."""
     if benchmark is None:
-        above = [_composed(name) for name in folders[:-1] if normalised(name) not in PARTS]
+        above = [_composed(name) for name in folders[:-1] if normalized(name) not in PARTS]
         return above[-1] if above else None, _composed(folders[-1]) if folders else None
     domain, label = None, None
     for place, name in enumerate(folders):
@@ -134,7 +134,7 @@ def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | 
         for inner in range(place + 1, len(folders)):
             if (number := benchmark.find_label(folders[inner])) is not None:
                 domain, label = found, benchmark.classes[number]
-            if normalised(folders[inner]) not in PARTS:
+            if normalized(folders[inner]) not in PARTS:
                 break
         if label is not None:
             return domain, label

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hamdg.data.benchmark import Lists
 from hamdg.data.folders.layout import printable
 from hamdg.errors import DataError
-from hamdg.wording import excerpt, listed, reason_of
+from hamdg.text import excerpt, listed, reason_of
 
 CSV = ".csv"
 ENDINGS = (".txt", CSV)

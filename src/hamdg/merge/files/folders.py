@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg.errors import WeightsError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 INDEX = ".index.json"
 _LISTED = 6

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.wording import listed, shortened
+from hamdg.text import listed, shortened
 
 Content = Mapping[object, object]
 

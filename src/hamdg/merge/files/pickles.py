@@ -15,7 +15,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from hamdg.errors import WeightsError
 from hamdg.merge.files.layouts import find_model, is_lightning
-from hamdg.wording import listed
+from hamdg.text import listed
 
 _LISTED = 12
 _ARCHIVE = b"PK\x03\x04"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamdg.errors import WeightsError
 from hamdg.merge.problems import problems_error
-from hamdg.wording import listed
+from hamdg.text import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")

@@ -17,7 +17,7 @@ from hamdg.merge.files.folders import INDEX, weights_in
 from hamdg.merge.files.layouts import no_keys
 from hamdg.merge.files.pickles import damaged, read_pickle
 from hamdg.merge.files.prefixes import find_prefix, own_names
-from hamdg.wording import excerpt
+from hamdg.text import excerpt
 
 # `.tar` (mostly `.pth.tar`) is how torch's own examples call checkpoints; `.pkl` is DomainBed's.
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")

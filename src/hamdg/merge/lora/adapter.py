@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.wording import listed
+from hamdg.text import listed
 
 Tensors = Mapping[str, Tensor]
 Layout = Literal["peft", "kohya"]

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.dtypes import dtype_name, promoted, rounded, unless_narrow
-from hamdg.merge.inspection import is_finite
 from hamdg.merge.job import Job, Settings
 from hamdg.merge.lora.adapter import ALPHA, Adapter, Layout
+from hamdg.merge.nonfinite import is_finite
 from hamdg.merge.registry import find
-from hamdg.wording import listed
+from hamdg.text import listed
 
 # A residue of this share of the norm is rounding of single precision.
 _ROUNDING = 1e-5

@@ -1,0 +1,65 @@
+"""SAE: which samples of the other source domains join a model's batch.
+
+The rule is the published one (https://arxiv.org/abs/2506.09446): at every step the threshold of a model is its mean
+confidence on its own mini-batch, and samples of the other sources with a confidence above it join the loss. What
+"confidence" means, and how own and added samples are weighted, is not published; both are options here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hamdg.config.recipe import Combine, Confidence
+
+
+def confidence(logits: Tensor, labels: Tensor, kind: Confidence) -> Tensor:
+    """Return each sample's confidence: the probability of its label, or the largest probability.
+
+    Args:
+        logits: Scores [n, classes].
+        labels: Labels [n] (used by `true_class` alone).
+        kind: `true_class` or `max_probability`.
+
+    Returns:
+        Confidences [n] in float32, without gradient.
+    """
+    probabilities = logits.detach().float().softmax(dim=1)
+    if kind == "max_probability":
+        return probabilities.amax(dim=1)
+    return probabilities.gather(1, labels[:, None])[:, 0]
+
+
+def select(own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which of the other domains' samples are accepted, and the threshold.
+
+    Args:
+        own: Confidences [n] on the model's own mini-batch.
+        others: Confidences [m] on the candidates.
+
+    Returns:
+        A boolean mask [m], true where the confidence is strictly above the threshold, and the threshold (0-d).
+    """
+    threshold = own.mean()
+    return others > threshold, threshold
+
+
+def combined_loss(own: Tensor, added: Tensor, combine: Combine) -> Tensor:
+    """Return the loss over own and added samples.
+
+    Args:
+        own: Cross-entropies [n] of the own samples.
+        added: Cross-entropies [k] of the accepted samples; may be empty.
+        combine: `mean` (one mean over all) or `sum` (mean of own plus mean of added).
+    """
+    if added.numel() == 0:
+        return own.mean()
+    if combine == "mean":
+        return torch.cat([own, added]).mean()
+    return own.mean() + added.mean()
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each sample's cross-entropy [n] in float32."""
+    return functional.cross_entropy(logits.float(), labels, reduction="none")

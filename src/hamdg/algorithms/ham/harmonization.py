@@ -1,0 +1,94 @@
+"""OPA's arithmetic: how the vectors of N models (gradients, updates, displacements) are brought together.
+
+The published description says that update directions are harmonized during training and no more; every rule here is
+our reconstruction. All rules but `sign_consensus` give each model a linear combination of all models' vectors whose
+coefficients follow from the vectors' inner products alone, so one pass for the Gram matrix is all that they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_TINY = 1e-12
+
+
+def gram(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the inner products [n, n] of n tensors of one shape, in float64 on the CPU."""
+    rows = torch.stack([vector.detach().flatten().float() for vector in vectors])
+    return (rows @ rows.T).double().cpu()
+
+
+def cosines(products: Tensor) -> Tensor:
+    """Turn a Gram matrix [n, n] into cosines; the cosine with a zero vector is 0."""
+    norms = products.diagonal().clamp(min=0).sqrt()
+    scale = torch.where(norms > _TINY, 1 / norms.clamp(min=_TINY), torch.zeros_like(norms))
+    return products * scale[:, None] * scale[None, :]
+
+
+def pcgrad(products: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
+    """Return PCGrad's coefficients: vector i loses its projection on every vector j that it conflicts with.
+
+    See https://arxiv.org/abs/2001.06782. Each model keeps its own projected vector (there is no sum).
+
+    Args:
+        products: Gram matrix [n, n] of the vectors.
+        orders: For each i, the order in which the others are visited.
+
+    Returns:
+        Coefficients [n, n]: new vector i is the sum over j of `coefficients[i, j]` times vector j.
+    """
+    coefficients = torch.eye(len(products), dtype=products.dtype)
+    for i, order in enumerate(orders):
+        for j in order:
+            overlap = coefficients[i] @ products[:, j]
+            if j != i and overlap < 0:
+                coefficients[i, j] -= overlap / products[j, j]
+    return coefficients
+
+
+def cosine_penalty(products: Tensor) -> Tensor:
+    """Return the coefficients of the gradient of `sum_i 1 - cos(d_i, stopgrad(mean of all d))`.
+
+    A displacement (or a mean) of norm zero has no direction; its gradient is zero.
+
+    Args:
+        products: Gram matrix [n, n] of the displacements d.
+    """
+    count = len(products)
+    coefficients = torch.zeros_like(products)
+    mean_norm = (products.sum() / count**2).clamp(min=0).sqrt()
+    norms = products.diagonal().clamp(min=0).sqrt()
+    for i in range(count):
+        if mean_norm <= _TINY or norms[i] <= _TINY:
+            continue
+        cosine = products[i].mean() / (norms[i] * mean_norm)
+        coefficients[i] -= 1 / (count * norms[i] * mean_norm)
+        coefficients[i, i] += cosine / norms[i] ** 2
+    return coefficients
+
+
+def l2_penalty(count: int) -> Tensor:
+    """Return the coefficients of the gradient of `sum_i |d_i - stopgrad(mean of all d)|^2 / 2`."""
+    return torch.eye(count, dtype=torch.float64) - 1 / count
+
+
+def combine(vectors: Sequence[Tensor], coefficients: Tensor) -> list[Tensor]:
+    """Return the linear combinations of n tensors of one shape that the coefficients [n, n] name."""
+    rows = torch.stack([vector.detach().flatten() for vector in vectors])
+    mixed = coefficients.to(rows) @ rows
+    return [row.view_as(vector) for row, vector in zip(mixed, vectors, strict=True)]
+
+
+def sign_consensus(vectors: Sequence[Tensor], minority_scale: float) -> list[Tensor]:
+    """Scale every coordinate whose sign differs from the sign of the coordinate's sum over the models.
+
+    Args:
+        vectors: n updates of one shape.
+        minority_scale: Factor of the minority coordinates; 0 removes them.
+    """
+    rows = torch.stack(list(vectors))
+    elected = rows.sum(dim=0, keepdim=True)
+    return list(torch.where(rows * elected < 0, rows * minority_scale, rows))

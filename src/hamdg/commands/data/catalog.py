@@ -1,0 +1,67 @@
+"""What `hamdg data list` prints: the benchmarks, and where each is on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from hamdg.data.benchmark import Benchmark, Hub
+from hamdg.data.locations import locate
+from hamdg.data.registry import benchmarks
+from hamdg.errors import DataError
+from hamdg.files import user_path
+
+_FEW = 12
+_OWN = "custom\n    found     where ROOT, --data.lists or --data.hub says: any data set of your own"
+
+
+def catalog() -> str:
+    """Return a paragraph on every benchmark."""
+    return "\n\n".join(["\n".join(_paragraph(one)) for one in benchmarks()] + [_OWN])
+
+
+def _paragraph(benchmark: Benchmark) -> Iterator[str]:
+    yield f"{benchmark.name} ({benchmark.title})" if benchmark.title not in ("", benchmark.name) else benchmark.name
+    yield f"    domains   {', '.join(benchmark.domains)}"
+    yield f"    classes   {_classes(benchmark)}"
+    for place, version in enumerate(benchmark.versions):
+        yield f"    {'images' if place == 0 else '':<10}{sum(version.totals.values()):,}, {version.name}"
+    if benchmark.hub is not None:
+        yield f"    hub       {benchmark.hub.id}"
+    yield f"    found     {_found(benchmark)}"
+
+
+def _classes(benchmark: Benchmark) -> str:
+    names = benchmark.classes
+    if len(names) <= _FEW:
+        return f"{len(names)}: {', '.join(names)}"
+    return f"{len(names)}, from {names[0]} to {names[-1]}"
+
+
+def _found(benchmark: Benchmark) -> str:
+    if benchmark.name == "mini":
+        return "everywhere: its images are rendered"
+    try:
+        # Without the hub, so that nobody is asked over the network.
+        return str(locate(replace(benchmark, hub=None)).root)
+    except DataError:
+        pass
+    if benchmark.hub is not None and _is_cached(benchmark.hub):
+        return "a copy of the hub's, in the cache"
+    return "not found"
+
+
+def _is_cached(hub: Hub) -> bool:
+    """Say whether the hub's data set is in the cache; its library takes a second to load, so only if there is one."""
+    if not _cache_of_hub().is_dir():
+        return False
+    from hamdg.data.hub.copies import is_cached
+
+    return is_cached(hub)
+
+
+def _cache_of_hub() -> Path:
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return user_path(os.environ.get("HF_DATASETS_CACHE") or str(Path(home) / "datasets"), "HF_DATASETS_CACHE")

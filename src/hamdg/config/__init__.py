@@ -1,0 +1,1 @@
+"""Recipes and their sections: what they can say, how they are read and checked."""

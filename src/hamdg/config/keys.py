@@ -1,0 +1,166 @@
+"""The dotted keys of a recipe: what they are, of which type, and what is said of those that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import PurePath
+from types import NoneType, UnionType
+
+from hamdg.config.recipe import OptionValue, Recipe
+
+# Keys of the section `merge` that became options of the method.
+MOVED = {f"merge.{name}": f"merge.options.{name}" for name in ("keep", "scope", "criterion", "combine", "norm")}
+
+_NAMES: dict[object, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "`true` or `false`",
+    str: "a text",
+    NoneType: "`null`",
+    OptionValue: "a number, a text, `true`, `false` or `null`",
+}
+# What YAML 1.1 reads as `true` and `false`.
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@cache
+def types() -> Mapping[str, object]:
+    """Return the type of every dotted key; a section's type is its dataclass."""
+    return dict(_walk(Recipe, ""))
+
+
+def type_of(key: str) -> object:
+    """Return the type of a key, also of one in an open section (`merge.options.density`); `None` if there is none."""
+    return types().get(key, scalar_type(key))
+
+
+def scalar_type(key: str) -> object:
+    """Return the type of the values of the open section that a key lies in; `None` if it lies in none."""
+    section = _open_section(key)
+    return typing.get_args(types()[section])[1] if section else None
+
+
+def parts_of(key: str) -> list[str]:
+    """Return the names that a dotted key consists of; a name in an open section may have dots of its own."""
+    section = _open_section(key)
+    return [*section.split("."), key.removeprefix(f"{section}.")] if section else key.split(".")
+
+
+def _open_section(key: str) -> str:
+    found = (name for name, kind in types().items() if is_open(kind) and key.startswith(f"{name}."))
+    return next((name for name in found if len(key) > len(name) + 1), "")
+
+
+def is_open(kind: object) -> bool:
+    """Return whether a type is that of an open section, whose keys are not known here."""
+    return typing.get_origin(kind) is dict
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """Return all keys that hold a value."""
+    return tuple(key for key, kind in types().items() if not is_dataclass(kind))
+
+
+def unknown(
+    key: str,
+    place: str,
+    others: Sequence[str],
+    what: str,
+    otherwise: str = "the keys are those of `hamdg.config.Recipe`.",
+) -> str:
+    """Return the sentence about a key that does not exist, with the nearest one that does.
+
+    Args:
+        key: What was written.
+        place: Where.
+        others: What could have been meant.
+        what: What it is, such as "key".
+        otherwise: The end of the sentence where no other is called nearly the same.
+    """
+    if moved := MOVED.get(key.removeprefix("--")):
+        dashes = "--" if key.startswith("--") else ""
+        return f"There is no {what} `{key}`{' ' + place if place else ''} any more; write `{dashes}{moved}`."
+    near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
+    if not near:  # A right name in the wrong section is worth finding, too.
+        near = [name for name in others if name.rpartition(".")[2] == key.removeprefix("--").rpartition(".")[2]][:1]
+    hint = f"did you mean `{near[0]}`?" if near else otherwise
+    return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
+
+
+def converted(value: object, kind: object) -> object:
+    """Return a value in the type of a key: whole numbers become floats, and floats without a fraction integers.
+
+    Args:
+        value: What YAML says (a mapping, a list, a text, a number, a truth value or `None`), or a path or tuple from
+            Python.
+        kind: The key's type.
+
+    Raises:
+        TypeError: If it cannot be of that type.
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (UnionType, typing.Union):
+        return _converted_to_one(value, inner)
+    if origin is list and isinstance(value, list | tuple):
+        return [converted(item, inner[0]) for item in value]
+    if origin is dict and isinstance(value, Mapping):
+        return {name: converted(item, inner[1]) for name, item in value.items()}
+    if origin is typing.Literal and isinstance(value, str) and value in inner:
+        return value
+    if kind is bool and isinstance(value, str) and value.lower() in _SWITCHES:
+        return _SWITCHES[value.lower()]
+    if kind is str and isinstance(value, PurePath):
+        return str(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if type(value) is kind:
+        return value
+    raise TypeError(kind)
+
+
+def _converted_to_one(value: object, kinds: Sequence[object]) -> object:
+    if type(value) in kinds:
+        return value
+    for kind in kinds:
+        try:
+            return converted(value, kind)
+        except TypeError:
+            continue
+    raise TypeError(kinds)
+
+
+def choices(kind: object) -> list[str]:
+    """Return what a key of this type can be, if it is one of a few texts."""
+    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
+
+
+def description(kind: object) -> str:
+    """Return a type in words: "an integer", "one of `a`, `b`"."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in _NAMES:
+        return _NAMES[kind]
+    if origin is typing.Literal:
+        return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
+    if origin in (UnionType, typing.Union):
+        return " or ".join(description(argument) for argument in arguments)
+    if origin is list and arguments != (str,):
+        return "a list of names, such as `[photo, sketch]`"
+    if origin is list:
+        return 'a list of texts, such as `["a photo of a {}."]`'
+    if origin is dict:
+        return f"a mapping of names to {'texts' if arguments[1] is str else 'numbers'}"
+    return str(kind)
+
+
+def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:
+    for name, hint in typing.get_type_hints(kind).items():
+        yield f"{prefix}{name}", hint
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from _walk(hint, f"{prefix}{name}.")

@@ -1,0 +1,303 @@
+"""Typed recipes: the sections that define a run, and how it is executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Algorithm = Literal["ham", "erm"]
+Confidence = Literal["true_class", "max_probability"]
+Combine = Literal["mean", "sum"]
+HarmonizationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
+HarmonizationScope = Literal["global", "layer"]
+HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
+Truncated = Literal["refuse", "read"]
+TextHead = Literal["prompts", "source_means", "linear_probe"]
+Normalization = Literal["own", "clip", "imagenet"]
+BufferPolicy = Literal["moments", "first", "refuse"]
+OptionValue = float | int | bool | str | None
+
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class MiniConfig:
+    """The embedded benchmark: how its images are rendered and which conflicts are dialed in.
+
+    Args:
+        seed: Seed of the images (not of the training).
+        images_per_class: Images per class and domain (of the most frequent class under `imbalance`).
+        image_size: Side of the square images in pixels.
+        label_noise: Share of wrong training labels, one number for all domains or one per domain name.
+        spurious: Probability that an image's background follows its class, by a map that differs between domains.
+        imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
+    """
+
+    seed: int = 0
+    images_per_class: int = 100
+    image_size: int = 48
+    label_noise: float | dict[str, float] = 0.0
+    spurious: float = 0.0
+    imbalance: float = 1.0
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """How a hub's data set calls its columns.
+
+    Args:
+        image: The column of images.
+        label: The column of classes.
+        domain: The column of domains.
+    """
+
+    image: str = "image"
+    label: str = "label"
+    domain: str = "domain"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images are used, and how they are fed to the models.
+
+    Args:
+        root: Folder of the images, or a `.parquet` file or a folder of them, read like a hub's data set; `null` looks
+            for it in `HAMDG_DATA`, in `data/` and on the hub.
+        hub: A data set on the Hugging Face hub (or a local copy of one), instead of a folder.
+        revision: The hub's revision; `null` for the newest.
+        lists: Which images there are: a file, or a folder of files, of `<path> <label>` lines, or a CSV with the
+            columns path, class and domain. Paths begin in `data.root`; if that is `null`, beside the file or folder.
+        columns: The hub's, or a CSV's, columns.
+        domains: Of `benchmark: custom`, the domains to use; `null` for all.
+        batch_size: Images per source domain and step.
+        validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
+        words: How prompts call classes whose names are no words, such as `{n02084071: dog}`, or the path of a YAML or
+            JSON file of them; `null`, and classes that are left out: by their names.
+        subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
+            all. For smoke tests.
+        shots: Train on this many images per class and source domain, drawn by the seed from the training part; `null`
+            for all. Hold-outs and the held-out domain stay whole.
+        augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
+            flip); `domainbed` (the same with color jitter and grayscale).
+        truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
+            DomainBed does; what is missing is gray or black).
+        store: How decoded images are kept: `uncompressed`; or `compressed`, large ones reduced to twice the model's
+            side and encoded as JPEG, others as they are, which takes less disk than the files themselves. The pixels
+            of large ones differ a little, so this makes another run.
+        decode_once: Keep decoded images in the cache; off, every image is decoded whenever it is used.
+        cache: Folder of rendered or decoded images; `null` for the user's cache folder.
+        mini: The embedded benchmark's own settings.
+    """
+
+    root: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    lists: str | None = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    domains: list[str | int] | None = None
+    batch_size: int = 16
+    validation_fraction: float = 0.2
+    words: dict[str, str] | str | None = None
+    subset: int | None = None
+    shots: int | None = None
+    augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
+    truncated: Truncated = "refuse"
+    store: Literal["uncompressed", "compressed"] = "uncompressed"
+    decode_once: bool = True
+    cache: str | None = None
+    mini: MiniConfig = field(default_factory=MiniConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which CLIP is fine-tuned.
+
+    Args:
+        name: `mini-rn`, `mini-vit`, or any open_clip model name or path of an open_clip JSON config.
+        weights: A `.safetensors` or weights-only `.pt` file, or an open_clip tag; `null` for the shipped weights.
+        normalization: Mean and deviation of images: the weights' `own` (what open_clip states for a tag; CLIP's for a
+            file), `clip` or `imagenet`. The wrong one costs accuracy without any error.
+        prompts: Templates with one `{}` for the class name; their text features are averaged. `null` for the
+            benchmark's own.
+        text_head: What stands for the classes: the text features of `prompts`, or, for words that the text tower does
+            not know, `source_means` (each class's mean image feature over the sources' training images) or
+            `linear_probe` (a linear classifier of these features). Both are learned once, before the training.
+    """
+
+    name: str = "mini-rn"
+    weights: str | None = None
+    normalization: Normalization = "own"
+    prompts: list[str] | None = None
+    text_head: TextHead = "prompts"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How every source model is fine-tuned.
+
+    Args:
+        steps: Optimizer steps (of each model; all advance in lock-step).
+        lr: Peak learning rate of AdamW.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: Steps of linear warm-up before the cosine decay.
+        clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
+        check_every: Steps between validations on the source hold-outs.
+    """
+
+    steps: int = 200
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 20
+    clip_norm: float = 1.0
+    check_every: int = 50
+
+
+@dataclass(frozen=True)
+class EnrichmentConfig:
+    """SAE: which samples of the other source domains join a model's batch.
+
+    Args:
+        enabled: Off: every model sees its own domain only.
+        confidence: `true_class` (probability of the label) or `max_probability`.
+        combine: `mean` (one mean over own and added samples) or `sum` (mean of own plus mean of added).
+    """
+
+    enabled: bool = True
+    confidence: Confidence = "true_class"
+    combine: Combine = "mean"
+
+
+@dataclass(frozen=True)
+class HarmonizationConfig:
+    """OPA: how the update directions of the models are brought together.
+
+    Args:
+        method: `none`, `cosine` and `l2` (penalties), `pcgrad` (gradients), `sign_consensus` (updates).
+        scope: One direction for the whole model (`global`) or one for each layer; `sign_consensus` goes by
+            coordinate and knows no difference.
+        every: Harmonize every this many steps.
+        weight: Weight of the penalty (`cosine`, `l2`).
+        minority_scale: What a minority-sign coordinate of an update is multiplied by (`sign_consensus`).
+    """
+
+    method: HarmonizationMethod = "l2"
+    scope: HarmonizationScope = "global"
+    every: int = 1
+    weight: float = 10.0
+    minority_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class HistoryConfig:
+    """Which part of each model's trajectory is kept, and how.
+
+    Args:
+        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
+            merge), or `swad` (the mean of a valley of the loss on the own hold-out, which is measured every
+            `train.check_every` steps).
+        start: First step of the history, as a fraction of all steps; `swad` starts where the losses say.
+        every: Steps between two checkpoints of the history.
+        decay: Decay of `ema`.
+        beta: Both shape parameters of `beta`'s density.
+        keep: At most this many snapshots are stored per source; the oldest goes first.
+        n_s: How many hold-out losses decide where `swad`'s valley begins; the default is the paper's.
+        n_e: How many hold-out losses in a row above the threshold end it; the default is the paper's.
+        r: The threshold, relative to the mean of the losses that it began with; the default is the paper's.
+    """
+
+    kind: HistoryKind = "mean"
+    start: float = 0.5
+    every: int = 5
+    decay: float = 0.95
+    beta: float = 0.5
+    keep: int = 10
+    n_s: int = 3
+    n_e: int = 6
+    r: float = 1.3
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """How the histories are fused into one model.
+
+    Args:
+        method: Any registered merge method (`hamdg.merge.methods`); `rhm` is HAM's own.
+        options: The method's options by name; those that are not given have the method's defaults. They can be checked
+            only where the methods are known, which is where a run starts.
+        buffers: What becomes of buffers that the sources do not agree on. Training freezes BatchNorm's statistics, so
+            towers trained here agree on all of them.
+        examples: Training images of each source that Fisher information and activations are measured on, for methods
+            that ask for them; all of them where there are fewer. Other methods know no difference.
+        target_data: The merge method, named once more, where it is meant to see the held-out domain's images (without
+            labels). That is no domain generalization.
+    """
+
+    method: str = "rhm"
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    buffers: BufferPolicy = "moments"
+    examples: int = 256
+    target_data: str | None = None
+
+
+@dataclass(frozen=True)
+class ControlsConfig:
+    """What a `ham` run is compared with in its own table.
+
+    Args:
+        erm: Also train pooled ERM (with its running average, SMA) on the same images.
+        erm_lr: Its learning rate; `null` for `train.lr`.
+    """
+
+    erm: bool = True
+    erm_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how a run is executed; none of this changes what the run is.
+
+    Args:
+        root: Folder that run directories are created in.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of this process; 0 for all cores of this process.
+        checkpoint_every: Steps between two resumable checkpoints.
+        log_every: Steps between two rows of per-layer measurements.
+        report: Write `report.html`.
+        quiet: Print the result table only.
+    """
+
+    root: str = "lightning_logs"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    checkpoint_every: int = 50
+    log_every: int = 5
+    report: bool = True
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a run (and, in `runtime`, how it is executed).
+
+    Args:
+        benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of one's own.
+        held_out: The domain that no stage before `evaluate` reads; short names allowed where unambiguous.
+        algorithm: `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
+        seed: Seed of the split, the batch order and the augmentation.
+        label: How tables call this variant; empty for the algorithm's own name.
+    """
+
+    benchmark: str = "mini"
+    held_out: str = "sketch"
+    algorithm: Algorithm = "ham"
+    seed: int = 0
+    label: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
+    harmonization: HarmonizationConfig = field(default_factory=HarmonizationConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

@@ -1,0 +1,90 @@
+"""Finds recipes and sweep files: below the working directory, else among those that come with hamdg."""
+
+from __future__ import annotations
+
+import difflib
+import stat
+from pathlib import Path
+
+from hamdg.errors import ConfigError
+from hamdg.text import excerpt, listed, reason_of
+
+# In a checkout a link to its `experiments/`; a wheel has the files themselves here.
+FOLDER = Path(__file__).parents[1] / "experiments"
+_SUFFIX = ".yaml"
+
+
+def find_file(text: str, what: str = "recipe") -> Path:
+    """Return the file that `hamdg run` or `hamdg sweep` was given the name of.
+
+    A file below the working directory comes first; the suffix and a leading `experiments/` may be left out.
+
+    Args:
+        text: A path, or the name of a shipped file: `pacs/ham`, `experiments/pacs/ham.yaml`.
+        what: What it is, for messages: "recipe", "sweep file".
+
+    Raises:
+        ConfigError: If there is none; the message names the nearest.
+    """
+    own, shipped = _candidates(text)
+    for path in (*own, *shipped):
+        if _is_there(path) and not stat.S_ISDIR(path.stat().st_mode):
+            return path
+    if not _is_there(own[0]):
+        raise ConfigError(f"There is no {what} `{excerpt(text, 300)}`; {_hint(text, what)}")
+    inside = [str(path) for path in sorted(own[0].glob(f"*{_SUFFIX}"))]
+    hint = f"name a file in it, such as {listed(inside, 3)}." if inside else "give the path of a YAML file."
+    raise ConfigError(f"Expected a {what}, but `{excerpt(text, 300)}` is a folder; {hint}")
+
+
+def is_shipped(path: Path) -> bool:
+    """Return whether a file is one of those that come with hamdg."""
+    return path.is_relative_to(FOLDER)
+
+
+def public_name(path: Path) -> str:
+    """Return a file's path from here if it lies below, or its name if it comes with hamdg, as on every machine."""
+    if is_shipped(path):
+        return f"experiments/{path.relative_to(FOLDER).as_posix()}"
+    whole, here = path.resolve(), Path.cwd()
+    return whole.relative_to(here).as_posix() if whole.is_relative_to(here) else str(path)
+
+
+def _candidates(text: str) -> tuple[list[Path], list[Path]]:
+    path, names = Path(text), [text, *([] if text.endswith(_SUFFIX) else [text + _SUFFIX])]
+    own = [Path(name) for name in names]
+    # `./pacs/ham.yaml` and `/pacs/ham.yaml` mean one place only.
+    if text.startswith(".") or path.is_absolute() or not text:
+        return own, []
+    return own, [FOLDER / name.removeprefix("experiments/") for name in names]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "no file can be called that"
+        raise ConfigError(f"`{excerpt(path, 300)}` cannot be read: {reason}.") from None
+    return True
+
+
+def _hint(text: str, what: str) -> str:
+    shipped = {name: name for name in _names(what)} | {f"experiments/{name}.yaml": name for name in _names(what)}
+    parent = Path(text).parent
+    try:
+        own = {str(path): str(path) for path in parent.glob(f"*{_SUFFIX}")}
+    except OSError:
+        own = {}
+    known = shipped | own
+    near = list(dict.fromkeys(known[name] for name in difflib.get_close_matches(text, known, n=3, cutoff=0.7)))
+    if near:
+        return f"did you mean {' or '.join(f'`{name}`' for name in near)}?"
+    return f"give the path of a YAML file, or one of those that come with hamdg: {listed(_names(what))}."
+
+
+def _names(what: str) -> list[str]:
+    """Return the names of the shipped files of a kind."""
+    paths = (path.relative_to(FOLDER) for path in FOLDER.glob(f"*/*{_SUFFIX}"))
+    return sorted(str(path.with_suffix("")) for path in paths if (path.parts[0] == "sweeps") == (what == "sweep file"))

@@ -1,0 +1,1 @@
+"""Images decoded once: the files they are kept in, how these are filled, and the disk they take."""

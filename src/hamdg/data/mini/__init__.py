@@ -1,8 +1,0 @@
-"""The embedded benchmark `mini`: PACS's seven classes in four rendered domains."""
-
-from __future__ import annotations
-
-from hamdg.data.mini.benchmark import CLASSES, DOMAINS, data_digest, render_domain
-from hamdg.data.mini.cache import load_domain
-
-__all__ = ["CLASSES", "DOMAINS", "data_digest", "load_domain", "render_domain"]

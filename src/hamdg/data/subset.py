@@ -1,0 +1,59 @@
+"""Labeled images that models are tested on, read a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hamdg.data.ahead import Ahead
+from hamdg.data.domain import Domain
+from hamdg.data.images import Images
+from hamdg.data.splits import Indices
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a domain, not augmented.
+
+    Args:
+        images: The domain's images.
+        positions: Which of them.
+        labels: Their classes, int64 `[n]`.
+    """
+
+    pictures: Images
+    positions: Indices
+    labels: Tensor
+
+    def prepare(self) -> None:
+        """Have all images decoded."""
+        self.pictures.prepare(self.positions)
+
+    def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images [n, h, w, 3] and labels [n], at most `size` at a time.
+
+        Files are decoded for the next parts while one is being used.
+        """
+        starts = range(0, len(self.positions), size)
+        if not self.pictures.decodes:
+            for start in starts:
+                yield self._part(start, size)
+            return
+        with closing(Ahead(lambda start: self._part(start, size))) as ahead:
+            for index, start in enumerate(starts):
+                yield ahead.take(start, starts[index + 1 :])
+
+    def _part(self, start: int, size: int) -> tuple[Tensor, Tensor]:
+        images = self.pictures.read(self.positions[start : start + size])
+        # The sizes of images that are evaluated are all the same.
+        assert isinstance(images, Tensor)
+        return images, self.labels[start : start + size]
+
+
+def holdout(domain: Domain, positions: Indices) -> Subset:
+    """Return the images of a domain at some positions, with the labels that a user has."""
+    return Subset(domain.evaluation, positions, torch.from_numpy(domain.labels[positions]))

@@ -1,0 +1,41 @@
+"""SMA: the plain mean of the checkpoints of one trajectory, from some point on."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from torch import Tensor
+
+from hamdg.merge.functional.trajectory import in_order
+from hamdg.merge.history import RunningMean, folded
+from hamdg.merge.model_set import ModelSet, TensorSet
+from hamdg.merge.options import Range
+from hamdg.merge.registry import Plan, global_method
+
+
+@global_method("sma", on="models", trajectory=True)
+def sma(family: ModelSet, *, start: Annotated[float, Range(0, 1, below=True)] = 0.0) -> Plan:
+    """Average the checkpoints of one trajectory from a start on: theta = (1/n) sum_t theta_t over t >= t_0.
+
+    The sources are checkpoints, taken in the order of the numbers in their names (`step-2` before `step-10`). See
+    SWA, https://arxiv.org/abs/1803.05407, and Ensemble of Averages, https://arxiv.org/abs/2110.10832, which average
+    the states of a run from some step on, the last one among them. SWA measures BatchNorm's statistics again with the
+    averaged weights; a merge has no data, so `buffers` pools those of the checkpoints that count.
+
+    Our choice: the start is a share of the checkpoints that are given, not of the training steps, which a file name
+    does not tell; `floor(start * n)` of n are left out. The base has no part in the average.
+
+    Args:
+        start: Share of the trajectory that is left out at its beginning. The default averages all: give the checkpoints
+            that are wanted. (Lightning's SWA starts at 0.8 of the epochs.)
+    """
+    # 0.29 * 100 is a little below 29 in floating point.
+    first = min(math.floor(start * len(family.sources) + 1e-9), len(family.sources) - 1)
+    chosen = in_order(family.sources)[first:]
+    return Plan(lambda site: mean_of(site, chosen), chosen)
+
+
+def mean_of(site: TensorSet, sources: tuple[str, ...]) -> Tensor:
+    """Return the mean of some of a site's sources; an entry in which they agree keeps its bits."""
+    return site.by_pieces(lambda piece: folded(RunningMean(), (piece.tensors[source] for source in sources)))

@@ -1,0 +1,37 @@
+"""Weighted average: the mean of all models, each with a weight of its own."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from hamdg.merge.model_set import TensorSet
+from hamdg.merge.registry import register
+
+
+@register("weighted", on="models", weights="shares", linear=True)
+def weighted(site: TensorSet) -> Tensor:
+    """Average the models by weight: theta = sum_i w_i theta_i / sum_i w_i.
+
+    There is no one paper to follow: federated averaging (https://arxiv.org/abs/1602.05629) weighs by the number of
+    examples, model soups (https://arxiv.org/abs/2203.05482) weigh all models alike.
+
+    Our choices: the divisor is the sum of the weights, so that weights of 1 and 3 mean the same as 0.25 and 0.75.
+    Without weights every source weighs the same, which gives `uniform` bit for bit. Negative weights are taken as they
+    are and lead away from a source; weights whose sum is zero are refused.
+    """
+    return weighted_mean(site)
+
+
+def weighted_mean(site: TensorSet) -> Tensor:
+    """Return the mean of a site's tensors by the site's weights."""
+    weights = {source: site.weight(source) for source in site.tensors}
+    # Only ratios matter: brought near 1, exactly, no product overflows where the mean does not.
+    _, exponent = math.frexp(max(abs(weight) for weight in weights.values()))
+    shares = {source: math.ldexp(weight, -exponent) for source, weight in weights.items()}
+    total = site.like.new_zeros(site.like.shape)
+    for source, share in shares.items():
+        if share:
+            total.add_(site.tensors[source], alpha=share)
+    return total.div_(math.fsum(shares.values()))

@@ -1,0 +1,196 @@
+"""The embedded benchmark's images and labels: pure functions of the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.random import Generator, Philox, SeedSequence
+from numpy.typing import NDArray
+
+from hamdg.config.recipe import MiniConfig
+from hamdg.data.arrays import DomainArrays
+from hamdg.errors import ConfigError
+from hamdg.mini.geometry import pose
+from hamdg.mini.nouns.seven import SEVEN
+from hamdg.mini.palette import SCENES, apart, natural
+from hamdg.mini.styles import four
+from hamdg.mini.styles.painter import Picture, Pixels, Style
+
+DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
+CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+STYLES: Mapping[str, Style] = {
+    "art_painting": four.art_painting,
+    "cartoon": four.cartoon,
+    "photo": four.photo,
+    "sketch": four.sketch,
+}
+# Share of the side that the subject takes: photographers do not always come close.
+EXTENTS: Mapping[str, tuple[float, float]] = {
+    "art_painting": (0.62, 0.93),
+    "cartoon": (0.72, 0.93),
+    "photo": (0.55, 0.93),
+    "sketch": (0.66, 0.93),
+}
+SIZES = (32, 64)  # smallest and largest side in pixels
+# Row d, column c: the scene behind class c in domain d. Any two rows differ in every column, so a cue that
+# one domain teaches is wrong in each of the others.
+SCENE_MAPS: Mapping[str, tuple[int, ...]] = {
+    "art_painting": (2, 5, 0, 3, 6, 1, 4),
+    "cartoon": (3, 6, 1, 4, 0, 2, 5),
+    "photo": (5, 1, 3, 6, 2, 4, 0),
+    "sketch": (6, 2, 4, 0, 3, 5, 1),
+}
+# Classes from the most to the least frequent, for the `imbalance` dial.
+FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
+    "art_painting": (0, 1, 2, 3, 4, 5, 6),
+    "cartoon": (3, 5, 0, 6, 2, 4, 1),
+    "photo": (6, 4, 5, 1, 0, 2, 3),
+    "sketch": (2, 3, 6, 5, 1, 0, 4),
+}
+_NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is below 4
+
+
+def check(config: MiniConfig) -> None:
+    """Raise ConfigError with a sentence if a value of the benchmark's settings is wrong."""
+    if config.seed < 0:
+        raise ConfigError(f"`data.mini.seed` is `{config.seed}`, but a seed is 0 or larger; use for instance `0`.")
+    if config.images_per_class < 2:
+        raise ConfigError(
+            f"`data.mini.images_per_class` is `{config.images_per_class}`, but training and validation "
+            "need at least `2` images per class; raise it."
+        )
+    if not SIZES[0] <= config.image_size <= SIZES[1]:
+        raise ConfigError(
+            f"`data.mini.image_size` is `{config.image_size}`, but the images are made for "
+            f"`{SIZES[0]}` to `{SIZES[1]}` pixels; choose a side between them."
+        )
+    if not 0 <= config.spurious <= 1:
+        raise ConfigError(
+            f"`data.mini.spurious` is `{config.spurious}`, but it is a probability; choose one between `0` and `1`."
+        )
+    _check_noise(config.label_noise)
+    _check_imbalance(config)
+
+
+def _check_noise(noise: float | Mapping[str, float]) -> None:
+    given = noise if isinstance(noise, Mapping) else {"": noise}
+    for domain, share in given.items():
+        place = f"data.mini.label_noise.{domain}" if domain else "data.mini.label_noise"
+        if domain and domain not in DOMAINS:
+            raise ConfigError(
+                f"`data.mini.label_noise` names the domain `{domain}`, which `mini` does not have; "
+                f"its domains are {', '.join(f'`{name}`' for name in DOMAINS)}."
+            )
+        if not 0 <= share < 1:
+            raise ConfigError(
+                f"`{place}` is `{share}`, but it is the share of wrong labels; choose at least `0` and less than `1`."
+            )
+
+
+def _check_imbalance(config: MiniConfig) -> None:
+    if not config.imbalance >= 1:
+        raise ConfigError(
+            f"`data.mini.imbalance` is `{config.imbalance}`, but it is the largest over the smallest class frequency; "
+            "choose `1` (balanced) or more."
+        )
+    if round(config.images_per_class / config.imbalance) < 2:
+        raise ConfigError(
+            f"`data.mini.imbalance` of `{config.imbalance}` leaves the rarest class fewer than `2` of "
+            f"`{config.images_per_class}` images; lower it or raise `data.mini.images_per_class`."
+        )
+
+
+def class_counts(domain: str, config: MiniConfig) -> tuple[int, ...]:
+    """Return how many images each class has in a domain."""
+    counts = [0] * len(CLASSES)
+    for rank, label in enumerate(FREQUENCY_ORDERS[domain]):
+        counts[label] = round(config.images_per_class * config.imbalance ** (-rank / (len(CLASSES) - 1)))
+    return tuple(counts)
+
+
+def _generator(*keys: int) -> Generator:
+    return Generator(Philox(SeedSequence(keys)))
+
+
+def picture_of(domain: str, label: int, index: int, config: MiniConfig) -> Picture:
+    """Return what the image with this index shows; a pure function of seed, domain, class and index."""
+    rng = _generator(config.seed, DOMAINS.index(domain), label, index, 0)
+    # Both are always drawn, so that the dial changes an image's background and nothing else.
+    follows, scene = rng.random() < config.spurious, int(rng.integers(len(SCENES)))
+    noun = SEVEN[label]
+    palette = natural(noun.palettes, rng)
+    drawing = pose(noun.draw(rng), rng, noun.tilt, noun.flip, EXTENTS[domain])
+    backdrop = SCENES[SCENE_MAPS[domain][label] if follows else scene]
+    return Picture(drawing, palette, apart(backdrop, palette["body"]), config.image_size)
+
+
+def render_image(domain: str, label: int, index: int, config: MiniConfig) -> Pixels:
+    """Return one image, uint8 `[size, size, 3]`; a pure function of seed, domain, class and index."""
+    rng = _generator(config.seed, DOMAINS.index(domain), label, index, 1)
+    return STYLES[domain](picture_of(domain, label, index, config), rng)
+
+
+def known_domain(domain: str) -> None:
+    """Raise ConfigError if `mini` has no such domain."""
+    if domain not in DOMAINS:
+        names = ", ".join(f"`{name}`" for name in DOMAINS)
+        raise ConfigError(f"`mini` has no domain `{domain}`; choose one of {names}.")
+
+
+def render_images(domain: str, config: MiniConfig) -> Pixels:
+    """Return all images of a domain, ordered by class and then by index."""
+    counts = class_counts(domain, config)
+    images = np.empty((sum(counts), config.image_size, config.image_size, 3), dtype=np.uint8)
+    wanted = [(label, index) for label, count in enumerate(counts) for index in range(count)]
+    for position, (label, index) in enumerate(wanted):
+        images[position] = render_image(domain, label, index, config)
+    return images
+
+
+def clean_labels(domain: str, config: MiniConfig) -> NDArray[np.int64]:
+    """Return the true class of each image of a domain."""
+    return np.repeat(np.arange(len(CLASSES), dtype=np.int64), class_counts(domain, config))
+
+
+def noisy_labels(domain: str, config: MiniConfig) -> NDArray[np.int64]:
+    """Return the labels with the asked share of them replaced by another class, drawn uniformly."""
+    noise = config.label_noise
+    share = noise.get(domain, 0.0) if isinstance(noise, Mapping) else noise
+    labels = clean_labels(domain, config)
+    rng = _generator(config.seed, _NOISE, DOMAINS.index(domain))
+    order, shift = rng.permutation(len(labels)), rng.integers(1, len(CLASSES), len(labels))
+    wrong = order[: round(share * len(labels))]
+    labels[wrong] = (labels[wrong] + shift[wrong]) % len(CLASSES)
+    return labels
+
+
+def with_labels(domain: str, images: Pixels, config: MiniConfig) -> DomainArrays:
+    """Return a domain's images together with their labels."""
+    return DomainArrays(domain, images, noisy_labels(domain, config), clean_labels(domain, config))
+
+
+def render_domain(domain: str, config: MiniConfig) -> DomainArrays:
+    """Return one domain of the benchmark, rendered.
+
+    Args:
+        domain: One of `DOMAINS`.
+        config: Seed, size and the conflict dials.
+
+    Raises:
+        ConfigError: If the domain or a setting is wrong.
+    """
+    known_domain(domain)
+    check(config)
+    return with_labels(domain, render_images(domain, config), config)
+
+
+def data_digest(arrays: Sequence[DomainArrays]) -> str:
+    """Return the SHA-256 over names, images and training labels."""
+    digest = hashlib.sha256()
+    for domain in arrays:
+        digest.update(f"{domain.domain} {domain.images.shape} ".encode())
+        digest.update(domain.images.tobytes())
+        digest.update(domain.labels.tobytes())
+    return digest.hexdigest()

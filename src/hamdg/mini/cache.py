@@ -1,0 +1,97 @@
+"""Rendered images on disk: made once, checked on every load, safe for processes that start together."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from hamdg.config.recipe import MiniConfig
+from hamdg.data.arrays import DomainArrays
+from hamdg.errors import StorageError
+from hamdg.files import write_bytes
+from hamdg.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
+from hamdg.mini.styles.painter import Pixels
+
+RENDERER_VERSION = 2  # raise it with every change to what the images look like
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def cache_file(domain: str, config: MiniConfig, cache: Path) -> Path:
+    """Return where a domain's images are cached; the name holds a hash of everything that determines them."""
+    key: Mapping[str, object] = {
+        "renderer": RENDERER_VERSION,
+        "pillow": PIL.__version__,
+        "numpy": np.__version__,
+        "seed": config.seed,
+        "images_per_class": config.images_per_class,
+        "image_size": config.image_size,
+        "spurious": float(config.spurious),
+        "imbalance": float(config.imbalance),
+    }
+    digest = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
+    return cache / f"mini-{domain}-{digest}.npy"
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """Return the memory-mapped images, or `None` if the file is missing, damaged or of another shape."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-_DIGEST_SIZE]).digest() != content[-_DIGEST_SIZE:]:
+            return None
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _store(path: Path, images: Pixels) -> None:
+    """Write the images as a NumPy file with its own SHA-256 appended, whole or not at all."""
+    stream = io.BytesIO()
+    np.save(stream, images, allow_pickle=False)
+    content = stream.getvalue()
+    try:
+        # NumPy reads no further than the header says, so the file stays an ordinary `.npy`.
+        write_bytes(path, content + hashlib.sha256(content).digest())
+    except OSError as error:
+        # The sentence about a full disk advises to move the runs, which would not move this folder.
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        reason = cause.strerror if isinstance(cause, OSError) else error
+        raise StorageError(
+            f"The rendered images could not be written to `{path.parent}` ({reason}); free some space there "
+            "or choose another folder with `data.cache`."
+        ) from error
+
+
+def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
+    """Return one domain of the benchmark, its images memory-mapped from the cache.
+
+    A missing or damaged file is rendered anew. The labels are computed, so one file serves all amounts of label noise.
+
+    Args:
+        domain: One of `DOMAINS`.
+        config: Seed, size and the conflict dials.
+        cache: Folder of the cached files, created if need be.
+
+    Raises:
+        ConfigError: If the domain or a setting is wrong.
+        StorageError: If the cache cannot be written.
+    """
+    known_domain(domain)
+    check(config)
+    path = cache_file(domain, config, cache)
+    shape = (sum(class_counts(domain, config)), config.image_size, config.image_size, 3)
+    images = _load(path, shape)
+    if images is None:
+        _store(path, render_images(domain, config))
+        images = _load(path, shape)
+    if images is None:
+        raise StorageError(
+            f"The rendered images in `{path}` differ from what was just written; check the disk "
+            "or choose another folder with `data.cache`."
+        )
+    return with_labels(domain, images, config)

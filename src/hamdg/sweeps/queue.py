@@ -1,0 +1,247 @@
+"""Runs jobs in processes, beside other sweeps in the same folder: what one is at, the others wait for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from hamdg import console
+from hamdg.errors import RunDirectoryError, RunInUseError
+from hamdg.text import reason_of
+
+Result = TypeVar("Result")
+
+# Seconds after which what was taken is tried again: at first, and at most.
+PAUSE, LONGEST_PAUSE = 0.5, 15.0
+
+
+class Claims:
+    """What this process works on; others leave it alone until it gives it back or ends, however it ends.
+
+    Args:
+        folder: Where claims lie, the same for all processes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._locks: dict[str, FileLock] = {}
+
+    def take(self, name: str) -> bool:
+        """Take what has this name, without waiting; return whether nobody else has it.
+
+        Raises:
+            RunDirectoryError: If that cannot be written down, as in another user's folder.
+        """
+        lock = FileLock(self._folder / f"{name}.lock", is_singleton=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except OSError as error:
+            reason = reason_of(error).lower()
+            raise RunDirectoryError(f"Cannot write to `{self._folder}`: {reason}; choose another `root`.") from error
+        self._locks[name] = lock
+        return True
+
+    def give_back(self, name: str) -> None:
+        """Give back what has this name."""
+        self._locks.pop(name).release()
+
+    def give_all_back(self) -> None:
+        """Give back whatever is left."""
+        for name in list(self._locks):
+            self.give_back(name)
+
+
+@dataclass
+class _Group:
+    """Jobs that share something expensive, which the first one that succeeds makes for all.
+
+    Args:
+        name: What it is claimed by.
+        waiting: The numbers of the jobs that have not begun.
+        running: How many have.
+        made: Whether what they share is there.
+        retry: When a job that was in use elsewhere is tried again, by `time.monotonic`.
+        pause: How long the next such wait is.
+    """
+
+    name: str
+    waiting: deque[int]
+    running: int = 0
+    made: bool = False
+    retry: float = 0.0
+    pause: float = field(default_factory=lambda: PAUSE)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether one of its jobs can begin."""
+        return bool(self.waiting) and (self.made or not self.running) and time.monotonic() >= self.retry
+
+
+class Queue:
+    """Which job is next: those of groups that were begun first, then those of the first group that nobody else has.
+
+    Args:
+        groups: The numbers of the jobs, by what they share.
+        claims: What shows other processes which jobs this one works on.
+    """
+
+    def __init__(self, groups: dict[str, list[int]], claims: Claims) -> None:
+        self._claims = claims
+        self._open = [_Group(name, deque(numbers)) for name, numbers in groups.items()]
+        self._begun: list[_Group] = []
+        self._group_of: dict[int, _Group] = {}
+        self._told = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job is left to begin."""
+        return not self._open and not any(group.waiting for group in self._begun)
+
+    def next(self) -> int | None:
+        """Return the number of the job to begin now; `None` if all that are left wait for others."""
+        group = next((group for group in self._begun if group.is_ready), None) or self._claimed()
+        if group is None:
+            return None
+        number = group.waiting.popleft()
+        group.running += 1
+        self._group_of[number] = group
+        return number
+
+    def finish(self, number: int, succeeded: bool) -> None:
+        """Note that a job ended; if it failed, the next one of its group makes what they share."""
+        group = self._group_of.pop(number)
+        group.running -= 1
+        group.made |= succeeded
+        group.pause = PAUSE
+        if not group.waiting and not group.running:
+            self._begun.remove(group)
+            self._claims.give_back(group.name)
+
+    def postpone(self, number: int) -> None:
+        """Put a job back whose run another process is at."""
+        group = self._group_of.pop(number)
+        group.running -= 1
+        group.waiting.appendleft(number)
+        group.retry, group.pause = time.monotonic() + group.pause, min(2 * group.pause, LONGEST_PAUSE)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say, once, that others are waited for."""
+        if not self._told:
+            console.note("waiting for runs that another process is at; what it does is not done again")
+            self._told = True
+
+    def _claimed(self) -> _Group | None:
+        for group in self._open:
+            if self._claims.take(group.name):
+                self._open.remove(group)
+                self._begun.append(group)
+                return group
+        return None
+
+
+class Workers(Generic[Result]):
+    """Processes that do one job each at a time; one that dies takes no other job with it.
+
+    Args:
+        count: How many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._idle = [_new_process() for _ in range(count)]
+        self._busy: dict[Future[Result], tuple[int, ProcessPoolExecutor]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is under way."""
+        return not self._busy
+
+    @property
+    def has_place(self) -> bool:
+        """Whether another job can begin."""
+        return bool(self._idle)
+
+    def begin(self, number: int, work: Callable[[], Result]) -> None:
+        """Let a process do a job; `work` is sent to it."""
+        process = self._idle.pop()
+        self._busy[process.submit(work)] = number, process
+
+    def finished(self, timeout: float | None) -> Iterator[tuple[int, Future[Result]]]:
+        """Yield the jobs that have ended, waiting for one at most this many seconds (without end if `None`)."""
+        for future in wait(self._busy, timeout, return_when=FIRST_COMPLETED).done:
+            number, process = self._busy.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):
+                process.shutdown(wait=False)
+                process = _new_process()
+            self._idle.append(process)
+            yield number, future
+
+    def close(self) -> None:
+        """End all processes; jobs under way come to their end first."""
+        for process in [*self._idle, *(process for _, process in self._busy.values())]:
+            process.shutdown(wait=True, cancel_futures=True)
+
+
+def run_all(
+    work: Sequence[Callable[[], Result]], groups: dict[str, list[int]], claims: Claims, processes: int
+) -> Iterator[tuple[int, Result | BaseException]]:
+    """Do all jobs, and yield what became of each as it ends.
+
+    Args:
+        work: The jobs; they are sent to other processes.
+        groups: Their numbers, by what they share and what other sweeps may want as well.
+        claims: What this process tells others of.
+        processes: How many jobs run at the same time.
+
+    Yields:
+        The number of a job, and its result or the error that ended it.
+    """
+    queue, workers = Queue(groups, claims), Workers[Result](processes)
+    try:
+        while not queue.is_empty or not workers.is_idle:
+            while workers.has_place and (number := queue.next()) is not None:
+                workers.begin(number, work[number])
+            if workers.is_idle:
+                queue.tell()
+                time.sleep(PAUSE)
+            # With a place free, something waits for another process, and may be free soon.
+            patience = PAUSE if workers.has_place and not queue.is_empty else None
+            for number, future in workers.finished(patience):
+                error = future.exception()
+                if isinstance(error, RunInUseError):
+                    queue.postpone(number)
+                    continue
+                queue.finish(number, succeeded=error is None)
+                yield number, error if error is not None else future.result()
+    finally:
+        workers.close()
+        claims.give_all_back()
+
+
+def _new_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), _die_with_parent, (os.getpid(),))
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this process soon after the sweep was killed; its run resumes when the sweep is repeated."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

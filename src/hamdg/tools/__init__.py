@@ -1,0 +1,1 @@
+"""What runs or measures pipelines: smoke runs, the matrix of domains, benchmarks."""

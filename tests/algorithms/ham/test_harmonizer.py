@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import io
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hamdg.algorithms.ham.harmonization import cosines, gram
+from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.config.recipe import HarmonizationConfig, HarmonizationMethod, HarmonizationScope
+from hamdg.models import layer_of
+
+SOURCES = ("art", "cartoon", "photo")
+SHAPES = {"conv1.weight": (2, 3), "layer1.0.weight": (4,), "layer1.0.bias": (2, 2), "layer1.1.weight": (5,)}
+LAYERS = {"conv1": ["conv1.weight"], "layer1.0": ["layer1.0.weight", "layer1.0.bias"], "layer1.1": ["layer1.1.weight"]}
+PAIRS = ("art|cartoon", "art|photo", "cartoon|photo")
+SCOPES: tuple[HarmonizationScope, ...] = ("global", "layer")
+Models = dict[str, dict[str, Tensor]]
+
+
+def draw(seed: int) -> dict[str, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=draws) for name, shape in SHAPES.items()}
+
+
+START = draw(0)
+
+
+def cohort(moved: bool = True) -> Models:
+    """Three models with gradients, at the start or a step away from it."""
+    models: Models = {}
+    for number, source in enumerate(SOURCES):
+        away, gradient = draw(10 + number), draw(20 + number)
+        models[source] = {name: START[name] + 0.1 * away[name] * moved for name in SHAPES}
+        for name, parameter in models[source].items():
+            parameter.grad = gradient[name]
+    return models
+
+
+def make(
+    method: HarmonizationMethod, scope: HarmonizationScope = "global", every: int = 1, weight: float = 0.5
+) -> Harmonizer:
+    config = HarmonizationConfig(method, scope, every, weight, minority_scale=0.25)
+    return Harmonizer(config, START, layer_of, seed=4)
+
+
+def gradients(models: Models) -> Models:
+    return {s: {n: cast("Tensor", p.grad).clone() for n, p in model.items()} for s, model in models.items()}
+
+
+def values(models: Models) -> Models:
+    return {s: {n: p.clone() for n, p in model.items()} for s, model in models.items()}
+
+
+def same(first: Models, second: Models) -> bool:
+    return all(torch.equal(first[s][n], second[s][n]) for s in first for n in first[s])
+
+
+def flat(tensors: dict[str, Tensor], names: list[str]) -> Tensor:
+    return torch.cat([tensors[name].flatten() for name in names])
+
+
+def groups(scope: HarmonizationScope) -> list[list[str]]:
+    return [list(SHAPES)] if scope == "global" else list(LAYERS.values())
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("method", ["cosine", "l2"])
+def test_penalties_add_the_gradient_of_their_loss(method: HarmonizationMethod, scope: HarmonizationScope) -> None:
+    models = cohort()
+    before, parameters = gradients(models), values(models)
+    make(method, scope).before_update(models, 0, measured=False)
+
+    for names in groups(scope):
+        moved = [(flat(models[s], names) - flat(START, names)).double().requires_grad_() for s in SOURCES]
+        mean = torch.stack(moved).mean(dim=0).detach()
+        terms = [
+            1 - torch.nn.functional.cosine_similarity(m, mean, dim=0)
+            if method == "cosine"
+            else (m - mean).square().sum() / 2
+            for m in moved
+        ]
+        pulls = torch.autograd.grad(torch.stack(terms).sum(), moved)
+        for source, pull in zip(SOURCES, pulls, strict=True):
+            found = flat(gradients(models)[source], names) - flat(before[source], names)
+            torch.testing.assert_close(found.double(), 0.5 * pull, rtol=1e-3, atol=1e-5)
+    assert same(values(models), parameters)
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_pcgrad_projects_the_vectors_of_its_scope(scope: HarmonizationScope) -> None:
+    models = cohort()
+    before = gradients(models)
+    make("pcgrad", scope).before_update(models, 3, measured=False)
+
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([4, 3])))
+    orders = [[int(j) for j in rng.permutation(3) if j != i] for i in range(3)]
+    changed = 0
+    for names in groups(scope):
+        vectors = [flat(before[source], names).double() for source in SOURCES]
+        for i, source in enumerate(SOURCES):
+            expected = vectors[i].clone()
+            for j in orders[i]:
+                overlap = expected @ vectors[j]
+                if overlap < 0:
+                    expected -= overlap / vectors[j].square().sum() * vectors[j]
+            changed += int(not torch.equal(expected, vectors[i]))
+            found = flat(gradients(models)[source], names)
+            torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    assert changed > 0
+
+
+def test_pcgrad_changes_its_order_from_step_to_step_and_repeats_it() -> None:
+    def run(step: int) -> Models:
+        models = cohort()
+        others = gradients(models)
+        for name, parameter in models["photo"].items():  # in conflict with both others, so that the order counts
+            parameter.grad = -others["art"][name] - others["cartoon"][name]
+        make("pcgrad").before_update(models, step, measured=False)
+        return gradients(models)
+
+    assert same(run(1), run(1))
+    assert len({float(run(step)["photo"]["conv1.weight"].sum()) for step in range(12)}) > 1
+
+
+@pytest.mark.parametrize("method", ["cosine", "l2", "pcgrad"])
+def test_only_every_nth_step_is_harmonized(method: HarmonizationMethod) -> None:
+    harmonizer = make(method, every=3)
+    changed = []
+    for step in range(7):
+        models = cohort()
+        harmonizer.before_update(models, step, measured=step % 2 == 0)
+        changed.append(not same(gradients(models), gradients(cohort())))
+
+    assert changed == [False, False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_none_and_weight_zero_leave_everything_bit_for_bit(scope: HarmonizationScope, measured: bool) -> None:
+    for harmonizer in (make("none", scope), make("cosine", scope, weight=0.0), make("l2", scope, weight=0.0)):
+        models = cohort()
+        harmonizer.before_update(models, 0, measured)
+        harmonizer.after_update(models, 0, measured)
+        assert same(gradients(models), gradients(cohort()))
+        assert same(values(models), values(cohort()))
+
+
+def test_models_at_the_start_are_not_pulled() -> None:
+    models = cohort(moved=False)
+    make("cosine").before_update(models, 0, measured=True)
+
+    assert same(gradients(models), gradients(cohort(moved=False)))
+
+
+@pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad", "sign_consensus"])
+def test_a_single_model_is_left_alone(method: HarmonizationMethod) -> None:
+    models = {"photo": cohort()["photo"]}
+    harmonizer = make(method)
+
+    assert harmonizer.before_update(models, 0, measured=True) == {}
+    assert harmonizer.after_update(models, 0, measured=True) == {}
+    assert same(gradients(models), gradients({"photo": cohort()["photo"]}))
+    assert same(values(models), values({"photo": cohort()["photo"]}))
+
+
+def random_step(models: Models, step: int) -> None:
+    for number, source in enumerate(models):
+        for name, change in draw(100 + 10 * step + number).items():
+            models[source][name] += 0.01 * change
+
+
+def advance(harmonizer: Harmonizer, models: Models, steps: range) -> None:
+    for step in steps:
+        harmonizer.before_update(models, step, measured=False)
+        random_step(models, step)
+        harmonizer.after_update(models, step, measured=False)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_sign_consensus_counts_updates_from_the_last_harmonized_step(every: int) -> None:
+    models, expected = cohort(), values(cohort())
+    advance(make("sign_consensus", every=every), models, range(7))
+
+    anchor = values(expected)
+    for step in range(7):
+        random_step(expected, step)
+        if (step + 1) % every:
+            continue
+        for name in SHAPES:
+            updates = [expected[s][name] - anchor[s][name] for s in SOURCES]
+            total = sum(updates[1:], updates[0])
+            for source, update in zip(SOURCES, updates, strict=True):
+                factor = torch.where(update.sign() == -total.sign(), 0.25, 1.0)
+                expected[source][name] = anchor[source][name] + factor * update
+        anchor = values(expected)
+    for source in SOURCES:
+        torch.testing.assert_close(models[source], expected[source])
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_a_resumed_harmonizer_goes_on_bit_for_bit(stop: int) -> None:
+    whole, part = cohort(), cohort()
+    advance(make("sign_consensus", every=3), whole, range(8))
+    killed = make("sign_consensus", every=3)
+    advance(killed, part, range(stop))
+    saved = io.BytesIO()
+    torch.save(killed.state_dict(), saved)
+    saved.seek(0)
+    resumed = make("sign_consensus", every=3)
+    resumed.load_state_dict(torch.load(saved, weights_only=True))
+    advance(resumed, part, range(stop, 8))
+
+    assert same(whole, part)
+
+
+def test_the_state_follows_the_models_to_their_device() -> None:
+    harmonizer = make("sign_consensus")
+    harmonizer.load_state_dict(values(cohort()))
+    remote = {s: {n: p.to("meta") for n, p in model.items()} for s, model in cohort().items()}
+    harmonizer.before_update(remote, 0, measured=False)
+
+    kept = [harmonizer.start, *harmonizer.anchor.values()]
+    assert {tensor.device.type for tensors in kept for tensor in tensors.values()} == {"meta"}
+
+
+def keys(title: str) -> set[str]:
+    return {f"{title}{{{pair}}}{layer}" for pair in PAIRS for layer in ("", *(f"{{{name}}}" for name in LAYERS))}
+
+
+@pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad"])
+def test_cosines_of_the_gradients_are_measured_whole_and_by_layer(method: HarmonizationMethod) -> None:
+    models = cohort()
+    measured = make(method).before_update(models, 0, measured=True)
+
+    assert set(measured) == keys("cosine/before") | keys("cosine/after")
+    for title, state in (("cosine/before", gradients(cohort())), ("cosine/after", gradients(models))):
+        for layer, names in {"": list(SHAPES), **LAYERS}.items():
+            a, b = flat(state["art"], names), flat(state["photo"], names)
+            key = f"{title}{{art|photo}}" + (f"{{{layer}}}" if layer else "")
+            assert measured[key] == pytest.approx(float(a @ b / a.norm() / b.norm()), abs=1e-5)
+    assert make(method).before_update(cohort(), 0, measured=False) == {}
+
+
+def test_cosines_of_the_updates_are_measured_and_rise() -> None:
+    models, harmonizer = cohort(), make("sign_consensus")
+    assert harmonizer.before_update(models, 0, measured=True) == {}
+    random_step(models, 0)
+    measured = harmonizer.after_update(models, 0, measured=True)
+
+    assert set(measured) == keys("cosine/before") | keys("cosine/after")
+    for pair in PAIRS:
+        assert measured[f"cosine/after{{{pair}}}"] > measured[f"cosine/before{{{pair}}}"]
+
+
+def test_displacements_are_measured_from_the_start() -> None:
+    measured = make("none").measure_displacements(cohort())
+
+    assert set(measured) == keys("cosine/history")
+    moved = [flat(draw(10 + number), list(SHAPES)) for number in range(3)]
+    assert measured["cosine/history{cartoon|photo}"] == pytest.approx(float(cosines(gram(moved))[1, 2]), abs=1e-5)
+    at_start = make("none").measure_displacements(cohort(moved=False))
+    assert set(at_start.values()) == {0.0}
+
+
+def test_layer_scope_differs_from_global_scope() -> None:
+    results = []
+    for scope in SCOPES:
+        models = cohort()
+        make("cosine", scope).before_update(models, 0, measured=False)
+        results.append(gradients(models))
+
+    assert not same(*results)

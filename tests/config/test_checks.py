@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import get_type_hints
+
+import pytest
+
+from hamdg.config import checks
+from hamdg.config.checks import RANGES, problems
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
+from hamdg.data.benchmark import Benchmark
+from hamdg.errors import ConfigError
+from hamdg.mini.benchmark import SIZES
+
+
+def first(recipe: Recipe) -> str:
+    return next(problems(recipe)).sentence
+
+
+def numeric_keys(kind: type, prefix: str = "") -> set[str]:
+    """Return the dotted keys of all numbers in a dataclass; written apart from the code that walks it."""
+    keys, hints = set(), get_type_hints(kind)
+    for field in fields(kind):
+        hint = hints[field.name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            keys |= numeric_keys(hint, f"{prefix}{field.name}.")
+        elif hint in (int, float, int | None, float | None):
+            keys.add(f"{prefix}{field.name}")
+    return keys
+
+
+def test_the_defaults_make_sense() -> None:
+    assert list(problems(Recipe())) == []
+
+
+def test_every_number_of_a_recipe_has_a_range() -> None:
+    assert numeric_keys(Recipe) == {rule.key for rule in RANGES}
+
+
+def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:
+    (rule,) = (rule for rule in RANGES if rule.key == "data.mini.image_size")
+    assert (rule.low, rule.high) == SIZES
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--train.steps=0", "Expected `train.steps` to be 1 or more, but got `0`"),
+        ("--seed=-1", "Expected `seed` to be 0 or more, but got `-1`"),
+        ("--data.batch_size=0", "Expected `data.batch_size` to be 1 or more, but got `0`"),
+        (
+            "--data.validation_fraction=1",
+            "Expected `data.validation_fraction` to be between 0 and 1, both excluded, but got `1.0`",
+        ),
+        ("--data.mini.image_size=65", "Expected `data.mini.image_size` to be between 32 and 64, but got `65`"),
+        ("--data.shots=0", "Expected `data.shots` to be 1 or more, but got `0`"),
+        ("--data.subset=0", "Expected `data.subset` to be 1 or more, but got `0`"),
+        ("--train.lr=0", "Expected `train.lr` to be above 0, but got `0.0`"),
+        ("--train.lr=1e999", "Expected `train.lr` to be above 0, but got `inf`"),
+        ("--train.clip_norm=-1", "Expected `train.clip_norm` to be 0 or more, but got `-1.0`"),
+        ("--history.start=1", "Expected `history.start` to be 0 or more and below 1, but got `1.0`"),
+        ("--history.every=0", "Expected `history.every` to be 1 or more, but got `0`"),
+        ("--history.n_s=0", "Expected `history.n_s` to be 1 or more, but got `0`"),
+        ("--history.n_e=0", "Expected `history.n_e` to be 1 or more, but got `0`"),
+        ("--history.r=0.9", "Expected `history.r` to be 1 or more, but got `0.9`"),
+        ("--merge.examples=0", "Expected `merge.examples` to be 1 or more, but got `0`"),
+        ("--runtime.threads=-1", "Expected `runtime.threads` to be 0 or more, but got `-1`"),
+        ("--runtime.threads=1000000", "Expected `runtime.threads` to be at most 1,024, but got `1000000`"),
+        ("--train.steps=1e15", "Expected `train.steps` to be at most 1,000,000, but got `1000000000000000`"),
+        ("--data.batch_size=1e6", "Expected `data.batch_size` to be at most 100,000, but got `1000000`"),
+        (
+            "--data.mini.images_per_class=1e11",
+            "Expected `data.mini.images_per_class` to be at most 20,000, but got `100000000000`",
+        ),
+        ("--seed=1e300", "Expected `seed` to be an integer, but got `1e+300`"),
+        ("--train.steps=1:30", "Expected `train.steps` to be an integer, but got `1:30`"),
+        ("--train.steps=010", "Expected `train.steps` to be an integer, but got `010`"),
+        ("--train.steps=" + "9" * 39, "Expected `train.steps` to be at most 1,000,000, but got `" + "9" * 39 + "`"),
+    ],
+)
+def test_numbers_out_of_range(override: str, said: str) -> None:
+    with pytest.raises(ValueError, match="Expected") as caught:
+        read_recipe(None, [override])
+    assert str(caught.value) == f"{said} (on the command line)."
+
+
+@pytest.mark.parametrize("override", ["--merge.examples=1", "--history.start=0", "--data.mini.spurious=1"])
+def test_the_ends_of_a_range_are_in_it(override: str) -> None:
+    read_recipe(None, [override])
+
+
+def test_label_noise_is_checked_by_domain() -> None:
+    unknown = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"draft": 0.1})))
+    assert first(unknown) == (
+        "`data.mini.label_noise` names the domain `draft`, but `mini` has `art_painting`, `cartoon`, `photo`, `sketch`"
+    )
+    certain = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"photo": 1.0})))
+    assert first(certain) == "Expected `data.mini.label_noise` to be 0 or more and below 1, but got `1.0`"
+
+
+def test_imbalance_must_leave_two_pictures_of_the_rarest_class() -> None:
+    assert list(problems(Recipe(data=DataConfig(mini=MiniConfig(imbalance=50))))) == []
+    assert first(Recipe(data=DataConfig(mini=MiniConfig(imbalance=80.0)))) == (
+        "`data.mini.imbalance` of `80.0` leaves the rarest class fewer than 2 of `100` images; "
+        "lower it or raise `data.mini.images_per_class`"
+    )
+
+
+def test_prompts_need_one_place_for_the_class() -> None:
+    assert first(Recipe(model=ModelConfig(prompts=[]))) == (
+        '`model.prompts` is empty; give at least one template, such as `["a photo of a {}."]`'
+    )
+    assert first(Recipe(model=ModelConfig(prompts=["a {}.", "a dog"]))) == (
+        "Expected every template of `model.prompts` to have one `{}` for the class, but got `a dog`"
+    )
+
+
+def test_warm_up_must_fit_into_the_run() -> None:
+    assert list(problems(Recipe(train=TrainConfig(steps=20, warmup=20)))) == []
+    assert first(Recipe(train=TrainConfig(steps=19, warmup=20))) == (
+        "`train.warmup` (20) is longer than the run, which has `train.steps` (19); shorten the warm-up or train longer"
+    )
+
+
+def test_a_valley_needs_as_many_validations_as_decide_about_its_start() -> None:
+    def said(*overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            read_recipe(None, ["--history.kind=swad", *overrides])
+        return str(caught.value)
+
+    # Of 200 steps, the last is always validated.
+    for every, count in ((100, 2), (150, 2), (1000, 1)):
+        assert said(f"--train.check_every={every}") == (
+            "`history.kind` `swad` needs `history.n_s` (3) or more validations to find a valley, but `train.steps` "
+            f"(200) with `train.check_every` ({every}) give {count}; lower `train.check_every` or train longer "
+            "(on the command line)."
+        )
+    read_recipe(None, ["--history.kind=swad", "--train.check_every=99"])
+    read_recipe(None, ["--history.kind=swad", "--train.check_every=100", "--history.n_s=2"])
+    read_recipe(None, ["--history.kind=mean", "--train.check_every=1000"])
+    assert said("--train.check_every=0").startswith("Expected `train.check_every` to be 1 or more")
+
+
+def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lonely = Benchmark("mini", ("sketch",), ("dog", "cat"))
+    monkeypatch.setattr(checks, "benchmark_of", lambda _: lonely)
+    assert first(Recipe()) == (
+        "`held_out`: benchmark `mini` has only the domain `sketch`, which leaves none to train on; "
+        "use a benchmark with two domains or more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "data", "key", "sentence"),
+    [
+        (
+            "mini",
+            {"root": "pictures"},
+            "data.root",
+            "`data.root` names images, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "mini",
+            {"hub": "me/birds"},
+            "data.hub",
+            "`data.hub` names images, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "mini",
+            {"lists": "l.csv"},
+            "data.lists",
+            "`data.lists` names images, but the benchmark `mini` renders its own; leave it out",
+        ),
+        (
+            "pacs",
+            {"lists": "a", "hub": "b"},
+            "data.hub",
+            "`data.lists` and `data.hub` both name the images; keep one of them",
+        ),
+        (
+            "pacs",
+            {"domains": ["photo", "sketch"]},
+            "data.domains",
+            "`data.domains` belongs to `benchmark: custom`; `pacs` has its own domains, so leave it out",
+        ),
+        (
+            "pacs",
+            {"root": "a", "hub": "b"},
+            "data.hub",
+            "`data.root` and `data.hub` both name the images; keep one of them",
+        ),
+        (
+            "pacs",
+            {"revision": "abc"},
+            "data.revision",
+            "`data.revision` belongs to `data.hub`, which is not given; leave it out",
+        ),
+    ],
+)
+def test_pictures_are_named_once_and_where_they_are_used(
+    benchmark: str, data: dict[str, object], key: str, sentence: str
+) -> None:
+    recipe = Recipe(benchmark=benchmark, data=replace(DataConfig(), **data))  # type: ignore[arg-type]
+    assert [(problem.key, problem.sentence) for problem in problems(recipe)] == [(key, sentence)]
+
+
+def test_an_unknown_benchmark_is_named_once() -> None:
+    found = [problem.key for problem in problems(replace(Recipe(), benchmark="x", held_out="y"))]
+    assert found == ["benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "data.root",
+            "~nouser/x",
+            "`data.root` is `~nouser/x`, but `~nouser` has no home folder here; write the path out",
+        ),
+        (
+            "runtime.root",
+            f"a/{'x' * 300}",
+            f"`runtime.root` has a name of 300 bytes, `a/{'x' * 78}... (302 characters)`, but folders and files have "
+            "255 at most",
+        ),
+        ("data.cache", "a\0b", "`data.cache` is `a\\x00b`, but no path has that character"),
+        (
+            "model.weights",
+            "caf\udce9.pt",
+            "`model.weights` is `caf\\udce9.pt`, which is not UTF-8, as safetensors wants it",
+        ),
+    ],
+)
+def test_paths_that_cannot_be_are_told_first(key: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(None, ["--benchmark=custom", f"--{key}={value}"])
+    assert str(caught.value) == f"{said} (on the command line)."

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hamdg.config.reading import checked, read_recipe, split_overrides, write_recipe
+from hamdg.config.recipe import DataConfig, MergeConfig, MiniConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.runs.identity import training_identity
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.yaml"
+
+
+def test_no_file_gives_the_defaults() -> None:
+    assert read_recipe(None) == Recipe()
+
+
+def test_a_file_changes_what_it_names(file: Path) -> None:
+    file.write_text(
+        "held_out: photo\ntrain:\n  steps: 40\n  lr: 1e-3\nmerge: {options: {keep: 1}}\ndata:\nruntime: {quiet: yes}\n"
+    )
+    expected = Recipe(
+        held_out="photo",
+        train=TrainConfig(steps=40, lr=1e-3),
+        merge=MergeConfig(options={"keep": 1}),
+        runtime=RuntimeConfig(quiet=True),
+    )
+    assert read_recipe(file) == expected
+
+
+def test_an_empty_file_is_a_recipe(file: Path) -> None:
+    file.write_text("# nothing but the defaults\n")
+    assert read_recipe(file) == Recipe()
+
+
+def test_whole_numbers_become_floats() -> None:
+    recipe = read_recipe(None, ["--train.weight_decay=1", "--data.mini.label_noise=0", "--train.lr", "1"])
+    values = (recipe.train.weight_decay, recipe.data.mini.label_noise, recipe.train.lr)
+    assert [type(value) for value in values] == [float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.2", 0.2),
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("-2.5e3", -2500.0),
+        ("true", True),
+        ("null", None),
+        ("global", "global"),
+        ("", ""),
+    ],
+)
+def test_options_of_the_merge_method_are_read_as_what_they_look_like(text: str, value: object) -> None:
+    found = read_recipe(None, [f"--merge.options.name={text}"]).merge.options["name"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_options_of_the_merge_method_add_up(file: Path) -> None:
+    file.write_text("merge:\n  method: ties\n  options: {density: 0.3, scale: 2e0, tie_rule:}\n")
+    recipe = read_recipe(file, ["--merge.options.density=0.1", "--merge.options={sign: count}"])
+    assert recipe.merge.options == {"density": 0.1, "scale": 2.0, "tie_rule": None, "sign": "count"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        (["--merge.method=ties"], {"density": 0.3}),
+        (["--merge.method=rhm"], {}),
+        (["--merge.options.keep=0.2", "--merge.method=rhm"], {"keep": 0.2}),
+        (["--merge={method: rhm, options: {keep: 0.2}}"], {"keep": 0.2}),
+    ],
+)
+def test_an_override_of_the_merge_method_drops_the_files_options(
+    file: Path, overrides: list[str], options: dict[str, object]
+) -> None:
+    file.write_text("merge: {method: ties, options: {density: 0.3}}\n")
+    assert read_recipe(file, overrides).merge.options == options
+
+
+def test_names_in_an_open_section_may_have_dots(file: Path) -> None:
+    file.write_text("merge: {options: {v1.0: 1}}\n")
+    assert read_recipe(file, ["--merge.options.a.b=2"]).merge.options == {"v1.0": 1, "a.b": 2}
+
+
+def test_words_that_yaml_1_1_takes_for_truth_values_are_texts(file: Path) -> None:
+    file.write_text("label: no\nruntime: {root: on, quiet: on}\nmerge: {options: {a: yes}}\n")
+    recipe = read_recipe(file)
+    assert (recipe.label, recipe.runtime.root, recipe.runtime.quiet) == ("no", "on", True)
+    assert recipe.merge.options == {"a": "yes"}
+
+
+def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
+    file.write_text("train: {steps: 40}\n")
+    assert read_recipe(file, ["--train.steps=50", "--train.steps", "60"]).train.steps == 60
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("--label=123", replace(Recipe(), label="123")),
+        ("--held-out=art", replace(Recipe(), held_out="art_painting")),
+        ("--held_out=Art Painting", replace(Recipe(), held_out="art_painting")),
+        ("--runtime.quiet", replace(Recipe(), runtime=RuntimeConfig(quiet=True))),
+        ("--data.subset=4", replace(Recipe(), data=DataConfig(subset=4))),
+        ("--data.subset=null", Recipe()),
+        ("--data.subset=1e3", replace(Recipe(), data=DataConfig(subset=1000))),
+        ("--runtime.report=off", replace(Recipe(), runtime=RuntimeConfig(report=False))),
+        ("--data={batch_size: 8, mini: {seed: 3}}", Recipe(data=DataConfig(batch_size=8, mini=MiniConfig(seed=3)))),
+        (
+            "--data.mini.label_noise={sketch: 0.2, photo: 0}",
+            Recipe(data=DataConfig(mini=MiniConfig(label_noise={"sketch": 0.2, "photo": 0.0}))),
+        ),
+        ("--model.prompts=['a {}.', 'the {}']", Recipe(model=ModelConfig(prompts=["a {}.", "the {}"]))),
+        ("--model.weights=null", Recipe()),
+        ("--model.weights=a=b.pt", Recipe(model=ModelConfig(weights="a=b.pt"))),
+    ],
+)
+def test_overrides_of_every_kind(override: str, expected: Recipe) -> None:
+    assert read_recipe(None, [override]) == expected
+
+
+def test_split_overrides_knows_switches_and_options() -> None:
+    arguments = ["--runtime.quiet", "a.yaml", "--seed", "3", "--force", "--held-out=art", "--data.augment", "none"]
+    overrides, others = split_overrides(arguments, ["--force"])
+    assert overrides == ["--runtime.quiet=true", "--seed=3", "--held-out=art", "--data.augment=none"]
+    assert others == ["a.yaml", "--force"]
+
+
+def test_a_recipe_made_in_python_is_checked_as_one_from_a_file() -> None:
+    own = Recipe(held_out="Art", train=TrainConfig(lr=1), data=DataConfig(cache=cast("str", Path("kept"))))
+    assert checked(own) == read_recipe(None, ["--held_out=art", "--train.lr=1", "--data.cache=kept"])
+    assert type(checked(own).train.lr) is float
+    noisy = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"photo": 0.5})), merge=MergeConfig(options={"a": 1}))
+    assert checked(noisy) == noisy
+    prompts = cast("list[str]", ("a {}.",))
+    assert checked(Recipe(model=ModelConfig(prompts=prompts))).model.prompts == ["a {}."]
+
+
+recipes = st.builds(
+    Recipe,
+    held_out=st.sampled_from(["art_painting", "cartoon", "photo", "sketch"]),
+    algorithm=st.sampled_from(["ham", "erm"]),
+    seed=st.integers(0, 2**40),
+    label=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20),
+    data=st.builds(
+        DataConfig,
+        subset=st.none() | st.integers(1, 99),
+        cache=st.none() | st.sampled_from(["null", "1", "~/x", "a: b", "- c"]),
+        mini=st.builds(
+            MiniConfig,
+            label_noise=st.floats(0, 0.9) | st.dictionaries(st.sampled_from(["photo", "sketch"]), st.floats(0, 0.9)),
+        ),
+    ),
+    merge=st.builds(
+        MergeConfig,
+        options=st.dictionaries(
+            st.sampled_from(["scale", "scope", "deep"]),
+            st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.sampled_from(["global", "a: b", "1"]),
+        ),
+        target_data=st.none() | st.just("adamerging"),
+    ),
+    train=st.builds(TrainConfig, lr=st.floats(1e-12, 1e3), steps=st.integers(20, 10**6)),
+)
+
+
+@given(recipes)
+@settings(max_examples=20, deadline=None)
+def test_a_written_recipe_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "config.yaml"
+    write_recipe(recipe, path)
+    assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("kind", "ham", "erm"),
+    [
+        ("mean", "67bf855e", "6c881f4b"),
+        ("ema", "e634d998", "17b26346"),
+        ("beta", "86071309", "4ef46b97"),
+        ("last", "7b905072", "429b562b"),
+        ("snapshots", "f7bc697b", "970099d3"),
+    ],
+)
+def test_trainings_from_before_there_was_swad_are_still_the_same(kind: str, ham: str, erm: str) -> None:
+    for algorithm, expected in (("ham", ham), ("erm", erm)):
+        own = [f"--history.kind={kind}", f"--algorithm={algorithm}"]
+        assert training_identity(read_recipe(None, own)) == expected
+        # What only `swad` goes by makes no other run of it.
+        others = [*own, "--history.n_s=2", "--history.n_e=2", "--history.r=2"]
+        assert training_identity(read_recipe(None, others)) == expected
+
+
+def test_the_options_of_swad_define_a_run_of_it() -> None:
+    overrides: tuple[list[str], ...] = (
+        [],
+        ["--history.n_s=2"],
+        ["--history.n_e=2"],
+        ["--history.r=2"],
+        ["--history.every=2"],
+    )
+    recipes = [read_recipe(None, ["--history.kind=swad", *own]) for own in overrides]
+    assert len({training_identity(recipe) for recipe in recipes}) == len(recipes)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hamdg.errors import ConfigError
+from hamdg.sweeps.sweep_file import _KINDS, Sweep, Variant, read_sweep
+
+if TYPE_CHECKING:
+    from tests.sweeps.conftest import SweepFile
+
+
+def test_a_sweep_file_is_read(sweep_file: SweepFile) -> None:
+    found = read_sweep(sweep_file())
+
+    assert (found.held_out, found.seeds, found.until, found.out) == (["sketch", "art"], [0, 3], "evaluate", None)
+    assert found.variants["ERM"] == Variant("erm.yaml")
+    assert found.conditions["noisy"] == {"data.mini.label_noise": 0.2}
+    assert read_sweep(sweep_file(conditions=None)).conditions == {"clean": {}}
+
+
+HAM = {"recipe": "ham.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_outs": ["sketch"]}, "there is no key `held_outs` in a sweep; did you mean `held_out`?"),
+        (
+            {"zzz": 1},
+            "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `until`, "
+            "`out`, `title`, `intro`, `root`.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"sets": {}}}},
+            "there is no key `sets` in `variants.HAM`; did you mean `set`?",
+        ),
+        ({"variants": {"HAM": {"set": {}}}}, "`variants.HAM` lacks `recipe`, the recipe file that it starts from."),
+        ({"held_out": "sketch"}, "expected `held_out` to be a list of domains, but got `sketch`."),
+        ({"seeds": 3}, "expected `seeds` to be a list of integers, but got `3`."),
+        ({"seeds": ["a"]}, "expected `seeds` to be a list of integers, but got `['a']`."),
+        ({"seeds": [True]}, "expected `seeds` to be a list of integers, but got `[True]`."),
+        (
+            {"variants": {"HAM": "ham.yaml"}},
+            "expected `variants` to be a mapping of names to `{recipe: ..., set: {...}}`, but got "
+            "`{'HAM': 'ham.yaml'}`.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"set": ["seed"]}}},
+            "expected `variants.HAM.set` to be a mapping of keys to values, but got `['seed']`.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"rows": {}}}},
+            "expected `variants.HAM.rows` to be a mapping of row keys to labels, one at least, but got `{}`.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"rows": {"ham": 1}}}},
+            "expected `variants.HAM.rows` to be a mapping of row keys to labels, one at least, but got `{'ham': 1}`.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"rows": {"ham": "A", "shrunk": "A"}}}},
+            "`variants.HAM.rows` gives the label `A` to two rows.",
+        ),
+        (
+            {"variants": {"HAM": HAM | {"set": {"seed": 3}}}},
+            "`seed` is given by `seeds` of the sweep; leave it out of `variants.HAM.set`.",
+        ),
+        (
+            {"conditions": {"a": {"runtime.root": "b"}}},
+            "`runtime.root` is given by `root` of the sweep; leave it out of `conditions.a`.",
+        ),
+        ({"until": "train"}, "expected `until` to be `merge` or `evaluate`, but got `train`."),
+        (
+            {"conditions": ["clean"]},
+            "expected `conditions` to be a mapping of names to settings, one at least, but got `['clean']`.",
+        ),
+        (
+            {"conditions": {}},
+            "expected `conditions` to be a mapping of names to settings, one at least, but got `{}`.",
+        ),
+        ({"root": 3}, "expected `root` to be a path, but got `3`."),
+        (
+            {"out": "page.md", "until": "merge"},
+            "`out` is a page of held-out results, which `until: merge` has none of; drop either.",
+        ),
+    ],
+)
+def test_a_wrong_sweep_is_answered_in_one_sentence_that_names_the_line(
+    sweep_file: SweepFile, changes: dict[str, object], message: str
+) -> None:
+    path = sweep_file(**changes)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(f'`{path}`')}, line \d+: {re.escape(message)}$"):
+        read_sweep(path)
+
+
+def test_every_key_of_a_sweep_has_a_kind() -> None:
+    assert {*Sweep.__dataclass_fields__, *Variant.__dataclass_fields__} == set(_KINDS)
+
+
+@pytest.mark.parametrize("key", ["held_out", "seeds", "variants"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_sweep_needs_domains_seeds_and_variants(sweep_file: SweepFile, key: str, empty: bool) -> None:
+    path = sweep_file(**{key: [] if empty else None})
+    message = f"Sweep file `{path}` lacks `{key}`, which must not be empty."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        read_sweep(path)
+
+
+HEAD = "held_out: [sketch]\nseeds: [0]\nvariants:\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "Invalid YAML in `PATH`, line 1: "),
+        (b"- sketch", "Sweep file `PATH` must be a mapping with `held_out`, `seeds` and `variants`."),
+        (b"", "Sweep file `PATH` must be a mapping with `held_out`, `seeds` and `variants`."),
+        ("title: Größe\n".encode("latin-1"), "Sweep file `PATH` is not a text file in UTF-8; "),
+        (bytes(range(256)), "Sweep file `PATH` is not a text file in UTF-8; "),
+        (
+            f"{HEAD}  HAM: {{recipe: a.yaml}}\n  HAM: {{recipe: b.yaml}}\n".encode(),
+            "`variants.HAM` is given twice in `PATH`, in lines 4 and 5; keep one of them.",
+        ),
+        (f"{HEAD}  &a HAM: &b {{recipe: a.yaml, set: *b}}\n".encode(), "Invalid YAML in `PATH`, line 4: "),
+        (f"{HEAD}  HAM: {{recipe: a.yaml, set: {{a: !!binary aGk=}}}}\n".encode(), "Invalid YAML in `PATH`, line 4: "),
+        (f"{HEAD}  '': {{recipe: a.yaml}}\n".encode(), "`PATH`, line 3: expected `variants` to be a mapping of names"),
+    ],
+)
+def test_files_that_are_no_sweeps(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{re.escape(message.replace('PATH', str(path)))}"):
+        read_sweep(path)
+
+
+def test_a_missing_file_and_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    missing = f"There is no sweep file `{path}`; sweep files lie in `experiments/sweeps/`."
+    with pytest.raises(ConfigError, match=f"^{re.escape(missing)}$"):
+        read_sweep(path)
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="cannot be read: it is a pipe"):
+        read_sweep(path)
+
+
+def test_dates_and_yes_are_texts(tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text(
+        f"{HEAD}  2024-01-01: {{recipe: a.yaml, set: {{model.weights: 2024-01-01}}}}\n  yes: {{recipe: b}}\n"
+    )
+    found = read_sweep(path)
+    assert list(found.variants) == ["2024-01-01", "yes"]
+    assert found.variants["2024-01-01"].set == {"model.weights": "2024-01-01"}
