@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -111,6 +112,31 @@ def best_of_three() -> Callable[[str], tuple[float, str]]:
         return min(times), done.stdout
 
     return run
+
+
+class Plugin(Protocol):
+    """Installs a package of one module with entry points: its name, their group, what they name, and the code."""
+
+    def __call__(self, package: str, group: str, entries: Mapping[str, str], code: str) -> None: ...
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
+    """Return a function that installs a made-up package for one test, as pip would lay it out."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def install(package: str, group: str, entries: Mapping[str, str], code: str) -> None:
+        module = package.replace("-", "_")
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        (tmp_path / f"{module}.py").write_text(code + "\n")
+        # The module may be one that an earlier test imported from its own folder.
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return install
 
 
 @pytest.fixture(autouse=True)
