@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamdg.commands.recipes import read_head
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.data.registry import benchmarks
@@ -15,17 +16,19 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted(
     path.relative_to(ROOT) for path in (ROOT / "experiments").rglob("*.yaml") if path.parent.name != "sweeps"
 )
+SWEEPS = sorted(path.relative_to(ROOT) for path in (ROOT / "experiments" / "sweeps").glob("*.yaml"))
 REAL = ("domainnet", "officehome", "pacs", "terra", "vlcs")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=str)
+@pytest.mark.parametrize("path", [*RECIPES, *SWEEPS], ids=str)
 def test_a_recipe_documents_itself(path: Path) -> None:
-    head = [line for line in (ROOT / path).read_text().splitlines() if line.startswith("#")]
-    assert len(head[0]) > 20
-    text = "\n".join(head)
-    assert re.search(rf"# Command: +hamdg run {path}\b", text)
-    assert re.search(r"# Time: +(about [\d.]+ (minutes|s) on \d+ CPU cores|not measured; needs a GPU)", text)
-    assert re.search(r"# Expected: +\S", text)
+    head = read_head(ROOT / path)
+    assert len(head.purpose) > 20
+    name = path.relative_to("experiments").with_suffix("")
+    verb = "run" if path in RECIPES else "sweep"
+    assert re.fullmatch(rf"hamdg {verb} {name}( --[\w.]+=[A-Z]+)*", head.command)
+    assert re.match(r"((about )?[\d.]+ (minutes|s) on \d+ CPU cores|not measured; needs a GPU)", head.time)
+    assert re.search(r"\d %|\d\.\d|docs/\w+\.md|not measured|nothing is known", head.expected)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=str)

@@ -37,6 +37,23 @@ def find_file(text: str, what: str = "recipe") -> Path:
     raise ConfigError(f"Expected a {what}, but `{excerpt(text, 300)}` is a folder; {hint}")
 
 
+def shipped_names(what: str) -> list[str]:
+    """Return the names of the files that come with hamdg, such as `mini/ham`.
+
+    Args:
+        what: Which of them: "recipe", "sweep file".
+    """
+    paths = (path.relative_to(FOLDER) for path in FOLDER.glob(f"*/*{_SUFFIX}"))
+    return sorted(
+        path.with_suffix("").as_posix() for path in paths if (path.parts[0] == "sweeps") == (what == "sweep file")
+    )
+
+
+def shipped_file(name: str) -> Path:
+    """Return the file of one of those names."""
+    return FOLDER / f"{name}{_SUFFIX}"
+
+
 def is_shipped(path: Path) -> bool:
     """Return whether a file is one of those that come with hamdg."""
     return path.is_relative_to(FOLDER)
@@ -71,7 +88,9 @@ def _is_there(path: Path) -> bool:
 
 
 def _hint(text: str, what: str) -> str:
-    shipped = {name: name for name in _names(what)} | {f"experiments/{name}.yaml": name for name in _names(what)}
+    shipped = {name: name for name in shipped_names(what)} | {
+        f"experiments/{name}.yaml": name for name in shipped_names(what)
+    }
     parent = Path(text).parent
     try:
         own = {str(path): str(path) for path in parent.glob(f"*{_SUFFIX}")}
@@ -81,10 +100,4 @@ def _hint(text: str, what: str) -> str:
     near = list(dict.fromkeys(known[name] for name in difflib.get_close_matches(text, known, n=3, cutoff=0.7)))
     if near:
         return f"did you mean {' or '.join(f'`{name}`' for name in near)}?"
-    return f"give the path of a YAML file, or one of those that come with hamdg: {listed(_names(what))}."
-
-
-def _names(what: str) -> list[str]:
-    """Return the names of the shipped files of a kind."""
-    paths = (path.relative_to(FOLDER) for path in FOLDER.glob(f"*/*{_SUFFIX}"))
-    return sorted(str(path.with_suffix("")) for path in paths if (path.parts[0] == "sweeps") == (what == "sweep file"))
+    return f"give the path of a YAML file, or one of those that come with hamdg: {listed(shipped_names(what))}."
