@@ -12,7 +12,7 @@ from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.errors import ConfigError
 from hamdg.merge import Range, TensorSet, registry
 from hamdg.merge.model_set import ModelSet, Rule
-from hamdg.merge.registry import global_method, register
+from hamdg.merge.registry import global_method, tensorwise_method
 from hamdg.runs.identity import defining_part, identity, training_identity
 
 
@@ -22,7 +22,7 @@ def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
     def plain(
-        site: TensorSet, *, share: Annotated[float, Range(0, 1)] = 0.5, count: int = 3, deep: float | None = None
+        tensor_set: TensorSet, *, share: Annotated[float, Range(0, 1)] = 0.5, count: int = 3, deep: float | None = None
     ) -> Tensor:
         """Do nothing.
 
@@ -31,17 +31,17 @@ def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
             count: A count.
             deep: A depth.
         """
-        return site.like
+        return tensor_set.like
 
-    def asking(family: ModelSet, *, level: float) -> Rule:
+    def asking(model_set: ModelSet, *, level: float) -> Rule:
         """Ask for data.
 
         Args:
             level: How much.
         """
-        return lambda site: site.like
+        return lambda tensor_set: tensor_set.like
 
-    register("plain", on="models")(plain)
+    tensorwise_method("plain", on="models")(plain)
     global_method("asking", on="models", needs=("gradients",))(asking)
     global_method("waiting", on="models", needs=("losses",))(asking)
     global_method("peeking", on="models", needs=("target",), target=True)(asking)
@@ -71,7 +71,7 @@ def test_a_whole_number_is_the_same_number() -> None:
 
 def test_a_changed_default_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity(run("plain")), identity(run("plain", share=0.5))
-    info = registry.find("plain")
+    info = registry.get_method("plain")
     options = dict(info.options) | {"share": replace(info.options["share"], default=0.4)}
     monkeypatch.setitem(registry._METHODS, "plain", replace(info, options=options))
     assert identity(run("plain")) != before[0]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, list_methods, merge, merge_files, merge_with, register
+from hamdg.merge import MergeSettings, list_methods, merge, merge_files, merge_with, tensorwise_method
 from hamdg.merge.aliases import ALIASES, elsewhere
 from hamdg.merge.files import read_provenance, save_tensors
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.registry import find
+from hamdg.merge.registry import get_method
 
 MEANT: dict[str, tuple[str, dict[str, object]]] = {
     "linear": ("weighted", {}),
@@ -42,7 +42,7 @@ def test_every_alias_is_here_and_none_is_a_method() -> None:
 def test_an_alias_gives_the_same_bytes_in_memory_and_in_files(alias: str, tmp_path: Path) -> None:
     method, options = MEANT[alias]
     weights = {"a": 1.0, "b": 0.5, "c": 2.0}
-    settings = Settings(weights=weights)
+    settings = MergeSettings(weights=weights)
     found = merge_with(alias, MODELS, BASE, settings=settings)
     expected = merge_with(method, MODELS, BASE, options, settings)
     assert all(torch.equal(found[name], expected[name]) for name in BASE)
@@ -121,18 +121,18 @@ def test_words_of_mergekit_name_options_that_there_are() -> None:
 
 def test_a_misspelt_alias_is_told_and_its_name_is_taken() -> None:
     with pytest.raises(ConfigError, match=r"^There is no merge method `dare_tiess`; did you mean `dare_ties`\?$"):
-        find("dare_tiess")
+        get_method("dare_tiess")
 
-    def nothing(site: TensorSet) -> Tensor:
+    def nothing(tensor_set: TensorSet) -> Tensor:
         """Do nothing."""
-        return site.like
+        return tensor_set.like
 
     with pytest.raises(ConfigError, match=r"^A merge method `linear` is registered already; choose another name\.$"):
-        register("linear", on="models")(nothing)
+        tensorwise_method("linear", on="models")(nothing)
 
 
 def test_settings_of_an_alias_are_those_of_its_method() -> None:
     message = "Merge method `dare_ties` works on the change from a start model; give it as `base`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         merge("dare_ties", MODELS)
-    assert find("linear").weights == "shares"
+    assert get_method("linear").weights == "shares"

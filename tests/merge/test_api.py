@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import CommonStartWarning, Settings, merge, merge_with
+from hamdg.merge import CommonStartWarning, MergeSettings, merge, merge_with
 
 W, V = torch.zeros(2), torch.zeros(2, 3)
 NAN, INFINITE = float("nan"), float("-inf")
@@ -97,7 +97,7 @@ def test_lines_scales_the_change_by_depth() -> None:
     expected = [0.5 * 2, 0.75 * 2, 1.0 * 2]
     for method in ("uniform", "shrunk"):
         options: dict[str, object] = {"scale": 1.0} if method == "shrunk" else {}
-        merged = merge_with(method, models, base, options, Settings(lines=(0.5, 0.5)))
+        merged = merge_with(method, models, base, options, MergeSettings(lines=(0.5, 0.5)))
         assert [tensor.item() for tensor in merged.values()] == expected
     with pytest.raises(ConfigError, match=r"^The setting `lines` works on the change from a start model; give it as"):
         merge("uniform", models, lines=(0.5, 0.5))

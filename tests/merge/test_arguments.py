@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hamdg.errors import ConfigError, HamdgError, WeightsError
 from hamdg.merge import merge, merge_files
 from hamdg.merge.buffers import Policy
-from hamdg.merge.job import Precision
+from hamdg.merge.settings import Precision
 
 Models = dict[str, dict[str, Tensor]]
 W = torch.ones(2)

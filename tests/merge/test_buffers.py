@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import BufferShares, Plan, Settings, TensorSet, global_method, merge, merge_with, register, registry
+from hamdg.merge import (
+    BufferShares,
+    MergePlan,
+    MergeSettings,
+    TensorSet,
+    global_method,
+    merge,
+    merge_with,
+    registry,
+    tensorwise_method,
+)
 
 Model = dict[str, Tensor]
 
@@ -153,15 +163,15 @@ def test_a_method_of_one_s_own_states_its_shares() -> None:
         """Mix a part of the last source's statistics and the rest of the base's."""
         return BufferShares({max(weights): part}, (1 - part) * base)
 
-    @register("to_the_last", on="changes", buffers=half)
-    def to_the_last(site: TensorSet, *, part: float = 0.5) -> Tensor:
+    @tensorwise_method("to_the_last", on="changes", buffers=half)
+    def to_the_last(tensor_set: TensorSet, *, part: float = 0.5) -> Tensor:
         """Go a part of the way to the last source."""
-        return part * site.tensors[max(site.tensors)]
+        return part * tensor_set.tensors[max(tensor_set.tensors)]
 
-    @register("silent", on="changes")
-    def silent(site: TensorSet) -> Tensor:
+    @tensorwise_method("silent", on="changes")
+    def silent(tensor_set: TensorSet) -> Tensor:
         """State nothing."""
-        return next(iter(site.tensors.values()))
+        return next(iter(tensor_set.tensors.values()))
 
     base, models = layer([0.0], [1.0], None), {"a": layer([4.0], [1.0], None), "b": layer([8.0], [1.0], None)}
     assert merge("to_the_last", models, base)["bn.running_mean"].item() == 4.0
@@ -176,7 +186,7 @@ def test_wrong_statements_about_buffers() -> None:
 
     message = "The buffers of the merge method `odd` take `part`, which is no option of it."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        register("odd", on="models", buffers=depends)(lambda site: site.like)
+        tensorwise_method("odd", on="models", buffers=depends)(lambda tensor_set: tensor_set.like)
 
     stated = {
         "plain": ({"a": 1.0}, "states a `dict` for its buffers; expected are `BufferShares`."),
@@ -185,10 +195,12 @@ def test_wrong_statements_about_buffers() -> None:
         "inf": (BufferShares({"a": 1.0}, float("inf")), "states `inf` as the share of the base in the buffers."),
     }
     for name, (shares, text) in stated.items():
-        global_method(name, on="models")(lambda family, shares=shares: Plan(lambda site: site.like, buffers=shares))
+        global_method(name, on="models")(
+            lambda model_set, shares=shares: MergePlan(lambda tensor_set: tensor_set.like, buffers=shares)
+        )
         message = f"Merge method `{name}` {text}"
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-            merge_with(name, {"a": layer([4.0], [1.0], None)}, None, {}, Settings())
+            merge_with(name, {"a": layer([4.0], [1.0], None)}, None, {}, MergeSettings())
 
 
 def test_a_source_that_saw_no_batch_has_no_say() -> None:

@@ -15,7 +15,7 @@ from hamdg.merge.compare import WHOLE, compare, layers
 Model = dict[str, Tensor]
 
 
-def family(*seeds: int, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Model], Model]:
+def model_set(*seeds: int, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Model], Model]:
     """Return models of four layers whose changes hold zeros, too."""
     shapes = {
         "conv1.weight": (3, 2, 2, 2),
@@ -59,7 +59,7 @@ def slow(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_it_equals_a_slow_reference(dtype: torch.dtype) -> None:
-    models, base = family(1, 2, 3, dtype=dtype)
+    models, base = model_set(1, 2, 3, dtype=dtype)
     found = compare(models, base)
     groups = {WHOLE: list(base), "conv1": ["conv1.weight"], "blocks.0": ["blocks.0.w"], "blocks.1": ["blocks.1.w"]}
     for layer, names in groups.items():
@@ -93,12 +93,12 @@ def test_a_hand_worked_case() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.permutations([1, 2, 3]), st.integers(1, 3))
 def test_order_and_threads_change_nothing(order: list[int], threads: int) -> None:
-    models, base = family(1, 2, 3)
-    assert compare(family(*order)[0], base, threads=threads) == compare(models, base, threads=1)
+    models, base = model_set(1, 2, 3)
+    assert compare(model_set(*order)[0], base, threads=threads) == compare(models, base, threads=1)
 
 
 def test_equal_and_opposite_models() -> None:
-    models, base = family(1, dtype=torch.float64)
+    models, base = model_set(1, dtype=torch.float64)
     ahead = models["m1"]
     back = {name: 2 * base[name] - tensor for name, tensor in ahead.items()}
     found = compare({"a": ahead, "b": dict(ahead), "c": back}, base)
@@ -109,7 +109,7 @@ def test_equal_and_opposite_models() -> None:
 
 
 def test_what_did_not_move_has_no_cosine_and_no_signs() -> None:
-    models, base = family(1)
+    models, base = model_set(1)
     found = compare({"a": models["m1"], "still": base}, base)
     assert found.lengths["still"][WHOLE] == 0.0
     assert found.cosines["a|still"][WHOLE] is None
@@ -137,27 +137,27 @@ def test_buffers_and_second_names_take_no_part() -> None:
 
 
 def test_inputs_are_not_changed() -> None:
-    models, base = family(1, 2)
+    models, base = model_set(1, 2)
     before = {name: tensor.clone() for name, tensor in models["m1"].items()}
     compare(models, base)
     assert all(torch.equal(before[name], tensor) for name, tensor in models["m1"].items())
 
 
 def test_one_model_is_no_comparison() -> None:
-    models, base = family(1)
+    models, base = model_set(1)
     with pytest.raises(ConfigError, match=r"^A comparison needs two models or more, but got 1\.$"):
         compare(models, base)
 
 
 def test_values_that_are_no_numbers_are_named() -> None:
-    models, base = family(1, 2)
+    models, base = model_set(1, 2)
     models["m2"]["blocks.1.w"][3] = math.nan
     with pytest.raises(WeightsError, match=r"no numbers\. `m2`: `blocks\.1\.w` \(NaN\)"):
         compare(models, base)
 
 
 def test_models_of_two_architectures_are_refused() -> None:
-    models, base = family(1, 2)
+    models, base = model_set(1, 2)
     del models["m2"]["blocks.1.w"]
     with pytest.raises(WeightsError, match=r"`m2` lacks `blocks\.1\.w`"):
         compare(models, base)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge import Settings, list_methods, merge, merge_files, merge_with, open_tensors
+from hamdg.merge import MergeSettings, list_methods, merge, merge_files, merge_with, open_tensors
 from hamdg.merge.files import save_tensors
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
@@ -70,7 +70,7 @@ def test_what_eight_bits_cannot_hold_is_no_silent_maximum(frozen: bool) -> None:
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         merge("uniform", models, dtype=E4M3)
-    let_through = merge_with("uniform", models, settings=Settings(dtype=E4M3, allow_nonfinite=True))["w"]
+    let_through = merge_with("uniform", models, settings=MergeSettings(dtype=E4M3, allow_nonfinite=True))["w"]
     assert let_through.float().isnan().tolist() == [True, False]
 
 
@@ -88,5 +88,5 @@ def test_files_are_merged_and_written(tmp_path: Path) -> None:
     expected = merge("uniform", {name: model(ord(name), E4M3) for name in "abc"})
     found = open_tensors(merge_files("uniform", paths, tmp_path / "o.safetensors"))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
-    merge_files("uniform", paths, tmp_path / "o.safetensors", settings=Settings(dtype=E4M3))
+    merge_files("uniform", paths, tmp_path / "o.safetensors", settings=MergeSettings(dtype=E4M3))
     assert open_tensors(tmp_path / "o.safetensors")["fc.weight"].dtype == E4M3

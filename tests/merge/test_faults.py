@@ -124,7 +124,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, list_methods, merge, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
 
 Model = dict[str, Tensor]
@@ -230,8 +230,8 @@ def test_a_source_of_weight_zero_has_no_say_in_any_method(method: str, zero: flo
         models["c"]["only_c"] = base["only_c"]
     some = {name: models[name] for name in "ab"}
     for options in variants(method, spec):
-        none_of_c = Settings(weights={"a": 1.0, "b": 2.0, "c": zero}, evidence=Evidence())
-        without_c = Settings(weights={"a": 1.0, "b": 2.0}, evidence=Evidence())
+        none_of_c = MergeSettings(weights={"a": 1.0, "b": 2.0, "c": zero}, evidence=Evidence())
+        without_c = MergeSettings(weights={"a": 1.0, "b": 2.0}, evidence=Evidence())
         merged = merge_with(method, models, base, options, none_of_c)
         expected = merge_with(method, some, base, options, without_c)
         for name, tensor in expected.items():
@@ -240,7 +240,7 @@ def test_a_source_of_weight_zero_has_no_say_in_any_method(method: str, zero: flo
         assert torch.equal(merged["bn.running_var"], expected["bn.running_var"]), "buffers are no exception"
         # It would have had a say.
         given = merge_with(
-            method, models, base, options, Settings(weights=dict.fromkeys("abc", 1.0), evidence=Evidence())
+            method, models, base, options, MergeSettings(weights=dict.fromkeys("abc", 1.0), evidence=Evidence())
         )
         assert not torch.equal(given["fc.weight"], merged["fc.weight"])
 
@@ -362,7 +362,7 @@ def test_an_average_of_two_hundred_models_in_half_precision_does_not_drift(
     models = {f"step-{t:03}": {"w": state} for t, state in enumerate(states)}
     total = math.fsum(weights)
     expected = sum((w / total * s.double() for w, s in zip(weights, states, strict=True)), torch.zeros(500).double())
-    merged = merge_with(method, models, None, options, Settings(dtype=torch.float32))["w"]
+    merged = merge_with(method, models, None, options, MergeSettings(dtype=torch.float32))["w"]
     torch.testing.assert_close(merged.double(), expected, rtol=0, atol=2e-6)
     # The average itself in half precision:
     naive, mass = states[0].clone(), weights[0]

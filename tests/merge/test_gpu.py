@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from hamdg.merge import Settings, list_methods, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge_with
 from hamdg.merge.compare import compare
 from hamdg.merge.files import load_tensors, merge_files, read_provenance, save_tensors
 
@@ -144,7 +144,7 @@ def run(method: str, options: dict[str, object], device: str, lies: str | None =
     settings = {"evidence": Evidence(lies or "cpu"), "device": device, **settings}
     if list_methods()[method].weights != "none":
         settings = {"weights": {source: 1.0 + i for i, source in enumerate(chosen)}, **settings}
-    return merge_with(method, models, base, options, Settings(**settings))
+    return merge_with(method, models, base, options, MergeSettings(**settings))
 
 
 def moved(tensors: Model, device: str | None) -> Model:
@@ -267,7 +267,7 @@ def test_models_and_evidence_may_lie_on_the_device_and_the_result_does_not(metho
 def test_one_source_may_lie_on_another_device_than_the_rest() -> None:
     with pretence():
         models = {source: moved(SOURCES[source], FAR if source == "b" else "cpu") for source in SOURCES}
-        merged = merge_with("ties", models, moved(BASE, "cpu"), settings=Settings(threads=1))
+        merged = merge_with("ties", models, moved(BASE, "cpu"), settings=MergeSettings(threads=1))
     assert_same_bytes(merged, run("ties", {}, "cpu", lies="cpu", weights=None))
 
 
@@ -308,7 +308,7 @@ def test_random_masks_are_those_of_the_cpu(method: str, options: dict[str, objec
     change = {"w": torch.randn(300, 700, generator=seeded(3))}
     base = {"w": torch.zeros(300, 700)}
     there, here = (
-        merge_with(method, {"a": change}, base, {**options, "seed": 5}, Settings(device=where))["w"]
+        merge_with(method, {"a": change}, base, {**options, "seed": 5}, MergeSettings(device=where))["w"]
         for where in (device, "cpu")
     )
     assert 0 < int((here == 0).sum()) < here.numel()
@@ -331,7 +331,9 @@ def test_other_dtypes_are_merged_on_the_gpu(dtype: torch.dtype, device: str) -> 
     models = {s: {"w": torch.randn(40, 50, generator=seeded(ord(s))).to(dtype)} for s in "abc"}
     base = {"w": torch.zeros(40, 50, dtype=dtype)}
     for method in ("uniform", "task_arithmetic", "ties", "dare", "della", "breadcrumbs", "model_stock"):
-        there, here = (merge_with(method, models, base, {}, Settings(device=where))["w"] for where in (device, "cpu"))
+        there, here = (
+            merge_with(method, models, base, {}, MergeSettings(device=where))["w"] for where in (device, "cpu")
+        )
         assert there.dtype == dtype
         torch.testing.assert_close(there, here)
 
@@ -344,7 +346,7 @@ def test_files_are_merged_on_the_gpu(method: str, tmp_path: Path, device: str) -
         save_tensors(path, moved(BASE if source == "base" else SOURCES[source], "cpu"))
     base = paths.pop("base")
     there, here = (
-        merge_files(method, paths, tmp_path / f"on-{where}.safetensors", base, settings=Settings(device=where))
+        merge_files(method, paths, tmp_path / f"on-{where}.safetensors", base, settings=MergeSettings(device=where))
         for where in (device, "cpu")
     )
     assert_near(load_tensors(there), load_tensors(here))
@@ -385,7 +387,7 @@ def test_memory_on_the_gpu_does_not_grow_with_the_sources(method: str, device: s
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        merge_with(method, models, base, {}, Settings(device=device))
+        merge_with(method, models, base, {}, MergeSettings(device=device))
         return torch.cuda.max_memory_allocated() - before
 
     few, many = peak(2), peak(10)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge_with
+from hamdg.merge import MergeSettings, merge_with
 from hamdg.merge.functional.trajectory import NoEnd, NoStart
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
 
@@ -251,7 +251,7 @@ def test_swad_equals_the_merge_method_on_the_same_losses(
 
     models = {str(t): {"w": torch.tensor([state], dtype=torch.float64)} for t, (state, _) in enumerate(trajectory)}
     options = {"n_s": n_s, "n_e": n_e, "r": r, "no_start": no_start, "no_end": no_end}
-    merged = merge_with("swad", models, None, options, Settings(evidence=Known()))
+    merged = merge_with("swad", models, None, options, MergeSettings(evidence=Known()))
     average = SwadAverage(n_s, n_e, r, no_start, no_end)
     assert valued(average, trajectory) == pytest.approx(merged["w"].item(), rel=1e-11, abs=1e-9)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import Settings, list_methods, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge_with
 from hamdg.merge.buffers import is_buffer
 
 Model = dict[str, Tensor]
@@ -181,13 +181,13 @@ def run(
     method: str,
     models: Mapping[str, Mapping[str, Tensor]],
     base: Mapping[str, Tensor] | None = BASE,
-    settings: Settings | None = None,
+    settings: MergeSettings | None = None,
     lively: bool = False,
     options: Mapping[str, object] | None = None,
 ) -> dict[str, Tensor]:
     given = options or (LIVELY.get(method, OPTIONS[method]) if lively else OPTIONS[method])
     filled = {name: 1 / len(models) if value == "1/n" else value for name, value in given.items()}
-    return merge_with(method, models, base, filled, settings or Settings(evidence=Evidence()))
+    return merge_with(method, models, base, filled, settings or MergeSettings(evidence=Evidence()))
 
 
 def assert_same_bytes(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
@@ -242,7 +242,7 @@ def test_sources_that_are_the_base_give_the_base(method: str) -> None:
 def test_the_order_of_sources_and_the_number_of_threads_change_no_byte(method: str) -> None:
     models = sources(method)
     turned = {name: dict(reversed(models[name].items())) for name in reversed(models)}
-    one, two = (Settings(evidence=Evidence(), threads=threads) for threads in (1, 2))
+    one, two = (MergeSettings(evidence=Evidence(), threads=threads) for threads in (1, 2))
     assert_same_bytes(run(method, models, BASE, one, lively=True), run(method, turned, BASE, two, lively=True))
 
 
@@ -259,7 +259,7 @@ def test_names_of_sources_say_nothing_about_their_worth(method: str) -> None:
     other = dict(zip(models, [*list(models)[1:], "a"], strict=True))
     first = weights_of(run(method, models, lively=True))
     moved = {name: models[other[name]] for name in models}
-    second = weights_of(run(method, moved, BASE, Settings(evidence=Exchanged()), lively=True))
+    second = weights_of(run(method, moved, BASE, MergeSettings(evidence=Exchanged()), lively=True))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-5)
 
@@ -346,7 +346,7 @@ def test_double_precision_is_kept(method: str) -> None:
     wide = {name: converted(m, torch.float64) for name, m in models.items()}
     double = run(method, wide, converted(base, torch.float64), lively=True)
     assert all(t.dtype == torch.float64 for t in double.values() if t.is_floating_point())
-    asked = run(method, models, base, Settings(evidence=Evidence(), precision="fp64"), lively=True)
+    asked = run(method, models, base, MergeSettings(evidence=Evidence(), precision="fp64"), lively=True)
     for name, tensor in weights_of(double).items():
         assert torch.equal(tensor.float(), asked[name]), name
         torch.testing.assert_close(tensor.float(), single[name], rtol=1e-4, atol=1e-4)
@@ -377,10 +377,10 @@ def test_a_base_that_is_not_needed_changes_nothing(method: str) -> None:
 def test_equal_weights_are_no_weights(method: str) -> None:
     models = sources(method)
     plain = run(method, models, lively=True)
-    ones = Settings(dict.fromkeys(models, 1.0), Evidence())
+    ones = MergeSettings(dict.fromkeys(models, 1.0), Evidence())
     assert_same_bytes(run(method, models, BASE, ones, lively=True), plain)
     # Shares are divided by their sum, factors multiply.
-    twos = weights_of(run(method, models, BASE, Settings(dict.fromkeys(models, 2.0), Evidence()), lively=True))
+    twos = weights_of(run(method, models, BASE, MergeSettings(dict.fromkeys(models, 2.0), Evidence()), lively=True))
     same = all(torch.allclose(tensor, plain[name], rtol=1e-5, atol=1e-6) for name, tensor in twos.items())
     assert same or list_methods()[method].weights == "factors"
 
@@ -388,6 +388,6 @@ def test_equal_weights_are_no_weights(method: str) -> None:
 @pytest.mark.parametrize("method", EVERY)
 def test_lines_with_a_factor_of_one_changes_nothing(method: str) -> None:
     models = sources(method)
-    lines = run(method, models, BASE, Settings(evidence=Evidence(), lines=(1.0, 0.0)), lively=True)
+    lines = run(method, models, BASE, MergeSettings(evidence=Evidence(), lines=(1.0, 0.0)), lively=True)
     for name, tensor in run(method, models, lively=True).items():
         torch.testing.assert_close(lines[name], tensor)

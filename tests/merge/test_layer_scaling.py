@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.layer_scaling import depths, layer_scales
 
 
@@ -120,7 +120,7 @@ def test_the_merged_change_is_scaled_whatever_the_method() -> None:
         ("task_arithmetic", {"scale": 1.0}, 4.0),
         ("uniform", {}, 2.0),
     ):
-        merged = merge_with(method, models, base, options, Settings(lines=(0.5, 0.5)))
+        merged = merge_with(method, models, base, options, MergeSettings(lines=(0.5, 0.5)))
         expected = [10 + factor * change for factor in (0.5, 0.5, 0.75, 1.0)]
         assert [tensor.tolist() for tensor in merged.values()] == [[value] * 2 for value in expected]
 

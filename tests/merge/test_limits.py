@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hamdg.merge import Settings, list_methods
+from hamdg.merge import MergeSettings, list_methods
 from hamdg.merge.buffers import is_buffer
 from tests.merge.test_laws import BASE, EVERY, Evidence, Model, assert_same_bytes, run, sources
 from tests.merge.test_laws import _spec as _spec
@@ -52,7 +52,7 @@ def test_near_its_limit_a_method_gives_nearly_that_model(
 
 @pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].on == "changes"])
 def test_lines_with_a_factor_of_zero_gives_the_base(method: str) -> None:
-    merged = run(method, sources(method), BASE, Settings(evidence=Evidence(), lines=(0.0, 0.0)), lively=True)
+    merged = run(method, sources(method), BASE, MergeSettings(evidence=Evidence(), lines=(0.0, 0.0)), lively=True)
     assert_near(merged, BASE, exact_buffers=True)
 
 
@@ -60,7 +60,7 @@ def test_lines_with_a_factor_of_zero_gives_the_base(method: str) -> None:
 def test_a_tiny_weight_is_nearly_none(method: str) -> None:
     def weighted(tiny: float) -> Model:
         weights = {"a": 1.0, "b": 2.0, "c": tiny}
-        return run(method, models, BASE, Settings(weights, Evidence()), lively=True)
+        return run(method, models, BASE, MergeSettings(weights, Evidence()), lively=True)
 
     models = sources(method)
     tiny, none = weighted(1e-9), weighted(0.0)
@@ -77,7 +77,7 @@ def test_a_tiny_weight_is_nearly_none(method: str) -> None:
 @pytest.mark.parametrize("method", [name for name in EVERY if list_methods()[name].weights == "shares"])
 def test_a_source_that_has_all_the_weight_is_the_result(method: str) -> None:
     models = sources(method)
-    merged = run(method, models, BASE, Settings({"a": 0, "b": 1, "c": 0}, Evidence()))
+    merged = run(method, models, BASE, MergeSettings({"a": 0, "b": 1, "c": 0}, Evidence()))
     if method == "rebasin":
         # The first source is the reference, whatever its weight, so this one's units are in another order.
         del merged["fc.weight"]

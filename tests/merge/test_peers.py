@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
-from hamdg.merge import Settings, merge, merge_files, merge_with
+from hamdg.merge import MergeSettings, merge, merge_files, merge_with
 
 Models = dict[str, dict[str, Tensor]]
 
@@ -43,7 +43,7 @@ def ours(
     weights: Mapping[str, float] | None = None,
     **options: object,
 ) -> dict[str, Tensor]:
-    return merge_with(method, models, base, options, Settings(weights=weights))
+    return merge_with(method, models, base, options, MergeSettings(weights=weights))
 
 
 def assert_same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:

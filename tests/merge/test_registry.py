@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import ModelSet, Plan, TensorSet, global_method, list_methods, merge, merge_with, register, registry
+from hamdg.merge import (
+    MergePlan,
+    ModelSet,
+    TensorSet,
+    global_method,
+    list_methods,
+    merge,
+    merge_with,
+    registry,
+    tensorwise_method,
+)
 
 MODELS = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([4.0])}}
 
@@ -49,10 +59,10 @@ def test_every_default_is_allowed() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_of_one_s_own() -> None:
-    @register("largest_of", on="models")
-    def largest_of(site: TensorSet, *, offset: int = 0, label: str = "", flip: bool = False) -> Tensor:
+    @tensorwise_method("largest_of", on="models")
+    def largest_of(tensor_set: TensorSet, *, offset: int = 0, label: str = "", flip: bool = False) -> Tensor:
         """Take the largest value of every entry."""
-        return torch.stack(list(site.tensors.values())).amax(0) + offset
+        return torch.stack(list(tensor_set.tensors.values())).amax(0) + offset
 
     assert list_methods()["largest_of"].summary == "Take the largest value of every entry."
     assert merge("largest_of", MODELS, offset=2)["w"].item() == 6.0
@@ -66,8 +76,8 @@ def test_a_method_of_one_s_own() -> None:
 @pytest.mark.usefixtures("forget")
 @pytest.mark.parametrize(("result", "said"), [(None, "a `NoneType`"), (torch.ones(7), "the shape (7,)")])
 def test_a_method_that_gives_no_such_tensor(result: Tensor, said: str) -> None:
-    @register("odd", on="models")
-    def odd(site: TensorSet) -> Tensor:
+    @tensorwise_method("odd", on="models")
+    def odd(tensor_set: TensorSet) -> Tensor:
         """Give something else."""
         return result
 
@@ -80,17 +90,17 @@ def test_a_method_that_gives_no_such_tensor(result: Tensor, said: str) -> None:
 def test_what_a_method_works_on_is_checked() -> None:
     message = "Expected `on` of the merge method `odd` to be one of ('models', 'changes'), not `tensors`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        register("odd", on=cast("Literal['models']", "tensors"))(lambda site: site.like)
+        tensorwise_method("odd", on=cast("Literal['models']", "tensors"))(lambda tensor_set: tensor_set.like)
 
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_that_sees_everything_first() -> None:
     @global_method("least_norm", on="changes", weights="shares")
-    def least_norm(family: ModelSet) -> Plan:
+    def least_norm(model_set: ModelSet) -> MergePlan:
         """Take the source that moved least, as a whole."""
-        squares = family.map(lambda site: {s: float(t.square().sum()) for s, t in site.tensors.items()})
-        winner = min(family.sources, key=lambda source: sum(by_source[source] for by_source in squares.values()))
-        return Plan(lambda site: site.tensors[winner], (winner,))
+        squares = model_set.map(lambda tensor_set: {s: float(t.square().sum()) for s, t in tensor_set.tensors.items()})
+        winner = min(model_set.sources, key=lambda source: sum(by_source[source] for by_source in squares.values()))
+        return MergePlan(lambda tensor_set: tensor_set.tensors[winner], (winner,))
 
     base = {"v": torch.zeros(1), "w": torch.zeros(1), "bn.running_mean": torch.zeros(1)}
     models = {
@@ -105,14 +115,14 @@ def test_a_method_that_sees_everything_first() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_without_default_must_be_given() -> None:
-    @register("scaled", on="models")
-    def scaled(site: TensorSet, *, factor: float) -> Tensor:
+    @tensorwise_method("scaled", on="models")
+    def scaled(tensor_set: TensorSet, *, factor: float) -> Tensor:
         """Scale the first source.
 
         Args:
             factor: What it is multiplied by.
         """
-        return next(iter(site.tensors.values())) * factor
+        return next(iter(tensor_set.tensors.values())) * factor
 
     assert merge("scaled", MODELS, factor=3.0)["w"].item() == 3.0
     message = "Merge method `scaled` needs the option `factor`: What it is multiplied by."
@@ -122,18 +132,18 @@ def test_an_option_without_default_must_be_given() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_cannot_have_the_name_of_a_setting() -> None:
-    def greedy(site: TensorSet, *, threads: int = 1) -> Tensor:
-        return site.like
+    def greedy(tensor_set: TensorSet, *, threads: int = 1) -> Tensor:
+        return tensor_set.like
 
     with pytest.raises(ConfigError, match=r"^No option may be named `threads`: `merge` takes an argument of that"):
-        register("greedy", on="models")(greedy)
+        tensorwise_method("greedy", on="models")(greedy)
 
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_cannot_need_what_nobody_knows() -> None:
     message = "Merge method `x` needs `luck`; what can be needed is validation, losses, gradients, activations, target."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        global_method("x", on="models", needs=("luck",))(lambda family: lambda site: site.like)  # type: ignore[arg-type]
+        global_method("x", on="models", needs=("luck",))(lambda model_set: lambda tensor_set: tensor_set.like)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -159,25 +169,25 @@ def test_a_text_that_is_no_value() -> None:
 def test_a_name_is_given_once() -> None:
     message = "A merge method `uniform` is registered already; choose another name."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        register("uniform", on="models")(lambda site: site.like)
+        tensorwise_method("uniform", on="models")(lambda tensor_set: tensor_set.like)
 
 
 @pytest.mark.usefixtures("forget")
 def test_an_option_s_type_must_be_checkable() -> None:
-    def strange(site: TensorSet, *, table: list[int] | None = None) -> Tensor:
-        return site.like
+    def strange(tensor_set: TensorSet, *, table: list[int] | None = None) -> Tensor:
+        return tensor_set.like
 
     message = (
         "Option `table` has type `list[int] | None`; use float, int, bool, str or Literal, each `| None` if needed."
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
-        register("strange", on="models")(strange)
+        tensorwise_method("strange", on="models")(strange)
 
-    def bare(site, *, table):  # type: ignore[no-untyped-def]
-        return site.like
+    def bare(tensor_set, *, table):  # type: ignore[no-untyped-def]
+        return tensor_set.like
 
     with pytest.raises(ConfigError, match=r"^Option `table` has type `None`; use float, int"):
-        register("strange", on="models")(bare)
+        tensorwise_method("strange", on="models")(bare)
     assert "strange" not in list_methods()
 
 
@@ -198,10 +208,10 @@ def test_unknown_names(method: str, options: dict[str, object], message: str) ->
 @pytest.mark.usefixtures("forget")
 def test_a_trial_that_its_dtype_cannot_hold_is_not_shown_to_the_evidence() -> None:
     @global_method("boastful", on="models")
-    def boastful(family: ModelSet) -> Plan:
+    def boastful(model_set: ModelSet) -> MergePlan:
         """Try something far too large."""
-        family.complete(lambda site: site.tensors["a"] * 1e6)
-        return Plan(lambda site: site.tensors["a"])
+        model_set.complete(lambda tensor_set: tensor_set.tensors["a"] * 1e6)
+        return MergePlan(lambda tensor_set: tensor_set.tensors["a"])
 
     models = {name: {"w": tensors["w"].half()} for name, tensors in MODELS.items()}
     with pytest.raises(WeightsError, match=r"^The merged tensor `w` holds values that float16 cannot hold"):

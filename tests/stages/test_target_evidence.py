@@ -42,20 +42,20 @@ def peeking(monkeypatch: pytest.MonkeyPatch) -> str:
     """Register a method that looks at target data twice and then averages."""
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
-    def peek(family: ModelSet) -> Rule:
+    def peek(model_set: ModelSet) -> Rule:
         """TensorCheck at target data.
 
         Made up for this test.
         """
-        assert isinstance(family.evidence, Target)
+        assert isinstance(model_set.evidence, Target)
 
-        def rule(site: TensorSet) -> torch.Tensor:
-            return next(iter(site.tensors.values()))
+        def rule(tensor_set: TensorSet) -> torch.Tensor:
+            return next(iter(tensor_set.tensors.values()))
 
         for _ in range(2):
-            entropy, gradient = family.evidence.entropy(family.complete(rule))
+            entropy, gradient = model_set.evidence.entropy(model_set.complete(rule))
             assert 0 <= entropy <= math.log(7) + 1e-5
-            assert set(gradient) == set(family.complete(rule))
+            assert set(gradient) == set(model_set.complete(rule))
         return rule
 
     global_method("peek", on="models", needs=("target",), target=True)(peek)

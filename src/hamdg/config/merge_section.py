@@ -12,7 +12,7 @@ from hamdg.merge import MethodInfo, Option
 from hamdg.merge.aliases import elsewhere
 from hamdg.merge.evidence import Kind
 from hamdg.merge.files.provenance import resolved_options
-from hamdg.merge.registry import find
+from hamdg.merge.registry import get_method
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
 ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
@@ -27,7 +27,7 @@ def method_of(config: MergeConfig) -> MethodInfo:
         ConfigError: There is none of that name, or a run cannot give it what it needs.
     """
     try:
-        info = find(config.method)
+        info = get_method(config.method)
     except ConfigError as error:
         text = str(error)
         raise ConfigError(f"`merge.method`: {text[:1].lower()}{text[1:]}") from None

@@ -7,24 +7,26 @@ import pkgutil
 
 from hamdg.merge import methods
 from hamdg.merge.api import merge, merge_with
+from hamdg.merge.buffers import BufferShares
 from hamdg.merge.files import merge_files
 from hamdg.merge.files.reading import open_tensors
-from hamdg.merge.job import CommonStartWarning, Settings
+from hamdg.merge.method_info import MergePlan, MethodInfo
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Option, Range
-from hamdg.merge.registry import MethodInfo, Plan, global_method, list_methods, register
-from hamdg.merge.shares import BufferShares
+from hamdg.merge.registry import global_method, list_methods, tensorwise_method
+from hamdg.merge.settings import MergeSettings
+from hamdg.merge.tensor_checks import CommonStartWarning
 
 __all__ = [
     "BufferShares",
     "CommonStartWarning",
+    "MergePlan",
+    "MergeSettings",
     "MethodInfo",
     "ModelSet",
     "Option",
-    "Plan",
     "Range",
     "Rule",
-    "Settings",
     "TensorSet",
     "global_method",
     "list_methods",
@@ -32,7 +34,7 @@ __all__ = [
     "merge_files",
     "merge_with",
     "open_tensors",
-    "register",
+    "tensorwise_method",
 ]
 
 # Importing a method's module registers the method.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.buffers import Policy
-from hamdg.merge.job import Job, Precision, Settings
-
-Tensors = Mapping[str, Tensor]
+from hamdg.merge.merging import Merge
+from hamdg.merge.settings import MergeSettings, Precision
+from hamdg.merge.tensors import Tensors
 
 
 def merge(
@@ -58,7 +58,7 @@ def merge(
         ConfigError: The method, an option or an argument is unknown or wrong, or there is no model.
         WeightsError: Keys, shapes, kinds or dtypes of tensors differ, or a value is NaN or infinite.
     """
-    settings = Settings(weights, evidence, buffers, lines, precision, dtype, device, threads, allow_nonfinite)
+    settings = MergeSettings(weights, evidence, buffers, lines, precision, dtype, device, threads, allow_nonfinite)
     return merge_with(method, models, base, options, settings)
 
 
@@ -67,10 +67,10 @@ def merge_with(
     models: Mapping[str, Tensors],
     base: Tensors | None = None,
     options: Mapping[str, object] | None = None,
-    settings: Settings | None = None,
+    settings: MergeSettings | None = None,
 ) -> dict[str, Tensor]:
     """Merge models like `merge`, with the method's options and the settings as values of their own."""
-    job = Job(method, models, base, options or {}, settings or Settings())
+    job = Merge(method, models, base, options or {}, settings or MergeSettings())
     given = (*job.models.values(), *(() if job.base is None else (job.base,)))
     tensors = [tensor for model in given for tensor in model.values() if tensor.device.type == "cpu"]
     inputs = {tensor.untyped_storage().data_ptr() for tensor in tensors}

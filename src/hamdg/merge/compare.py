@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.arguments import check_kinds
 from hamdg.merge.buffers import is_buffer
-from hamdg.merge.checking import check_models
+from hamdg.merge.compatibility import check_models
 from hamdg.merge.model_set import ModelSet, TensorSet, one_thread_each
-from hamdg.merge.nonfinite import TensorCheck, check_finite, look
-from hamdg.merge.tied import tied_names
+from hamdg.merge.tensor_checks import TensorCheck, check_finite, look
+from hamdg.merge.tensors import Tensors, tied_names
+from hamdg.merge.validate import check_kinds
 
-Tensors = Mapping[str, Tensor]
 WHOLE = ""
 
 # Entries at once; the pieces of all sources stay in the cache.
@@ -101,7 +100,7 @@ def compare(
     names = tuple(name for name in base if name not in aliases and not is_buffer(name, base[name]))
     if not names:
         raise WeightsError("The models hold no weights, only buffers or nothing at all; there is nothing to compare.")
-    family = ModelSet(
+    model_set = ModelSet(
         models,
         base,
         names=names,
@@ -110,10 +109,10 @@ def compare(
         threads=(threads or torch.get_num_threads()) if device == "cpu" else 1,
     )
     with one_thread_each():
-        found = family.map(_measured)
+        found = model_set.map(_measured)
     check_finite({name: one for name, one in found.items() if isinstance(one, TensorCheck)}, "")
     sums = {name: one for name, one in found.items() if isinstance(one, _Sums)}
-    return _comparison(family.sources, sums)
+    return _comparison(model_set.sources, sums)
 
 
 def layers(names: tuple[str, ...]) -> dict[str, str]:
@@ -137,11 +136,11 @@ def layers(names: tuple[str, ...]) -> dict[str, str]:
     return {name: labels[name] for name in sorted(names, key=lambda name: keys[labels[name]])}
 
 
-def _measured(site: TensorSet) -> _Sums | TensorCheck:
+def _measured(tensor_set: TensorSet) -> _Sums | TensorCheck:
     """Sum up one tensor piece by piece; tensors with values that are no numbers get a look instead."""
-    count = len(site.tensors)
+    count = len(tensor_set.tensors)
     total = _Sums(0, 0.0, *(torch.zeros(count, count, dtype=torch.float64) for _ in range(3)))
-    for piece in site.pieces(_PIECE):
+    for piece in tensor_set.pieces(_PIECE):
         rows = torch.stack([change.reshape(-1) for change in piece.tensors.values()])
         wide, signs = rows.double(), rows.sign()
         # Products of signs are small whole numbers: a piece's sums are exact in fp32.
@@ -150,7 +149,7 @@ def _measured(site: TensorSet) -> _Sums | TensorCheck:
         parts = (wide @ wide.T, both.double(), (both + net).double() / 2)
         total += _Sums(rows.shape[1], start, *(part.cpu() for part in parts))
     finite = math.isfinite(total.base) and bool(torch.isfinite(total.products).all())
-    return total if finite else look(site, changes=True, anchored=True)
+    return total if finite else look(tensor_set, changes=True, anchored=True)
 
 
 def _comparison(sources: tuple[str, ...], sums: Mapping[str, _Sums]) -> Comparison:

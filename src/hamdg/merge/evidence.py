@@ -6,21 +6,25 @@ Weights that it is handed are complete models: everything that a file would hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.model_set import ModelSet
+from hamdg.merge.tensors import Tensors
 
 Kind = Literal["validation", "losses", "gradients", "activations", "target"]
+Shape = Callable[[Tensor], tuple[int, ...]]
 
 
 @runtime_checkable
 class Validation(Protocol):
     """How good a model is on validation data."""
 
-    def score(self, weights: Mapping[str, Tensor]) -> float:
+    def score(self, weights: Tensors) -> float:
         """Return a model's validation score; higher is better."""
 
 
@@ -36,7 +40,7 @@ class Losses(Protocol):
 class Gradients(Protocol):
     """How much the data depend on every weight."""
 
-    def fisher(self, source: str) -> Mapping[str, Tensor]:
+    def fisher(self, source: str) -> Tensors:
         """Return the diagonal Fisher information of a source's weights on its own data, by tensor name.
 
         It is the mean over examples of the squared gradient of the log likelihood, per example, with labels drawn from
@@ -48,7 +52,7 @@ class Gradients(Protocol):
 class Activations(Protocol):
     """What goes into the linear layers."""
 
-    def gram(self, source: str) -> Mapping[str, Tensor]:
+    def gram(self, source: str) -> Tensors:
         """Return X^T X of the inputs of a source's linear layers on its own data, by the name of the weight.
 
         Tensors without an entry are averaged.
@@ -59,7 +63,7 @@ class Activations(Protocol):
 class Target(Protocol):
     """Unlabeled data of the target domain: not domain generalization."""
 
-    def entropy(self, weights: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
+    def entropy(self, weights: Tensors) -> tuple[float, Tensors]:
         """Return the mean entropy of a model's predictions on the next batch, and its gradient by tensor name."""
 
 
@@ -85,4 +89,62 @@ def check_evidence(method: str, needs: tuple[Kind, ...], evidence: object) -> No
             raise ConfigError(
                 f"Merge method `{method}` needs {kind}: give `evidence`, an object with the method `{call}` "
                 f"(`hamdg.merge.evidence.{protocol.__name__}`)."
+            )
+
+
+def gather_by_tensor(
+    model_set: ModelSet, what: str, ask: Callable[[str], Tensors], shape: Shape
+) -> dict[str, dict[str, Tensor]]:
+    """Ask for the statistics of every source, and keep those of tensors that take part.
+
+    Args:
+        model_set: The models.
+        what: What the statistics are called.
+        ask: Gives those of a source by tensor name.
+        shape: Gives the shape that a tensor's statistics must have.
+
+    Returns:
+        `{source: {tensor name: statistics}}`, for all sources the same names.
+
+    Raises:
+        WeightsError: A name is no tensor of the models, names differ between sources, a shape is wrong, or a value is
+            NaN or infinite.
+    """
+    model = next(iter(model_set.models.values()))
+    found: dict[str, dict[str, Tensor]] = {}
+    for source in model_set.sources:
+        with torch.enable_grad():
+            given = ask(source)
+        unknown = sorted(set(given) - set(model))
+        if unknown:
+            raise WeightsError(
+                f"The {what} of `{source}` names `{unknown[0]}`, which is no tensor of the models; name tensors as the "
+                "models do."
+            )
+        found[source] = {name: _real(given[name]) for name in model_set.names if name in given}
+        for name, tensor in found[source].items():
+            _check(f"The {what} of `{source}` for `{name}`", tensor, shape(model[name]))
+    _check_names(what, found)
+    return found
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.is_floating_point() else tensor.detach().double()
+
+
+def _check(subject: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise WeightsError(f"{subject} has the shape {tuple(tensor.shape)}; expected is {expected}.")
+    if not bool(torch.isfinite(tensor).all()):
+        raise WeightsError(f"{subject} holds NaN or infinite values; look at the data or take a wider dtype.")
+
+
+def _check_names(what: str, found: Mapping[str, Tensors]) -> None:
+    everything = {name for own in found.values() for name in own}
+    for source, own in found.items():
+        missing = sorted(everything - set(own))
+        if missing:
+            raise WeightsError(
+                f"The {what} of `{source}` lacks `{missing[0]}`, which that of another source has; give it for "
+                "all sources or for none."
             )

@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-Tensors = Mapping[str, Tensor]
+from hamdg.merge.tensors import Tensors
 
 
 @torch.no_grad()

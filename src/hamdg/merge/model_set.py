@@ -11,7 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Tensors = Mapping[str, Tensor]
+from hamdg.merge.tensors import Tensors
+
 T = TypeVar("T")
 
 # Entries that are worked on at once: small enough that a dozen models' pieces stay in a core's cache.
@@ -40,7 +41,7 @@ class TensorSet:
 
     @property
     def like(self) -> Tensor:
-        """A tensor of this site's shape, dtype and device; its values mean nothing."""
+        """A tensor of the same shape, dtype and device; its values mean nothing."""
         return self.base if self.base is not None else next(iter(self.tensors.values()))
 
     def weight(self, source: str) -> float:
@@ -48,7 +49,7 @@ class TensorSet:
         return self.weights.get(source, 1.0)
 
     def pieces(self, size: int = PIECE) -> Iterator[TensorSet]:
-        """Cut the site into flat pieces, for arithmetic that treats every entry alike."""
+        """Cut the tensor set into flat pieces, for arithmetic that treats every entry alike."""
         total = self.like.numel()
         for start in range(0, total, size):
             stop = min(start + size, total)
@@ -74,7 +75,7 @@ class ModelSet:
         models: Tensors of every source.
         base: The common start.
         names: Names of the tensors that take part.
-        changes: Whether sites hold changes from the base instead of the models.
+        changes: Whether tensor sets hold changes from the base instead of the models.
         weights: Weight of every source.
         evidence: What data say about the models, for methods that ask (see `hamdg.merge.evidence`).
         dtype: What is computed in; `None` for fp32, or fp64 if any tensor that takes part is.
@@ -104,7 +105,7 @@ class ModelSet:
         first = next(iter(self.models.values()), {})
         self.names = tuple(sorted(first if names is None else names))
         self.dtype = dtype or self._widest()
-        # Gives the complete model that a rule or a `Plan` makes (buffers of some sources only, if they are named).
+        # Gives the complete model that a rule or a `MergePlan` makes (buffers of some sources only, if they are named).
         self.complete: Callable[..., dict[str, Tensor]] = _unset
 
     @property
@@ -113,14 +114,14 @@ class ModelSet:
         return tuple(self.models)
 
     def only(self, names: tuple[str, ...]) -> ModelSet:
-        """Return the same family with some of its tensors only."""
+        """Return the same model set with some of its tensors only."""
         return self._like(names=names)
 
     def as_changes(self) -> ModelSet:
-        """Return the same family with sites that hold changes from the base."""
+        """Return the same model set with tensor sets that hold changes from the base."""
         return self._like(changes=True)
 
-    def site(self, name: str) -> TensorSet:
+    def tensor_set(self, name: str) -> TensorSet:
         """Open one tensor of every model."""
         raw = {source: model[name].detach().contiguous() for source, model in self.models.items()}
         origin = None if self.base is None else self.base[name].detach().contiguous()
@@ -133,11 +134,11 @@ class ModelSet:
         return next(iter(self.models.values()))[name].numel()
 
     def map(self, function: Callable[[TensorSet], T]) -> dict[str, T]:
-        """Apply a function to every tensor's site, several at once; the results are in the names' order."""
+        """Apply a function to every tensor, several at once; the results are in the names' order."""
 
         @torch.no_grad()
         def job(name: str) -> T:
-            return function(self.site(name))
+            return function(self.tensor_set(name))
 
         if self.threads <= 1 or len(self.names) < 2:
             return {name: job(name) for name in self.names}
@@ -165,7 +166,7 @@ class ModelSet:
 
 
 def _unset(rule: Rule, sources: tuple[str, ...] | None = None) -> dict[str, Tensor]:
-    raise NotImplementedError("only a family that `merge` made can complete models")
+    raise NotImplementedError("only a model set that `merge` made can complete models")
 
 
 @contextmanager

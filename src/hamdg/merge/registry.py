@@ -1,12 +1,11 @@
-"""The merge methods by name: what each of them takes, needs and looks at."""
+"""The merge methods by name: registered by decorators, found here and in installed packages."""
 
 from __future__ import annotations
 
 import inspect
-import math
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeVar, get_args
 
@@ -14,114 +13,26 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.aliases import ALIASES, Alias, elsewhere
+from hamdg.merge.buffers import Statement, by_weight
 from hamdg.merge.evidence import KINDS, Kind
+from hamdg.merge.method_info import Local, MethodInfo, Weights, Whole, keyword_names
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Option, read_options
-from hamdg.merge.shares import BufferShares, Statement, by_weight
 from hamdg.text import did_you_mean, listed
 
 # A package that brings methods lists the modules that register them under this group.
-ENTRY_POINTS = "hamdg.merge"
+ENTRY_POINTS = "hamdg.merge_methods"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a method decided after it saw all tensors, where a rule alone does not say it.
-
-    Args:
-        rule: Gives the merged tensor (or change) of every site.
-        sources: The sources whose buffers count, if not all.
-        buffers: What the merged buffers are made of, where data or the models themselves decided it; otherwise what
-            the method stated when it was registered.
-        models: What stands for the sources where buffers are merged, if the method reordered their units.
-    """
-
-    rule: Rule
-    sources: tuple[str, ...] | None = None
-    buffers: BufferShares | None = None
-    models: Mapping[str, Mapping[str, Tensor]] | None = None
-
-
-Local = Callable[..., Tensor]
-Whole = Callable[..., Rule | Plan]
-Weights = Literal["none", "factors", "shares"]
 LocalT = TypeVar("LocalT", bound=Local)
 WholeT = TypeVar("WholeT", bound=Whole)
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """A registered merge method.
-
-    Args:
-        name: What recipes and commands call it.
-        summary: First line of its documentation.
-        text: The whole of it.
-        options: Its options in the order of its signature.
-        plan: Takes a `ModelSet` and the options, and gives the rule that merges every tensor.
-        on: Whether it works on the `models` or on their `changes` from a base.
-        needs_base: It cannot do without a base; methods that work on changes never can.
-        uses_base: Its result depends on the base, if there is one.
-        weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
-            taken.
-        local: It merges every tensor by itself.
-        linear: Its result is a weighted sum of the tensors, so that whatever is no number in one is none in the result.
-        trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
-        needs: What it asks of data (see `hamdg.merge.evidence`).
-        target: It looks at data of the target domain, so its result is no domain generalization.
-        buffers: Gives what the merged buffers are made of, from the sources' weights and what its keyword-only
-            parameters name: options, or `base`, whether there is one.
-        alias: What this is another name of, if it is one.
-    """
-
-    name: str
-    summary: str
-    text: str
-    options: Mapping[str, Option]
-    plan: Whole
-    on: Literal["models", "changes"]
-    needs_base: bool
-    uses_base: bool
-    weights: Weights
-    local: bool
-    linear: bool = False
-    trajectory: bool = False
-    needs: tuple[Kind, ...] = ()
-    target: bool = False
-    buffers: Statement = by_weight
-    alias: Alias | None = None
-
-    def resolved(self, given: Mapping[str, object]) -> tuple[MethodInfo, dict[str, object]]:
-        """Return the method that this is another name of, with the options that say the same; or this method.
-
-        Args:
-            given: The options that were given.
-        """
-        if self.alias is None:
-            return self, dict(given)
-        return _METHODS[self.alias.method], {**self.alias.fixed, **self.alias.defaults, **given}
-
-    def buffer_shares(self, weights: Mapping[str, float], options: Mapping[str, object], base: bool) -> BufferShares:
-        """Return what the merged buffers are made of.
-
-        Args:
-            weights: Weight of every source that takes part.
-            options: The options that were given.
-            base: Whether there is a base.
-        """
-        if self.weights == "shares":
-            total = math.fsum(weights.values()) or 1.0
-            weights = {source: weight / total for source, weight in weights.items()}
-        known = {name: option.default for name, option in self.options.items()} | dict(options) | {"base": base}
-        taken = {name: known[name] for name in _keywords(self.buffers)}
-        return self.buffers(weights, **taken)
 
 
 _METHODS: dict[str, MethodInfo] = {}
 _loaded: set[str] = set()
 
 
-def register(
+def tensorwise_method(
     name: str,
     *,
     on: Literal["models", "changes"],
@@ -140,10 +51,10 @@ def register(
 
     Args:
         name: What recipes and commands call the method.
-        on: What the site holds.
+        on: What the tensor set holds.
         needs_base: Whether a method on models cannot do without a base.
         uses_base: Whether the base, if there is one, counts in the result of a method on models.
-        weights: What the site's weights mean to it, see `MethodInfo`.
+        weights: What the tensor set's weights mean to it, see `MethodInfo`.
         trajectory: Whether its sources are the checkpoints of one trajectory.
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
         linear: Whether the result is a weighted sum of the tensors, none left out: values that are no numbers then need
@@ -158,11 +69,11 @@ def register(
     """
 
     def add(function: LocalT) -> LocalT:
-        def plan(family: ModelSet, **options: object) -> Rule:
-            def rule(site: TensorSet) -> Tensor:
-                return function(site, **options)
+        def plan(model_set: ModelSet, **options: object) -> Rule:
+            def rule(tensor_set: TensorSet) -> Tensor:
+                return function(tensor_set, **options)
 
-            return (lambda site: site.by_pieces(rule)) if pieces else rule
+            return (lambda tensor_set: tensor_set.by_pieces(rule)) if pieces else rule
 
         base = needs_base or on == "changes"
         summary, text, options = _described(function)
@@ -187,18 +98,19 @@ def global_method(
 ) -> Callable[[WholeT], WholeT]:
     """Register a method that has to see all tensors, or data, before it can merge one.
 
-    The function takes a `ModelSet` and returns the rule that merges one site (or a `Plan`). See `register`.
+    The function takes a `ModelSet` and returns the rule that merges one tensor of all models (or a `MergePlan`). See
+    `tensorwise_method`.
 
     Args:
         name: What recipes and commands call the method.
-        on: What the family's sites hold.
+        on: What the model set's tensor sets hold.
         needs_base: Whether a method on models cannot do without a base.
         uses_base: Whether the base, if there is one, counts in the result of a method on models.
-        weights: What the family's weights mean to it.
+        weights: What the model set's weights mean to it.
         trajectory: Whether its sources are the checkpoints of one trajectory.
-        needs: What it asks of data; the family's `evidence` then answers it.
+        needs: What it asks of data; the model set's `evidence` then answers it.
         target: Whether it looks at data of the target domain.
-        buffers: What the merged BatchNorm statistics are made of; a `Plan` may say it instead.
+        buffers: What the merged BatchNorm statistics are made of; a `MergePlan` may say it instead.
 
     Raises:
         ConfigError: The name is taken, or an option's type is not supported.
@@ -228,7 +140,7 @@ def list_methods() -> dict[str, MethodInfo]:
     return dict(sorted(_METHODS.items()))
 
 
-def find(name: str) -> MethodInfo:
+def get_method(name: str) -> MethodInfo:
     """Return the method of this name; for another library's name, our method with the defaults that it has there.
 
     Raises:
@@ -251,7 +163,7 @@ def _other_name(name: str, alias: Alias) -> MethodInfo:
         for option in info.options.values()
         if option.name not in alias.fixed and option.name not in alias.without
     }
-    return replace(info, name=name, options=types.MappingProxyType(options), alias=alias)
+    return replace(info, name=name, options=types.MappingProxyType(options), alias=alias, original=info)
 
 
 def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
@@ -296,16 +208,12 @@ def _add(info: MethodInfo) -> None:
             raise ConfigError(
                 f"Expected `{argument}` of the merge method `{info.name}` to be one of {known}, not `{value}`."
             )
-    for option in _keywords(info.buffers):
+    for option in keyword_names(info.buffers):
         if option not in (*info.options, "base"):
             raise ConfigError(
                 f"The buffers of the merge method `{info.name}` take `{option}`, which is no option of it."
             )
     _METHODS[info.name] = info
-
-
-def _keywords(statement: Statement) -> list[str]:
-    return [p.name for p in inspect.signature(statement).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def _described(function: Callable[..., object]) -> tuple[str, str, Mapping[str, Option]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hamdg.errors import WeightsError
 from hamdg.merge.files.reading import open_tensors
-from hamdg.merge.nonfinite import is_finite
+from hamdg.merge.tensors import is_finite
 
 LISTED = 3
 # Before the names of the image tower's tensors.

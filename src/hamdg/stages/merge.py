@@ -18,7 +18,7 @@ from hamdg.config.merge_section import merge_options, method_of
 from hamdg.config.recipe import OptionValue
 from hamdg.data.domain import opened_domains
 from hamdg.files import write_json
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.files import Provenance, load_tensors, read_metadata, save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.files.provenance import resolved_settings
@@ -53,7 +53,7 @@ def dry_run_merge(context: Context) -> None:
     if not method_of(config).needs:
         base = context.base()
         models = dict.fromkeys(context.plan.groups(context.sources), base)
-        merge_with(config.method, models, base, merge_options(config), Settings(buffers=config.buffers))
+        merge_with(config.method, models, base, merge_options(config), MergeSettings(buffers=config.buffers))
 
 
 def merge_histories(context: Context) -> bool:
@@ -90,7 +90,7 @@ def _merged(context: Context, opened: AbstractSet[str]) -> dict[str, object]:
     config = context.merge_config
     options = merge_options(config)
     means = _keep_means(context, history)
-    settings = Settings(evidence=_evidence(context, history), buffers=config.buffers)
+    settings = MergeSettings(evidence=_evidence(context, history), buffers=config.buffers)
     merged = merge_with(config.method, history, base, options, settings)
     start = read_train(run).get("wrote", {}).get(run.base.name)
     origin = Provenance(
@@ -183,10 +183,10 @@ def describe_merge(
     }
 
 
-def _kept(family: ModelSet, options: Mapping[str, OptionValue]) -> dict[str, dict[str, float]]:
+def _kept(model_set: ModelSet, options: Mapping[str, OptionValue]) -> dict[str, dict[str, float]]:
     keep = cast("float", options["keep"])
     scope, criterion = cast("Scope", options["scope"]), cast("Criterion", options["criterion"])
-    return kept_fractions(family, Trimming(family, keep, scope, criterion), layer_of)
+    return kept_fractions(model_set, Trimming(model_set, keep, scope, criterion), layer_of)
 
 
 def _validation(context: Context, candidates: list[Entry]) -> dict[str, float]:

@@ -51,7 +51,7 @@ def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
 def package(tmp_path: Path) -> Path:
     """Install the package of the document, word for word, into a folder of its own."""
     section = DOCUMENT.read_text(encoding="utf-8").split("## Your own method")[1].split("\n## ")[0]
-    source, target = tmp_path / "source", tmp_path / "site"
+    source, target = tmp_path / "source", tmp_path / "tensor set"
     source.mkdir()
     (source / "pyproject.toml").write_text(_block(section, "toml"))
     (source / "median_merge.py").write_text(_block(section, "python"))
@@ -92,7 +92,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "wrong_merge-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-merge\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hamdg.merge]\nwrong = wrong_merge\n")
+    (info / "entry_points.txt").write_text("[hamdg.merge_methods]\nwrong = wrong_merge\n")
     (tmp_path / "wrong_merge.py").write_text("raise ZeroDivisionError('oh')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
 

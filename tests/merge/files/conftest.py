@@ -49,13 +49,13 @@ def registering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
     @global_method("by_evidence", on="models", needs=("gradients",))
-    def by_evidence(family: ModelSet) -> Rule:
+    def by_evidence(model_set: ModelSet) -> Rule:
         """Weight the models by what evidence says of their matrix."""
-        importance = {source: family.evidence.fisher(source)["fc.weight"].mean() for source in family.sources}  # type: ignore[attr-defined]
+        importance = {source: model_set.evidence.fisher(source)["fc.weight"].mean() for source in model_set.sources}  # type: ignore[attr-defined]
         total = sum(importance.values())
 
-        def rule(site: TensorSet) -> Tensor:
-            return torch.stack([tensor * (importance[s] / total) for s, tensor in site.tensors.items()]).sum(0)
+        def rule(tensor_set: TensorSet) -> Tensor:
+            return torch.stack([tensor * (importance[s] / total) for s, tensor in tensor_set.tensors.items()]).sum(0)
 
         return rule
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import sha256_file
-from hamdg.merge import Settings, merge_files, merge_with, open_tensors
+from hamdg.merge import MergeSettings, merge_files, merge_with, open_tensors
 from hamdg.merge.files import read_metadata, read_provenance, save_tensors
 from hamdg.merge.files.writing import TensorWriter
 from tests.merge.files.conftest import BASE, MODELS, SOURCES, assert_equal, blake3_of
@@ -39,7 +39,7 @@ def test_an_average_by_hand(tmp_path: Path) -> None:
         save_tensors(tmp_path / f"{source}.safetensors", {"w": torch.tensor(value)})
     paths = {source: tmp_path / f"{source}.safetensors" for source in "abc"}
     assert open_tensors(merge_files("uniform", paths, tmp_path / "o.safetensors"))["w"].item() == 3.0
-    settings = Settings(weights={"a": 1, "b": 1, "c": 2})
+    settings = MergeSettings(weights={"a": 1, "b": 1, "c": 2})
     merge_files("weighted", paths, tmp_path / "o.safetensors", settings=settings)
     assert open_tensors(tmp_path / "o.safetensors")["w"].item() == 3.75
 
@@ -51,9 +51,9 @@ def test_dtypes_are_kept_or_named(tmp_path: Path, dtype: torch.dtype) -> None:
         save_tensors(tmp_path / f"{source}.safetensors", models[source])
     paths = {source: tmp_path / f"{source}.safetensors" for source in SOURCES}
     for named in (None, torch.float32):
-        out = merge_files("uniform", paths, tmp_path / "o.safetensors", settings=Settings(dtype=named))
+        out = merge_files("uniform", paths, tmp_path / "o.safetensors", settings=MergeSettings(dtype=named))
         assert open_tensors(out)["w"].dtype == (named or dtype)
-        assert_equal(open_tensors(out), merge_with("uniform", models, settings=Settings(dtype=named)))
+        assert_equal(open_tensors(out), merge_with("uniform", models, settings=MergeSettings(dtype=named)))
 
 
 def test_files_of_all_kinds_are_merged_with_each_other(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_twins_are_stored_twice_and_tied_again(tmp_path: Path) -> None:
 
 
 def test_the_header_says_how_the_file_was_made(paths: dict[str, Path], tmp_path: Path) -> None:
-    settings = Settings(weights={"art": 1, "photo": 2, "sketch": 0.5}, lines=(0, 1), buffers="first", threads=2)
+    settings = MergeSettings(weights={"art": 1, "photo": 2, "sketch": 0.5}, lines=(0, 1), buffers="first", threads=2)
     base = tmp_path / "base.safetensors"
     out = merge_files("ties", paths, tmp_path / "o.safetensors", base, options={"density": 0.4}, settings=settings)
     told = read_provenance(out)
@@ -159,7 +159,7 @@ def test_equal_merges_are_equal_bytes(paths: dict[str, Path], tmp_path: Path) ->
             tmp_path / f"{threads}.safetensors",
             tmp_path / "base.safetensors",
             options={"scale": 1.0 if threads == 1 else 1, "density": 0.3},
-            settings=Settings(weights=weights, threads=threads),
+            settings=MergeSettings(weights=weights, threads=threads),
         )
         contents.add((tmp_path / f"{threads}.safetensors").read_bytes())
     assert len(contents) == 1
@@ -192,7 +192,7 @@ def test_memory_does_not_grow_with_the_sources(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(TensorWriter, "write", measured)
     paths = {str(i): tmp_path / f"{i}.safetensors" for i in range(sources)}
     before = anonymous()
-    merge_files("uniform", paths, tmp_path / "o.safetensors", settings=Settings(threads=1))
+    merge_files("uniform", paths, tmp_path / "o.safetensors", settings=MergeSettings(threads=1))
     assert len(peaks) == len(names)
     # A few tensors of 4 MB at a time (the allocator keeps some), of 48 MB of output and 288 MB of inputs.
     assert max(peaks) - before < 6 * 4 * size

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError, StorageError, WeightsError
-from hamdg.merge import Settings, merge_files, merge_with, open_tensors
+from hamdg.merge import MergeSettings, merge_files, merge_with, open_tensors
 from hamdg.merge.files import save_tensors
 from hamdg.merge.files.writing import TensorWriter
 from tests.merge.files.conftest import BASE, MODELS, SOURCES, assert_equal, blake3_of, content
@@ -104,7 +104,9 @@ def test_equal_files_are_told_before_the_merge_ends(paths: dict[str, Path], tmp_
             digests.of((path,))
         patch.setattr(TensorWriter, "write", lambda self, name, tensor: written.append(name))
         with pytest.raises(ConfigError, match="are files of the same content"):
-            merge_files("uniform", given, tmp_path / "o.safetensors", settings=Settings(threads=1), digests=digests)
+            merge_files(
+                "uniform", given, tmp_path / "o.safetensors", settings=MergeSettings(threads=1), digests=digests
+            )
     assert written == []
 
 
@@ -191,7 +193,7 @@ def test_a_full_disk(
     with pytest.raises(
         StorageError, match=r"^Cannot write `.*out.safetensors`: the disk is full \(.* MiB free\); nothing"
     ):
-        merge_files("uniform", paths, tmp_path / "out.safetensors", settings=Settings(threads=threads))
+        merge_files("uniform", paths, tmp_path / "out.safetensors", settings=MergeSettings(threads=threads))
     assert content(tmp_path) == untouched
 
 
@@ -213,7 +215,7 @@ def test_an_interrupt_in_the_middle(
 
     monkeypatch.setattr(TensorWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        merge_files("uniform", paths, tmp_path / "out.safetensors", settings=Settings(threads=threads))
+        merge_files("uniform", paths, tmp_path / "out.safetensors", settings=MergeSettings(threads=threads))
     assert content(tmp_path) == untouched
 
 

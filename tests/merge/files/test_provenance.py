@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hamdg.errors import WeightsError
-from hamdg.merge import Settings, list_methods
+from hamdg.merge import MergeSettings, list_methods
 from hamdg.merge.files import Provenance, read_provenance, save_tensors
 from hamdg.merge.files.evidence import FileEvidence
 from hamdg.merge.files.provenance import merge_versions, resolved_options, resolved_settings
@@ -102,7 +102,7 @@ def test_defaults_are_filled_in_and_numbers_are_one_kind() -> None:
 
 
 def test_settings_that_change_nothing_are_not_told() -> None:
-    told = resolved_settings(Settings(threads=3, dtype=torch.bfloat16, lines=(1, 2), device="cpu"))
+    told = resolved_settings(MergeSettings(threads=3, dtype=torch.bfloat16, lines=(1, 2), device="cpu"))
     assert told == {
         "allow_nonfinite": False,
         "buffers": "moments",
@@ -112,13 +112,14 @@ def test_settings_that_change_nothing_are_not_told() -> None:
         "precision": "fp32",
     }
     assert "1.0" in json.dumps(told["lines"])
-    assert resolved_settings(Settings(threads=1)) == resolved_settings(Settings())
-    assert resolved_settings(Settings(device="cuda:1"))["device"] == "cuda"
+    assert resolved_settings(MergeSettings(threads=1)) == resolved_settings(MergeSettings())
+    assert resolved_settings(MergeSettings(device="cuda:1"))["device"] == "cuda"
 
 
 def test_evidence_from_memory_is_told_by_its_class() -> None:
     assert (
-        resolved_settings(Settings(evidence=FileEvidence({})))["evidence"] == "hamdg.merge.files.evidence.FileEvidence"
+        resolved_settings(MergeSettings(evidence=FileEvidence({})))["evidence"]
+        == "hamdg.merge.files.evidence.FileEvidence"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hamdg.merge import ModelSet, TensorSet, merge_with
 from hamdg.merge.functional import cutoff
-from hamdg.merge.functional.cutoff import TieRule, family_cutoffs, family_ranked, site_cutoffs
+from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, model_ranked, tensor_cutoffs
 
 # Few distinct values, so that ties are the rule; zero, subnormal and huge numbers among them.
 VALUES = st.sampled_from([0.0, 1e-40, 1e-3, -0.5, 0.5000001, 1.0, -1.0, 1.5, 2.0, 3e38])
@@ -20,16 +20,16 @@ WIDTHS = st.sampled_from([torch.float32, torch.float64])
 
 def selected(tensors: Mapping[str, Tensor], count: int, ties: TieRule = "exact") -> dict[str, Tensor]:
     """Mark the largest magnitudes over all tensors of one source."""
-    family = ModelSet({"s": tensors})
-    (cutoffs,) = family_cutoffs(family, lambda _: count, ties=ties)
+    model_set = ModelSet({"s": tensors})
+    (cutoffs,) = model_cutoffs(model_set, lambda _: count, ties=ties)
     own = cutoffs["s"]
     masks = {}
-    for name in family.names:
-        site = family.site(name)
-        masks[name] = own.mask(site, site.tensors["s"].abs())
+    for name in model_set.names:
+        tensor_set = model_set.tensor_set(name)
+        masks[name] = own.mask(tensor_set, tensor_set.tensors["s"].abs())
         # Both ways of applying a cutoff agree, on the whole tensor and on pieces of it.
-        assert torch.equal(own.kept(site, site.tensors["s"]), site.tensors["s"] * masks[name])
-        pieces = [own.mask(piece, piece.tensors["s"].abs()) for piece in site.pieces(3)]
+        assert torch.equal(own.kept(tensor_set, tensor_set.tensors["s"]), tensor_set.tensors["s"] * masks[name])
+        pieces = [own.mask(piece, piece.tensors["s"].abs()) for piece in tensor_set.pieces(3)]
         assert torch.equal(torch.cat([*pieces, torch.zeros(0, dtype=torch.bool)]), masks[name].flatten())
     return masks
 
@@ -80,11 +80,11 @@ def test_the_threshold_rule_keeps_all_that_are_as_large_as_the_last(
 @settings(deadline=None, max_examples=40, suppress_health_check=ONE_FIXTURE)
 @given(row=st.lists(VALUES, min_size=1, max_size=12), counts=st.lists(st.integers(-1, 14), max_size=4), dtype=WIDTHS)
 def test_several_counts_give_what_each_gives_alone(row: list[float], counts: list[int], dtype: torch.dtype) -> None:
-    family = ModelSet({"s": {"x": torch.tensor(row, dtype=dtype)}, "t": {"x": torch.tensor(row[::-1], dtype=dtype)}})
+    model_set = ModelSet({"s": {"x": torch.tensor(row, dtype=dtype)}, "t": {"x": torch.tensor(row[::-1], dtype=dtype)}})
     given = [partial(min, count) for count in counts]
-    alone = [family_cutoffs(family, count)[0] for count in given]
-    assert list(family_cutoffs(family, *given)) == alone
-    assert list(site_cutoffs(family.site("x"), *given)) == alone
+    alone = [model_cutoffs(model_set, count)[0] for count in given]
+    assert list(model_cutoffs(model_set, *given)) == alone
+    assert list(tensor_cutoffs(model_set.tensor_set("x"), *given)) == alone
 
 
 @pytest.mark.usefixtures("limits")
@@ -93,7 +93,7 @@ def test_several_counts_give_what_each_gives_alone(row: list[float], counts: lis
 def test_scores_of_some_ranks(row: list[float], data: st.DataObject, dtype: torch.dtype) -> None:
     values = torch.tensor(row, dtype=dtype)
     ranks = data.draw(st.lists(st.integers(1, len(row)), max_size=3))
-    found = family_ranked(ModelSet({"s": {"x": values}}), *ranks)
+    found = model_ranked(ModelSet({"s": {"x": values}}), *ranks)
     ordered = values.abs().sort(descending=True).values
     assert found == tuple({"s": ordered[rank - 1].item()} for rank in ranks)
 
@@ -113,14 +113,14 @@ def test_every_source_has_its_own_threshold_and_one_tensor_is_no_other() -> None
         "a": {"x": torch.tensor([1.0, 2.0, 3.0, 4.0]), "y": torch.tensor([9.0])},
         "b": {"x": torch.tensor([40.0, 30.0, 20.0, 10.0]), "y": torch.tensor([0.0])},
     }
-    family = ModelSet(models)
-    site = family.site("x")
-    (cutoffs,) = site_cutoffs(site, lambda size: size // 2)
-    assert {s: c.kept(site, site.tensors[s]).tolist() for s, c in cutoffs.items()} == {
+    model_set = ModelSet(models)
+    tensor_set = model_set.tensor_set("x")
+    (cutoffs,) = tensor_cutoffs(tensor_set, lambda size: size // 2)
+    assert {s: c.kept(tensor_set, tensor_set.tensors[s]).tolist() for s, c in cutoffs.items()} == {
         "a": [0.0, 0.0, 3.0, 4.0],
         "b": [40.0, 30.0, 0.0, 0.0],
     }
-    (cutoffs,) = family_cutoffs(family, lambda size: 2)
+    (cutoffs,) = model_cutoffs(model_set, lambda size: 2)
     assert {source: own.threshold for source, own in cutoffs.items()} == {
         "a": 4.0,
         "b": 30.0,
@@ -136,9 +136,9 @@ def test_several_pieces_count_together() -> None:
 
 
 def selected_site(values: Tensor, count: int) -> Tensor:
-    site = TensorSet("x", {"s": values})
-    (cutoffs,) = site_cutoffs(site, lambda _: count)
-    return cutoffs["s"].mask(site, values.abs())
+    tensor_set = TensorSet("x", {"s": values})
+    (cutoffs,) = tensor_cutoffs(tensor_set, lambda _: count)
+    return cutoffs["s"].mask(tensor_set, values.abs())
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 3, 4, 5)])
@@ -187,13 +187,13 @@ def test_how_often_a_method_reads_the_models(
 ) -> None:
     monkeypatch.setattr(cutoff, "_FEW", 0)
     opened: list[str] = []
-    before = ModelSet.site
+    before = ModelSet.tensor_set
 
-    def site(family: ModelSet, name: str) -> TensorSet:
+    def tensor_set(model_set: ModelSet, name: str) -> TensorSet:
         opened.append(name)
-        return before(family, name)
+        return before(model_set, name)
 
-    monkeypatch.setattr(ModelSet, "site", site)
+    monkeypatch.setattr(ModelSet, "tensor_set", tensor_set)
     # Many equal scores, so that the places of some of them count.
     values = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0)).round(decimals=1)
     merge_with(method, {"a": {"w": values[0]}, "b": {"w": values[1]}}, {"w": torch.zeros(1000)}, options)

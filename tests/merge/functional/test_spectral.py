@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.functional.spectral import decompose, leading, orthogonal, total
 
 METHODS = ("tsv", "iso_c", "iso_cts", "score")
@@ -18,20 +18,20 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def family(*shape: int, sources: int = 3, dtype: torch.dtype = torch.float64, name: str = "w") -> Models:
+def model_set(*shape: int, sources: int = 3, dtype: torch.dtype = torch.float64, name: str = "w") -> Models:
     """Random changes from a base of zeros."""
     return {f"s{i}": {name: random(*shape, seed=i, dtype=dtype)} for i in range(sources)}
 
 
 def merged(
-    method: str, models: Models, options: dict[str, object] | None = None, settings: Settings | None = None
+    method: str, models: Models, options: dict[str, object] | None = None, settings: MergeSettings | None = None
 ) -> Tensor:
     """Return the one tensor of a merge onto a base of zeros."""
     (name,) = models["s0"]
     base = {name: torch.zeros_like(models["s0"][name])}
     # At the default, so small matrices have common directions only.
     chosen = {**({"common": 0.4} if method == "iso_cts" else {}), **(options or {})}
-    return merge_with(method, models, base, chosen, settings or Settings())[name]
+    return merge_with(method, models, base, chosen, settings or MergeSettings())[name]
 
 
 def orthonormal(rows: int, columns: int, seed: int) -> Tensor:
@@ -128,7 +128,7 @@ def test_the_polar_factor_adds_no_direction_to_columns_that_depend_on_each_other
 
 
 def test_every_source_has_the_same_number_of_leading_triplets() -> None:
-    changes = {source: models["w"] for source, models in family(10, 7, sources=3).items()}
+    changes = {source: models["w"] for source, models in model_set(10, 7, sources=3).items()}
     factors = leading(changes)
     assert factors.left.shape == (10, 6)
     expected = torch.cat([torch.linalg.svdvals(change)[:2] for change in changes.values()])
@@ -144,7 +144,7 @@ def test_a_sum_leaves_its_terms_alone() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (0,), (0, 3), (3, 0), (2, 3, 4, 5), (1, 1, 1, 1)])
 def test_what_is_no_matrix_is_averaged(method: str, shape: tuple[int, ...]) -> None:
-    models = family(*shape)
+    models = model_set(*shape)
     mean = torch.stack([tensors["w"] for tensors in models.values()]).mean(0)
     torch.testing.assert_close(merged(method, models), mean)
     torch.testing.assert_close(merged(method, models, {"scale": 0.5}), mean * 0.5)
@@ -162,7 +162,7 @@ def test_names_that_are_skipped_are_averaged(method: str) -> None:
         ("visual.proj", "embedding, visual.proj", True),
         ("a.weight", "b.weight, ", False),
     ):
-        models = family(6, 4, name=name)
+        models = model_set(6, 4, name=name)
         mean = torch.stack([tensors[name] for tensors in models.values()]).mean(0)
         options: dict[str, object] = {} if skip is None else {"skip": skip}
         assert torch.allclose(merged(method, models, options), mean) == skipped, name
@@ -170,7 +170,7 @@ def test_names_that_are_skipped_are_averaged(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_kernels_can_be_taken_as_matrices(method: str) -> None:
-    kernels = family(6, 2, 3, 3)
+    kernels = model_set(6, 2, 3, 3)
     flat = {source: {"w": tensors["w"].reshape(6, 18)} for source, tensors in kernels.items()}
     expected = merged(method, flat).view(6, 2, 3, 3)
     torch.testing.assert_close(merged(method, kernels, {"kernels": "reshape"}), expected)
@@ -179,7 +179,7 @@ def test_kernels_can_be_taken_as_matrices(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_packed_queries_keys_and_values_can_be_merged_apart(method: str) -> None:
     name = "attn.in_proj_weight"
-    packed = family(12, 5, name=name)
+    packed = model_set(12, 5, name=name)
     parts = [
         merged(method, {source: {"w": tensors[name][i : i + 4]} for source, tensors in packed.items()})
         for i in (0, 4, 8)
@@ -189,7 +189,7 @@ def test_packed_queries_keys_and_values_can_be_merged_apart(method: str) -> None
     torch.testing.assert_close(merged(method, packed), merged(method, whole))
     torch.testing.assert_close(merged(method, whole, {"packed": "split"}), merged(method, whole))
     # Thirteen rows are not three equal parts.
-    odd = family(13, 5, name=name)
+    odd = model_set(13, 5, name=name)
     torch.testing.assert_close(merged(method, odd, {"packed": "split"}), merged(method, odd))
 
 
@@ -206,7 +206,7 @@ def test_the_order_of_sources_and_the_number_of_threads_change_no_bit(method: st
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_names_of_sources_change_nothing_but_rounding(method: str) -> None:
-    models = family(8, 6)
+    models = model_set(8, 6)
     renamed = dict(zip(("s2", "s0", "s1"), models.values(), strict=True))
     torch.testing.assert_close(merged(method, models), merged(method, renamed), rtol=1e-9, atol=1e-10)
 
@@ -214,7 +214,7 @@ def test_the_names_of_sources_change_nothing_but_rounding(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(6, 6), (9, 4), (4, 9), (1, 1)])
 def test_changes_scaled_by_a_factor_give_the_merged_change_scaled_by_it(method: str, shape: tuple[int, int]) -> None:
-    models = family(*shape, sources=2)
+    models = model_set(*shape, sources=2)
     doubled = {source: {"w": 3 * tensors["w"]} for source, tensors in models.items()}
     torch.testing.assert_close(merged(method, doubled), 3 * merged(method, models))
     torch.testing.assert_close(merged(method, models, {"scale": 3.0}), 3 * merged(method, models))
@@ -224,7 +224,7 @@ def test_changes_scaled_by_a_factor_give_the_merged_change_scaled_by_it(method: 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_transposed_changes_give_the_transposed_merge(method: str) -> None:
     # Of Iso-CTS only the left side is projected, so transposing changes its result.
-    models = family(8, 5)
+    models = model_set(8, 5)
     turned = {source: {"w": tensors["w"].mT.contiguous()} for source, tensors in models.items()}
     options: dict[str, object] = {"center": "zero"} if method == "score" else {}
     same = torch.allclose(merged(method, turned, options).mT, merged(method, models, options))
@@ -271,7 +271,7 @@ def polar(matrix: Tensor) -> Tensor:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_lower_precision_differs_by_its_rounding_only(method: str, dtype: torch.dtype) -> None:
-    low = family(12, 9, dtype=dtype)
+    low = model_set(12, 9, dtype=dtype)
     high = {source: {"w": tensors["w"].double()} for source, tensors in low.items()}
     # An entry of SCORE that lies at the threshold could fall on either side of it.
     options: dict[str, object] = {"off_diagonal": "drop"} if method == "score" else {}
@@ -283,7 +283,7 @@ def test_lower_precision_differs_by_its_rounding_only(method: str, dtype: torch.
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_source_that_changed_nothing_takes_part_with_no_direction(method: str) -> None:
-    models = family(6, 4, sources=2)
+    models = model_set(6, 4, sources=2)
     models["s1"]["w"] = torch.zeros(6, 4, dtype=torch.float64)
     left, values, right = torch.linalg.svd(models["s0"]["w"], full_matrices=False)
     strong = (left[:, :2] * values[:2]) @ right[:2]
@@ -304,16 +304,16 @@ def test_opposite_changes_cancel(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_matrices_with_values_that_are_no_numbers_are_averaged_if_let_through(method: str) -> None:
-    models = family(3, 3, sources=2)
+    models = model_set(3, 3, sources=2)
     models["s0"]["w"][1, 2] = float("nan")
-    result = merged(method, models, settings=Settings(allow_nonfinite=True))
+    result = merged(method, models, settings=MergeSettings(allow_nonfinite=True))
     mean = (models["s0"]["w"] + models["s1"]["w"]) / 2
     torch.testing.assert_close(result, mean, equal_nan=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_options_are_named(method: str) -> None:
-    models = family(3, 3)
+    models = model_set(3, 3)
     with pytest.raises(ConfigError, match=r"^Expected argument `kernels` to be one of \('average', 'reshape'\), but"):
         merged(method, models, {"kernels": "cut"})
     with pytest.raises(ConfigError, match=r"^Expected argument `packed` to be one of \('whole', 'split'\), but got"):
@@ -323,4 +323,4 @@ def test_wrong_options_are_named(method: str) -> None:
     with pytest.raises(ConfigError, match=rf"^Merge method `{method}` works on the change from a start model"):
         merge_with(method, models)
     with pytest.raises(ConfigError, match=rf"^Merge method `{method}` takes no weights"):
-        merged(method, models, settings=Settings(weights=dict.fromkeys(models, 1.0)))
+        merged(method, models, settings=MergeSettings(weights=dict.fromkeys(models, 1.0)))

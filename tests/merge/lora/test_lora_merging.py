@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.lora.adapter import Adapter, read_adapter
 from hamdg.merge.lora.merging import MergedAdapter, factored, merge_adapters
 
@@ -83,7 +83,7 @@ def test_averages_are_exact_at_the_sum_of_the_ranks(
     method: str, weights: dict[str, float] | None, options: dict[str, object]
 ) -> None:
     found = adapters()
-    merged = merge_adapters(method, found, options, Settings(weights))
+    merged = merge_adapters(method, found, options, MergeSettings(weights))
     assert merged.rank == 6
     assert merged.error < 1e-6
     share = {"uniform": dict.fromkeys(found, 1 / 3), "wise_ft": dict.fromkeys(found, 0.25 / 3)}.get(method)
@@ -206,17 +206,17 @@ def test_the_dtype_is_that_of_the_factors_unless_another_is_asked_for() -> None:
         for source, one in adapters().items()
     }
     assert {tensor.dtype for tensor in merge_adapters("uniform", half).tensors.values()} == {torch.float16}
-    asked = merge_adapters("uniform", half, settings=Settings(dtype=torch.float64))
+    asked = merge_adapters("uniform", half, settings=MergeSettings(dtype=torch.float64))
     assert {tensor.dtype for tensor in asked.tensors.values()} == {torch.float64}
     message = "The merged factors of `conv` hold values that float16 cannot hold; name a wider `dtype` (float32), or"
     with pytest.raises(WeightsError, match=re.escape(message)):
-        merge_adapters("task_arithmetic", half, {"scale": 1e12}, Settings(threads=1))
+        merge_adapters("task_arithmetic", half, {"scale": 1e12}, MergeSettings(threads=1))
 
 
 def test_neither_the_order_nor_the_threads_change_a_byte() -> None:
     found = adapters()
-    one = merge_adapters("ties", found, settings=Settings(threads=1), rank=3)
-    two = merge_adapters("ties", dict(reversed(found.items())), settings=Settings(threads=2), rank=3)
+    one = merge_adapters("ties", found, settings=MergeSettings(threads=1), rank=3)
+    two = merge_adapters("ties", dict(reversed(found.items())), settings=MergeSettings(threads=2), rank=3)
     assert list(one.tensors) == list(two.tensors)
     assert all(torch.equal(tensor, two.tensors[name]) for name, tensor in one.tensors.items())
     assert (one.error, one.lost) == (two.error, two.lost)
@@ -245,7 +245,7 @@ def test_what_cannot_be_merged() -> None:
         merge_adapters("uniform", {"a": read_adapter("a", broken, None)})
     message = "A change with values that are no numbers has no factors; leave out `allow_nonfinite`."
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
-        merge_adapters("uniform", {"a": read_adapter("a", broken, None)}, settings=Settings(allow_nonfinite=True))
+        merge_adapters("uniform", {"a": read_adapter("a", broken, None)}, settings=MergeSettings(allow_nonfinite=True))
 
 
 def test_factors_in_memory_are_not_averaged_in_silence() -> None:
@@ -255,4 +255,4 @@ def test_factors_in_memory_are_not_averaged_in_silence() -> None:
         "each adapter to its model first (PEFT: `merge_and_unload`)."
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
-        merge_with("uniform", {"a": tensors(1, 2), "b": tensors(2, 2)}, None, {}, Settings())
+        merge_with("uniform", {"a": tensors(1, 2), "b": tensors(2, 2)}, None, {}, MergeSettings())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, TrainingError
-from hamdg.merge import Settings, list_methods, merge, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 
 State = dict[str, Tensor]
 SHAPES = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
@@ -249,7 +249,7 @@ def test_an_entropy_that_is_no_number_ends_it() -> None:
 def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
     base = random_state(0)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("adamerging", random_models(base), base, options, Settings(evidence=Bowl(base)))
+        merge_with("adamerging", random_models(base), base, options, MergeSettings(evidence=Bowl(base)))
 
 
 def test_it_says_that_it_looks_at_the_target() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import BetaAverage
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
@@ -127,4 +127,4 @@ def test_counters_are_averaged_along_a_trajectory_and_other_integers_are_not() -
 def test_a_wrong_beta(beta: float) -> None:
     message = f"Expected argument `beta` to be a number above 0, but got `{beta!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("beta_average", run([1.0, 2.0]), None, {"beta": beta}, Settings())
+        merge_with("beta_average", run([1.0, 2.0]), None, {"beta": beta}, MergeSettings())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
@@ -56,7 +56,7 @@ def test_equals_the_slow_reference(scope: str, beta: float, gamma: float, weight
     models = {source: random_state(i) for i, source in enumerate("abc")}
     factors = dict(zip("abc", weights, strict=True))
     options: dict[str, object] = {"scope": scope, "beta": beta, "gamma": gamma, "scale": 0.7}
-    merged = merge_with("breadcrumbs", models, zeros(models["a"]), options, Settings(weights=factors))
+    merged = merge_with("breadcrumbs", models, zeros(models["a"]), options, MergeSettings(weights=factors))
     expected = reference(models, scope, beta, gamma, factors)
     for name, tensor in merged.items():
         assert tensor.shape == SHAPES[name]
@@ -143,7 +143,7 @@ def test_laws(scope: str) -> None:
     options: dict[str, object] = {"scope": scope, "beta": 0.3, "gamma": 0.9}
 
     def run(sources: dict[str, State], threads: int = 1, scale: float = 1.0) -> State:
-        return merge_with("breadcrumbs", sources, base, {**options, "scale": scale}, Settings(threads=threads))
+        return merge_with("breadcrumbs", sources, base, {**options, "scale": scale}, MergeSettings(threads=threads))
 
     merged, again = run(models), run(dict(reversed(models.items())), threads=3)
     one, equal = run({"a": models["a"]}), run(dict.fromkeys("xyz", models["a"]), scale=1 / 3)

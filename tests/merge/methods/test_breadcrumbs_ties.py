@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
@@ -49,7 +49,7 @@ def test_equals_the_slow_reference(
     models = {source: random_state(i) for i, source in enumerate("abc")}
     factors = dict(zip("abc", weights, strict=True))
     options: dict[str, object] = {"beta": beta, "gamma": gamma, "sign": sign, "combine": combine, "scale": 0.7}
-    merged = merge_with("breadcrumbs_ties", models, zeros(models["a"]), options, Settings(weights=factors))
+    merged = merge_with("breadcrumbs_ties", models, zeros(models["a"]), options, MergeSettings(weights=factors))
     for name, tensor in merged.items():
         kept = [trimmed(models[source][name].flatten().tolist(), beta, gamma) for source in "abc"]
         entries = [voted(list(values), list(weights), sign, combine) for values in zip(*kept, strict=True)]

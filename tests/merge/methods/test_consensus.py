@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.methods.consensus import tall_mask
 
 State = dict[str, Tensor]
@@ -81,7 +81,7 @@ def test_laws() -> None:
     models, base = {source: random_state(i) for i, source in enumerate("abc")}, random_state(9)
 
     def run(sources: dict[str, State], threads: int = 1, **options: object) -> State:
-        return merge_with("consensus", sources, base, options, Settings(threads=threads))
+        return merge_with("consensus", sources, base, options, MergeSettings(threads=threads))
 
     for total in ("sum", "ties"):
         merged = run(models, total=total)

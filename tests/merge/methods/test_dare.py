@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
@@ -57,7 +57,7 @@ def test_task_arithmetic_equals_the_slow_reference(
 ) -> None:
     models = {source: random_state(i) for i, source in enumerate("abc")}
     options: dict[str, object] = {"drop_rate": drop_rate, "rescale": rescale, "seed": 5, "scale": 0.4}
-    merged = merge_with("dare", models, zeros(models["a"]), options, Settings(weights=weights))
+    merged = merge_with("dare", models, zeros(models["a"]), options, MergeSettings(weights=weights))
     stays = masks("abc", drop_rate, 5)
     parts = {source: thinned(models[source], stays[source], drop_rate, rescale) for source in models}
     for name, tensor in merged.items():
@@ -158,7 +158,7 @@ def test_laws(then: str) -> None:
 
     def run(sources: dict[str, State], seed: int = 0, threads: int = 1) -> State:
         options: dict[str, object] = {"then": then, "drop_rate": 0.5, "seed": seed}
-        return merge_with("dare", sources, base, options, Settings(threads=threads))
+        return merge_with("dare", sources, base, options, MergeSettings(threads=threads))
 
     merged, again = run(models), run(dict(reversed(models.items())), threads=3)
     doubled = run({s: {n: base[n] + 2 * (m[n] - base[n]) for n in base} for s, m in models.items()})

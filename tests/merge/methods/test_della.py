@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, TensorSet, merge, merge_with
+from hamdg.merge import MergeSettings, TensorSet, merge, merge_with
 from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.methods.della import keep_probabilities
 
@@ -60,7 +60,7 @@ def test_equals_the_slow_reference(
 ) -> None:
     models = {source: random_state(i) for i, source in enumerate("abc")}
     options: dict[str, object] = {"rescale": rescale, "drop_rate": drop_rate, "window": window, "then": then}
-    merged = merge_with("della", models, zeros(models["a"]), options, Settings(weights=weights))
+    merged = merge_with("della", models, zeros(models["a"]), options, MergeSettings(weights=weights))
     factors = [(weights or {}).get(source, 1.0) for source in "abc"]
     for name, tensor in merged.items():
         parts = [
@@ -136,7 +136,7 @@ def test_laws(then: str) -> None:
     base = random_state(9)
 
     def run(sources: dict[str, State], seed: int = 0, threads: int = 1) -> State:
-        return merge_with("della", sources, base, {"then": then, "seed": seed}, Settings(threads=threads))
+        return merge_with("della", sources, base, {"then": then, "seed": seed}, MergeSettings(threads=threads))
 
     merged, again = run(models), run(dict(reversed(models.items())), threads=3)
     doubled = run({s: {n: base[n] + 2 * (m[n] - base[n]) for n in base} for s, m in models.items()})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import Ema
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
@@ -123,4 +123,4 @@ def test_a_name_without_a_number_among_others() -> None:
 def test_a_wrong_decay(decay: float) -> None:
     message = f"Expected argument `decay` to be a number at least 0 and at most 1, but got `{decay!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("ema", run([1.0, 2.0]), None, {"decay": decay}, Settings())
+        merge_with("ema", run([1.0, 2.0]), None, {"decay": decay}, MergeSettings())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import ModelSet, Settings, merge, merge_with
+from hamdg.merge import MergeSettings, ModelSet, merge, merge_with
 from hamdg.merge.methods.emr import modulators
 
 State = dict[str, Tensor]
@@ -83,7 +83,7 @@ def test_laws() -> None:
     models, base = {source: random_state(i) for i, source in enumerate("abc")}, random_state(9)
 
     def run(sources: dict[str, State], threads: int = 1) -> State:
-        return merge_with("emr", sources, base, {}, Settings(threads=threads))
+        return merge_with("emr", sources, base, {}, MergeSettings(threads=threads))
 
     merged, again = run(models), run(dict(reversed(models.items())), 3)
     one, equal, still = run({"a": models["a"]}), run(dict.fromkeys("xyz", models["a"])), run(dict.fromkeys("ab", base))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import Settings, list_methods, merge, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 
 State = dict[str, Tensor]
 Vector = list[float]
@@ -54,7 +54,7 @@ def reference(values: list[Vector], fishers: list[Vector], factors: Vector, floo
 def test_equals_the_slow_reference(normalize: bool, floor: float, weights: dict[str, float] | None) -> None:
     models, evidence = {s: random_state(ord(s)) for s in "abc"}, information()
     options: dict[str, object] = {"normalize": normalize, "floor": floor}
-    merged = merge_with("fisher", models, None, options, Settings(weights, evidence))
+    merged = merge_with("fisher", models, None, options, MergeSettings(weights, evidence))
     factors = list((weights or dict.fromkeys("abc", 1.0)).values())
     if normalize:
         norms = [math.sqrt(sum(float(t.square().sum()) for t in own.values())) for own in evidence.tables.values()]
@@ -80,7 +80,9 @@ def test_every_entry_stays_between_the_models(entries: list[tuple[float, float]]
 def two(fishers: list[Vector], weights: dict[str, float] | None = None, **options: object) -> Vector:
     models = {"art": {"w": torch.tensor([0.0, 0.0])}, "photo": {"w": torch.tensor([1.0, 8.0])}}
     tables = {s: {"w": torch.tensor(row)} for s, row in zip(models, fishers, strict=True)}
-    found: Vector = merge_with("fisher", models, None, options, Settings(weights, Information(tables)))["w"].tolist()
+    found: Vector = merge_with("fisher", models, None, options, MergeSettings(weights, Information(tables)))[
+        "w"
+    ].tolist()
     return found
 
 
@@ -211,7 +213,7 @@ def test_wrong_information_is_named(tables: dict[str, State], message: str) -> N
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     models = {"a": random_state(1), "b": random_state(2)}
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("fisher", models, None, options, Settings(weights, information("ab")))
+        merge_with("fisher", models, None, options, MergeSettings(weights, information("ab")))
 
 
 def test_what_it_is_given_is_not_changed() -> None:

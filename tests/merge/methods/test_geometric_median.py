@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 Vector = list[float]
@@ -43,7 +43,7 @@ def reference(points: list[Vector], weights: Vector, iterations: int) -> Vector:
 def medians(rows: list[Vector], weights: Vector | None = None, **options: object) -> Vector:
     models = {f"s{i}": {"w": torch.tensor(row, dtype=torch.float64)} for i, row in enumerate(rows)}
     given_weights = None if weights is None else dict(zip(models, weights, strict=True))
-    found: Vector = merge_with("geometric_median", models, None, options, Settings(given_weights))["w"].tolist()
+    found: Vector = merge_with("geometric_median", models, None, options, MergeSettings(given_weights))["w"].tolist()
     return found
 
 
@@ -53,7 +53,7 @@ def medians(rows: list[Vector], weights: Vector | None = None, **options: object
 def test_equals_the_slow_reference(iterations: int, scope: str, weights: dict[str, float] | None) -> None:
     models = {s: random_state(i + 1) for i, s in enumerate("abcd")}
     options: dict[str, object] = {"max_iterations": iterations, "scope": scope}
-    merged = merge_with("geometric_median", models, None, options, Settings(weights))
+    merged = merge_with("geometric_median", models, None, options, MergeSettings(weights))
     plain = list((weights or dict.fromkeys("abcd", 1.0)).values())
     points = {n: [m[n].flatten().tolist() for m in models.values()] for n in SHAPES}
     whole = reference([[x for n in SHAPES for x in points[n][i]] for i in range(4)], plain, iterations)
@@ -193,4 +193,6 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 )
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("geometric_median", {"a": random_state(1), "b": random_state(2)}, None, options, Settings(weights))
+        merge_with(
+            "geometric_median", {"a": random_state(1), "b": random_state(2)}, None, options, MergeSettings(weights)
+        )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 Vector = list[float]
@@ -60,7 +60,7 @@ def test_equals_the_slow_reference(iterations: int, scope: str, space: str, weig
     base = random_state(0)
     models = {s: random_state(i + 1, shift=0.5) for i, s in enumerate("abc")}
     options: dict[str, object] = {"max_iterations": iterations, "scope": scope, "space": space}
-    merged = merge_with("karcher", models, base, options, Settings(weights))
+    merged = merge_with("karcher", models, base, options, MergeSettings(weights))
     origin = base if space == "changes" else {n: torch.zeros_like(x) for n, x in base.items()}
     plain = list((weights or dict.fromkeys("abc", 1.0)).values())
     vectors = {n: [(m[n] - origin[n]).flatten().tolist() for m in models.values()] for n in base}
@@ -80,7 +80,9 @@ def test_no_direction_nearby_is_nearer_to_all(rows: list[Vector], heavy: float) 
     models = {f"s{i}": {"w": vector} for i, vector in enumerate(vectors)}
     weights = {source: heavy if source == "s0" else 1.0 for source in models}
     assume(bool((vectors.norm(dim=1) > 0.1).all()))
-    merged = merge_with("karcher", models, None, {"max_iterations": 200, "tolerance": 1e-7}, Settings(weights))["w"]
+    merged = merge_with("karcher", models, None, {"max_iterations": 200, "tolerance": 1e-7}, MergeSettings(weights))[
+        "w"
+    ]
     shares = torch.tensor([weights[s] for s in models], dtype=torch.float64)
     shares /= shares.sum()
     assert float(merged.norm()) == pytest.approx(float((shares * vectors.norm(dim=1)).sum()))
@@ -118,7 +120,7 @@ def test_no_direction_nearby_is_nearer_to_all(rows: list[Vector], heavy: float) 
 def test_by_hand(rows: list[Vector], weights: Vector | None, expected: Vector) -> None:
     models = {f"s{i}": {"w": torch.tensor(row).double()} for i, row in enumerate(rows)}
     given_weights = None if weights is None else dict(zip(models, weights, strict=True))
-    merged = merge_with("karcher", models, None, {}, Settings(given_weights))["w"]
+    merged = merge_with("karcher", models, None, {}, MergeSettings(given_weights))["w"]
     assert merged.tolist() == pytest.approx(expected, abs=1e-9)
 
 
@@ -184,4 +186,4 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 )
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("karcher", {"a": random_state(1), "b": random_state(2)}, None, options, Settings(weights))
+        merge_with("karcher", {"a": random_state(1), "b": random_state(2)}, None, options, MergeSettings(weights))

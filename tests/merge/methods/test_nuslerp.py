@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 Vector = list[float]
@@ -43,7 +43,7 @@ def lines(tensor: Tensor, scope: str) -> list[Vector]:
 def test_two_models_equal_the_slow_reference(weights: dict[str, float] | None, scope: str, space: str) -> None:
     base, first, second = random_state(0), random_state(1), random_state(2)
     options: dict[str, object] = {"scope": scope, "space": space}
-    merged = merge_with("nuslerp", {"a": first, "b": second}, base, options, Settings(weights))
+    merged = merge_with("nuslerp", {"a": first, "b": second}, base, options, MergeSettings(weights))
     t = 0.5 if weights is None else weights["b"] / sum(weights.values())
     for name in base:
         origin = base[name] if space == "changes" else torch.zeros_like(base[name])
@@ -90,7 +90,9 @@ def test_more_models_are_mixed_like_their_directions(weights: Vector, scope: str
     rows, columns = 4, 6
     tables = [torch.rand(rows, columns, generator=generator, dtype=torch.float64) for _ in weights]
     models = {"abc"[i]: {"w": table} for i, table in enumerate(tables)}
-    merged = merge_with("nuslerp", models, None, {"scope": scope}, Settings(dict(zip("abc", weights, strict=True))))
+    merged = merge_with(
+        "nuslerp", models, None, {"scope": scope}, MergeSettings(dict(zip("abc", weights, strict=True)))
+    )
     shares = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     cut = [torch.tensor(lines(table, scope), dtype=torch.float64) for table in tables]
     got = torch.tensor(lines(merged["w"], scope), dtype=torch.float64)
@@ -102,7 +104,7 @@ def test_more_models_are_mixed_like_their_directions(weights: Vector, scope: str
 def by_hand(rows: list[Vector], weights: Vector | None) -> Vector:
     models = {f"s{i}": {"w": torch.tensor(row, dtype=torch.float64)} for i, row in enumerate(rows)}
     given = None if weights is None else dict(zip(models, weights, strict=True))
-    found: Vector = merge_with("nuslerp", models, None, {}, Settings(given))["w"].tolist()
+    found: Vector = merge_with("nuslerp", models, None, {}, MergeSettings(given))["w"].tolist()
     return found
 
 
@@ -205,4 +207,4 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 )
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("nuslerp", {"a": random_state(1), "b": random_state(2)}, None, options, Settings(weights))
+        merge_with("nuslerp", {"a": random_state(1), "b": random_state(2)}, None, options, MergeSettings(weights))

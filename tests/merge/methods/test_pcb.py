@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 State = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
@@ -76,7 +76,7 @@ def test_equals_the_slow_reference(inter: str, scope: str, density: float, weigh
     for tail in (1e-4, 0.1, 0.49):
         options: dict[str, object] = {"inter": inter, "scope": scope, "density": density, "tail": tail, "scale": 0.7}
         factors = dict(zip("abc", weights, strict=True))
-        merged = merge_with("pcb", models, zeros(models["a"]), options, Settings(weights=factors))
+        merged = merge_with("pcb", models, zeros(models["a"]), options, MergeSettings(weights=factors))
         for pool in pools:
             rows = [[x for name in pool for x in models[s][name].flatten().tolist()] for s in "abc"]
             expected = [0.7 * x for x in reference(rows, density, tail, inter, list(weights))]
@@ -125,7 +125,7 @@ def test_laws(inter: str) -> None:
     models, base = {source: random_state(i) for i, source in enumerate("abc")}, zeros(random_state(9))
 
     def run(sources: dict[str, State], threads: int = 1, **options: object) -> State:
-        return merge_with("pcb", sources, base, {"inter": inter, **options}, Settings(threads=threads))
+        return merge_with("pcb", sources, base, {"inter": inter, **options}, MergeSettings(threads=threads))
 
     merged, again = run(models), run(dict(reversed(models.items())), 3)
     nothing, still = run(models, density=0), run(dict.fromkeys("ab", base))

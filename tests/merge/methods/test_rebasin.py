@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hamdg.config.recipe import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.functional.networks import known_spec
 from hamdg.merge.functional.permutations import Permuted
 from hamdg.models import load_clip
@@ -175,7 +175,7 @@ def alone(models: Mapping[str, Model], source: str, options: Mapping[str, object
     A weight of zero would leave the others out of the matching too.
     """
     weights = {other: 1.0 if other == source else 1e-200 for other in models}
-    return merge_with("rebasin", models, None, options, Settings(weights))
+    return merge_with("rebasin", models, None, options, MergeSettings(weights))
 
 
 def best(reference: Model, model: Model, layer: int) -> float:
@@ -231,8 +231,8 @@ def test_the_seed_chooses_among_local_optima_and_nothing_else_does(tmp_path: Pat
     generator = torch.Generator().manual_seed(0)
     models = {source: deep(generator, 12, 6) for source in "abc"}
     options = {"spec": deep_spec(tmp_path, 12, 6)}
-    first = merge_with("rebasin", models, None, options, Settings(threads=1))
-    turned = merge_with("rebasin", dict(reversed(models.items())), None, options, Settings(threads=3))
+    first = merge_with("rebasin", models, None, options, MergeSettings(threads=1))
+    turned = merge_with("rebasin", dict(reversed(models.items())), None, options, MergeSettings(threads=3))
     assert all(torch.equal(first[name], turned[name]) for name in first)
     seeds = [merge_with("rebasin", models, None, {**options, "seed": seed})["fc1"] for seed in range(4)]
     assert any(not torch.equal(first["fc1"], other) for other in seeds)
@@ -335,7 +335,7 @@ def test_values_that_are_no_numbers_do_not_stop_the_matching(tmp_path: Path) -> 
     b = reordered(a, (1, 0, 2, 3))
     b["fc1.weight"][0, 0] = float("nan")
     merged = merge_with(
-        "rebasin", {"a": a, "b": b}, None, {"spec": hidden(tmp_path, 4)}, Settings(allow_nonfinite=True)
+        "rebasin", {"a": a, "b": b}, None, {"spec": hidden(tmp_path, 4)}, MergeSettings(allow_nonfinite=True)
     )
     assert int(merged["fc1.weight"].isnan().sum()) == 1
     assert torch.equal(merged["fc2.weight"][:, 2:], a["fc2.weight"][:, 2:])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge import Settings, list_methods, merge, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 
 State = dict[str, Tensor]
 Matrix = list[list[float]]
@@ -80,9 +80,9 @@ def reference(weights: list[Matrix], grams: list[Matrix], shares: list[float], a
 @pytest.mark.parametrize("weights", [None, {"a": 1.0, "b": 2.0, "c": 0.5}])
 def test_equals_the_slow_reference(alpha: float, weights: dict[str, float] | None) -> None:
     models, grams = {s: random_state(ord(s)) for s in "abc"}, evidence()
-    merged = merge_with("regmean", models, None, {"alpha": alpha}, Settings(weights, grams))
+    merged = merge_with("regmean", models, None, {"alpha": alpha}, MergeSettings(weights, grams))
     shares = list((weights or dict.fromkeys("abc", 1.0)).values())
-    average = merge_with("weighted", models, None, {}, Settings(weights))
+    average = merge_with("weighted", models, None, {}, MergeSettings(weights))
     for name, shape in SHAPES.items():
         assert merged[name].shape == shape
         if name not in ("linear", "conv"):
@@ -238,7 +238,7 @@ def test_wrong_matrices_are_named(table: State, message: str) -> None:
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     models = {"a": random_state(1), "b": random_state(2)}
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("regmean", models, None, options, Settings(weights, evidence("ab")))
+        merge_with("regmean", models, None, options, MergeSettings(weights, evidence("ab")))
 
 
 @pytest.mark.parametrize("alpha", [0.9, 1.0])

@@ -195,9 +195,12 @@ def masks_of(
 ) -> dict[str, dict[str, Tensor]]:
     start = base or {name: torch.zeros_like(tensor) for name, tensor in next(iter(vectors.values())).items()}
     models = {source: {name: start[name] + change for name, change in v.items()} for source, v in vectors.items()}
-    family = ModelSet(models, start, changes=True)
-    trimming = Trimming(family, keep, scope, criterion)
-    return {source: {n: trimming.masks(family.site(n))[source] for n in family.names} for source in family.sources}
+    model_set = ModelSet(models, start, changes=True)
+    trimming = Trimming(model_set, keep, scope, criterion)
+    return {
+        source: {n: trimming.masks(model_set.tensor_set(n))[source] for n in model_set.names}
+        for source in model_set.sources
+    }
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.25, 0.3333, 0.5, 1.0])
@@ -233,10 +236,12 @@ def test_kept_fractions_by_group() -> None:
             "none.w": torch.ones(0),
         }
     }
-    family = ModelSet(changes, {name: torch.zeros_like(tensor) for name, tensor in changes["a"].items()}, changes=True)
+    model_set = ModelSet(
+        changes, {name: torch.zeros_like(tensor) for name, tensor in changes["a"].items()}, changes=True
+    )
     # Of 2 and 4 entries a half are 1 and 2; of 1 it is 1, though `round` says 0.
-    trimming = Trimming(family, 0.5, "tensor", "magnitude")
-    assert kept_fractions(family, trimming, lambda name: name.split(".")[0]) == {"a": {"one": 0.5, "two": 1.0}}
+    trimming = Trimming(model_set, 0.5, "tensor", "magnitude")
+    assert kept_fractions(model_set, trimming, lambda name: name.split(".")[0]) == {"a": {"one": 0.5, "two": 1.0}}
 
 
 @pytest.mark.parametrize(

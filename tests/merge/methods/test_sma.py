@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import RunningMean
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
@@ -114,7 +114,7 @@ def test_the_base_has_no_part_in_it() -> None:
 def test_a_wrong_start(start: float) -> None:
     message = f"Expected argument `start` to be a number at least 0 and below 1, but got `{start!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("sma", run([1.0, 2.0]), None, {"start": start}, Settings())
+        merge_with("sma", run([1.0, 2.0]), None, {"start": start}, MergeSettings())
 
 
 def _batch_norm(value: float, batches: int) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.functional.trajectory import NoEnd, NoStart
 
 SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
@@ -42,7 +42,7 @@ def counted(
     unit = torch.eye(len(losses), dtype=torch.float64)
     models = {f"step-{t}": {"w": unit[t]} for t in range(len(losses))}
     options = {"n_s": n_s, "n_e": n_e, "r": r, "no_start": no_start, "no_end": no_end}
-    weights: Tensor = merge_with("swad", models, None, options, Settings(evidence=Given(losses)))["w"]
+    weights: Tensor = merge_with("swad", models, None, options, MergeSettings(evidence=Given(losses)))["w"]
     return [round(float(weight), 9) for weight in weights / weights.max()]
 
 
@@ -223,4 +223,6 @@ def test_a_loss_that_is_no_number_is_named(loss: float) -> None:
 def test_wrong_options(option: Literal["n_s", "n_e", "r", "no_start", "no_end"], value: object, expected: str) -> None:
     message = f"Expected argument `{option}` to be {expected}, but got `{value!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("swad", {"1": {"w": torch.ones(1)}}, None, {option: value}, Settings(evidence=Given([1.0, 1.0])))
+        merge_with(
+            "swad", {"1": {"w": torch.ones(1)}}, None, {option: value}, MergeSettings(evidence=Given([1.0, 1.0]))
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "none": (0, 4)}
 
@@ -22,7 +22,7 @@ def random_state(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Ten
 @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0, -1.5])
 def test_equals_the_slow_reference(weights: dict[str, float] | None, scale: float) -> None:
     base, models = random_state(0), {source: random_state(i + 1) for i, source in enumerate("abc")}
-    merged = merge_with("task_arithmetic", models, base, {"scale": scale}, Settings(weights=weights))
+    merged = merge_with("task_arithmetic", models, base, {"scale": scale}, MergeSettings(weights=weights))
     for name, tensor in merged.items():
         expected = []
         for i, start in enumerate(base[name].flatten().tolist()):

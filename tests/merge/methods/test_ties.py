@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, list_methods, merge, merge_with
+from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 
 SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
 CHOICES = list(
@@ -86,7 +86,7 @@ def test_equals_the_slow_reference(weights: tuple[float, ...], scope: str, by: s
     shares = dict(zip("abc", weights, strict=True))
     for density in (0.0, 0.2, 0.5, 0.93, 1.0):
         options: dict[str, object] = {"density": density, "scope": scope, "sign": by, "combine": combine, "vote": vote}
-        merged = merge_with("ties", models, base, {**options, "scale": 0.7}, Settings(weights=shares))
+        merged = merge_with("ties", models, base, {**options, "scale": 0.7}, MergeSettings(weights=shares))
         expected = reference(changes, options, shares)
         for name, tensor in merged.items():
             assert tensor.shape == base[name].shape
@@ -153,7 +153,9 @@ def test_weights_by_hand() -> None:
     models, base = {source: {"w": change} for source, change in HAND.items()}, {"w": torch.zeros(4)}
 
     def run(weights: dict[str, float], **options: object) -> list[float]:
-        return merge_with("ties", models, base, {"density": 0.5, **options}, Settings(weights=weights))["w"].tolist()
+        return merge_with("ties", models, base, {"density": 0.5, **options}, MergeSettings(weights=weights))[
+            "w"
+        ].tolist()
 
     # With c counting four times the first two entries go to c: votes 4 + 3 - 8 and 5 - 12.
     assert run({"a": 1, "b": 1, "c": 4}) == pytest.approx([-2.0, -3.0, 0.0, 2.0])
@@ -183,7 +185,7 @@ def test_laws(scope: str, by: str, combine: str, vote: str) -> None:
     models = {source: changed(base, change) for source, change in changes.items()}
 
     def run(sources: dict[str, dict[str, Tensor]], density: float = 0.4, threads: int = 1) -> dict[str, Tensor]:
-        return merge_with("ties", sources, base, {"density": density, **options}, Settings(threads=threads))
+        return merge_with("ties", sources, base, {"density": density, **options}, MergeSettings(threads=threads))
 
     merged = run(models)
     backwards, crowded = run(dict(reversed(models.items()))), run(models, threads=3)

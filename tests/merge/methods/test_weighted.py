@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
 SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
@@ -114,7 +114,7 @@ def test_counters_and_other_integers_are_not_averaged() -> None:
 def test_bad_weights(weights: dict[str, float], message: str) -> None:
     models = {"a": {"w": torch.ones(1)}, "b": {"w": torch.zeros(1)}}
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("weighted", models, None, {}, Settings(weights=weights))
+        merge_with("weighted", models, None, {}, MergeSettings(weights=weights))
 
 
 def _random(dtype: torch.dtype, shape: tuple[int, ...]) -> dict[str, dict[str, Tensor]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import Settings, merge, merge_with
+from hamdg.merge import MergeSettings, merge, merge_with
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
 SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
@@ -96,7 +96,7 @@ def test_a_base_is_asked_for() -> None:
 def test_a_wrong_alpha(alpha: float | str) -> None:
     message = f"Expected argument `alpha` to be a number at least 0 and at most 1, but got `{alpha!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("wise_ft", {"a": {"w": torch.ones(1)}}, {"w": torch.ones(1)}, {"alpha": alpha}, Settings())
+        merge_with("wise_ft", {"a": {"w": torch.ones(1)}}, {"w": torch.ones(1)}, {"alpha": alpha}, MergeSettings())
 
 
 def _random(dtype: torch.dtype, shape: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:

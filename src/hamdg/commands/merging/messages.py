@@ -14,8 +14,8 @@ from typing import TextIO
 
 from hamdg.errors import HamdgError, WeightsError
 from hamdg.files import write_text
-from hamdg.merge.job import CommonStartWarning
 from hamdg.merge.lora.files import TruncationWarning
+from hamdg.merge.tensor_checks import CommonStartWarning
 
 # What the library calls its arguments in messages, and the command line spells as flags.
 _NAMES = (

@@ -16,7 +16,7 @@ from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.merge import MethodInfo, Option, list_methods
 from hamdg.merge.aliases import ALIASES, Alias
-from hamdg.merge.registry import find
+from hamdg.merge.registry import get_method
 
 # Of what is said of options, and of a method (as its own documentation is wrapped).
 _WIDTH, _TEXT = 100, 116
@@ -71,7 +71,7 @@ def explain(name: str) -> int:
     Raises:
         ConfigError: There is no such method.
     """
-    info = find(name)
+    info = get_method(name)
     print("\n".join(_explanation(info)))
     return 0
 

@@ -14,8 +14,8 @@ from hamdg.text import listed
 if TYPE_CHECKING:
     import torch
 
-    from hamdg.merge.job import Settings
-    from hamdg.merge.registry import MethodInfo
+    from hamdg.merge.method_info import MethodInfo
+    from hamdg.merge.settings import MergeSettings
 
 _LISTED = 12
 _THREADS, _DIGITS = 1_024, 10
@@ -59,7 +59,7 @@ def method_options(info: MethodInfo, texts: Mapping[str, str]) -> dict[str, obje
     return values
 
 
-def merge_settings(request: Request, weights: Mapping[str, float] | None) -> Settings:
+def merge_settings(request: Request, weights: Mapping[str, float] | None) -> MergeSettings:
     """Return what holds for every method.
 
     Raises:
@@ -68,10 +68,10 @@ def merge_settings(request: Request, weights: Mapping[str, float] | None) -> Set
     import torch
 
     from hamdg.merge.buffers import Policy
-    from hamdg.merge.job import Precision, Settings
+    from hamdg.merge.settings import MergeSettings, Precision
 
     dtype = request.text("--dtype")
-    return Settings(
+    return MergeSettings(
         weights=weights,
         buffers=cast("Policy", _choice(request, "--buffers", _BUFFERS) or "moments"),
         lines=_lines(request),
@@ -91,7 +91,7 @@ def device_of(request: Request) -> str:
     Raises:
         ConfigError: There is no such device.
     """
-    from hamdg.merge.arguments import unusable
+    from hamdg.merge.validate import unusable
 
     device = request.text("--device") or "cpu"
     if reason := unusable(device):

@@ -36,7 +36,7 @@ from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
     from hamdg.digests import HashName
-    from hamdg.merge.registry import MethodInfo
+    from hamdg.merge.method_info import MethodInfo
 
 _INTERRUPTED = 130
 SUMMARY = "merge files into one, or the histories of a trained run again; list and explain the methods"
@@ -142,9 +142,9 @@ def _merge_files(request: Request) -> int:
 
         from hamdg.commands.merging.messages import plain_words
         from hamdg.merge.files import merge_files
-        from hamdg.merge.registry import find
+        from hamdg.merge.registry import get_method
 
-        info = find(cast("str", request.text(MERGE)))
+        info = get_method(cast("str", request.text(MERGE)))
         options = method_options(info, request.options)
         _check_inputs(info, paths, base, statistics, request)
         settings = merge_settings(request, weights)

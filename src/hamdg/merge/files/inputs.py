@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hamdg.digests import TITLES, Digests
 from hamdg.errors import ConfigError
-from hamdg.merge.arguments import check_paths
 from hamdg.merge.files.evidence import FileEvidence
 from hamdg.merge.files.partial import check_base, completed
 from hamdg.merge.files.reading import TensorFile, open_raw
 from hamdg.merge.files.twins import with_twins
+from hamdg.merge.validate import check_paths
 
 # What the base is called where files are named by their role.
 BASE = "base"

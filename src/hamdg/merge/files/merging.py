@@ -16,11 +16,13 @@ from hamdg.merge.files.inputs import Inputs
 from hamdg.merge.files.provenance import Provenance, merge_versions, resolved_options, resolved_settings
 from hamdg.merge.files.reading import TIED
 from hamdg.merge.files.writing import new_tensor_file
-from hamdg.merge.job import Job, Settings
 from hamdg.merge.lora.adapter import Adapter
 from hamdg.merge.lora.files import check_out, open_adapters, write_adapter
 from hamdg.merge.lora.merging import merge_adapters
-from hamdg.merge.registry import MethodInfo, find
+from hamdg.merge.merging import Merge
+from hamdg.merge.method_info import MethodInfo
+from hamdg.merge.registry import get_method
+from hamdg.merge.settings import MergeSettings
 
 
 def merge_files(
@@ -30,7 +32,7 @@ def merge_files(
     base: Path | None = None,
     *,
     options: Mapping[str, object] | None = None,
-    settings: Settings | None = None,
+    settings: MergeSettings | None = None,
     prefixes: Mapping[str, str] | None = None,
     statistics: Mapping[str, Path] | None = None,
     keys: Mapping[str, str] | str | None = None,
@@ -70,7 +72,7 @@ def merge_files(
         WeightsError: A file is missing, damaged or unsafe, or the models do not fit together.
         StorageError: The disk is full, or nothing may be written there; `out` is as it was.
     """
-    settings, out = settings or Settings(), Path(out)
+    settings, out = settings or MergeSettings(), Path(out)
     inputs = Inputs(paths, base, prefixes or {}, statistics, keys)
     if inputs.evidence is not None:
         settings = replace(settings, evidence=inputs.evidence)
@@ -82,7 +84,7 @@ def merge_files(
             inputs.check_paths(out, needs_base=False)
             _merge_adapters(method, adapters, inputs, out, options or {}, settings, lora_rank, running)
         else:
-            job = Job(method, inputs.models, inputs.base, options or {}, settings)
+            job = Merge(method, inputs.models, inputs.base, options or {}, settings)
             inputs.check_paths(out, job.info.needs_base)
             _run(job, inputs, out, running)
     return out
@@ -94,7 +96,7 @@ def _merge_adapters(
     inputs: Inputs,
     out: Path,
     options: Mapping[str, object],
-    settings: Settings,
+    settings: MergeSettings,
     rank: int | None,
     digests: Digests,
 ) -> None:
@@ -103,12 +105,12 @@ def _merge_adapters(
     merged = merge_adapters(method, adapters, options, settings, rank)
     inputs.check_contents(digests, needs_base=False)
     facts = {"lora_rank": merged.rank, "lora_error": float(f"{merged.error:.3g}")}
-    info, given = find(method).resolved(options)
+    info, given = get_method(method).resolved(options)
     metadata = _metadata(info, given, resolved_settings(settings) | facts, settings.weights, inputs, digests)
     write_adapter(out, merged, inputs.models, metadata)
 
 
-def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
+def _run(job: Merge, inputs: Inputs, out: Path, digests: Digests) -> None:
     digests.start(inputs.files)
     twins: dict[str, list[str]] = {}
     for name in job.layout:
@@ -132,7 +134,7 @@ def _run(job: Job, inputs: Inputs, out: Path, digests: Digests) -> None:
         writer.finish(_job_metadata(job, inputs, digests))
 
 
-def _job_metadata(job: Job, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
+def _job_metadata(job: Merge, inputs: Inputs, digests: Digests, known: bool = True) -> dict[str, str]:
     settings = job.settings
     metadata = _metadata(job.info, job.options, resolved_settings(settings), settings.weights, inputs, digests, known)
     return metadata | ({TIED: json.dumps(job.aliases, sort_keys=True)} if job.aliases else {})

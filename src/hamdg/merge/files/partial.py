@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 from hamdg.digests import Digests
 from hamdg.errors import WeightsError
+from hamdg.merge.compatibility import problems_error
 from hamdg.merge.files.reading import TensorFile
-from hamdg.merge.problems import problems_error
 
 # Metadata of such a file: SHA-256 of the file that holds all other tensors.
 COMPLETED_BY = "hamdg.completed_by"

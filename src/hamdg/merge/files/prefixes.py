@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hamdg.errors import WeightsError
-from hamdg.merge.problems import problems_error
+from hamdg.merge.compatibility import problems_error
 from hamdg.text import listed
 
 # Put before every name by DistributedDataParallel and by torch.compile.

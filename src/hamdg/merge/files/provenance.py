@@ -13,11 +13,11 @@ import torch
 
 from hamdg.digests import TITLES, HashName
 from hamdg.errors import WeightsError
-from hamdg.merge.dtypes import dtype_name
 from hamdg.merge.files.folders import INDEX
 from hamdg.merge.files.reading import open_raw
-from hamdg.merge.job import Settings
-from hamdg.merge.registry import MethodInfo
+from hamdg.merge.method_info import MethodInfo
+from hamdg.merge.settings import MergeSettings
+from hamdg.merge.tensors import dtype_name
 
 _KEY = "hamdg."
 _HASH = f"{_KEY}hash"
@@ -111,7 +111,7 @@ def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str,
     }
 
 
-def resolved_settings(settings: Settings) -> dict[str, object]:
+def resolved_settings(settings: MergeSettings) -> dict[str, object]:
     """Return what decides over the result and is no option of the method; how many threads there are does not."""
     kind = type(settings.evidence)
     # What an object in memory answered cannot be told; that it was asked, can.

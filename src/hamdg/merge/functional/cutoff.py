@@ -47,31 +47,31 @@ class Cutoff:
     threshold: float
     end: tuple[str, int] | None = None
 
-    def mask(self, site: TensorSet, score: Tensor) -> Tensor:
-        """Mark the entries of a site that are in.
+    def mask(self, tensor_set: TensorSet, score: Tensor) -> Tensor:
+        """Mark the entries of a tensor set that are in.
 
         Args:
-            site: The site, or piece, that the scores belong to.
+            tensor_set: The tensor set, or piece, that the scores belong to.
             score: The source's scores there.
         """
-        if self.end is None or site.name < self.end[0]:
+        if self.end is None or tensor_set.name < self.end[0]:
             return score >= self.threshold
         mask = score > self.threshold
-        if site.name == self.end[0] and site.start <= self.end[1]:
-            early = self.end[1] + 1 - site.start
+        if tensor_set.name == self.end[0] and tensor_set.start <= self.end[1]:
+            early = self.end[1] + 1 - tensor_set.start
             mask.view(-1)[:early] |= (score.reshape(-1) == self.threshold)[:early]
         return mask
 
-    def kept(self, site: TensorSet, value: Tensor) -> Tensor:
+    def kept(self, tensor_set: TensorSet, value: Tensor) -> Tensor:
         """Return the values whose magnitudes are in, and zero elsewhere; faster than `mask` where ties need no care."""
-        if self.end is None or site.name != self.end[0]:
+        if self.end is None or tensor_set.name != self.end[0]:
             if self.threshold == 0:
                 return value
-            strict = self.end is not None and site.name > self.end[0]
+            strict = self.end is not None and tensor_set.name > self.end[0]
             limit = value.new_full((), self.threshold)
             # `hardshrink` drops what is not larger than its limit, in one pass.
             return torch.hardshrink(value, float(limit if strict else torch.nextafter(limit, limit.new_zeros(()))))
-        return value * self.mask(site, value.abs())
+        return value * self.mask(tensor_set, value.abs())
 
 
 def portion(share: float, size: int) -> int:
@@ -82,61 +82,61 @@ def portion(share: float, size: int) -> int:
     return max(1, round(share * size)) if share > 0 and size > 0 else 0
 
 
-def magnitude(site: TensorSet, source: str) -> Tensor:
+def magnitude(tensor_set: TensorSet, source: str) -> Tensor:
     """Score entries by their size."""
-    return site.tensors[source].abs()
+    return tensor_set.tensors[source].abs()
 
 
-def family_cutoffs(
-    family: ModelSet, *counts: Count, score: Score = magnitude, ties: TieRule = "exact"
+def model_cutoffs(
+    model_set: ModelSet, *counts: Count, score: Score = magnitude, ties: TieRule = "exact"
 ) -> tuple[dict[str, Cutoff], ...]:
     """Return every source's cutoffs over all tensors together, one by source for each count; all in the same passes.
 
     Args:
-        family: The models.
+        model_set: The models.
         counts: How many entries are in, of how many.
         score: Finite scores, zero or larger, elementwise, each time in a tensor of their own.
         ties: Whether exactly `count` entries are in, the first of equal ones winning (`exact`), or all that are as
             large as the last of them (`threshold`).
     """
-    return _cutoffs(_Scores(family, score), counts, ties)
+    return _cutoffs(_Scores(model_set, score), counts, ties)
 
 
-def site_cutoffs(
-    site: TensorSet, *counts: Count, score: Score = magnitude, ties: TieRule = "exact"
+def tensor_cutoffs(
+    tensor_set: TensorSet, *counts: Count, score: Score = magnitude, ties: TieRule = "exact"
 ) -> tuple[dict[str, Cutoff], ...]:
-    """Return every source's cutoffs over one tensor; see `family_cutoffs`."""
-    return _cutoffs(_Scores(site, score), counts, ties)
+    """Return every source's cutoffs over one tensor; see `model_cutoffs`."""
+    return _cutoffs(_Scores(tensor_set, score), counts, ties)
 
 
-def family_ranked(family: ModelSet, *ranks: int, score: Score = magnitude) -> tuple[dict[str, float], ...]:
+def model_ranked(model_set: ModelSet, *ranks: int, score: Score = magnitude) -> tuple[dict[str, float], ...]:
     """Return every source's scores of some ranks over all tensors, one by source for each rank; all in the same passes.
 
     Args:
-        family: The models.
+        model_set: The models.
         ranks: 1 for the largest score, the number of entries for the smallest.
-        score: See `family_cutoffs`.
+        score: See `model_cutoffs`.
     """
-    found = _find(_Scores(family, score), ranks, exact=False)
-    return tuple({source: found[source, rank].threshold for source in family.sources} for rank in ranks)
+    found = _find(_Scores(model_set, score), ranks, exact=False)
+    return tuple({source: found[source, rank].threshold for source in model_set.sources} for rank in ranks)
 
 
 class _Scores:
     """The scores of all sources in one tensor or a whole model.
 
     Args:
-        sites: Where they are.
+        tensor sets: Where they are.
         score: Gives them.
     """
 
-    def __init__(self, sites: ModelSet | TensorSet, score: Score) -> None:
-        self._sites, self._score = sites, score
-        if isinstance(sites, ModelSet):
-            self.sources, dtype = sites.sources, sites.dtype
-            self.total = sum(sites.size(name) for name in sites.names)
+    def __init__(self, tensor_sets: ModelSet | TensorSet, score: Score) -> None:
+        self._sites, self._score = tensor_sets, score
+        if isinstance(tensor_sets, ModelSet):
+            self.sources, dtype = tensor_sets.sources, tensor_sets.dtype
+            self.total = sum(tensor_sets.size(name) for name in tensor_sets.names)
         else:
-            self.sources, dtype = tuple(sites.tensors), sites.like.dtype
-            self.total = sites.like.numel()
+            self.sources, dtype = tuple(tensor_sets.tensors), tensor_sets.like.dtype
+            self.total = tensor_sets.like.numel()
         self.wide = dtype == torch.float64
 
     @property
@@ -149,8 +149,8 @@ class _Scores:
         sums: dict[_Bucket, Tensor] = {}
         lock = threading.Lock()
 
-        def add(site: TensorSet) -> None:
-            for piece in site.pieces():
+        def add(tensor_set: TensorSet) -> None:
+            for piece in tensor_set.pieces():
                 for bucket, _, rest in self._within(piece, buckets, shift + width):
                     part = torch.bincount(rest >> shift, minlength=1 << width)
                     with lock:
@@ -162,9 +162,9 @@ class _Scores:
     def held(self, buckets: set[_Bucket], shift: int) -> dict[_Bucket, _Held]:
         """Return all scores in some buckets, with their places, in the order of names and positions."""
 
-        def collect(site: TensorSet) -> dict[_Bucket, list[tuple[Tensor, Tensor]]]:
+        def collect(tensor_set: TensorSet) -> dict[_Bucket, list[tuple[Tensor, Tensor]]]:
             found: dict[_Bucket, list[tuple[Tensor, Tensor]]] = {bucket: [] for bucket in buckets}
-            for piece in site.pieces():
+            for piece in tensor_set.pieces():
                 for bucket, places, rest in self._within(piece, buckets, shift):
                     places = torch.arange(len(rest)) if places is None else places.cpu()
                     found[bucket].append((places + piece.start, rest.cpu()))
@@ -180,11 +180,11 @@ class _Scores:
 
     def place(self, source: str, threshold: float, number: int) -> tuple[str, int]:
         """Return where the entry of this number is among those whose score is the threshold."""
-        counts = self._each(lambda site: [self._equal(piece, source, threshold) for piece in site.pieces()])
+        counts = self._each(lambda tensor_set: [self._equal(piece, source, threshold) for piece in tensor_set.pieces()])
         name, number = _reached({name: sum(parts) for name, parts in counts.items()}, number)
         index, number = _reached(dict(enumerate(counts[name])), number)
-        site = self._sites.site(name) if isinstance(self._sites, ModelSet) else self._sites
-        piece = next(islice(site.pieces(), index, None))
+        tensor_set = self._sites.tensor_set(name) if isinstance(self._sites, ModelSet) else self._sites
+        piece = next(islice(tensor_set.pieces(), index, None))
         found = torch.nonzero(self._score(piece, source).view(-1) == threshold).view(-1)
         return name, piece.start + int(found[number - 1])
 

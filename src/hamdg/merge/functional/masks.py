@@ -15,26 +15,26 @@ from hamdg.merge.model_set import TensorSet
 BLOCK = 1 << 17
 
 
-def uniforms(site: TensorSet, source: str, seed: int) -> Tensor:
-    """Return a random number from [0, 1) for every entry of a site, or piece of one, in fp32 and in its shape.
+def uniforms(tensor_set: TensorSet, source: str, seed: int) -> Tensor:
+    """Return a random number from [0, 1) for every entry of a tensor set, or piece of one, in fp32 and in its shape.
 
     The number of an entry depends on the seed, the source, the tensor's name and the entry's place in the tensor, and
     on nothing else. They come from PCG64, whose stream is fixed for good, in multiples of 2^-24, always made on the
     CPU.
 
     Args:
-        site: The site; its values do not matter.
+        tensor_set: The tensor set; its values do not matter.
         source: Whose entries they are.
         seed: Another seed gives other numbers.
     """
-    stop = site.start + site.like.numel()
+    stop = tensor_set.start + tensor_set.like.numel()
     parts = []
-    for block in range(site.start // BLOCK, -(-stop // BLOCK)):
+    for block in range(tensor_set.start // BLOCK, -(-stop // BLOCK)):
         first = block * BLOCK
-        bits = _bits((seed, source, site.name, block), min(BLOCK, stop - first))
-        parts.append(bits[max(0, site.start - first) :])
+        bits = _bits((seed, source, tensor_set.name, block), min(BLOCK, stop - first))
+        parts.append(bits[max(0, tensor_set.start - first) :])
     numbers = (np.concatenate([np.zeros(0, "<u4"), *parts]) >> 8).astype(np.float32) * np.float32(2**-24)
-    return torch.from_numpy(numbers).to(site.like.device).view(site.like.shape)
+    return torch.from_numpy(numbers).to(tensor_set.like.device).view(tensor_set.like.shape)
 
 
 def _bits(key: tuple[int, str, str, int], count: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:

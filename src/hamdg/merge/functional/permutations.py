@@ -12,9 +12,9 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge.buffers import is_buffer
+from hamdg.merge.tensors import Tensors
 from hamdg.text import listed
 
-Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 Orders = Mapping[str, Tensor]
 

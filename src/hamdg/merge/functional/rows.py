@@ -23,17 +23,17 @@ def rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0] if tensor.dim() > 1 else 1, row_length(tensor))
 
 
-def by_rows(site: TensorSet, rule: Callable[[TensorSet, int], Tensor]) -> Tensor:
+def by_rows(tensor_set: TensorSet, rule: Callable[[TensorSet, int], Tensor]) -> Tensor:
     """Apply a rule that treats rows alike to pieces of whole rows.
 
     Args:
-        site: The site.
+        tensor_set: The tensor set.
         rule: Takes a flat piece, which holds whole rows, and the length of a row; gives the flat result.
     """
-    result = torch.empty_like(site.like, memory_format=torch.contiguous_format)
-    flat, length = result.view(-1), max(1, row_length(site.like))
-    for piece in site.pieces(length * max(1, PIECE // length)):
-        begin = piece.start - site.start
+    result = torch.empty_like(tensor_set.like, memory_format=torch.contiguous_format)
+    flat, length = result.view(-1), max(1, row_length(tensor_set.like))
+    for piece in tensor_set.pieces(length * max(1, PIECE // length)):
+        begin = piece.start - tensor_set.start
         flat[begin : begin + piece.like.numel()] = rule(piece, length)
     return result
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.nonfinite import is_finite
+from hamdg.merge.tensors import is_finite
 
 Kernels = Literal["average", "reshape"]
 Packed = Literal["whole", "split"]
@@ -107,30 +107,30 @@ class Layout:
     kernels: Kernels = "average"
     packed: Packed = "whole"
 
-    def merge(self, site: TensorSet, rule: MatrixRule, smallest: int = 1) -> Tensor:
+    def merge(self, tensor_set: TensorSet, rule: MatrixRule, smallest: int = 1) -> Tensor:
         """Merge a tensor as a matrix (or as several) by a rule, or average it.
 
         Args:
-            site: The tensor of all sources.
+            tensor_set: The tensor of all sources.
             rule: Takes the matrices of all sources and gives the merged one.
             smallest: How many rows and columns a matrix must have; smaller ones are averaged.
         """
-        shape = site.like.shape
-        width = site.like[0].numel() if len(shape) > 0 and shape[0] > 0 else 0
-        height = shape[0] // self._blocks(site) if width else 0
-        finite = self._is_matrix(site) and all(is_finite(tensor) for tensor in site.tensors.values())
+        shape = tensor_set.like.shape
+        width = tensor_set.like[0].numel() if len(shape) > 0 and shape[0] > 0 else 0
+        height = shape[0] // self._blocks(tensor_set) if width else 0
+        finite = self._is_matrix(tensor_set) and all(is_finite(tensor) for tensor in tensor_set.tensors.values())
         if not finite or min(height, width) < smallest:
-            return total(site.tensors) / len(site.tensors)
+            return total(tensor_set.tensors) / len(tensor_set.tensors)
         starts = range(0, shape[0], height)
-        return torch.cat([rule(_Rows(site.tensors, start, height)) for start in starts]).view(shape)
+        return torch.cat([rule(_Rows(tensor_set.tensors, start, height)) for start in starts]).view(shape)
 
-    def _is_matrix(self, site: TensorSet) -> bool:
-        dimensions = site.like.dim()
-        skipped = any(part.strip() in site.name for part in self.skip.split(",") if part.strip())
+    def _is_matrix(self, tensor_set: TensorSet) -> bool:
+        dimensions = tensor_set.like.dim()
+        skipped = any(part.strip() in tensor_set.name for part in self.skip.split(",") if part.strip())
         return not skipped and (dimensions == 2 or (dimensions > 2 and self.kernels == "reshape"))
 
-    def _blocks(self, site: TensorSet) -> int:
-        packed = site.name.endswith("in_proj_weight") and site.like.shape[0] % 3 == 0
+    def _blocks(self, tensor_set: TensorSet) -> int:
+        packed = tensor_set.name.endswith("in_proj_weight") and tensor_set.like.shape[0] % 3 == 0
         return 3 if packed and self.packed == "split" else 1
 
 

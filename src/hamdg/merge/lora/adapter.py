@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
+from hamdg.merge.tensors import Tensors
 from hamdg.text import listed
 
-Tensors = Mapping[str, Tensor]
 Layout = Literal["peft", "kohya"]
 # Gives the factor of a module of this name and rank, where no tensor says it.
 Scale = Callable[[str, int], float]

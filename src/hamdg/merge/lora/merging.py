@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.dtypes import dtype_name, promoted, rounded, unless_narrow
-from hamdg.merge.job import Job, Settings
 from hamdg.merge.lora.adapter import ALPHA, Adapter, Layout
-from hamdg.merge.nonfinite import is_finite
-from hamdg.merge.registry import find
+from hamdg.merge.merging import Merge
+from hamdg.merge.registry import get_method
+from hamdg.merge.settings import MergeSettings
+from hamdg.merge.tensors import dtype_name, is_finite, promoted, rounded, unless_narrow
 from hamdg.text import listed
 
 # A residue of this share of the norm is rounding of single precision.
@@ -47,7 +47,7 @@ def merge_adapters(
     method: str,
     adapters: Mapping[str, Adapter],
     options: Mapping[str, object] | None = None,
-    settings: Settings | None = None,
+    settings: MergeSettings | None = None,
     rank: int | None = None,
 ) -> MergedAdapter:
     """Merge adapters by merging the changes scale up @ down that they make to weights, and factoring the result.
@@ -68,7 +68,7 @@ def merge_adapters(
         ConfigError: The method cannot merge adapters, or an option, a setting or the rank is wrong.
         WeightsError: The adapters do not fit together.
     """
-    settings, adapters = settings or Settings(), dict(sorted(adapters.items()))
+    settings, adapters = settings or MergeSettings(), dict(sorted(adapters.items()))
     _check_layouts(adapters)
     modules = tuple(sorted({module for adapter in adapters.values() for module in adapter.pairs}))
     owners = {m: [adapter for adapter in adapters.values() if m in adapter.pairs] for m in modules}
@@ -79,7 +79,7 @@ def merge_adapters(
     shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
-    job = Job(method, changes, base, options or {}, replace(settings, dtype=None))
+    job = Merge(method, changes, base, options or {}, replace(settings, dtype=None))
     for own in changes.values():
         own.multiplied = True
     result = _Result(owners, rank, settings.dtype or _widest(adapters), job.aliases)
@@ -243,8 +243,8 @@ class _Zeros(Mapping[str, Tensor]):
         return len(self._shapes)
 
 
-def _needs_base(method: str, adapters: Mapping[str, Adapter], settings: Settings) -> bool:
-    info = find(method)
+def _needs_base(method: str, adapters: Mapping[str, Adapter], settings: MergeSettings) -> bool:
+    info = get_method(method)
     if info.needs:
         raise ConfigError(
             f"Merge method `{method}` needs {info.needs[0]} of whole models and cannot merge adapters; add each "

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import TrainingError
+from hamdg.merge.buffers import BufferShares, added
 from hamdg.merge.evidence import Target
 from hamdg.merge.functional.mixtures import mixture
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
-from hamdg.merge.shares import BufferShares, added
+from hamdg.merge.registry import global_method
 
 
 def _shares(weights: Mapping[str, float]) -> BufferShares:
@@ -26,13 +27,13 @@ def _shares(weights: Mapping[str, float]) -> BufferShares:
 
 @global_method("adamerging", on="changes", needs=("target",), target=True, buffers=_shares)
 def adamerging(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     scope: Literal["layer", "task"] = "layer",
     start: Annotated[float, Range(0, 1)] = 0.3,
     rate: Annotated[float, Range(0, above=True)] = 1e-3,
     steps: Annotated[int, Range(0)] = 500,
-) -> Plan:
+) -> MergePlan:
     """Add the sources' changes by factors learned on unlabeled data of the target domain: no domain generalization.
 
     theta = theta_0 + sum_i lambda_i tau_i, the factors being clamped to [0, 1] and found by Adam as those whose model
@@ -51,40 +52,40 @@ def adamerging(
         rate: Learning rate of Adam (the paper's .001; betas are .9 and .999).
         steps: How many steps.
     """
-    assert isinstance(family.evidence, Target)
-    lines = {name: place if scope == "layer" else 0 for place, name in enumerate(family.names)}
-    factors = torch.full((max(lines.values(), default=0) + 1, len(family.sources)), start, dtype=torch.float64)
+    assert isinstance(model_set.evidence, Target)
+    lines = {name: place if scope == "layer" else 0 for place, name in enumerate(model_set.names)}
+    factors = torch.full((max(lines.values(), default=0) + 1, len(model_set.sources)), start, dtype=torch.float64)
     optimizer = torch.optim.Adam([factors], lr=rate)
 
-    def rule(site: TensorSet) -> Tensor:
-        return mixture(site, factors[lines[site.name]].clamp(0, 1))
+    def rule(tensor_set: TensorSet) -> Tensor:
+        return mixture(tensor_set, factors[lines[tensor_set.name]].clamp(0, 1))
 
-    def plan() -> Plan:
+    def plan() -> MergePlan:
         means = factors.clamp(0, 1).mean(0).tolist()
-        return Plan(rule, buffers=_shares(dict(zip(family.sources, means, strict=True))))
+        return MergePlan(rule, buffers=_shares(dict(zip(model_set.sources, means, strict=True))))
 
-    for step in range(steps if family.names else 0):
-        weights = family.complete(plan())
+    for step in range(steps if model_set.names else 0):
+        weights = model_set.complete(plan())
         with torch.enable_grad():
-            entropy, gradient = family.evidence.entropy(weights)
+            entropy, gradient = model_set.evidence.entropy(weights)
         if not math.isfinite(entropy):
             raise TrainingError(f"The entropy on target data is {entropy} in step {step + 1}; look at these data.")
-        slopes = family.map(partial(_slopes, gradient=gradient))
+        slopes = model_set.map(partial(_slopes, gradient=gradient))
         factors.grad = torch.zeros_like(factors)
-        for name in family.names:
+        for name in model_set.names:
             factors.grad[lines[name]] += slopes[name]
         factors.grad *= (factors >= 0) & (factors <= 1)
         optimizer.step()
     return plan()
 
 
-def _slopes(site: TensorSet, gradient: Mapping[str, Tensor]) -> Tensor:
+def _slopes(tensor_set: TensorSet, gradient: Mapping[str, Tensor]) -> Tensor:
     """Return the inner product of every source's change and the gradient."""
-    total = torch.zeros(len(site.tensors), dtype=torch.float64)
-    if site.name not in gradient:
+    total = torch.zeros(len(tensor_set.tensors), dtype=torch.float64)
+    if tensor_set.name not in gradient:
         return total
-    flat = gradient[site.name].detach().reshape(-1)
-    for piece in site.pieces():
+    flat = gradient[tensor_set.name].detach().reshape(-1)
+    for piece in tensor_set.pieces():
         part = flat[piece.start : piece.start + piece.like.numel()].to(piece.like).double()
         total += torch.stack([torch.dot(tensor.double(), part) for tensor in piece.tensors.values()]).cpu()
     return total

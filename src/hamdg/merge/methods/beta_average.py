@@ -8,12 +8,12 @@ from typing import Annotated
 
 from torch import Tensor
 
+from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import BetaAverage, folded, shares_of
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import register
-from hamdg.merge.shares import BufferShares
+from hamdg.merge.registry import tensorwise_method
 
 
 def _shares(weights: Mapping[str, float], *, base: bool, beta: float) -> BufferShares:
@@ -23,8 +23,8 @@ def _shares(weights: Mapping[str, float], *, base: bool, beta: float) -> BufferS
     return BufferShares(dict(zip(names, shares[base:], strict=True)), shares[0] if base else 0.0)
 
 
-@register("beta_average", on="models", trajectory=True, uses_base=True, pieces=True, buffers=_shares)
-def beta_average(site: TensorSet, *, beta: Annotated[float, Range(0, above=True)] = 0.5) -> Tensor:
+@tensorwise_method("beta_average", on="models", trajectory=True, uses_base=True, pieces=True, buffers=_shares)
+def beta_average(tensor_set: TensorSet, *, beta: Annotated[float, Range(0, above=True)] = 0.5) -> Tensor:
     """Average a trajectory by the density of Beta(b, b): theta = sum_t a_t theta_t / sum_t a_t.
 
     a_t is the density at (t + 0.5) / (T + 1) for the states t = 0, ..., T: CLIPood's Beta moving average
@@ -38,7 +38,7 @@ def beta_average(site: TensorSet, *, beta: Annotated[float, Range(0, above=True)
     Args:
         beta: Both shape parameters b of the density; the default is that of the paper's released code.
     """
-    names = in_order(tuple(site.tensors))
-    before = () if site.base is None else (site.base,)
-    states = chain(before, (site.tensors[name] for name in names))
+    names = in_order(tuple(tensor_set.tensors))
+    before = () if tensor_set.base is None else (tensor_set.base,)
+    states = chain(before, (tensor_set.tensors[name] for name in names))
     return folded(BetaAverage(len(before) + len(names), beta), states)

@@ -9,20 +9,20 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.functional.cutoff import family_cutoffs, site_cutoffs
+from hamdg.merge.buffers import added
+from hamdg.merge.functional.cutoff import model_cutoffs, tensor_cutoffs
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import added
 
 Scope = Literal["tensor", "global", "row"]
 
 
 @global_method("breadcrumbs", on="changes", weights="factors", buffers=added)
 def breadcrumbs(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     beta: Annotated[float, Range(0, 1)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
@@ -49,15 +49,15 @@ def breadcrumbs(
         scope: What the shares are taken of: each tensor (the paper), the whole model, or each row (first axis) of a
             tensor (the authors' code, where matrices are concerned).
     """
-    trim = trimming(family, beta, gamma, scope)
-    return lambda site: trim(site, lambda piece: task_arithmetic(piece, scale=scale))
+    trim = trimming(model_set, beta, gamma, scope)
+    return lambda tensor_set: trim(tensor_set, lambda piece: task_arithmetic(piece, scale=scale))
 
 
-def trimming(family: ModelSet, beta: float, gamma: float, scope: Scope) -> Callable[[TensorSet, Rule], Tensor]:
+def trimming(model_set: ModelSet, beta: float, gamma: float, scope: Scope) -> Callable[[TensorSet, Rule], Tensor]:
     """Return what applies an elementwise rule, piece by piece, to changes without their smallest and largest entries.
 
     Args:
-        family: The changes.
+        model_set: The changes.
         beta: See `breadcrumbs`.
         gamma: See `breadcrumbs`.
         scope: See `breadcrumbs`.
@@ -76,7 +76,7 @@ def trimming(family: ModelSet, beta: float, gamma: float, scope: Scope) -> Calla
     def outliers(size: int) -> int:
         return min(size - round(gamma * size), larger(size) - 1)
 
-    def by_row(site: TensorSet, rule: Rule) -> Tensor:
+    def by_row(tensor_set: TensorSet, rule: Rule) -> Tensor:
         def rowwise(piece: TensorSet, length: int) -> Tensor:
             kept = {}
             for source, change in piece.tensors.items():
@@ -85,10 +85,10 @@ def trimming(family: ModelSet, beta: float, gamma: float, scope: Scope) -> Calla
                 kept[source] = change * mask.view(-1)
             return rule(replace(piece, tensors=kept))
 
-        return by_rows(site, rowwise)
+        return by_rows(tensor_set, rowwise)
 
-    def by_size(site: TensorSet, rule: Rule) -> Tensor:
-        inner, outer = everywhere or site_cutoffs(site, larger, outliers)
+    def by_size(tensor_set: TensorSet, rule: Rule) -> Tensor:
+        inner, outer = everywhere or tensor_cutoffs(tensor_set, larger, outliers)
 
         def piecewise(piece: TensorSet) -> Tensor:
             # Outliers are among the larger entries, so that they cancel to zero exactly.
@@ -97,7 +97,7 @@ def trimming(family: ModelSet, beta: float, gamma: float, scope: Scope) -> Calla
             }
             return rule(replace(piece, tensors=kept))
 
-        return site.by_pieces(piecewise)
+        return tensor_set.by_pieces(piecewise)
 
-    everywhere = family_cutoffs(family, larger, outliers) if scope == "global" else None
+    everywhere = model_cutoffs(model_set, larger, outliers) if scope == "global" else None
     return by_row if scope == "row" else by_size

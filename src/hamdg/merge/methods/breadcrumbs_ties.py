@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
+from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.methods.breadcrumbs import Scope, trimming
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import BufferShares, added, averaged
 
 
 def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> BufferShares:
@@ -20,7 +20,7 @@ def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> 
 
 @global_method("breadcrumbs_ties", on="changes", weights="factors", buffers=_shares)
 def breadcrumbs_ties(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     beta: Annotated[float, Range(0, 1)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
@@ -47,5 +47,5 @@ def breadcrumbs_ties(
         sign: How signs are elected, see `ties`.
         combine: How what agrees is combined, see `ties`.
     """
-    trim = trimming(family, beta, gamma, scope)
-    return lambda site: trim(site, lambda piece: elected(piece, sign, combine).mul_(scale))
+    trim = trimming(model_set, beta, gamma, scope)
+    return lambda tensor_set: trim(tensor_set, lambda piece: elected(piece, sign, combine).mul_(scale))

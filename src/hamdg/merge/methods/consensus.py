@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.buffers import added
 from hamdg.merge.methods.ties import elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import added
 
 
 @global_method("consensus", on="changes", buffers=added)
 def consensus(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     threshold: Annotated[float, Range(0)] = 0.6,
     agree: Annotated[int, Range(0)] = 2,
@@ -48,26 +48,26 @@ def consensus(
             without division (the authors' code: its "dis-sum").
         ties_density: Share of entries that TIES keeps, see `ties`; the paper's 20 %.
     """
-    if agree > len(family.sources):
+    if agree > len(model_set.sources):
         raise ConfigError(
-            f"Expected argument `agree` to be at most the number of sources, {len(family.sources)}, but got `{agree}`; "
-            "with it nothing would be left of any change."
+            f"Expected argument `agree` to be at most the number of sources, {len(model_set.sources)}, but got "
+            f"`{agree}`; with it nothing would be left of any change."
         )
     if total == "sum" and ties_density != 0.2:
         raise ConfigError("Option `ties_density` belongs to TIES; set `total` to `ties`, or leave it out.")
-    trim = trimming(family, ties_density, "global") if total == "ties" else None
+    trim = trimming(model_set, ties_density, "global") if total == "ties" else None
 
-    def rule(site: TensorSet) -> Tensor:
+    def rule(tensor_set: TensorSet) -> Tensor:
         if trim is None:
-            return site.by_pieces(lambda piece: _agreed(piece, _sum(piece), threshold, agree).mul_(scale))
-        merged = trim(site, lambda piece: elected(piece, combine="sum")).view(-1)
+            return tensor_set.by_pieces(lambda piece: _agreed(piece, _sum(piece), threshold, agree).mul_(scale))
+        merged = trim(tensor_set, lambda piece: elected(piece, combine="sum")).view(-1)
 
         def piecewise(piece: TensorSet) -> Tensor:
-            start = piece.start - site.start
+            start = piece.start - tensor_set.start
             own = merged[start : start + piece.like.numel()]
             return _agreed(piece, own, threshold, agree).mul_(scale)
 
-        return site.by_pieces(piecewise)
+        return tensor_set.by_pieces(piecewise)
 
     return rule
 

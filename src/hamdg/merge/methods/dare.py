@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Scope, Sign, elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import BufferShares, added, averaged
 
 Then = Literal["task_arithmetic", "ties"]
 # Of the methods that follow, their own default factors.
@@ -31,7 +31,7 @@ def _shares(weights: Mapping[str, float], *, scale: float | None, then: Then, ti
 
 @global_method("dare", on="changes", weights="factors", buffers=_shares)
 def dare(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     drop_rate: Annotated[float, Range(0, 1, below=True)] = 0.9,
     rescale: Literal["expectation", "l1"] = "expectation",
@@ -73,36 +73,38 @@ def dare(
     strangers = (ties_density, ties_scope, ties_sign, ties_combine) != (1, "global", "mass", "mean")
     if then != "ties" and strangers:
         raise ConfigError("Options that begin with `ties_` belong to TIES; set `then` to `ties`, or leave them out.")
-    thinned = _Thinned(family, drop_rate, rescale == "l1", seed)
+    thinned = _Thinned(model_set, drop_rate, rescale == "l1", seed)
     factor = _SCALES[then] if scale is None else scale
     if then == "task_arithmetic":
-        return lambda site: site.by_pieces(lambda piece: task_arithmetic(thinned.site(piece), scale=factor))
-    trim = trimming(family, ties_density, ties_scope, value=thinned)
-    return lambda site: trim(site, lambda piece: elected(piece, ties_sign, ties_combine).mul_(factor))
+        return lambda tensor_set: tensor_set.by_pieces(
+            lambda piece: task_arithmetic(thinned.tensor_set(piece), scale=factor)
+        )
+    trim = trimming(model_set, ties_density, ties_scope, value=thinned)
+    return lambda tensor_set: trim(tensor_set, lambda piece: elected(piece, ties_sign, ties_combine).mul_(factor))
 
 
 class _Thinned:
     """Every source's change with entries dropped and the others rescaled."""
 
-    def __init__(self, family: ModelSet, drop_rate: float, l1: bool, seed: int) -> None:
+    def __init__(self, model_set: ModelSet, drop_rate: float, l1: bool, seed: int) -> None:
         self._keep, self._seed = 1 - drop_rate, seed
-        self._factors = family.map(self._l1_factors) if l1 else {}
+        self._factors = model_set.map(self._l1_factors) if l1 else {}
 
-    def __call__(self, site: TensorSet, source: str) -> Tensor:
-        factors = self._factors.get(site.name)
-        return self._dropped(site, source).mul_(factors[source] if factors else 1 / self._keep)
+    def __call__(self, tensor_set: TensorSet, source: str) -> Tensor:
+        factors = self._factors.get(tensor_set.name)
+        return self._dropped(tensor_set, source).mul_(factors[source] if factors else 1 / self._keep)
 
-    def site(self, site: TensorSet) -> TensorSet:
-        return replace(site, tensors={source: self(site, source) for source in site.tensors})
+    def tensor_set(self, tensor_set: TensorSet) -> TensorSet:
+        return replace(tensor_set, tensors={source: self(tensor_set, source) for source in tensor_set.tensors})
 
-    def _dropped(self, site: TensorSet, source: str) -> Tensor:
-        return site.tensors[source] * (uniforms(site, source, self._seed) < self._keep)
+    def _dropped(self, tensor_set: TensorSet, source: str) -> Tensor:
+        return tensor_set.tensors[source] * (uniforms(tensor_set, source, self._seed) < self._keep)
 
-    def _l1_factors(self, site: TensorSet) -> dict[str, float]:
+    def _l1_factors(self, tensor_set: TensorSet) -> dict[str, float]:
         factors = {}
-        for source in site.tensors:
+        for source in tensor_set.tensors:
             before = after = 0.0
-            for piece in site.pieces():
+            for piece in tensor_set.pieces():
                 before += _l1(piece.tensors[source])
                 after += _l1(self._dropped(piece, source))
             factors[source] = before / after if after > 0 else 1.0

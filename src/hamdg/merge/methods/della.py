@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.functional.rows import by_rows, descending
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
@@ -17,7 +18,6 @@ from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import BufferShares, added, averaged
 
 Rescale = Literal["probability", "l1", "none"]
 
@@ -31,7 +31,7 @@ def _shares(
 
 @global_method("della", on="changes", weights="factors", buffers=_shares)
 def della(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     drop_rate: Annotated[float, Range(0, 1, below=True)] = 0.3,
     window: Annotated[float, Range(0, 1)] = 0.14,
@@ -77,8 +77,8 @@ def della(
     if then != "ties" and (sign != "mass" or combine != "mean"):
         raise ConfigError("Options `sign` and `combine` belong to TIES; set `then` to `ties`, or leave them out.")
 
-    def rule(site: TensorSet) -> Tensor:
-        factors = _l1_factors(site, drop_rate, window, seed) if rescale == "l1" else {}
+    def rule(tensor_set: TensorSet) -> Tensor:
+        factors = _l1_factors(tensor_set, drop_rate, window, seed) if rescale == "l1" else {}
 
         def rowwise(piece: TensorSet, length: int) -> Tensor:
             sampled = {}
@@ -90,7 +90,7 @@ def della(
                 return task_arithmetic(thinned, scale=scale)
             return elected(thinned, sign, combine).mul_(scale)
 
-        return by_rows(site, rowwise)
+        return by_rows(tensor_set, rowwise)
 
     return rule
 
@@ -122,8 +122,8 @@ def _sampled(
     return kept.div_(keep) if divide else kept
 
 
-def _l1_factors(site: TensorSet, drop_rate: float, window: float, seed: int) -> dict[str, float]:
-    before, after = dict.fromkeys(site.tensors, 0.0), dict.fromkeys(site.tensors, 0.0)
+def _l1_factors(tensor_set: TensorSet, drop_rate: float, window: float, seed: int) -> dict[str, float]:
+    before, after = dict.fromkeys(tensor_set.tensors, 0.0), dict.fromkeys(tensor_set.tensors, 0.0)
 
     def add(piece: TensorSet, length: int) -> Tensor:
         for source, change in piece.tensors.items():
@@ -132,5 +132,5 @@ def _l1_factors(site: TensorSet, drop_rate: float, window: float, seed: int) -> 
             after[source] += float(kept.abs().sum(dtype=torch.float64))
         return torch.zeros_like(piece.like)
 
-    by_rows(site, add)
+    by_rows(tensor_set, add)
     return {source: before[source] / after[source] if after[source] > 0 else 1.0 for source in before}

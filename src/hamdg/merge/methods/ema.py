@@ -7,12 +7,12 @@ from typing import Annotated
 
 from torch import Tensor
 
+from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import Ema, folded, shares_of
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import register
-from hamdg.merge.shares import BufferShares
+from hamdg.merge.registry import tensorwise_method
 
 
 def _shares(weights: Mapping[str, float], *, decay: float) -> BufferShares:
@@ -21,8 +21,8 @@ def _shares(weights: Mapping[str, float], *, decay: float) -> BufferShares:
     return BufferShares(dict(zip(names, shares_of(Ema(decay), len(names)), strict=True)))
 
 
-@register("ema", on="models", trajectory=True, pieces=True, linear=True, buffers=_shares)
-def ema(site: TensorSet, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
+@tensorwise_method("ema", on="models", trajectory=True, pieces=True, linear=True, buffers=_shares)
+def ema(tensor_set: TensorSet, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Average the checkpoints of one trajectory with exponentially falling weights: m <- d m + (1 - d) theta_t.
 
     The sources are checkpoints, taken in the order of the numbers in their names (`step-2` before `step-10`). It is
@@ -36,4 +36,4 @@ def ema(site: TensorSet, *, decay: Annotated[float, Range(0, 1)] = 0.95) -> Tens
         decay: Share of the old average in the new one: 0 gives the last checkpoint, 1 the first. torch's default of
             0.999 and timm's of 0.9999 are meant for an update per step; ours is meant for tens of checkpoints.
     """
-    return folded(Ema(decay), (site.tensors[source] for source in in_order(tuple(site.tensors))))
+    return folded(Ema(decay), (tensor_set.tensors[source] for source in in_order(tuple(tensor_set.tensors))))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.model_set import ModelSet, TensorSet
-from hamdg.merge.registry import register
+from hamdg.merge.registry import tensorwise_method
 
 
-@register("emr", on="changes", pieces=True)
-def emr(site: TensorSet) -> Tensor:
+@tensorwise_method("emr", on="changes", pieces=True)
+def emr(tensor_set: TensorSet) -> Tensor:
     """Merge to the elected sign and the largest change that has it.
 
     theta = theta_0 + s max_i |tau_i|, with s = sign(sum_i tau_i) and the maximum over the sources with sign(tau_i) =
@@ -25,12 +25,12 @@ def emr(site: TensorSet) -> Tensor:
     code takes means, which elect the same). Ours: where the changes sum to zero the entry stays at the base, while
     the authors' code then elects minus. There are no options and no weights.
     """
-    sign = torch.zeros_like(site.like)
-    for change in site.tensors.values():
+    sign = torch.zeros_like(tensor_set.like)
+    for change in tensor_set.tensors.values():
         sign += change
     sign.sign_()
     largest = torch.zeros_like(sign)
-    for change in site.tensors.values():
+    for change in tensor_set.tensors.values():
         # Changes of the other sign become negative and lose against zero.
         torch.maximum(largest, change * sign, out=largest)
     return largest.mul_(sign)
@@ -49,21 +49,21 @@ class Modulator:
     rescale: float
 
 
-def modulators(family: ModelSet) -> dict[str, Modulator]:
+def modulators(model_set: ModelSet) -> dict[str, Modulator]:
     """Return the masks and the rescaler of every source: source i is about theta_0 + rescale_i mask_i (unified change).
 
     Sums are over the whole model (the authors' code adds up means of tensors instead). Where no entry of a source has
     the elected sign its rescaler is 1.
 
     Args:
-        family: The changes.
+        model_set: The changes.
     """
-    changes = family.as_changes()
+    changes = model_set.as_changes()
 
-    def look(site: TensorSet) -> dict[str, tuple[Tensor, float, float]]:
-        unified = emr(site)
+    def look(tensor_set: TensorSet) -> dict[str, tuple[Tensor, float, float]]:
+        unified = emr(tensor_set)
         found = {}
-        for source, change in site.tensors.items():
+        for source, change in tensor_set.tensors.items():
             mask = change * unified > 0
             found[source] = (mask, _l1(change), _l1(unified * mask))
         return found

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge.evidence import Gradients
+from hamdg.merge.evidence import Gradients, gather_by_tensor
 from hamdg.merge.functional.mixtures import shares
-from hamdg.merge.functional.statistics import gathered
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
@@ -20,7 +19,9 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 
 
 @global_method("fisher", on="models", weights="shares", needs=("gradients",))
-def fisher(family: ModelSet, *, floor: Annotated[float, Range(0, above=True)] = 1e-6, normalize: bool = True) -> Rule:
+def fisher(
+    model_set: ModelSet, *, floor: Annotated[float, Range(0, above=True)] = 1e-6, normalize: bool = True
+) -> Rule:
     """Average the models, every entry weighted by its Fisher information.
 
     theta = sum_i w_i F_i theta_i / sum_i w_i F_i, entry by entry, where F_i is the diagonal Fisher information of model
@@ -38,32 +39,34 @@ def fisher(family: ModelSet, *, floor: Annotated[float, Range(0, above=True)] = 
         floor: Smallest Fisher information of an entry (the released code's 1e-6).
         normalize: Whether each model's Fisher information is divided by its norm (the released code does).
     """
-    assert isinstance(family.evidence, Gradients)
-    found = gathered(family, "Fisher information", family.evidence.fisher, _shape)
+    assert isinstance(model_set.evidence, Gradients)
+    found = gather_by_tensor(model_set, "Fisher information", model_set.evidence.fisher, _shape)
     _check_signs(found)
-    factors = dict(zip(family.sources, shares(family, "fisher").tolist(), strict=True))
+    factors = dict(zip(model_set.sources, shares(model_set, "fisher").tolist(), strict=True))
     if normalize:
         factors = {source: share / _norm(found[source]) for source, share in factors.items()}
 
-    def rule(site: TensorSet) -> Tensor:
-        known = {source: found[source][site.name].reshape(-1) for source in found if site.name in found[source]}
-        return site.by_pieces(lambda piece: _average(piece, known, factors, floor))
+    def rule(tensor_set: TensorSet) -> Tensor:
+        known = {
+            source: found[source][tensor_set.name].reshape(-1) for source in found if tensor_set.name in found[source]
+        }
+        return tensor_set.by_pieces(lambda piece: _average(piece, known, factors, floor))
 
     return rule
 
 
-def _average(site: TensorSet, found: Mapping[str, Tensor], factors: Mapping[str, float], floor: float) -> Tensor:
-    total = torch.zeros_like(site.like, dtype=torch.float64)
+def _average(tensor_set: TensorSet, found: Mapping[str, Tensor], factors: Mapping[str, float], floor: float) -> Tensor:
+    total = torch.zeros_like(tensor_set.like, dtype=torch.float64)
     weights = torch.zeros_like(total)
-    for source, tensor in site.tensors.items():
+    for source, tensor in tensor_set.tensors.items():
         if found:
-            piece = found[source][site.start : site.start + total.numel()]
+            piece = found[source][tensor_set.start : tensor_set.start + total.numel()]
             weight = piece.to(total).clamp(min=floor).mul_(factors[source])
         else:
-            weight = torch.full_like(total, site.weight(source))
+            weight = torch.full_like(total, tensor_set.weight(source))
         weights += weight
         total += weight.mul_(tensor)
-    return (total / weights).to(site.like.dtype)
+    return (total / weights).to(tensor_set.like.dtype)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

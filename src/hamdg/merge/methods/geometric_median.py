@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from hamdg.merge.buffers import BufferShares, by_weight
 from hamdg.merge.functional.mixtures import mixing, shares
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
-from hamdg.merge.shares import BufferShares, by_weight
+from hamdg.merge.registry import global_method
 
 
 def _shares(weights: Mapping[str, float]) -> BufferShares:
@@ -22,13 +23,13 @@ def _shares(weights: Mapping[str, float]) -> BufferShares:
 
 @global_method("geometric_median", on="models", weights="shares", buffers=_shares)
 def geometric_median(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     scope: Literal["tensor", "global"] = "global",
     eps: Annotated[float, Range(0, 0.1, above=True)] = 1e-6,
     max_iterations: Annotated[int, Range(0)] = 100,
     tolerance: Annotated[float, Range(0)] = 1e-20,
-) -> Plan:
+) -> MergePlan:
     """Take the point with the least weighted sum of distances to the models.
 
     theta = argmin_x sum_i w_i |x - theta_i|, found by Weiszfeld's iterations from the weighted mean: x becomes the mean
@@ -49,12 +50,12 @@ def geometric_median(
         max_iterations: How many iterations at most.
         tolerance: Iterations end when the sum of distances falls by no more than this share.
     """
-    weights = shares(family, "geometric_median")
+    weights = shares(model_set, "geometric_median")
 
     def factors(gram: Tensor) -> Tensor:
         return weiszfeld(gram, weights, eps, max_iterations, tolerance)
 
-    return mixing(family, factors, scope=scope, centered=True)
+    return mixing(model_set, factors, scope=scope, centered=True)
 
 
 def weiszfeld(gram: Tensor, weights: Tensor, eps: float, iterations: int, tolerance: float) -> Tensor:

@@ -7,13 +7,14 @@ from typing import Literal
 
 from hamdg.errors import ConfigError
 from hamdg.merge.evidence import Validation
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.methods.sma import mean_of
 from hamdg.merge.model_set import ModelSet, Rule
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 
 @global_method("greedy_soup", on="models", needs=("validation",))
-def greedy_soup(family: ModelSet, *, accept: Literal["ge", "gt"] = "ge") -> Plan:
+def greedy_soup(model_set: ModelSet, *, accept: Literal["ge", "gt"] = "ge") -> MergePlan:
     """Average models chosen one by one on validation data: a model stays if the mean with it scores no worse.
 
     The models are sorted by their own score, best first; the soup begins with the first; the next one is added if
@@ -29,26 +30,26 @@ def greedy_soup(family: ModelSet, *, accept: Literal["ge", "gt"] = "ge") -> Plan
         accept: Whether a soup as good as the one before is accepted (`ge`, the paper) or only a better one (`gt`, its
             released code).
     """
-    scores = {source: _score(family, (source,)) for source in family.sources}
+    scores = {source: _score(model_set, (source,)) for source in model_set.sources}
     first, *others = sorted(scores, key=lambda source: (-scores[source], source))
     soup: tuple[str, ...] = (first,)
     best = scores[first]
     for source in others:
-        score = _score(family, (*soup, source))
+        score = _score(model_set, (*soup, source))
         if score > best or (accept == "ge" and score == best):
             soup, best = (*soup, source), score
-    return Plan(_mean(soup), soup)
+    return MergePlan(_mean(soup), soup)
 
 
 def _mean(soup: tuple[str, ...]) -> Rule:
     ordered = tuple(sorted(soup))
-    return lambda site: mean_of(site, ordered)
+    return lambda tensor_set: mean_of(tensor_set, ordered)
 
 
-def _score(family: ModelSet, soup: tuple[str, ...]) -> float:
-    evidence = family.evidence
+def _score(model_set: ModelSet, soup: tuple[str, ...]) -> float:
+    evidence = model_set.evidence
     assert isinstance(evidence, Validation)
-    score = float(evidence.score(family.complete(_mean(soup), soup)))
+    score = float(evidence.score(model_set.complete(_mean(soup), soup)))
     if not math.isfinite(score):
         raise ConfigError(
             f"Expected the validation score of {' + '.join(f'`{source}`' for source in sorted(soup))} to be a finite "

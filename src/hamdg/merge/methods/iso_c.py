@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, decompose, total
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.registry import register
-from hamdg.merge.shares import added
+from hamdg.merge.registry import tensorwise_method
 
 
-@register("iso_c", on="changes", buffers=added)
+@tensorwise_method("iso_c", on="changes", buffers=added)
 def iso_c(
-    site: TensorSet,
+    tensor_set: TensorSet,
     *,
     scale: float = 1.0,
     skip: str = "text_projection",
@@ -48,4 +48,4 @@ def iso_c(
         strength = factors.values.mean() if factors.rank else 0.0
         return strength * (factors.left @ factors.right.mT)
 
-    return Layout(skip, kernels, packed).merge(site, rule) * scale
+    return Layout(skip, kernels, packed).merge(tensor_set, rule) * scale

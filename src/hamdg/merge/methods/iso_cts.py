@@ -8,16 +8,16 @@ from typing import Annotated
 
 from torch import Tensor
 
+from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, decompose, join, norm, orthogonal, total
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import register
-from hamdg.merge.shares import added
+from hamdg.merge.registry import tensorwise_method
 
 
-@register("iso_cts", on="changes", buffers=added)
+@tensorwise_method("iso_cts", on="changes", buffers=added)
 def iso_cts(
-    site: TensorSet,
+    tensor_set: TensorSet,
     *,
     common: Annotated[float, Range(0, 1)] = 0.8,
     scale: float = 1.0,
@@ -63,7 +63,7 @@ def iso_cts(
         strength = factors.values.mean() if factors.rank else 0.0
         return strength * (orthogonal(factors.left) @ orthogonal(factors.right).mT)
 
-    return Layout(skip, kernels, packed).merge(site, rule) * scale
+    return Layout(skip, kernels, packed).merge(tensor_set, rule) * scale
 
 
 def _numbers(size: int, sources: int, common: float) -> tuple[int, int]:

@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.functional.mixtures import Space, inverse, lengths_and_cosines, mixing, shares
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 
 @global_method("karcher", on="models", weights="shares")
 def karcher(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     scope: Literal["tensor", "global"] = "tensor",
     space: Space = "weights",
     tolerance: Annotated[float, Range(0, above=True)] = 1e-5,
     max_iterations: Annotated[int, Range(0)] = 10,
-) -> Plan:
+) -> MergePlan:
     """Average the models' directions on the sphere and multiply by their mean length.
 
     With u_i = theta_i / |theta_i| and shares w_i, theta = (sum_i w_i |theta_i|) m, where m is the unit vector with the
@@ -42,7 +43,7 @@ def karcher(
         tolerance: Length of a step, in radians, below which iterations end (mergekit's 1e-5).
         max_iterations: How many steps at most (mergekit's 10).
     """
-    weights = shares(family, "karcher")
+    weights = shares(model_set, "karcher")
 
     def factors(gram: Tensor) -> Tensor:
         lengths, _ = lengths_and_cosines(gram)
@@ -50,7 +51,7 @@ def karcher(
         scaled = mean * inverse(lengths) * (weights * lengths).sum(-1, keepdim=True)
         return torch.where(found[..., None], scaled, weights)
 
-    return mixing(family, factors, scope=scope, space=space)
+    return mixing(model_set, factors, scope=scope, space=space)
 
 
 def mean_direction(gram: Tensor, weights: Tensor, tolerance: float, iterations: int) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hamdg.merge.buffers import BufferShares, by_weight
 from hamdg.merge.functional.mixtures import lengths_and_cosines, mixing
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.registry import Plan, global_method
-from hamdg.merge.shares import BufferShares, by_weight
+from hamdg.merge.registry import global_method
 
 
 def _shares(weights: Mapping[str, float]) -> BufferShares:
@@ -20,7 +21,7 @@ def _shares(weights: Mapping[str, float]) -> BufferShares:
 
 
 @global_method("model_stock", on="changes", buffers=_shares)
-def model_stock(family: ModelSet, *, scope: Literal["tensor", "global"] = "tensor") -> Plan:
+def model_stock(model_set: ModelSet, *, scope: Literal["tensor", "global"] = "tensor") -> MergePlan:
     """Move from the base to the mean by a ratio that follows from the angle between the sources' changes.
 
     theta = theta_0 + t (1/N) sum_i tau_i with t = N c / (1 + (N - 1) c), c being the cosine between changes: with c = 0
@@ -35,7 +36,7 @@ def model_stock(family: ModelSet, *, scope: Literal["tensor", "global"] = "tenso
     Args:
         scope: Whether the ratio is that of each tensor (the paper's layers) or one for the whole model (ours).
     """
-    return mixing(family, _factors, scope=scope)
+    return mixing(model_set, _factors, scope=scope)
 
 
 def _factors(gram: Tensor) -> Tensor:

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from hamdg.merge.functional.mixtures import Scope, Space, lengths_and_cosines, mixing, shares
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.methods.karcher import mean_direction
 from hamdg.merge.methods.slerp import arc
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 # The mean of more than two directions is ours, so it may be as good as float64 allows.
 _TOLERANCE, _ITERATIONS = 1e-7, 100
 
 
 @global_method("nuslerp", on="models", weights="shares")
-def nuslerp(family: ModelSet, *, scope: Scope = "tensor", space: Space = "weights") -> Plan:
+def nuslerp(model_set: ModelSet, *, scope: Scope = "tensor", space: Space = "weights") -> MergePlan:
     """Interpolate between models along arcs, by weights.
 
     For two models with weights w_1 and w_2 this is SLERP with t = w_2 / (w_1 + w_2), 1/2 without weights: theta =
@@ -38,7 +39,7 @@ def nuslerp(family: ModelSet, *, scope: Scope = "tensor", space: Space = "weight
         space: Whether to interpolate the weights or the changes from a base; mergekit takes changes whenever a base
             is given.
     """
-    weights = shares(family, "nuslerp")
+    weights = shares(model_set, "nuslerp")
     voices = weights.nonzero().flatten()
 
     def factors(gram: Tensor) -> Tensor:
@@ -50,4 +51,4 @@ def nuslerp(family: ModelSet, *, scope: Scope = "tensor", space: Space = "weight
         mean, _ = mean_direction(gram, weights, _TOLERANCE, _ITERATIONS)
         return torch.where(((lengths > 0) | (weights == 0)).all(-1, keepdim=True), mean, weights)
 
-    return mixing(family, factors, scope=scope, space=space)
+    return mixing(model_set, factors, scope=scope, space=space)

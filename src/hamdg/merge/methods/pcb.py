@@ -9,18 +9,18 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.functional.cutoff import family_ranked, portion
+from hamdg.merge.buffers import averaged
+from hamdg.merge.functional.cutoff import model_ranked, portion
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import averaged
 
 Inter = Literal["total", "normalized", "pairs"]
 
 
 @global_method("pcb", on="changes", weights="factors", buffers=averaged)
 def pcb(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     density: Annotated[float, Range(0, 1)] = 0.1,
     tail: Annotated[float, Range(0, 0.5, below=True)] = 1e-4,
@@ -53,11 +53,11 @@ def pcb(
         scope: Whether quantiles and ranges are taken over the whole model (`global`, all released code) or each
             tensor.
     """
-    everywhere = _Balance(family, density, tail, inter) if scope == "global" else None
+    everywhere = _Balance(model_set, density, tail, inter) if scope == "global" else None
 
-    def rule(site: TensorSet) -> Tensor:
-        balance = everywhere or _Balance(family.only((site.name,)), density, tail, inter)
-        return site.by_pieces(balance.merged).mul_(scale)
+    def rule(tensor_set: TensorSet) -> Tensor:
+        balance = everywhere or _Balance(model_set.only((tensor_set.name,)), density, tail, inter)
+        return tensor_set.by_pieces(balance.merged).mul_(scale)
 
     return rule
 
@@ -65,28 +65,28 @@ def pcb(
 class _Balance:
     """The scores of all sources, and the ranges that make weights of them."""
 
-    def __init__(self, family: ModelSet, density: float, tail: float, inter: Inter) -> None:
+    def __init__(self, model_set: ModelSet, density: float, tail: float, inter: Inter) -> None:
         self._inter = inter
         self._last = _Last()
-        total = sum(family.size(name) for name in family.names)
+        total = sum(model_set.size(name) for name in model_set.names)
         count = portion(density, total)
         if total == 0:
             return
         # At least one entry lies between the tails.
         clamped = min(round(tail * total), (total - 1) // 2)
-        high, low = family_ranked(family, clamped + 1, total - clamped)
-        self._ranges = {source: (low[source], high[source]) for source in family.sources}
-        self._ceilings, self._floors = family_ranked(family, 1, max(1, count), score=self.score)
+        high, low = model_ranked(model_set, clamped + 1, total - clamped)
+        self._ranges = {source: (low[source], high[source]) for source in model_set.sources}
+        self._ceilings, self._floors = model_ranked(model_set, 1, max(1, count), score=self.score)
         if count == 0:
-            self._floors = dict.fromkeys(family.sources, math.inf)
+            self._floors = dict.fromkeys(model_set.sources, math.inf)
 
-    def score(self, site: TensorSet, source: str) -> Tensor:
+    def score(self, tensor_set: TensorSet, source: str) -> Tensor:
         """Return a source's scores, divided by e^N, with zero for the negative ones and for what is no number."""
-        change = site.tensors[source]
-        number = len(site.tensors)
+        change = tensor_set.tensors[source]
+        number = len(tensor_set.tensors)
         # The factor changes no weight, and keeps many sources from overflowing.
         intra = torch.exp(number * (self._normalized(change, source).square() - 1))
-        return self._agreement(site, source, change).mul_(intra).clamp_(min=0).nan_to_num_()
+        return self._agreement(tensor_set, source, change).mul_(intra).clamp_(min=0).nan_to_num_()
 
     def merged(self, piece: TensorSet) -> Tensor:
         """Return the merged change of a piece."""
@@ -114,20 +114,20 @@ class _Balance:
     def _signed(self, change: Tensor, source: str) -> Tensor:
         return self._normalized(change, source).mul_(change.sign())
 
-    def _agreement(self, site: TensorSet, source: str, change: Tensor) -> Tensor:
+    def _agreement(self, tensor_set: TensorSet, source: str, change: Tensor) -> Tensor:
         if self._inter != "pairs":
-            return torch.tanh(change * self._sum(site))
+            return torch.tanh(change * self._sum(tensor_set))
         own, total = self._signed(change, source), torch.zeros_like(change)
-        for other, theirs in site.tensors.items():
+        for other, theirs in tensor_set.tensors.items():
             total += torch.tanh(own * self._signed(theirs, other))
         return total
 
-    def _sum(self, site: TensorSet) -> Tensor:
+    def _sum(self, tensor_set: TensorSet) -> Tensor:
         """Return the sum of all changes; it is asked for once for every source of a piece, and kept meanwhile."""
-        key = (site.name, site.start, site.like.numel())
+        key = (tensor_set.name, tensor_set.start, tensor_set.like.numel())
         if self._last.key != key:
-            total = torch.zeros_like(site.like)
-            for source, change in site.tensors.items():
+            total = torch.zeros_like(tensor_set.like)
+            for source, change in tensor_set.tensors.items():
                 total += change if self._inter == "total" else self._signed(change, source)
             self._last.key, self._last.total = key, total
         return self._last.total

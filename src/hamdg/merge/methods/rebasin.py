@@ -12,16 +12,17 @@ from torch import Tensor
 
 from hamdg.merge.functional.networks import known_spec
 from hamdg.merge.functional.permutations import Permuted, Spec, by_unit, permute, pinned, read_spec
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 Read = Callable[[str], Tensor]
 
 
 @global_method("rebasin", on="models", weights="shares")
 def rebasin(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     reference: Literal["first", "others"] = "first",
     residual: bool = True,
@@ -29,7 +30,7 @@ def rebasin(
     max_iterations: Annotated[int, Range(1)] = 100,
     seed: int = 0,
     spec: str | None = None,
-) -> Plan:
+) -> MergePlan:
     """Reorder the units of every model to match a reference, then average: theta = sum_i w_i P_i(theta_i) / sum_i w_i.
 
     Git Re-Basin by weight matching, Ainsworth et al., https://arxiv.org/abs/2209.04836. The order P of the hidden units
@@ -59,47 +60,47 @@ def rebasin(
         spec: Path of a JSON file that says what can be reordered, for networks that we do not know. It holds groups
             like {"hidden": {"units": 64, "axes": [["fc1.weight", 0], ["fc1.bias", 0], ["fc2.weight", 1]]}}.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in next(iter(family.models.values())).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in next(iter(model_set.models.values())).items()}
     groups = known_spec(shapes, residual, head_width) if spec is None else read_spec(Path(spec), shapes)
-    stay = pinned(groups, family.models, family.names)
-    matching = Matching(family, {name: group for name, group in groups.items() if name not in stay}, seed)
+    stay = pinned(groups, model_set.models, model_set.names)
+    matching = Matching(model_set, {name: group for name, group in groups.items() if name not in stay}, seed)
     if reference == "first":
         matching.to_the_first(max_iterations)
     else:
         matching.to_the_others(max_iterations)
 
-    def rule(site: TensorSet) -> Tensor:
-        total = site.like.new_zeros(site.like.shape)
-        for source, tensor in site.tensors.items():
-            total.add_(matching.ordered(source, site.name, tensor), alpha=site.weight(source))
-        return total.div_(sum(site.weight(source) for source in site.tensors))
+    def rule(tensor_set: TensorSet) -> Tensor:
+        total = tensor_set.like.new_zeros(tensor_set.like.shape)
+        for source, tensor in tensor_set.tensors.items():
+            total.add_(matching.ordered(source, tensor_set.name, tensor), alpha=tensor_set.weight(source))
+        return total.div_(sum(tensor_set.weight(source) for source in tensor_set.tensors))
 
-    return Plan(rule, models=matching.models())
+    return MergePlan(rule, models=matching.models())
 
 
 class Matching:
     """The orders of every source's units, on the way to match.
 
     Args:
-        family: The models.
+        model_set: The models.
         spec: What can be reordered.
         seed: Seed of the order in which groups are matched.
     """
 
-    def __init__(self, family: ModelSet, spec: Spec, seed: int) -> None:
-        self._family, self._spec, self._seed = family, spec, seed
-        self._names = set(family.names)
-        self._orders = {s: {g: torch.arange(spec[g].units) for g in spec} for s in family.sources}
+    def __init__(self, model_set: ModelSet, spec: Spec, seed: int) -> None:
+        self._model_set, self._spec, self._seed = model_set, spec, seed
+        self._names = set(model_set.names)
+        self._orders = {s: {g: torch.arange(spec[g].units) for g in spec} for s in model_set.sources}
 
     def to_the_first(self, max_iterations: int) -> None:
         """Match all sources to the first."""
-        first, *others = self._family.sources
+        first, *others = self._model_set.sources
         for source in others:
             self._descend(source, (first,), max_iterations)
 
     def to_the_others(self, max_iterations: int) -> None:
         """Match each source in turn to the mean of the others, until no order changes."""
-        sources = self._family.sources
+        sources = self._model_set.sources
         for turn in range(max_iterations if len(sources) > 1 else 0):
             shuffled = self._shuffled(sources, turn)
             changed = [self._descend(s, tuple(o for o in sources if o != s), max_iterations) for s in shuffled]
@@ -112,7 +113,7 @@ class Matching:
 
     def models(self) -> dict[str, Permuted]:
         """Return all models with their units in the orders that were found."""
-        models = self._family.models
+        models = self._model_set.models
         return {source: Permuted(models[source], self._spec, self._orders[source]) for source in models}
 
     def _descend(self, source: str, others: tuple[str, ...], max_iterations: int) -> bool:
@@ -148,7 +149,7 @@ class Matching:
         for axis in self._spec[group].axes:
             if axis.tensor not in self._names:
                 continue
-            tensors = self._family.site(axis.tensor).tensors
+            tensors = self._model_set.tensor_set(axis.tensor).tensors
             # The sum of the others finds the same order as their mean.
             reference = tensors[source].new_zeros(tensors[source].shape)
             for other in others:

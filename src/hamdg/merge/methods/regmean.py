@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import WeightsError
-from hamdg.merge.evidence import Activations
+from hamdg.merge.evidence import Activations, gather_by_tensor
 from hamdg.merge.functional.mixtures import mixture, shares
 from hamdg.merge.functional.rows import rows
-from hamdg.merge.functional.statistics import gathered
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
 
 
 @global_method("regmean", on="models", weights="shares", needs=("activations",))
-def regmean(family: ModelSet, *, alpha: Annotated[float, Range(0, 1)] = 0.9) -> Rule:
+def regmean(model_set: ModelSet, *, alpha: Annotated[float, Range(0, 1)] = 0.9) -> Rule:
     """Merge linear layers by least squares on the inputs that they see, and average all other tensors.
 
     W = (sum_i w_i G_i)^-1 sum_i w_i G_i W_i for W as inputs x outputs, which minimizes sum_i w_i |X_i W - X_i W_i|^2 if
@@ -39,24 +38,24 @@ def regmean(family: ModelSet, *, alpha: Annotated[float, Range(0, 1)] = 0.9) -> 
     Args:
         alpha: Factor of off-diagonal entries (the paper's value); 1 leaves them, 0 keeps the diagonal only.
     """
-    assert isinstance(family.evidence, Activations)
-    found = gathered(family, "Gram matrix", family.evidence.gram, _shape)
-    weights = shares(family, "regmean")
+    assert isinstance(model_set.evidence, Activations)
+    found = gather_by_tensor(model_set, "Gram matrix", model_set.evidence.gram, _shape)
+    weights = shares(model_set, "regmean")
 
-    def rule(site: TensorSet) -> Tensor:
-        average = mixture(site, weights)
-        if site.name not in found[family.sources[0]]:
+    def rule(tensor_set: TensorSet) -> Tensor:
+        average = mixture(tensor_set, weights)
+        if tensor_set.name not in found[model_set.sources[0]]:
             return average
-        grams = [found[source][site.name] for source in family.sources]
+        grams = [found[source][tensor_set.name] for source in model_set.sources]
         table = rows(average).double()
         total = torch.zeros_like(grams[0], dtype=torch.float64, device=table.device)
         wanted = torch.zeros_like(table)
-        for share, gram, tensor in zip(weights.tolist(), grams, site.tensors.values(), strict=True):
+        for share, gram, tensor in zip(weights.tolist(), grams, tensor_set.tensors.values(), strict=True):
             own = share * _damped(gram.to(total), alpha)
             total += own
             wanted += (rows(tensor) - table) @ own
         precision = max(torch.finfo(gram.dtype).eps for gram in grams) * len(total)
-        table += _solved(site.name, total, wanted, precision, 1 - alpha)
+        table += _solved(tensor_set.name, total, wanted, precision, 1 - alpha)
         return table.view(average.shape).to(average.dtype)
 
     return rule

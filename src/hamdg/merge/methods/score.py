@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import register
-from hamdg.merge.shares import added
+from hamdg.merge.registry import tensorwise_method
 
 OffDiagonal = Literal["trim", "drop", "keep"]
 Divisor = Literal["none", "sources"]
 Center = Literal["mean", "zero"]
 
 
-@register("score", on="changes", buffers=added)
+@tensorwise_method("score", on="changes", buffers=added)
 def score(
-    site: TensorSet,
+    tensor_set: TensorSet,
     *,
     threshold: Annotated[float, Range(0)] = 1.96,
     divisor: Divisor = "none",
@@ -64,7 +64,7 @@ def score(
         packed: Whether the weight of packed queries, keys and values (`in_proj_weight`) is one matrix (the code), or
             `split` into three that are merged apart.
     """
-    limit = threshold / (len(site.tensors) if divisor == "sources" else 1)
+    limit = threshold / (len(tensor_set.tensors) if divisor == "sources" else 1)
 
     def rule(changes: Mapping[str, Tensor]) -> Tensor:
         factors = leading(changes)
@@ -74,7 +74,7 @@ def score(
             merged += _pruned(left.mT @ change @ right, limit, center, off_diagonal)
         return left @ merged @ right.mT
 
-    return Layout(skip, kernels, packed).merge(site, rule, smallest=len(site.tensors)) * scale
+    return Layout(skip, kernels, packed).merge(tensor_set, rule, smallest=len(tensor_set.tensors)) * scale
 
 
 def _pruned(matrix: Tensor, limit: float, center: Center, off_diagonal: OffDiagonal) -> Tensor:

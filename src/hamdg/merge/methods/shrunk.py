@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from hamdg.errors import ConfigError
-from hamdg.merge.functional.means import mean, square
+from hamdg.merge.buffers import BufferShares, averaged
+from hamdg.merge.functional.mixtures import mean, square
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
-from hamdg.merge.shares import BufferShares, averaged
+from hamdg.merge.registry import global_method
 
 
 def _shares(weights: Mapping[str, float], *, scale: float | None) -> BufferShares:
@@ -20,7 +21,9 @@ def _shares(weights: Mapping[str, float], *, scale: float | None) -> BufferShare
 
 
 @global_method("shrunk", on="changes", buffers=_shares)
-def shrunk(family: ModelSet, *, scale: float | None = None, norm: Annotated[float | None, Range(0)] = None) -> Plan:
+def shrunk(
+    model_set: ModelSet, *, scale: float | None = None, norm: Annotated[float | None, Range(0)] = None
+) -> MergePlan:
     """Scale the mean change by a factor or to a given norm: no entry is preferred to another.
 
     Args:
@@ -31,7 +34,10 @@ def shrunk(family: ModelSet, *, scale: float | None = None, norm: Annotated[floa
     if (scale is None) == (norm is None):
         raise ConfigError(f"Expected exactly one of `scale` and `norm`, but got `scale={scale}` and `norm={norm}`.")
     if scale is not None:
-        return Plan(lambda site: mean(site) * scale)
-    length = math.sqrt(math.fsum(family.map(lambda site: square(mean(site))).values()))
+        return MergePlan(lambda tensor_set: mean(tensor_set) * scale)
+    length = math.sqrt(math.fsum(model_set.map(lambda tensor_set: square(mean(tensor_set))).values()))
     factor = (norm or 0.0) / length if length > 0 else 1.0
-    return Plan(lambda site: mean(site) * factor, buffers=_shares(dict.fromkeys(family.sources, 1.0), scale=factor))
+    return MergePlan(
+        lambda tensor_set: mean(tensor_set) * factor,
+        buffers=_shares(dict.fromkeys(model_set.sources, 1.0), scale=factor),
+    )

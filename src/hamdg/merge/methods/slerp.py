@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
+from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.mixtures import Space, lengths_and_cosines, mixing
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
-from hamdg.merge.shares import BufferShares
+from hamdg.merge.registry import global_method
 
 
 def _shares(weights: Mapping[str, float], *, t: float) -> BufferShares:
@@ -24,13 +25,13 @@ def _shares(weights: Mapping[str, float], *, t: float) -> BufferShares:
 
 @global_method("slerp", on="models", buffers=_shares)
 def slerp(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     t: Annotated[float, Range(0, 1)] = 0.5,
     scope: Literal["tensor", "global"] = "tensor",
     space: Space = "weights",
     straight: Annotated[float, Range(0, 1)] = 0.9995,
-) -> Plan:
+) -> MergePlan:
     """Interpolate between exactly two models along an arc.
 
     theta = sin((1 - t) Omega) / sin Omega * theta_1 + sin(t Omega) / sin Omega * theta_2, with Omega the angle between
@@ -48,13 +49,13 @@ def slerp(
         space: Whether to interpolate the weights (mergekit) or the changes from a base.
         straight: The cosine, whatever its sign, above which the line is taken (mergekit's 0.9995).
     """
-    if len(family.sources) != 2:
-        names = ", ".join(f"`{source}`" for source in family.sources)
+    if len(model_set.sources) != 2:
+        names = ", ".join(f"`{source}`" for source in model_set.sources)
         raise ConfigError(
-            f"Merge method `slerp` goes from one model to another: expected exactly two, but got {len(family.sources)} "
-            f"({names}). Take `nuslerp` or `karcher` for another number."
+            f"Merge method `slerp` goes from one model to another: expected exactly two, but got "
+            f"{len(model_set.sources)} ({names}). Take `nuslerp` or `karcher` for another number."
         )
-    return mixing(family, lambda gram: arc(gram, t, straight), scope=scope, space=space)
+    return mixing(model_set, lambda gram: arc(gram, t, straight), scope=scope, space=space)
 
 
 def arc(gram: Tensor, t: float, straight: float = 1.0) -> Tensor:

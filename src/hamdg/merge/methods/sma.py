@@ -9,13 +9,14 @@ from torch import Tensor
 
 from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import RunningMean, folded
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 
 @global_method("sma", on="models", trajectory=True)
-def sma(family: ModelSet, *, start: Annotated[float, Range(0, 1, below=True)] = 0.0) -> Plan:
+def sma(model_set: ModelSet, *, start: Annotated[float, Range(0, 1, below=True)] = 0.0) -> MergePlan:
     """Average the checkpoints of one trajectory from a start on: theta = (1/n) sum_t theta_t over t >= t_0.
 
     The sources are checkpoints, taken in the order of the numbers in their names (`step-2` before `step-10`). See
@@ -31,11 +32,11 @@ def sma(family: ModelSet, *, start: Annotated[float, Range(0, 1, below=True)] = 
             that are wanted. (Lightning's SWA starts at 0.8 of the epochs.)
     """
     # 0.29 * 100 is a little below 29 in floating point.
-    first = min(math.floor(start * len(family.sources) + 1e-9), len(family.sources) - 1)
-    chosen = in_order(family.sources)[first:]
-    return Plan(lambda site: mean_of(site, chosen), chosen)
+    first = min(math.floor(start * len(model_set.sources) + 1e-9), len(model_set.sources) - 1)
+    chosen = in_order(model_set.sources)[first:]
+    return MergePlan(lambda tensor_set: mean_of(tensor_set, chosen), chosen)
 
 
-def mean_of(site: TensorSet, sources: tuple[str, ...]) -> Tensor:
-    """Return the mean of some of a site's sources; an entry in which they agree keeps its bits."""
-    return site.by_pieces(lambda piece: folded(RunningMean(), (piece.tensors[source] for source in sources)))
+def mean_of(tensor_set: TensorSet, sources: tuple[str, ...]) -> Tensor:
+    """Return the mean of some of a tensor set's sources; an entry in which they agree keeps its bits."""
+    return tensor_set.by_pieces(lambda piece: folded(RunningMean(), (piece.tensors[source] for source in sources)))

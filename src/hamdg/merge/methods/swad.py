@@ -8,22 +8,23 @@ from typing import Annotated
 from hamdg.errors import ConfigError
 from hamdg.merge.evidence import Losses
 from hamdg.merge.functional.trajectory import NoEnd, NoStart, Valley, in_order
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.methods.sma import mean_of
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import Plan, global_method
+from hamdg.merge.registry import global_method
 
 
 @global_method("swad", on="models", trajectory=True, needs=("losses",))
 def swad(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     n_s: Annotated[int, Range(1)] = 3,
     n_e: Annotated[int, Range(1)] = 6,
     r: Annotated[float, Range(1)] = 1.3,
     no_start: NoStart = "all",
     no_end: NoEnd = "keep",
-) -> Plan:
+) -> MergePlan:
     """Average the checkpoints between the start and the end of a valley of the validation loss.
 
     theta = mean(theta_{t_s}, ..., theta_{t_e}) with losses E_0, E_1, ...: t_s is the first checkpoint whose loss is the
@@ -49,13 +50,13 @@ def swad(
         no_end: Whether checkpoints above the threshold at the very end, too few to be an end, are kept (`keep`) or not
             (`drop`), as in the released code. That the paper's algorithm would keep them is from memory.
     """
-    evidence = family.evidence
+    evidence = model_set.evidence
     assert isinstance(evidence, Losses)
     valley: Valley[tuple[str, ...]] = Valley(n_s, n_e, r, no_start, no_end, add)
-    for source in in_order(family.sources):
+    for source in in_order(model_set.sources):
         try:
             valley.add((source,), float(evidence.loss(source)))
         except ConfigError as error:
             raise ConfigError(f"Checkpoint `{source}`: {error}") from error
     chosen = sum(valley.chosen(), ())
-    return Plan(lambda site: mean_of(site, chosen), chosen)
+    return MergePlan(lambda tensor_set: mean_of(tensor_set, chosen), chosen)

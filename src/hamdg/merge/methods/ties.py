@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.functional.cutoff import TieRule, family_cutoffs, portion, site_cutoffs
+from hamdg.merge.buffers import BufferShares, added, averaged
+from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, portion, tensor_cutoffs
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
-from hamdg.merge.shares import BufferShares, added, averaged
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]
@@ -29,7 +29,7 @@ def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> 
 
 @global_method("ties", on="changes", weights="factors", buffers=_shares)
 def ties(
-    family: ModelSet,
+    model_set: ModelSet,
     *,
     density: Annotated[float, Range(0, 1)] = 0.2,
     scope: Scope = "global",
@@ -67,22 +67,24 @@ def ties(
         vote: Whether the sources' weights count in the election (`weighted`), or only their signs (`plain`); 0 has
             none.
     """
-    trim = trimming(family, density, scope, tie_rule)
-    return lambda site: trim(site, lambda piece: elected(piece, sign, combine, vote == "weighted").mul_(scale))
+    trim = trimming(model_set, density, scope, tie_rule)
+    return lambda tensor_set: trim(
+        tensor_set, lambda piece: elected(piece, sign, combine, vote == "weighted").mul_(scale)
+    )
 
 
-def plain(site: TensorSet, source: str) -> Tensor:
+def plain(tensor_set: TensorSet, source: str) -> Tensor:
     """Return a source's change as it is."""
-    return site.tensors[source]
+    return tensor_set.tensors[source]
 
 
 def trimming(
-    family: ModelSet, density: float, scope: Scope, tie_rule: TieRule = "exact", value: Value = plain
+    model_set: ModelSet, density: float, scope: Scope, tie_rule: TieRule = "exact", value: Value = plain
 ) -> Callable[[TensorSet, Rule], Tensor]:
     """Return what applies an elementwise rule, piece by piece, to changes trimmed to their largest entries.
 
     Args:
-        family: The changes.
+        model_set: The changes.
         density: See `ties`.
         scope: See `ties`.
         tie_rule: See `ties`.
@@ -92,45 +94,47 @@ def trimming(
     def count(size: int) -> int:
         return portion(density, size)
 
-    def score(site: TensorSet, source: str) -> Tensor:
-        return value(site, source).abs()
+    def score(tensor_set: TensorSet, source: str) -> Tensor:
+        return value(tensor_set, source).abs()
 
-    def by_row(site: TensorSet, rule: Rule) -> Tensor:
+    def by_row(tensor_set: TensorSet, rule: Rule) -> Tensor:
         def piecewise(piece: TensorSet, length: int) -> Tensor:
             values = {source: value(piece, source) for source in piece.tensors}
             masks = {source: largest(v.abs().view(-1, length), count(length), tie_rule) for source, v in values.items()}
             return rule(replace(piece, tensors={source: v * masks[source].view(-1) for source, v in values.items()}))
 
-        return by_rows(site, piecewise)
+        return by_rows(tensor_set, piecewise)
 
-    def by_size(site: TensorSet, rule: Rule) -> Tensor:
-        (cutoffs,) = everywhere or site_cutoffs(site, count, score=score, ties=tie_rule)
+    def by_size(tensor_set: TensorSet, rule: Rule) -> Tensor:
+        (cutoffs,) = everywhere or tensor_cutoffs(tensor_set, count, score=score, ties=tie_rule)
 
         def piecewise(piece: TensorSet) -> Tensor:
             kept = {source: cutoffs[source].kept(piece, value(piece, source)) for source in piece.tensors}
             return rule(replace(piece, tensors=kept))
 
-        return site.by_pieces(piecewise)
+        return tensor_set.by_pieces(piecewise)
 
-    everywhere = family_cutoffs(family, count, score=score, ties=tie_rule) if scope == "global" else None
+    everywhere = model_cutoffs(model_set, count, score=score, ties=tie_rule) if scope == "global" else None
     return by_row if scope == "row" else by_size
 
 
-def elected(site: TensorSet, sign: Sign = "mass", combine: Combine = "mean", weighted_vote: bool = True) -> Tensor:
+def elected(
+    tensor_set: TensorSet, sign: Sign = "mass", combine: Combine = "mean", weighted_vote: bool = True
+) -> Tensor:
     """Elect a sign for every entry and merge the changes that agree with it; zeros do not take part.
 
     Args:
-        site: The trimmed changes.
+        tensor_set: The trimmed changes.
         sign: See `ties`.
         combine: See `ties`.
         weighted_vote: Whether the sources' weights count in the election.
     """
-    values = {source: _weighted(change, site.weight(source)) for source, change in site.tensors.items()}
-    votes = site.like.new_zeros(site.like.shape)
+    values = {source: _weighted(change, tensor_set.weight(source)) for source, change in tensor_set.tensors.items()}
+    votes = tensor_set.like.new_zeros(tensor_set.like.shape)
     for source, value in values.items():
-        weight = site.weight(source)
+        weight = tensor_set.weight(source)
         strength = weight if weighted_vote else float((weight > 0) - (weight < 0))
-        ballot = value if weighted_vote else _weighted(site.tensors[source], strength)
+        ballot = value if weighted_vote else _weighted(tensor_set.tensors[source], strength)
         votes += ballot.sign() * abs(strength) if sign == "count" else ballot
     winner = votes.sign_()
     total, voices = torch.zeros_like(winner), torch.zeros_like(winner)
@@ -138,7 +142,7 @@ def elected(site: TensorSet, sign: Sign = "mass", combine: Combine = "mean", wei
         agreeing = (value * winner).clamp_(min=0)
         total += agreeing
         if combine == "mean":
-            voices.add_(agreeing.sign_(), alpha=abs(site.weight(source)))
+            voices.add_(agreeing.sign_(), alpha=abs(tensor_set.weight(source)))
     if combine == "mean":
         # Where nobody agrees zero is divided by whatever there is.
         total /= voices.clamp_(min=torch.finfo(voices.dtype).tiny)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.registry import register
-from hamdg.merge.shares import added
+from hamdg.merge.registry import tensorwise_method
 
 
-@register("tsv", on="changes", buffers=added)
+@tensorwise_method("tsv", on="changes", buffers=added)
 def tsv(
-    site: TensorSet,
+    tensor_set: TensorSet,
     *,
     scale: float = 1.0,
     skip: str = "text_projection",
@@ -49,4 +49,4 @@ def tsv(
         factors = leading(changes)
         return (orthogonal(factors.left) * factors.values) @ orthogonal(factors.right).mT
 
-    return Layout(skip, kernels, packed).merge(site, rule, smallest=len(site.tensors)) * scale
+    return Layout(skip, kernels, packed).merge(tensor_set, rule, smallest=len(tensor_set.tensors)) * scale

@@ -7,11 +7,11 @@ import math
 from torch import Tensor
 
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.registry import register
+from hamdg.merge.registry import tensorwise_method
 
 
-@register("weighted", on="models", weights="shares", linear=True)
-def weighted(site: TensorSet) -> Tensor:
+@tensorwise_method("weighted", on="models", weights="shares", linear=True)
+def weighted(tensor_set: TensorSet) -> Tensor:
     """Average the models by weight: theta = sum_i w_i theta_i / sum_i w_i.
 
     There is no one paper to follow: federated averaging (https://arxiv.org/abs/1602.05629) weighs by the number of
@@ -21,17 +21,17 @@ def weighted(site: TensorSet) -> Tensor:
     Without weights every source weighs the same, which gives `uniform` bit for bit. Negative weights are taken as they
     are and lead away from a source; weights whose sum is zero are refused.
     """
-    return weighted_mean(site)
+    return weighted_mean(tensor_set)
 
 
-def weighted_mean(site: TensorSet) -> Tensor:
-    """Return the mean of a site's tensors by the site's weights."""
-    weights = {source: site.weight(source) for source in site.tensors}
+def weighted_mean(tensor_set: TensorSet) -> Tensor:
+    """Return the mean of a tensor by the sources' weights."""
+    weights = {source: tensor_set.weight(source) for source in tensor_set.tensors}
     # Only ratios matter: brought near 1, exactly, no product overflows where the mean does not.
     _, exponent = math.frexp(max(abs(weight) for weight in weights.values()))
     shares = {source: math.ldexp(weight, -exponent) for source, weight in weights.items()}
-    total = site.like.new_zeros(site.like.shape)
+    total = tensor_set.like.new_zeros(tensor_set.like.shape)
     for source, share in shares.items():
         if share:
-            total.add_(site.tensors[source], alpha=share)
+            total.add_(tensor_set.tensors[source], alpha=share)
     return total.div_(math.fsum(shares.values()))

@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from hamdg.merge.buffers import BufferShares, averaged
 from hamdg.merge.methods.weighted import weighted_mean
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.options import Range
-from hamdg.merge.registry import register
-from hamdg.merge.shares import BufferShares, averaged
+from hamdg.merge.registry import tensorwise_method
 
 
 def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
@@ -20,8 +20,8 @@ def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
     return averaged(weights, scale=alpha)
 
 
-@register("wise_ft", on="models", needs_base=True, weights="shares", pieces=True, buffers=_shares)
-def wise_ft(site: TensorSet, *, alpha: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
+@tensorwise_method("wise_ft", on="models", needs_base=True, weights="shares", pieces=True, buffers=_shares)
+def wise_ft(tensor_set: TensorSet, *, alpha: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
     """Interpolate between the base and the fine-tuned model: theta = (1 - alpha) theta_0 + alpha theta_1.
 
     See Wortsman et al., https://arxiv.org/abs/2109.01903. The paper interpolates between the zero-shot model and one
@@ -34,5 +34,5 @@ def wise_ft(site: TensorSet, *, alpha: Annotated[float, Range(0, 1)] = 0.5) -> T
     Args:
         alpha: How far to go from the base (0) to the fine-tuned model (1); the default is the paper's.
     """
-    assert site.base is not None
-    return torch.lerp(site.base, weighted_mean(site), alpha)
+    assert tensor_set.base is not None
+    return torch.lerp(tensor_set.base, weighted_mean(tensor_set), alpha)

@@ -1,22 +1,27 @@
-"""What callers from Python may hand in: wrong kinds of things are named before anything is computed."""
+"""What callers hand in beside the models themselves: wrong arguments are named before anything is computed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from numbers import Real
 from os import PathLike
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.buffers import Policy
+from hamdg.merge.buffers import BufferShares, Policy
+from hamdg.merge.settings import MergeSettings, Precision
+from hamdg.merge.tensors import Tensors
+from hamdg.text import listed
 
-if TYPE_CHECKING:
-    from hamdg.merge.job import Settings
-
-_PRECISIONS = ("fp32", "fp64")
+_LISTED = 12
+# Sums of weights up to here stay within double precision.
+_LARGEST = 1e300
+# Decimal fractions that sum to zero (0.1 + 0.2 - 0.3) leave a rest of this share of their size at most.
+_CANCELLED = 1e-12
 
 
 def check_kinds(models: object, base: object) -> None:
@@ -58,14 +63,14 @@ def check_paths(paths: object) -> None:
             )
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: MergeSettings) -> None:
     """Check what holds for every method.
 
     Raises:
         ConfigError: A setting is of a wrong kind, or none of the choices.
     """
     _check_choice("buffers", settings.buffers, get_args(Policy))
-    _check_choice("precision", settings.precision, _PRECISIONS)
+    _check_choice("precision", settings.precision, get_args(Precision))
     weights, lines, dtype, threads = settings.weights, settings.lines, settings.dtype, settings.threads
     if weights is not None and not isinstance(weights, Mapping):
         raise ConfigError(
@@ -82,6 +87,56 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError(f"Expected argument `threads` to be a whole number of 1 or more, but got `{threads!r}`.")
     if reason := unusable(settings.device):
         raise ConfigError(f"The device `{settings.device}` cannot be used ({reason}); leave `device` out for the CPU.")
+
+
+def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Tensors], kind: str, method: str) -> None:
+    """Check the weights of the sources.
+
+    Raises:
+        ConfigError: The method takes none, a source has none, one is not a number, or shares sum to zero.
+    """
+    if weights is None:
+        return
+    if kind == "none":
+        raise ConfigError(f"Merge method `{method}` takes no weights; leave `weights` out or choose another method.")
+    if set(weights) != set(sources):
+        wrong = sorted(set(weights) ^ set(sources))
+        what = "has no weight" if wrong[0] in sources else "is no source"
+        raise ConfigError(
+            f"Expected argument `weights` to hold one number for each of {listed(sorted(sources), _LISTED)}, "
+            f"but `{wrong[0]}` {what}."
+        )
+    for source, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(weight) < math.inf:
+            raise ConfigError(f"Expected the weight of `{source}` to be a number, but got `{weight!r}`.")
+        # Whole numbers of Python may be too large for `float`, other libraries' numbers too small for `_LARGEST`.
+        if abs(weight if isinstance(weight, int) else float(weight)) > _LARGEST:
+            raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
+    if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):
+        raise ConfigError(
+            f"The weights of {listed(sorted(sources), _LISTED)} sum to zero; an average needs another sum."
+        )
+
+
+def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
+    """Check what a method states about the buffers.
+
+    Raises:
+        ConfigError: It is no `BufferShares`, names something that is no source, or holds what is no finite number.
+    """
+    if not isinstance(shares, BufferShares):
+        raise ConfigError(
+            f"Merge method `{method}` states a `{type(shares).__name__}` for its buffers; expected are `BufferShares`."
+        )
+    strange = [source for source in shares.sources if source not in sources]
+    if strange:
+        raise ConfigError(f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is no source.")
+    for source, share in {
+        **{f"`{name}`": share for name, share in shares.sources.items()},
+        "the base": shares.base,
+    }.items():
+        if not math.isfinite(share):
+            raise ConfigError(f"Merge method `{method}` states `{share}` as the share of {source} in the buffers.")
 
 
 def unusable(device: str) -> str:

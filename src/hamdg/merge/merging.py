@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.arguments import check_kinds, check_settings
-from hamdg.merge.buffers import Policy, is_buffer, merge_buffers
-from hamdg.merge.checking import check_models, check_shares, check_weights
-from hamdg.merge.dtypes import dtype_name, rounded, unless_narrow
+from hamdg.merge.buffers import BufferShares, is_buffer, merge_buffers
+from hamdg.merge.compatibility import check_models
 from hamdg.merge.evidence import check_evidence
 from hamdg.merge.layer_scaling import layer_scales
 from hamdg.merge.lora.adapter import check_no_factors
+from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet, one_thread_each
-from hamdg.merge.nonfinite import TensorCheck, check_finite, differ, is_finite, look
-from hamdg.merge.registry import Plan, check_options, find
-from hamdg.merge.shares import BufferShares
-from hamdg.merge.tied import tied_names
+from hamdg.merge.registry import check_options, get_method
+from hamdg.merge.settings import MergeSettings
+from hamdg.merge.tensor_checks import TensorCheck, check_finite, look, warn_of_far_base
+from hamdg.merge.tensors import Tensors, differ, dtype_name, is_finite, rounded, tied_names, unless_narrow
+from hamdg.merge.validate import check_kinds, check_settings, check_shares, check_weights
 
-Tensors = Mapping[str, Tensor]
-Precision = Literal["fp32", "fp64"]
 Write = Callable[[str, Tensor], None]
 
-# Fine-tuned models lie within a few hundredths of their start's norm; unrelated ones at about 1.4 times it.
-FAR = 0.7
 
-
-class CommonStartWarning(UserWarning):
-    """The base does not look like the start that the sources have in common."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for every method; see `hamdg.merge.merge`."""
-
-    weights: Mapping[str, float] | None = None
-    evidence: object = None
-    buffers: Policy = "moments"
-    lines: tuple[float, float] | None = None
-    precision: Precision = "fp32"
-    dtype: torch.dtype | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    allow_nonfinite: bool = False
-
-
-class Job:
+class Merge:
     """A merge that was checked and can be run.
 
     Args:
@@ -75,9 +48,9 @@ class Job:
         models: Mapping[str, Tensors],
         base: Tensors | None,
         options: Mapping[str, object],
-        settings: Settings,
+        settings: MergeSettings,
     ) -> None:
-        named = find(method)
+        named = get_method(method)
         check_options(named, options)
         self.info, self.options = named.resolved(options)
         self.settings = settings
@@ -118,21 +91,21 @@ class Job:
             WeightsError: A value is NaN or infinite, or becomes so.
         """
         # Before torch's own number of threads becomes one.
-        family = self._family()
+        model_set = self._model_set()
         with one_thread_each():
-            looks, plan = self._planned(family)
+            looks, plan = self._planned(model_set)
 
-            def job(site: TensorSet) -> TensorCheck:
-                seen = looks.get(site.name) or self._look(site)
+            def job(tensor_set: TensorSet) -> TensorCheck:
+                seen = looks.get(tensor_set.name) or self._look(tensor_set)
                 if seen.faults and not self.settings.allow_nonfinite:
                     return seen
-                result = self._result(site, plan.rule, seen)
+                result = self._result(tensor_set, plan.rule, seen)
                 if not self._all_finite(result):
-                    return self._diagnose(site, plan.rule)
-                write(site.name, result)
+                    return self._diagnose(tensor_set, plan.rule)
+                write(tensor_set.name, result)
                 return seen
 
-            found = family.map(job)
+            found = model_set.map(job)
             if not looks:
                 self._judge(found)
             for name, tensor in self._merged_buffers(plan).items():
@@ -147,7 +120,7 @@ class Job:
         """Whether the result depends on the base."""
         return self.base is not None and (self.info.uses_base or self.settings.lines is not None)
 
-    def _family(self) -> ModelSet:
+    def _model_set(self) -> ModelSet:
         # On an accelerator one stream does all the work.
         threads = (self.settings.threads or torch.get_num_threads()) if self.settings.device == "cpu" else 1
         return ModelSet(
@@ -162,90 +135,90 @@ class Job:
             threads=threads,
         )
 
-    def _planned(self, family: ModelSet) -> tuple[dict[str, TensorCheck], Plan]:
+    def _planned(self, model_set: ModelSet) -> tuple[dict[str, TensorCheck], MergePlan]:
         """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
         looks: dict[str, TensorCheck] = {}
         if not self.info.local:
-            looks = family.map(self._look)
+            looks = model_set.map(self._look)
             self._judge(looks)
-            family = family.only(tuple(name for name in family.names if looks[name].moves))
-            family.complete = lambda rule, sources=None: self._complete(family, looks, _as_plan(rule, sources))
-        plan = self.info.plan(family, **self.options)
+            model_set = model_set.only(tuple(name for name in model_set.names if looks[name].moves))
+            model_set.complete = lambda rule, sources=None: self._complete(model_set, looks, _as_plan(rule, sources))
+        plan = self.info.plan(model_set, **self.options)
         return looks, _as_plan(plan)
 
-    def _complete(self, family: ModelSet, looks: Mapping[str, TensorCheck], plan: Plan) -> dict[str, Tensor]:
+    def _complete(self, model_set: ModelSet, looks: Mapping[str, TensorCheck], plan: MergePlan) -> dict[str, Tensor]:
         """Return the complete model that a plan gives."""
 
-        def part(site: TensorSet) -> Tensor:
-            result = self._result(site, plan.rule, looks[site.name])
+        def part(tensor_set: TensorSet) -> Tensor:
+            result = self._result(tensor_set, plan.rule, looks[tensor_set.name])
             if not self._all_finite(result):
-                self._diagnose(site, plan.rule)
+                self._diagnose(tensor_set, plan.rule)
             return result
 
-        parts = family.only(self._floats).map(part)
+        parts = model_set.only(self._floats).map(part)
         return self.tie(parts | self._merged_buffers(plan))
 
     def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors in the order of the result, with twins tied again."""
         return {name: tensors[self.aliases.get(name, name)] for name in self.like}
 
-    def _result(self, site: TensorSet, rule: Rule, seen: TensorCheck) -> Tensor:
-        like = self.like[site.name]
+    def _result(self, tensor_set: TensorSet, rule: Rule, seen: TensorCheck) -> Tensor:
+        like = self.like[tensor_set.name]
         if not seen.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
-            return rounded(frozen[site.name].detach(), self._dtype(like))
-        return rounded(self._merged(site, rule), self._dtype(like)).reshape(like.shape)
+            return rounded(frozen[tensor_set.name].detach(), self._dtype(like))
+        return rounded(self._merged(tensor_set, rule), self._dtype(like)).reshape(like.shape)
 
-    def _merged(self, site: TensorSet, rule: Rule) -> Tensor:
+    def _merged(self, tensor_set: TensorSet, rule: Rule) -> Tensor:
         """Return what a rule makes of a tensor, in the precision that is computed in."""
-        merged = self._checked(rule(site), site)
-        if site.base is not None and (self._changes or self.settings.lines is not None):
-            change = merged if self._changes else merged - site.base
-            merged = site.base + change * self._scales.get(site.name, 1.0)
+        merged = self._checked(rule(tensor_set), tensor_set)
+        if tensor_set.base is not None and (self._changes or self.settings.lines is not None):
+            change = merged if self._changes else merged - tensor_set.base
+            merged = tensor_set.base + change * self._scales.get(tensor_set.name, 1.0)
         return merged
 
-    def _look(self, site: TensorSet) -> TensorCheck:
+    def _look(self, tensor_set: TensorSet) -> TensorCheck:
         """TensorCheck at a tensor of all models, for differences alone if the result will tell of what is no number."""
         if not self.info.linear or self._anchored or len(self._weighted_sources) < len(self.models):
-            return look(site, self._changes, self._anchored)
-        return TensorCheck(differ([model[site.name] for model in self.models.values()]))
+            return look(tensor_set, self._changes, self._anchored)
+        return TensorCheck(differ([model[tensor_set.name] for model in self.models.values()]))
 
     def _all_finite(self, result: Tensor) -> bool:
         return self.settings.allow_nonfinite or is_finite(result)
 
-    def _diagnose(self, site: TensorSet, rule: Rule) -> TensorCheck:
+    def _diagnose(self, tensor_set: TensorSet, rule: Rule) -> TensorCheck:
         """Return which models are to blame for a result that is no number everywhere.
 
         Raises:
             WeightsError: None is: what is computed in, or the result's dtype, cannot hold it.
         """
-        seen = look(site, self._changes, self._anchored)
+        seen = look(tensor_set, self._changes, self._anchored)
         if not seen.faults:
-            raise WeightsError(self._overflow(site, self._merged(site, rule)))
+            raise WeightsError(self._overflow(tensor_set, self._merged(tensor_set, rule)))
         return seen
 
-    def _overflow(self, site: TensorSet, merged: Tensor) -> str:
+    def _overflow(self, tensor_set: TensorSet, merged: Tensor) -> str:
         if merged.dtype != torch.float64 and not is_finite(merged):
             return (
-                f"The merged tensor `{site.name}` overflows fp32 while it is computed; set `precision` to `fp64`, or "
-                "scale the change down."
+                f"The merged tensor `{tensor_set.name}` overflows fp32 while it is computed; set `precision` to "
+                "`fp64`, or scale the change down."
             )
-        dtype = self._dtype(self.like[site.name])
+        dtype = self._dtype(self.like[tensor_set.name])
         wider = "float32" if dtype.itemsize < 4 else "float64"
         how = (
             "scale the change down"
             if dtype == torch.float64
             else f"name a wider `dtype` ({wider}), or scale the change down"
         )
-        return f"The merged tensor `{site.name}` holds values that {dtype_name(dtype)} cannot hold; {how}."
+        return f"The merged tensor `{tensor_set.name}` holds values that {dtype_name(dtype)} cannot hold; {how}."
 
-    def _checked(self, merged: object, site: TensorSet) -> Tensor:
-        if isinstance(merged, Tensor) and merged.numel() == site.like.numel():
+    def _checked(self, merged: object, tensor_set: TensorSet) -> Tensor:
+        if isinstance(merged, Tensor) and merged.numel() == tensor_set.like.numel():
             return merged
         what = f"the shape {tuple(merged.shape)}" if isinstance(merged, Tensor) else f"a `{type(merged).__name__}`"
         raise ConfigError(
-            f"Merge method `{self.info.name}` gave {what} for `{site.name}`; expected is a tensor of the shape "
-            f"{tuple(site.like.shape)}."
+            f"Merge method `{self.info.name}` gave {what} for `{tensor_set.name}`; expected is a tensor of the shape "
+            f"{tuple(tensor_set.like.shape)}."
         )
 
     @property
@@ -258,7 +231,7 @@ class Job:
     def _scales(self) -> dict[str, float]:
         return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
 
-    def _merged_buffers(self, plan: Plan) -> dict[str, Tensor]:
+    def _merged_buffers(self, plan: MergePlan) -> dict[str, Tensor]:
         merged = merge_buffers(
             plan.models or self.models,
             self.base,
@@ -270,7 +243,7 @@ class Job:
         )
         return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
 
-    def _buffer_shares(self, plan: Plan) -> BufferShares:
+    def _buffer_shares(self, plan: MergePlan) -> BufferShares:
         given = self.settings.weights or {}
         weights = {source: given.get(source, 1.0) for source in self.models if source in (plan.sources or self.models)}
         shares = plan.buffers or self.info.buffer_shares(weights, self.options, self.base is not None)
@@ -291,30 +264,13 @@ class Job:
         if not self.settings.allow_nonfinite:
             check_finite(looks)
         if self._anchored:
-            _warn_of_far_base(looks)
+            warn_of_far_base(looks)
 
 
-def _as_plan(rule: Rule | Plan, sources: tuple[str, ...] | None = None) -> Plan:
-    return rule if isinstance(rule, Plan) else Plan(rule, sources)
+def _as_plan(rule: Rule | MergePlan, sources: tuple[str, ...] | None = None) -> MergePlan:
+    return rule if isinstance(rule, MergePlan) else MergePlan(rule, sources)
 
 
 def _held(model: Tensors) -> Tensors:
     """Return a plain dictionary's copy, which nobody else can change; what reads lazily stays as it is."""
     return dict(model) if type(model) in (dict, OrderedDict) else model
-
-
-def _warn_of_far_base(looks: Mapping[str, TensorCheck]) -> None:
-    length = math.sqrt(sum(seen.base_square for seen in looks.values()))
-    far = {}
-    for source in next(iter(looks.values())).squares if looks and length > 0 else ():
-        distance = math.sqrt(sum(seen.squares[source] for seen in looks.values())) / length
-        if distance > FAR:
-            far[source] = distance
-    if far:
-        measured = ", ".join(f"`{source}` {distance:.2f}" for source, distance in far.items())
-        warnings.warn(
-            f"The base may not be the start that the sources have in common: measured in its own norm, the distance to "
-            f"them is {measured}; fine-tuned models usually stay below {FAR}. Check `base`.",
-            CommonStartWarning,
-            stacklevel=4,
-        )

@@ -1,0 +1,91 @@
+"""Tensors and models as mappings of them: dtypes, values that are no numbers, and tensors that have two names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+# A model: its tensors by name.
+Tensors = Mapping[str, Tensor]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without its module, such as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def is_narrow(dtype: torch.dtype) -> bool:
+    """Return whether a dtype is a float of eight bits, such as `torch.float8_e4m3fn`."""
+    return dtype.is_floating_point and dtype.itemsize == 1
+
+
+def unless_narrow(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype itself, or bfloat16, which holds every float of eight bits exactly, instead of such a one.
+
+    A merged value lies between those of eight bits, so that a result in eight bits has to be asked for.
+    """
+    return torch.bfloat16 if is_narrow(dtype) else dtype
+
+
+def promoted(one: torch.dtype, other: torch.dtype) -> torch.dtype:
+    """Return a dtype that holds both, also where torch promotes none of eight bits."""
+    return one if one == other else torch.promote_types(unless_narrow(one), unless_narrow(other))
+
+
+def rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the CPU in another dtype, with NaN where a dtype of eight bits cannot hold its values.
+
+    torch saturates: 1000 would become 448 in float8_e4m3fn, and nobody would know.
+    """
+    if is_narrow(dtype) and tensor.dtype != dtype:
+        wide = tensor.to(unless_narrow(tensor.dtype))
+        tensor = wide.masked_fill(wide.abs() > torch.finfo(dtype).max, torch.nan)
+    return tensor.to("cpu", dtype)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Say whether all of a tensor's values are numbers; one fast pass if they are."""
+    # A sum in double precision would take four times as long; large numbers may make this one overflow, no more.
+    wide = promoted(tensor.dtype, torch.float32)
+    return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor.to(wide)).all())
+
+
+def differ(tensors: list[Tensor]) -> bool:
+    """Say whether any of several tensors is not the same as the first; fast where they are not."""
+    first, *others = (tensor.detach() for tensor in tensors)
+    dtype = first.dtype
+    for other in others:
+        dtype = promoted(dtype, other.dtype)
+    return any(not torch.equal(first.to(dtype), other.to(first.device, dtype)) for other in others)
+
+
+def tied_names(models: tuple[Tensors, ...]) -> dict[str, str]:
+    """Return, for every name that is another's twin, the name that stands for both.
+
+    Two names are twins where one model holds the same memory under them and every other model the same memory or the
+    same values (files of some kinds store each name apart).
+
+    Args:
+        models: All models of a merge, the base among them.
+    """
+    aliases: dict[str, str] = {}
+    for model in models:
+        seen: dict[object, str] = {}
+        for name in sorted(model):
+            tensor = model[name]
+            if tensor.numel() == 0 or tensor.device.type == "meta":
+                continue
+            place = (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+            first = seen.setdefault(place, name)
+            if first != name and name not in aliases and all(_same(other, first, name) for other in models):
+                aliases[name] = aliases.get(first, first)
+    return aliases
+
+
+def _same(model: Tensors, a: str, b: str) -> bool:
+    # Held both at once: what a mapping computes when it is asked may be given the other's memory afterwards.
+    first, second = model[a], model[b]
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
