@@ -36,7 +36,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room(
         "base",
-        ("errors", "text", "files", "digests", "reachable"),
+        ("errors", "text", "files", "digests", "reachable", "plugins"),
         "Errors, sentences, files and digests: what every room uses.",
         never=("torch", "lightning"),
     ),
@@ -119,8 +119,6 @@ KNOWN: frozenset[tuple[str, str]] = frozenset(
         ("cohort.cohort", "algorithms.ham.sample_log"),
         ("cohort.source_model", "algorithms.ham.enrichment"),
         ("cohort.validation", "algorithms.ham.enrichment"),
-        ("mini.benchmark", "data.arrays"),
-        ("mini.cache", "data.arrays"),
         ("report.sweeps", "config.shipped"),
         ("report.sweeps", "sweeps.sweep"),
         ("report.sweeps", "sweeps.sweep_file"),
@@ -131,21 +129,7 @@ KNOWN: frozenset[tuple[str, str]] = frozenset(
         ("stages.train", "algorithms.ham.sample_log"),
     }
 )
-KNOWN_CIRCLES: frozenset[frozenset[str]] = frozenset(
-    {
-        frozenset(
-            {
-                "data.folders.index_cache",
-                "data.folders.scan",
-                "data.hub.rows",
-                "data.hub.table",
-                "data.listing",
-                "data.lists.listing",
-            }
-        ),
-        frozenset({"data.domain", "data.resolve"}),
-    }
-)
+KNOWN_CIRCLES: frozenset[frozenset[str]] = frozenset()
 KNOWN_NAMES: frozenset[tuple[str, str]] = frozenset(
     {
         ("algorithms", "erm"),

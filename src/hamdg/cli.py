@@ -183,7 +183,7 @@ def _verb(
 def _run(arguments: argparse.Namespace) -> int:
     from hamdg.config.reading import read_recipe
     from hamdg.config.shipped import find_file, is_shipped
-    from hamdg.data.resolve import find_images
+    from hamdg.data.find_images import find_images
     from hamdg.runs.identity import sibling_runs
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import urllib.error
-import urllib.request
 
 ANSWER_WITHIN = 3.0
 
@@ -18,6 +16,10 @@ def answers(address: str, within: float | None = None) -> bool:
         address: The server, such as `https://huggingface.co`.
         within: How many seconds it has; `None` for `ANSWER_WITHIN`.
     """
+    # These take longer to import than all else that reads a recipe.
+    import urllib.error
+    import urllib.request
+
     limit = ANSWER_WITHIN if within is None else within
     answered = threading.Event()
 

@@ -22,11 +22,11 @@ from hamdg.algorithms.ham.sample_log import SampleLog
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.source_model import SourceModel
 from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, ModelConfig, TrainConfig
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.augment import to_float
 from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.subset import Subset, holdout
+from hamdg.mini.benchmark import DomainArrays
 from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
 
 CONF = Path(__file__).parents[1] / "conf"

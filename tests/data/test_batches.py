@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.data import decoding
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, draw, take
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.images import DecodedImages
 from hamdg.data.listing import Listing
 from hamdg.data.transforms import TrainingView
 from hamdg.errors import ConfigError, DataError
+from hamdg.mini.benchmark import DomainArrays
 
 
 def arrays(domain: str, count: int, seed: int = 0) -> Domain:

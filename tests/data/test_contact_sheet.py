@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.contact_sheet import (
     GAP,
     LABEL_HEIGHT,
@@ -21,6 +20,7 @@ from hamdg.data.contact_sheet import (
     rendered_cells,
 )
 from hamdg.data.listing import Listing
+from hamdg.mini.benchmark import DomainArrays
 
 RED, GREEN, BLUE, GRAY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (255, 255, 255)
 

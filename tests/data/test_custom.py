@@ -14,7 +14,7 @@ from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
 from hamdg.data.custom import custom_benchmark
-from hamdg.data.listing import list_domain
+from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError

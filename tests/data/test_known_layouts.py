@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.data.listing import list_domain
+from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 

@@ -10,7 +10,6 @@ import torch
 
 from hamdg import console
 from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.batches import Batch, RawBatch
 from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData, split_domain
@@ -18,6 +17,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import DataError
+from hamdg.mini.benchmark import DomainArrays
 
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 COUNT = 70

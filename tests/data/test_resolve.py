@@ -9,7 +9,8 @@ import pytest
 
 from hamdg.config.recipe import ColumnsConfig, DataConfig, ModelConfig, Recipe
 from hamdg.data.benchmark import Hub
-from hamdg.data.resolve import benchmark_of, find_images, hub_of, place_of, prompts_of
+from hamdg.data.find_images import find_images
+from hamdg.data.resolve import benchmark_of, hub_of, place_of, prompts_of
 from hamdg.errors import DataError
 from hamdg.runs.identity import identity
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from hamdg.config.recipe import MiniConfig, Recipe
 from hamdg.data import domain as opening
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import holdout
@@ -22,6 +21,7 @@ from hamdg.merge import list_methods
 from hamdg.merge.evidence import Activations, Gradients, Losses, Target, Validation
 from hamdg.merge.files import load_tensors, read_provenance
 from hamdg.mini import load_domain
+from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import read_record

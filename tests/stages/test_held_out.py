@@ -12,12 +12,14 @@ import pytest
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
-from hamdg.data.arrays import DomainArrays
+from hamdg.data import find_images
 from hamdg.data.benchmarks.pacs import PACS
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.find_images import list_domain
+from hamdg.data.listing import Listing
 from hamdg.data.locations import Location
 from hamdg.errors import DataError
 from hamdg.mini import load_domain
+from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
@@ -79,7 +81,7 @@ def test_files_of_the_held_out_domain_are_listed_but_not_opened_before_evaluate(
         listed.append(name)
         return list_domain(place, name)
 
-    monkeypatch.setattr(opening, "list_domain", watched_list)
+    monkeypatch.setattr(find_images, "list_domain", watched_list)
     place = (f"--benchmark={benchmark}", f"--data.root={small_pacs}", "--held_out=sketch", "--controls.erm=true")
     recipe = tiny(*place, "--data.decode_once=false", tower="vit")
     merged: list[int] = []

@@ -11,7 +11,6 @@ import torch
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
-from hamdg.data.arrays import DomainArrays
 from hamdg.errors import ConfigError
 from hamdg.merge import registry
 from hamdg.merge.evidence import Target
@@ -19,6 +18,7 @@ from hamdg.merge.files import read_provenance
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
 from hamdg.mini import load_domain
+from hamdg.mini.benchmark import DomainArrays
 from hamdg.report.geometry import merge_section
 from hamdg.report.measurements import Measurements
 from hamdg.report.page import report_html

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hamdg.data.listing import list_domain
+from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import place_of

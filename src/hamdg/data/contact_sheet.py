@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.decoding import usable_cores
 from hamdg.data.listing import Listing
 from hamdg.files import atomic_path
+from hamdg.mini.benchmark import DomainArrays
 
 # The first images of a class, given its label; `None` where one cannot be read.
 Cell = Sequence[Image.Image | None]

@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.config.recipe import Recipe
-from hamdg.data.arrays import DomainArrays
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.disk import compressed_bytes
 from hamdg.data.cache.reader import Store, open_images
+from hamdg.data.find_images import list_images, subset_positions
 from hamdg.data.images import ArrayImages, Images
-from hamdg.data.listing import Listing, list_domain
-from hamdg.data.resolve import benchmark_of, place_of
-from hamdg.data.splits import Indices, draw_per_class
+from hamdg.data.listing import Listing
 from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.files import needed_cache
-from hamdg.mini import data_digest, load_domain
+from hamdg.mini import DomainArrays, data_digest, load_domain
 
 # What these crop themselves wants more than the model's own side.
 CROPPING = ("clip", "domainbed")
@@ -126,18 +124,6 @@ def cache_of(recipe: Recipe) -> Path:
     return needed_cache(recipe.data.cache)
 
 
-def list_images(recipe: Recipe, name: str) -> Listing:
-    """List a domain's images, reduced to `data.subset`; none is opened.
-
-    Raises:
-        DataError: If the domain is missing, or does not hold exactly the benchmark's classes.
-    """
-    listing = list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated)
-    if recipe.data.subset is None:
-        return listing
-    return listing.take(_subset(recipe, name, listing.labels, recipe.data.subset))
-
-
 def from_arrays(arrays: DomainArrays) -> Domain:
     """Return a domain whose images lie in memory, all of the same size."""
     pictures = ArrayImages(arrays.images)
@@ -145,14 +131,10 @@ def from_arrays(arrays: DomainArrays) -> Domain:
 
 
 def _reduced(recipe: Recipe, arrays: DomainArrays) -> DomainArrays:
-    if recipe.data.subset is None:
+    kept = subset_positions(recipe, arrays.domain, arrays.clean_labels)
+    if kept is None:
         return arrays
-    kept = _subset(recipe, arrays.domain, arrays.clean_labels, recipe.data.subset)
     return DomainArrays(arrays.domain, arrays.images[kept], arrays.labels[kept], arrays.clean_labels[kept])
-
-
-def _subset(recipe: Recipe, domain: str, labels: NDArray[np.int64], limit: int) -> Indices:
-    return draw_per_class(labels, limit, recipe.seed, benchmark_of(recipe).domains.index(domain), "subset")
 
 
 def combined_fingerprint(domains: list[Domain]) -> str:

@@ -9,16 +9,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import Protocol, overload
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from hamdg.config.recipe import Truncated
-
-if TYPE_CHECKING:
-    from hamdg.data.locations import Location
 
 Integers = NDArray[np.int64]
 
@@ -251,27 +248,3 @@ class Listing:
 
     def _original(self, position: int) -> int:
         return position if self._positions is None else int(self._positions[position])
-
-
-def list_domain(place: Location, domain: str) -> Listing:
-    """List the images of one domain, wherever they are.
-
-    Args:
-        place: Where the benchmark's images are.
-        domain: One of its domains.
-
-    Raises:
-        DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
-    """
-    if place.lists is not None:
-        from hamdg.data.lists.listing import list_listed_domain
-
-        return list_listed_domain(place.benchmark, place.lists, domain)
-    if place.root is None:
-        from hamdg.data.hub.rows import list_hub_domain
-
-        assert place.hub is not None
-        return list_hub_domain(place.benchmark, place.hub, domain)
-    from hamdg.data.folders.scan import list_folder
-
-    return list_folder(place, domain)

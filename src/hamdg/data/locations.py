@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, Hub, Lists, normalized
 from hamdg.data.folders.layout import domain_folders, printable, subfolders
+from hamdg.data.hub import copies
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
 from hamdg.text import listed, reason_of
@@ -99,7 +100,7 @@ def _given(benchmark: Benchmark, root: Path) -> Path:
 
 def _on_hub(benchmark: Benchmark, hub: Hub) -> Location:
     refuse_impostor(benchmark, hub)
-    if (why := _why_not(hub)) is not None:
+    if (why := copies.why_unavailable(hub)) is not None:
         raise DataError(
             f"The images of `{benchmark.name}` cannot be had from `{hub.id}` (`data.hub`): {why}. "
             "Correct that, or give a folder that holds them with `--data.root=FOLDER` instead of `data.hub`."
@@ -137,7 +138,7 @@ def _searched(benchmark: Benchmark) -> Location:
     looked.append(f"in `{HERE}` ({seen})")
     if (hub := benchmark.hub) is None:
         raise DataError(_nowhere(benchmark, looked, "no data set of the hub is known to hold them"))
-    if (why := _why_not(hub)) is not None:
+    if (why := copies.why_unavailable(hub)) is not None:
         raise DataError(_nowhere(benchmark, looked, f"`{hub.id}` of the hub cannot be had ({why})"))
     return Location(benchmark, None, hub)
 
@@ -187,12 +188,6 @@ def _subfolders(folder: Path) -> list[str]:
         return subfolders(folder)
     except NotADirectoryError:
         return []
-
-
-def _why_not(hub: Hub) -> str | None:
-    from hamdg.data.hub.copies import why_unavailable
-
-    return why_unavailable(hub)
 
 
 def _nowhere(benchmark: Benchmark, looked: Sequence[str], hub: str) -> str:

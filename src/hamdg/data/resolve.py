@@ -103,38 +103,6 @@ def _root_of(recipe: Recipe) -> str | None:
     return None if recipe.data.lists or _table_at_root(recipe) is not None else recipe.data.root
 
 
-def find_images(recipe: Recipe, held_out: bool = True) -> None:
-    """Make sure that the recipe's images are somewhere, before anything heavy is loaded; opens none.
-
-    Files are listed as a run will list them, so that a misspelt class is reported now. The held-out domain's are listed
-    too: what their names and sizes tell would otherwise come up after the training.
-
-    Args:
-        recipe: The recipe.
-        held_out: Whether the held-out domain is wanted too.
-
-    Raises:
-        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of the
-            held-out domain is an empty file.
-    """
-    if recipe.benchmark == "mini":
-        return
-    # What lists images needs numpy, which recipes do without.
-    from hamdg.data.decoding import check_sizes
-    from hamdg.data.domain import list_images
-    from hamdg.data.folders.scan import check_domains
-
-    place = place_of(recipe)
-    sources = place.benchmark.sources(recipe.held_out)
-    wanted = place.benchmark.domains if held_out else sources
-    if place.root is not None:
-        check_domains(place, wanted)
-    for name in wanted:
-        pictures = list_images(recipe, name)
-        if name not in sources:
-            check_sizes(pictures)
-
-
 def place_of(recipe: Recipe) -> Location:
     """Return where the recipe's images are; looks for them, but opens none.
 

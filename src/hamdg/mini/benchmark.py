@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
 from hamdg.config.recipe import MiniConfig
-from hamdg.data.arrays import DomainArrays
 from hamdg.errors import ConfigError
 from hamdg.mini.geometry import pose
 from hamdg.mini.nouns.seven import SEVEN
@@ -50,6 +50,23 @@ FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
     "sketch": (2, 3, 6, 5, 1, 0, 4),
 }
 _NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is below 4
+
+
+@dataclass(frozen=True)
+class DomainArrays:
+    """All images and labels of one domain.
+
+    Args:
+        domain: The domain's name.
+        images: Images, uint8 `[n, height, width, 3]`; possibly memory-mapped and read-only.
+        labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
+        clean_labels: The true class indices, int64 `[n]`.
+    """
+
+    domain: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    clean_labels: NDArray[np.int64]
 
 
 def check(config: MiniConfig) -> None:

@@ -11,10 +11,9 @@ import numpy as np
 import PIL
 
 from hamdg.config.recipe import MiniConfig
-from hamdg.data.arrays import DomainArrays
 from hamdg.errors import StorageError
 from hamdg.files import write_bytes
-from hamdg.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
+from hamdg.mini.benchmark import DomainArrays, check, class_counts, known_domain, render_images, with_labels
 from hamdg.mini.styles.painter import Pixels
 
 RENDERER_VERSION = 2  # raise it with every change to what the images look like

@@ -13,7 +13,7 @@ from hamdg.algorithms.erm import control_of
 from hamdg.config.merge_section import completed
 from hamdg.config.reading import checked, read_recipe
 from hamdg.config.recipe import CUSTOM, Recipe
-from hamdg.data.resolve import find_images
+from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
 from hamdg.files import link
 from hamdg.report import build

@@ -20,7 +20,8 @@ from hamdg import console
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import find_file, public_name
-from hamdg.data.resolve import benchmark_of, find_images
+from hamdg.data.find_images import find_images
+from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError, HamdgError, RunDirectoryError, WeightsError
 from hamdg.files import user_path, write_text
 from hamdg.report.aggregate import EVERY_SOURCE

@@ -11,9 +11,10 @@ import pytest
 
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.folders import index_cache
-from hamdg.data.folders import scan as folders
+from hamdg.data.folders import listing as folders
 from hamdg.data.folders.index_cache import recall, remember
-from hamdg.data.folders.scan import FolderSource, Scan, list_folder
+from hamdg.data.folders.listing import list_folder
+from hamdg.data.folders.scan import FolderSource, Scan, scan_domain
 from hamdg.data.listing import Listing, NameTable
 from hamdg.data.locations import Location
 from hamdg.errors import DataError
@@ -37,7 +38,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note every scan."""
     seen: list[str] = []
-    scan_domain = folders.scan_domain
 
     def scan(place: Location, domain: str) -> Scan:
         seen.append(domain)

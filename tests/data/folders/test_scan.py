@@ -10,8 +10,9 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from hamdg.data.benchmark import Benchmark, Version
+from hamdg.data.find_images import list_domain
 from hamdg.data.folders.scan import scan_domain
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.listing import Listing
 from hamdg.data.locations import Location, locate
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError

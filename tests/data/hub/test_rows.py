@@ -11,11 +11,11 @@ from datasets import ClassLabel
 from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data.benchmark import Benchmark, Hub, normalized
 from hamdg.data.custom import custom_benchmark
+from hamdg.data.find_images import find_images
 from hamdg.data.hub.rows import HubSource, list_hub_domain
 from hamdg.data.hub.table import HubTable, open_table
 from hamdg.data.listing import Listing
 from hamdg.data.registry import benchmark
-from hamdg.data.resolve import find_images
 from hamdg.errors import DataError
 
 if TYPE_CHECKING:

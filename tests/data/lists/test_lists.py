@@ -18,8 +18,9 @@ from hamdg.data.benchmark import Benchmark
 from hamdg.data.benchmarks.domainnet import DOMAINNET
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.benchmarks.vlcs import VLCS
-from hamdg.data.listing import Listing, list_domain
-from hamdg.data.resolve import benchmark_of, find_images, lists_of, place_of
+from hamdg.data.find_images import find_images, list_domain
+from hamdg.data.listing import Listing
+from hamdg.data.resolve import benchmark_of, lists_of, place_of
 from hamdg.errors import DataError, HamdgError
 from hamdg.runs.identity import identity
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from hamdg.data.cache.reader import open_images
+from hamdg.data.find_images import list_domain
 from hamdg.data.images import Images
-from hamdg.data.listing import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark

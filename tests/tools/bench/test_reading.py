@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.find_images import list_domain
+from hamdg.data.listing import Listing
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 from hamdg.tools.bench import reading as bench

@@ -14,7 +14,7 @@ from hamdg.data.benchmark import Benchmark
 from hamdg.data.cache.compressed import SIDES, CompressedView
 from hamdg.data.cache.disk import amount, check_fits, compressed_bytes
 from hamdg.data.cache.reader import Store
-from hamdg.data.domain import list_images
+from hamdg.data.find_images import list_images
 from hamdg.data.listing import Listing
 from hamdg.data.resolve import benchmark_of
 from hamdg.data.transforms import EvaluationView, TrainingView, View, training_short

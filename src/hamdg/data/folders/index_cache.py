@@ -9,16 +9,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hamdg.data.folders.scan import Scan
 from hamdg.data.listing import SETTLED, Integers, NameTable
 from hamdg.data.locations import Location
 from hamdg.files import cache_folder, write_bytes
-
-if TYPE_CHECKING:
-    from hamdg.data.folders.scan import Scan
 
 # Below this many images a look at the folders takes about a tenth of a second.
 WORTH_IT = 20_000

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
 
 from hamdg.config.recipe import CUSTOM
 from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.folders.layout import printable
+from hamdg.data.folders.scan import Scan
 from hamdg.text import listed, shortened
-
-if TYPE_CHECKING:
-    from hamdg.data.folders.scan import Scan
 
 _SHOWN = 8
 

@@ -12,13 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.folders.index_cache import recall, remember
 from hamdg.data.folders.layout import domain_folders, parts_of, parts_to_read, printable
-from hamdg.data.folders.problems import faults_of
 from hamdg.data.folders.walk import Walk, look, walk
 from hamdg.data.listing import Listing, NameTable, stamp_of
 from hamdg.data.locations import Location
-from hamdg.errors import DataError
 
 # Looking at a file's size is a wait for the disk, or for another machine's.
 _THREADS = 4
@@ -140,37 +137,6 @@ def scan_domain(place: Location, domain: str) -> Scan:
         scan.listing = _collected(scan, scan.folder, by_label)
         _note_missing(scan, by_label)
     return scan
-
-
-def check_domains(place: Location, domains: Iterable[str]) -> None:
-    """See to it that every domain has a folder; nothing in them is looked at.
-
-    Raises:
-        DataError: If one has none.
-    """
-    assert place.root is not None
-    beside = look(place.root, Walk())
-    there = domain_folders(place.benchmark, beside)
-    for domain in domains:
-        if domain not in there:
-            raise DataError(faults_of(Scan(place.benchmark, place.root, domain, beside=beside))[0])
-
-
-def list_folder(place: Location, domain: str) -> Listing:
-    """List the images of one domain that lies in folders.
-
-    Raises:
-        DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
-    """
-    if (known := recall(place, domain)) is not None:
-        return Listing(domain, known.labels, known.names, known.sizes, FolderSource(known.folder, known.names))
-    scan = scan_domain(place, domain)
-    if faults := faults_of(scan):
-        more = f" There is more: `hamdg data verify {place.benchmark.name} FOLDER` lists it." if faults[1:] else ""
-        raise DataError(faults[0] + more)
-    assert scan.listing is not None
-    remember(place, scan)
-    return scan.listing
 
 
 def _class_folders(scan: Scan, folder: Path) -> dict[int, list[str]]:

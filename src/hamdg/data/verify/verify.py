@@ -10,10 +10,11 @@ from functools import cached_property
 
 from hamdg.config.recipe import Truncated
 from hamdg.data.benchmark import Benchmark
+from hamdg.data.find_images import list_domain
 from hamdg.data.folders.layout import printable
 from hamdg.data.folders.problems import nearest_class
 from hamdg.data.folders.scan import Scan, scan_domain
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.listing import Listing
 from hamdg.data.lists.listing import list_listed_domain
 from hamdg.data.locations import Location
 from hamdg.data.verify.card import canonical_paths, card, class_counts, contents_digest, paths_digest

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.listing import list_domain
+from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 from hamdg.tools.bench.measure import Measured, measured

@@ -22,8 +22,9 @@ from torchvision import transforms
 from hamdg import console
 from hamdg.data.augment import PresetName, prepare
 from hamdg.data.cache.reader import open_images
+from hamdg.data.find_images import list_domain
 from hamdg.data.images import Images
-from hamdg.data.listing import Listing, list_domain
+from hamdg.data.listing import Listing
 from hamdg.data.locations import locate
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark

@@ -1,0 +1,80 @@
+"""Which images a domain has, wherever they are: one door over folders, list files and the hub. No image is opened."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.config.recipe import Recipe
+from hamdg.data.decoding import check_sizes
+from hamdg.data.folders.listing import check_domains, list_folder
+from hamdg.data.hub.rows import list_hub_domain
+from hamdg.data.listing import Listing
+from hamdg.data.lists.listing import list_listed_domain
+from hamdg.data.locations import Location
+from hamdg.data.resolve import benchmark_of, place_of
+from hamdg.data.splits import Indices, draw_per_class
+
+
+def list_domain(place: Location, domain: str) -> Listing:
+    """List the images of one domain, wherever they are.
+
+    Args:
+        place: Where the benchmark's images are.
+        domain: One of its domains.
+
+    Raises:
+        DataError: If the domain is missing, or its folders do not hold exactly the benchmark's classes.
+    """
+    if place.lists is not None:
+        return list_listed_domain(place.benchmark, place.lists, domain)
+    if place.root is not None:
+        return list_folder(place, domain)
+    assert place.hub is not None
+    return list_hub_domain(place.benchmark, place.hub, domain)
+
+
+def list_images(recipe: Recipe, name: str) -> Listing:
+    """List a domain's images, reduced to `data.subset`.
+
+    Raises:
+        DataError: If the domain is missing, or does not hold exactly the benchmark's classes.
+    """
+    listing = list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated)
+    kept = subset_positions(recipe, name, listing.labels)
+    return listing if kept is None else listing.take(kept)
+
+
+def subset_positions(recipe: Recipe, domain: str, labels: NDArray[np.int64]) -> Indices | None:
+    """Return which images of a domain `data.subset` keeps; `None` where it is not given."""
+    limit = recipe.data.subset
+    if limit is None:
+        return None
+    return draw_per_class(labels, limit, recipe.seed, benchmark_of(recipe).domains.index(domain), "subset")
+
+
+def find_images(recipe: Recipe, held_out: bool = True) -> None:
+    """Check that the recipe's images can be found, before anything heavy is loaded.
+
+    Files are listed as a run will list them, so that a misspelt class is reported now. The held-out domain's are listed
+    too: what their names and sizes tell would otherwise come up after the training.
+
+    Args:
+        recipe: The recipe.
+        held_out: Whether the held-out domain is wanted too.
+
+    Raises:
+        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of the
+            held-out domain is an empty file.
+    """
+    if recipe.benchmark == "mini":
+        return
+    place = place_of(recipe)
+    sources = place.benchmark.sources(recipe.held_out)
+    wanted = place.benchmark.domains if held_out else sources
+    if place.root is not None:
+        check_domains(place, wanted)
+    for name in wanted:
+        listing = list_images(recipe, name)
+        if name not in sources:
+            check_sizes(listing)
