@@ -117,17 +117,17 @@ def test_sweep_runs_and_shows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").touch()
-    runs, shown = ModuleType("hamdg.sweeps.sweep"), ModuleType("hamdg.report.sweeps")
-    vars(runs)["run_sweep"] = lambda path, sweep, processes: f"outcomes of {sweep} by {processes}"
+    runs, shown = ModuleType("hamdg.sweeps.sweep"), ModuleType("hamdg.sweeps.results")
+    vars(runs)["run_sweep"] = lambda path, sweep, *how: f"outcomes of {sweep} by {how}"
     vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
     monkeypatch.setattr("hamdg.sweeps.sweep_file.read_sweep", lambda path: f"sweep {path}")
     vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
     monkeypatch.setitem(sys.modules, "hamdg.sweeps.sweep", runs)
-    monkeypatch.setitem(sys.modules, "hamdg.report.sweeps", shown)
-    monkeypatch.setattr("hamdg.report.sweeps", shown, raising=False)
-    assert cli.main(["sweep", "a.yaml", "--processes", "2"]) == 0
+    monkeypatch.setitem(sys.modules, "hamdg.sweeps.results", shown)
+    monkeypatch.setattr("hamdg.sweeps.results", shown, raising=False)
+    assert cli.main(["sweep", "a.yaml", "--processes", "2", "--launcher", "mine"]) == 0
     said = capsys.readouterr().out
-    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by 2\n"
+    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by (2, 'mine')\n"
     assert cli.main(["sweep", "sweeps/mini-table"]) == 0
     assert f"sweep {FOLDER / 'sweeps' / 'mini-table.yaml'} is checked\n" in capsys.readouterr().out
     assert cli.main(["sweep", "sweeps/mini-tabel"]) == 2

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import recipes
+from hamdg.commands import recipes, sweeping
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
-from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
 from hamdg.text import did_you_mean, listed
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 INTERRUPTED = 130
-_PROCESSES = 1_024
 # What only the place of a file is to blame for, wherever it is met.
 _ENVIRONMENT = (
     errno.ENAMETOOLONG,
@@ -154,9 +152,7 @@ def _build_parser() -> argparse.ArgumentParser:
     evaluate = _verb(verbs, "evaluate", "evaluate a merged run again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
 
-    sweep = _verb(verbs, "sweep", "run a grid of recipes and write its table", _sweep)
-    sweep.add_argument("file", metavar="FILE", help="a sweep file, or the name of one that comes with hamdg")
-    sweep.add_argument("--processes", type=int, default=None, help="runs at the same time (default: one per core)")
+    sweeping.add_arguments(_verb(verbs, "sweep", sweeping.SUMMARY))
 
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
@@ -209,22 +205,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from hamdg.stages import pipeline
 
     pipeline.reevaluate(arguments.run)
-    return 0
-
-
-def _sweep(arguments: argparse.Namespace) -> int:
-    if arguments.processes is not None:
-        check_count("--processes", arguments.processes, _PROCESSES)
-
-    from hamdg.config.shipped import find_file
-    from hamdg.report import sweeps
-    from hamdg.sweeps.sweep import run_sweep
-    from hamdg.sweeps.sweep_file import read_sweep
-
-    file = find_file(arguments.file, "sweep file")
-    sweep = read_sweep(file)
-    sweeps.check(sweep)
-    sweeps.show(file, sweep, run_sweep(file, sweep, arguments.processes))
     return 0
 
 

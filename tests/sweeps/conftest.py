@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import pytest
 import yaml
 
-from hamdg.sweeps import queue
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SWEEP: dict[str, object] = {
     "held_out": ["sketch", "art"],
@@ -44,21 +45,13 @@ def sweep_file(tmp_path: Path) -> SweepFile:
     return write
 
 
-class Inline:
-    """A process that does each job at once, in this one."""
+class Inline(Executor):
+    """Does each job at once, in this process."""
 
-    def submit(self, work: Callable[[], object]) -> Future[object]:
-        future: Future[object] = Future()
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
         try:
-            future.set_result(work())
+            future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future
-
-    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
-        return None
-
-
-@pytest.fixture
-def inline_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_new_process", Inline)

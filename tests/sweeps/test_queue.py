@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from hamdg.errors import RunDirectoryError, RunInUseError
 from hamdg.sweeps import queue
 from hamdg.sweeps.queue import Claims, Queue, run_all
+from tests.sweeps.conftest import Inline
 
 GROUPS = {"a": [0, 1, 2], "b": [3]}
 
@@ -77,9 +76,7 @@ def test_what_others_have_is_left_out_and_done_when_it_is_given_back(tmp_path: P
     others.give_all_back()
 
 
-def test_a_run_that_another_process_is_at_is_tried_again(
-    claims: Claims, inline_processes: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_another_process_works_on_is_tried_again(claims: Claims, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[int] = []
 
     def work(number: int) -> int:
@@ -89,16 +86,16 @@ def test_a_run_that_another_process_is_at_is_tried_again(
         return 10 * number
 
     jobs: list[Callable[[], int]] = [partial(work, number) for number in range(4)]
-    found = dict(run_all(jobs, GROUPS, claims, 1))
+    found = dict(run_all(jobs, GROUPS, claims, Inline(), 1))
     assert found == {0: 0, 1: 10, 2: 20, 3: 30}
     assert calls.count(0) == 4
     assert [calls.count(number) for number in (1, 2, 3)] == [1, 1, 1]
     assert calls.index(1) > [place for place, number in enumerate(calls) if number == 0][-1]
-    waiting = "waiting for runs that another process is at; what it does is not done again"
+    waiting = "waiting for runs that another process works on; what it does is not done again"
     assert capsys.readouterr().out.count(waiting) == 1
 
 
-def test_all_that_is_left_being_elsewhere_is_waited_for(tmp_path: Path, claims: Claims, inline_processes: None) -> None:
+def test_all_that_is_left_being_elsewhere_is_waited_for(tmp_path: Path, claims: Claims) -> None:
     others = Claims(tmp_path / "claims")
     others.take("a")
     done: list[str] = []
@@ -114,36 +111,28 @@ def test_all_that_is_left_being_elsewhere_is_waited_for(tmp_path: Path, claims: 
         return name
 
     release.start()
-    found = dict(run_all([partial(work, str(number)) for number in range(4)], GROUPS, claims, 2))
+    found = dict(run_all([partial(work, str(number)) for number in range(4)], GROUPS, claims, Inline(), 2))
     release.join()
     assert done == ["3", "other", "0", "1", "2"]
     assert found == {number: str(number) for number in range(4)}
 
 
-def test_errors_are_results_and_claims_are_given_back(tmp_path: Path, claims: Claims, inline_processes: None) -> None:
+def test_errors_are_results_and_claims_are_given_back(tmp_path: Path, claims: Claims) -> None:
     def work(number: int) -> int:
         if number == 0:
             raise ValueError("no")
         return number
 
-    found = dict(run_all([partial(work, number) for number in range(4)], GROUPS, claims, 1))
+    found = dict(run_all([partial(work, number) for number in range(4)], GROUPS, claims, Inline(), 1))
     assert isinstance(found.pop(0), ValueError)
     assert found == {1: 1, 2: 2, 3: 3}
     assert Claims(tmp_path / "claims").take("a")
 
 
-def test_an_interrupted_sweep_gives_back_what_it_took(tmp_path: Path, claims: Claims, inline_processes: None) -> None:
-    found = run_all([partial(int, number) for number in range(4)], GROUPS, claims, 1)
+def test_an_interrupted_sweep_gives_back_what_it_took(tmp_path: Path, claims: Claims) -> None:
+    found = run_all([partial(int, number) for number in range(4)], GROUPS, claims, Inline(), 1)
     next(found)
     found.close()  # type: ignore[attr-defined]
     others = Claims(tmp_path / "claims")
     assert others.take("a")
     assert others.take("b")
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_takes_only_its_own_job_with_it(claims: Claims) -> None:
-    jobs: list[Callable[[], object]] = [partial(os._exit, 9), partial(int, 1), partial(int, 2)]
-    found = dict(run_all(jobs, {"a": [0], "b": [1], "c": [2]}, claims, 2))
-    assert isinstance(found.pop(0), BrokenProcessPool)
-    assert found == {1: 1, 2: 2}

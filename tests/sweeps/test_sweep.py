@@ -21,8 +21,11 @@ from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, RunDirectoryError, TrainingError, WeightsError
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps import sweep
-from hamdg.sweeps.sweep import Job, Outcome, SweepError, jobs_of, run_sweep
+from hamdg.sweeps.jobs import Job, check_inputs, jobs_of
+from hamdg.sweeps.ledger import Outcome, SweepError, reason_of_failure
+from hamdg.sweeps.sweep import run_sweep
 from hamdg.sweeps.sweep_file import read_sweep
+from tests.sweeps.conftest import Inline
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import SweepFile
@@ -140,7 +143,7 @@ def test_pictures_are_looked_for_once_before_anything_runs_unless_all_is_done(
         looked.append(recipe.benchmark)
         raise DataError("The images of `pacs` were found nowhere.")
 
-    monkeypatch.setattr(sweep, "find_images", nowhere)
+    monkeypatch.setattr("hamdg.sweeps.jobs.find_images", nowhere)
     message = "Variant `plain`, condition `clean`, held out `sketch`, seed 0: The images of `pacs` were found nowhere."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         run(path)
@@ -151,7 +154,7 @@ def test_pictures_are_looked_for_once_before_anything_runs_unless_all_is_done(
     for job in found:
         (place := run_directory(job.recipe)).mkdir(parents=True)
         (place / "done").touch()
-    sweep._find_what_is_needed(found)
+    check_inputs(found)
     assert looked == ["pacs"]
 
 
@@ -176,6 +179,12 @@ def test_two_names_for_one_run_are_refused(sweep_file: SweepFile, tmp_path: Path
         jobs(sweep_file(variants=twins))
 
 
+def test_two_names_of_one_domain_are_refused(sweep_file: SweepFile) -> None:
+    message = "`held_out` names the domain `art_painting` twice; keep one of its names."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        jobs(sweep_file(held_out=["art", "sketch", "Art Painting"]))
+
+
 @pytest.mark.parametrize("row", ["hamm", "source/sketch", "erm_sma"])
 def test_a_row_that_no_run_will_have_is_told_before_anything_runs(
     sweep_file: SweepFile, tmp_path: Path, row: str
@@ -197,8 +206,8 @@ def test_a_source_model_may_be_a_row_where_its_domain_is_not_always_held_out(swe
 
 
 @pytest.fixture
-def inline(inline_processes: None, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """Replace processes and runs; the jobs of seed 3 under noise with `plain` fail."""
+def inline(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Replace the launcher and the runs; the jobs of seed 3 under noise with `plain` fail."""
     done: list[Job] = []
 
     def work(job: Job) -> str:
@@ -207,7 +216,8 @@ def inline(inline_processes: None, monkeypatch: pytest.MonkeyPatch) -> list[Job]
         done.append(job)
         return str(run_directory(job.recipe))
 
-    monkeypatch.setattr(sweep, "_run", work)
+    monkeypatch.setattr(sweep, "run_job", work)
+    monkeypatch.setattr(sweep, "find_launcher", lambda name: lambda workers: Inline())
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return done
 
@@ -264,7 +274,7 @@ def test_the_traceback_of_a_job_that_then_succeeds_is_removed(
     with pytest.raises(SweepError):
         run(path)
     assert len(list((tmp_path / "logs" / "sweeps").glob("*/*.txt"))) == 2
-    monkeypatch.setattr(sweep, "_run", lambda job: str(run_directory(job.recipe)))
+    monkeypatch.setattr(sweep, "run_job", lambda job: str(run_directory(job.recipe)))
     run(path)
     assert not list((tmp_path / "logs" / "sweeps").glob("*/*.txt"))
 
@@ -278,7 +288,7 @@ def test_the_traceback_of_a_job_that_then_succeeds_is_removed(
     ],
 )
 def test_reasons_are_sentences(error: BaseException, reason: str) -> None:
-    assert sweep._reason(error) == reason
+    assert reason_of_failure(error) == reason
 
 
 @pytest.mark.parametrize("root", ["file/logs", "file"])

@@ -41,6 +41,11 @@ HAM = {"recipe": "ham.yaml"}
         ),
         ({"variants": {"HAM": {"set": {}}}}, "`variants.HAM` lacks `recipe`, the recipe file that it starts from."),
         ({"held_out": "sketch"}, "expected `held_out` to be a list of domains, but got `sketch`."),
+        (
+            {"held_out": ["sketch", "art", "sketch"]},
+            "`held_out` holds `sketch` twice; every run is made once, so keep one.",
+        ),
+        ({"seeds": [0, 1, 0]}, "`seeds` holds `0` twice; every run is made once, so keep one."),
         ({"seeds": 3}, "expected `seeds` to be a list of integers, but got `3`."),
         ({"seeds": ["a"]}, "expected `seeds` to be a list of integers, but got `['a']`."),
         ({"seeds": [True]}, "expected `seeds` to be a list of integers, but got `[True]`."),

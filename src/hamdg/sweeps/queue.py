@@ -1,18 +1,14 @@
-"""Runs jobs in processes, beside other sweeps in the same folder: what one is at, the others wait for."""
+"""Which job of a sweep is next, beside other sweeps in the same folder: what one works on, the others wait for."""
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -27,7 +23,7 @@ PAUSE, LONGEST_PAUSE = 0.5, 15.0
 
 
 class Claims:
-    """What this process works on; others leave it alone until it gives it back or ends, however it ends.
+    """What this process works on: a lock each, which others respect until it is given back or this process ends.
 
     Args:
         folder: Where claims lie, the same for all processes.
@@ -41,7 +37,7 @@ class Claims:
         """Take what has this name, without waiting; return whether nobody else has it.
 
         Raises:
-            RunDirectoryError: If that cannot be written down, as in another user's folder.
+            RunDirectoryError: If no lock can be written, as in another user's folder.
         """
         lock = FileLock(self._folder / f"{name}.lock", is_singleton=False)
         try:
@@ -104,7 +100,7 @@ class Queue:
         self._open = [_Group(name, deque(numbers)) for name, numbers in groups.items()]
         self._begun: list[_Group] = []
         self._group_of: dict[int, _Group] = {}
-        self._told = False
+        self._announced = False
 
     @property
     def is_empty(self) -> bool:
@@ -132,18 +128,18 @@ class Queue:
             self._claims.give_back(group.name)
 
     def postpone(self, number: int) -> None:
-        """Put a job back whose run another process is at."""
+        """Put a job back whose run another process works on."""
         group = self._group_of.pop(number)
         group.running -= 1
         group.waiting.appendleft(number)
         group.retry, group.pause = time.monotonic() + group.pause, min(2 * group.pause, LONGEST_PAUSE)
-        self.tell()
+        self.announce_wait()
 
-    def tell(self) -> None:
-        """Say, once, that others are waited for."""
-        if not self._told:
-            console.note("waiting for runs that another process is at; what it does is not done again")
-            self._told = True
+    def announce_wait(self) -> None:
+        """Print, once, that this process waits for others."""
+        if not self._announced:
+            console.note("waiting for runs that another process works on; what it does is not done again")
+            self._announced = True
 
     def _claimed(self) -> _Group | None:
         for group in self._open:
@@ -154,94 +150,43 @@ class Queue:
         return None
 
 
-class Workers(Generic[Result]):
-    """Processes that do one job each at a time; one that dies takes no other job with it.
-
-    Args:
-        count: How many there are.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._idle = [_new_process() for _ in range(count)]
-        self._busy: dict[Future[Result], tuple[int, ProcessPoolExecutor]] = {}
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no job is under way."""
-        return not self._busy
-
-    @property
-    def has_place(self) -> bool:
-        """Whether another job can begin."""
-        return bool(self._idle)
-
-    def begin(self, number: int, work: Callable[[], Result]) -> None:
-        """Let a process do a job; `work` is sent to it."""
-        process = self._idle.pop()
-        self._busy[process.submit(work)] = number, process
-
-    def finished(self, timeout: float | None) -> Iterator[tuple[int, Future[Result]]]:
-        """Yield the jobs that have ended, waiting for one at most this many seconds (without end if `None`)."""
-        for future in wait(self._busy, timeout, return_when=FIRST_COMPLETED).done:
-            number, process = self._busy.pop(future)
-            if isinstance(future.exception(), BrokenProcessPool):
-                process.shutdown(wait=False)
-                process = _new_process()
-            self._idle.append(process)
-            yield number, future
-
-    def close(self) -> None:
-        """End all processes; jobs under way come to their end first."""
-        for process in [*self._idle, *(process for _, process in self._busy.values())]:
-            process.shutdown(wait=True, cancel_futures=True)
-
-
 def run_all(
-    work: Sequence[Callable[[], Result]], groups: dict[str, list[int]], claims: Claims, processes: int
+    work: Sequence[Callable[[], Result]],
+    groups: dict[str, list[int]],
+    claims: Claims,
+    executor: Executor,
+    workers: int,
 ) -> Iterator[tuple[int, Result | BaseException]]:
     """Do all jobs, and yield what became of each as it ends.
 
     Args:
         work: The jobs; they are sent to other processes.
         groups: Their numbers, by what they share and what other sweeps may want as well.
-        claims: What this process tells others of.
-        processes: How many jobs run at the same time.
+        claims: What shows other processes which jobs this one works on.
+        executor: What does them; it is shut down at the end.
+        workers: How many jobs run at the same time.
 
     Yields:
         The number of a job, and its result or the error that ended it.
     """
-    queue, workers = Queue(groups, claims), Workers[Result](processes)
+    queue, running = Queue(groups, claims), dict[Future[Result], int]()
     try:
-        while not queue.is_empty or not workers.is_idle:
-            while workers.has_place and (number := queue.next()) is not None:
-                workers.begin(number, work[number])
-            if workers.is_idle:
-                queue.tell()
+        while not queue.is_empty or running:
+            # A job is handed over when it can run, not before: until then another sweep may take it.
+            while len(running) < workers and (number := queue.next()) is not None:
+                running[executor.submit(work[number])] = number
+            if not running:
+                queue.announce_wait()
                 time.sleep(PAUSE)
-            # With a place free, something waits for another process, and may be free soon.
-            patience = PAUSE if workers.has_place and not queue.is_empty else None
-            for number, future in workers.finished(patience):
-                error = future.exception()
+            # With a worker free, something waits for another process, and may be free soon.
+            patience = PAUSE if len(running) < workers and not queue.is_empty else None
+            for future in wait(running, patience, return_when=FIRST_COMPLETED).done:
+                number, error = running.pop(future), future.exception()
                 if isinstance(error, RunInUseError):
                     queue.postpone(number)
                     continue
                 queue.finish(number, succeeded=error is None)
                 yield number, error if error is not None else future.result()
     finally:
-        workers.close()
+        executor.shutdown(wait=True, cancel_futures=True)
         claims.give_all_back()
-
-
-def _new_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), _die_with_parent, (os.getpid(),))
-
-
-def _die_with_parent(parent: int) -> None:
-    """End this process soon after the sweep was killed; its run resumes when the sweep is repeated."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

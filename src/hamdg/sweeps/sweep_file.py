@@ -84,6 +84,8 @@ def read_sweep(path: Path) -> Sweep:
         if not values.get(key):
             raise ConfigError(f"Sweep file `{path}` lacks `{key}`, which must not be empty.")
     check.kinds(values, "")
+    for key in ("held_out", "seeds"):
+        check.once(values[key], key)
     for name, settings in values.get("conditions", {}).items():
         check.settings(settings, f"conditions.{name}.")
     variants = {name: _variant(parts, f"variants.{name}.", check) for name, parts in values.pop("variants").items()}
@@ -139,6 +141,12 @@ class _Checker:
             if not fits(value):
                 got = "null" if value is None else excerpt(value)
                 raise self.error(f"{place}{key}", f"expected `{place}{key}` to be {words}, but got `{got}`.")
+
+    def once(self, values: Sequence[object], key: str) -> None:
+        """Raise if a list holds a value twice: both runs would be the same."""
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise self.error(key, f"`{key}` holds `{excerpt(twice[0])}` twice; every run is made once, so keep one.")
 
     def settings(self, settings: Settings, place: str) -> None:
         """Raise if a key of a recipe is one that the sweep gives itself."""

@@ -14,10 +14,11 @@ import pytest
 from hamdg import console
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, OutputError
-from hamdg.report import sweeps
 from hamdg.report.table import MISSING, ham_label
 from hamdg.runs.record import read_record
-from hamdg.sweeps.sweep import Job, Outcome
+from hamdg.sweeps import results
+from hamdg.sweeps.jobs import Job
+from hamdg.sweeps.ledger import Outcome
 from hamdg.sweeps.sweep_file import Sweep, Variant
 
 ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
@@ -41,7 +42,7 @@ def sweep(tmp_path: Path) -> Sweep:
 def test_validation_is_printed_and_the_chosen_rows_are_written(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweeps.show(Path("grids/file.yaml"), sweep, outcomes)
+    results.show(Path("grids/file.yaml"), sweep, outcomes)
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert said[3:5] == [
         ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
@@ -66,7 +67,7 @@ def test_a_sweep_has_its_title_and_one_name_however_its_file_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for file in (Path("grids/file.yaml"), tmp_path / "grids" / "file.yaml", Path("grids/../grids/file.yaml")):
-        sweeps.show(file, replace(sweep, title="How it went"), outcomes)
+        results.show(file, replace(sweep, title="How it went"), outcomes)
     page = Path(str(sweep.out)).read_text()
     assert page.count("<!-- begin: grids/file.yaml -->\n\n## How it went\n") == page.count("<!-- begin") == 1
     assert "```\nhamdg sweep grids/file.yaml\n```" in page
@@ -76,7 +77,7 @@ def test_without_rows_all_rows_are_printed_and_written(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = replace(sweep, variants={name: replace(one, rows=None) for name, one in sweep.variants.items()})
-    sweeps.show(Path("grids/file.yaml"), bare, outcomes)
+    results.show(Path("grids/file.yaml"), bare, outcomes)
     printed = capsys.readouterr().out.partition("% correct on the held-out domain")[2]
     page = Path(str(sweep.out)).read_text().partition("### Clean\n\n")[2]
     labels = {ham_label(row["label"]) for one in outcomes for row in read_record(Path(one.run))["rows"]}
@@ -88,25 +89,25 @@ def test_without_rows_all_rows_are_printed_and_written(
 
 def test_a_page_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a\n")
-    sweeps.check(sweep)
-    sweeps.check(replace(sweep, out=None))
-    sweeps.check(replace(sweep, out=str(tmp_path / "file")))
+    results.check(sweep)
+    results.check(replace(sweep, out=None))
+    results.check(replace(sweep, out=str(tmp_path / "file")))
     for out, message in (
         (tmp_path / "file" / "page.md", f"cannot be written: `{tmp_path / 'file'}` is a file; choose another page."),
         (tmp_path, "is not a file; name the page itself, such as `docs/results.md`."),
     ):
         with pytest.raises(ConfigError, match=f"^{re.escape(f'`out: {out}` {message}')}$"):
-            sweeps.check(replace(sweep, out=str(out)))
+            results.check(replace(sweep, out=str(out)))
     (tmp_path / "file").write_text("<!-- end: a.yaml -->")
     with pytest.raises(DataError, match="are not clear at its marker"):
-        sweeps.check(replace(sweep, out=str(tmp_path / "file")))
+        results.check(replace(sweep, out=str(tmp_path / "file")))
 
 
 @pytest.mark.parametrize("change", [{"until": "merge"}, {"out": None}])
 def test_without_evaluation_or_page_nothing_is_written(
     sweep: Sweep, outcomes: list[Outcome], change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweeps.show(Path("file.yaml"), replace(sweep, **change), outcomes)  # type: ignore[arg-type]
+    results.show(Path("file.yaml"), replace(sweep, **change), outcomes)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert "source validation" in said
     assert ("on the held-out domain" in said) == ("out" in change)
@@ -119,6 +120,6 @@ def test_the_page_is_written_although_nothing_can_be_printed(
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         with pytest.raises(OutputError, match="files that were written are complete"):
-            sweeps.show(Path("grids/file.yaml"), sweep, outcomes)
+            results.show(Path("grids/file.yaml"), sweep, outcomes)
     console.open_streams()
     assert "HAM (reconstruction)" in Path(str(sweep.out)).read_text()

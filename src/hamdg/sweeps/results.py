@@ -17,7 +17,7 @@ from hamdg.report.rows import choose_rows
 from hamdg.report.selection import Selection, select
 from hamdg.report.table import MISSING
 from hamdg.runs.record import Record, read_record
-from hamdg.sweeps.sweep import Outcome
+from hamdg.sweeps.ledger import Outcome
 from hamdg.sweeps.sweep_file import Sweep
 
 
