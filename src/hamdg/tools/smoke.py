@@ -38,7 +38,7 @@ TINY = (
 SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=source_means")
 SIDE = 32
 PER_DOMAIN = 40
-CUSTOM_PICTURES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
+CUSTOM_IMAGES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
 
 
 def recipes(folder: Path) -> list[Path]:
@@ -67,7 +67,7 @@ def tiny_recipe(path: Path, root: Path) -> Recipe:
     overrides = [*TINY, f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}"]
     one = _benchmark_of(path)
     if one.name != "mini":
-        overrides += [*SHIPPED, f"--data.root={make_images(root / 'pictures', one)}"]
+        overrides += [*SHIPPED, f"--data.root={make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
 
 
@@ -75,7 +75,7 @@ def _benchmark_of(path: Path) -> Benchmark:
     """Return a recipe's benchmark, for which it need not be read: a `custom` one can only be read with its images."""
     given = re.search(r"^benchmark: *(\w+)", path.read_text(), re.MULTILINE)
     name = given[1] if given else "mini"
-    return CUSTOM_PICTURES if name == CUSTOM else benchmark(name)
+    return CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
 
 
 def main(arguments: list[str]) -> int:

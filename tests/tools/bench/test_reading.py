@@ -12,18 +12,17 @@ from hamdg.data.listing import Listing
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
 from hamdg.tools.bench import reading as bench
-from tests.tools.bench.test_loading import root as root
 
 PACS = benchmark("pacs")
 
 
-def samples(root: Path) -> list[Listing]:
-    place = locate(PACS, str(root))
+def samples(pacs: Path) -> list[Listing]:
+    place = locate(PACS, str(pacs))
     return [list_domain(place, name) for name in PACS.domains]
 
 
-def test_pictures_are_enlarged_and_have_some_noise(root: Path) -> None:
-    content = samples(root)[0].content(0)
+def test_images_are_enlarged_and_have_some_noise(pacs: Path) -> None:
+    content = samples(pacs)[0].content(0)
     large = bench.enlarged(content, (120, 90), 0)
     with Image.open(BytesIO(large)) as image:
         assert (image.format, image.size) == ("JPEG", (120, 90))
@@ -42,7 +41,7 @@ def test_ratios_are_of_rounds_in_turns() -> None:
 
 
 def test_every_size_and_use_is_measured(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pacs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "SIZES", ((60, 48),))
     monkeypatch.setattr(bench, "SIDE", 16)
@@ -51,7 +50,7 @@ def test_every_size_and_use_is_measured(
     monkeypatch.setattr(
         bench, "workers_row", lambda listing, use, cache, most: (listing.domain, use, "2", "1", "1", "1")
     )
-    bench.main(str(root), 1)
+    bench.main(str(pacs), 1)
     said = capsys.readouterr().out
     assert "one thread, processor time, 1 round(s)" in said
     for use in bench.USES:
@@ -59,8 +58,8 @@ def test_every_size_and_use_is_measured(
 
 
 @pytest.mark.slow
-def test_workers_read_the_same_number_of_pictures(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_read_the_same_number_of_images(pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "COUNT", 8)
-    listing = bench.Enlarged(samples(root), (60, 48)).listing("60 x 48")
+    listing = bench.Enlarged(samples(pacs), (60, 48)).listing("60 x 48")
     line = bench.workers_row(listing, "domainbed", tmp_path, 1)
     assert len(line) == len(bench.WORKERS)

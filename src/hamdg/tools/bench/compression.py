@@ -28,7 +28,7 @@ from hamdg.data.transforms import EvaluationView, TrainingView
 from hamdg.models.clip import load_clip
 from hamdg.models.tower import ImageTower
 from hamdg.stages.context import set_threads
-from hamdg.tools.bench.loading import samples_of
+from hamdg.tools.bench.classic import samples_of
 
 SAMPLE, CHUNK = 500, 64
 # Short sides, in sides of the model; at 1.4 a store would serve training alone.

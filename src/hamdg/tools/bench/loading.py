@@ -5,7 +5,6 @@ Both read the same PACS images, in batches of 32 at random, on one thread, in tu
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
 import time
@@ -14,32 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
-from torchvision import transforms
 
 from hamdg import console
 from hamdg.data.augment import PresetName, prepare
 from hamdg.data.cache.reader import open_images
-from hamdg.data.find_images import list_domain
 from hamdg.data.images import Images
 from hamdg.data.listing import Listing
-from hamdg.data.locations import locate
-from hamdg.data.preprocess import Preprocess
-from hamdg.data.registry import benchmark
 from hamdg.data.transforms import EvaluationView, TrainingView, View, training_short
-from hamdg.errors import DataError
 from hamdg.stages.context import set_threads
+from hamdg.tools.bench.classic import FORMAT, SIDE, classic_batch, classic_transform, samples_of
 
-SIDE, BATCH = 224, 32
-FORMAT = Preprocess(SIDE)
-# Images of every domain.
-SAMPLE = 64
+BATCH = 32
 # How often the faster way goes over them in a round, so that both are timed for long enough.
 PASSES = 15
 HEADERS = ("images for", "classic, images/s", "hamdg, images/s", "ratio (least, most)", "wanted")
-Transform = Callable[[Image.Image], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,31 +47,6 @@ class Comparison:
     classic: Callable[[], None]
     fresh: Callable[[], Sequence[Images]]
     ours: Callable[[Sequence[Images]], None]
-
-
-def classic_transform(use: str) -> Transform:
-    """Return DomainBed's transforms of single images; `clip` leaves out those of colors.
-
-    Args:
-        use: `domainbed`, `clip` or `evaluation`.
-    """
-    jitter = [transforms.ColorJitter(0.3, 0.3, 0.3, 0.3), transforms.RandomGrayscale()]
-    crop = [transforms.RandomResizedCrop(SIDE, scale=(0.7, 1.0)), transforms.RandomHorizontalFlip()]
-    center = [
-        transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BICUBIC),
-        transforms.CenterCrop(SIDE),
-    ]
-    steps = {"domainbed": [*crop, *jitter], "clip": crop, "evaluation": center}[use]
-    composed: Transform = transforms.Compose(
-        [*steps, transforms.ToTensor(), transforms.Normalize(FORMAT.mean, FORMAT.std)]
-    )
-    return composed
-
-
-def classic_batch(listing: Listing, positions: Sequence[int], transform: Transform) -> Tensor:
-    """Decode and transform images one by one, and stack them."""
-    images = [Image.open(io.BytesIO(listing.content(position))).convert("RGB") for position in positions]
-    return torch.stack([transform(image) for image in images])
 
 
 def contests(samples: Sequence[Listing], cache: Path) -> list[Comparison]:
@@ -144,31 +107,11 @@ def main(root: str | None = None, most: int = 9) -> None:
     samples = samples_of(root)
     if not samples:
         return
-    pictures = sum(map(len, samples))
+    images = sum(map(len, samples))
     threads = set_threads(1)
     with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as cache:
-        rows = [row(contest, pictures, most) for contest in contests(samples, Path(cache))]
-    console.table(HEADERS, rows, title=f"{pictures} images of PACS, {threads} thread(s), {most} round(s)")
-
-
-def samples_of(root: str | None, count: int = SAMPLE) -> list[Listing]:
-    """Return some images of every domain of PACS; none, and why, where there is no PACS.
-
-    Args:
-        root: The folder of PACS; looked for if not given.
-        count: Images of every domain.
-    """
-    facts = benchmark("pacs")
-    try:
-        place = locate(facts, root)
-        if place.root is None:
-            raise DataError("PACS is on the hub only; give its folder with `--data ROOT`.")
-        rng = np.random.default_rng(0)
-        domains = [list_domain(place, name) for name in facts.domains]
-    except DataError as error:
-        console.note(f"loading is not measured: {error}")
-        return []
-    return [domain.take(rng.choice(len(domain), min(count, len(domain)), replace=False)) for domain in domains]
+        rows = [row(contest, images, most) for contest in contests(samples, Path(cache))]
+    console.table(HEADERS, rows, title=f"{images} images of PACS, {threads} thread(s), {most} round(s)")
 
 
 def _classic(samples: Sequence[Listing], use: str) -> Callable[[], None]:
@@ -201,7 +144,7 @@ def _batches(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     return [order[start : start + BATCH] for start in range(0, count, BATCH)]
 
 
-def _round(contest: Comparison, pictures: int) -> tuple[float, float]:
+def _round(contest: Comparison, images: int) -> tuple[float, float]:
     """Return images a second of both ways, the classic one first."""
     start = time.process_time()
     contest.classic()
@@ -212,4 +155,4 @@ def _round(contest: Comparison, pictures: int) -> tuple[float, float]:
         start = time.process_time()
         contest.ours(given)
         ours += time.process_time() - start
-    return pictures / classic, PASSES * pictures / ours
+    return images / classic, PASSES * images / ours

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from hamdg import console
 from hamdg.data.ahead import Ahead
@@ -32,14 +32,14 @@ from hamdg.data.images import DecodedImages, Images
 from hamdg.data.listing import Listing
 from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.stages.context import set_threads
-from hamdg.tools.bench.loading import FORMAT, SIDE, Transform, classic_batch, classic_transform, samples_of
+from hamdg.tools.bench.classic import FORMAT, SIDE, ClassicDataset, classic_batch, classic_transform, samples_of
 
 SIZES = ((400, 300), (600, 450), (1000, 750), (2000, 1500))
 USES = ("domainbed", "clip", "evaluation")
 COUNT, BATCH = 48, 12
 _NOISE, _QUALITY = 6.0, 85
-HEADERS = ("pictures", "kB, kept", "use", "classic, images/s", "files: ratio", "compressed: ratio")
-WORKERS = ("pictures", "use", "workers", "DataLoader, images/s", "files: ratio", "compressed: ratio")
+HEADERS = ("images", "kB, kept", "use", "classic, images/s", "files: ratio", "compressed: ratio")
+WORKERS = ("images", "use", "workers", "DataLoader, images/s", "files: ratio", "compressed: ratio")
 Read = Callable[[], object]
 
 
@@ -96,10 +96,10 @@ def views(listing: Listing, use: str, cache: Path) -> tuple[Images, Images]:
     return DecodedImages(listing, view), CompressedImages(store, small)
 
 
-def batch(pictures: Images, use: str, number: int) -> Tensor:
+def batch(images: Images, use: str, number: int) -> Tensor:
     """Return one batch as the model takes it."""
-    start = number * BATCH % len(pictures)
-    found = pictures.read(np.arange(start, min(start + BATCH, len(pictures))))
+    start = number * BATCH % len(images)
+    found = images.read(np.arange(start, min(start + BATCH, len(images))))
     if use != "evaluation":
         return prepare(found, preset(use), FORMAT, number)
     assert isinstance(found, Tensor)
@@ -109,26 +109,6 @@ def batch(pictures: Images, use: str, number: int) -> Tensor:
 def preset(use: str) -> PresetName:
     """Return the preset of a use that crops."""
     return "clip" if use == "clip" else "domainbed"
-
-
-class Classic(Dataset[Tensor]):
-    """A data set as DomainBed has it.
-
-    Args:
-        listing: The images.
-        transform: What is done with each.
-    """
-
-    def __init__(self, listing: Listing, transform: Transform) -> None:
-        self.listing = listing
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.listing)
-
-    def __getitem__(self, position: int) -> Tensor:
-        """Return an image as the model takes it."""
-        return classic_batch(self.listing, [position], self.transform)[0]
 
 
 def seconds(read: Read, clock: Callable[[], float]) -> float:
@@ -184,9 +164,9 @@ def row(listing: Listing, use: str, cache: Path, most: int) -> tuple[str, ...]:
         for start in range(0, len(every), BATCH):
             classic_batch(listing, every[start : start + BATCH], transform)
 
-    reads = [lambda pictures=pictures: _all(pictures, use) for pictures in own]
+    reads = [lambda images=images: _all(images, use) for images in own]
     taken, ratios = compared(classic, reads, time.process_time, most)
-    kept = sum(path.stat().st_size for path in cache.glob("pictures/*/pixels")) / len(listing)
+    kept = sum(path.stat().st_size for path in cache.glob("**/pixels")) / len(listing)
     sizes = f"{listing.sizes.mean() / 1e3:.0f}, {kept / 1e3:.0f}"
     return (listing.domain, sizes, use, f"{len(listing) / taken:,.0f}", *ratios)
 
@@ -196,7 +176,11 @@ def workers_row(listing: Listing, use: str, cache: Path, most: int) -> tuple[str
     workers = min(8, len(os.sched_getaffinity(0)))
     limit_threads(workers)
     loader = DataLoader(
-        Classic(listing, classic_transform(use)), BATCH, num_workers=workers, persistent_workers=True, prefetch_factor=2
+        ClassicDataset(listing, classic_transform(use)),
+        BATCH,
+        num_workers=workers,
+        persistent_workers=True,
+        prefetch_factor=2,
     )
 
     def classic() -> None:
@@ -205,21 +189,21 @@ def workers_row(listing: Listing, use: str, cache: Path, most: int) -> tuple[str
                 pass
 
     own = views(listing, use, cache)
-    reads = [lambda pictures=pictures: _ahead(pictures, use, 2 * len(loader)) for pictures in own]
+    reads = [lambda images=images: _ahead(images, use, 2 * len(loader)) for images in own]
     taken, ratios = compared(classic, reads, time.perf_counter, most)
     limit_threads(1)
     return (listing.domain, use, str(workers), f"{2 * len(listing) / taken:,.0f}", *ratios)
 
 
-def _all(pictures: Images, use: str) -> None:
-    for number in range(-(-len(pictures) // BATCH)):
-        batch(pictures, use, number)
+def _all(images: Images, use: str) -> None:
+    for number in range(-(-len(images) // BATCH)):
+        batch(images, use, number)
 
 
-def _ahead(pictures: Images, use: str, count: int) -> None:
+def _ahead(images: Images, use: str, count: int) -> None:
     """Read as training does: files are decoded ahead, augmentation follows when a batch is taken."""
     torch.set_num_threads(1)
-    ahead = Ahead(lambda number: pictures.read(np.arange(len(pictures))[number * BATCH % len(pictures) :][:BATCH]))
+    ahead = Ahead(lambda number: images.read(np.arange(len(images))[number * BATCH % len(images) :][:BATCH]))
     for number in range(count):
         found = ahead.take(number, range(number + 1, count))
         if use != "evaluation":
