@@ -7,7 +7,8 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, sweep_table
-from hamdg.runs.record import EnrichmentCounts, Record
+from hamdg.runs.record import Record, StepRecord
+from hamdg.runs.selection import SelectionCounts
 
 CHOSEN = {
     ("clean", "ERM"): [("erm_sma", "ERM + SMA")],
@@ -33,7 +34,7 @@ def sweep(ham: Record, erm: Record) -> list[Record]:
     return records
 
 
-def counts(noisy_candidates: int | None, noisy_added: int | None) -> EnrichmentCounts:
+def counts(noisy_candidates: int | None, noisy_added: int | None) -> SelectionCounts:
     return {"candidates": 100, "added": 40, "noisy_candidates": noisy_candidates, "noisy_added": noisy_added}
 
 
@@ -105,11 +106,17 @@ def test_a_row_that_is_not_there_is_named(sweep: list[Record]) -> None:
         sweep_table(sweep, {("clean", "ERM"): [("ham", "HAM")]})
 
 
+def selecting(record: Record, counts: dict[str, SelectionCounts]) -> Record:
+    """Return the record with other counts of selected samples."""
+    train: StepRecord = {**record["steps"]["train"], "facts": {"selection": counts}}
+    return {**record, "steps": {**record["steps"], "train": train}}
+
+
 def test_noise_shares_by_hand(ham: Record, erm: Record) -> None:
     few, more, clean = counts(20, 2), counts(20, 6), counts(None, None)
-    first: Record = {**ham, "enrichment": {"a": few, "b": few}}
-    second: Record = {**ham, "seed": 1, "enrichment": {"a": more}}
-    third: Record = {**ham, "enrichment": {"a": clean}}
+    first: Record = selecting(ham, {"a": few, "b": few})
+    second: Record = selecting({**ham, "seed": 1}, {"a": more})
+    third: Record = selecting(ham, {"a": clean})
     (row,) = noise_table([first, second, third, erm])
     assert (row.label, row.held_out) == ("HAM (reconstruction)", "sketch")
     assert near(row.offered, 0.2, 0.0, 2)

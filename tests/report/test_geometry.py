@@ -4,7 +4,7 @@ from itertools import combinations
 
 from hamdg.report.geometry import direction_section, merge_section
 from hamdg.report.measurements import Measurements, Series
-from hamdg.runs.record import Record
+from hamdg.runs.record import Record, merge_facts
 
 PAIR = "cartoon|photo"
 
@@ -55,16 +55,19 @@ def test_many_pairs_are_drawn_as_their_mean() -> None:
 
 def test_matrix_of_task_vectors_is_symmetric(ham: Record) -> None:
     html = merge_section(ham)
-    assert ham["merge"] is not None
-    cosine = ham["merge"]["cosines"]["art_painting|photo"][""]
+    merge = merge_facts(ham)
+    assert merge is not None
+    cosine = merge["cosines"]["art_painting|photo"][""]
     assert html.split("<thead>")[1].count(f">{cosine:.2f}</td>") == 2
 
 
 def test_a_domain_called_merged_keeps_its_bar(ham: Record) -> None:
-    assert ham["merge"] is not None
+    merge = merge_facts(ham)
+    assert merge is not None
     _, *others = ham["sources"]
-    norms = {"merged": 7.125, **{name: ham["merge"]["norms"][name] for name in others}}
-    renamed: Record = {**ham, "sources": ["merged", *others], "merge": {**ham["merge"], "norms": norms}}
+    norms = {"merged": 7.125, **{name: merge["norms"][name] for name in others}}
+    merge["norms"] = norms
+    renamed: Record = {**ham, "sources": ["merged", *others]}
     html = merge_section(renamed)
     assert "<span>source merged</span>" in html
     assert "<span>7.125</span>" in html
@@ -80,10 +83,11 @@ def test_no_merge_no_section(erm: Record) -> None:
 
 
 def test_the_lead_names_the_method_its_options_and_target_data(ham: Record) -> None:
-    assert ham["merge"] is not None
+    merge = merge_facts(ham)
+    assert merge is not None
     assert "Method:" not in merge_section(ham)
-    ham["merge"]["method"], ham["merge"]["options"] = "ties", {"density": 0.2, "scope": "<global>"}
+    merge["method"], merge["options"] = "ties", {"density": 0.2, "scope": "<global>"}
     html = merge_section(ham)
     assert "Method: ties (density 0.2, scope &lt;global&gt;).</p>" in html
-    ham["merge"]["options"], ham["merge"]["target_data"] = {}, True
+    merge["options"], merge["target_data"] = {}, True
     assert "Method: ties. It saw unlabeled images of the held-out domain.</p>" in merge_section(ham)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,7 +16,10 @@ from hamdg.report import build
 from hamdg.report.measurements import Measurements, read_measurements
 from hamdg.report.page import report_html, write_report
 from hamdg.report.samples import read_samples
-from hamdg.runs.record import EnrichmentCounts, ImagesSeen, MergeFacts, Record, Row, checked, read_record
+from hamdg.runs import figures
+from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.record import Record, Row, StepRecord, checked, read_record
+from hamdg.runs.selection import SelectionCounts
 
 VOID = {"meta", "img", "br"}
 Copy = Callable[[str], Path]
@@ -106,18 +109,19 @@ def nasty(value: object) -> Any:
 
 # What a record has to be called, in all its mappings.
 NAMES = {
-    *Record.__required_keys__, *Record.__optional_keys__, *Row.__required_keys__, *EnrichmentCounts.__required_keys__,
-    *ImagesSeen.__required_keys__, *MergeFacts.__required_keys__, *MergeFacts.__optional_keys__, "",
-    "title", "version", "pictures",
+    *Record.__required_keys__, *Record.__optional_keys__, *Row.__required_keys__, *SelectionCounts.__required_keys__,
+    *StepRecord.__required_keys__, *MergeFacts.__required_keys__, *MergeFacts.__optional_keys__, "",
+    *(key for kind in get_args(figures.Figure) for key in kind.__required_keys__),
+    *figures.Curve.__required_keys__, *figures.Strip.__required_keys__, *figures.StripImage.__required_keys__,
+    "title", "version", "pictures", "per_class_accuracy", "train", "merge", "selection",
 }  # fmt: skip
 
 
 def whole(record: Record) -> Record:
     """Return the record with everything that it may have."""
     card = {"title": "PACS", "version": "as in the papers", "pictures": 9991}
-    merge = {**(record["merge"] or {}), "method": "ties", "options": {"scope": "tensor"}, "target_data": True}
-    more = {"merge": merge, "data": card, "opened": {"train": [record["held_out"]]}}
-    return {**record, **more}  # type: ignore[typeddict-item]
+    train: StepRecord = {**record["steps"]["train"], "opened": [record["held_out"]]}
+    return {**record, "data": card, "steps": {**record["steps"], "train": train}}
 
 
 def safe(html: str) -> bool:
@@ -177,9 +181,10 @@ def test_mislabeled_samples_are_marked(run_copy: Copy) -> None:
 
 
 def test_a_class_without_pictures_is_a_dash(ham: Record) -> None:
-    rows = [{**row, "per_class": [None, *row["per_class"][1:]]} for row in ham["rows"]]
-    record: Record = {**ham, "rows": rows}  # type: ignore[typeddict-item]
-    assert report_html(record, Measurements({}), []).count('<td class="void">') == len(rows)
+    rows = ham["rows"]
+    for row in rows:
+        row["targets"]["sketch"]["per_class_accuracy"] = [None, *[0.5] * 6]
+    assert report_html(ham, Measurements({}), []).count('<td class="void">') == len(rows)
 
 
 def test_the_same_run_gives_the_same_page(run_copy: Copy) -> None:

@@ -10,7 +10,6 @@ from hamdg.errors import DataError
 from hamdg.report.aggregate import sweep_table
 from hamdg.report.parts import Part
 from hamdg.report.results import TARGET_MARK, TARGET_NOTE, print_accuracies, results_markdown, write_results
-from hamdg.report.table import FOOTNOTE
 from hamdg.runs.record import Record
 
 CHOSEN = {
@@ -44,7 +43,7 @@ def test_page_names_its_command_and_carries_no_date(records: list[Record], tmp_p
     assert "```\nmake mini-table\n```" in text
     assert "seeds 0, 1" in text
     assert text.startswith("# Results\n\n<!-- begin: sweeps/table.yaml -->\n\n## Made up\n\nAll figures")
-    assert text.endswith(f"{FOOTNOTE}\n\n<!-- end: sweeps/table.yaml -->\n")
+    assert text.endswith(f"{records[1]['footnote']}\n\n<!-- end: sweeps/table.yaml -->\n")
     assert not re.search(r"20\d\d-\d\d", text)
 
 
@@ -71,12 +70,12 @@ def test_without_the_reference_nothing_is_compared(records: list[Record]) -> Non
 def test_what_saw_the_held_out_domain_is_marked(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     assert TARGET_MARK not in results_markdown(records, PART, CHOSEN, "ERM + SMA", 2)
     for record in records:
-        if record["merge"] is not None:
-            record["merge"] = {**record["merge"], "target_data": True}
+        if "merge" in record["steps"]:
+            record["steps"]["merge"]["reads"] = ["sources", "targets"]
     text = results_markdown(records, PART, CHOSEN, "ERM + SMA", 2)
     assert re.findall(r"\| (.*?) †", text) == ["HAM (reconstruction)"]
     assert f"\n\n{TARGET_NOTE}\n\n" in text
-    print_accuracies(sweep_table(records, CHOSEN))
+    print_accuracies(records, sweep_table(records, CHOSEN))
     printed = capsys.readouterr().out
     assert "HAM (reconstruction) †" in printed
     assert TARGET_NOTE in printed

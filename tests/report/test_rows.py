@@ -4,7 +4,7 @@ import pytest
 
 from hamdg.report.aggregate import sweep_table
 from hamdg.report.rows import choose_rows
-from hamdg.report.table import ham_label
+from hamdg.report.table import footnote_names, qualified
 from hamdg.runs.record import Record
 
 
@@ -21,7 +21,7 @@ def labels(records: list[Record], **selected: dict[str, str]) -> list[str]:
 
 
 def test_every_row_of_every_run_is_shown_under_its_own_label(ham: Record, erm: Record) -> None:
-    own = [ham_label(row["label"]) for row in ham["rows"]]
+    own = [qualified(row["label"], footnote_names([ham])) for row in ham["rows"]]
     assert len(own) == 10
     assert labels([run(ham, "mine")]) == own
     assert labels([run(erm, "ERM")]) == [row["label"] for row in erm["rows"]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,11 +10,10 @@ import pytest
 
 from hamdg.report.table import (
     CLASS_FEATURES,
-    FOOTNOTE,
-    binomial_standard_error,
+    MISSING,
     format_text,
-    ham_label,
     percent,
+    qualified,
     run_table,
     signed_points,
 )
@@ -32,6 +32,7 @@ def test_last_row_is_the_result_and_gains_count_from_zero_shot(ham: Record) -> N
     rows = run_table(ham)
     assert [row.key for row in rows if row.is_result] == ["ham"]
     assert rows[0].gain == 0.0
+    assert ham["zero_shot_accuracy"] is not None
     assert rows[-1].gain == pytest.approx(ham["held_out_accuracy"] - ham["zero_shot_accuracy"])
 
 
@@ -46,16 +47,6 @@ def test_tables_say_that_class_features_are_learned_and_from_which_model_gains_c
     assert f"gain: points over start model, {kind}." in table
 
 
-def test_binomial_standard_error_by_hand() -> None:
-    assert binomial_standard_error(0.8, 100) == pytest.approx(0.04)
-
-
-def test_error_is_computed_where_the_record_has_none(ham: Record) -> None:
-    bare = cast("Row", {key: value for key, value in ham["rows"][0].items() if key != "standard_error"})
-    (row,) = run_table({**ham, "rows": [bare]})
-    assert row.standard_error == pytest.approx(binomial_standard_error(bare["held_out"], ham["n_held_out"]))
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -66,13 +57,22 @@ def test_error_is_computed_where_the_record_has_none(ham: Record) -> None:
         ("ERM + SMA", "ERM + SMA"),
     ],
 )
-def test_ham_is_always_called_a_reconstruction(given: str, expected: str) -> None:
-    assert ham_label(given) == expected
+def test_who_has_a_footnote_is_called_as_it_calls_it(given: str, expected: str) -> None:
+    assert qualified(given, ["HAM (reconstruction)"]) == expected
 
 
 def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) -> None:
-    assert format_text(ham).endswith(FOOTNOTE)
-    assert FOOTNOTE not in format_text(erm)
+    assert ham["footnote"].startswith("HAM (reconstruction): enrichment (SAE) follows the published rule")
+    assert format_text(ham).endswith(ham["footnote"])
+    assert format_text({**erm, "footnote": ham["footnote"]}) == format_text(erm)
+
+
+def test_a_run_without_a_start_model_has_no_gain(ham: Record) -> None:
+    bare: Record = {**ham, "zero_shot_accuracy": None, "rows": ham["rows"][1:]}
+    assert all(row.gain is None for row in run_table(bare))
+    text = format_text(bare)
+    assert "gain:" not in text
+    assert re.search(f"HAM .* 71.3  1.7 +{MISSING}  ", text)
 
 
 def test_a_run_on_fewer_images_says_so(ham: Record) -> None:

@@ -4,11 +4,21 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.runs.record import Record, checked, known, read_record
+from hamdg.runs.record import Record, checked, known, merge_facts, read_before, read_record, selection_counts
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def format_1() -> dict[str, Any]:
+    """Return what lies in a frozen record of format 1."""
+    found: dict[str, Any] = json.loads((GOLDEN / "ham" / "record.json").read_text())
+    return found
 
 
 def test_reads_a_run_directory_and_its_record_alike(ham: Record, tmp_path: Path) -> None:
@@ -30,21 +40,86 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
-def test_missing_keys_are_named(ham: Record) -> None:
-    cut = {key: value for key, value in ham.items() if key not in ("rows", "merge")}
-    with pytest.raises(DataError, match=re.escape("`here` lacks `merge`, `rows`. Repeat the run with `--force`")):
+@pytest.mark.parametrize(("old", "lacking"), [(False, "rows"), (False, "steps"), (True, "rows"), (True, "merge")])
+def test_missing_keys_are_named(ham: Record, format_1: dict[str, object], old: bool, lacking: str) -> None:
+    cut = {key: value for key, value in (format_1 if old else ham).items() if key not in (lacking, "classes")}
+    message = f"`here` lacks `classes`, `{lacking}`. Repeat the run with `--force` to write the record anew."
+    with pytest.raises(DataError, match=re.escape(message)):
         checked(cut, "here")
 
 
-def test_records_without_pictures_on_a_disk_and_older_ones_are_read(ham: Record) -> None:
+def test_records_without_images_on_a_disk_are_read(ham: Record) -> None:
     newer = {"words", "splits", "data", "condition", "variant"}
     old = {key: value for key, value in ham.items() if key not in newer}
     assert checked(old, "here") == old
 
 
 def test_another_format_is_refused(ham: Record) -> None:
-    with pytest.raises(DataError, match=re.escape("`here` has record format `2`, expected `1`.")):
-        checked({**ham, "format": 2}, "here")
+    with pytest.raises(DataError, match=re.escape("`here` has record format `3`, expected `1` or `2`.")):
+        checked({**ham, "format": 3}, "here")
+
+
+@pytest.mark.parametrize("name", ["ham", "erm"])
+def test_an_upgraded_record_is_a_whole_one_of_format_2(name: str, tmp_path: Path) -> None:
+    record = read_record(GOLDEN / name)
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert read_record(tmp_path) == record
+    assert record["format"] == 2
+
+
+def test_counts_and_merge_of_format_1_are_facts_and_figures_of_steps(ham: Record, format_1: dict[str, object]) -> None:
+    assert list(ham["steps"]) == ["train", "merge"]
+    assert selection_counts(ham) == format_1["enrichment"]
+    assert merge_facts(ham) == format_1["merge"]
+    kinds = {name: [figure["kind"] for figure in step["figures"]] for name, step in ham["steps"].items()}
+    assert kinds["train"] == ["table", "curves", "curves", "curves", "images"]
+    assert kinds["merge"] == ["bars", "heat_map", "heat_map", "heat_map"]
+    assert ham["steps"]["train"]["images_seen"] == ham["images_seen"] == 960
+
+
+def test_what_format_1_opened_stands_at_its_steps(format_1: dict[str, object]) -> None:
+    merge = {**format_1["merge"], "target_data": True}  # type: ignore[dict-item]
+    opened = {"train": ["photo"], "merge": ["photo", "sketch"], "evaluate": ["sketch"]}
+    record = checked({**format_1, "merge": merge, "opened": opened}, "here")
+    assert {name: step["reads"] for name, step in record["steps"].items()} == {
+        "train": ["sources"],
+        "merge": ["sources", "targets"],
+    }
+    assert read_before(record) == {"merge": ["sketch"]}
+    assert read_before(checked({**format_1, "merge": merge}, "here")) == {"merge": ["sketch"]}
+    assert read_before(checked({**format_1, "opened": {}}, "here")) == {}
+
+
+def test_error_is_computed_where_format_1_has_none(format_1: dict[str, Any]) -> None:
+    for row in format_1["rows"]:
+        del row["standard_error"]
+        row["held_out"] = 0.8
+    record = checked({**format_1, "n_held_out": 100}, "here")
+    assert [row["standard_error"] for row in record["rows"]] == [pytest.approx(0.04)] * 10
+
+
+@pytest.mark.parametrize("method", ["rhm", "ties"])
+def test_the_footnote_of_format_1_follows_the_merge_method(format_1: dict[str, Any], method: str) -> None:
+    format_1["merge"]["method"] = method
+    note = checked(format_1, "here")["footnote"]
+    assert ("merged by ties in place of" in note) is (method == "ties")
+    assert ("(RHM) are our reconstruction" in note) is (method == "rhm")
+    assert checked({**format_1, "algorithm": "erm"}, "here")["footnote"] == ""
+
+
+def test_figures_are_told_apart_by_their_kind(ham: Record) -> None:
+    figures: list[Any] = ham["steps"]["merge"]["figures"]
+    figures[1]["rows"]["photo"] = ["x"]
+    message = "expected `steps.merge.figures.1.rows.photo.0` to be a number or null, but got"
+    with pytest.raises(DataError, match=re.escape(message)):
+        checked(ham, "here")
+    figures[1]["kind"] = "pie"
+    message = "expected `steps.merge.figures.1.kind` to be `heat_map` or `lines` or"
+    with pytest.raises(DataError, match=re.escape(message)):
+        checked(ham, "here")
+    figures[1] = 3
+    with pytest.raises(DataError, match=re.escape("expected `steps.merge.figures.1` to be a JSON object, but got `3`")):
+        checked(ham, "here")
 
 
 def test_a_list_is_no_record() -> None:

@@ -125,7 +125,7 @@ def test_class_features_of_the_sources_train_above_chance_on_words_that_the_mode
     assert "<dt>Prompts</dt>" not in page
     assert "zero-shot" not in page.replace("zero-shot one", "")
     # The held-out domain has no part in them, and a run and its control have the same.
-    assert record["opened"]["train"] == ["chalk", "ink"]
+    assert record["steps"]["train"]["opened"] == ["chalk", "ink"]
     assert run.class_features.read_bytes() == control.class_features.read_bytes()
     digest = head_digest(read_head(run.class_features))
     assert record["class_features"] == {"kind": head, "sha256": digest}

@@ -24,7 +24,7 @@ from hamdg.mini import load_domain
 from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.record import read_record
+from hamdg.runs.record import merge_facts, read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.evidence import SourceEvidence, fisher_diagonal, linear_grams
@@ -260,10 +260,11 @@ def test_the_table_names_the_method(tiny: Tiny) -> None:
     record = read_record(pipeline.run(tiny("--merge.method=fisher", "--merge.examples=2", tower="vit")))
     rows = {row["key"]: row["label"] for row in record["rows"]}
     assert rows["ham"] == "HAM (reconstruction), merged by fisher"
-    assert rows["shrunk"] == "the same, scaled to fisher's norm"
-    assert record["merge"] is not None
-    assert record["merge"]["method"] == "fisher"
-    assert record["merge"]["kept"] == {}
+    assert rows["shrunk"] == "the same, scaled to the norm of the fisher merge"
+    merge = merge_facts(record)
+    assert merge is not None
+    assert merge["method"] == "fisher"
+    assert merge["kept"] == {}
 
 
 # What a run with three sources refuses before it trains; `adamerging` has tests of its own.

@@ -24,7 +24,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.record import read_record
+from hamdg.runs.record import merge_facts, read_record, selection_counts
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.train import train as train_stage
@@ -82,15 +82,16 @@ def test_the_record_holds_the_table_in_order_and_true_counts(finished: Finished,
     assert [row["key"] for row in record["rows"]] == ROWS
     assert record["sources"] == SOURCES
     assert record["n_held_out"] == 42
-    assert record["images_seen"]["fresh"] == 4 * 4 * 3
-    assert record["enrichment"] is not None
-    for counts in record["enrichment"].values():
+    assert record["images_seen"] == 4 * 4 * 3
+    selected = selection_counts(record)
+    assert selected is not None
+    for counts in selected.values():
         assert counts["candidates"] == 4 * 4 * 2
         assert counts["noisy_candidates"] is not None
         assert counts["noisy_added"] is not None
         assert 0 <= counts["noisy_added"] <= counts["noisy_candidates"] <= counts["candidates"]
-    added = sum(counts["added"] for counts in record["enrichment"].values())
-    assert record["images_seen"]["with_enrichment"] == 48 + added
+    added = sum(counts["added"] for counts in selected.values())
+    assert f"the models saw {48 + added} images" in record["steps"]["train"]["figures"][0]["note"]
     assert record["held_out_accuracy"] == record["rows"][-1]["held_out"]
     assert record["timings"]["total"] == pytest.approx(sum(v for k, v in record["timings"].items() if k != "total"))
 
@@ -207,17 +208,18 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
     }
     (new,) = [path for path in run.path.parent.iterdir() if path != run.path]
     record = read_record(new)
-    assert record["merge"] is not None
-    assert record["merge"]["method"] == "rhm"
-    assert record["merge"]["options"] == {
+    merge = merge_facts(record)
+    assert merge is not None
+    assert merge["method"] == "rhm"
+    assert merge["options"] == {
         "keep": 0.3,
         "scope": "tensor",
         "criterion": "magnitude",
         "combine": "mean",
         "norm": "none",
     }
-    assert record["config"]["merge"]["options"] == record["merge"]["options"]  # type: ignore[index]
-    kept = [share for layers in record["merge"]["kept"].values() for share in layers.values()]
+    assert record["config"]["merge"]["options"] == merge["options"]  # type: ignore[index]
+    kept = [share for layers in merge["kept"].values() for share in layers.values()]
     assert np.mean(kept) == pytest.approx(0.3, abs=0.05)
     assert [row["key"] for row in record["rows"]] == ROWS
 
@@ -245,7 +247,7 @@ def test_a_recipe_made_in_python_runs_as_on_the_command_line(tiny: Tiny) -> None
 def test_an_erm_run_has_its_own_table(tiny: Tiny, tower: Tower) -> None:
     record = read_record(pipeline.run(tiny("--algorithm=erm", tower=tower)))
     assert [row["key"] for row in record["rows"]] == ["zero_shot", "erm", "erm_sma"]
-    assert record["enrichment"] is None
+    assert selection_counts(record) is None
 
 
 VARIANTS = [
@@ -311,8 +313,9 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
         for source in SOURCES
     }
     record = read_record(run.path)
-    assert record["merge"] is not None
-    assert record["merge"]["valleys"] == valleys
+    merge = merge_facts(record)
+    assert merge is not None
+    assert merge["valleys"] == valleys
     said = capsys.readouterr().out
     for source in SOURCES:
         told = "SWAD is the mean of 3 states, of steps 2 to 4; its valley had not ended with the training"
@@ -321,8 +324,9 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
 
 def test_a_run_without_swad_tells_of_no_valley(finished: Finished) -> None:
     record = read_record(finished("rn").path)
-    assert record["merge"] is not None
-    assert "valleys" not in record["merge"]
+    merge = merge_facts(record)
+    assert merge is not None
+    assert "valleys" not in merge
 
 
 @TOWERS

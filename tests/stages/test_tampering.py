@@ -289,7 +289,7 @@ RECORDS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda _: [], "expected a JSON object, got `list`"),
     (set_to("seed", value="<b>"), 'expected `seed` to be a whole number, but got `"<b>"`'),
     (set_to("rows", value={}), "expected `rows` to be a list, but got `{}`"),
-    (set_to("merge", "norms", value=None), "expected `merge.norms` to be a JSON object, but got `null`"),
+    (set_to("steps", "merge", "facts", value=None), "expected `steps.merge.facts` to be a JSON object, but got `null`"),
     (set_to("timings", "train", value="x"), 'expected `timings.train` to be a number, but got `"x"`'),
 ]
 

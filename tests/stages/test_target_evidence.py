@@ -25,7 +25,7 @@ from hamdg.report.page import report_html
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.record import read_record
+from hamdg.runs.record import merge_facts, read_record
 from hamdg.stages import merge as merging
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
@@ -103,8 +103,9 @@ def test_table_record_and_report_say_that_target_data_were_seen(
     assert [(row["key"], row["note"]) for row in record["rows"] if row["note"]] == [
         ("ham", "uses unlabeled target data")
     ]
-    assert record["merge"] is not None
-    assert record["merge"]["target_data"] is True
+    merge = merge_facts(record)
+    assert merge is not None
+    assert merge["target_data"] is True
     provenance = read_provenance(run_directory(recipe) / "merged.safetensors")
     assert provenance is not None
     assert provenance.settings["evidence"] == "hamdg.stages.target_evidence.TargetEvidence"
@@ -125,22 +126,24 @@ def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
 
     honest = read_record(pipeline.run(tiny(tower="vit")))
     sources = ["art_painting", "cartoon", "photo"]
-    assert honest["opened"] == {"train": sources, "merge": sources, "evaluate": [*sources, "sketch"]}
-    assert honest["merge"] is not None
-    assert honest["merge"]["target_data"] is False
+    assert {name: step["opened"] for name, step in honest["steps"].items()} == {"train": sources, "merge": sources}
+    merge = merge_facts(honest)
+    assert merge is not None
+    assert merge["target_data"] is False
     assert "on sketch, which no stage before has opened" in capsys.readouterr().out
     monkeypatch.setattr(merging, "_evidence", sneaking)
     sneaky = read_record(pipeline.run(tiny("--merge.options.keep=0.3", tower="vit")))
-    assert sneaky["opened"]["merge"] == [*sources, "sketch"]
-    assert sneaky["merge"] is not None
-    assert sneaky["merge"]["target_data"] is True
+    assert sneaky["steps"]["merge"]["opened"] == [*sources, "sketch"]
+    merge = merge_facts(sneaky)
+    assert merge is not None
+    assert merge["target_data"] is True
     assert sneaky["rows"][-1]["note"] == NOTE
     said = capsys.readouterr().out
     assert f"{NOTE}: images of sketch, which is no domain generalization" in said
     assert "on sketch, which merge opened before" in said
     pages = [report_html(record, Measurements({}), []) for record in (honest, sneaky)]
     assert [page.count("of which was read before the evaluation") for page in pages] == [1, 0]
-    assert [page.count("The merge read images of sketch before, without their labels") for page in pages] == [0, 1]
+    assert [page.count("The merge step read images of sketch before, without their labels") for page in pages] == [0, 1]
 
 
 def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> None:

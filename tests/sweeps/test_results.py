@@ -14,7 +14,7 @@ import pytest
 from hamdg import console
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, OutputError
-from hamdg.report.table import MISSING, ham_label
+from hamdg.report.table import MISSING
 from hamdg.runs.record import read_record
 from hamdg.sweeps import results
 from hamdg.sweeps.jobs import Job
@@ -80,7 +80,7 @@ def test_without_rows_all_rows_are_printed_and_written(
     results.show(Path("grids/file.yaml"), bare, outcomes)
     printed = capsys.readouterr().out.partition("% correct on the held-out domain")[2]
     page = Path(str(sweep.out)).read_text().partition("### Clean\n\n")[2]
-    labels = {ham_label(row["label"]) for one in outcomes for row in read_record(Path(one.run))["rows"]}
+    labels = {row["label"] for one in outcomes for row in read_record(Path(one.run))["rows"]}
     assert len(labels) == 10
     for label in labels:
         assert f"clean      {label} " in printed

@@ -64,6 +64,7 @@ class AlgorithmPlan:
         candidates: From what training and merge left behind, the rows of the table (the result last).
         rows: From the source domains, the keys of these rows.
         merges: Whether the recipe's `merge` section applies; without it histories are averaged as they are.
+        footnote: From the merge method, what every table with its result must say; empty for nothing.
     """
 
     label: str
@@ -72,3 +73,4 @@ class AlgorithmPlan:
     candidates: Callable[[Histories], list[Entry]]
     rows: Callable[[tuple[str, ...]], tuple[str, ...]]
     merges: bool
+    footnote: Callable[[str], str] = lambda method: ""

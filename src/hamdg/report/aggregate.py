@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hamdg.errors import DataError
-from hamdg.report.table import ham_label
-from hamdg.runs.record import Record, known
+from hamdg.report.table import footnote_names, qualified
+from hamdg.runs.record import Record, known, read_before, selection_counts
 from hamdg.text import listed
 
 # (condition, variant) -> which rows of such records enter the table, by key, and under which label.
@@ -43,7 +43,7 @@ class SweepRow:
         average: Mean over the held-out domains, taken in each seed first; `None` unless some seed has them all.
         difference: Seed by seed, `average` minus the reference method's; `None` where no seed has both.
         train_seconds: Time of the training stage, over all runs.
-        target_data: Whether its merge opened the held-out domain.
+        target_data: Whether one of its steps opened the held-out domain.
     """
 
     condition: str
@@ -101,13 +101,15 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
     scores = _scores(records, chosen)
     adapted = _adapted(records, chosen)
     seconds = _seconds(records, chosen)
+    names = footnote_names(records)
     conditions = list(dict.fromkeys(condition for condition, _ in scores))
-    labels = list(dict.fromkeys(ham_label(label) for rows in chosen.values() for _, label in rows))
+    labels = list(dict.fromkeys(qualified(label, names) for rows in chosen.values() for _, label in rows))
+    reference = qualified(reference, names)
     table = []
     for condition in conditions:
         own = {label: scores[condition, label] for label in labels if (condition, label) in scores}
         domains = sorted({domain for cells in own.values() for domain, _ in cells})
-        baseline = _seed_means(own.get(ham_label(reference), {}), domains)
+        baseline = _seed_means(own.get(reference, {}), domains)
         for label, cells in own.items():
             averages = _seed_means(cells, domains)
             both = [averages[seed] - baseline[seed] for seed in sorted(averages.keys() & baseline.keys())]
@@ -117,7 +119,7 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
                     label=label,
                     by_domain={domain: estimate(found) for domain in domains if (found := _over_seeds(cells, domain))},
                     average=estimate(list(averages.values())) if averages else None,
-                    difference=estimate(both) if both and label != ham_label(reference) else None,
+                    difference=estimate(both) if both and label != reference else None,
                     train_seconds=estimate(found) if (found := seconds.get((condition, label), [])) else None,
                     target_data=(condition, label) in adapted,
                 )
@@ -128,10 +130,11 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
 def noise_table(records: Sequence[Record]) -> list[NoiseRow]:
     """Return the share of wrong labels that enrichment was offered and let in, for all runs in which it met any."""
     shares: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
+    names = footnote_names(records)
     for record in records:
         found = _noise_shares(record)
         if found is not None:
-            key = (condition_of(record), ham_label(variant_of(record)), record["held_out"])
+            key = (condition_of(record), qualified(variant_of(record), names), record["held_out"])
             shares.setdefault(key, []).append(found)
     rows = []
     for (condition, label, held_out), values in sorted(shares.items()):
@@ -159,11 +162,12 @@ def row_accuracy(record: Record, key: str) -> float | None:
 
 def _chosen_rows(records: Sequence[Record], chosen: RowChoice) -> Iterator[tuple[Record, tuple[str, str], str, float]]:
     """Yield each record with each of its chosen rows: condition and label, key, accuracy."""
+    names = footnote_names(records)
     for record in records:
         for key, label in chosen.get((condition_of(record), variant_of(record)), ()):
             value = row_accuracy(record, key)
             if value is not None:
-                yield record, (condition_of(record), ham_label(label)), key, value
+                yield record, (condition_of(record), qualified(label, names)), key, value
 
 
 def _scores(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
@@ -194,11 +198,11 @@ def _check_rows(records: Sequence[Record], chosen: RowChoice) -> None:
 
 
 def _adapted(records: Sequence[Record], chosen: RowChoice) -> set[tuple[str, str]]:
-    """Return the (condition, label) of results whose merge opened the held-out domain."""
+    """Return the (condition, label) of results for which a step opened the held-out domain."""
     return {
         place
         for record, place, key, _ in _chosen_rows(records, chosen)
-        if (merge := record["merge"]) is not None and merge.get("target_data") and key == record["rows"][-1]["key"]
+        if read_before(record) and key == record["rows"][-1]["key"]
     }
 
 
@@ -226,7 +230,7 @@ def _seed_means(cells: Mapping[tuple[str, int], float], domains: Sequence[str]) 
 
 
 def _noise_shares(record: Record) -> tuple[float, float, float] | None:
-    counts = list((record["enrichment"] or {}).values())
+    counts = list((selection_counts(record) or {}).values())
     offered = sum(count["noisy_candidates"] or 0 for count in counts)
     let_in = sum(count["noisy_added"] or 0 for count in counts)
     candidates, added = sum(count["candidates"] for count in counts), sum(count["added"] for count in counts)

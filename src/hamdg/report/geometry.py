@@ -19,7 +19,8 @@ from hamdg.report.html import (
 )
 from hamdg.report.markup import NOTHING, Html, tag
 from hamdg.report.measurements import Measurements, Series
-from hamdg.runs.record import MergeFacts, Record
+from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.record import Record, merge_facts
 
 Layers = Mapping[str, Mapping[str, float]]
 
@@ -52,7 +53,7 @@ def direction_section(measured: Measurements) -> Html:
 
 def merge_section(record: Record) -> Html:
     """Return how alike the historical task vectors are, how long they are and what the merge kept of them."""
-    merge = record["merge"]
+    merge = merge_facts(record)
     if merge is None:
         return NOTHING
     whole = {pair: cosines[""] for pair, cosines in merge["cosines"].items() if "" in cosines}

@@ -12,7 +12,7 @@ from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, Swe
 from hamdg.report.markdown import fenced, plain
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.parts import Part, write_part
-from hamdg.report.table import FOOTNOTE, MISSING, percent, shows_ham, signed_points
+from hamdg.report.table import MISSING, footnotes, percent, signed_points
 from hamdg.runs.record import Record
 
 
@@ -55,8 +55,7 @@ def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, r
         parts.append(TARGET_NOTE)
     if noise:
         parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
-    if shows_ham([row.label for row in table]):
-        parts.append(FOOTNOTE)
+    parts += footnotes(records, [row.label for row in table])
     return "\n\n".join(text for text in parts if text) + "\n"
 
 
@@ -82,13 +81,13 @@ def accuracy_markdown(rows: Sequence[SweepRow], reference: str, compared: bool =
     return markdown_table(head, body)
 
 
-def print_accuracies(rows: Sequence[SweepRow]) -> None:
-    """Print the accuracies of a sweep, all conditions in one table."""
+def print_accuracies(records: Sequence[Record], rows: Sequence[SweepRow]) -> None:
+    """Print the accuracies of a sweep's runs, all conditions in one table."""
     domains = _domains(rows)
     head = ("condition", "method", *domains, "mean", "n")
     body = [(row.condition, *_accuracies(row, domains), _counts(row)) for row in rows]
     console.table(head, body, title="% correct on the held-out domain, mean over seeds ± standard error")
-    notes = [TARGET_NOTE] * any(row.target_data for row in rows) + [FOOTNOTE] * shows_ham([row.label for row in rows])
+    notes = [TARGET_NOTE] * any(row.target_data for row in rows) + footnotes(records, [row.label for row in rows])
     if notes:
         console.result("\n" + "\n".join(notes))
 
@@ -121,8 +120,8 @@ def noise_markdown(rows: Sequence[NoiseRow]) -> str:
 
 TARGET_MARK = "\N{DAGGER}"
 TARGET_NOTE = (
-    f"{TARGET_MARK} Its merge read images of the held-out domain, without their labels: test-time adaptation, no "
-    "domain generalization."
+    f"{TARGET_MARK} One of its steps read images of the held-out domain, without their labels: test-time adaptation, "
+    "not domain generalization."
 )
 _NOISE_TEXT = (
     "Training labels were made wrong on purpose, so it is known which ones are. Of the images that enrichment was "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hamdg.report.aggregate import RowChoice, condition_of, row_accuracy, variant_of
-from hamdg.report.table import HAM_LABEL, ham_label
+from hamdg.report.table import footnote_names, qualified
 from hamdg.runs.record import Record
 
 # (condition, held-out domain, seed) -> accuracy
@@ -42,19 +42,20 @@ def choose_rows(records: Sequence[Record], selected: Mapping[str, Mapping[str, s
     """
     rows: dict[tuple[str, str, str], _Row] = {}
     order: dict[tuple[str, str], list[str]] = {}
+    names = footnote_names(records)
     for record in records:
         condition, variant = condition_of(record), variant_of(record)
         own = selected.get(variant)
         labels = own if own is not None else {row["key"]: row["label"] for row in record["rows"]}
         _insert(order.setdefault((condition, variant), []), list(labels))
         for key, label in labels.items():
-            row = rows.setdefault((condition, variant, key), _Row(ham_label(label), own is not None))
+            row = rows.setdefault((condition, variant, key), _Row(qualified(label, names), own is not None))
             row.is_result |= key == record["rows"][-1]["key"]
             if (accuracy := row_accuracy(record, key)) is not None:
                 row.figures[condition, record["held_out"], record["seed"]] = accuracy
     ambiguous = _ambiguous(rows)
     named = {
-        place: _with_variant(place[1], row.label) if row.label in ambiguous and not row.is_renamed else row.label
+        place: _with_variant(place[1], row.label, names) if row.label in ambiguous and not row.is_renamed else row.label
         for place, row in rows.items()
     }
     return {place: [(key, named[*place, key]) for key in keys] for place, keys in order.items()}
@@ -84,9 +85,9 @@ def _ambiguous(rows: Mapping[tuple[str, str, str], _Row]) -> set[str]:
     }
 
 
-def _with_variant(variant: str, label: str) -> str:
-    """Return a label that says whose row it is; variants called HAM say what HAM is."""
-    name = ham_label(variant)
-    if label == HAM_LABEL and name.startswith(HAM_LABEL):
+def _with_variant(variant: str, label: str, names: Sequence[str]) -> str:
+    """Return a label that says whose row it is; variants called as a footnote calls them are qualified as it does."""
+    name = qualified(variant, names)
+    if label in names and name.startswith(label):
         return name
     return name if name == label else f"{variant}: {label}"

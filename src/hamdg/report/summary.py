@@ -7,19 +7,16 @@ import json
 from hamdg.report.html import HeatTable, bar, bar_list, heat_table, section, table
 from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.table import (
-    FOOTNOTE,
     TableRow,
     class_features,
     fewer_images,
+    footnotes,
     percent,
     run_table,
-    shows_ham,
     signed_points,
     start_label,
 )
-from hamdg.runs.record import Record, known
-
-_RIVALS = ("erm_sma", "erm")
+from hamdg.runs.record import Record, Row, known, read_before
 
 
 def header(record: Record) -> Html:
@@ -39,19 +36,19 @@ def header(record: Record) -> Html:
 
 def _what_was_read(record: Record) -> str:
     """Say on which images the model is tested, and what the stages noted of having read some of them before."""
-    held_out, opened, merge = record["held_out"], record.get("opened", {}), record["merge"]
+    held_out, steps = record["held_out"], record["steps"]
     tested = f"Tested on {record['n_held_out']:,} images of {held_out}"
-    earlier = [stage for stage, domains in opened.items() if stage != "evaluate" and held_out in domains]
-    if "merge" in earlier or (merge is not None and merge.get("target_data")):
+    earlier = list(read_before(record))
+    if any("targets" in steps[name]["reads"] for name in earlier):
         return (
-            f"{tested}. The merge read images of {held_out} before, without their labels: this is test-time "
-            "adaptation, no domain generalization."
+            f"{tested}. The {earlier[0]} step read images of {held_out} before, without their labels: this is "
+            "test-time adaptation, not domain generalization."
         )
     if earlier:
-        return f"{tested}. The {earlier[0]} stage read images of {held_out} before: this is no domain generalization."
+        return f"{tested}. The {earlier[0]} step read images of {held_out} before: this is not domain generalization."
     return (
         f"{tested}, none of which was read before the evaluation."
-        if {"train", "merge"} <= opened.keys()
+        if all(step["opened"] is not None for step in steps.values())
         else f"{tested}."
     )
 
@@ -72,16 +69,22 @@ def result_section(record: Record) -> Html:
         "binomial standard error of this test set to either side; it does not hold the spread between seeds. "
         f"The dashed line is {start_label(record)}. Validation is on the sources' own hold-outs."
     )
-    footnote = tag("p", FOOTNOTE, class_="note") if shows_ham([row.label for row in rows]) else NOTHING
-    return section("result", "Result", lead, table(head, body, "result"), footnote)
+    notes = [tag("p", text, class_="note") for text in footnotes([record], [row.label for row in rows])]
+    return section("result", "Result", lead, table(head, body, "result"), *notes)
 
 
 def class_section(record: Record) -> Html:
     """Return the accuracy of every model in every class."""
     rows = run_table(record)
-    values = {shown.label: row["per_class"] for shown, row in zip(rows, record["rows"], strict=True)}
+    values = {shown.label: per_class(row) for shown, row in zip(rows, record["rows"], strict=True)}
     heat = HeatTable("", record["classes"], values, digits=0, scale=100.0, own=(rows[-1].label,))
     return section("classes", "Accuracy by class", f"On {record['held_out']}, in per cent.", heat_table(heat))
+
+
+def per_class(row: Row) -> list[float | None]:
+    """Return a row's accuracy in every class of the first target that has them."""
+    found = (metrics.get("per_class_accuracy") for metrics in row["targets"].values())
+    return next((values for values in found if isinstance(values, list)), [])
 
 
 def time_section(record: Record) -> Html:
@@ -100,8 +103,9 @@ def config_section(record: Record) -> Html:
 def _cards(record: Record, rows: list[TableRow]) -> Html:
     own = rows[-1]
     cards = [_card(f"on {record['held_out']}", percent(own.held_out), f" ± {percent(own.standard_error)} %", "first")]
-    cards.append(_card(f"over {start_label(record)}", signed_points(own.gain), " points"))
-    rival = next((row for key in _RIVALS for row in rows[:-1] if row.key == key), None)
+    if own.gain is not None:
+        cards.append(_card(f"over {start_label(record)}", signed_points(own.gain), " points"))
+    rival = next((row for row in rows if row.key in record["controls"][-1:]), None)
     if rival is not None:
         difference = signed_points(own.held_out - rival.held_out)
         cards.append(_card(f"against {rival.label}", difference, " points"))
@@ -117,14 +121,10 @@ def _card(name: str, figure: str, unit: str, kind: str = "") -> Html:
 
 
 def _facts(record: Record) -> Html:
-    seen = record["images_seen"]
-    budget = f"{seen['fresh']:,} images in the models' own batches"
-    if seen["with_enrichment"] > seen["fresh"]:
-        budget += f", {seen['with_enrichment']:,} with those that enrichment added"
     facts = {
         "Sources": ", ".join(record["sources"]),
         **_head(record),
-        "Training budget": budget,
+        "Training budget": f"{record['images_seen']:,} images in the models' own batches",
         **_pictures(record),
         "Data digest": tag("code", record["data_digest"]),
         "Versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from hamdg.runs.record import Record, Row, RowGroup, known
 from hamdg.text import escaped
 
-HAM_LABEL = "HAM (reconstruction)"
-FOOTNOTE = (
-    f"{HAM_LABEL}: enrichment (SAE) follows the published rule; harmonization (OPA) and the "
-    "historical merge (RHM) are our reconstruction."
-)
 ZERO_SHOT = "zero-shot"
 # What stands for the classes, by `model.text_head`.
 CLASS_FEATURES = {
@@ -40,7 +34,7 @@ class TableRow:
         validation: Accuracy on the source hold-outs, where measured.
         note: A few words about the row.
         is_result: Whether this is what the run was made for.
-        gain: `held_out` minus the zero-shot model's.
+        gain: `held_out` minus the zero-shot model's, where the run has one.
     """
 
     key: str
@@ -48,30 +42,38 @@ class TableRow:
     group: RowGroup
     held_out: float
     standard_error: float
-    in80: float
+    in80: float | None
     validation: float | None
     note: str
     is_result: bool
-    gain: float
+    gain: float | None
 
 
-def binomial_standard_error(accuracy: float, count: int) -> float:
-    """Return `sqrt(p (1 - p) / n)`: how far an accuracy measured on `count` images may be off by chance."""
-    return math.sqrt(accuracy * (1.0 - accuracy) / count) if count > 0 else math.nan
+def footnote_names(records: Iterable[Record]) -> list[str]:
+    """Return whom the footnotes of runs are about: what stands before their colon, such as `HAM (reconstruction)`."""
+    return list(dict.fromkeys(record["footnote"].partition(":")[0] for record in records if record["footnote"]))
 
 
-def ham_label(label: str) -> str:
-    """Return `label` with HAM called what it is here: a reconstruction."""
-    if "reconstruction" in label.lower():
-        return label
-    if label[:3].lower() == "ham" and (len(label) == 3 or not label[3].isalnum()):
-        return HAM_LABEL + label[3:]
+def qualified(label: str, names: Iterable[str]) -> str:
+    """Return a label with the qualifier of whom it names: `HAM, tuned` becomes `HAM (reconstruction), tuned`.
+
+    Args:
+        label: What a recipe or a sweep file calls a row.
+        names: Whom footnotes are about.
+    """
+    for name in names:
+        short, _, qualifier = name.rstrip(")").partition(" (")
+        rest = label[len(short) :]
+        named = label.lower().startswith(short.lower()) and not rest[:1].isalnum()
+        if qualifier and named and qualifier.lower() not in label.lower():
+            return name + rest
     return label
 
 
-def shows_ham(labels: Sequence[str]) -> bool:
-    """Return whether a table with these labels needs the footnote."""
-    return any(label.startswith(HAM_LABEL) for label in labels)
+def footnotes(records: Iterable[Record], labels: Sequence[str]) -> list[str]:
+    """Return the footnotes that a table with these labels needs, each once."""
+    found = dict.fromkeys(record["footnote"] for record in records if record["footnote"])
+    return [text for text in found if any(label.startswith(text.partition(":")[0]) for label in labels)]
 
 
 def run_table(record: Record) -> list[TableRow]:
@@ -85,9 +87,9 @@ def percent(value: float | None) -> str:
     return f"{100.0 * value:.1f}" if value is not None and known(value) else MISSING
 
 
-def signed_points(value: float) -> str:
+def signed_points(value: float | None) -> str:
     """Return a difference of two fractions in percentage points, always with its sign."""
-    return f"{100.0 * value:+.1f}".replace("-", MINUS) if known(value) else MISSING
+    return f"{100.0 * value:+.1f}".replace("-", MINUS) if value is not None and known(value) else MISSING
 
 
 def headline(record: Record) -> str:
@@ -110,14 +112,13 @@ def format_text(record: Record) -> str:
         if row.group != before.group or row.is_result:
             lines.append(_rule(widths))
         lines.append(_aligned(line, widths))
-    start = start_label(record)
-    lines += ["", f"±: binomial standard error over {record['n_held_out']} images; gain: points over {start}."]
+    gain = f"; gain: points over {start_label(record)}" if record["zero_shot_accuracy"] is not None else ""
+    lines += ["", f"±: binomial standard error over {record['n_held_out']} images{gain}."]
     if fewer := fewer_images(record):
         lines.append(f"Images: {fewer}.")
     if learned := class_features(record):
         lines.append(f"Class features: {learned}.")
-    if shows_ham([row.label for row in rows]):
-        lines.append(FOOTNOTE)
+    lines += footnotes([record], [row.label for row in rows])
     return escaped("\n".join(lines), keep="\n")
 
 
@@ -142,20 +143,18 @@ def fewer_images(record: Record) -> str:
 
 
 def _table_row(row: Row, record: Record, is_result: bool) -> TableRow:
-    error = row.get("standard_error")
-    if error is None:
-        error = binomial_standard_error(row["held_out"], record["n_held_out"])
+    start = record["zero_shot_accuracy"]
     return TableRow(
         key=row["key"],
-        label=ham_label(row["label"]) if row["key"] == "ham" else row["label"],
+        label=row["label"],
         group=row["group"],
         held_out=row["held_out"],
-        standard_error=error,
+        standard_error=row["standard_error"],
         in80=row["held_out_in80"],
         validation=row["validation"],
         note=row["note"],
         is_result=is_result,
-        gain=row["held_out"] - record["zero_shot_accuracy"],
+        gain=None if start is None else row["held_out"] - start,
     )
 
 

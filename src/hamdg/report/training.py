@@ -10,7 +10,8 @@ from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.measurements import Measurements, Series
 from hamdg.report.samples import Sample, data_uri, spread
 from hamdg.report.table import MISSING, percent
-from hamdg.runs.record import EnrichmentCounts, Record
+from hamdg.runs.record import Record, selection_counts
+from hamdg.runs.selection import SelectionCounts
 
 _TILES = 10
 _SHORTEST_WINDOW = 9
@@ -37,7 +38,7 @@ def curves_section(record: Record, measured: Measurements) -> Html:
 
 def enrichment_section(record: Record, measured: Measurements, samples: Sequence[Sample]) -> Html:
     """Return rates, thresholds and counts of the enrichment, and images it let in and kept out."""
-    counts = record["enrichment"]
+    counts = selection_counts(record)
     if counts is None:
         return NOTHING
     palette = colors(record["sources"])
@@ -109,7 +110,7 @@ def _ratios(parts: Mapping[str, Series], wholes: Mapping[str, Series]) -> dict[s
     return found
 
 
-def _counts_table(counts: Mapping[str, EnrichmentCounts]) -> Html:
+def _counts_table(counts: Mapping[str, SelectionCounts]) -> Html:
     with_noise = any(count["noisy_candidates"] is not None for count in counts.values())
     names = ["offered", "let in", "share, %"]
     if with_noise:
@@ -118,7 +119,7 @@ def _counts_table(counts: Mapping[str, EnrichmentCounts]) -> Html:
     return table(head, [_counts_row(name, count, with_noise) for name, count in counts.items()])
 
 
-def _counts_row(name: str, count: EnrichmentCounts, with_noise: bool) -> Html:
+def _counts_row(name: str, count: SelectionCounts, with_noise: bool) -> Html:
     cells = [f"{count['candidates']:,}", f"{count['added']:,}", _share(count["added"], count["candidates"])]
     if with_noise:
         cells += [

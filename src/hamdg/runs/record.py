@@ -1,59 +1,139 @@
-"""What lies in a run's `record.json`, typed, and the reader that checks it."""
+"""What lies in a run's `record.json`, typed, and the reader that checks it.
+
+Records of format 1 are upgraded when they are read, so that everybody else knows format 2 only.
+"""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 
 from hamdg.errors import DataError
-from hamdg.runs import schema
+from hamdg.runs import format1, schema
+from hamdg.runs.figures import Figure
+from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.selection import SelectionCounts
 
-FORMAT = 1
+T = TypeVar("T")
+
+FORMAT = 2
 
 RowGroup = Literal["control", "source", "merged"]
+Reads = Literal["sources", "targets"]
+# Of a target, all images, DomainBed's 80 % part, or the 20 % part that no step may have seen.
+Part = Literal["all", "80%", "20%"]
+# By metric: `accuracy`, `accuracy_in80`, `accuracy_in20`, `macro_accuracy`, `calibration_error`, `images`, and one
+# value a class in `per_class_accuracy`; `None` where there is nothing to measure.
+Metrics = dict[str, float | list[float | None] | None]
 
 
 class Row(TypedDict):
-    """One model measured on the held-out domain; accuracies are fractions of 1."""
+    """One model measured on the held-out domains; accuracies are fractions of 1.
+
+    Attributes:
+        key: The model's name (`zero_shot`, `source/photo`, `ham`, ...).
+        label: What people read.
+        group: `control`, `source` or `merged`.
+        held_out: The headline: the primary metric on the record's `part`, averaged over the targets.
+        held_out_in80: The same on DomainBed's 80 % part.
+        standard_error: Binomial standard error of `held_out`.
+        validation: The same metric on the source hold-outs, where measured.
+        note: A few words about the row.
+        targets: All metrics, by target.
+    """
 
     key: str
     label: str
     group: RowGroup
     held_out: float
-    held_out_in80: float
-    held_out_macro: float
+    held_out_in80: float | None
     standard_error: float
-    per_class: list[float | None]
     validation: float | None
     note: str
+    targets: dict[str, Metrics]
 
 
-class EnrichmentCounts(TypedDict):
-    """What one source model was offered and took in, summed over the training; noisy counts when they are known."""
+class StepRecord(TypedDict):
+    """What a step of the algorithm did.
 
-    candidates: int
-    added: int
-    noisy_candidates: int | None
-    noisy_added: int | None
-
-
-class MergeFacts(TypedDict):
-    """How the histories were merged, and the geometry of their task vectors; the layer "" is the whole model.
-
-    `target_data`: the merge opened the held-out domain. Records from before there was a choice of methods do
-    not name theirs. `valleys`: what each source's SWAD is the mean of, if that is its history.
+    Attributes:
+        reads: Which domains it may open, as the algorithm declares it.
+        opened: Those whose images it did open; `None` in runs from before this was noted.
+        facts: What it measured or decided.
+        figures: What the page draws of it.
+        seconds: How long it took.
+        images_seen: How many images its models saw in their own batches.
     """
 
-    method: NotRequired[str]
-    options: NotRequired[dict[str, float | int | bool | str | None]]
-    target_data: NotRequired[bool]
-    norms: dict[str, float]
-    cosines: dict[str, dict[str, float]]
-    kept: dict[str, dict[str, float]]
-    merged_norm: float
-    mean_norm: float
-    valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
+    reads: list[Reads]
+    opened: list[str] | None
+    facts: dict[str, object]
+    figures: list[Figure]
+    seconds: float
+    images_seen: int
+
+
+class Record(TypedDict):
+    """One finished run; what an algorithm does not have is `None`, or empty.
+
+    Attributes:
+        held_out: The held-out domain; of several, their names joined by `+`.
+        targets: The held-out domains.
+        label: What the run is called.
+        footnote: What every table that shows the run must say; empty for nothing.
+        metric: The primary metric, which all accuracies of the record are of.
+        part: Which part of the targets the headline is of.
+        source_accuracies: Headline of the source models.
+        controls: Keys of the rows that come from the runs it is compared with, the most important one last.
+        layers: The network's layers by depth.
+        images_seen: How many images the models saw in their own batches.
+        class_features: What stands for the classes (`model.text_head`), and its digest.
+        data: The card of images that lie somewhere.
+        files: SHA-256 of what holds the models of the table, by name in the run.
+        condition: What the data were like; a sweep adds it.
+        variant: The variant that the run belongs to; a sweep adds it.
+    """
+
+    format: int
+    benchmark: str
+    held_out: str
+    targets: list[str]
+    algorithm: str
+    label: str
+    footnote: str
+    metric: str
+    part: Part
+    seed: int
+    identity: str
+    held_out_accuracy: float
+    held_out_accuracy_in80: float | None
+    zero_shot_accuracy: float | None
+    source_accuracies: dict[str, float]
+    validation_accuracy: float | None
+    classes: list[str]
+    domains: list[str]
+    sources: list[str]
+    prompts: list[str]
+    layers: list[str]
+    rows: list[Row]
+    controls: list[str]
+    steps: dict[str, StepRecord]
+    images_seen: int
+    n_held_out: int
+    timings: dict[str, float]
+    data_digest: str
+    versions: dict[str, str]
+    command: str
+    config: dict[str, object]
+    # Records from before there were real benchmarks have neither of these two.
+    words: NotRequired[list[str]]
+    class_features: NotRequired[dict[str, str]]
+    splits: NotRequired[dict[str, dict[str, int | str]]]
+    data: NotRequired[dict[str, object]]
+    files: NotRequired[dict[str, str]]
+    condition: NotRequired[str]
+    variant: NotRequired[str]
 
 
 class Validation(TypedDict):
@@ -72,58 +152,10 @@ class MergeSummary(MergeFacts, Validation):
 
 
 class ImagesSeen(TypedDict):
-    """The training budget in images: those of the own batches, and with those that enrichment added."""
+    """The training budget in images: those of the own batches, and with those that a selection added."""
 
     fresh: int
     with_enrichment: int
-
-
-class _Run(TypedDict):
-    format: int
-    benchmark: str
-    held_out: str
-    algorithm: str
-    label: str
-    seed: int
-    identity: str
-    held_out_accuracy: float
-    held_out_accuracy_in80: float
-    zero_shot_accuracy: float
-    source_accuracies: dict[str, float]
-    validation_accuracy: float
-    classes: list[str]
-    domains: list[str]
-    sources: list[str]
-    prompts: list[str]
-    rows: list[Row]
-    enrichment: dict[str, EnrichmentCounts] | None
-    merge: MergeFacts | None
-    images_seen: ImagesSeen
-    n_held_out: int
-    timings: dict[str, float]
-    data_digest: str
-    versions: dict[str, str]
-    command: str
-    config: dict[str, object]
-
-
-class Record(_Run, total=False):
-    """One finished run; `data` is the card of images that lie somewhere, a sweep adds `condition` and `variant`.
-
-    `class_features`: what stands for the classes (`model.text_head`), and its digest. `opened`: the domains whose
-    images each stage opened; stages of runs from before this was noted are missing.
-    `files`: SHA-256 of what holds the models of the table, by name in the run.
-    """
-
-    # Records from before there were real benchmarks have neither of these two.
-    words: list[str]
-    class_features: dict[str, str]
-    splits: dict[str, dict[str, int | str]]
-    data: dict[str, object]
-    opened: dict[str, list[str]]
-    files: dict[str, str]
-    condition: str
-    variant: str
 
 
 def read_record(path: Path) -> Record:
@@ -155,33 +187,67 @@ def read_validation(run: Path) -> dict[str, float]:
 
 
 def checked(record: object, place: str) -> Record:
-    """Return `record` as a typed record, or say what it lacks.
+    """Return what was read from JSON as a typed record of format 2, or raise an error that names what it lacks.
 
     Args:
-        record: What was read from JSON.
+        record: A record of any format.
         place: Where it came from, for the message.
 
     Raises:
-        DataError: It is no mapping, is of another format, lacks a key, or has a value of another type.
+        DataError: It is no mapping, is of an unknown format, lacks a key, or has a value of another type.
     """
     if not isinstance(record, dict):
         raise DataError(f"`{place}` is not a record: expected a JSON object, got `{type(record).__name__}`.")
-    if record.get("format") != FORMAT:
+    kinds: dict[object, type] = {format1.FORMAT: format1.Record, FORMAT: Record}
+    kind = kinds.get(record.get("format"))
+    if kind is None:
         raise DataError(
-            f"`{place}` has record format `{record.get('format')}`, expected `{FORMAT}`. "
+            f"`{place}` has record format `{record.get('format')}`, expected `{format1.FORMAT}` or `{FORMAT}`. "
             "Use the hamdg version that wrote it, or repeat the run."
         )
-    missing = sorted(Record.__required_keys__ - record.keys())
-    if missing:
+    if missing := sorted(schema.required_keys(kind) - record.keys()):
         names = ", ".join(f"`{name}`" for name in missing)
         raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record anew.")
     try:
-        schema.conform(record, Record)
+        schema.conform(record, kind)
     except schema.MismatchError as error:
         raise DataError(f"`{place}` is not a readable record ({error}). Repeat the run with `--force`.") from error
-    return cast("Record", record)
+    if kind is Record:
+        return cast("Record", record)
+    return cast("Record", format1.upgrade(cast("format1.Record", record)))
+
+
+def merge_facts(record: Record) -> MergeFacts | None:
+    """Return what the first step that merged models left in its facts as `merge`; `None` if none did."""
+    return _facts(record, "merge", MergeFacts)
+
+
+def selection_counts(record: Record) -> dict[str, SelectionCounts] | None:
+    """Return what the first step that selected samples left in its facts as `selection`; `None` if none did."""
+    return _facts(record, "selection", dict[str, SelectionCounts])
+
+
+def read_before(record: Record) -> dict[str, list[str]]:
+    """Return the targets whose images each step opened, before the evaluation did; steps that opened none are left out.
+
+    What a step declares counts where what it opened was not noted.
+    """
+    found = {}
+    for name, step in record["steps"].items():
+        opened = record["targets"] if step["opened"] is None and "targets" in step["reads"] else step["opened"] or []
+        if targets := [target for target in record["targets"] if target in opened]:
+            found[name] = targets
+    return found
 
 
 def known(value: float | None) -> bool:
     """Return whether a figure is there: neither `None` nor not-a-number."""
     return value is not None and not math.isnan(value)
+
+
+def _facts(record: Record, name: str, kind: type[T]) -> T | None:
+    for step in record["steps"].values():
+        if (found := step["facts"].get(name)) is not None:
+            schema.conform(found, kind)
+            return cast("T", found)
+    return None

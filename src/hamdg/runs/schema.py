@@ -82,6 +82,7 @@ def conform(value: object, kind: Any, key: str = "") -> None:
     Args:
         value: The value.
         kind: A `TypedDict`, `list[...]`, `dict[str, ...]`, a union, a `Literal`, or a plain type; `object` takes all.
+            Several `TypedDict`s of a union are told apart by their key `kind`.
         key: Where the value is, for the message.
 
     Raises:
@@ -108,28 +109,44 @@ def conform(value: object, kind: Any, key: str = "") -> None:
         _check_kind(value, kind, key)
 
 
+def required_keys(kind: Any) -> frozenset[str]:
+    """Return the keys that an object described by a `TypedDict` must have."""
+    hints = get_type_hints(kind, include_extras=True)
+    # Annotations that are texts hide from Python which keys may be missing.
+    return frozenset(name for name in kind.__required_keys__ if get_origin(hints[name]) is not NotRequired)
+
+
 def _check_keys(value: object, kind: Any, key: str) -> None:
     _check_kind(value, dict, key)
     mapping = cast("dict[str, object]", value)
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        # Annotations that are texts hide from Python which keys may be missing.
-        optional = get_origin(hint) is NotRequired or name not in kind.__required_keys__
+    if missing := sorted(required_keys(kind) - mapping.keys()):
+        raise MismatchError(f"`{_joined(key, missing[0])}` is missing")
+    for name, hint in get_type_hints(kind).items():
         if name in mapping:
-            conform(mapping[name], get_args(hint)[0] if get_origin(hint) is NotRequired else hint, _joined(key, name))
-        elif not optional:
-            raise MismatchError(f"`{_joined(key, name)}` is missing")
+            conform(mapping[name], hint, _joined(key, name))
 
 
 def _check_union(value: object, kinds: tuple[Any, ...], key: str) -> None:
-    """Accept what is of one of several types; of these, at most one describes an object or a list."""
+    """Accept what is of one of several types; of these, at most one describes a list, and one an object if any."""
     plain = [kind for kind in kinds if kind in _WORDS]
     if any(_is_of(value, kind) for kind in plain):
         return
     others = [kind for kind in kinds if kind not in plain]
     if not others or not isinstance(value, dict | list):
         named = [_WORDS.get(kind, _WORDS[dict]) for kind in kinds]
-        raise MismatchError(_expected(key, " or ".join(named), value))
-    conform(value, others[0], key)
+        raise MismatchError(_expected(key, " or ".join(dict.fromkeys(named)), value))
+    conform(value, _described(others, value, key) if len(others) > 1 else others[0], key)
+
+
+def _described(kinds: list[Any], value: object, key: str) -> Any:
+    """Return which of several `TypedDict`s describes a value, by its key `kind`."""
+    _check_kind(value, dict, key)
+    by_name = {name: kind for kind in kinds for name in get_args(get_type_hints(kind)["kind"])}
+    name = cast("dict[str, object]", value).get("kind")
+    if name not in by_name:
+        choices = " or ".join(f"`{choice}`" for choice in by_name)
+        raise MismatchError(_expected(_joined(key, "kind"), choices, name))
+    return by_name[name]
 
 
 def _check_kind(value: object, kind: Any, key: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Entry
-from hamdg.data.domain import Domain, combined_fingerprint, open_domain, opened_domains
+from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.data.resolve import prompts_of, words_of
@@ -19,10 +21,13 @@ from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
 from hamdg.errors import DataError
 from hamdg.files import write_json
+from hamdg.models.tower import layer_of
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
 from hamdg.runs.manifest import check_digests, digests
-from hamdg.runs.record import MergeFacts, read_record
+from hamdg.runs.merge_figures import MergeFacts, merge_figures
+from hamdg.runs.record import FORMAT, Metrics, Reads, Record, Row, StepRecord, read_record
+from hamdg.runs.selection import selection_figures
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.merge import check_merge, load_entries
@@ -30,7 +35,10 @@ from hamdg.stages.scoring import Scorer
 from hamdg.stages.sources import same_images, split_facts
 from hamdg.stages.summaries import read_merge, read_train
 
-Row = dict[str, object]
+_SELECTION = (
+    "At each step a model is offered the other sources' batches and accepts what it is more confident about than it "
+    "is, on average, about its own batch."
+)
 
 
 def evaluate(context: Context, command: str, control: RunDirectory | None, again: bool = False) -> bool:
@@ -53,10 +61,9 @@ def evaluate(context: Context, command: str, control: RunDirectory | None, again
     if run.record.exists() and not again:
         check_digests(run, read_record(run.record).get("files", {}), "the evaluation read")
         return False
-    with opened_domains() as opened:
-        record = _evaluated(context, command, control)
+    record = _evaluated(context, command, control)
     run.unmark_done()
-    write_json(run.record, record | {"opened": opened_before(run) | {"evaluate": sorted(opened)}})
+    write_json(run.record, record)
     return True
 
 
@@ -66,7 +73,7 @@ def opened_before(run: RunDirectory) -> dict[str, list[str]]:
     return {stage: names for stage, names in found.items() if names is not None}
 
 
-def _evaluated(context: Context, command: str, control: RunDirectory | None) -> dict[str, object]:
+def _evaluated(context: Context, command: str, control: RunDirectory | None) -> Record:
     """Test every model on the held-out domain and return what `record.json` is to hold."""
     run = context.run
     check_merge(run)
@@ -80,19 +87,23 @@ def _evaluated(context: Context, command: str, control: RunDirectory | None) -> 
     everything.prepare()
     opened = time.monotonic()
     validation = read_merge(run)["validation"]
+    controls: list[Row] = []
     inside = torch.from_numpy(split_domain(context.recipe, held_out)[0])
     candidates = load_entries(context)
     predictions = Scorer(context).predict([candidate.weights for candidate in candidates], everything)
     rows = [
-        _row(context, candidate, predicted, everything.labels, inside) | {"validation": validation[candidate.key]}
+        _row(candidate, _metrics(context, predicted, everything.labels, inside), context.recipe.held_out, validation)
         for candidate, predicted in zip(candidates, predictions, strict=True)
     ]
     if control is not None:
         known = {row["key"] for row in rows}
-        rows[-1:-1] = [dict(row) for row in read_record(control.record)["rows"] if row["key"] not in known]
+        controls = [row for row in read_record(control.record)["rows"] if row["key"] not in known]
+        rows[-1:-1] = controls
     domains = [held_out if name == held_out.name else _opened(context, name) for name in context.bench.domains]
     timings = {"open": opened - started, "evaluate": time.monotonic() - opened}
-    return _record(context, rows, timings, command) | _data(context, domains)
+    record = _record(context, rows, timings, command)
+    record["controls"] = [row["key"] for row in controls]
+    return cast("Record", record | _data(context, domains))
 
 
 def _opened(context: Context, name: str) -> Domain:
@@ -125,43 +136,60 @@ def _data(context: Context, domains: list[Domain]) -> dict[str, object]:
     return found | ({"data": card(context.bench, listings) | drawn} if listings else {})
 
 
-def _row(context: Context, candidate: Entry, predicted: Tensor, labels: Tensor, inside: Tensor) -> Row:
+def _metrics(context: Context, predicted: Tensor, labels: Tensor, inside: Tensor) -> Metrics:
+    """Return what is measured of a model's predictions [n]; `inside` are the positions of the 80 % part."""
     right = (predicted == labels).double()
-    accuracy = float(right.mean())
+    outside = torch.ones(len(right), dtype=torch.bool)
+    outside[inside] = False
     by_class = [right[labels == label] for label in range(len(context.bench.classes))]
     per_class = [float(own.mean()) if len(own) else None for own in by_class]
     present = [value for value in per_class if value is not None]
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_in80": float(right[inside].mean()),
+        "accuracy_in20": float(right[outside].mean()) if outside.any() else None,
+        "macro_accuracy": sum(present) / len(present),
+        "per_class_accuracy": list(per_class),
+        "images": len(labels),
+    }
+
+
+def _row(candidate: Entry, metrics: Metrics, target: str, validation: Mapping[str, float]) -> Row:
+    accuracy = cast("float", metrics["accuracy"])
     return {
         "key": candidate.key,
         "label": candidate.label,
         "group": candidate.group,
         "held_out": accuracy,
-        "held_out_in80": float(right[inside].mean()),
-        "held_out_macro": sum(present) / len(present),
-        "standard_error": math.sqrt(accuracy * (1 - accuracy) / len(labels)),
-        "per_class": per_class,
-        "n": len(labels),
+        "held_out_in80": cast("float", metrics["accuracy_in80"]),
+        "standard_error": math.sqrt(accuracy * (1 - accuracy) / cast("int", metrics["images"])),
+        "validation": validation[candidate.key],
         "note": candidate.note,
+        "targets": {target: metrics},
     }
 
 
-def _record(context: Context, rows: list[Row], timings: dict[str, float], command: str) -> dict[str, object]:
+def _record(context: Context, rows: list[Row], timings: dict[str, float], command: str) -> Record:
     recipe, run = context.recipe, context.run
-    trained, merged = read_train(run), read_merge(run)
-    by_key = {str(row["key"]): row for row in rows}
-    result = by_key[context.plan.result]
-    timings = {"train": trained["seconds"], "merge": merged["seconds"], **timings}
+    trained, steps = read_train(run), _steps(context)
+    by_key = {row["key"]: row for row in rows}
+    result, start = by_key[context.plan.result], by_key.get("zero_shot")
+    timings = {name: step["seconds"] for name, step in steps.items()} | timings
     return {
-        "format": 1,
+        "format": FORMAT,
         "benchmark": recipe.benchmark,
         "held_out": recipe.held_out,
+        "targets": [recipe.held_out],
         "algorithm": recipe.algorithm,
         "label": recipe.label or context.plan.label,
+        "footnote": context.plan.footnote(context.merge_config.method),
+        "metric": "accuracy",
+        "part": "all",
         "seed": recipe.seed,
         "identity": identity(recipe),
         "held_out_accuracy": result["held_out"],
         "held_out_accuracy_in80": result["held_out_in80"],
-        "zero_shot_accuracy": by_key["zero_shot"]["held_out"],
+        "zero_shot_accuracy": None if start is None else start["held_out"],
         "source_accuracies": {key.removeprefix("source/"): r["held_out"] for key, r in by_key.items() if "/" in key},
         "validation_accuracy": result["validation"],
         "classes": list(context.bench.classes),
@@ -170,14 +198,44 @@ def _record(context: Context, rows: list[Row], timings: dict[str, float], comman
         "prompts": prompts_of(recipe),
         "class_features": trained.get("class_features", {"kind": "prompts"}),
         "words": words_of(recipe),
+        "layers": list(dict.fromkeys(layer_of(name) for name in context.base())),
         "rows": rows,
-        "enrichment": trained["enrichment"],
-        "merge": {key: value for key, value in merged.items() if key in MergeFacts.__annotations__},
-        "images_seen": trained["images_seen"],
-        "n_held_out": result["n"],
+        "controls": [],
+        "steps": steps,
+        "images_seen": sum(step["images_seen"] for step in steps.values()),
+        "n_held_out": int(cast("int", result["targets"][recipe.held_out]["images"])),
         "timings": timings | {"total": sum(timings.values())},
+        "data_digest": "",
         "versions": library_versions(),
         "command": command,
         "config": asdict(recipe),
         "files": digests(run, (run.merged, run.history_index)),
     }
+
+
+def _steps(context: Context) -> dict[str, StepRecord]:
+    """Return what the record says of training and merge."""
+    trained, merged = read_train(context.run), read_merge(context.run)
+    selected = trained["enrichment"]
+    facts = cast("MergeFacts", {key: value for key, value in merged.items() if key in MergeFacts.__annotations__})
+    reads: list[Reads] = ["sources", "targets"] if merged.get("target_data") else ["sources"]
+    note = f"{_SELECTION} With the accepted images the models saw {trained['images_seen']['with_enrichment']:,} images."
+    train: StepRecord = {
+        "reads": ["sources"],
+        "opened": trained.get("opened"),
+        "facts": {} if selected is None else {"selection": selected},
+        "figures": []
+        if selected is None
+        else selection_figures(selected, "enrichment", note=note, samples="samples.npz"),
+        "seconds": trained["seconds"],
+        "images_seen": trained["images_seen"]["fresh"],
+    }
+    merge: StepRecord = {
+        "reads": reads,
+        "opened": merged.get("opened"),
+        "facts": {"merge": facts},
+        "figures": merge_figures(facts),
+        "seconds": merged["seconds"],
+        "images_seen": 0,
+    }
+    return {"train": train, "merge": merge}

@@ -8,7 +8,8 @@ from hamdg.cohort.swad import ValleyFacts
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import check_digests
-from hamdg.runs.record import EnrichmentCounts, ImagesSeen, MergeSummary
+from hamdg.runs.record import ImagesSeen, MergeSummary
+from hamdg.runs.selection import SelectionCounts
 
 # How the digests of a history are known.
 WROTE = "training wrote"
@@ -62,7 +63,7 @@ class TrainSummary(TypedDict):
     start_files: NotRequired[dict[str, str]]
     class_features: NotRequired[dict[str, str]]
     images_seen: ImagesSeen
-    enrichment: dict[str, EnrichmentCounts] | None
+    enrichment: dict[str, SelectionCounts] | None
     opened: NotRequired[list[str]]
     wrote: NotRequired[dict[str, str]]
 

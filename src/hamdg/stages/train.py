@@ -34,7 +34,7 @@ from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import training_identity
 from hamdg.runs.manifest import digests
-from hamdg.runs.record import EnrichmentCounts
+from hamdg.runs.selection import SelectionCounts
 from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
 from hamdg.stages.sources import open_sources
@@ -251,7 +251,7 @@ def _summary(context: Context, rows: list[Row], seconds: float) -> dict[str, obj
     }
 
 
-def _enriched(rows: list[Row]) -> dict[str, EnrichmentCounts]:
+def _enriched(rows: list[Row]) -> dict[str, SelectionCounts]:
     sums: dict[str, dict[str, int]] = {}
     for row in rows:
         title, _, kind = row.name.partition("/")
@@ -259,7 +259,7 @@ def _enriched(rows: list[Row]) -> dict[str, EnrichmentCounts]:
             counts = sums.setdefault(row.source, {})
             counts[kind] = counts.get(kind, 0) + int(row.value)
     return {
-        source: EnrichmentCounts(
+        source: SelectionCounts(
             candidates=counts["candidates"],
             added=counts["added"],
             noisy_candidates=counts.get("noisy_candidates"),

@@ -56,7 +56,7 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-outs")
     if records:
         console.result("")
-        print_accuracies(sweep_table(records, chosen))
+        print_accuracies(records, sweep_table(records, chosen))
     if page is not None:
         console.result(f"\nresults {page}")
 

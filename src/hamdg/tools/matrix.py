@@ -32,7 +32,8 @@ def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
         command = f"python -m hamdg.tools.matrix {' '.join(overrides)}"
         record_path = pipeline.run(recipe, command=command, show=False)
         record = read_record(record_path)
-        cells.setdefault(start_label(record), {})[held_out] = record["zero_shot_accuracy"]
+        start = record["zero_shot_accuracy"]
+        cells.setdefault(start_label(record), {})[held_out] = math.nan if start is None else start
         for source, held_out_accuracy in record["source_accuracies"].items():
             cells.setdefault(source, {})[held_out] = held_out_accuracy
         index = read_index(RunDirectory(record_path.parent))

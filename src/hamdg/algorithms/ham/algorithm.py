@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from hamdg.algorithms.base import AlgorithmPlan, Entry, Histories
+from hamdg.algorithms.ham.labels import LABEL, footnote, result_label, scaled_label
 from hamdg.merge import merge
 from hamdg.merge.geometry import norms, task_vectors
-from hamdg.report.table import HAM_LABEL
 
 
 def _candidates(found: Histories) -> list[Entry]:
-    own = found.method == "rhm"
     own_norm = norms(task_vectors({"merged": found.merged}, found.base))["merged"]
     shrunk = merge("shrunk", found.history, base=found.base, norm=own_norm)
     sources = [
@@ -20,15 +19,13 @@ def _candidates(found: Histories) -> list[Entry]:
         *sources,
         Entry("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
         Entry("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),
-        Entry(
-            "shrunk", f"the same, {'shrunk to RHM' if own else f'scaled to {found.method}'}'s norm", "control", shrunk
-        ),
-        Entry("ham", HAM_LABEL if own else f"{HAM_LABEL}, merged by {found.method}", "merged", found.merged),
+        Entry("shrunk", scaled_label(found.method), "control", shrunk),
+        Entry("ham", result_label(found.method), "merged", found.merged),
     ]
 
 
 PLAN = AlgorithmPlan(
-    label=HAM_LABEL,
+    label=LABEL,
     result="ham",
     groups=lambda sources: {name: (name,) for name in sources},
     candidates=_candidates,
@@ -41,4 +38,5 @@ PLAN = AlgorithmPlan(
         "ham",
     ),
     merges=True,
+    footnote=footnote,
 )

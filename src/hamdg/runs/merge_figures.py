@@ -1,0 +1,109 @@
+"""What a step that merges models leaves in the record: facts on their task vectors, and the figures of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NotRequired, TypedDict
+
+from hamdg.runs.figures import Figure, HeatMap, bars, heat_map, layer_map
+
+# From here on a cosine is printed as 1.00.
+_ONE = 0.995
+
+
+class MergeFacts(TypedDict):
+    """How models were merged, and the geometry of their task vectors; the layer "" is the whole model.
+
+    Records from before there was a choice of methods do not name theirs.
+
+    Attributes:
+        method: The merge method.
+        options: Its options.
+        target_data: Whether the merge opened the held-out domain.
+        norms: Length of each source's task vector.
+        cosines: For each pair `a|b` of sources, the cosine by layer, from the first layer to the last.
+        kept: For each source, the share of the coordinates that the merge kept, by layer.
+        merged_norm: Length of the merge's own task vector.
+        mean_norm: Length of the plain mean of the task vectors.
+        valleys: What each source's SWAD is the mean of, if that is its history.
+    """
+
+    method: NotRequired[str]
+    options: NotRequired[dict[str, float | int | bool | str | None]]
+    target_data: NotRequired[bool]
+    norms: dict[str, float]
+    cosines: dict[str, dict[str, float]]
+    kept: dict[str, dict[str, float]]
+    merged_norm: float
+    mean_norm: float
+    valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
+
+
+def merge_figures(facts: MergeFacts, layers: Sequence[str] = ()) -> list[Figure]:
+    """Return the figures of a merge: lengths, cosines of the whole models and by layer, what was kept.
+
+    Args:
+        facts: What was measured.
+        layers: All layers by depth; those of the cosines where they are left out.
+    """
+    layers = layers or layers_of(facts)
+    by_layer = {" / ".join(pair.split("|")): own for pair, own in facts["cosines"].items()}
+    found: list[Figure] = [bars("Length (L2 norm)", _lengths(facts), note=_method(facts), own="merged")]
+    if facts["cosines"]:
+        found.append(_matrix(facts))
+        found.append(layer_map("Cosine of the task vectors by layer", by_layer, layers))
+    if facts["kept"]:
+        found.append(_kept(facts["kept"], layers))
+    return found
+
+
+def layers_of(facts: MergeFacts) -> list[str]:
+    """Return the layers that the cosines are of, in their order, which is that of depth."""
+    return [name for name in dict.fromkeys(chain.from_iterable(facts["cosines"].values())) if name]
+
+
+def _method(facts: MergeFacts) -> str:
+    if "method" not in facts:
+        return ""
+    options = ", ".join(f"{name} {value}" for name, value in facts.get("options", {}).items())
+    return f"Method: {facts['method']}" + (f" ({options})." if options else ".")
+
+
+def _lengths(facts: MergeFacts) -> dict[str, float]:
+    results = {"plain mean": facts["mean_norm"], "merged": facts["merged_norm"]}
+    # A domain may be called `merged`, too.
+    sources = {f"source {name}" if name in results else name: value for name, value in facts["norms"].items()}
+    return sources | results
+
+
+def _matrix(facts: MergeFacts) -> HeatMap:
+    sources = list(facts["norms"])
+    whole = {pair: own[""] for pair, own in facts["cosines"].items() if "" in own}
+
+    def cosine(row: str, column: str) -> float | None:
+        return 1.0 if row == column else whole.get(f"{row}|{column}", whole.get(f"{column}|{row}"))
+
+    rows = {row: [cosine(row, column) for column in sources] for row in sources}
+    return heat_map("Cosine of the task vectors", sources, rows, note=_in_words(whole))
+
+
+def _in_words(cosines: Mapping[str, float]) -> str:
+    """Say which source models have become one, if any: there is little left to merge then."""
+    equal = [" and ".join(pair.split("|")) for pair, value in cosines.items() if value >= _ONE]
+    if not equal:
+        return ""
+    if len(equal) == len(cosines):
+        whose = f"All {len(cosines)} pairs of source models" if len(equal) > 1 else f"The source models {equal[0]}"
+        return (
+            f"{whose} have become one (cosine 1.00): they changed in the same direction, so that merging them is "
+            "hardly more than taking one of them."
+        )
+    return f"These source models have become one (cosine 1.00): {'; '.join(equal)}."
+
+
+def _kept(kept: Mapping[str, Mapping[str, float]], layers: Sequence[str]) -> HeatMap:
+    shares = [value for own in kept.values() for value in own.values()]
+    alike = shares and len({round(share, 2) for share in shares}) == 1
+    note = f"About {100 * shares[0]:.0f} % of each tensor." if alike else ""
+    return layer_map("Share of the coordinates that the merge kept, %", kept, layers, note=note, percent=True)
