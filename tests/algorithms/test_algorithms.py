@@ -9,11 +9,10 @@ from torch import Tensor
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import Entry, Histories
 from hamdg.algorithms.erm import control_of
+from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
 from hamdg.config.recipe import (
     ControlsConfig,
     DataConfig,
-    EnrichmentConfig,
-    HarmonizationConfig,
     HistoryConfig,
     MergeConfig,
     MiniConfig,
@@ -96,18 +95,22 @@ def test_erms_rows_and_their_weights() -> None:
 
 
 # Nothing here may rest on the recipes' defaults.
+SETTINGS = HamSettings(
+    EnrichmentConfig(enabled=True, combine="mean"), HarmonizationConfig(method="sign_consensus", every=1)
+)
 OWN = Recipe(
+    settings=SETTINGS,
     train=TrainConfig(steps=10, lr=0.5),
-    enrichment=EnrichmentConfig(enabled=True, combine="mean"),
-    harmonization=HarmonizationConfig(method="sign_consensus", every=1),
     history=HistoryConfig(kind="mean", start=0.5, every=2),
     merge=MergeConfig(options={"keep": 0.5}),
 )
 VARIANTS = {
     "label": replace(OWN, label="another name"),
-    "enrichment": replace(OWN, enrichment=EnrichmentConfig(enabled=False)),
-    "combine": replace(OWN, enrichment=EnrichmentConfig(combine="sum")),
-    "harmonization": replace(OWN, harmonization=HarmonizationConfig(method="pcgrad", every=3)),
+    "enrichment": replace(OWN, settings=replace(SETTINGS, enrichment=EnrichmentConfig(enabled=False))),
+    "combine": replace(OWN, settings=replace(SETTINGS, enrichment=EnrichmentConfig(combine="sum"))),
+    "harmonization": replace(
+        OWN, settings=replace(SETTINGS, harmonization=HarmonizationConfig(method="pcgrad", every=3))
+    ),
     "history kind": replace(OWN, history=HistoryConfig(kind="beta", start=0.5, every=2, beta=2.0)),
     "snapshots": replace(OWN, history=HistoryConfig(kind="snapshots", start=0.5, every=2, keep=3)),
     "merge": replace(OWN, merge=MergeConfig(options={"keep": 0.2, "criterion": "agreement"})),
@@ -146,7 +149,7 @@ def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
         recipe.seed,
         recipe.runtime,
     )
-    assert not {"enrichment", "harmonization", "merge", "controls"} & set(defining_part(control))
+    assert not {"ham", "merge", "controls"} & set(defining_part(control))
     assert not plan("erm").merges
     assert control_of(control) == control
     assert control_of(replace(OWN, controls=ControlsConfig(erm_lr=None), train=TrainConfig(lr=0.125))).train.lr == 0.125

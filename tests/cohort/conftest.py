@@ -21,7 +21,8 @@ from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.sample_log import SampleLog
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.source_model import SourceModel
-from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, ModelConfig, TrainConfig
+from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
+from hamdg.config.recipe import ModelConfig, TrainConfig
 from hamdg.data.augment import to_float
 from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.domain import Domain, from_arrays

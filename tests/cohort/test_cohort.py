@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.cohort.cohort import Cohort
-from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, TrainConfig
+from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
+from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.csv import CsvTracker

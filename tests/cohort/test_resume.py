@@ -11,7 +11,8 @@ from lightning.pytorch import Callback
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.resume import ResumeCheckpoint
 from hamdg.cohort.validation import SourceValidation
-from hamdg.config.recipe import HarmonizationConfig, HistoryConfig, TrainConfig
+from hamdg.config.algorithms.ham import HarmonizationConfig
+from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.augment import to_float
 from hamdg.tracking.csv import CsvTracker
 

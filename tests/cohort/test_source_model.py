@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hamdg.cohort.source_model import make_optimizer, schedule
-from hamdg.config.recipe import EnrichmentConfig, HarmonizationConfig, TrainConfig
+from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
+from hamdg.config.recipe import TrainConfig
 from hamdg.models import ImageTower
 
 if TYPE_CHECKING:

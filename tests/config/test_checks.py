@@ -6,6 +6,7 @@ from typing import get_type_hints
 import pytest
 
 from hamdg.config import checks
+from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.checks import RANGES, problems
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
@@ -35,7 +36,7 @@ def test_the_defaults_make_sense() -> None:
 
 
 def test_every_number_of_a_recipe_has_a_range() -> None:
-    assert numeric_keys(Recipe) == {rule.key for rule in RANGES}
+    assert numeric_keys(Recipe) | numeric_keys(HamSettings, "ham.") == {rule.key for rule in RANGES}
 
 
 def test_the_sides_of_pictures_are_those_that_the_renderer_takes() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from torch import Tensor
 
+from hamdg.config.algorithms.erm import ErmSettings
 from hamdg.config.merge_section import completed, merge_options
 from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.errors import ConfigError
@@ -87,7 +88,7 @@ def test_examples_count_for_methods_that_look_at_them() -> None:
 def test_training_does_not_depend_on_the_merge() -> None:
     assert training_identity(run("plain")) == training_identity(run("uniform")) == training_identity(run("no method"))
     assert "merge" in defining_part(run("plain"))
-    assert "merge" not in defining_part(replace(run("no method"), algorithm="erm"))
+    assert "merge" not in defining_part(replace(run("no method"), algorithm="erm", settings=ErmSettings()))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
+from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.reading import checked, read_recipe, split_overrides
-from hamdg.config.recipe import Algorithm, Recipe, TrainConfig
+from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.errors import ConfigError
 
 
@@ -46,7 +47,53 @@ def file(tmp_path: Path) -> Path:
         ("label:\n", "Expected `label` to be a text, but got `null` (in `{file}`, line 1)."),
         (
             "algorithm: han\n",
-            "Expected `algorithm` to be one of `ham`, `erm`, but got `han` (in `{file}`, line 1). Did you mean `ham`?",
+            "`algorithm`: there is no algorithm `han`; did you mean `ham`? (in `{file}`, line 1).",
+        ),
+        (
+            "algorithm: sgd\n",
+            "`algorithm`: there is no algorithm `sgd`; there are `erm`, `ham` (in `{file}`, line 1).",
+        ),
+        (
+            "algorithm: erm\nham:\n  enrichment: {enabled: false}\n",
+            "`ham.enrichment.enabled` belongs to the algorithm `ham`, but `algorithm` is `erm`; leave it out "
+            "(in `{file}`, line 3).",
+        ),
+        (
+            "ham: {enrichment: {enabeld: false}}\n",
+            "There is no key `ham.enrichment.enabeld` in `{file}`, line 1; did you mean `ham.enrichment.enabled`?",
+        ),
+        (
+            "enrichment:\n  enabled: false\n",
+            "There is no key `enrichment` in `{file}`, line 1 any more; write `ham.enrichment`.",
+        ),
+        (
+            "harmonisation: {method: none}\n",
+            "There is no key `harmonisation` in `{file}`, line 1 any more; write `ham.harmonization`.",
+        ),
+        (
+            "model:\n  normalisation: clip\n",
+            "There is no key `model.normalisation` in `{file}`, line 2 any more; write `model.normalization`.",
+        ),
+        (
+            "settings: {enrichment: {enabled: false}}\n",
+            "There is no key `settings` in `{file}`, line 1; the keys are those of `hamdg.config.Recipe`.",
+        ),
+        (
+            "ham:\n  harmonization: {every: 0}\n",
+            "Expected `ham.harmonization.every` to be 1 or more, but got `0` (in `{file}`, line 2).",
+        ),
+        (
+            "excluded: [skech]\n",
+            "`excluded`: benchmark `mini` has no domain `skech`; it has `art_painting`, `cartoon`, `photo`, `sketch` "
+            "(in `{file}`, line 1).",
+        ),
+        (
+            "held_out: art\nexcluded: [photo, Art Painting]\n",
+            "`excluded` names `art_painting`, which is `held_out`; leave it out of `excluded` (in `{file}`, line 2).",
+        ),
+        (
+            "held_out: art\nexcluded: [photo, cartoon, sketch]\n",
+            "`excluded` leaves no domain to train on; name fewer (in `{file}`, line 2).",
         ),
         (
             "data: {domains: 3}\n",
@@ -148,6 +195,19 @@ def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -
             ["--merge.options=1"],
             "Expected `merge.options` to be a section with keys, but got `1` (on the command line).",
         ),
+        (
+            ["--harmonization.method=none"],
+            "There is no option or key `--harmonization.method` any more; write `--ham.harmonization.method`.",
+        ),
+        (
+            ["--ham.harmonisation.method=none"],
+            "There is no option or key `--ham.harmonisation.method`; did you mean `--ham.harmonization.method`?",
+        ),
+        (
+            ["--algorithm=erm", "--ham.enrichment.enabled=false"],
+            "`ham.enrichment.enabled` belongs to the algorithm `ham`, but `algorithm` is `erm`; leave it out "
+            "(on the command line).",
+        ),
         (["seed=1"], "An override is written as `--key.sub=value`, but got `seed=1`."),
         (["--train={steps: [}"], "Invalid YAML in the command line, line 1: expected the node content, but found '}'."),
         (
@@ -184,7 +244,12 @@ def test_what_is_not_a_text_file_is_a_sentence(tmp_path: Path) -> None:
         (Recipe(held_out="arts"), "`held_out`: benchmark `mini` has no domain `arts`; it has"),
         (Recipe(train=TrainConfig(steps=0)), "Expected `train.steps` to be 1 or more, but got `0`."),
         (Recipe(seed=cast("int", "1")), "Expected `seed` to be an integer, but got `1`."),
-        (Recipe(algorithm=cast("Algorithm", "han")), "Expected `algorithm` to be one of `ham`, `erm`, but got `han`."),
+        (Recipe(algorithm="han"), "`algorithm`: there is no algorithm `han`; did you mean `ham`?"),
+        (
+            Recipe(algorithm="erm", settings=HamSettings()),
+            "`settings` are `HamSettings`, but the algorithm `erm` has `ErmSettings`; give these, or leave `settings` "
+            "out.",
+        ),
     ],
 )
 def test_mistakes_in_python_are_the_same_sentences(recipe: Recipe, said: str) -> None:

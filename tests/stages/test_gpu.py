@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize("tower", ["rn", "vit"])
 @pytest.mark.parametrize("method", ["l2", "sign_consensus", "pcgrad"])
 def test_a_run_on_a_gpu_keeps_its_weights_in_full_precision(tiny: Tiny, tower: Tower, method: str) -> None:
-    recipe = tiny("--runtime.device=cuda", f"--harmonization.method={method}", "--harmonization.every=2", tower=tower)
+    recipe = tiny(
+        "--runtime.device=cuda", f"--ham.harmonization.method={method}", "--ham.harmonization.every=2", tower=tower
+    )
     pipeline.run(recipe)
     run = RunDirectory(run_directory(recipe))
 
@@ -32,7 +34,7 @@ def test_a_run_on_a_gpu_keeps_its_weights_in_full_precision(tiny: Tiny, tower: T
 
 
 def test_a_repeated_run_on_a_gpu_gives_about_the_same_weights(tiny: Tiny) -> None:
-    recipe = tiny("--runtime.device=cuda", "--runtime.checkpoint_every=2", "--harmonization.method=sign_consensus")
+    recipe = tiny("--runtime.device=cuda", "--runtime.checkpoint_every=2", "--ham.harmonization.method=sign_consensus")
     pipeline.run(recipe, until="merge")
     whole = load_tensors(RunDirectory(run_directory(recipe)).merged)
     pipeline.run(recipe, force=True)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from tests.stages.conftest import Command, Commander, Tower, Zygote
 
 SIGN_CONSENSUS = (
-    "--harmonization.method=sign_consensus",
-    "--harmonization.every=2",
+    "--ham.harmonization.method=sign_consensus",
+    "--ham.harmonization.every=2",
     "--history.kind=snapshots",
     "--history.keep=3",
 )
-RUNNING_MEAN = ("--harmonization.method=pcgrad", "--history.kind=mean", "--model.text_head=linear_probe")
+RUNNING_MEAN = ("--ham.harmonization.method=pcgrad", "--history.kind=mean", "--model.text_head=linear_probe")
 SWAD = ("--history.kind=swad", "--history.n_s=2", "--history.n_e=1", "--history.every=2")
 LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
 

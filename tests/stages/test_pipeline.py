@@ -251,17 +251,17 @@ def test_an_erm_run_has_its_own_table(tiny: Tiny, tower: Tower) -> None:
 
 
 VARIANTS = [
-    ("none", "global", ["history.kind=mean", "enrichment.enabled=false"]),
+    ("none", "global", ["history.kind=mean", "ham.enrichment.enabled=false"]),
     ("none", "layer", ["history.kind=last", "merge.method=uniform"]),
-    ("cosine", "global", ["history.kind=ema", "enrichment.combine=sum"]),
-    ("cosine", "layer", ["history.kind=beta", "enrichment.confidence=max_probability"]),
+    ("cosine", "global", ["history.kind=ema", "ham.enrichment.combine=sum"]),
+    ("cosine", "layer", ["history.kind=beta", "ham.enrichment.confidence=max_probability"]),
     ("l2", "global", ["history.kind=snapshots", "history.keep=2", "history.start=0"]),
     ("l2", "layer", ["history.kind=mean", "merge.options.criterion=relative"]),
-    ("sign_consensus", "global", ["history.kind=ema", "merge.options.scope=global", "harmonization.every=2"]),
+    ("sign_consensus", "global", ["history.kind=ema", "merge.options.scope=global", "ham.harmonization.every=2"]),
     (
         "sign_consensus",
         "layer",
-        ["history.kind=beta", "merge.options.combine=disjoint", "harmonization.minority_scale=.5"],
+        ["history.kind=beta", "merge.options.combine=disjoint", "ham.harmonization.minority_scale=.5"],
     ),
     ("pcgrad", "global", ["history.kind=snapshots", "merge.options.norm=match_mean"]),
     ("pcgrad", "layer", ["history.kind=last", "merge.options.criterion=agreement", "train.clip_norm=0"]),
@@ -270,7 +270,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("method", "scope", "options"), VARIANTS)
 def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[str]) -> None:
-    own = [f"--harmonization.method={method}", f"--harmonization.scope={scope}", *(f"--{o}" for o in options)]
+    own = [f"--ham.harmonization.method={method}", f"--ham.harmonization.scope={scope}", *(f"--{o}" for o in options)]
     recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
     index, merged = json.loads(run.history_index.read_text()), json.loads(run.merge.read_text())
@@ -279,7 +279,9 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     assert all(0 <= value <= 1 for value in merged["validation"].values())
     assert bool(merged["kept"]) == (recipe.merge.method == "rhm")
     rows = read_rows(run.metrics)
-    assert bool([row for row in rows if row.name == "enrichment/added"]) == recipe.enrichment.enabled
+    assert bool([row for row in rows if row.name == "enrichment/added"]) == (
+        "ham.enrichment.enabled=false" not in options
+    )
     before = {(r.step, r.source, r.layer): r.value for r in rows if r.name == "cosine/before"}
     after = {(r.step, r.source, r.layer): r.value for r in rows if r.name == "cosine/after"}
     assert before.keys() == after.keys()

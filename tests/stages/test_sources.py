@@ -248,7 +248,7 @@ def test_a_control_that_was_trained_on_other_pictures_is_refused(tiny: Tiny, sma
     shutil.copytree(small_pacs, other)
     (other / "photo" / "dog" / "pic_000.png").unlink()
     # Another HAM run; its control is the one above, since where images lie does not define a run.
-    recipe = pacs(tiny, other, "--controls.erm=true", "--harmonization.weight=5")
+    recipe = pacs(tiny, other, "--controls.erm=true", "--ham.harmonization.weight=5")
     with pytest.raises(DataError, match=r"/erm/seed0-\w+` began with other images of `photo` \(35 then, 34 now"):
         pipeline.run(recipe)
     assert not RunDirectory(run_directory(recipe)).train.exists()
@@ -272,7 +272,7 @@ def test_a_control_that_was_tested_on_other_pictures_is_refused(tiny: Tiny, smal
     other = tmp_path / "PACS"
     shutil.copytree(small_pacs, other)
     (other / "sketch" / "dog" / "pic_000.png").unlink()
-    recipe = pacs(tiny, other, "--controls.erm=true", "--harmonization.weight=5")
+    recipe = pacs(tiny, other, "--controls.erm=true", "--ham.harmonization.weight=5")
     message = (
         f"The ERM control `{control}` was tested on other images of `sketch` than there are now; test it again with "
         f"`hamdg evaluate {control}`, or do without it with `--controls.erm=false`."

@@ -16,7 +16,7 @@ SWEEP: dict[str, object] = {
     "seeds": [0, 3],
     "conditions": {"clean": {}, "noisy": {"data.mini.label_noise": 0.2}},
     "variants": {
-        "plain": {"recipe": "ham.yaml", "set": {"harmonization.method": "none", "train.lr": 0.00001}},
+        "plain": {"recipe": "ham.yaml", "set": {"ham.harmonization.method": "none", "train.lr": 0.00001}},
         "ERM": {"recipe": "erm.yaml"},
     },
 }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, RunDirectoryError, TrainingError, WeightsError
@@ -78,7 +79,8 @@ def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(sweep_file: Swe
 
     assert plain.until == "merge"
     recipe = plain.recipe
-    assert (recipe.train.steps, recipe.train.lr, recipe.harmonization.method) == (40, 1e-5, "none")
+    assert isinstance(recipe.settings, HamSettings)
+    assert (recipe.train.steps, recipe.train.lr, recipe.settings.harmonization.method) == (40, 1e-5, "none")
     assert (recipe.data.mini.label_noise, recipe.label, recipe.algorithm) == (0.2, "plain", "ham")
     assert not recipe.controls.erm  # ERM is a variant of its own
     assert (recipe.runtime.root, recipe.runtime.threads) == (str(tmp_path / "logs"), 2)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from hamdg.algorithms import erm
 from hamdg.algorithms.base import AlgorithmPlan
 from hamdg.algorithms.ham import algorithm
-from hamdg.config.recipe import Algorithm
 
-_PLANS: dict[Algorithm, AlgorithmPlan] = {"ham": algorithm.PLAN, "erm": erm.PLAN}
+_PLANS: dict[str, AlgorithmPlan] = {"ham": algorithm.PLAN, "erm": erm.PLAN}
 
 
-def plan(algorithm: Algorithm) -> AlgorithmPlan:
+def plan(algorithm: str) -> AlgorithmPlan:
     """Return an algorithm's plan."""
     return _PLANS[algorithm]

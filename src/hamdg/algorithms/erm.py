@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hamdg.algorithms.base import AlgorithmPlan, Entry, Histories
+from hamdg.config.algorithms.erm import ErmSettings
 from hamdg.config.recipe import HistoryConfig, Recipe
 
 POOLED = "pooled"
@@ -17,7 +18,7 @@ def control_of(recipe: Recipe) -> Recipe:
     """
     train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
     history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
-    return replace(recipe, algorithm="erm", label="", train=train, history=history)
+    return replace(recipe, algorithm="erm", settings=ErmSettings(), label="", train=train, history=history)
 
 
 def _candidates(found: Histories) -> list[Entry]:

@@ -17,7 +17,8 @@ from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.sample_log import SampleLog
 from hamdg.cohort.progress import LOSS
 from hamdg.cohort.source_model import SourceModel, make_optimizer
-from hamdg.config.recipe import EnrichmentConfig, TrainConfig
+from hamdg.config.algorithms.ham import EnrichmentConfig
+from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
 from hamdg.errors import TrainingError
 from hamdg.tracking.rows import measure

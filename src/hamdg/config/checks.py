@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from hamdg.config.keys import algorithm_of, parts_of
 from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
@@ -89,9 +90,9 @@ RANGES = (
     _at_least("train.warmup", 0, _STEPS),
     _at_least("train.clip_norm", 0),
     _at_least("train.check_every", 1, _STEPS),
-    _at_least("harmonization.every", 1, _STEPS),
-    _at_least("harmonization.weight", 0),
-    Range("harmonization.minority_scale", 0, 1, "between 0 and 1"),
+    _at_least("ham.harmonization.every", 1, _STEPS),
+    _at_least("ham.harmonization.weight", 0),
+    Range("ham.harmonization.minority_scale", 0, 1, "between 0 and 1"),
     Range("history.start", 0, 1, "0 or more and below 1", open_high=True),
     _at_least("history.every", 1, _STEPS),
     Range("history.decay", 0, 1, "0 or more and below 1", open_high=True),
@@ -113,6 +114,8 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     paths = list(_path_problems(recipe))
     yield from paths or _domain_problems(recipe)
     for rule in RANGES:
+        if algorithm_of(rule.key) not in (None, recipe.algorithm):
+            continue
         number = value_at(recipe, rule.key)
         assert number is None or isinstance(number, int | float)
         if number is not None and not rule.holds(number):
@@ -137,7 +140,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 def value_at(recipe: Recipe, key: str) -> object:
     """Return the value of a dotted key."""
     value: object = recipe
-    for name in key.split("."):
+    for name in parts_of(key):
         value = getattr(value, name)
     return value
 
@@ -173,9 +176,9 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem(key, _without_stop(error))
         return
     try:
-        known.sources(recipe.held_out)
+        known.sources(recipe.held_out, recipe.excluded)
     except ConfigError as error:
-        yield Problem("held_out", _without_stop(error))
+        yield Problem("excluded" if str(error).startswith("`excluded`") else "held_out", _without_stop(error))
     try:
         words_of(recipe)
     except ConfigError as error:

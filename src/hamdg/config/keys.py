@@ -5,15 +5,24 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import PurePath
 from types import NoneType, UnionType
 
+from hamdg.config.algorithms import AlgorithmSettings, find, names
 from hamdg.config.recipe import OptionValue, Recipe
+from hamdg.errors import ConfigError
 
-# Keys of the section `merge` that became options of the method.
-MOVED = {f"merge.{name}": f"merge.options.{name}" for name in ("keep", "scope", "criterion", "combine", "norm")}
+# Sections and keys that are called otherwise now.
+MOVED = {
+    **{f"merge.{name}": f"merge.options.{name}" for name in ("keep", "scope", "criterion", "combine", "norm")},
+    "enrichment": "ham.enrichment",
+    "harmonization": "ham.harmonization",
+    "harmonisation": "ham.harmonization",
+    "model.normalisation": "model.normalization",
+}
 
 _NAMES: dict[object, str] = {
     int: "an integer",
@@ -28,30 +37,61 @@ _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 
 @cache
-def types() -> Mapping[str, object]:
-    """Return the type of every dotted key; a section's type is its dataclass."""
-    return dict(_walk(Recipe, ""))
+def shared() -> Mapping[str, object]:
+    """Return the type of every dotted key that all recipes share; a section's type is its dataclass."""
+    return {key: kind for key, kind in _walk(Recipe, "") if key != "settings"}
+
+
+def own(algorithm: str) -> Mapping[str, object]:
+    """Return the type of every dotted key that only an algorithm has, and that of its section.
+
+    Raises:
+        ConfigError: If there is no such algorithm, its package cannot be loaded, or it has the name of a shared key.
+    """
+    return _section(algorithm, find(algorithm))  # type: ignore[arg-type]  # mypy: no class of dataclasses is hashable
+
+
+@cache
+def _section(algorithm: str, settings: type[AlgorithmSettings]) -> Mapping[str, object]:
+    if algorithm in shared():
+        raise ConfigError(
+            f"The algorithm `{algorithm}` (`{settings.__module__}`) has the name of a key that all recipes share; "
+            "give it another one."
+        )
+    return {algorithm: settings, **dict(_walk(settings, f"{algorithm}."))}
+
+
+def algorithm_of(key: str) -> str | None:
+    """Return which algorithm's section a dotted key lies in, `None` for what all recipes share or nobody knows."""
+    first = key.partition(".")[0]
+    return first if first not in shared() and first in names() else None
 
 
 def type_of(key: str) -> object:
     """Return the type of a key, also of one in an open section (`merge.options.density`); `None` if there is none."""
-    return types().get(key, scalar_type(key))
+    return _beside(key).get(key, scalar_type(key))
+
+
+def _beside(key: str) -> Mapping[str, object]:
+    """Return the types of all keys that a key could be one of."""
+    return own(algorithm) if (algorithm := algorithm_of(key)) else shared()
 
 
 def scalar_type(key: str) -> object:
     """Return the type of the values of the open section that a key lies in; `None` if it lies in none."""
     section = _open_section(key)
-    return typing.get_args(types()[section])[1] if section else None
+    return typing.get_args(_beside(key)[section])[1] if section else None
 
 
 def parts_of(key: str) -> list[str]:
-    """Return the names that a dotted key consists of; a name in an open section may have dots of its own."""
+    """Return the names of the attributes that lead to a key; a name in an open section may have dots of its own."""
     section = _open_section(key)
-    return [*section.split("."), key.removeprefix(f"{section}.")] if section else key.split(".")
+    parts = [*section.split("."), key.removeprefix(f"{section}.")] if section else key.split(".")
+    return ["settings", *parts[1:]] if algorithm_of(key) else parts
 
 
 def _open_section(key: str) -> str:
-    found = (name for name, kind in types().items() if is_open(kind) and key.startswith(f"{name}."))
+    found = (name for name, kind in _beside(key).items() if is_open(kind) and key.startswith(f"{name}."))
     return next((name for name in found if len(key) > len(name) + 1), "")
 
 
@@ -60,10 +100,14 @@ def is_open(kind: object) -> bool:
     return typing.get_origin(kind) is dict
 
 
-@cache
-def known() -> tuple[str, ...]:
-    """Return all keys that hold a value."""
-    return tuple(key for key, kind in types().items() if not is_dataclass(kind))
+def known(algorithm: str | None = None) -> tuple[str, ...]:
+    """Return all keys that hold a value: those that all recipes share, and those of an algorithm, or of all."""
+    found = dict(shared())
+    for name in names() if algorithm is None else (algorithm,):
+        # A broken package is reported where its algorithm is used, not where another key is misspelt.
+        with suppress(ConfigError):
+            found |= own(name)
+    return tuple(key for key, kind in found.items() if not is_dataclass(kind))
 
 
 def unknown(
@@ -82,7 +126,7 @@ def unknown(
         what: What it is, such as "key".
         otherwise: The end of the sentence where no other is called nearly the same.
     """
-    if moved := MOVED.get(key.removeprefix("--")):
+    if moved := _moved(key.removeprefix("--")):
         dashes = "--" if key.startswith("--") else ""
         return f"There is no {what} `{key}`{' ' + place if place else ''} any more; write `{dashes}{moved}`."
     near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
@@ -90,6 +134,12 @@ def unknown(
         near = [name for name in others if name.rpartition(".")[2] == key.removeprefix("--").rpartition(".")[2]][:1]
     hint = f"did you mean `{near[0]}`?" if near else otherwise
     return f"There is no {what} `{key}`{' ' + place if place else ''}; {hint}"
+
+
+def _moved(key: str) -> str | None:
+    """Return what a key is called that had another name once."""
+    found = ((old, new) for old, new in MOVED.items() if key == old or key.startswith(f"{old}."))
+    return next((new + key.removeprefix(old) for old, new in found), None)
 
 
 def converted(value: object, kind: object) -> object:
@@ -160,7 +210,8 @@ def description(kind: object) -> str:
 
 
 def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:
-    for name, hint in typing.get_type_hints(kind).items():
-        yield f"{prefix}{name}", hint
+    hints = typing.get_type_hints(kind)
+    for name in (field.name for field in fields(kind)):
+        yield f"{prefix}{name}", (hint := hints[name])
         if isinstance(hint, type) and is_dataclass(hint):
             yield from _walk(hint, f"{prefix}{name}.")

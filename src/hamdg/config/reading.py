@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 
+from hamdg.config.algorithms import AlgorithmSettings, find
 from hamdg.config.checks import problems, value_at
-from hamdg.config.keys import choices, converted, description, is_open, known, parts_of, type_of, unknown
+from hamdg.config.keys import (
+    algorithm_of,
+    choices,
+    converted,
+    description,
+    is_open,
+    known,
+    own,
+    parts_of,
+    type_of,
+    unknown,
+)
 from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import dump_yaml, parse_yaml, read_yaml
-from hamdg.data.resolve import benchmark_of, with_own_domains, with_own_words
+from hamdg.data.resolve import with_own_domains, with_own_words
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.text import excerpt
@@ -33,7 +45,8 @@ def read_recipe(
 ) -> Recipe:
     """Read a recipe file, apply command-line overrides to it, and check the result.
 
-    An override that names another merge method drops the options that the file gives to its own.
+    What the file says of one algorithm or merge method is dropped where a change or an override names another: that
+    one starts from its own defaults.
 
     Args:
         path: The YAML file; `None` for the defaults.
@@ -42,7 +55,7 @@ def read_recipe(
         place: Where the changes stand, for messages: "in `table.yaml`".
 
     Returns:
-        The recipe, with the held-out domain's canonical name, and the words of classes read from their file.
+        The recipe, with the canonical names of domains, and the words of classes read from their file.
 
     Raises:
         ConfigError: If the file or an override is wrong in any way.
@@ -63,15 +76,26 @@ def checked(recipe: Recipe) -> Recipe:
     Raises:
         ConfigError: If something in it is wrong.
     """
-    values = [_Setting(key, value_at(recipe, key), "") for key in known()]
+    algorithm = _algorithm(recipe.algorithm, "")
+    if type(recipe.settings) is not algorithm:
+        raise ConfigError(
+            f"`settings` are `{type(recipe.settings).__name__}`, but the algorithm `{recipe.algorithm}` has "
+            f"`{algorithm.__name__}`; give these, or leave `settings` out."
+        )
+    values = [_Setting(key, value_at(recipe, key), "") for key in known(recipe.algorithm)]
     return _resolved(_applied(Recipe(), values), {})
+
+
+def named_algorithm(path: Path, changes: Iterable[tuple[str, object]] = ()) -> str:
+    """Return the algorithm that a recipe file names, after changes to it; nothing else in it is checked."""
+    given = [*_file_settings(path), *(_Setting(key, value, "") for key, value in changes)]
+    return next((str(one.value) for one in reversed(given) if one.key == "algorithm"), Recipe().algorithm)
 
 
 def _resolved(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     for key, sentence in problems(recipe):
         raise ConfigError(_located(sentence, places.get(key, "")))
-    recipe = with_own_domains(with_own_words(recipe))
-    return replace(recipe, held_out=benchmark_of(recipe).domain(recipe.held_out))
+    return with_own_domains(with_own_words(recipe))
 
 
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -84,14 +108,50 @@ def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def _applied(recipe: Recipe, settings: Sequence[_Setting]) -> Recipe:
-    for setting in settings:
+    """Return a recipe with settings applied in their order; the algorithm first, since it decides which keys there are.
+
+    Raises:
+        ConfigError: If a value has the wrong type, or a key belongs to another algorithm.
+    """
+    for setting in sorted(settings, key=lambda one: one.key != "algorithm"):
+        if setting.key == "algorithm":
+            recipe = _with_algorithm(recipe, setting)
+            continue
+        if (owner := algorithm_of(setting.key)) not in (None, recipe.algorithm):
+            sentence = f"`{setting.key}` belongs to the algorithm `{owner}`, but `algorithm` is `{recipe.algorithm}`"
+            raise ConfigError(_located(f"{sentence}; leave it out", setting.place))
         recipe = _with(recipe, parts_of(setting.key), _typed(setting))
     return recipe
 
 
+def _with_algorithm(recipe: Recipe, setting: _Setting) -> Recipe:
+    """Return a recipe with another algorithm at its defaults, or as it is where the algorithm is its own."""
+    name = str(_typed(setting))
+    return (
+        recipe
+        if name == recipe.algorithm
+        else replace(recipe, algorithm=name, settings=_algorithm(name, setting.place)())
+    )
+
+
+def _algorithm(name: str, place: str) -> type[AlgorithmSettings]:
+    try:
+        own(name)
+        return find(name)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(_located(f"`algorithm`: {text[:1].lower()}{text[1:]}".removesuffix("."), place)) from None
+
+
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the complete recipe as YAML; `read_recipe` gives an equal one back."""
-    write_text(path, dump_yaml(asdict(recipe)))
+    write_text(path, dump_yaml(values_of(recipe)))
+
+
+def values_of(recipe: Recipe) -> dict[str, object]:
+    """Return a recipe's keys and values as YAML has them: its algorithm's settings are called like the algorithm."""
+    values = {recipe.algorithm if key == "settings" else key: value for key, value in asdict(recipe).items()}
+    return {key: value for key, value in values.items() if value or key != recipe.algorithm}
 
 
 def split_overrides(

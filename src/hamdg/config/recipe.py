@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-Algorithm = Literal["ham", "erm"]
-Confidence = Literal["true_class", "max_probability"]
-Combine = Literal["mean", "sum"]
-HarmonizationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad"]
-HarmonizationScope = Literal["global", "layer"]
+from hamdg.config.algorithms import AlgorithmSettings, find
+from hamdg.errors import ConfigError
+
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 Truncated = Literal["refuse", "read"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
@@ -18,6 +17,8 @@ BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
 
 CUSTOM = "custom"
+# Stands for the defaults of the recipe's algorithm, whichever that is.
+_DEFAULTS = AlgorithmSettings()
 
 
 @dataclass(frozen=True)
@@ -153,41 +154,6 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class EnrichmentConfig:
-    """SAE: which samples of the other source domains join a model's batch.
-
-    Args:
-        enabled: Off: every model sees its own domain only.
-        confidence: `true_class` (probability of the label) or `max_probability`.
-        combine: `mean` (one mean over own and added samples) or `sum` (mean of own plus mean of added).
-    """
-
-    enabled: bool = True
-    confidence: Confidence = "true_class"
-    combine: Combine = "mean"
-
-
-@dataclass(frozen=True)
-class HarmonizationConfig:
-    """OPA: how the update directions of the models are brought together.
-
-    Args:
-        method: `none`, `cosine` and `l2` (penalties), `pcgrad` (gradients), `sign_consensus` (updates).
-        scope: One direction for the whole model (`global`) or one for each layer; `sign_consensus` goes by
-            coordinate and knows no difference.
-        every: Harmonize every this many steps.
-        weight: Weight of the penalty (`cosine`, `l2`).
-        minority_scale: What a minority-sign coordinate of an update is multiplied by (`sign_consensus`).
-    """
-
-    method: HarmonizationMethod = "l2"
-    scope: HarmonizationScope = "global"
-    every: int = 1
-    weight: float = 10.0
-    minority_scale: float = 0.0
-
-
-@dataclass(frozen=True)
 class HistoryConfig:
     """Which part of each model's trajectory is kept, and how.
 
@@ -282,22 +248,31 @@ class Recipe:
     Args:
         benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of one's own.
         held_out: The domain that no stage before `evaluate` reads; short names allowed where unambiguous.
-        algorithm: `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
+        excluded: Domains that are never read: neither trained on nor evaluated.
+        algorithm: Name of an algorithm, such as `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
         seed: Seed of the split, the batch order and the augmentation.
         label: How tables call this variant; empty for the algorithm's own name.
+        settings: What only the algorithm has; its section is called like the algorithm. Left out, they are the
+            algorithm's defaults.
     """
 
     benchmark: str = "mini"
     held_out: str = "sketch"
-    algorithm: Algorithm = "ham"
+    excluded: list[str | int] = field(default_factory=list)
+    algorithm: str = "ham"
     seed: int = 0
     label: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    settings: AlgorithmSettings = _DEFAULTS
     train: TrainConfig = field(default_factory=TrainConfig)
-    enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
-    harmonization: HarmonizationConfig = field(default_factory=HarmonizationConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        if self.settings is _DEFAULTS:
+            # A name that no algorithm has is left to the checks, whose message says where it stands.
+            with suppress(ConfigError):
+                object.__setattr__(self, "settings", find(self.algorithm)())

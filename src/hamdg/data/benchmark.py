@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -121,8 +121,12 @@ class Benchmark:
         others = {name: self.classes.index(known) for name, known in self.labels.items()}
         return others | {normalized(name): label for label, name in reversed([*enumerate(self.classes)])}
 
-    def domain(self, text: str) -> str:
+    def domain(self, text: str, key: str = "held_out") -> str:
         """Return the domain that `text` names.
+
+        Args:
+            text: A domain's name, or another name of it.
+            key: The key of a recipe that it was given with, for messages.
 
         Raises:
             ConfigError: If no domain has that name.
@@ -130,11 +134,20 @@ class Benchmark:
         if (found := self.find_domain(text)) is not None:
             return found
         names = ", ".join(f"`{name}`" for name in self.domains)
-        raise ConfigError(f"`held_out`: benchmark `{self.name}` has no domain `{excerpt(text)}`; it has {names}.")
+        raise ConfigError(f"`{key}`: benchmark `{self.name}` has no domain `{excerpt(text)}`; it has {names}.")
 
-    def sources(self, held_out: str) -> tuple[str, ...]:
-        """Return the domains that are trained on when `held_out` is not."""
-        sources = tuple(name for name in self.domains if name != self.domain(held_out))
+    def sources(self, held_out: str, excluded: Sequence[str | int] = ()) -> tuple[str, ...]:
+        """Return the domains that are trained on when `held_out` is not, and `excluded` ones are not read at all.
+
+        Raises:
+            ConfigError: If no domain has one of these names, or none is left to train on.
+        """
+        target, never = self.domain(held_out), [self.domain(str(name), "excluded") for name in excluded]
+        if target in never:
+            raise ConfigError(f"`excluded` names `{target}`, which is `held_out`; leave it out of `excluded`.")
+        sources = tuple(name for name in self.domains if name != target and name not in never)
+        if not sources and never:
+            raise ConfigError("`excluded` leaves no domain to train on; name fewer.")
         if not sources:
             raise ConfigError(
                 f"`held_out`: benchmark `{self.name}` has only the domain `{held_out}`, which leaves none to train on; "

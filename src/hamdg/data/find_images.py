@@ -70,8 +70,9 @@ def find_images(recipe: Recipe, held_out: bool = True) -> None:
     if recipe.benchmark == "mini":
         return
     place = place_of(recipe)
-    sources = place.benchmark.sources(recipe.held_out)
-    wanted = place.benchmark.domains if held_out else sources
+    sources = place.benchmark.sources(recipe.held_out, recipe.excluded)
+    needed = (*sources, recipe.held_out) if held_out else sources
+    wanted = [name for name in place.benchmark.domains if name in needed]
     if place.root is not None:
         check_domains(place, wanted)
     for name in wanted:

@@ -57,7 +57,7 @@ class SourceData(LightningDataModule):
         """Open the source domains and split them."""
         if self.domains:
             return
-        for name in self.bench.sources(self.recipe.held_out):
+        for name in self.bench.sources(self.recipe.held_out, self.recipe.excluded):
             domain = open_domain(self.recipe, name, self.preprocess.side)
             train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
             self._check(domain, train, validation)

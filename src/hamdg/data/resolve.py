@@ -59,15 +59,19 @@ def with_own_words(recipe: Recipe) -> Recipe:
 
 
 def with_own_domains(recipe: Recipe) -> Recipe:
-    """Return the recipe with its chosen domains as the data set has them: each once, in its order and spelling.
+    """Return the recipe with its domains as the data set has them: each once, in its order and spelling.
 
     Raises:
-        ConfigError: If there is no domain that was chosen.
+        ConfigError: If there is no domain of a name.
         DataError: If the images of `custom` make no benchmark.
     """
-    if recipe.benchmark != CUSTOM or not recipe.data.domains:
-        return recipe
-    return replace(recipe, data=replace(recipe.data, domains=list(benchmark_of(recipe).domains)))
+    bench = benchmark_of(recipe)
+    never = {bench.domain(str(name), "excluded") for name in recipe.excluded}
+    excluded: list[str | int] = [name for name in bench.domains if name in never]
+    data = recipe.data
+    if recipe.benchmark == CUSTOM and data.domains:
+        data = replace(data, domains=list(bench.domains))
+    return replace(recipe, held_out=bench.domain(recipe.held_out), excluded=excluded, data=data)
 
 
 def hub_of(recipe: Recipe) -> Hub | None:

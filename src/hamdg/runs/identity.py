@@ -6,9 +6,13 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.files import user_path
+
+# Sections that only what follows the training reads.
+_AFTER_TRAINING = ("merge", "controls")
 
 
 def defining_part(recipe: Recipe) -> dict[str, object]:
@@ -17,8 +21,8 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
     Where the images of a registered benchmark lie does not define a run, nor does the cache; which images they are
     is recorded with the run and checked when it goes on. A benchmark's own prompts count as if they were given.
 
-    Pooled fine-tuning has no enrichment, harmonization or merge, so it is the same run whatever these sections say.
-    A merge method's options count with its defaults filled in: giving a default is the same run, a changed default
+    Of the sections that recipes share, those count that the algorithm uses, beside its own settings. Its settings and
+    a merge method's options count with their defaults filled in: giving a default is the same run, a changed default
     is another one.
 
     Raises:
@@ -28,8 +32,10 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
     from hamdg.config.merge_section import defining_merge
 
     values = _trained_part(recipe)
-    if recipe.algorithm != "erm":
-        values |= {"merge": defining_merge(recipe.merge), "controls": asdict(recipe.controls)}
+    if "merge" in recipe.settings.uses:
+        values["merge"] = defining_merge(recipe.merge)
+    if "controls" in recipe.settings.uses:
+        values["controls"] = asdict(recipe.controls)
     return values
 
 
@@ -47,9 +53,14 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
     # Not above: what knows benchmarks knows recipes.
     from hamdg.data.resolve import prompts_of, with_own_words
 
-    values = asdict(with_own_words(recipe))
-    for section in ("runtime", "label", "merge", "controls"):
-        del values[section]
+    recipe = with_own_words(recipe)
+    values: dict[str, Any] = {name: getattr(recipe, name) for name in ("benchmark", "held_out", "algorithm", "seed")}
+    sections = ("data", "model", *(name for name in recipe.settings.uses if name not in _AFTER_TRAINING))
+    values |= {name: asdict(getattr(recipe, name)) for name in sections}
+    if own := asdict(recipe.settings):
+        values[recipe.algorithm] = own
+    if recipe.excluded:
+        values["excluded"] = recipe.excluded
     _drop_unused_data(values["data"], recipe.benchmark)
     if recipe.model.text_head == "prompts":
         del values["model"]["text_head"]
@@ -60,11 +71,9 @@ def _trained_part(recipe: Recipe) -> dict[str, object]:
         del values["data"]["words"]
     if recipe.model.normalization == "own":
         del values["model"]["normalization"]
-    if recipe.history.kind != "swad":
+    if "history" in values and recipe.history.kind != "swad":
         for name in ("n_s", "n_e", "r"):
             del values["history"][name]
-    if recipe.algorithm == "erm":
-        del values["enrichment"], values["harmonization"]
     return values
 
 

@@ -56,7 +56,7 @@ class Context:
     @property
     def sources(self) -> tuple[str, ...]:
         """Return the source domains."""
-        return self.bench.sources(self.recipe.held_out)
+        return self.bench.sources(self.recipe.held_out, self.recipe.excluded)
 
     @property
     def plan(self) -> AlgorithmPlan:

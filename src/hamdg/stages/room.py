@@ -8,6 +8,7 @@ import numpy as np
 
 from hamdg.algorithms.erm import control_of
 from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
+from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.merge_section import method_of
 from hamdg.config.recipe import Recipe
 from hamdg.data.cache.disk import check_fits, compressed_bytes
@@ -72,7 +73,9 @@ def _sources(context: Context, trains: bool) -> tuple[float, float]:
     """Return the bytes that the source domains will still take, and would at most if they were compressed."""
     recipe, need, smaller = context.recipe, 0.0, 0.0
     examples = recipe.merge.examples if context.plan.merges and method_of(context.merge_config).needs else 0
-    shown = 2 * MOMENTS * PER_KIND if recipe.algorithm == "ham" and recipe.enrichment.enabled else 0
+    shown = (
+        2 * MOMENTS * PER_KIND if isinstance(recipe.settings, HamSettings) and recipe.settings.enrichment.enabled else 0
+    )
     for name in context.sources:
         domain = open_domain(recipe, name, context.preprocess.side)
         train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)

@@ -23,6 +23,7 @@ from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.progress import progress_callback
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.validation import SourceValidation
+from hamdg.config.algorithms.ham import HamSettings
 from hamdg.data.domain import Domain, opened_domains
 from hamdg.data.module import SourceData
 from hamdg.data.subset import holdout
@@ -144,12 +145,13 @@ def build_cohort(context: Context, data: SourceData) -> Cohort:
     """Return the models of the run, all at the pretrained weights."""
     recipe = context.recipe
     models = {name: context.new_model(own) for name, own in context.plan.groups(context.sources).items()}
+    settings = recipe.settings if isinstance(recipe.settings, HamSettings) else HamSettings()
     noise_known = any(bool((arrays.labels != arrays.clean_labels).any()) for arrays in data.domains.values())
     return Cohort(
         models,
-        recipe.enrichment,
+        settings.enrichment,
         recipe.train,
-        Harmonizer(recipe.harmonization, context.base(), layer_of, recipe.seed),
+        Harmonizer(settings.harmonization, context.base(), layer_of, recipe.seed),
         SampleLog(recipe.train.steps),
         recipe.runtime.log_every,
         noise_known,

@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from hamdg.config.reading import read_recipe
+from hamdg.config.keys import algorithm_of
+from hamdg.config.reading import named_algorithm, read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import find_file, public_name
 from hamdg.data.find_images import find_images
@@ -69,10 +70,13 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
                 "controls.erm": False,
                 "runtime.root": sweep.root,
             }
-            changes = [*shared.items(), *variant.set.items(), *given.items()]
             silent = [("runtime.threads", threads), ("runtime.quiet", True), ("runtime.report", False)]
             with _named(f"variant `{name}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
                 source = _recipe_file(file, variant.recipe)
+                algorithm = named_algorithm(source, {**shared, **variant.set}.items())
+                # A condition is for variants of several algorithms; none of them has another's section.
+                common = [(key, value) for key, value in shared.items() if algorithm_of(key) in (None, algorithm)]
+                changes = [*common, *variant.set.items(), *given.items()]
                 recipe = read_recipe(source, changes=[*changes, *silent], place=f"in `{file}`")
                 run_directory(recipe)  # which asks the merge library, the only one to know methods and options
             jobs.append(Job(condition, name, recipe, sweep.until, _command(source, changes)))
@@ -149,7 +153,11 @@ def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
 
     for name, variant in sweep.variants.items():
         own = [job.recipe for job in jobs if job.variant == name]
-        keys = {key: None for one in own for key in plan(one.algorithm).rows(benchmark_of(one).sources(one.held_out))}
+        keys = {
+            key: None
+            for one in own
+            for key in plan(one.algorithm).rows(benchmark_of(one).sources(one.held_out, one.excluded))
+        }
         for row in variant.rows or {}:
             if row not in keys and not (row == EVERY_SOURCE and any("/" in key for key in keys)):
                 raise ConfigError(

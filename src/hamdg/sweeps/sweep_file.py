@@ -49,7 +49,8 @@ class Sweep:
         held_out: Domains, each held out in turn.
         seeds: Seeds.
         variants: Recipes to compare, by name.
-        conditions: Keys that all variants share, by the condition's name.
+        conditions: Keys that all variants share, by the condition's name; those of an algorithm's own section are for
+            its variants.
         until: The last stage: `merge` never opens a held-out domain (for choosing defaults).
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.

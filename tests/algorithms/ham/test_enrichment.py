@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.ham.enrichment import combined_loss, confidence, cross_entropies, select
-from hamdg.config.recipe import Combine, Confidence
+from hamdg.config.algorithms.ham import Combine, Confidence
 
 
 def logits_with(probabilities: list[list[float]]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hamdg.algorithms.ham.harmonization import cosines, gram
 from hamdg.algorithms.ham.harmonizer import Harmonizer
-from hamdg.config.recipe import HarmonizationConfig, HarmonizationMethod, HarmonizationScope
+from hamdg.config.algorithms.ham import HarmonizationConfig, HarmonizationMethod, HarmonizationScope
 from hamdg.models import layer_of
 
 SOURCES = ("art", "cartoon", "photo")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hamdg.config.recipe import Combine, Confidence
+from hamdg.config.algorithms.ham import Combine, Confidence
 
 
 def confidence(logits: Tensor, labels: Tensor, kind: Confidence) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.ham import harmonization
-from hamdg.config.recipe import HarmonizationConfig
+from hamdg.config.algorithms.ham import HarmonizationConfig
 from hamdg.tracking.rows import measure
 
 Parameters = Mapping[str, Mapping[str, Tensor]]
