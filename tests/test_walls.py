@@ -131,8 +131,6 @@ KNOWN_NAMES: frozenset[tuple[str, str]] = frozenset(
     {
         ("algorithms", "erm"),
         ("algorithms", "ham"),
-        ("report.summary", "erm"),
-        ("report.table", "ham"),
         ("report.training", "erm"),
         ("stages.pipeline", "ham"),
         ("stages.room", "ham"),
