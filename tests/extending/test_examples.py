@@ -1,0 +1,71 @@
+"""Every example of docs/extending.md is installed with pip and run through the real command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.extending.conftest import DOCUMENT, hamdg, read_example
+
+if TYPE_CHECKING:
+    from tests.extending.conftest import Install
+
+CONF = Path(__file__).parents[1] / "conf"
+HEADINGS: list[str] = re.findall(r"^## (A .*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+TINY = {
+    "model.name": str(CONF / "tiny-vit.json"),
+    "model.weights": "random",
+    "train.steps": 2,
+    "train.warmup": 1,
+    "data.batch_size": 2,
+    "data.mini.image_size": 32,
+    "data.mini.images_per_class": 4,
+}
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_an_example_is_short(heading: str) -> None:
+    code = [text for name, text in read_example(heading).items() if name.endswith(".py")]
+    assert 10 <= len("\n".join(code).splitlines()) <= 40
+
+
+def test_a_merge_method(install: Install, tmp_path: Path) -> None:
+    base = torch.tensor([1.0, 1.0])
+    for name, tensor in (("base", base), ("a", base + 1), ("b", base + 2), ("c", base + 9)):
+        save_file({"w": tensor}, tmp_path / f"{name}.safetensors")
+    call = "merge --method median --scale 0.5 a.safetensors b.safetensors c.safetensors --base base.safetensors"
+    done = hamdg(install("A merge method"), tmp_path, ["merge", "--list"], [*call.split(), "--out", "m.safetensors"])
+    row = next(line for line in done.stdout.splitlines() if line.startswith("median "))
+    assert "Add the median of the sources' changes to the base, entry by entry" in row
+    assert "options  scale 0.5\n" in done.stdout
+    # The changes are 1, 2 and 9; half the median is 1.
+    assert load_file(tmp_path / "m.safetensors")["w"].tolist() == [2.0, 2.0]
+
+
+# Fails the first time, and leaves a line for every run that it begins.
+BEGIN = """#!/bin/sh
+echo "$2" >> began.txt
+if [ "$(wc -l < began.txt)" = 1 ]; then echo "no place is free" >&2; exit 1; fi
+exec "$@"
+"""
+
+
+def test_a_launcher(install: Install, tmp_path: Path) -> None:
+    grid = {"held_out": ["sketch"], "seeds": [0], "variants": {"ERM": {"recipe": "mini/erm", "set": TINY}}}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    (tmp_path / "begin").write_text(BEGIN)
+    (tmp_path / "begin").chmod(0o755)
+    call = ["sweep", "grid.yaml", "--launcher", "prefix"]
+    done = hamdg(install("A launcher"), tmp_path, call, call, codes=[1, 0], environment={"RUN_WITH": "./begin"})
+    assert (
+        "1 of 1 runs failed: variant `ERM`, condition `clean`, held out `sketch`, seed 0: RuntimeError: no place"
+        in (done.stderr)
+    )
+    assert (tmp_path / "began.txt").read_text() == "-c\n-c\n"
+    assert len(list((tmp_path / "lightning_logs").glob("mini/sketch/erm/*/done"))) == 1
