@@ -174,8 +174,8 @@ def _no_leaks() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(1)
     if "hamdg.console" in sys.modules:
         sys.modules["hamdg.console"].set_quiet(False)
-    if "hamdg.data.decoding" in sys.modules:
-        sys.modules["hamdg.data.decoding"].limit_threads(None)
+    if "hamdg.data.parallel" in sys.modules:
+        sys.modules["hamdg.data.parallel"].limit_threads(None)
     before = (_environment(), Path.cwd(), _threads())
     yield
     environment, folder, threads = before

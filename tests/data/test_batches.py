@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamdg.data import decoding
+from hamdg.data import parallel
 from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, draw, take
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.images import DecodedImages
@@ -192,7 +192,7 @@ def same(one: dict[str, RawBatch], other: dict[str, RawBatch]) -> bool:
 
 
 def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
     files = Files()
     steps = decoding_loader(files)
     seen = list(steps)

@@ -13,7 +13,7 @@ from hamdg.config.reading import checked, overridden, read_recipe
 from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
-from hamdg.data.custom import custom_benchmark
+from hamdg.data.custom import check_names, custom_benchmark
 from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.resolve import benchmark_of
@@ -152,8 +152,7 @@ def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (
             None,
             None,
-            "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/picture`), `data.lists` or "
-            "`data.hub`.",
+            "`benchmark: custom` needs `data.root` (a folder of `<domain>/<class>/image`), `data.lists` or `data.hub`.",
         ),
         ("x", Hub("a/b"), "`data.root` and `data.hub` both name the images; keep one of them."),
     ],
@@ -167,33 +166,33 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ([], "`data.root`: there is no folder `{root}`; give one of `<domain>/<class>/picture`."),
+        ([], "`data.root`: there is no folder `{root}`; give one of `<domain>/<class>/image`."),
         (["readme.txt"], "`{root}` has no domain; two or more are needed."),
         (["a/x/1.jpg", "a/y/1.jpg"], "`{root}` has only the domain `a`; two or more are needed."),
         (["a/x/1.jpg", "b/x/1.jpg"], "`{root}` has only the class `x`; two or more are needed."),
         (
             ["a/x/1.jpg", "b/y/1.jpg", "splits/a.txt"],
-            "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
+            "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/image`. "
             "Move what is no domain elsewhere, or choose the domains with `'--data.domains=[a, b]'`.",
         ),
         (
             ["x/1.jpg", "y/1.jpg"],
-            "`data.root`: `x`, `y` in `{root}` holds no class folders; expected `<domain>/<class>/picture`. "
+            "`data.root`: `x`, `y` in `{root}` holds no class folders; expected `<domain>/<class>/image`. "
             "Give the folder that holds the domains.",
         ),
         (
             ["a/Dog/1.jpg", "b/dog/1.jpg", "b/cat/1.jpg"],
             "`{root}` has `Dog`, `dog`, which differ only in case, spaces, underscores or hyphens; "
-            "give the class one name everywhere, or tell them apart better.",
+            "give the class one name everywhere, or give them names that differ more.",
         ),
         (
             ["Real World/x/1.jpg", "real_world/y/1.jpg"],
             "`{root}` has `Real World`, `real_world`, which differ only in case, spaces, underscores or hyphens; "
-            "give the domain one name everywhere, or tell them apart better.",
+            "give the domain one name everywhere, or give them names that differ more.",
         ),
         (
             ["a/x/1.txt", "b/y/"],
-            "`data.root`: there is no image in the folders of `{root}`; expected `<domain>/<class>/picture`.",
+            "`data.root`: there is no image in the folders of `{root}`; expected `<domain>/<class>/image`.",
         ),
     ],
     ids=[
@@ -237,3 +236,42 @@ def test_the_option_that_leaves_stray_folders_out_can_be_copied_to_a_shell(tmp_p
     (option,) = shlex.split(str(caught.value).split("choose the domains with `")[1].removesuffix("`."))
     recipe = overridden(Recipe(benchmark="custom", data=DataConfig(root=str(root))), [option])
     assert benchmark_of(recipe).domains == ("Real World", "b: 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "the domain ``, whose name is empty; rename it."),
+        (" ", "the domain ` `, whose name is empty; rename it."),
+        ("a\udce9", "the domain `a\\udce9`, whose name is not UTF-8; rename it."),
+        ("a\nb", "the domain `a\\nb`, whose name has control characters; rename it."),
+        ("\x1b[31m", "the domain `\\x1b[31m`, whose name has control characters; rename it."),
+        ("a\u202eb", "the domain `a\\u202eb`, whose name has control characters; rename it."),
+        ("..", "cannot be that of a folder: it has a slash or begins with a dot; rename it."),
+        ("../../x", "cannot be that of a folder: it has a slash or begins with a dot; rename it."),
+        (".hidden", "cannot be that of a folder: it has a slash or begins with a dot; rename it."),
+        ("ö" * 101, "whose name is longer than 200 bytes; rename it."),
+        ("Index.json", "whose name is kept for files of a run; rename it."),
+        ("a.SafeTensors", "whose name is kept for files of a run; rename it."),
+    ],
+)
+def test_names_that_no_run_could_write_down_are_refused(name: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_names("`pets`", "domain", ["fine", name])
+    assert str(caught.value).startswith("`pets` has the domain `")
+    assert str(caught.value).endswith(said)
+
+
+def test_classes_are_no_folders_of_a_run() -> None:
+    check_names("`pets`", "class", ["a/b", ".net", "x" * 300, "index.json", "größe", "{a}"])
+    with pytest.raises(DataError, match=r"has the class `a\\x00`, whose name has control characters"):
+        check_names("`pets`", "class", ["a\0"])
+
+
+@pytest.mark.parametrize("place", ["{0}/cat", "day/{0}"])
+def test_folders_are_refused_by_name_before_anything_is_read(tmp_path: Path, place: str) -> None:
+    for path in ("day/cat", "day/dog", "night/cat", place.format("caf\udce9")):
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        (tmp_path / path / "1.jpg").touch()
+    with pytest.raises(DataError, match=r"`caf\\udce9`, whose name is not UTF-8; rename it"):
+        custom_benchmark(os.fspath(tmp_path), None)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from hamdg.data import decoding
-from hamdg.data.decoding import render_each
+from hamdg.data import parallel
 from hamdg.data.images import ArrayImages, DecodedImages
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import render_each
 from hamdg.data.transforms import EvaluationView, TrainingView
 from hamdg.errors import DataError
 
@@ -72,7 +72,7 @@ def numbered(count: int, size: tuple[int, int] = (9, 6)) -> list[bytes | None]:
 
 @pytest.fixture(params=[1, 4])
 def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: request.param)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: request.param)
     return int(request.param)
 
 
@@ -107,14 +107,14 @@ def test_pictures_for_training_come_as_a_list(cores: int) -> None:
 
 
 def test_many_are_decoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
     files = Files(numbered(100))
     DecodedImages(listed(files), EvaluationView(64)).read(np.arange(100))
     assert "MainThread" not in files.threads
 
 
 def test_a_small_batch_is_dealt_out_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 6)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 6)
     files = Files(numbered(12), pause=0.05)
     DecodedImages(listed(files), EvaluationView(64)).read(np.arange(12))
     assert len(files.threads) == 6
@@ -123,8 +123,8 @@ def test_a_small_batch_is_dealt_out_to_all_threads(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_more_threads_decode_than_this_process_may_use(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 6)
-    decoding.limit_threads(limit)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 6)
+    parallel.limit_threads(limit)
     files = Files(numbered(24), pause=0.01)
     pictures = DecodedImages(listed(files), EvaluationView(64))
     with ThreadPoolExecutor(3) as pool:  # as many batches in the making at a time
@@ -133,14 +133,14 @@ def test_no_more_threads_decode_than_this_process_may_use(limit: int, monkeypatc
 
 
 def test_more_threads_than_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
-    assert decoding.decoding_threads() == 2
-    decoding.limit_threads(8)
-    assert decoding.decoding_threads() == 2
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
+    assert parallel.decoding_threads() == 2
+    parallel.limit_threads(8)
+    assert parallel.decoding_threads() == 2
 
 
 def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 4)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 4)
     files = Files(numbered(200), pause=0.01)
     with closing(render_each(listed(files), EvaluationView(8), range(200))) as rendered:
         assert next(rendered).position == 0
@@ -169,4 +169,4 @@ def test_all_unreadable_pictures_are_counted_and_the_first_are_named(cores: int)
 
 
 def test_this_process_s_cores_are_used() -> None:
-    assert decoding.usable_cores() >= 1
+    assert parallel.usable_cores() >= 1

@@ -187,7 +187,7 @@ def test_root_and_hub_together_are_refused() -> None:
 @pytest.mark.usefixtures("_silent_hub")
 def test_a_named_hub_that_cannot_be_had_says_why() -> None:
     assert refusal(hub=Hub("a/b")) == (
-        "The images of `toys` cannot be had from `a/b` (`data.hub`): the hub cannot be reached. "
+        "The images of `toys` are not available from `a/b` (`data.hub`): the hub cannot be reached. "
         "Correct that, or give a folder that holds them with `--data.root=FOLDER` instead of `data.hub`."
     )
 

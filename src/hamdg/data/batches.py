@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamdg.data.ahead import Ahead
 from hamdg.data.domain import Domain
+from hamdg.data.parallel import Ahead
 from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
 

@@ -19,6 +19,11 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text.lower()).replace("_", "").replace(" ", "").replace("-", "")
 
 
+def prompt_name(name: str) -> str:
+    """Return a class's name as prompts call it by themselves: underscores become spaces."""
+    return name.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Hub:
     """A data set on the Hugging Face hub.
@@ -40,7 +45,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Lists:
-    """List files, which say which images there are.
+    """List files, which name the images.
 
     Args:
         path: A file of `<path> <label>` lines, a CSV, or a folder of such files.
@@ -90,7 +95,7 @@ class Benchmark:
         prompts: Templates with one `{}` for the class, where a recipe names none.
         hub: The hub's copy, if there is one.
         impostors: Hub ids of data sets that are often taken for this one, and what they hold.
-        left_out: What lies beside the domains of a data set of one's own and was not chosen with `data.domains`.
+        left_out: Folders of a `custom` data set that `data.domains` leaves out.
     """
 
     name: str

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hamdg.data.decode import UnreadableError, decoded
-from hamdg.data.decoding import usable_cores
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import usable_cores
 from hamdg.files import atomic_path
 from hamdg.mini.benchmark import DomainArrays
 
@@ -51,8 +51,8 @@ def contact_sheet(domains: Mapping[str, Cells], labels: Mapping[str, int], per_c
     for column, (name, cells) in enumerate(domains.items()):
         start = left + MARGIN + column * cell
         pen.text((start + (cell - MARGIN) // 2, LABEL_HEIGHT // 2), name, fill="black", font=font, anchor="mm")
-        for row, pictures in enumerate(_in_threads(cells, list(labels.values()))):
-            _paste(sheet, pictures[:per_cell], start, LABEL_HEIGHT + row * (tile + GAP), tile)
+        for row, images in enumerate(_in_threads(cells, list(labels.values()))):
+            _paste(sheet, images[:per_cell], start, LABEL_HEIGHT + row * (tile + GAP), tile)
     with atomic_path(out) as temporary:
         sheet.save(temporary, format="PNG")
 
@@ -89,9 +89,9 @@ def pages(classes: Sequence[str], most: int = MOST_ROWS) -> list[list[str]]:
     return [list(part) for part in np.array_split(np.array(classes, dtype=object), number)]
 
 
-def _paste(sheet: Image.Image, pictures: Cell, left: int, top: int, tile: int) -> None:
+def _paste(sheet: Image.Image, images: Cell, left: int, top: int, tile: int) -> None:
     """Put images side by side, each in the middle of its tile."""
-    for place, picture in enumerate(pictures):
+    for place, picture in enumerate(images):
         if picture is not None:
             x = left + place * (tile + GAP) + (tile - picture.width) // 2
             sheet.paste(picture, (x, top + (tile - picture.height) // 2))

@@ -1,4 +1,4 @@
-"""Which images a domain has, judged by what is in their files: names and sizes do not tell bitmaps apart."""
+"""Which images a domain has, judged by the contents of their files: bitmaps of one name and size may differ."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _stamps(listing: Listing, positions: list[int]) -> str | None:
 def _digest(listing: Listing, position: int) -> bytes:
     try:
         return hashlib.sha256(listing.content(position)).digest()
-    except OSError:  # whoever decodes the image will tell
+    except OSError:  # decoding the image reports it
         return b""
 
 

@@ -1,8 +1,9 @@
-"""A data set of the user's own: what its folders, or its columns on the hub, say makes it a benchmark."""
+"""A data set of the user's own, made a benchmark by the names of its folders, its lists or its columns on the hub."""
 
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import unicodedata
 from collections.abc import Sequence
@@ -15,13 +16,15 @@ from hamdg.config.recipe import CUSTOM
 from hamdg.data.benchmark import Benchmark, Hub, Lists, normalized
 from hamdg.data.folders.layout import class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk
-from hamdg.data.names import check_names
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
-from hamdg.text import listed, reason_of
+from hamdg.text import escaped, listed, reason_of
 
-LAYOUT = "<domain>/<class>/picture"
+LAYOUT = "<domain>/<class>/image"
 _LISTED = 12
+_LONGEST_NAME = 200
+# Files of a run would lie where the folder of such a domain lies.
+_TAKEN = ("index.json", ".safetensors")
 
 
 def custom_benchmark(
@@ -32,7 +35,7 @@ def custom_benchmark(
     Only the names of folders are read, or the list files; a hub's data set that is not there yet is downloaded.
 
     Args:
-        root: A folder of `<domain>/<class>/picture`; parts (`train`, `val`, `test`) may lie between the two.
+        root: A folder of `<domain>/<class>/image`; parts (`train`, `val`, `test`) may lie between the two.
         hub: A data set on the hub, instead.
         lists: List files, instead.
         chosen: Which domains to use; empty for all.
@@ -72,7 +75,7 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
         )
     names = [_composed(name) for names in classes.values() for name in names]
     found = checked_names(f"`{root}`", list(classes), names)
-    if not _has_pictures(root, [domain for domain in folders if domain not in left_out]):
+    if not _has_images(root, [domain for domain in folders if domain not in left_out]):
         raise DataError(f"`data.root`: there is no image in the folders of `{root}`; expected `{LAYOUT}`.")
     return Benchmark(CUSTOM, *found, title=root.name, left_out=left_out)
 
@@ -148,9 +151,42 @@ def checked_names(what: str, domains: Sequence[str], classes: Sequence[str]) -> 
         if same := next((names for names in alike.values() if len(names) > 1), None):
             raise DataError(
                 f"{what} has {listed(same)}, which differ only in case, spaces, underscores or hyphens; "
-                f"give the {kind} one name everywhere, or tell them apart better."
+                f"give the {kind} one name everywhere, or give them names that differ more."
             )
     return tuple(sorted(set(domains))), tuple(sorted(set(classes)))
+
+
+def check_names(what: str, kind: str, names: Sequence[str]) -> None:
+    """Refuse names that a run could not write down; before anything is read.
+
+    Args:
+        what: What has these names, for messages.
+        kind: What they name: `domain` or `class`.
+        names: The names of folders, or of a hub's columns.
+
+    Raises:
+        DataError: One of the names is such a name; the message names it.
+    """
+    for name in names:
+        if reason := _name_problem(name, kind):
+            raise DataError(f"{what} has the {kind} `{escaped(name)}`, whose name {reason}; rename it.")
+
+
+def _name_problem(name: str, kind: str) -> str:
+    if not name.strip():
+        return "is empty"
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return "is not UTF-8"
+    if escaped(name) != name:
+        return "has control characters"
+    if kind == "class":
+        return ""
+    # A hub's domains can be any texts, but a run has a folder for each.
+    if "/" in name or name.startswith("."):
+        return "cannot be that of a folder: it has a slash or begins with a dot"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} bytes"
+    return "is kept for files of a run" if name.casefold().endswith(_TAKEN) else ""
 
 
 def _composed(name: str) -> str:
@@ -158,6 +194,6 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _has_pictures(root: Path, domains: Sequence[str]) -> bool:
+def _has_images(root: Path, domains: Sequence[str]) -> bool:
     folders = (root / domain / name for domain in domains for name in subfolders(root / domain))
     return any(walk(folder).files for folder in folders)

@@ -65,8 +65,8 @@ def _decoded(content: bytes, least: int | None) -> Image.Image:
             image.draft(None, (least, least))
         image.load()
         turn = _turn(image)
-        picture = _rgb(image)
-        return picture if turn is None else picture.transpose(turn)
+        upright = _rgb(image)
+        return upright if turn is None else upright.transpose(turn)
 
 
 def dimensions(content: bytes) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _range(image: Image.Image, values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return which values are black and white: by the mode where it tells, else by the values themselves."""
+    """Return which values are black and white: by the mode where it fixes them, else by the values themselves."""
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):  # whose "I" is 16 bits too
         return 0.0, 65535.0
     lowest, highest = float(values.min()), float(values.max())
@@ -161,7 +161,7 @@ _truncated_images = _TruncatedImages()
 class _Muted:
     """Keeps Pillow's warnings quiet while any thread decodes; `catch_warnings` alone is not made for threads.
 
-    Meanwhile each thread says for itself whether truncated images are read, whatever the program has set.
+    Meanwhile each thread has its own value of `LOAD_TRUNCATED_IMAGES`, whatever the program has set.
     """
 
     def __init__(self) -> None:

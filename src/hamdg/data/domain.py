@@ -51,14 +51,14 @@ class Domain:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return the SHA-256 that tells these images from others: of names and sizes, or of rendered images."""
+        """Return the SHA-256 that identifies these images: of names and sizes, or of rendered images."""
         contents = self.contents
         return contents.fingerprint if isinstance(contents, Listing) else data_digest([contents])
 
 
 @contextmanager
 def opened_domains() -> Iterator[set[str]]:
-    """Collect the names of all domains that are opened while the block runs, so that records say what was read."""
+    """Collect the names of all domains that are opened while the block runs, so that records state what was read."""
     names: set[str] = set()
     _LISTENERS.append(names)
     try:
@@ -115,8 +115,8 @@ def held_out_bytes(recipe: Recipe, side: int) -> tuple[float, float]:
     No file of it is opened.
     """
     listing = list_images(recipe, recipe.held_out)
-    _, pictures = _views(recipe, listing, side)
-    return pictures.missing_bytes(np.arange(len(listing)), unopened=True), compressed_bytes(listing)
+    _, images = _views(recipe, listing, side)
+    return images.missing_bytes(np.arange(len(listing)), unopened=True), compressed_bytes(listing)
 
 
 def cache_of(recipe: Recipe) -> Path:
@@ -126,8 +126,8 @@ def cache_of(recipe: Recipe) -> Path:
 
 def from_arrays(arrays: DomainArrays) -> Domain:
     """Return a domain whose images lie in memory, all of the same size."""
-    pictures = ArrayImages(arrays.images)
-    return Domain(arrays.domain, pictures, pictures, arrays.labels, arrays.clean_labels, arrays)
+    images = ArrayImages(arrays.images)
+    return Domain(arrays.domain, images, images, arrays.labels, arrays.clean_labels, arrays)
 
 
 def _reduced(recipe: Recipe, arrays: DomainArrays) -> DomainArrays:

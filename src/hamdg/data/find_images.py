@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.config.recipe import Recipe
-from hamdg.data.decoding import check_sizes
 from hamdg.data.folders.listing import check_domains, list_folder
 from hamdg.data.hub.rows import list_hub_domain
 from hamdg.data.listing import Listing
 from hamdg.data.lists.listing import list_listed_domain
 from hamdg.data.locations import Location
+from hamdg.data.parallel import check_sizes
 from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.splits import Indices, draw_per_class
 
@@ -57,7 +57,7 @@ def find_images(recipe: Recipe, held_out: bool = True) -> None:
     """Check that the recipe's images can be found, before anything heavy is loaded.
 
     Files are listed as a run will list them, so that a misspelt class is reported now. The held-out domain's are listed
-    too: what their names and sizes tell would otherwise come up after the training.
+    too: what is wrong with their names and sizes would otherwise come up after the training.
 
     Args:
         recipe: The recipe.

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamdg.data.decoding import Pixels, Rendered, render_each, unreadable
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import Pixels, Rendered, render_each, unreadable
 from hamdg.data.transforms import View
 
 Positions = NDArray[np.int64]
@@ -112,7 +112,7 @@ def as_read(listing: Listing, view: View, results: Sequence[Rendered]) -> Tensor
     """
     if failed := [one for one in results if one.pixels is None]:
         raise unreadable(listing, failed, len(results))
-    pictures = [torch.from_numpy(one.pixels) for one in results]
+    images = [torch.from_numpy(one.pixels) for one in results]
     if view.side is None:
-        return pictures
-    return torch.stack(pictures) if pictures else torch.empty(0, view.side, view.side, 3, dtype=torch.uint8)
+        return images
+    return torch.stack(images) if images else torch.empty(0, view.side, view.side, 3, dtype=torch.uint8)

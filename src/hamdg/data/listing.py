@@ -41,7 +41,7 @@ class Source(Protocol):
         """Return where the images are; two sets of images never have the same place at the same time."""
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when an image's file is written or replaced; 0 where that cannot be told.
+        """Return a number that changes when an image's file is written or replaced; 0 where that is not known yet.
 
         Raises:
             OSError: If the file cannot be looked at.
@@ -156,7 +156,7 @@ class Listing:
         sizes: The size of every image's file in bytes.
         source: What reads them.
         positions: Where these images are among those of `source`; `None` where they are all of them.
-        sample: Returns what tells the images from others where names do not: a digest of some of their contents.
+        sample: Returns a digest of some contents, where names do not identify the images.
         truncated: What becomes of images whose files are cut off.
     """
 
@@ -225,7 +225,7 @@ class Listing:
         return hashlib.sha256(f"{self.fingerprint}\n{self.place}".encode()).hexdigest()
 
     def stamp(self, position: int) -> int:
-        """Return a number that changes when an image's file is written or replaced; 0 where that cannot be told.
+        """Return a number that changes when an image's file is written or replaced; 0 where that is not known yet.
 
         Raises:
             OSError: If the file cannot be looked at.

@@ -27,7 +27,7 @@ class Location:
         benchmark: The benchmark.
         root: The folder that holds its domains, if it is one.
         hub: The hub's data set, if it is one.
-        lists: The list files that say which images there are, if such are given.
+        lists: The list files that name the images, if such are given.
     """
 
     benchmark: Benchmark
@@ -102,7 +102,7 @@ def _on_hub(benchmark: Benchmark, hub: Hub) -> Location:
     refuse_impostor(benchmark, hub)
     if (why := copies.why_unavailable(hub)) is not None:
         raise DataError(
-            f"The images of `{benchmark.name}` cannot be had from `{hub.id}` (`data.hub`): {why}. "
+            f"The images of `{benchmark.name}` are not available from `{hub.id}` (`data.hub`): {why}. "
             "Correct that, or give a folder that holds them with `--data.root=FOLDER` instead of `data.hub`."
         )
     return Location(benchmark, None, hub)

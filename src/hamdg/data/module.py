@@ -1,4 +1,4 @@
-"""The data of a run: source domains for training, and the held-out domain for nobody before `evaluate`."""
+"""The source domains of a run: opened, split, and fed to training in batches."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class SourceData(LightningDataModule):
             console.note(f"{domain.name}: no training image of {listed(missing, 10)}")
         check_holdout(domain.name, len(domain.labels), validation, self.recipe.data.validation_fraction)
 
-        self._tell_few(domain, train)
+        self._note_few(domain, train)
 
-    def _tell_few(self, domain: Domain, train: Indices) -> None:
+    def _note_few(self, domain: Domain, train: Indices) -> None:
         shots = self.recipe.data.shots
         if shots is None:
             return
@@ -113,14 +113,14 @@ class SourceData(LightningDataModule):
         step, drawn = batch
         return step, {name: Batch(self._prepare(part.pictures, step, name), *part[1:]) for name, part in drawn.items()}
 
-    def _prepare(self, pictures: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
+    def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
         preset = self.recipe.data.augment
         seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
         if preset == "clip" or preset == "domainbed":
-            return augment.prepare(pictures, preset, self.preprocess, seed)
+            return augment.prepare(images, preset, self.preprocess, seed)
         # Images that are not cropped all have the model's side.
-        assert isinstance(pictures, Tensor)
+        assert isinstance(images, Tensor)
         if preset == "none":
-            return self.preprocess(pictures)
-        floats = augment.to_float(pictures)
+            return self.preprocess(images)
+        floats = augment.to_float(images)
         return self.preprocess.fit(augment.flip_shift(floats, torch.Generator().manual_seed(seed)))

@@ -54,7 +54,7 @@ class Preprocess:
     std: Channels = CLIP_STD
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Turn uint8 images [n, h, w, 3] into what the model eats, without augmentation.
+        """Turn uint8 images [n, h, w, 3] into what the model takes, without augmentation.
 
         Images of the model's side give, on a CPU, bit for bit what torchvision's `ToTensor` and `Normalize` give.
         """
@@ -75,9 +75,9 @@ class Preprocess:
         """Normalize a uint8 image [side, side, 3] into floats of the same shape."""
         _write(image.view(self.side, -1), target.view(self.side, -1), *self._rows_on(target.device))
 
-    def fit(self, pictures: Tensor) -> Tensor:
+    def fit(self, images: Tensor) -> Tensor:
         """Bring float images [n, 3, h, w] between 0 and 1 to the model's side, mean and standard deviation."""
-        return normalize(resize(pictures, self.side), self.mean, self.std)
+        return normalize(resize(images, self.side), self.mean, self.std)
 
     def normalize_(self, images: Tensor) -> Tensor:
         """Normalize float images [..., 3, h, w] between 0 and 1 where they lie."""

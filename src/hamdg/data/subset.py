@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hamdg.data.ahead import Ahead
 from hamdg.data.domain import Domain
 from hamdg.data.images import Images
+from hamdg.data.parallel import Ahead
 from hamdg.data.splits import Indices
 
 
@@ -25,13 +25,13 @@ class Subset:
         labels: Their classes, int64 `[n]`.
     """
 
-    pictures: Images
+    images: Images
     positions: Indices
     labels: Tensor
 
     def prepare(self) -> None:
-        """Have all images decoded."""
-        self.pictures.prepare(self.positions)
+        """Decode all images."""
+        self.images.prepare(self.positions)
 
     def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 images [n, h, w, 3] and labels [n], at most `size` at a time.
@@ -39,7 +39,7 @@ class Subset:
         Files are decoded for the next parts while one is being used.
         """
         starts = range(0, len(self.positions), size)
-        if not self.pictures.decodes:
+        if not self.images.decodes:
             for start in starts:
                 yield self._part(start, size)
             return
@@ -48,7 +48,7 @@ class Subset:
                 yield ahead.take(start, starts[index + 1 :])
 
     def _part(self, start: int, size: int) -> tuple[Tensor, Tensor]:
-        images = self.pictures.read(self.positions[start : start + size])
+        images = self.images.read(self.positions[start : start + size])
         # The sizes of images that are evaluated are all the same.
         assert isinstance(images, Tensor)
         return images, self.labels[start : start + size]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hamdg.data.words import prompt_name
+from hamdg.data.benchmark import prompt_name
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section

@@ -19,7 +19,7 @@ from hamdg.cohort.source_model import SourceModel
 from hamdg.config.checks import THREADS
 from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.decoding import limit_threads
+from hamdg.data.parallel import limit_threads
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError

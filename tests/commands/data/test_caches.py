@@ -9,7 +9,7 @@ import pytest
 
 from hamdg.cli import main
 from hamdg.config.reading import read_recipe
-from hamdg.data.cache.kept import stores
+from hamdg.data.cache.stores import stores
 from hamdg.data.domain import open_domain
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from hamdg.data.augment.params import ADJUSTMENTS, ATTEMPTS, Box, Draw, PresetName, crop_box, draw
+from hamdg.data.augment.params import ADJUSTMENTS, ATTEMPTS, AugmentParams, Box, PresetName, crop_box, sample_params
 
 SIZES = [(227, 227), (300, 200), (64, 64), (31, 500), (10_000, 10), (1, 1), (1, 3), (500, 375), (2, 2)]
 
@@ -18,12 +18,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def many(preset: PresetName, count: int = 4000) -> list[Draw]:
-    return draw(preset, [(100, 100)] * count, generator(5))
+def many(preset: PresetName, count: int = 4000) -> list[AugmentParams]:
+    return sample_params(preset, [(100, 100)] * count, generator(5))
 
 
 def torchvisions(height: int, width: int, numbers: list[float], monkeypatch: pytest.MonkeyPatch) -> Box:
-    """Return what `RandomResizedCrop` chooses when it draws these numbers."""
+    """Return what `RandomResizedCrop` chooses when it params these numbers."""
     attempts: Iterator[float] = iter(n for k in range(ATTEMPTS) for n in (numbers[k], numbers[ATTEMPTS + k]))
     places = iter(numbers[2 * ATTEMPTS :])
 
@@ -77,25 +77,25 @@ def test_the_middle_counts_where_no_attempt_fits() -> None:
 
 
 def test_draws_depend_on_seed_and_place_alone() -> None:
-    drawn = draw("domainbed", SIZES, generator(3))
+    drawn = sample_params("domainbed", SIZES, generator(3))
 
-    assert draw("domainbed", SIZES, generator(3)) == drawn
-    assert draw("domainbed", SIZES, generator(4)) != drawn
-    assert draw("domainbed", SIZES[:3], generator(3)) == drawn[:3]
-    assert draw("domainbed", [(5, 9), *SIZES[1:]], generator(3))[1:] == drawn[1:]
+    assert sample_params("domainbed", SIZES, generator(3)) == drawn
+    assert sample_params("domainbed", SIZES, generator(4)) != drawn
+    assert sample_params("domainbed", SIZES[:3], generator(3)) == drawn[:3]
+    assert sample_params("domainbed", [(5, 9), *SIZES[1:]], generator(3))[1:] == drawn[1:]
     torch.manual_seed(99)
-    assert draw("domainbed", SIZES, generator(3)) == drawn
+    assert sample_params("domainbed", SIZES, generator(3)) == drawn
 
 
 def test_both_presets_draw_the_same_crops_and_flips() -> None:
-    plain, colored = draw("clip", SIZES, generator()), draw("domainbed", SIZES, generator())
+    plain, colored = sample_params("clip", SIZES, generator()), sample_params("domainbed", SIZES, generator())
 
     assert [(one.box, one.flip) for one in plain] == [(one.box, one.flip) for one in colored]
     assert all(one.jitter == () and not one.gray for one in plain)
 
 
 def test_no_pictures_draw_nothing() -> None:
-    assert draw("domainbed", [], generator()) == []
+    assert sample_params("domainbed", [], generator()) == []
 
 
 def test_half_are_flipped_and_a_tenth_lose_their_colors() -> None:
@@ -146,5 +146,5 @@ def test_flips_colors_and_crops_are_drawn_independently() -> None:
     correlations = torch.corrcoef(torch.tensor(columns, dtype=torch.float64).T)
     correlations[-3:, -3:] = 0  # places in one order exclude one another
     correlations.fill_diagonal_(0)
-    # Four standard deviations of 4,000 independent draws.
+    # Four standard deviations of 4,000 independent params.
     assert float(correlations.abs().max()) < 4 / 4000**0.5

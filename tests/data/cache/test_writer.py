@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from hamdg import console
-from hamdg.data import decoding
+from hamdg.data import parallel
 from hamdg.data.cache import disk
 from hamdg.data.cache.files import ROW
 from hamdg.data.cache.reader import open_images
@@ -124,7 +124,7 @@ def test_a_cache_that_cannot_be_written_is_explained(files: Files, tmp_path: Pat
 
 
 def test_an_interruption_keeps_what_is_done(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
 
     def interrupt(position: int) -> None:
         if position == 20:

@@ -106,7 +106,7 @@ def test_a_part_that_holds_all_the_others_is_read_alone(tmp_path: Path) -> None:
         plant(tmp_path / "metal", {f"{part}/{name}": files for name, files in FILES.items()})
     scan = scan_domain(place(tmp_path), "metal")
     assert scan.counts() == {"TV": 4, "Table": 4, "bear": 3, "car_boot": 1}
-    assert scan.surplus == []
+    assert scan.unexpected == []
     assert scan.listing is not None
     assert scan.listing.names[0] == "full/TV/B.jpg"
 
@@ -175,7 +175,7 @@ def test_misspelt_and_surplus_classes_are_named_with_the_nearest_class(tmp_path:
 def test_a_folder_beside_the_parts_and_one_in_a_part_are_surplus(tmp_path: Path) -> None:
     plant(tmp_path / "metal", {f"train/{name}": files for name, files in FILES.items()})
     plant(tmp_path / "metal", {"train/zebra": ["a.jpg"], "lists": []})
-    assert scan_domain(place(tmp_path), "metal").surplus == ["lists", "train/zebra"]
+    assert scan_domain(place(tmp_path), "metal").unexpected == ["lists", "train/zebra"]
 
 
 def test_a_missing_class_is_named(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_scan_counts_what_it_finds_and_what_it_passes_over(tmp_path: Path) -> 
 
 def test_a_scan_of_a_domain_that_is_not_there_raises_nothing(tmp_path: Path) -> None:
     scan = scan_domain(place(tmp_path), "metal")
-    assert (scan.folder, scan.listing, scan.beside) == (None, None, [])
+    assert (scan.folder, scan.listing, scan.siblings) == (None, None, [])
     assert scan.counts() == dict.fromkeys(TOYS.classes, 0)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.data.folders.walk import is_picture, walk
+from hamdg.data.folders.walk import is_image_file, walk
 
 if TYPE_CHECKING:
     from tests.conftest import Deep
@@ -21,9 +21,9 @@ def write(folder: Path, *names: str) -> None:
 
 def test_pictures_of_every_usual_kind_are_found_whatever_the_case_of_their_ending() -> None:
     for name in ("a.jpg", "a.JPEG", "a.b.Png", "a.webp", "a.GIF", "a.tif", "a.bmp", "a.ppm", "ä b.jfif"):
-        assert is_picture(name), name
+        assert is_image_file(name), name
     for name in (".a.jpg", "a.txt", "jpg", "a.jpg.part", "Thumbs.db"):
-        assert not is_picture(name), name
+        assert not is_image_file(name), name
 
 
 def test_pictures_are_collected_with_their_sizes_in_imagefolders_order(tmp_path: Path) -> None:

@@ -141,8 +141,8 @@ def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None
         (
             {"label": [0, 1] * 4},
             {"label": Value("int64")},
-            "The column `label` of `{id}` holds numbers or the like (Value('int64')), not names, so nobody can tell "
-            "what they mean; name a column of names with `data.columns.label`, or make it a `ClassLabel` with names.",
+            "The column `label` of `{id}` holds numbers or the like (Value('int64')), not names; name a "
+            "column of names with `data.columns.label`, or make it a `ClassLabel` with names.",
         ),
         (
             {"label": ["cat", None, "dog", None] * 2},

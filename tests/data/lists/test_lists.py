@@ -208,12 +208,12 @@ def added(*lines: str) -> Change:
             lambda lists: lists.write_text("a;b;c\n"),
             "`{lists}` has no column `path`, `class`, `domain`: its first line names `a;b;c`. It has to name the "
             "columns path, class and domain, separated by commas, or those that `data.columns.image`, `.label` and "
-            "`.domain` say.",
+            "`.domain` name.",
         ),
         (
             lambda lists: lists.write_text(""),
             "`{lists}` has no column `path`, `class`, `domain`: it is empty. It has to name the columns path, class "
-            "and domain, separated by commas, or those that `data.columns.image`, `.label` and `.domain` say.",
+            "and domain, separated by commas, or those that `data.columns.image`, `.label` and `.domain` name.",
         ),
         (
             lambda lists: lists.write_text("path,class,domain,class\n"),
@@ -255,7 +255,7 @@ def added(*lines: str) -> Change:
         (
             lambda lists: lists.write_text(lists.read_text().replace("b", "A")),
             "`{lists}` has `A`, `a`, which differ only in case, spaces, underscores or hyphens; give the domain one "
-            "name everywhere, or tell them apart better.",
+            "name everywhere, or give them names that differ more.",
         ),
     ],
     ids=[
@@ -293,12 +293,12 @@ def test_a_csv_that_makes_no_sense_is_refused(tmp_path: Path, change: Change, se
         (
             ["photo/dog/1.jpg 1", "", "photo/1.jpg 2"],
             "`{lists}`, line 3: the folders of `photo/1.jpg` name no class of `pacs`; write paths that end in "
-            "`<domain>/<class>/picture`, or a CSV with the columns path, class and domain.",
+            "`<domain>/<class>/image`, or a CSV with the columns path, class and domain.",
         ),
         (
             ["p/dog/1.jpg 1"],
             "`{lists}`, line 1: the folders of `p/dog/1.jpg` name no class of `pacs`; write paths that end in "
-            "`<domain>/<class>/picture`, or a CSV with the columns path, class and domain.",
+            "`<domain>/<class>/image`, or a CSV with the columns path, class and domain.",
         ),
         (["photo/dog/1.jpg dgo"], "`{lists}`, line 1: `pacs` has no class `dgo`; did you mean `dog`?"),
         (
@@ -362,7 +362,7 @@ def test_no_list_is_given_by_an_empty_text() -> None:
 def test_a_list_as_the_root_is_sent_where_it_belongs(tmp_path: Path) -> None:
     lists = pets(tmp_path)
     message = (
-        f"`data.root`: `{lists}` is a file; give a folder of `<domain>/<class>/picture`, or a list with `data.lists`."
+        f"`data.root`: `{lists}` is a file; give a folder of `<domain>/<class>/image`, or a list with `data.lists`."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         benchmark_of(Recipe(benchmark="custom", data=DataConfig(root=str(lists))))

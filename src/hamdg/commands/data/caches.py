@@ -1,4 +1,4 @@
-"""What `hamdg data cache` does: it lists the stores of decoded images, and deletes those that nobody uses."""
+"""What `hamdg data cache` does: it lists the stores of decoded images, and deletes those that no process uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.data.cache.disk import amount
-from hamdg.data.cache.kept import Kept, delete, is_used, stores
+from hamdg.data.cache.stores import StoreInfo, delete, is_used, stores
 from hamdg.errors import ConfigError
 from hamdg.text import listed
 
@@ -28,7 +28,7 @@ def show(cache: Path) -> None:
 
 
 def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: bool, older: float | None) -> bool:
-    """Delete the stores that are named, and those that a rule holds for; say what was deleted.
+    """Delete the stores that are named, and those that a rule holds for, and print what was deleted.
 
     Args:
         cache: The folder of caches.
@@ -66,20 +66,20 @@ def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: boo
     return not used
 
 
-def _named(found: Sequence[Kept], name: str) -> list[Kept]:
+def _named(found: Sequence[StoreInfo], name: str) -> list[StoreInfo]:
     own = [one for one in found if name and one.name.startswith(name)]
     if not own:
         raise ConfigError(f"There is no store `{name}`; `hamdg data cache list` shows the names.")
     return own
 
 
-def _line(one: Kept) -> tuple[str, ...]:
+def _line(one: StoreInfo) -> tuple[str, ...]:
     states = [word for word, holds in (("outdated", one.outdated), ("in use", is_used(one))) if holds]
     return (
         one.name,
         one.place or "unknown",
         one.domain,
-        "unknown" if one.there is None else f"{one.there:,} of {one.pictures:,}",
+        "unknown" if one.there is None else f"{one.there:,} of {one.images:,}",
         amount(one.size),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
         ", ".join(states),

@@ -44,7 +44,7 @@ def _found(benchmark: Benchmark) -> str:
     if benchmark.name == "mini":
         return "everywhere: its images are rendered"
     try:
-        # Without the hub, so that nobody is asked over the network.
+        # Without the hub, so that the network is not used.
         return str(locate(replace(benchmark, hub=None)).root)
     except DataError:
         pass
@@ -54,7 +54,7 @@ def _found(benchmark: Benchmark) -> str:
 
 
 def _is_cached(hub: Hub) -> bool:
-    """Say whether the hub's data set is in the cache; its library takes a second to load, so only if there is one."""
+    """Return whether the hub's data set is in the cache; its library takes a second to load, so only with a cache."""
     if not _cache_of_hub().is_dir():
         return False
     from hamdg.data.hub.copies import is_cached

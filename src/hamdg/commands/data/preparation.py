@@ -60,7 +60,7 @@ def prepare(
 
 
 def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> None:
-    """Decode all images in all views; says first how much disk that takes, and refuses what does not fit."""
+    """Decode all images in all views; print first how much disk that takes, and refuse what does not fit."""
     stores = [Store(listing, view, cache) for view in views for listing in listings]
     folder = cache / "pictures"
     need = sum(store.missing_bytes(np.arange(len(store))) for store in stores)

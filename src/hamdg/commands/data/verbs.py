@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 _LARGEST, _IN_A_CELL = 4_096, 100
 _PLACE = (
     "Without ROOT the images are looked for in the folder HAMDG_DATA, in data/ and on the hub. A data set of your "
-    "own is called `custom`; it needs a ROOT of <domain>/<class>/picture, a ROOT that is a .parquet file or a folder "
+    "own is called `custom`; it needs a ROOT of <domain>/<class>/image, a ROOT that is a .parquet file or a folder "
     "of them, --data.lists=FILE (a CSV of path, class and domain, or <path> <label> lines, with paths below ROOT), or "
     "--data.hub=ID (with --data.revision), and --data.columns.image, .label and .domain where columns have other "
     "names. --data.domains=[a,b] chooses among its domains; --data.truncated=read reads truncated files."

@@ -84,19 +84,19 @@ def _fault_lines(found: Verification) -> list[str]:
     lines = list(found.faults)
     unreadable = list(found.unreadable)
     if unreadable:
-        lines.append(f"{_pictures(len(unreadable))} cannot be read:")
+        lines.append(f"{_images(len(unreadable))} cannot be read:")
         lines += [f"    {name}: {reason}" for name, reason in unreadable]
     return lines + _truncated_lines(list(found.truncated), dict(unreadable))
 
 
 def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[str, str]) -> list[str]:
-    """Say which images are not whole; those that a run refuses are listed with what else cannot be read."""
+    """Return lines on images that are cut off; those that a run refuses stand among the unreadable ones."""
     refused = [name for name, _ in truncated if name in unreadable]
     if refused:
         return [f"Of these, `--data.truncated=read` would read {len(refused):,} as far as they go, as DomainBed does."]
     if not truncated:
         return []
-    head = f"{_pictures(len(truncated))} of truncated files, read as far as they go:"
+    head = f"{_images(len(truncated))} of truncated files, read as far as they go:"
     return [head, *(f"    {name}: {reason}" for name, reason in truncated)]
 
 
@@ -129,7 +129,7 @@ def _duplicate_lines(groups: Sequence[Sequence[str]]) -> list[str]:
     copies = sum(len(group) - 1 for group in groups)
     shown = [f"    {' = '.join(group[:_SHOWN])}{' = ...' if len(group) > _SHOWN else ''}" for group in groups[:_SHOWN]]
     more = [f"    and {len(groups) - _SHOWN:,} more"] if len(groups) > _SHOWN else []
-    return [f"{_pictures(copies)} repeat another one byte for byte:", *shown, *more]
+    return [f"{_images(copies)} repeat another one byte for byte:", *shown, *more]
 
 
 def _verdict(found: Verification) -> list[str]:
@@ -150,5 +150,5 @@ def _unpublished(found: Verification) -> str:
     return f"Not everything is there or readable: {shape}."
 
 
-def _pictures(number: int) -> str:
+def _images(number: int) -> str:
     return f"{number:,} image{'' if number == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""What is drawn for every sample: its crop, its flip, its colors.
+"""The random parameters of augmentation: every sample's crop, flip and colors.
 
-All samples take the same number of draws whatever comes of them, on the CPU: a sample's draws depend on the seed and on
+All samples take the same number of random numbers, on the CPU: a sample's parameters depend on the seed and on
 its place in the batch, not on the device, the preset or the sizes of the images before it.
 """
 
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentParams:
     """What happens to one sample.
 
     Args:
@@ -57,8 +57,10 @@ class Draw:
     gray: bool = False
 
 
-def draw(preset: PresetName, sizes: Sequence[tuple[int, int]], generator: torch.Generator) -> list[Draw]:
-    """Draw what happens to every sample.
+def sample_params(
+    preset: PresetName, sizes: Sequence[tuple[int, int]], generator: torch.Generator
+) -> list[AugmentParams]:
+    """Sample what happens to every image.
 
     Args:
         preset: `clip` (crop and flip) or `domainbed` (crop, flip, color jitter, grayscale).
@@ -66,17 +68,17 @@ def draw(preset: PresetName, sizes: Sequence[tuple[int, int]], generator: torch.
         generator: A CPU generator.
     """
     numbers = torch.rand(len(sizes), NUMBERS, generator=generator, dtype=torch.float64).tolist()
-    return [_drawn(preset, *size, row) for size, row in zip(sizes, numbers, strict=True)]
+    return [_params_of(preset, *size, row) for size, row in zip(sizes, numbers, strict=True)]
 
 
-def _drawn(preset: PresetName, height: int, width: int, row: list[float]) -> Draw:
+def _params_of(preset: PresetName, height: int, width: int, row: list[float]) -> AugmentParams:
     box = crop_box(height, width, row[: _CORNER + 2])
     flip = row[_FLIP] < FLIPPED
     if preset == "clip":
-        return Draw(box, flip)
+        return AugmentParams(box, flip)
     order = sorted(range(len(ADJUSTMENTS)), key=lambda k: row[_KEYS + k])
     jitter = tuple((ADJUSTMENTS[k], _factor(ADJUSTMENTS[k], row[_FACTORS + k])) for k in order)
-    return Draw(box, flip, jitter, row[_GRAY] < GRAYED)
+    return AugmentParams(box, flip, jitter, row[_GRAY] < GRAYED)
 
 
 def _factor(adjustment: Adjustment, number: float) -> float:

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from hamdg.config.recipe import Truncated
-from hamdg.data.cache.reader import Store, StorePictures
+from hamdg.data.cache.reader import CachedImages, Store
 from hamdg.data.decode import UnreadableError, decoded, dimensions
-from hamdg.data.decoding import Rendered, make_each
 from hamdg.data.images import Positions, as_read
+from hamdg.data.parallel import Rendered, make_each
 from hamdg.data.transforms import TrainingView, View
 
 # Chosen by `python -m hamdg.tools.bench compression`. Halved color resolution (4:2:0) costs more than any quality
@@ -72,7 +72,7 @@ class CompressedView:
         return len(content) if (width, height) == before else min(len(content), _HEAD + _A_PIXEL * width * height)
 
 
-class CompressedImages(StorePictures):
+class CompressedImages(CachedImages):
     """Images that are decoded from a store of small files.
 
     Args:
@@ -99,7 +99,7 @@ class CompressedImages(StorePictures):
 
     def _one(self, position: int) -> Rendered:
         try:
-            content = self._store.files.picture(position).tobytes()
+            content = self._store.files.image(position).tobytes()
             return Rendered(position, self._view.make(content, self._store.listing.truncated))
         except UnreadableError as error:
             return Rendered(position, None, str(error))

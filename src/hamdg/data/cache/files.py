@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hamdg.data.decoding import Pixels
+from hamdg.data.parallel import Pixels
 from hamdg.files import remove_leftovers, write_bytes, write_json
 
 # Bytes from the start of `pixels`, the image's size, and its checksum (none, 0, means no image); the stamp and the
@@ -104,15 +104,15 @@ class StoreFiles:
         write_json(self.folder / "about.json", self._about)
         self._forget()
 
-    def picture(self, position: int) -> Pixels:
+    def image(self, position: int) -> Pixels:
         """Return the pixels `[height, width, channels]` of an image that is there, read-only."""
         offset, height, width = self.rows[position].item()[:3]
         return self.pixels[offset : offset + height * width * self.channels].reshape(height, width, self.channels)
 
     def intact(self, position: int) -> bool:
-        """Say whether an image is there and undamaged."""
+        """Return whether an image is there and undamaged."""
         wanted = int(self.rows["checksum"][position])
-        return wanted != 0 and wanted == checksum(position, self.picture(position))
+        return wanted != 0 and wanted == checksum(position, self.image(position))
 
     def end(self) -> int:
         """Return where the last image ends; what lies behind is of killed processes."""
@@ -125,7 +125,7 @@ class StoreFiles:
         self.pixels = np.zeros(0, np.uint8)
 
     def _plausible(self, rows: NDArray[np.void], size: int) -> NDArray[np.bool_]:
-        """Say of every row whether it points to an image within the file: after damage it may say anything."""
+        """Return of every row whether it points to an image within the file: after damage it may say anything."""
         longest = np.maximum(rows["height"], rows["width"])
         fits: NDArray[np.bool_] = (rows["checksum"] != 0) & (longest < _LONGEST) & (rows["offset"] <= size)
         lengths = self._lengths(np.where(fits, rows, np.zeros((), ROW)))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.cache.files import StoreFiles
-from hamdg.data.decoding import digest
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import digest
 
 Found = TypeVar("Found")
 

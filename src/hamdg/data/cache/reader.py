@@ -14,7 +14,7 @@ from hamdg import console
 from hamdg.data.cache.disk import compressed_bytes, needed
 from hamdg.data.cache.files import FORMAT, StoreFiles
 from hamdg.data.cache.freshness import compare
-from hamdg.data.cache.kept import use
+from hamdg.data.cache.stores import use
 from hamdg.data.cache.writer import fill, renew, repair
 from hamdg.data.images import DecodedImages, Images, Positions
 from hamdg.data.listing import Listing
@@ -29,7 +29,7 @@ def open_images(listing: Listing, view: View, cache: Path | None = None) -> Imag
         view: What of each image is wanted.
         cache: The folder of caches, where decoded images are kept; `None` decodes on every reading.
     """
-    return DecodedImages(listing, view) if cache is None else StoredPictures(Store(listing, view, cache))
+    return DecodedImages(listing, view) if cache is None else UncompressedImages(Store(listing, view, cache))
 
 
 class Store:
@@ -105,7 +105,7 @@ class Store:
             self._verify(np.unique(positions[~verified]))
 
     def _look(self, positions: Positions) -> bool:
-        """TensorCheck at the files of images, once a process; say whether all are there and still those of them."""
+        """Compare images with their files, once a process; return whether all are kept and those of their files."""
         files = self.files
         kept = files.rows["checksum"][positions] != 0
         unseen = positions[kept & ~files.current[positions]]
@@ -132,7 +132,7 @@ class Store:
         files.verified[positions] = True
 
 
-class StorePictures:
+class CachedImages:
     """Images that a store keeps in one form or another; how they are read is up to subclasses.
 
     Args:
@@ -159,7 +159,7 @@ class StorePictures:
         return self._store.missing_bytes(positions, unopened)
 
 
-class StoredPictures(StorePictures):
+class UncompressedImages(CachedImages):
     """Images whose pixels are kept: the same, bit for bit, as decoding gives."""
 
     decodes = False
@@ -174,7 +174,7 @@ class StoredPictures(StorePictures):
         self._store.verify(positions)
         files = self._store.files
         if (side := files.side) is None:
-            return [torch.from_numpy(files.picture(position).copy()) for position in positions.tolist()]
+            return [torch.from_numpy(files.image(position).copy()) for position in positions.tolist()]
         length = 3 * side * side
         frames = files.pixels[: len(files.pixels) // length * length].reshape(-1, side, side, 3)
         slots = files.rows["offset"][positions].astype(np.int64) // length

@@ -14,8 +14,8 @@ from hamdg import console
 from hamdg.data.cache.disk import SAMPLE, amount, check_fits, compressed_bytes, needed, ways_out
 from hamdg.data.cache.files import StoreFiles, Writer
 from hamdg.data.cache.freshness import compare
-from hamdg.data.decoding import Rendered, render_each, unreadable
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import Rendered, render_each, unreadable
 from hamdg.data.transforms import View
 from hamdg.errors import StorageError
 from hamdg.text import reason_of
@@ -24,7 +24,7 @@ Positions = NDArray[np.int64]
 
 
 def fill(listing: Listing, view: View, files: StoreFiles, positions: Positions) -> None:
-    """Decode those of the images that a store lacks, or whose files were replaced, and say so first.
+    """Decode those of the images that a store lacks, or whose files were replaced, announcing it first.
 
     Another process may fill the same store: this one waits for it and decodes what is then still missing. Whatever
     interrupts it, what has been decoded is kept.
@@ -59,7 +59,7 @@ def repair(listing: Listing, view: View, files: StoreFiles, positions: Sequence[
 
 
 def renew(listing: Listing, files: StoreFiles, touched: Mapping[int, tuple[int, int]]) -> None:
-    """Note that files were touched and have the contents that they had, so that nobody needs to read them again.
+    """Note that files were touched and have the contents that they had, so that they need not be read again.
 
     Where that is not possible (the cache cannot be written, or is being written), the next process reads them again.
     """
@@ -140,7 +140,7 @@ def _alone(listing: Listing, files: StoreFiles, wait: bool = True) -> Iterator[N
 
 
 def _check_space(listing: Listing, view: View, folder: Path, positions: Sequence[int]) -> None:
-    """Say what will be decoded and how much disk it takes; refuse what does not fit."""
+    """Announce what will be decoded and how much disk it takes; refuse what does not fit."""
     need = needed(listing, view, positions)
     smaller = compressed_bytes(listing, positions) if view.channels > 1 else None
     free = check_fits(need, f"{len(positions):,} decoded images of `{listing.domain}`", folder, smaller)

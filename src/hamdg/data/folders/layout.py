@@ -17,7 +17,7 @@ _NO_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information"
 
 
 def counts_as_folder(name: str) -> bool:
-    """Say whether a folder may mean something: hidden ones and those that systems leave behind do not."""
+    """Return whether a folder may be a domain or a class: hidden ones and those that systems leave behind do not."""
     return not name.startswith(".") and name.lower() not in _NO_FOLDERS
 
 
@@ -43,7 +43,7 @@ def holds_table(path: Path) -> bool:
     try:
         inner = [_holds_parquet(path / name) for name in subfolders(path)]
         return all(inner) and (any(inner) or _holds_parquet(path))
-    except OSError:  # which looking for domains will tell
+    except OSError:  # looking for domains reports it
         return False
 
 

@@ -15,17 +15,17 @@ from hamdg.errors import DataError
 
 
 def check_domains(place: Location, domains: Iterable[str]) -> None:
-    """See to it that every domain has a folder; nothing in them is looked at.
+    """Check that every domain has a folder; nothing inside is read.
 
     Raises:
         DataError: If one has none.
     """
     assert place.root is not None
-    beside = look(place.root, Walk())
-    there = domain_folders(place.benchmark, beside)
+    siblings = look(place.root, Walk())
+    there = domain_folders(place.benchmark, siblings)
     for domain in domains:
         if domain not in there:
-            raise DataError(faults_of(Scan(place.benchmark, place.root, domain, beside=beside))[0])
+            raise DataError(faults_of(Scan(place.benchmark, place.root, domain, siblings=siblings))[0])
 
 
 def list_folder(place: Location, domain: str) -> Listing:

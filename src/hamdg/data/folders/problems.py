@@ -19,10 +19,10 @@ def faults_of(scan: Scan) -> list[str]:
         return [_unreadable(scan)]
     if scan.folder is None:
         return [_absent(scan)]
-    faults = [_rivals(scan)] if scan.rivals else []
-    faults += [_doubled(scan, same) for same in scan.doubled]
-    faults += [_surplus(scan)] if scan.surplus else []
-    faults += [_missing(scan)] if scan.missing and not scan.surplus else []
+    faults = [_ambiguous(scan)] if scan.ambiguous else []
+    faults += [_duplicates(scan, same) for same in scan.duplicates]
+    faults += [_unexpected(scan)] if scan.unexpected else []
+    faults += [_missing(scan)] if scan.missing and not scan.unexpected else []
     faults += [_empty(scan)] if scan.empty else []
     return faults
 
@@ -43,30 +43,30 @@ def _unreadable(scan: Scan) -> str:
 
 
 def _absent(scan: Scan) -> str:
-    beside = f"it holds the folders {listed(scan.beside, _SHOWN)}" if scan.beside else "it holds no folder"
+    siblings = f"it holds the folders {listed(scan.siblings, _SHOWN)}" if scan.siblings else "it holds no folder"
     return (
-        f"The domain `{scan.domain}` of `{scan.benchmark.name}` is missing in `{printable(scan.root)}`: {beside}. "
+        f"The domain `{scan.domain}` of `{scan.benchmark.name}` is missing in `{printable(scan.root)}`: {siblings}. "
         f"Put the folder `{scan.domain}` there, or name another folder with `--data.root=FOLDER`."
     )
 
 
-def _rivals(scan: Scan) -> str:
+def _ambiguous(scan: Scan) -> str:
     return (
         f"`{printable(scan.root)}` holds more than one folder for the domain `{scan.domain}` of "
-        f"`{scan.benchmark.name}`: {listed(scan.rivals, _SHOWN)}. Move all but one elsewhere."
+        f"`{scan.benchmark.name}`: {listed(scan.ambiguous, _SHOWN)}. Move all but one elsewhere."
     )
 
 
-def _doubled(scan: Scan, same: list[str]) -> str:
+def _duplicates(scan: Scan, same: list[str]) -> str:
     return (
         f"{_where(scan)} holds more than one folder for the same class: {listed(same, _SHOWN)}. "
         "Move all but one elsewhere, or put their images into one."
     )
 
 
-def _surplus(scan: Scan) -> str:
+def _unexpected(scan: Scan) -> str:
     shown = []
-    for folder in scan.surplus:
+    for folder in scan.unexpected:
         near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
         shown.append(f"`{printable(folder)}`" + (f" (did you mean `{near}`?)" if near else ""))
     missing = f" There is no folder for {_classes(scan.missing)}." if scan.missing else ""

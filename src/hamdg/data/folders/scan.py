@@ -76,10 +76,10 @@ class Scan:
         root: The folder that holds the domains.
         domain: The domain.
         folder: Its folder; `None` if it has none.
-        beside: All folders in `root`.
-        rivals: All its folders, where more than one means this domain; only the first is looked into.
-        surplus: Folders that mean no class, relative to `folder`.
-        doubled: Folders that mean the same class, such as `dog` and `Dog`.
+        siblings: All folders in `root`.
+        ambiguous: All its folders, where more than one means this domain; only the first is looked into.
+        unexpected: Folders that mean no class, relative to `folder`.
+        duplicates: Folders that mean the same class, such as `dog` and `Dog`.
         missing: Classes without a folder, though some published copy has images of them.
         empty: Classes whose folders hold no image, though some published copy has some.
         unreadable: Folders and files that cannot be looked at, and why.
@@ -92,10 +92,10 @@ class Scan:
     root: Path
     domain: str
     folder: Path | None = None
-    beside: list[str] = field(default_factory=list)
-    rivals: list[str] = field(default_factory=list)
-    surplus: list[str] = field(default_factory=list)
-    doubled: list[list[str]] = field(default_factory=list)
+    siblings: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Scan:
 
 
 def scan_domain(place: Location, domain: str) -> Scan:
-    """TensorCheck at all folders of one domain; whatever is wrong in them is noted, and nothing is raised.
+    """Look at all folders of one domain; whatever is wrong in them is noted, and nothing is raised.
 
     Args:
         place: Where the benchmark is; a folder.
@@ -125,14 +125,14 @@ def scan_domain(place: Location, domain: str) -> Scan:
     """
     assert place.root is not None
     scan = Scan(place.benchmark, place.root, domain)
-    beside = Walk()
-    scan.beside = look(place.root, beside)
-    beside.ignored = 0
-    scan.add(beside)
-    found = domain_folders(place.benchmark, scan.beside).get(domain, [])
+    around = Walk()
+    scan.siblings = look(place.root, around)
+    around.ignored = 0
+    scan.add(around)
+    found = domain_folders(place.benchmark, scan.siblings).get(domain, [])
     if found:
         scan.folder = place.root / found[0]
-        scan.rivals = found if len(found) > 1 else []
+        scan.ambiguous = found if len(found) > 1 else []
         by_label = _class_folders(scan, scan.folder)
         scan.listing = _collected(scan, scan.folder, by_label)
         _note_missing(scan, by_label)
@@ -144,18 +144,18 @@ def _class_folders(scan: Scan, folder: Path) -> dict[int, list[str]]:
     find_label = scan.benchmark.find_label
     names = _look(scan, folder)
     if parts := parts_of(names, lambda name: find_label(name) is not None):
-        scan.surplus += [name for name in names if name not in parts]
+        scan.unexpected += [name for name in names if name not in parts]
         names = [f"{part}/{name}" for part in parts_to_read(parts) for name in _look(scan, folder / part)]
     by_label: dict[int, list[str]] = {}
     for name in names:
         label = find_label(name.rpartition("/")[2])
         if label is None:
-            scan.surplus.append(name)
+            scan.unexpected.append(name)
         else:
             by_label.setdefault(label, []).append(name)
     for same in by_label.values():
         if len({name.rpartition("/")[0] for name in same}) < len(same):
-            scan.doubled.append(same)
+            scan.duplicates.append(same)
     return by_label
 
 

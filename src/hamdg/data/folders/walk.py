@@ -68,14 +68,14 @@ def walk(folder: Path) -> Walk:
     return found
 
 
-def is_picture(name: str) -> bool:
-    """Say whether a file is an image by its name; hidden files never are."""
+def is_image_file(name: str) -> bool:
+    """Return whether a file is an image by its name; hidden files never are."""
     stem, _, ending = name.rpartition(".")
     return bool(stem) and not name.startswith(".") and ending.lower() in EXTENSIONS
 
 
 def is_left_behind(name: str) -> bool:
-    """Say whether a file is one that systems leave behind: it is not worth a word."""
+    """Return whether a file is one that systems leave behind, which no message counts."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
@@ -131,7 +131,7 @@ def _enter(folder: _Folder, waiting: list[_Folder], found: Walk) -> None:
 def _add(entry: os.DirEntry[str], folder: _Folder, found: Walk) -> bool:
     """Note an entry of a folder, and return whether it is a folder to look into."""
     name = entry.name
-    if is_picture(name):
+    if is_image_file(name):
         try:
             status = entry.stat()
         except OSError as error:  # a link to nothing

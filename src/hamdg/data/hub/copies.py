@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import datasets
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-# With the second that `datasets` takes to import, a missing network is told within four.
+# With the second that `datasets` takes to import, a missing network is reported within four.
 _ANSWER_WITHIN = 2.5
 _SPLITS = ("train", "validation", "test")
 _LOGIN = "log in with `hf auth login`"
@@ -36,7 +36,7 @@ def local_copy(hub: Hub) -> Path | None:
 
 
 def is_cached(hub: Hub) -> bool:
-    """Say whether a data set can be opened without the network: it is local, or its revision is in the cache."""
+    """Return whether a data set can be opened without the network: it is local, or its revision is in the cache."""
     return local_copy(hub) is not None or cached_copy(hub) is not None
 
 

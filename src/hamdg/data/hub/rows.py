@@ -146,7 +146,7 @@ def _sample(source: HubSource) -> str:
     """Return a digest of some images: rows have numbers for names, and uncompressed images have one size."""
     digest = hashlib.sha256()
     for position in np.unique(np.linspace(0, len(source.rows) - 1, _SAMPLED, dtype=np.int64)).tolist():
-        with suppress(OSError):  # whoever reads the image will tell
+        with suppress(OSError):  # reading the image reports it
             digest.update(source.content(position))
     return digest.hexdigest()
 

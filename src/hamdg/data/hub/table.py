@@ -67,7 +67,7 @@ class HubTable:
         for rows in splits.values():
             _check_columns(hub, rows)
         columns = [rows.data.column(hub.image) for rows in splits.values()]
-        self._pictures = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+        self._images = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
         self.labels = self._united(splits, hub.label, "label")
         self.domains = self._united(splits, hub.domain, "domain")
 
@@ -85,7 +85,7 @@ class HubTable:
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Return how many bytes every image has; reads where they end, not the images."""
-        sizes = [_sizes(chunk) for chunk in self._pictures.chunks]
+        sizes = [_sizes(chunk) for chunk in self._images.chunks]
         return np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
 
     def content(self, row: int) -> bytes:
@@ -94,7 +94,7 @@ class HubTable:
         Raises:
             OSError: If the row has none, or they are in a file that cannot be read.
         """
-        value = self._pictures[row].as_py()
+        value = self._images[row].as_py()
         content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if isinstance(content, bytes):
             return content
@@ -108,7 +108,7 @@ class HubTable:
         Raises:
             OSError: If the file cannot be looked at.
         """
-        if self._elsewhere and isinstance(value := self._pictures[row].as_py(), dict) and value.get("bytes") is None:
+        if self._elsewhere and isinstance(value := self._images[row].as_py(), dict) and value.get("bytes") is None:
             return stamp_of(Path(value.get("path") or "").stat())
         return self._stamp
 
@@ -119,7 +119,7 @@ class HubTable:
 
         return any(
             types.is_struct(chunk.type) and compute.struct_field(chunk, "bytes").null_count
-            for chunk in self._pictures.chunks
+            for chunk in self._images.chunks
         )
 
     @cached_property
@@ -165,18 +165,18 @@ def _check_columns(hub: Hub, rows: Dataset) -> None:
             f"The data set `{hub.id}` has no column {listed(list(absent.values()))}; "
             f"it has {listed(rows.column_names)}. Name the right ones with {keys}."
         )
-    if not _holds_pictures(rows.data.column(hub.image).type):
+    if not _holds_images(rows.data.column(hub.image).type):
         raise DataError(
             f"The column `{hub.image}` of `{hub.id}` holds no images ({rows.features[hub.image]}); "
             "name the column that does with `data.columns.image`."
         )
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
+def _holds_images(kind: pa.DataType) -> bool:
     from pyarrow import types
 
     if types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_pictures(field.type) for field in kind)
+        return any(field.name == "bytes" and _holds_images(field.type) for field in kind)
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
@@ -191,12 +191,12 @@ def _named(hub: Hub, rows: Dataset, column: str, role: str) -> NameColumn:
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if role == "domain" and types.is_integer(values.type):
-        # A number is a name for a domain; what class a number means, nobody can tell.
+        # A number can name a domain, but not a class.
         values = values.cast("string")
     if not (types.is_string(values.type) or types.is_large_string(values.type)):
         raise DataError(
-            f"The column `{column}` of `{hub.id}` holds numbers or the like ({feature}), not names, so nobody can tell "
-            f"what they mean; name a column of names with `data.columns.{role}`, or make it a `ClassLabel` with names."
+            f"The column `{column}` of `{hub.id}` holds numbers or the like ({feature}), not names; name "
+            f"a column of names with `data.columns.{role}`, or make it a `ClassLabel` with names."
         )
     names = compute.unique(values).drop_null()
     codes = compute.index_in(values, value_set=names).fill_null(-1)
@@ -227,7 +227,7 @@ def _sizes(chunk: pa.Array) -> NDArray[np.int64]:
 
 
 def _size(path: str | None) -> int:
-    """Return the size of a file, 0 where there is none: reading it will tell."""
+    """Return the size of a file, 0 where there is none: reading it reports that."""
     try:
         return 0 if path is None else Path(path).stat().st_size
     except OSError:

@@ -14,7 +14,7 @@ from hamdg.data.folders.layout import PARTS, domain_of_folder
 from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_files
 from hamdg.text import did_you_mean, excerpt, listed
 
-LAYOUT = "<domain>/<class>/picture"
+LAYOUT = "<domain>/<class>/image"
 _LISTED = 12
 
 
@@ -46,7 +46,7 @@ def read_lists(lists: Lists, benchmark: Benchmark) -> Listed:
 
     Args:
         lists: The list files.
-        benchmark: The benchmark whose domains and classes they name; a data set of one's own has those that they name.
+        benchmark: The benchmark whose domains and classes they name; for `custom`, those that they name.
 
     Raises:
         DataError: If there are none, or something in them is wrong.
@@ -66,7 +66,7 @@ def read_names(lists: Lists) -> Listed:
 def _stamps(lists: Lists) -> tuple[tuple[Path, int, int], ...]:
     try:
         return tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in list_files(lists))
-    except OSError:  # which reading them will tell
+    except OSError:  # reading them reports it
         return ()
 
 
@@ -122,7 +122,7 @@ def _meanings(file: ListFile, benchmark: Benchmark | None) -> Iterator[tuple[Lin
 
 
 def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | None, str | None]:
-    """Return which domain and class the folders of a path tell; parts (`train`, `test`) may lie between the two."""
+    """Return which domain and class the folders of a path name; parts (`train`, `test`) may lie between the two."""
     if benchmark is None:
         above = [_composed(name) for name in folders[:-1] if normalized(name) not in PARTS]
         return above[-1] if above else None, _composed(folders[-1]) if folders else None
@@ -164,7 +164,7 @@ def _check_number(
     numbers: dict[str, tuple[str, Line]],
     labels: dict[str, tuple[str, Line]],
 ) -> None:
-    """Refuse numbers that do not go with the classes which the folders tell, whatever they count from."""
+    """Refuse numbers that do not go with the classes that the folders name, whatever they count from."""
     other, first = numbers.setdefault(line.label, (label, line))
     if other != label:
         before = f"`{other}` in line {first.number}"

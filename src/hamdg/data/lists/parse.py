@@ -22,13 +22,13 @@ COLUMNS = "the columns path, class and domain"
 
 
 class Line(NamedTuple):
-    """What one line says.
+    """What one line names.
 
     Args:
         number: Its number in the file, from 1.
         path: The image's path relative to the root, normalized.
         label: The name of its class, or a number.
-        domain: The name of its domain; `None` where the path has to tell.
+        domain: The name of its domain; `None` where the path names it.
     """
 
     number: int
@@ -155,7 +155,7 @@ def _columns(lists: Lists, file: Path, header: Sequence[str]) -> list[int]:
         what = f"its first line names {listed(header, 8)}" if header else "it is empty"
         raise DataError(
             f"`{printable(file)}` has no column {listed(missing)}: {what}. It has to name {COLUMNS}, separated by "
-            "commas, or those that `data.columns.image`, `.label` and `.domain` say."
+            "commas, or those that `data.columns.image`, `.label` and `.domain` name."
         )
     names = [own[0] for own in found.values()]
     if twice := [name for name in names if header.count(name) > 1]:

@@ -17,8 +17,8 @@ from PIL import Image
 
 from hamdg.config.recipe import Truncated
 from hamdg.data.decode import UnreadableError, decoded
-from hamdg.data.decoding import usable_cores
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import usable_cores
 from hamdg.text import reason_of
 
 _AT_ONCE = 32

@@ -110,7 +110,7 @@ class Verification:
 
     @property
     def good(self) -> bool:
-        """Say whether all is there and readable and, if numbers are published, they are those of a published copy."""
+        """Return whether all is there and readable, with the numbers of a published copy where some are known."""
         comparison = self.comparison
         exact = comparison is None or comparison.exact
         return exact and not self.faults and not any(self.unreadable)
@@ -132,7 +132,7 @@ class Verification:
         return list(same.values())
 
     def card(self) -> dict[str, object]:
-        """Return the data card: what `card.py` knows, and what opening the images told."""
+        """Return the data card: what `card.py` knows, and what opening the images has shown."""
         listings, hub = self.listings, self.place.hub
         known = card(self.benchmark, listings)
         domains = known["domains"]
@@ -188,15 +188,15 @@ def verify(
     truncated: Truncated = "refuse",
     progress: Callable[[int], AbstractContextManager[Advance]] = lambda _: nullcontext(lambda _: None),
 ) -> Verification:
-    """TensorCheck at all folders and open every image of a benchmark.
+    """Scan all folders and open every image of a benchmark.
 
     Args:
         place: Where it is.
         decode: Decode every image, which finds all that are damaged.
         contents: Compute the SHA-256 of every file, which finds duplicates.
         truncated: Whether files that are cut off count as readable; they are listed either way.
-        progress: Shows how far it is: given the number of images, returns a context that is told of each that is
-            done.
+        progress: Shows how far it is: given the number of images, returns a context that is called with the
+            number of those that are done.
 
     Raises:
         DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
@@ -218,19 +218,19 @@ def _examined(listing: Listing, decode: bool, contents: bool, advance: Advance) 
 
 
 def _absent(scan: Scan) -> str:
-    beside = listed([printable(name) for name in scan.beside]) or "none"
-    return f"`{scan.domain}`: the domain has no folder; the folders there are {beside}."
+    siblings = listed([printable(name) for name in scan.siblings]) or "none"
+    return f"`{scan.domain}`: the domain has no folder; the folders there are {siblings}."
 
 
 def _folder_faults(scan: Scan) -> Iterator[str]:
     where = f"`{scan.domain}`"
-    if scan.rivals:
-        yield f"{where}: the folders {listed(scan.rivals)} all mean this domain; only the first was looked into."
-    for folder in scan.surplus:
+    if scan.ambiguous:
+        yield f"{where}: the folders {listed(scan.ambiguous)} all mean this domain; only the first was looked into."
+    for folder in scan.unexpected:
         near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
         hint = f"; did you mean `{near}`?" if near else "."
         yield f"{where}: the folder `{printable(folder)}` is no class of {_title(scan.benchmark)}{hint}"
-    for folders in scan.doubled:
+    for folders in scan.duplicates:
         yield f"{where}: the folders {listed(folders)} mean the same class; put their images into one."
     if scan.missing:
         yield f"{where}: there is no folder for {_classes(scan.missing)}."
@@ -252,7 +252,7 @@ def _findings(check: DomainCheck) -> Mapping[str, object]:
     scan, seen = check.scan, check.examination
     sides = seen.sides
     return {
-        "surplus_folders": scan.surplus if scan else [],
+        "surplus_folders": scan.unexpected if scan else [],
         "missing_classes": scan.missing if scan else [],
         "empty_classes": scan.empty if scan else [],
         "ignored": scan.ignored if scan else 0,

@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def exact(self) -> bool:
-        """Say whether all numbers are those of the published copy."""
+        """Return whether all numbers are those of the published copy."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -56,10 +56,10 @@ class Comparison:
         copy = f"{title}, {self.version.name}: {total:,} images"
         if self.exact:
             return copy
-        told = [str(difference) for difference in self.differences[:_SHOWN]]
-        more = len(self.differences) - len(told)
+        shown = [str(difference) for difference in self.differences[:_SHOWN]]
+        more = len(self.differences) - len(shown)
         others = f" and {more} more" if more else ""
-        return f"no known version of {title}; nearest is {copy}; here {', '.join(told)}{others}"
+        return f"no known version of {title}; nearest is {copy}; here {', '.join(shown)}{others}"
 
 
 def expected_count(version: Version, domain: str, label: int) -> int | None:
@@ -69,7 +69,7 @@ def expected_count(version: Version, domain: str, label: int) -> int | None:
 
 
 def agrees(version: Version, domain: str, counts: Sequence[int] | NDArray[np.int64]) -> bool:
-    """Say whether a domain has as many images of every class as in a published copy, or in all if that is all known.
+    """Return whether a domain has as many images of every class as in a published copy, or in all if that is all known.
 
     Args:
         version: The published copy.

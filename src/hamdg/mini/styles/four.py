@@ -10,20 +10,22 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from hamdg.mini.geometry import Part, Points, bounds
 from hamdg.mini.palette import RGB, jittered, mix, saturated, scaled
-from hamdg.mini.styles import scenery
 from hamdg.mini.styles.painter import (
     Floats,
     Picture,
     Pixels,
+    add_props,
     clipped,
     flat,
     floats,
+    horizon,
     paint,
     pixels,
     relief,
     shrink,
     silhouette,
     soft_noise,
+    two_bands,
 )
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -40,10 +42,10 @@ SCHOOLS: tuple[tuple[Matrix, tuple[float, float, float]], ...] = (
 
 
 def _scene(picture: Picture, rng: Generator, strength: float) -> tuple[Image.Image, float]:
-    level = scenery.horizon(rng)
+    level = horizon(rng)
     upper, lower = jittered(picture.backdrop.upper, rng, 10), jittered(picture.backdrop.lower, rng, 10)
-    image = scenery.two_bands(picture, upper, lower, level)
-    scenery.add_props(image, picture, rng, level, strength)
+    image = two_bands(picture, upper, lower, level)
+    add_props(image, picture, rng, level, strength)
     return image, level
 
 
@@ -148,10 +150,10 @@ def art_painting(picture: Picture, rng: Generator) -> Pixels:
 
 def cartoon(picture: Picture, rng: Generator) -> Pixels:
     """Render like a cartoon: flat saturated colors, thick black contours, a simple background."""
-    level = scenery.horizon(rng)
+    level = horizon(rng)
     upper, lower = saturated(picture.backdrop.upper, 1.7), saturated(picture.backdrop.lower, 1.7)
-    image = scenery.two_bands(picture, upper, lower, level)
-    scenery.add_props(image, picture, rng, level, 0.6)
+    image = two_bands(picture, upper, lower, level)
+    add_props(image, picture, rng, level, 0.6)
     strength, black = rng.uniform(1.4, 1.9), (8, 8, 10)
     colors = {role: saturated(color, strength) for role, color in picture.palette.items()}
     paint(

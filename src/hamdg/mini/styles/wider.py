@@ -9,29 +9,31 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
 from hamdg.mini.palette import RGB, Backdrop, apart, mix, saturated, scaled
-from hamdg.mini.styles import scenery
 from hamdg.mini.styles.painter import (
     Picture,
     Pixels,
     Style,
+    add_props,
     clipped,
     flat,
     floats,
+    horizon,
     paint,
     pixels,
     shrink,
     silhouette,
     soft_noise,
     stroke,
+    two_bands,
 )
 
 WHITE: RGB = (252, 252, 250)
 
 
 def _background(picture: Picture, rng: Generator, strength: float) -> Image.Image:
-    level = scenery.horizon(rng)
-    image = scenery.two_bands(picture, picture.backdrop.upper, picture.backdrop.lower, level)
-    scenery.add_props(image, picture, rng, level, strength)
+    level = horizon(rng)
+    image = two_bands(picture, picture.backdrop.upper, picture.backdrop.lower, level)
+    add_props(image, picture, rng, level, strength)
     return image
 
 

@@ -22,14 +22,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hamdg import console
-from hamdg.data.ahead import Ahead
 from hamdg.data.augment import PresetName, prepare
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.reader import Store
 from hamdg.data.decode import decoded
-from hamdg.data.decoding import limit_threads
 from hamdg.data.images import DecodedImages, Images
 from hamdg.data.listing import Listing
+from hamdg.data.parallel import Ahead, limit_threads
 from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
 from hamdg.stages.context import set_threads
 from hamdg.tools.bench.classic import FORMAT, SIDE, ClassicDataset, classic_batch, classic_transform, samples_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hamdg.data.ahead import AHEAD, Ahead
+from hamdg.data.parallel import AHEAD, Ahead
 
 
 class Maker:

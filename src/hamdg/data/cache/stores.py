@@ -21,15 +21,15 @@ from hamdg.data.cache.files import FORMAT, ROW
 from hamdg.errors import StorageError
 from hamdg.text import reason_of
 
-# Held by all who read a store; its time says when somebody last did.
+# Held by all processes that read a store; its time is that of the last use.
 _USED = "used"
 # Who lists or deletes stores holds it for a moment.
 _TRIES, _PAUSE = 20, 0.01
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A store.
+class StoreInfo:
+    """What a store holds and who used it last.
 
     Args:
         folder: Where it lies.
@@ -47,7 +47,7 @@ class Kept:
     place: str
     domain: str
     view: str
-    pictures: int
+    images: int
     there: int | None
     size: int
     used: float
@@ -78,15 +78,15 @@ def use(owner: object, folder: Path) -> bool:
     return False
 
 
-def stores(cache: Path) -> list[Kept]:
+def stores(cache: Path) -> list[StoreInfo]:
     """Return the stores in a cache, those that were used last first."""
     folders = [path.parent for path in (cache / "pictures").glob("*/index")]
-    return sorted((_kept(folder) for folder in folders), key=lambda one: (-one.used, one.name))
+    return sorted((_info(folder) for folder in folders), key=lambda one: (-one.used, one.name))
 
 
-def is_used(kept: Kept) -> bool:
+def is_used(store: StoreInfo) -> bool:
     """Return whether a process reads or fills a store; nothing is written for it."""
-    return _is_held(kept.folder / _USED, fcntl.LOCK_EX) or _is_held(kept.folder / "lock", fcntl.LOCK_SH)
+    return _is_held(store.folder / _USED, fcntl.LOCK_EX) or _is_held(store.folder / "lock", fcntl.LOCK_SH)
 
 
 def _is_held(file: Path, kind: int) -> bool:
@@ -108,27 +108,27 @@ def _flock(handle: int, kind: int) -> bool:
     return True
 
 
-def delete(kept: Kept) -> bool:
+def delete(store: StoreInfo) -> bool:
     """Delete a store; `False`, and nothing happens, if a process reads or fills it.
 
     Raises:
         StorageError: If it cannot be deleted.
     """
-    with _alone(kept.folder) as alone:
+    with _alone(store.folder) as alone:
         if not alone:
             return False
         try:
             # From here on it is none, whatever interrupts the rest.
-            (kept.folder / "about.json").unlink(missing_ok=True)
-            shutil.rmtree(kept.folder)
+            (store.folder / "about.json").unlink(missing_ok=True)
+            shutil.rmtree(store.folder)
         except OSError as error:
-            raise StorageError(f"Cannot delete `{kept.folder}`: {reason_of(error)}.") from error
+            raise StorageError(f"Cannot delete `{store.folder}`: {reason_of(error)}.") from error
     return True
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Keep everybody else from a store for a moment; yield whether there is nobody else."""
+    """Hold a store exclusively for a moment; yield whether that was possible."""
     lock = FileLock(folder / "lock", is_singleton=False)
     try:
         lock.acquire(timeout=0)
@@ -145,7 +145,7 @@ def _alone(folder: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _kept(folder: Path) -> Kept:
+def _info(folder: Path) -> StoreInfo:
     try:
         about = json.loads((folder / "about.json").read_bytes())
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def _kept(folder: Path) -> Kept:
     whole = len(index) % ROW.itemsize == 0
     files = [path.stat() for path in folder.iterdir()]
     times = [path.stat().st_mtime for path in (folder / _USED, folder / "index") if path.exists()]
-    return Kept(
+    return StoreInfo(
         folder,
         str(about.get("place", "")),
         str(about.get("domain", "")),

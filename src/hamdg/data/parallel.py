@@ -1,15 +1,15 @@
-"""Decoding many images at once in threads; Pillow lets go of Python's lock while it decodes and resizes."""
+"""Images and batches made ahead in threads; Pillow lets go of Python's lock while it decodes and resizes."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import xxhash
@@ -22,12 +22,15 @@ from hamdg.errors import DataError
 from hamdg.text import reason_of
 
 Pixels = NDArray[np.uint8]
+Made = TypeVar("Made")
 
 # Images a thread takes at a time: enough to make handing over cheap, few enough for Ctrl-C to be quick.
 _HANDFUL = 8
 _SHOWN = 5
 # How Pillow calls a file that is cut off.
 TRUNCATED = "truncated"
+# How many batches are made ahead: one is ready while the other is in the making.
+AHEAD = 2
 # How many threads may decode; `None` for one a core.
 _most: int | None = None
 
@@ -76,8 +79,51 @@ def make_each(make: Callable[[int], Rendered], positions: Sequence[int]) -> Gene
         pool.shutdown(cancel_futures=True)
 
 
+class Ahead(Generic[Made]):
+    """Makes things by number in threads, at most `AHEAD` more than were taken.
+
+    What is made depends on its number alone, so it is the same as if it were made when it is taken. An error is raised
+    by the `take` of the number that it belongs to. The threads end with the last number, or when this is closed.
+
+    Args:
+        make: Makes the thing of a number.
+    """
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make = make
+        self._waiting: dict[int, Future[Made]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def take(self, number: int, following: Iterable[int]) -> Made:
+        """Return the thing of a number, and have the next ones made meanwhile.
+
+        Args:
+            number: Which one.
+            following: The numbers after it.
+        """
+        wanted = [number, *islice(following, AHEAD)]
+        for other in self._waiting.keys() - set(wanted):
+            self._waiting.pop(other).cancel()
+        self._pool = self._pool or ThreadPoolExecutor(AHEAD, thread_name_prefix="ahead")
+        for one in wanted:
+            if one not in self._waiting:
+                self._waiting[one] = self._pool.submit(self._make, one)
+        try:
+            return self._waiting.pop(number).result()
+        finally:
+            if not self._waiting:
+                self.close()
+
+    def close(self) -> None:
+        """End the threads; what was made and not taken is discarded."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+        self._waiting.clear()
+
+
 def digest(content: bytes) -> int:
-    """Return the 64-bit XXH3 of a file's bytes; it tells files apart, but does not withstand who forges on purpose."""
+    """Return the 64-bit XXH3 of a file's bytes; it identifies files, but does not withstand forgery."""
     return xxhash.xxh3_64_intdigest(content)
 
 
@@ -98,7 +144,7 @@ def usable_cores() -> int:
 
 
 def check_sizes(listing: Listing) -> None:
-    """Refuse images whose sizes tell that there is nothing in them; none is opened.
+    """Refuse images whose files are empty; none is opened.
 
     Raises:
         DataError: If there are some; it names them.

@@ -14,8 +14,8 @@ import pytest
 from filelock import FileLock
 
 from hamdg.data.cache.compressed import CompressedView
-from hamdg.data.cache.kept import delete, is_used, stores
 from hamdg.data.cache.reader import Store
+from hamdg.data.cache.stores import delete, is_used, stores
 from hamdg.data.transforms import EvaluationView
 from hamdg.errors import StorageError
 
@@ -38,7 +38,7 @@ def test_a_store_says_what_it_holds(files: Files, tmp_path: Path) -> None:
     (kept,) = stores(tmp_path)
     assert kept.name.endswith("-evaluation-16")
     assert (kept.place, kept.domain, kept.view) == ("memory", "photo", "evaluation-16")
-    assert (kept.pictures, kept.there, kept.outdated) == (24, 20, False)
+    assert (kept.images, kept.there, kept.outdated) == (24, 20, False)
     assert 20 * 16 * 16 * 3 <= kept.size < 20 * 16 * 16 * 3 + 30_000
     assert before < kept.used < time.time() + 1
 
