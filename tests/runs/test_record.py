@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.runs.record import Record, checked, known, merge_facts, read_before, read_record, selection_counts
+from hamdg.runs.record import (
+    Record,
+    StepRecord,
+    checked,
+    known,
+    merge_facts,
+    read_before,
+    read_record,
+    selection_counts,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -86,6 +95,8 @@ def test_what_format_1_opened_stands_at_its_steps(format_1: dict[str, object]) -
         "merge": ["sources", "targets"],
     }
     assert read_before(record) == {"merge": ["sketch"]}
+    evaluated: StepRecord = {**record["steps"]["train"], "opened": ["sketch"]}
+    assert read_before({**record, "steps": {"evaluate": evaluated}}) == {}
     assert read_before(checked({**format_1, "merge": merge}, "here")) == {"merge": ["sketch"]}
     assert read_before(checked({**format_1, "opened": {}}, "here")) == {}
 

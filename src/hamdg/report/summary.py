@@ -16,7 +16,7 @@ from hamdg.report.table import (
     signed_points,
     start_label,
 )
-from hamdg.runs.record import Record, Row, known, read_before
+from hamdg.runs.record import Record, Row, known, read_before, steps_before
 
 
 def header(record: Record) -> Html:
@@ -48,7 +48,7 @@ def _what_was_read(record: Record) -> str:
         return f"{tested}. The {earlier[0]} step read images of {held_out} before: this is not domain generalization."
     return (
         f"{tested}, none of which was read before the evaluation."
-        if all(step["opened"] is not None for step in steps.values())
+        if all(step["opened"] is not None for step in steps_before(record).values())
         else f"{tested}."
     )
 

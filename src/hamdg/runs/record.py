@@ -18,6 +18,8 @@ from hamdg.runs.selection import SelectionCounts
 T = TypeVar("T")
 
 FORMAT = 2
+# The step that belongs to no algorithm.
+EVALUATE = "evaluate"
 
 RowGroup = Literal["control", "source", "merged"]
 Reads = Literal["sources", "targets"]
@@ -233,11 +235,16 @@ def read_before(record: Record) -> dict[str, list[str]]:
     What a step declares counts where what it opened was not noted.
     """
     found = {}
-    for name, step in record["steps"].items():
+    for name, step in steps_before(record).items():
         opened = record["targets"] if step["opened"] is None and "targets" in step["reads"] else step["opened"] or []
         if targets := [target for target in record["targets"] if target in opened]:
             found[name] = targets
     return found
+
+
+def steps_before(record: Record) -> dict[str, StepRecord]:
+    """Return the algorithm's own steps: all but the evaluation, which is always last."""
+    return {name: step for name, step in record["steps"].items() if name != EVALUATE}
 
 
 def known(value: float | None) -> bool:
