@@ -2,6 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument that a message names: `weights` in Python, `--weights` on the command line.
+
+    Args:
+        name: Its name in Python.
+        noun: What stands before the name in Python.
+    """
+
+    name: str
+    noun: str = ""
+
+    def __str__(self) -> str:
+        """Return the argument as Python's users know it."""
+        return f"{self.noun}`{self.name}`"
+
+
+class Worded:
+    """A message in parts: texts, and the arguments that it names, which every interface spells in its own way."""
+
+    args: tuple[object, ...]
+
+    def __str__(self) -> str:
+        """Return the message for Python's users."""
+        return self.spelled(str)
+
+    def spelled(self, spell: Callable[[Argument], str]) -> str:
+        """Return the message with every argument spelled by a function."""
+        return "".join(spell(part) if isinstance(part, Argument) else str(part) for part in self.args)
+
 
 class HamdgError(Exception):
     """Root of all errors that hamdg raises on purpose; the CLI prints them without a stack trace."""
@@ -9,10 +43,17 @@ class HamdgError(Exception):
     exit_code = 1
 
 
-class ConfigError(HamdgError, ValueError):
-    """A recipe, an override or a command-line argument is wrong."""
+class ConfigError(Worded, HamdgError, ValueError):
+    """A recipe, an override or a command-line argument is wrong.
+
+    Args:
+        parts: The sentence, in as many parts as it takes to name arguments.
+    """
 
     exit_code = 2
+
+    def __init__(self, *parts: str | Argument) -> None:
+        super().__init__(*parts)
 
 
 class DataError(HamdgError, ValueError):
@@ -21,18 +62,18 @@ class DataError(HamdgError, ValueError):
     exit_code = 2
 
 
-class WeightsError(HamdgError, ValueError):
+class WeightsError(Worded, HamdgError, ValueError):
     """A weights file is missing, damaged, unsafe or made for another architecture.
 
     Args:
-        message: The sentence.
+        parts: The sentence, in as many parts as it takes to name arguments.
         details: The whole list of what the sentence names a few of; the command line keeps it in a file.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str = "", details: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, *parts: str | Argument, details: str = "") -> None:
+        super().__init__(*parts)
         self.details = details
 
 
@@ -56,3 +97,8 @@ class TrainingError(HamdgError, RuntimeError):
 
 class StorageError(HamdgError, OSError):
     """A file could not be written (disk full, quota); nothing was left half-written."""
+
+
+def unexpected(argument: str, expected: str, got: object) -> ConfigError:
+    """Return the error for an argument with a wrong value: what was expected, and what was given."""
+    return ConfigError("Expected ", Argument(argument, "argument "), f" to be {expected}, but got `{got}`.")

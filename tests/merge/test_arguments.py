@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -146,6 +147,12 @@ def test_weights_that_sum_to_zero_but_for_rounding() -> None:
 def test_weights_whose_sum_no_number_can_hold(weight: float) -> None:
     error = refused(lambda: merge("weighted", {"a": {"w": W}, "b": {"w": W}}, weights={"a": weight, "b": weight}))
     assert str(error) == "The weight of `a` is larger than 1e+300; divide all weights by a number."
+
+
+def test_a_weight_that_no_float_can_hold() -> None:
+    weights = cast("dict[str, float]", {"a": Fraction(1, 10**400), "b": 1})
+    error = refused(lambda: merge("weighted", {"a": {"w": W}, "b": {"w": W}}, weights=weights))
+    assert str(error).endswith(" is too small; multiply all weights by a number.")
 
 
 def test_files_that_are_no_paths(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hamdg.errors import WeightsError
+from hamdg.errors import Argument, WeightsError
 from hamdg.merge.tensors import Tensors
 
 Policy = Literal["moments", "first", "refuse"]
@@ -131,8 +131,9 @@ def merge_buffers(
         differing = [name for name in group if not layer.agree(name)]
         if differing and policy == "refuse":
             raise WeightsError(
-                f"The models differ in the buffer `{differing[0]}`; choose `buffers` to be `moments` (pool them) or "
-                "`first` (those of the first source)."
+                f"The models differ in the buffer `{differing[0]}`; choose ",
+                Argument("buffers"),
+                " to be `moments` (pool them) or `first` (those of the first source).",
             )
         for name in group:
             first = layer.first[name].detach().cpu().clone()
@@ -188,7 +189,9 @@ class _Layer:
                 return self.first[name].detach().cpu().clone()
             raise WeightsError(
                 f"The models differ in `{name}`, which is not floating-point and cannot be averaged; take the first "
-                "source's with `buffers` set to `first`."
+                "source's with ",
+                Argument("buffers"),
+                " set to `first`.",
             )
         if name == self.prefix + _COUNT:
             return self._counted(name)
@@ -196,7 +199,7 @@ class _Layer:
         if name == mean:
             return self._mean([_wide(model[mean]) for model in self._everybody])
         if any(mean not in model for model in self._everybody):
-            raise WeightsError(f"`{name}` cannot be pooled without `{mean}`; set `buffers` to `first`.")
+            raise WeightsError(f"`{name}` cannot be pooled without `{mean}`; set ", Argument("buffers"), " to `first`.")
         means = [_wide(model[mean]) for model in self._everybody]
         middle = self._mean(means)
         variances = [_wide(model[name]) for model in self._everybody]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError
 from hamdg.merge.tensors import Tensors, dtype_name, is_narrow
 from hamdg.text import listed, shortened
 
@@ -75,8 +75,8 @@ def _check_dtypes(models: Mapping[str, Tensors]) -> None:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             found[f"in {model}"] = [f"`{wrong[0]}` is {kinds}{more}"]
     if found:
-        way_out = "Name the result's with `dtype`, for instance `float32`."
-        raise problems_error(f"Dtypes differ from those of {first}:", found, way_out)
+        way_out = ("Name the result's with ", Argument("dtype"), ", for instance `float32`.")
+        raise problems_error(f"Dtypes differ from those of {first}:", found, *way_out)
 
 
 def _signature(tensor: Tensor) -> str:
@@ -137,7 +137,7 @@ def _agree(one: Tensors, other: Tensors, name: str) -> bool:
     return torch.equal(one[compared], other[compared].to(one[compared].device))
 
 
-def problems_error(start: str, found: Mapping[str, Sequence[str]], end: str) -> WeightsError:
+def problems_error(start: str, found: Mapping[str, Sequence[str]], *end: str | Argument) -> WeightsError:
     """Return an error whose message names a few problems of each model, and whose `details` list all of them.
 
     Args:
@@ -150,7 +150,7 @@ def problems_error(start: str, found: Mapping[str, Sequence[str]], end: str) -> 
     named = parts[:_MODELS] + ([f"{more} more model{'s' if more > 1 else ''} likewise"] if more > 0 else [])
     cut = more > 0 or any(len(problems) > _TENSORS for problems in found.values())
     whole = "\n".join(line for model, problems in found.items() for line in (f"{model}", *_indented(problems)))
-    return WeightsError(f"{start} {'; '.join(named)}. {end}", details=f"{start}\n{whole}\n" if cut else "")
+    return WeightsError(f"{start} {'; '.join(named)}. ", *end, details=f"{start}\n{whole}\n" if cut else "")
 
 
 def _indented(problems: Sequence[str]) -> list[str]:

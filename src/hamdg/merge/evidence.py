@@ -95,16 +95,16 @@ def check_evidence(method: str, needs: tuple[Kind, ...], evidence: object) -> No
 def gather_by_tensor(
     model_set: ModelSet, what: str, ask: Callable[[str], Tensors], shape: Shape
 ) -> dict[str, dict[str, Tensor]]:
-    """Ask for the statistics of every source, and keep those of tensors that take part.
+    """Ask for what evidence says of every source, and keep those of tensors that take part.
 
     Args:
         model_set: The models.
-        what: What the statistics are called.
+        what: What it is called.
         ask: Gives those of a source by tensor name.
-        shape: Gives the shape that a tensor's statistics must have.
+        shape: Gives the shape that it must have for a tensor.
 
     Returns:
-        `{source: {tensor name: statistics}}`, for all sources the same names.
+        `{source: {tensor name: values}}`, for all sources the same names.
 
     Raises:
         WeightsError: A name is no tensor of the models, names differ between sources, a shape is wrong, or a value is

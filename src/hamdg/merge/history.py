@@ -15,7 +15,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, unexpected
 from hamdg.merge.functional.trajectory import NoEnd, NoStart, Valley
 
 
@@ -131,7 +131,7 @@ class Ema(Average):
     def __init__(self, decay: float) -> None:
         super().__init__()
         if not 0 <= decay <= 1:
-            raise ConfigError(f"Expected argument `decay` to be between 0 and 1, but got `{decay}`.")
+            raise unexpected("decay", "between 0 and 1", decay)
         self.decay = decay
 
     def _share(self) -> float:
@@ -152,9 +152,9 @@ class BetaAverage(Average):
     def __init__(self, total: int, beta: float) -> None:
         super().__init__()
         if total < 1:
-            raise ConfigError(f"Expected argument `total` to be at least 1, but got `{total}`.")
+            raise unexpected("total", "at least 1", total)
         if not (math.isfinite(beta) and beta > 0):
-            raise ConfigError(f"Expected argument `beta` to be above 0, but got `{beta}`.")
+            raise unexpected("beta", "above 0", beta)
         self.total = total
         self.beta = beta
 

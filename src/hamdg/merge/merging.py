@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError
 from hamdg.merge.buffers import BufferShares, is_buffer, merge_buffers
 from hamdg.merge.compatibility import check_models
 from hamdg.merge.evidence import check_evidence
@@ -66,8 +66,8 @@ class Merge:
         check_evidence(method, self.info.needs, settings.evidence)
         self.base = None if base is None else _held(base)
         if base is None and (self.info.needs_base or settings.lines is not None):
-            what = f"Merge method `{method}`" if self.info.needs_base else "The setting `lines`"
-            raise ConfigError(f"{what} works on the change from a start model; give it as `base`.")
+            what = f"Merge method `{method}`" if self.info.needs_base else Argument("lines", "The setting ")
+            raise ConfigError(what, " works on the change from a start model; give it as ", Argument("base"), ".")
         self.like = next(iter(self.models.values())) if self.base is None else self.base
         everything = (*self.models.values(), *(() if self.base is None else (self.base,)))
         self.aliases = tied_names(everything)
@@ -194,23 +194,21 @@ class Merge:
         """
         seen = look(tensor_set, self._changes, self._anchored)
         if not seen.faults:
-            raise WeightsError(self._overflow(tensor_set, self._merged(tensor_set, rule)))
+            raise self._overflow(tensor_set, self._merged(tensor_set, rule))
         return seen
 
-    def _overflow(self, tensor_set: TensorSet, merged: Tensor) -> str:
+    def _overflow(self, tensor_set: TensorSet, merged: Tensor) -> WeightsError:
         if merged.dtype != torch.float64 and not is_finite(merged):
-            return (
-                f"The merged tensor `{tensor_set.name}` overflows fp32 while it is computed; set `precision` to "
-                "`fp64`, or scale the change down."
+            return WeightsError(
+                f"The merged tensor `{tensor_set.name}` overflows fp32 while it is computed; set ",
+                Argument("precision"),
+                " to `fp64`, or scale the change down.",
             )
         dtype = self._dtype(self.like[tensor_set.name])
         wider = "float32" if dtype.itemsize < 4 else "float64"
-        how = (
-            "scale the change down"
-            if dtype == torch.float64
-            else f"name a wider `dtype` ({wider}), or scale the change down"
-        )
-        return f"The merged tensor `{tensor_set.name}` holds values that {dtype_name(dtype)} cannot hold; {how}."
+        how = () if dtype == torch.float64 else ("name a wider ", Argument("dtype"), f" ({wider}), or ")
+        what = f"The merged tensor `{tensor_set.name}` holds values that {dtype_name(dtype)} cannot hold; "
+        return WeightsError(what, *how, "scale the change down.")
 
     def _checked(self, merged: object, tensor_set: TensorSet) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == tensor_set.like.numel():

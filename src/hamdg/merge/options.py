@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, unexpected
 
 KindOfValue = Literal["number", "whole number", "truth value", "text", "choice"]
 
@@ -86,7 +86,7 @@ class Option:
     def check(self, value: object) -> None:
         """Raise a `ConfigError` unless the value is of the option's kind and in its range."""
         if not (self.optional and value is None) and not self._fits(value):
-            raise ConfigError(f"Expected argument `{self.name}` to be {self.expected}, but got `{value!r}`.")
+            raise unexpected(self.name, self.expected, repr(value))
 
     def parse(self, text: str) -> object:
         """Return the value that a text on the command line stands for.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hamdg.errors import Argument, Worded
 from hamdg.merge.compatibility import problems_error
 from hamdg.merge.model_set import TensorSet
 
@@ -18,7 +19,7 @@ FAR = 0.7
 BASE = "the base"
 
 
-class CommonStartWarning(UserWarning):
+class CommonStartWarning(Worded, UserWarning):
     """The base does not look like the start that the sources have in common."""
 
 
@@ -62,20 +63,21 @@ def look(tensor_set: TensorSet, changes: bool, anchored: bool) -> TensorCheck:
     return TensorCheck(moves, squares, base_square, faults)
 
 
-def check_finite(looks: Mapping[str, TensorCheck], remedy: str = " (`allow_nonfinite` merges all the same)") -> None:
+def check_finite(looks: Mapping[str, TensorCheck], *, avoidable: bool = True) -> None:
     """Raise a `WeightsError` that names all values that are no numbers, by model and tensor.
 
     Args:
         looks: What was seen of every tensor.
-        remedy: What else can be done about it than the usual.
+        avoidable: Whether `allow_nonfinite` would let them through.
     """
     found: dict[str, list[str]] = {}
     for name, seen in looks.items():
         for model, what in seen.faults.items():
             found.setdefault(f"{model}:", []).append(f"`{name}` ({what})")
     if found:
-        way_out = f"Leave such a model out or train it again{remedy}."
-        raise problems_error("There are values that are no numbers.", dict(sorted(found.items())), way_out)
+        otherwise = (" (", Argument("allow_nonfinite"), " merges all the same)") if avoidable else ()
+        end = ("Leave such a model out or train it again", *otherwise, ".")
+        raise problems_error("There are values that are no numbers.", dict(sorted(found.items())), *end)
 
 
 def _square(tensor: Tensor) -> float:
@@ -118,9 +120,10 @@ def warn_of_far_base(looks: Mapping[str, TensorCheck]) -> None:
             far[source] = distance
     if far:
         measured = ", ".join(f"`{source}` {distance:.2f}" for source, distance in far.items())
-        warnings.warn(
+        warning = CommonStartWarning(
             f"The base may not be the start that the sources have in common: measured in its own norm, the distance to "
-            f"them is {measured}; fine-tuned models usually stay below {FAR}. Check `base`.",
-            CommonStartWarning,
-            stacklevel=4,
+            f"them is {measured}; fine-tuned models usually stay below {FAR}. Check ",
+            Argument("base"),
+            ".",
         )
+        warnings.warn(warning, stacklevel=4)

@@ -11,7 +11,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError, unexpected
 from hamdg.merge.buffers import BufferShares, Policy
 from hamdg.merge.settings import MergeSettings, Precision
 from hamdg.merge.tensors import Tensors
@@ -74,19 +74,20 @@ def check_settings(settings: MergeSettings) -> None:
     weights, lines, dtype, threads = settings.weights, settings.lines, settings.dtype, settings.threads
     if weights is not None and not isinstance(weights, Mapping):
         raise ConfigError(
-            "Expected argument `weights` to be a mapping from the sources' names to numbers, but got "
-            f'`{weights!r}`; write `{{"art": 1, "photo": 2}}`.'
+            "Expected ",
+            Argument("weights", "argument "),
+            " to be a mapping from the sources' names to numbers, but got "
+            f'`{weights!r}`; write `{{"art": 1, "photo": 2}}`.',
         )
     if lines is not None and not (isinstance(lines, tuple | list) and len(lines) == 2 and all(map(_finite, lines))):
-        raise ConfigError(f"Expected argument `lines` to be two numbers, alpha and beta, but got `{lines!r}`.")
+        raise unexpected("lines", "two numbers, alpha and beta", repr(lines))
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ConfigError(
-            f"Expected argument `dtype` to be a floating-point dtype such as `torch.float32`, but got `{dtype!r}`."
-        )
+        raise unexpected("dtype", "a floating-point dtype such as `torch.float32`", repr(dtype))
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ConfigError(f"Expected argument `threads` to be a whole number of 1 or more, but got `{threads!r}`.")
+        raise unexpected("threads", "a whole number of 1 or more", repr(threads))
     if reason := unusable(settings.device):
-        raise ConfigError(f"The device `{settings.device}` cannot be used ({reason}); leave `device` out for the CPU.")
+        what = f"The device `{settings.device}` cannot be used ({reason}); leave "
+        raise ConfigError(what, Argument("device"), " out for the CPU.")
 
 
 def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Tensors], kind: str, method: str) -> None:
@@ -98,13 +99,16 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
     if weights is None:
         return
     if kind == "none":
-        raise ConfigError(f"Merge method `{method}` takes no weights; leave `weights` out or choose another method.")
+        raise ConfigError(
+            f"Merge method `{method}` takes no weights; leave ", Argument("weights"), " out or choose another method."
+        )
     if set(weights) != set(sources):
         wrong = sorted(set(weights) ^ set(sources))
         what = "has no weight" if wrong[0] in sources else "is no source"
         raise ConfigError(
-            f"Expected argument `weights` to hold one number for each of {listed(sorted(sources), _LISTED)}, "
-            f"but `{wrong[0]}` {what}."
+            "Expected ",
+            Argument("weights", "argument "),
+            f" to hold one number for each of {listed(sorted(sources), _LISTED)}, but `{wrong[0]}` {what}.",
         )
     for source, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(weight) < math.inf:
@@ -112,6 +116,8 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
         # Whole numbers of Python may be too large for `float`, other libraries' numbers too small for `_LARGEST`.
         if abs(weight if isinstance(weight, int) else float(weight)) > _LARGEST:
             raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
+        if weight != 0 and not isinstance(weight, int) and float(weight) == 0:
+            raise ConfigError(f"The weight of `{source}`, {weight}, is too small; multiply all weights by a number.")
     if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):
         raise ConfigError(
             f"The weights of {listed(sorted(sources), _LISTED)} sum to zero; an average needs another sum."
@@ -178,7 +184,7 @@ def _fault(tensor: object) -> str:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"Expected argument `{name}` to be one of {choices}, but got `{value!r}`.")
+        raise unexpected(name, f"one of {choices}", repr(value))
 
 
 def _finite(value: object) -> bool:

@@ -121,6 +121,10 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
             "`--weights` gives 3 numbers for 2 sources, `art`, `photo`; give one for each, in this order, or "
             "NAME=NUMBER,...",
         ),
+        (
+            f"{TIES} --weights 1e-400,1",
+            "The weight of `art`, `1e-400`, is too small; multiply all weights by a number.",
+        ),
         (f"{TIES} --weights 2,much", "Expected the weight of `photo` to be a number, but got `much`."),
         (f"{TIES} --weights 2,", "Expected the weight of `photo` to be a number, but got ``."),
         (f"{TIES} --weights art=1,art=2", "`--weights` names `art` twice; keep one of them."),
@@ -155,8 +159,7 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
         ),
         (
             "--method fisher art.safetensors photo.pt --out m.safetensors",
-            "Merge method `fisher` needs gradients; give a file of them for every source with "
-            "`--statistics NAME=FILE`.",
+            "Merge method `fisher` needs gradients; give a file of them for every source with `--evidence NAME=FILE`.",
         ),
         ("--list --density 0.2", "`hamdg merge --list` has no option `--density`; it can be `--markdown`."),
         ("--list --method ties", "`hamdg merge --list` has no option `--method`; it can be `--markdown`."),

@@ -133,11 +133,11 @@ def test_a_wrong_name_among_prefixes_is_named(capsys: pytest.CaptureFixture[str]
     assert not Path("m.safetensors").exists()
 
 
-def test_statistics_in_one_word_though_a_file_s_name_holds_a_comma() -> None:
+def test_evidence_in_one_word_though_a_file_s_name_holds_a_comma() -> None:
     save_file({"w": torch.ones(2)}, "f,1.safetensors")
     save_file({"w": torch.full((2,), 3.0)}, "f,2.safetensors")
     call = "--method fisher a.safetensors b.safetensors --normalize false"
-    assert merged(f"{call} --statistics a=f,1.safetensors,b=f,2.safetensors") == 1.5
+    assert merged(f"{call} --evidence a=f,1.safetensors,b=f,2.safetensors") == 1.5
 
 
 @pytest.mark.parametrize("more", ["", " --density 0.3 --tie-rule=threshold", " --out m.safetensors"])

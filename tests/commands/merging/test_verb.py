@@ -35,6 +35,14 @@ def test_options_may_be_spelled_either_way(folder: Path, spelling: str) -> None:
     assert run(f"{TIES} {spelling}") == 0
 
 
+def test_values_may_begin_with_a_minus(folder: Path) -> None:
+    assert run(f"{TIES} --scale -1e-3 --weights -1,2 --lines -1,.5") == 0
+    models = {"art": read("art.safetensors"), "photo": read("photo.pt")}
+    weights = {"art": -1.0, "photo": 2.0}
+    wanted = merge("ties", models, read("zero.safetensors"), weights, lines=(-1, 0.5), scale=-1e-3)
+    assert torch.equal(read("m.safetensors")["conv1.weight"], wanted["conv1.weight"])
+
+
 def test_order_of_arguments_changes_no_byte(folder: Path) -> None:
     assert run("--method uniform art.safetensors shot=photo.pt --out a.safetensors --threads 1") == 0
     assert run("--out b.safetensors shot=photo.pt --threads 2 art.safetensors --method uniform") == 0
@@ -90,21 +98,23 @@ def test_a_prefix_can_be_named(folder: Path, capsys: pytest.CaptureFixture[str])
     assert torch.equal(read("m.safetensors")["head.bias"], wanted["head.bias"])
 
 
-def test_statistics_come_from_files(folder: Path) -> None:
+def test_evidence_comes_from_files(folder: Path) -> None:
     save_file({name: torch.ones_like(tensor) for name, tensor in model(0).items()}, "f1.safetensors")
     save_file({name: torch.full_like(tensor, 3.0) for name, tensor in model(0).items()}, "f2.safetensors")
     call = "--method fisher art.safetensors photo.pt --out m.safetensors --normalize false"
-    assert run(f"{call} --statistics art=f1.safetensors --statistics photo=f2.safetensors") == 0
+    assert run(f"{call} --evidence art=f1.safetensors --evidence photo=f2.safetensors") == 0
     wanted = 0.25 * read("art.safetensors")["head.bias"] + 0.75 * read("photo.pt")["head.bias"]
     torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)
+    # The flag's former name.
+    assert run(f"{call} --statistics art=f1.safetensors,photo=f1.safetensors") == 0
 
 
 def test_what_belongs_to_a_source_may_hold_an_equals_sign_like_its_name(folder: Path) -> None:
     save_file({name: torch.ones_like(tensor) for name, tensor in model(0).items()}, "step=1.safetensors")
     Path("art.safetensors").rename("art=2.safetensors")
-    statistics = "--statistics art=2=step=1.safetensors --statistics photo=step=1.safetensors"
+    evidence = "--evidence art=2=step=1.safetensors --evidence photo=step=1.safetensors"
     call = "--method fisher art=2.safetensors photo.pt --out m.safetensors --normalize false"
-    assert run(f"{call} {statistics} --weights art=2=3,photo=1") == 0
+    assert run(f"{call} {evidence} --weights art=2=3,photo=1") == 0
     wanted = 0.75 * read("art=2.safetensors")["head.bias"] + 0.25 * read("photo.pt")["head.bias"]
     torch.testing.assert_close(read("m.safetensors")["head.bias"], wanted)
 

@@ -33,7 +33,7 @@ def test_every_source_has_a_file(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(1)})
     evidence = FileEvidence({"a": tmp_path / "a.safetensors"})
     evidence.check_sources(("a",))
-    start = "Expected `statistics` to hold one file for each source, but "
+    start = "Expected `evidence` to hold one file for each source, but "
     for sources, end in ((("a", "b"), "`b` has none."), (("b",), "`a` is no source.")):
         with pytest.raises(ConfigError, match=f"^{re.escape(start + end)}$"):
             evidence.check_sources(sources)
@@ -46,11 +46,11 @@ def test_what_a_file_does_not_hold_is_told(tmp_path: Path) -> None:
     for source in "abcd":
         path = tmp_path / ("a.safetensors" if source == "a" else "b.json")
         message = (
-            f"The statistics of `{source}` (`{path}`) hold no loss; give a `.json` file with a number under `{source}`."
+            f"The evidence of `{source}` (`{path}`) holds no loss; give a `.json` file with a number under `{source}`."
         )
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             evidence.loss(source)
-    message = f"The statistics of `b` (`{tmp_path / 'b.json'}`) hold no tensors; give a `.safetensors` file."
+    message = f"The evidence of `b` (`{tmp_path / 'b.json'}`) holds no tensors; give a `.safetensors` file."
     for ask in (evidence.fisher, evidence.gram):
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             ask("b")
@@ -66,7 +66,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for text, end in expected:
         if text is not None:
             path.write_text(text)
-        with pytest.raises(WeightsError, match=rf"^The statistics file `{re.escape(str(path))}` {end}$"):
+        with pytest.raises(WeightsError, match=rf"^The evidence file `{re.escape(str(path))}` {end}$"):
             FileEvidence({"a": path})
     with pytest.raises(HamdgError, match="does not exist"):
         FileEvidence({"a": tmp_path / "none.safetensors"})

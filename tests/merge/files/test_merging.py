@@ -220,25 +220,23 @@ def test_the_header_follows_the_digests_that_were_begun(paths: dict[str, Path], 
 
 
 @pytest.mark.usefixtures("registering")
-def test_statistics_come_from_files_and_are_told(paths: dict[str, Path], tmp_path: Path) -> None:
-    statistics = {source: tmp_path / f"fisher-{source}.safetensors" for source in SOURCES}
-    for seed, path in enumerate(statistics.values(), 1):
+def test_evidence_comes_from_files_and_is_told(paths: dict[str, Path], tmp_path: Path) -> None:
+    evidence = {source: tmp_path / f"fisher-{source}.safetensors" for source in SOURCES}
+    for seed, path in enumerate(evidence.values(), 1):
         save_tensors(path, {name: torch.full_like(BASE[name], float(seed)) for name in ("fc.weight", "logit_scale")})
-    out = merge_files("by_evidence", paths, tmp_path / "o.safetensors", statistics=statistics)
+    out = merge_files("by_evidence", paths, tmp_path / "o.safetensors", evidence=evidence)
     # The weights are 1, 2 and 3 of 6.
     expected = sum(seed * MODELS[source]["fc.weight"] / 6 for seed, source in enumerate(SOURCES, 1))
     torch.testing.assert_close(open_tensors(out)["fc.weight"], expected)
     told = read_provenance(out)
     assert told is not None
-    assert told.statistics == {source: blake3_of(path) for source, path in statistics.items()}
+    assert told.evidence == {source: blake3_of(path) for source, path in evidence.items()}
     with pytest.raises(ConfigError, match=r"needs gradients: give `evidence`"):
         merge_files("by_evidence", paths, out)
     with pytest.raises(
-        ConfigError, match=r"^Expected `statistics` to hold one file for each source, but `art` has none\.$"
+        ConfigError, match=r"^Expected `evidence` to hold one file for each source, but `art` has none\.$"
     ):
-        merge_files(
-            "by_evidence", paths, out, statistics={"photo": statistics["photo"], "sketch": statistics["sketch"]}
-        )
+        merge_files("by_evidence", paths, out, evidence={"photo": evidence["photo"], "sketch": evidence["sketch"]})
 
 
 def anonymous() -> int:

@@ -41,16 +41,16 @@ def test_an_input_as_output(paths: dict[str, Path], tmp_path: Path, untouched: d
     assert content(tmp_path).items() >= untouched.items()
 
 
-def test_a_shard_or_a_statistics_file_as_output(paths: dict[str, Path], tmp_path: Path) -> None:
+def test_a_shard_or_an_evidence_file_as_output(paths: dict[str, Path], tmp_path: Path) -> None:
     index = tmp_path / "s.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict.fromkeys(BASE, "sketch.safetensors")}))
     sharded = paths | {"sketch": index}
-    for given, statistics in (
+    for given, evidence in (
         (sharded, None),
         ({s: p for s, p in paths.items() if s != "sketch"}, dict.fromkeys(("art", "photo"), paths["sketch"])),
     ):
         with pytest.raises(ConfigError, match=r"^The output `.*sketch.safetensors` is one of the inputs"):
-            merge_files("uniform", given, paths["sketch"], statistics=statistics)
+            merge_files("uniform", given, paths["sketch"], evidence=evidence)
 
 
 def test_outputs_that_cannot_be(paths: dict[str, Path], tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hamdg import console
-from hamdg.commands.merging.arguments import Request, named_files
+from hamdg.commands.merging.arguments import Request
 from hamdg.commands.merging.messages import plain_words
-from hamdg.commands.merging.values import device_of, keys_of, prefixes_of, threads_of
+from hamdg.commands.merging.settings import check_device
+from hamdg.commands.merging.sources import keys_of, named_files, prefixes_of
 from hamdg.digests import Digests
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
@@ -32,7 +33,7 @@ def compare(request: Request) -> int:
         ConfigError: Something in the request is wrong.
         WeightsError: A file is missing or damaged, or the models do not fit together.
     """
-    paths, base, out = named_files(request.files), request.path("--base"), request.path("--out")
+    paths, base, out = named_files(request.files), request.base, request.out
     if base is None:
         raise ConfigError(
             "`--compare` looks at what the models changed from a start; name its file with `--base FILE`."
@@ -40,15 +41,15 @@ def compare(request: Request) -> int:
     if out is not None and out.suffix != ".svg":
         raise ConfigError(f"`--compare` draws SVG images; give `--out` a name that ends in `.svg`, not `{out.name}`.")
     prefixes, keys = prefixes_of(request, paths), keys_of(request, paths)
-    device, threads = device_of(request), threads_of(request)
-    with plain_words(paths):
+    check_device(request)
+    with plain_words():
         inputs = Inputs(paths, base, prefixes, None, keys)
-        with Digests(threads) as digests:
+        with Digests(request.threads) as digests:
             inputs.check_base(digests)
-        found = measure(inputs.models, inputs.base or {}, device=device, threads=threads)
+        found = measure(inputs.models, inputs.base or {}, device=request.device, threads=request.threads)
     if out is not None:
         _draw(found, out)
-    if "--json" in request.flags:
+    if request.json:
         print(json.dumps(asdict(found), indent=2))
     else:
         _print(found)

@@ -41,9 +41,7 @@ def _rows(found: Provenance) -> list[tuple[str, str]]:
     for name, digest in sorted(found.sources.items()):
         weight = f"weight {shown(weights[name])}, " if name in weights else ""
         rows.append((f"source {name}", f"{weight}{_key(found, name)}{found.hash_name} {digest}"))
-    rows += [
-        (f"statistics of {name}", f"{found.hash_name} {digest}") for name, digest in sorted(found.statistics.items())
-    ]
+    rows += [(f"evidence of {name}", f"{found.hash_name} {digest}") for name, digest in sorted(found.evidence.items())]
     return rows + [(f"version of {name}", number) for name, number in sorted(found.versions.items())]
 
 

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from hamdg.commands.merging.arguments import (
     COMPARE,
     EXAMPLE,
-    EXPLAIN,
-    FLAGS,
     LIST,
     MERGE,
     SHOW,
     Request,
-    named_files,
-    pairs,
+    add_arguments,
     read_request,
 )
-from hamdg.commands.merging.values import (
-    keys_of,
-    lora_rank_of,
-    merge_settings,
-    method_options,
-    prefixes_of,
-    shown,
-    weights_of,
-)
+from hamdg.commands.merging.sources import evidence_of, keys_of, named_files, prefixes_of, weights_of
+from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hamdg.digests import HashName
     from hamdg.merge.method_info import MethodInfo
+
+__all__ = ["SUMMARY", "add_arguments", "main"]
 
 _INTERRUPTED = 130
 SUMMARY = "merge files into one, or the histories of a trained run again; list and explain the methods"
-USAGE = """\
-hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
-       hamdg merge --list | --explain NAME | --show FILE
-       hamdg merge --compare [NAME=]FILE ... --base FILE [--out PICTURE.svg]
-       hamdg merge RUN [--merge.KEY=VALUE ...]"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the verb for its help; `main` reads the arguments itself, since every method has options of its own."""
-    parser.usage = USAGE
-    parser.add_argument("files", nargs="*", metavar="FILE", help="models to merge, as NAME=FILE or FILE; or one RUN")
-    for flag in FLAGS.values():
-        if flag.value:
-            parser.add_argument(flag.name, metavar=flag.value, help=flag.text)
-        else:
-            parser.add_argument(flag.name, action="store_true", help=flag.text)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,13 +66,13 @@ def _answer(request: Request) -> int:
     if request.mode == SHOW:
         from hamdg.commands.merging.show import show
 
-        return show(cast("Path", request.path(SHOW)), as_json="--json" in request.flags)
+        return show(Path(request.show), as_json=request.json)
 
     from hamdg.commands.merging import methods
 
     if request.mode == LIST:
-        return methods.show_list(markdown="--markdown" in request.flags)
-    return methods.explain(cast("str", request.text(EXPLAIN)))
+        return methods.show_list(markdown=request.markdown)
+    return methods.explain(request.explain)
 
 
 def _merge_run(arguments: Sequence[str]) -> int:
@@ -124,31 +98,29 @@ def _merge_run(arguments: Sequence[str]) -> int:
 def _merge_files(request: Request) -> int:
     started = time.monotonic()
     _check_no_run(request)
-    paths, base, out = named_files(request.files), request.path("--base"), request.path("--out")
+    paths, base, out = named_files(request.files), request.base, request.out
     if out is None:
         raise ConfigError(f"The merged file needs a name; add `--out`, as in {EXAMPLE}.")
     weights = weights_of(request, paths)
     prefixes, keys = prefixes_of(request, paths), keys_of(request, paths)
-    statistics = {
-        name: Path(text) for name, text in pairs("--statistics", request.flags.get("--statistics", ()), paths).items()
-    }
+    evidence = evidence_of(request, paths)
 
     from hamdg.digests import Digests
 
-    hash_name = cast("HashName", request.text("--digest") or "blake3")
-    with Digests(hash_name=hash_name) as digests:
+    with Digests(hash_name=request.digest) as digests:
         # Files are read for their digests while torch is imported.
         digests.start(path for path in (*paths.values(), base) if path is not None and path.is_file())
 
         from hamdg.commands.merging.messages import plain_words
+        from hamdg.commands.merging.settings import merge_settings, method_options
         from hamdg.merge.files import merge_files
         from hamdg.merge.registry import get_method
 
-        info = get_method(cast("str", request.text(MERGE)))
+        info = get_method(request.method)
         options = method_options(info, request.options)
-        _check_inputs(info, paths, base, statistics, request)
+        _check_inputs(info, paths, request, evidence)
         settings = merge_settings(request, weights)
-        with plain_words(paths, info.options):
+        with plain_words(info.options):
             merge_files(
                 info.name,
                 paths,
@@ -157,9 +129,9 @@ def _merge_files(request: Request) -> int:
                 options=options,
                 settings=settings,
                 prefixes=prefixes,
-                statistics=statistics or None,
+                evidence=evidence or None,
                 keys=keys,
-                lora_rank=lora_rank_of(request),
+                lora_rank=request.lora_rank,
                 digests=digests,
             )
     _summarize(info, options, paths, base, out, time.monotonic() - started)
@@ -173,7 +145,7 @@ def _check_no_run(request: Request) -> None:
     if len(request.files) != 1 or not RunDirectory(Path(request.files[0])).config.is_file():
         return
     options = [f"--merge.options.{name[2:].replace('-', '_')}={value}" for name, value in request.options.items()]
-    command = " ".join(["hamdg merge", request.files[0], f"--merge.method={request.text(MERGE)}", *options])
+    command = " ".join(["hamdg merge", request.files[0], f"--merge.method={request.method}", *options])
     raise ConfigError(
         f"`{request.files[0]}` is the directory of a run, whose histories are merged again with the keys of its "
         f"recipe, as a run of its own: `{command}`. `{MERGE}` merges files."
@@ -205,16 +177,10 @@ def _summarize(
     )
 
 
-def _check_inputs(
-    info: MethodInfo,
-    paths: Mapping[str, Path],
-    base: Path | None,
-    statistics: Mapping[str, Path],
-    request: Request,
-) -> None:
+def _check_inputs(info: MethodInfo, paths: Mapping[str, Path], request: Request, evidence: Mapping[str, Path]) -> None:
     from hamdg.merge.lora.files import are_adapters
 
-    if base is None and (info.needs_base or "--lines" in request.flags) and not are_adapters(paths.values()):
+    if request.base is None and (info.needs_base or request.lines is not None) and not are_adapters(paths.values()):
         what = f"Merge method `{info.name}`" if info.needs_base else "`--lines`"
         raise ConfigError(f"{what} works on the change from a start model; name its file with `--base FILE`.")
     unread = [kind for kind in info.needs if kind not in ("gradients", "activations", "losses")]
@@ -224,10 +190,10 @@ def _check_inputs(
             f"Merge method `{info.name}` needs {what}, which no file holds; call `hamdg.merge.merge` from Python, "
             "with `evidence`."
         )
-    if info.needs and not statistics:
+    if info.needs and not evidence:
         raise ConfigError(
             f"Merge method `{info.name}` needs {info.needs[0]}; give a file of them for every source with "
-            "`--statistics NAME=FILE`."
+            "`--evidence NAME=FILE`."
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError
 from hamdg.merge.files.folders import INDEX
 from hamdg.merge.files.reading import TensorFile, open_tensors
 
@@ -37,7 +37,7 @@ class FileEvidence:
                 self._tensors[source] = open_tensors(path)
 
     def files(self, source: str) -> tuple[Path, ...]:
-        """Return the files that a source's statistics are in."""
+        """Return the files that a source's evidence is in."""
         return self._tensors[source].files if source in self._tensors else (self.paths[source],)
 
     def check_sources(self, sources: tuple[str, ...]) -> None:
@@ -49,7 +49,9 @@ class FileEvidence:
         wrong = sorted(set(sources) ^ set(self.paths))
         if wrong:
             what = "has none" if wrong[0] in sources else "is no source"
-            raise ConfigError(f"Expected `statistics` to hold one file for each source, but `{wrong[0]}` {what}.")
+            raise ConfigError(
+                "Expected ", Argument("evidence"), f" to hold one file for each source, but `{wrong[0]}` {what}."
+            )
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information in a source's file."""
@@ -64,7 +66,7 @@ class FileEvidence:
         value = self._losses.get(source)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(
-                f"The statistics of `{source}` (`{self.paths[source]}`) hold no loss; give a `.json` file with a "
+                f"The evidence of `{source}` (`{self.paths[source]}`) holds no loss; give a `.json` file with a "
                 f"number under `{source}`."
             )
         return float(value)
@@ -72,18 +74,18 @@ class FileEvidence:
     def _read(self, source: str) -> Mapping[str, Tensor]:
         if source not in self._tensors:
             raise ConfigError(
-                f"The statistics of `{source}` (`{self.paths[source]}`) hold no tensors; give a `.safetensors` file."
+                f"The evidence of `{source}` (`{self.paths[source]}`) holds no tensors; give a `.safetensors` file."
             )
         return self._tensors[source]
 
 
 def _read_losses(path: Path) -> dict[str, object]:
     if not path.is_file():
-        raise WeightsError(f"The statistics file `{path}` does not exist; give the path of a file.")
+        raise WeightsError(f"The evidence file `{path}` does not exist; give the path of a file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise WeightsError(f"The statistics file `{path}` is damaged ({error}). Write it again.") from error
+        raise WeightsError(f"The evidence file `{path}` is damaged ({error}). Write it again.") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"The statistics file `{path}` holds no table of losses by source. Write it again.")
+        raise WeightsError(f"The evidence file `{path}` holds no table of losses by source. Write it again.")
     return content

@@ -28,11 +28,11 @@ class Inputs:
         paths: File of every source.
         base: File of the common start.
         prefixes: What stands before the model's names, by source (or `base`), where it was named.
-        statistics: File of every source's statistics.
+        evidence: File of every source's evidence.
         keys: Where in a file the model lies, by source (or `base`); or one key for all files that have keys.
 
     Raises:
-        ConfigError: A prefix, a key or a file of statistics is for something that is no source.
+        ConfigError: A prefix, a key or a file of evidence is for something that is no source.
         WeightsError: A file is missing, damaged or unsafe, or its names fit no model.
     """
 
@@ -41,7 +41,7 @@ class Inputs:
         paths: Mapping[str, Path],
         base: Path | None,
         prefixes: Mapping[str, str],
-        statistics: Mapping[str, Path] | None,
+        evidence: Mapping[str, Path] | None,
         keys: Mapping[str, str] | str | None = None,
     ) -> None:
         check_paths(paths)
@@ -58,13 +58,13 @@ class Inputs:
         self.base = twins.pop(_START, None)
         self.models = {source: completed(file, self.base) for source, file in twins.items()}
         self.keys = {role: file.key for role, file in self._roles() if keys is not None and file.key}
-        self.evidence = None if statistics is None else FileEvidence(statistics)
+        self.evidence = None if evidence is None else FileEvidence(evidence)
         if self.evidence is not None:
             self.evidence.check_sources(tuple(models))
 
     @property
-    def statistics(self) -> dict[str, tuple[Path, ...]]:
-        """Files of every source's statistics."""
+    def evidence_files(self) -> dict[str, tuple[Path, ...]]:
+        """Files of every source's evidence."""
         return {} if self.evidence is None else {source: self.evidence.files(source) for source in self.evidence.paths}
 
     @property
@@ -75,7 +75,7 @@ class Inputs:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files."""
-        return (*self.model_files, *(file for files in self.statistics.values() for file in files))
+        return (*self.model_files, *(file for files in self.evidence_files.values() for file in files))
 
     def check_paths(self, out: Path, needs_base: bool) -> None:
         """Check that no model was given twice and that the output is none of the inputs.
@@ -126,14 +126,14 @@ class Inputs:
         check_base(self.models.values(), self.base, digests)
 
     def digests(self, digests: Digests | None) -> tuple[dict[str, str], str | None, dict[str, str]]:
-        """Return the digests of sources, base and statistics; without `digests`, zeros of the same length."""
+        """Return the digests of sources, base and evidence; without `digests`, zeros of the same length."""
 
         def of(files: tuple[Path, ...]) -> str:
             return "0" * 64 if digests is None else digests.of(files)
 
         sources = {source: of(model.files) for source, model in self.models.items()}
         base = None if self.base is None else of(self.base.files)
-        return sources, base, {source: of(files) for source, files in self.statistics.items()}
+        return sources, base, {source: of(files) for source, files in self.evidence_files.items()}
 
     def _start(self) -> tuple[TensorFile, ...]:
         return () if self.base is None else (self.base,)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hamdg.errors import WeightsError
+from hamdg.errors import Argument, WeightsError
 from hamdg.text import listed, shortened
 
 Content = Mapping[object, object]
@@ -50,8 +50,9 @@ def find_model(path: Path, content: object, key: str | None, optional: bool = Fa
         sizes = {place: _size(model) for place, model in found.items()}
         seen = [f"`{place}` ({size} tensor{'s' if size > 1 else ''})" for place, size in sizes.items()]
         raise WeightsError(
-            f"`{path}` holds several sets of tensors: {shortened(seen, _LISTED)}. Name one of these as `key`, or "
-            "save it alone."
+            f"`{path}` holds several sets of tensors: {shortened(seen, _LISTED)}. Name one of these as ",
+            Argument("key"),
+            ", or save it alone.",
         )
     if found:
         return next(iter(found.items()))
@@ -66,7 +67,9 @@ def find_model(path: Path, content: object, key: str | None, optional: bool = Fa
 
 def no_keys(path: Path, key: str) -> WeightsError:
     """Return the error for a key into a file of plain tensors."""
-    return WeightsError(f"`{path}` has no `{key}`: its tensors lie under no key. Leave `key` out for this file.")
+    return WeightsError(
+        f"`{path}` has no `{key}`: its tensors lie under no key. Leave ", Argument("key"), " out for this file."
+    )
 
 
 def _models(content: Content) -> dict[str, Content]:
@@ -113,8 +116,9 @@ def _named(path: Path, content: Content, found: Mapping[str, Content], key: str)
     if list(found) == [""]:
         raise no_keys(path, key)
     raise WeightsError(
-        f"`{path}` has no tensors under `{key}`; they are under {listed(list(found), _LISTED)}. Name one of these as "
-        "`key`."
+        f"`{path}` has no tensors under `{key}`; they are under {listed(list(found), _LISTED)}. Name one of these as ",
+        Argument("key"),
+        ".",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hamdg.digests import Digests
-from hamdg.errors import ConfigError
+from hamdg.errors import Argument, ConfigError
 from hamdg.merge.files.inputs import Inputs
 from hamdg.merge.files.provenance import Provenance, merge_versions, resolved_options, resolved_settings
 from hamdg.merge.files.reading import TIED
@@ -34,7 +34,7 @@ def merge_files(
     options: Mapping[str, object] | None = None,
     settings: MergeSettings | None = None,
     prefixes: Mapping[str, str] | None = None,
-    statistics: Mapping[str, Path] | None = None,
+    evidence: Mapping[str, Path] | None = None,
     keys: Mapping[str, str] | str | None = None,
     lora_rank: int | None = None,
     digests: Digests | None = None,
@@ -55,7 +55,7 @@ def merge_files(
         settings: What holds for every method.
         prefixes: What stands before the model's names in the file of a source (or of the base, under `base`), for files
             where it cannot be found by comparing names.
-        statistics: For methods that need Fisher information, Gram matrices or losses, the file of every source that has
+        evidence: For methods that need Fisher information, Gram matrices or losses, the file of every source that has
             them, see `FileEvidence`.
         keys: Where in the file of a source (or of the base, under `base`) the model lies, for files that hold several;
             one text is the key in all files that have any.
@@ -73,12 +73,14 @@ def merge_files(
         StorageError: The disk is full, or nothing may be written there; `out` is as it was.
     """
     settings, out = settings or MergeSettings(), Path(out)
-    inputs = Inputs(paths, base, prefixes or {}, statistics, keys)
+    inputs = Inputs(paths, base, prefixes or {}, evidence, keys)
     if inputs.evidence is not None:
         settings = replace(settings, evidence=inputs.evidence)
     adapters = open_adapters(inputs.models, with_base=base is not None)
     if adapters is None and lora_rank is not None:
-        raise ConfigError("`lora_rank` is for adapters of low rank, but none of the files holds one; leave it out.")
+        raise ConfigError(
+            Argument("lora_rank"), " is for adapters of low rank, but none of the files holds one; leave it out."
+        )
     with nullcontext(digests) if digests is not None else Digests(settings.threads, "blake3") as running:
         if adapters is not None:
             inputs.check_paths(out, needs_base=False)
@@ -150,7 +152,7 @@ def _metadata(
     known: bool = True,
 ) -> dict[str, str]:
     """Return the header's texts; while digests are not known yet, texts of the same lengths."""
-    sources, base, statistics = inputs.digests(digests if known else None)
+    sources, base, evidence = inputs.digests(digests if known else None)
     return Provenance(
         info.name,
         resolved_options(info, options),
@@ -158,7 +160,7 @@ def _metadata(
         base,
         None if weights is None else {source: float(weights[source]) for source in weights},
         settings,
-        statistics,
+        evidence,
         merge_versions(),
         digests.hash_name,
         inputs.keys,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from hamdg.errors import WeightsError
+from hamdg.errors import Argument, WeightsError
 from hamdg.merge.compatibility import problems_error
 from hamdg.text import listed
 
@@ -62,7 +62,9 @@ def _named(path: Path, names: Collection[str], named: str) -> str:
     if not any(name.startswith(prefix) for name in names):
         raise WeightsError(
             f"No name in `{path}` begins with `{prefix}`; they begin with {listed(_beginnings(names), _LISTED)}. "
-            "Name one of these as `prefix`."
+            "Name one of these as ",
+            Argument("prefix"),
+            ".",
         )
     return prefix
 
@@ -76,7 +78,9 @@ def _fitting(path: Path, names: Collection[str], like: set[str], checkpoint: boo
     if len(fits) > 1:
         raise WeightsError(
             f"The names of the model are found under {len(fits)} prefixes in `{path}`: {listed(fits, _LISTED)}. "
-            "Name one of these as `prefix`."
+            "Name one of these as ",
+            Argument("prefix"),
+            ".",
         )
     if not fits:
         raise _no_fit(path, names, like, counts)
@@ -87,13 +91,13 @@ def _no_fit(path: Path, names: Collection[str], like: set[str], counts: Counter[
     start = f"No prefix in `{path}` has all names of the model:"
     if not counts:
         beginnings = listed(_beginnings(names), _LISTED)
-        way_out = "Merge models of one architecture, or name the `prefix`."
-        return WeightsError(f"{start} its names begin with {beginnings}. {way_out}")
+        way_out = "Merge models of one architecture, or name the "
+        return WeightsError(f"{start} its names begin with {beginnings}. {way_out}", Argument("prefix"), ".")
     prefix = max(sorted(counts), key=lambda candidate: counts[candidate])
     present = set(names)
     lacking = [f"`{name}`" for name in sorted(like) if prefix + name not in present]
-    way_out = "Merge models of one architecture, or name another `prefix`."
-    return problems_error(start, {f"the nearest, `{prefix}`, lacks": lacking}, way_out)
+    way_out = "Merge models of one architecture, or name another "
+    return problems_error(start, {f"the nearest, `{prefix}`, lacks": lacking}, way_out, Argument("prefix"), ".")
 
 
 def _shared(path: Path, names: Collection[str]) -> str:
@@ -101,7 +105,9 @@ def _shared(path: Path, names: Collection[str]) -> str:
     if len(beginnings) > 1 or not beginnings[0].endswith("."):
         raise WeightsError(
             f"The names in the checkpoint `{path}` share no prefix; they begin with {listed(beginnings, _LISTED)}. "
-            "Name the model's as `prefix` (an empty one takes all names as they are), or give a base to compare with."
+            "Name the model's as ",
+            Argument("prefix"),
+            " (an empty one takes all names as they are), or give a base to compare with.",
         )
     prefix = beginnings[0]
     return prefix + _wrapped([name.removeprefix(prefix) for name in names])

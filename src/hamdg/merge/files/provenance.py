@@ -21,8 +21,10 @@ from hamdg.merge.tensors import dtype_name
 
 _KEY = "hamdg."
 _HASH = f"{_KEY}hash"
-_TABLES_IF_ANY = ("weights", "settings", "statistics", "keys")
+_TABLES_IF_ANY = ("weights", "settings", "evidence", "keys")
 _TABLES = ("options", "sources", "versions", *_TABLES_IF_ANY)
+# Where the header has another name than the field, for files that were written before.
+_TITLES = {"evidence": "statistics"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Provenance:
         base: Digest of the base's file, if there was one.
         weights: Weight of every source, if there were any.
         settings: What holds for every method.
-        statistics: Digest of the files that the method read beside the models, by source.
+        evidence: Digest of the files that the method read beside the models, by source.
         versions: Versions of the libraries that took part.
         hash_name: How files were digested: `sha256` or `blake3`.
         keys: Where in their files the models of sources (or the base, under `base`) were, if that was named.
@@ -48,7 +50,7 @@ class Provenance:
     base: str | None = None
     weights: Mapping[str, float] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
-    statistics: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hash_name: HashName = "sha256"
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Provenance:
         for name in _TABLES:
             value = getattr(self, name)
             if value or name not in _TABLES_IF_ANY:
-                texts[_KEY + name] = json.dumps(dict(value), sort_keys=True)
+                texts[_title(name)] = json.dumps(dict(value), sort_keys=True)
         return texts
 
 
@@ -82,7 +84,7 @@ def read_provenance(path: Path) -> Provenance | None:
     if f"{_KEY}method" not in metadata:
         return None
     try:
-        tables = {name: _table(metadata.get(_KEY + name, "{}")) for name in _TABLES}
+        tables = {name: _table(metadata.get(_title(name), "{}")) for name in _TABLES}
         weights = {source: float(str(weight)) for source, weight in tables["weights"].items()}
         hash_name = _hash_name(metadata.get(_HASH, "sha256"))
     except (ValueError, TypeError) as error:
@@ -90,7 +92,7 @@ def read_provenance(path: Path) -> Provenance | None:
             f"The weights file `{path}` says that a merge made it, but its header is damaged ({error}). "
             "Merge again, or copy it again from where it came."
         ) from error
-    texts = {name: _texts(tables[name]) for name in ("sources", "statistics", "versions", "keys")}
+    texts = {name: _texts(tables[name]) for name in ("sources", "evidence", "versions", "keys")}
     return Provenance(
         metadata[f"{_KEY}method"],
         tables["options"],
@@ -129,6 +131,11 @@ def resolved_settings(settings: MergeSettings) -> dict[str, object]:
 def merge_versions() -> dict[str, str]:
     """Return the versions of what computes a merge."""
     return {"hamdg": version("hamdg"), "python": platform.python_version(), "torch": version("torch")}
+
+
+def _title(name: str) -> str:
+    """Return how the header calls a field."""
+    return _KEY + _TITLES.get(name, name)
 
 
 def _table(text: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import Argument, ConfigError
 from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.rows import rows
 from hamdg.merge.method_info import MergePlan
@@ -40,7 +40,8 @@ def mixing(
         ConfigError: Changes are asked for without a base.
     """
     if space == "changes" and model_set.base is None:
-        raise ConfigError("Option `space` is `changes`, which are taken from a start model; give it as `base`.")
+        start = "is `changes`, which are taken from a start model; give it as "
+        raise ConfigError("Option ", Argument("space"), f" {start}", Argument("base"), ".")
     vectors = model_set.as_changes() if space == "changes" else model_set
     everywhere = factors(_model_gram(vectors, centered)) if scope == "global" else None
     buffers = None if everywhere is None else _buffers(vectors, everywhere)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hamdg.errors import ConfigError
+from hamdg.errors import Argument, ConfigError
 from hamdg.merge.functional.permutations import BATCH_NORM, Axis, Group, Shapes, Spec
 from hamdg.text import listed
 
@@ -115,8 +115,10 @@ class _Found:
         if self.head_width is not None and not self._fits:
             widths = ", ".join(map(str, sorted(self._widths))) or "there is none"
             raise ConfigError(
-                f"Expected argument `head_width` to divide the width of an attention layer ({widths}), "
-                f"but got `{self.head_width}`; `None` leaves heads where they are."
+                "Expected ",
+                Argument("head_width", "argument "),
+                f" to divide the width of an attention layer ({widths}), "
+                f"but got `{self.head_width}`; `None` leaves heads where they are.",
             )
         wanted = [group for group in self._axes if self.residual or group not in self._streams]
         return {group: Group(self._units[group], tuple(self._axes[group])) for group in sorted(wanted)}

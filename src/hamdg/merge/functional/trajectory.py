@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, unexpected
 
 T = TypeVar("T")
 NoStart = Literal["all", "last"]
@@ -66,7 +66,7 @@ class Valley(Generic[T]):
     ) -> None:
         for name, value in {"n_s": n_s, "n_e": n_e, "r": r}.items():
             if not (math.isfinite(value) and value >= 1):
-                raise ConfigError(f"Expected argument `{name}` to be at least 1, but got `{value}`.")
+                raise unexpected(name, "at least 1", value)
         self.n_s, self.n_e, self.r, self.no_start, self.no_end = n_s, n_e, r, no_start, no_end
         self._join = join
         # Before the start is found: what came too early to be it, and the segments that may be it.

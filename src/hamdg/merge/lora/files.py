@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError, Worded
 from hamdg.files import write_text
 from hamdg.merge.files.reading import TensorFile, open_raw
 from hamdg.merge.files.writing import save_tensors
@@ -36,7 +36,7 @@ _OWN_BASE = re.compile("pissa|olora|loftq|corda|lora_ga")
 _TOLD = 1e-4
 
 
-class TruncationWarning(UserWarning):
+class TruncationWarning(Worded, UserWarning):
     """The rank that was asked for does not hold the merged adapter."""
 
 
@@ -57,8 +57,9 @@ def open_adapters(files: Mapping[str, TensorFile], with_base: bool) -> dict[str,
         return None
     if with_base:
         raise ConfigError(
-            "Adapters are changes already, which need no `base`: leave it out, or add each adapter to its model first "
-            "(PEFT: `merge_and_unload`) and merge the models."
+            "Adapters are changes already, which need no ",
+            Argument("base"),
+            ": leave it out, or add each adapter to its model first (PEFT: `merge_and_unload`) and merge the models.",
         )
     whole = [source for source, name in factors.items() if not name]
     if whole:
@@ -111,13 +112,13 @@ def write_adapter(
     """
     if merged.error > _TOLD:
         worst = max(merged.lost, key=lambda module: merged.lost[module])
-        warnings.warn(
+        warning = TruncationWarning(
             f"Rank {merged.rank} does not hold the merged adapter: the relative error is {merged.error:.2g} (Frobenius "
-            f"norm; largest in `{worst}`, {merged.lost[worst]:.2g}). A larger `lora_rank` loses less; by default it is "
-            "the sum of the sources' ranks, which is exact for averages.",
-            TruncationWarning,
-            stacklevel=2,
+            f"norm; largest in `{worst}`, {merged.lost[worst]:.2g}). A larger ",
+            Argument("lora_rank"),
+            " loses less; by default it is the sum of the sources' ranks, which is exact for averages.",
         )
+        warnings.warn(warning, stacklevel=2)
     if merged.layout != "peft":
         save_tensors(out, merged.tensors, metadata)
         return

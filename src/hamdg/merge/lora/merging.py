@@ -10,7 +10,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import Argument, ConfigError, WeightsError, unexpected
 from hamdg.merge.lora.adapter import ALPHA, Adapter, Layout
 from hamdg.merge.merging import Merge
 from hamdg.merge.registry import get_method
@@ -75,7 +75,7 @@ def merge_adapters(
     full = max(sum(adapter.rank(m) for adapter in owners[m]) for m in modules)
     rank = full if rank is None else rank
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ConfigError(f"Expected argument `lora_rank` to be a whole number of 1 or more, but got `{rank!r}`.")
+        raise unexpected("lora_rank", "a whole number of 1 or more", repr(rank))
     shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
@@ -102,7 +102,9 @@ def factored(change: Tensor, sources: list[tuple[Tensor, Tensor]], rank: int) ->
     matrix = change.flatten(1).double()
     length = float(torch.linalg.vector_norm(matrix))
     if not math.isfinite(length):
-        raise WeightsError("A change with values that are no numbers has no factors; leave out `allow_nonfinite`.")
+        raise WeightsError(
+            "A change with values that are no numbers has no factors; leave out ", Argument("allow_nonfinite"), "."
+        )
     left = torch.linalg.qr(torch.cat([up.double() for up, _ in sources], 1)).Q
     right = torch.linalg.qr(torch.cat([down.double().mT for _, down in sources], 1)).Q
     core = left.mT @ matrix @ right
@@ -187,8 +189,9 @@ class _Result:
         if not is_finite(result):
             dtype = dtype_name(self._dtype)
             raise WeightsError(
-                f"The merged factors of `{module}` hold values that {dtype} cannot hold; name a wider `dtype` "
-                "(float32), or scale the change down."
+                f"The merged factors of `{module}` hold values that {dtype} cannot hold; name a wider ",
+                Argument("dtype"),
+                " (float32), or scale the change down.",
             )
         return result
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import unexpected
 from hamdg.merge.buffers import added
 from hamdg.merge.functional.cutoff import model_cutoffs, tensor_cutoffs
 from hamdg.merge.functional.rows import by_rows, largest
@@ -66,9 +66,7 @@ def trimming(model_set: ModelSet, beta: float, gamma: float, scope: Scope) -> Ca
         ConfigError: Nothing would be left.
     """
     if beta >= gamma:
-        raise ConfigError(
-            f"Expected argument `beta` to be below `gamma`, or nothing is left, but got `{beta}` and `{gamma}`."
-        )
+        raise unexpected("beta", "below `gamma`, or nothing is left", f"{beta}` and `{gamma}")
 
     def larger(size: int) -> int:
         return size - min(round(beta * size), size - 1)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import Argument, ConfigError
 from hamdg.merge.buffers import added
 from hamdg.merge.methods.ties import elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
@@ -50,8 +50,10 @@ def consensus(
     """
     if agree > len(model_set.sources):
         raise ConfigError(
-            f"Expected argument `agree` to be at most the number of sources, {len(model_set.sources)}, but got "
-            f"`{agree}`; with it nothing would be left of any change."
+            "Expected ",
+            Argument("agree", "argument "),
+            f" to be at most the number of sources, {len(model_set.sources)}, but got `{agree}`; with it nothing would "
+            "be left of any change.",
         )
     if total == "sum" and ties_density != 0.2:
         raise ConfigError("Option `ties_density` belongs to TIES; set `total` to `ties`, or leave it out.")

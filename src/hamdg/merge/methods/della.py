@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.errors import ConfigError
+from hamdg.errors import Argument, ConfigError
 from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.functional.rows import by_rows, descending
@@ -71,8 +71,10 @@ def della(
     # A little slack, for 1 - .9 + .1 is not 1 in binary.
     if window > 2 * drop_rate + 1e-12 or window >= 2 * (1 - drop_rate):
         raise ConfigError(
-            f"Expected argument `window` to be at most 2 `drop_rate` and below 2 (1 - `drop_rate`), so that all "
-            f"probabilities are between 0 and 1, but got `{window}` with `drop_rate` `{drop_rate}`."
+            "Expected ",
+            Argument("window", "argument "),
+            " to be at most 2 `drop_rate` and below 2 (1 - `drop_rate`), so that all "
+            f"probabilities are between 0 and 1, but got `{window}` with `drop_rate` `{drop_rate}`.",
         )
     if then != "ties" and (sign != "mass" or combine != "mean"):
         raise ConfigError("Options `sign` and `combine` belong to TIES; set `then` to `ties`, or leave them out.")
