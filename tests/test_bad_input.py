@@ -113,7 +113,7 @@ def test_a_recipe_that_is_not_there_is_named(recipe: Path, capsys: pytest.Captur
 def test_one_domain_leaves_nothing_to_train_on(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._BENCHMARKS, "lonely", Benchmark("lonely", ("photo",), ("dog",)))
+    monkeypatch.setitem(registry.builtin(), "lonely", Benchmark("lonely", ("photo",), ("dog",)))
     said = complaint(capsys, "run", str(recipe), "--benchmark=lonely", "--held_out=photo")
     assert said == (
         "`held_out`: benchmark `lonely` has only the domain `photo`, which leaves none to train on; "

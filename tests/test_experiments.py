@@ -10,7 +10,7 @@ from hamdg.commands.recipes import read_head
 from hamdg.config.checks import value_at
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
-from hamdg.data.registry import benchmarks
+from hamdg.data.registry import builtin
 from hamdg.data.resolve import prompts_of
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_a_recipe_holds_only_what_differs_from_the_defaults(path: Path) -> None:
 
 
 def test_every_benchmark_has_its_recipe() -> None:
-    assert {one.name for one in benchmarks()} == {"mini", *REAL}
+    assert set(builtin()) == {"mini", *REAL}
     assert {path.parts[1] for path in RECIPES} == {"mini", "custom", *REAL}
 
 

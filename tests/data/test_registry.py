@@ -4,16 +4,18 @@ import re
 
 import pytest
 
+from hamdg import data
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.registry import benchmark, benchmarks
+from hamdg.data.registry import GROUP, benchmark, builtin, names
 from hamdg.errors import ConfigError
 from hamdg.mini import CLASSES, DOMAINS
+from tests.conftest import Plugin
 
 
 def test_mini_is_registered_as_it_is_rendered() -> None:
     mini = benchmark("mini")
 
-    assert mini in benchmarks()
+    assert mini in builtin().values()
     assert mini.classes == tuple(CLASSES)
     assert mini.domains == tuple(DOMAINS) == tuple(sorted(DOMAINS))
 
@@ -54,8 +56,8 @@ def test_a_single_domain_leaves_nothing_to_train_on() -> None:
 
 
 def test_the_five_benchmarks_follow_the_embedded_one() -> None:
-    assert [one.name for one in benchmarks()] == ["mini", "pacs", "vlcs", "officehome", "terra", "domainnet"]
-    assert all(benchmark(one.name) is one for one in benchmarks())
+    assert names() == tuple(builtin()) == ("domainnet", "mini", "officehome", "pacs", "terra", "vlcs")
+    assert all(benchmark(name) is one and one.name == name for name, one in builtin().items())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,53 @@ def test_an_unknown_benchmark_is_answered_with_the_nearest(name: str, meant: str
 def test_a_benchmark_like_no_other_is_answered_with_all() -> None:
     message = (
         "`benchmark`: there is no benchmark `imagenet`; "
-        "it can be `mini`, `pacs`, `vlcs`, `officehome`, `terra`, `domainnet`."
+        "it can be `domainnet`, `mini`, `officehome`, `pacs`, `terra`, `vlcs`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         benchmark("imagenet")
+
+
+WEATHER = """
+from hamdg.data import Benchmark
+
+WEATHER = Benchmark("weather", ("fog", "sun"), ("bike", "car"), title="Weather")
+OTHER = 7
+"""
+
+
+def test_a_package_brings_a_benchmark(plugin: Plugin) -> None:
+    plugin("weather-benchmark", GROUP, {"weather": "weather_benchmark:WEATHER"}, WEATHER)
+
+    assert names() == (*builtin(), "weather")
+    assert benchmark("weather").classes == ("bike", "car")
+    with pytest.raises(ConfigError, match="did you mean `weather`"):
+        benchmark("wether")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "words"),
+    [
+        ("weather", "weather_benchmark:OTHER", WEATHER, "names a `int`; it must name a `hamdg.data.Benchmark` called"),
+        ("rain", "weather_benchmark:WEATHER", WEATHER, "names a benchmark called `weather`; it must name"),
+        ("weather", "weather_benchmark:WEATHER", "1 / 0", "of the package `weather-benchmark` cannot be loaded"),
+    ],
+    ids=["no benchmark", "another name", "broken"],
+)
+def test_what_is_no_benchmark_is_refused(plugin: Plugin, name: str, value: str, code: str, words: str) -> None:
+    plugin("weather-benchmark", GROUP, {name: value}, code)
+
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        benchmark(name)
+    assert benchmark("mini").name == "mini"
+
+
+def test_a_package_takes_no_name_of_ours(plugin: Plugin) -> None:
+    plugin("weather-benchmark", GROUP, {"pacs": "weather_benchmark:WEATHER"}, WEATHER)
+
+    assert names() == tuple(builtin())
+    assert benchmark("pacs").title == "PACS"
+
+
+def test_the_function_and_the_class_are_had_from_the_package() -> None:
+    assert data.benchmark("pacs") is builtin()["pacs"]
+    assert data.Benchmark is Benchmark

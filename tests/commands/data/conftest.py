@@ -43,8 +43,8 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HAMDG_DATA", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no hub"))
-    monkeypatch.setitem(registry._BENCHMARKS, "toys", TOYS)
-    monkeypatch.setitem(registry._BENCHMARKS, "many", MANY)
+    monkeypatch.setitem(registry.builtin(), "toys", TOYS)
+    monkeypatch.setitem(registry.builtin(), "many", MANY)
     console.set_quiet(False)
 
 

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from hamdg import cli
 from hamdg.data.hub.table import open_table
 from tests.commands.data.conftest import MANY, draw, said
+from tests.conftest import Plugin
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -37,11 +38,22 @@ def test_list_tells_what_there_is_and_where(
         "              5, cut",
         f"    found     {root}",
     ]
-    assert "    found     everywhere: its images are rendered" in paragraphs[0]
+    mini = next(one for one in paragraphs if one.startswith("mini"))
+    assert "    found     everywhere: its images are rendered" in mini
     pacs = next(one for one in paragraphs if one.startswith("pacs"))
     assert "    hub       flwrlabs/pacs\n    found     not found" in pacs
     many = next(one for one in paragraphs if one.startswith("many"))
     assert "    classes   41, from class_00 to class_40" in many
+
+
+def test_list_names_a_broken_package_and_goes_on(plugin: Plugin, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin("weather-benchmark", "hamdg.benchmarks", {"weather": "weather_benchmark:WEATHER"}, "1 / 0")
+    paragraphs = said(capsys, "list").split("\n\n")
+    assert paragraphs[-2] == (
+        "weather\n    broken    The benchmark `weather` of the package `weather-benchmark` cannot be loaded "
+        "(ZeroDivisionError: division by zero); repair or remove that package."
+    )
+    assert paragraphs[-1].startswith("custom")
 
 
 def test_list_is_quick_and_imports_neither_torch_nor_the_hub(best_of_three: BestOfThree) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hamdg.data.benchmark import Benchmark, normalized
-from hamdg.data.registry import benchmark, benchmarks
+from hamdg.data.registry import benchmark, builtin
 
-REAL = [one for one in benchmarks() if one.name != "mini"]
+REAL = [one for one in builtin().values() if one.name != "mini"]
 EACH = pytest.mark.parametrize("bench", REAL, ids=[one.name for one in REAL])
 
 PAPERS = {
@@ -130,7 +130,7 @@ def test_numbers_of_terra_are_sorted_as_text() -> None:
     assert benchmark("terra").domains == ("location_100", "location_38", "location_43", "location_46")
 
 
-@pytest.mark.parametrize("bench", benchmarks(), ids=[one.name for one in benchmarks()])
+@pytest.mark.parametrize("bench", builtin().values(), ids=list(builtin()))
 def test_no_name_means_two_things(bench: Benchmark) -> None:
     domains = [normalized(name) for name in bench.domains]
     classes = [normalized(name) for name in bench.classes]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.locations import locate
-from hamdg.data.registry import benchmarks
-from hamdg.errors import DataError
+from hamdg.data.registry import benchmark, names
+from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
 
 _FEW = 12
@@ -19,18 +19,26 @@ _OWN = "custom\n    found     where ROOT, --data.lists or --data.hub says: any d
 
 def catalog() -> str:
     """Return a paragraph on every benchmark."""
-    return "\n\n".join(["\n".join(_paragraph(one)) for one in benchmarks()] + [_OWN])
+    return "\n\n".join([*map(_entry, names()), _OWN])
 
 
-def _paragraph(benchmark: Benchmark) -> Iterator[str]:
-    yield f"{benchmark.name} ({benchmark.title})" if benchmark.title not in ("", benchmark.name) else benchmark.name
-    yield f"    domains   {', '.join(benchmark.domains)}"
-    yield f"    classes   {_classes(benchmark)}"
-    for place, version in enumerate(benchmark.versions):
+def _entry(name: str) -> str:
+    """Return the paragraph on a benchmark, or why the package that brings it is broken."""
+    try:
+        return "\n".join(_paragraph(benchmark(name)))
+    except ConfigError as error:
+        return f"{name}\n    broken    {error}"
+
+
+def _paragraph(one: Benchmark) -> Iterator[str]:
+    yield f"{one.name} ({one.title})" if one.title not in ("", one.name) else one.name
+    yield f"    domains   {', '.join(one.domains)}"
+    yield f"    classes   {_classes(one)}"
+    for place, version in enumerate(one.versions):
         yield f"    {'images' if place == 0 else '':<10}{sum(version.totals.values()):,}, {version.name}"
-    if benchmark.hub is not None:
-        yield f"    hub       {benchmark.hub.id}"
-    yield f"    found     {_found(benchmark)}"
+    if one.hub is not None:
+        yield f"    hub       {one.hub.id}"
+    yield f"    found     {_found(one)}"
 
 
 def _classes(benchmark: Benchmark) -> str:

@@ -1,1 +1,1 @@
-"""The facts of each benchmark, one file each."""
+"""The facts of each benchmark: a module of its name that defines it in capitals; `registry.py` finds all of them."""
