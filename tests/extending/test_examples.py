@@ -63,9 +63,7 @@ def test_a_launcher(install: Install, tmp_path: Path) -> None:
     (tmp_path / "begin").chmod(0o755)
     call = ["sweep", "grid.yaml", "--launcher", "prefix"]
     done = hamdg(install("A launcher"), tmp_path, call, call, codes=[1, 0], environment={"RUN_WITH": "./begin"})
-    assert (
-        "1 of 1 runs failed: variant `ERM`, condition `clean`, held out `sketch`, seed 0: RuntimeError: no place"
-        in (done.stderr)
-    )
+    place = "variant `ERM`, condition `clean`, held out `sketch`, seed 0"
+    assert f"1 of 1 runs failed: {place}: RuntimeError: no place is free." in done.stderr
     assert (tmp_path / "began.txt").read_text() == "-c\n-c\n"
     assert len(list((tmp_path / "lightning_logs").glob("mini/sketch/erm/*/done"))) == 1

@@ -1,0 +1,76 @@
+"""The documents at the top and in docs/: what they name is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hamdg
+from hamdg.config.shipped import find_file
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/**/*.md")])
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+# Names of files in documents, as a path below the root: `src/hamdg/cli.py`, [text](docs/data.md).
+PATH = r"(?:src|docs|tests|experiments)/[\w./-]*\w"
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names by which links find the headings of a page, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_the_readme_fits_on_two_screens() -> None:
+    assert len(text_of("README.md").split()) < 900
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    text = text_of(name)
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        path = ((ROOT / name).parent / file) if file else ROOT / name
+        assert path.exists(), f"{name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), f"{name} links to {target}: no such heading"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
+def test_paths_that_are_named_exist(name: str) -> None:
+    missing = [path for path in re.findall(rf"`({PATH})`", text_of(name)) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
+def test_recipes_and_sweeps_that_are_named_come_with_hamdg(name: str) -> None:
+    for verb, file in re.findall(r"\bhamdg (run|sweep) ([\w./-]*\w)", text_of(name)):
+        if not file.isupper():  # FILE, RECIPE
+            find_file(file, {"run": "recipe", "sweep": "sweep file"}[verb])
+
+
+def test_the_citation_has_the_version() -> None:
+    citation = yaml.safe_load(text_of("CITATION.cff"))
+    assert citation["version"] == hamdg.__version__
+    assert citation["authors"] == [{"name": "The hamdg authors"}]
+    assert {"cff-version", "message", "title"} <= citation.keys()
+
+
+def test_the_workflow_runs_what_contributors_run() -> None:
+    (job,) = yaml.safe_load(text_of(".github/workflows/ci.yml"))["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    lines = [shlex.split(line) for line in text_of(".ci/run").splitlines() if line.startswith("make ")]
+    assert lines == [["make", "lint"], ["make", "test"], ["make", "smoke"]]
+    tracked = subprocess.run(["git", "ls-files", "-s", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert tracked.stdout.startswith("100755") or tracked.returncode
