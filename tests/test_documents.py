@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,13 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(text: str) -> set[str]:
     """Return the names by which links find the headings of a page, as GitHub makes them."""
-    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
@@ -37,7 +40,7 @@ def test_the_readme_fits_on_two_screens() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name: str) -> None:
     text = text_of(name)
-    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(text)):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
         file, _, anchor = target.partition("#")
@@ -72,5 +75,4 @@ def test_the_workflow_runs_what_contributors_run() -> None:
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     lines = [shlex.split(line) for line in text_of(".ci/run").splitlines() if line.startswith("make ")]
     assert lines == [["make", "lint"], ["make", "test"], ["make", "smoke"]]
-    tracked = subprocess.run(["git", "ls-files", "-s", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert tracked.stdout.startswith("100755") or tracked.returncode
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
