@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.extending.conftest import DOCUMENT, hamdg, read_example
@@ -33,6 +36,21 @@ TINY = {
 def test_an_example_is_short(heading: str) -> None:
     code = [text for name, text in read_example(heading).items() if name.endswith(".py")]
     assert 10 <= len("\n".join(code).splitlines()) <= 40
+
+
+def test_a_benchmark(install: Install, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for domain, name in product(("Fog", "rain", "sun"), ("bike", "automobile")):
+        folder = tmp_path / "data" / "Weather" / domain / name
+        folder.mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=1)
+    options = [f"--{key}={value}" for key, value in TINY.items() if not key.startswith("data.mini")]
+    call = ["run", "mini/erm", "--benchmark=weather", "--held_out=sunshine", *options]
+    done = hamdg(install("A benchmark"), tmp_path, ["data", "list"], call)
+    assert "\nweather (Weather)\n    domains   fog, rain, sun\n    classes   2: bike, car\n" in done.stdout
+    assert "weather, held out: sun (20 images)" in done.stdout
 
 
 def test_a_merge_method(install: Install, tmp_path: Path) -> None:
