@@ -1,113 +1,6 @@
-"""The faults that other libraries have or had, and the tests that prove that this one does not have them.
+"""Faults that other libraries have or had: what the tests of the methods and of files leave open of them.
 
-Below: the library and its fault, and the test, from the folder of all tests. Where the test is in this file, the
-others leave something of the fault open.
-
-1. mergekit 0.1.5, run as `mergekit-pytorch`
-    DARE under a fixed seed differs from run to run.
-        merge/functional/test_masks.py::test_the_same_bytes_in_any_process_with_any_number_of_threads_and_order_of_sources
-        merge/files/test_merging.py::test_another_process_writes_the_same_bytes
-
-2. mergekit 0.1.5
-    A Lightning `.ckpt` cannot be read.
-        merge/files/test_reading.py::test_every_kind_of_file_is_read
-        merge/files/test_merging.py::test_files_of_all_kinds_are_merged_with_each_other
-    Models with BatchNorm that saw different numbers of batches cannot be merged.
-        merge/test_buffers.py::test_pooled_moments_by_hand
-        merge/test_laws.py::test_frozen_tied_and_integer_tensors
-
-3. mergekit 0.1.5, defaults
-    TIES trims nothing.
-        merge/methods/test_ties.py::test_the_default_trims
-    Breadcrumbs drops nothing.
-        merge/methods/test_breadcrumbs.py::test_the_default_keeps_the_published_share
-
-4. mergekit 0.1.4 (mended in 0.1.5)
-    Breadcrumbs without removal of outliers leaves nothing.
-        merge/methods/test_breadcrumbs.py::test_no_outlier_removal_keeps_the_largest
-        merge/methods/test_breadcrumbs.py::test_all_between_is_task_arithmetic
-    Tensors of one entry, as CLIP's `logit_scale`, stop trimming by magnitude.
-        merge/test_faults.py::test_models_of_single_entries_are_trimmed_in_every_scope
-        merge/methods/test_breadcrumbs.py::test_the_smallest_tensors_keep_an_entry
-        merge/methods/test_pcb.py::test_tensors_of_one_entry_and_equal_magnitudes_work
-    A weight of 0 counts as none given.
-        merge/test_faults.py::test_a_source_of_weight_zero_has_no_say_in_any_method
-        merge/test_faults.py::test_a_weight_of_zero_in_pcb_by_hand
-        merge/test_faults.py::test_a_scale_of_zero_is_no_default
-    Integer tensors stop the merge.
-        merge/test_buffers.py::test_integers_that_count_nothing
-        merge/test_faults.py::test_averages_leave_integers_of_every_kind_alone
-
-5. FusionBench
-    Sums overflow in fp16.
-        merge/test_laws.py::test_half_precision_is_read_and_written_but_not_computed_in
-        merge/methods/test_uniform.py::test_half_precision_is_summed_in_single
-        merge/methods/test_ties.py::test_half_precision_does_not_overflow_on_the_way
-    Averages drift in bf16.
-        merge/test_faults.py::test_an_average_of_two_hundred_models_in_half_precision_does_not_drift
-        merge/test_history.py::test_small_steps_survive_half_precision_weights
-    Models with BatchNorm stop the merge.
-        merge/test_laws.py::test_frozen_tied_and_integer_tensors
-        merge/test_buffers.py::test_pooled_moments_are_those_of_all_the_data
-    TALL masks follow another formula, or stop with a `TypeError`.
-        merge/methods/test_consensus.py::test_equals_the_slow_reference
-        merge/methods/test_consensus.py::test_the_comparison_is_strict
-    DARE with TIES adds the full weights of frozen parameters: three times 5 is 15.
-        merge/methods/test_dare.py::test_frozen_tensors_keep_their_values_however_many_sources_there_are
-        merge/test_faults.py::test_frozen_entries_of_a_tensor_that_moves_keep_their_values
-    TIES stops where K is 1 or 100, and keeps k + 1 entries.
-        merge/test_faults.py::test_ties_keeps_k_of_n_entries_for_every_k
-        merge/methods/test_ties.py::test_one_source_keeps_its_largest_entries
-    Model Stock takes the mean of the angles, not of their cosines.
-        merge/methods/test_model_stock.py::test_by_hand
-    Fisher information comes from a batch's gradient, not from that of each example.
-        stages/test_evidence.py::test_fisher_of_a_coin_is_the_one_worked_out_by_hand
-        stages/test_evidence.py::test_fisher_equals_a_reference_in_float64
-        merge/test_evidence.py::test_the_closed_fisher_information_is_the_mean_of_squared_gradients
-
-6. PEFT
-    TIES divides by the number of sources that agree, so that its scale grows with their weights.
-        merge/methods/test_ties.py::test_weights_do_not_change_the_scale_of_a_mean
-        merge/test_peers.py::test_peft_ties_grows_with_the_weights_and_ours_does_not
-
-7. Lightning
-    The last epoch never enters SWA's average.
-        merge/test_history.py::test_the_last_state_enters_every_average
-        merge/methods/test_sma.py::test_the_last_checkpoint_always_enters_the_average
-        cohort/test_history.py::test_averages_equal_those_of_the_stored_trajectory
-    Validation runs on weights that are not the average.
-        cohort/test_history.py::test_an_average_does_not_borrow_the_last_models_accuracy
-    EMAWeightAveraging that starts later validates the initial weights until then (issue 21724).
-        merge/test_faults.py::test_an_average_that_starts_late_has_no_value_before_and_no_initial_weights_after
-        merge/test_history.py::test_no_value_before_the_first_update
-    The callback's state does not say which epochs are in the average.
-        cohort/test_history.py::test_averages_equal_those_of_the_stored_trajectory
-        cohort/test_history.py::test_a_resumed_history_is_equal_bit_for_bit
-
-8. The released code of two papers
-    SWAD counts a segment twice in one branch.
-        merge/methods/test_swad.py::test_no_segment_is_counted_twice_where_more_losses_end_than_start
-        merge/test_history.py::test_swad_equals_the_merge_method_on_the_same_losses
-    The greedy soup of model soups accepts gains only.
-        merge/methods/test_greedy_soup.py::test_a_soup_as_good_as_before_is_accepted_by_default
-
-9. torch's AveragedModel
-    Integer buffers are averaged, or cut off where they are copied.
-        merge/test_faults.py::test_averages_leave_integers_of_every_kind_alone
-        merge/test_faults.py::test_counters_that_floats_cannot_hold_are_added_exactly
-        merge/test_history.py::test_counters_are_refused
-        merge/test_peers.py::test_torch_s_average_copies_buffers_where_ours_pools_them
-
-10. The released code of three papers
-    Breadcrumbs masks rows, where the paper says layers.
-        merge/methods/test_breadcrumbs.py::test_by_hand
-        merge/methods/test_breadcrumbs.py::test_the_default_keeps_the_published_share
-    EMR takes means, where the paper says sums.
-        merge/methods/test_emr.py::test_masks_and_rescalers_by_hand
-        merge/methods/test_emr.py::test_rescalers_are_of_the_whole_model_and_restore_its_norm
-    PCB has three formulas.
-        merge/methods/test_pcb.py::test_equals_the_slow_reference
-        merge/test_faults.py::test_each_formula_of_pcb_by_hand
+The list of all, each with its tests, is in `docs/merge-comparison.md`.
 """
 
 from __future__ import annotations
@@ -130,26 +23,22 @@ from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
 Model = dict[str, Tensor]
 Options = dict[str, object]
 
-TESTS = Path(__file__).parents[1]
-COVERED = re.compile(r"^ {8}(\S+\.py)::(test_\w+)$", re.MULTILINE)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "merge-comparison.md"
+TEST = re.compile(r"^  - `(\S+\.py)::(test_\w+)`$", re.MULTILINE)
 
 
 def test_every_fault_has_a_test_and_every_test_that_is_named_is_there() -> None:
-    assert __doc__ is not None
-    paragraphs = re.split(r"^\d+\. ", __doc__, flags=re.MULTILINE)[1:]
-    assert len(paragraphs) == 10
-    for paragraph in paragraphs:
-        faults = re.findall(r"^ {4}\S.*(?:\n {8}\S+)+", paragraph, re.MULTILINE)
+    text = DOCUMENT.read_text(encoding="utf-8").split("\n## Faults of other libraries\n")[1].split("\n## ")[0]
+    libraries = text.split("\n### ")[1:]
+    assert len(libraries) == 10
+    for faults in (library.split("\n- ")[1:] for library in libraries):
         assert faults
-        assert len(faults) == len(re.findall(r"^ {4}\S", paragraph, re.MULTILINE)), paragraph
-        assert all(COVERED.findall(fault) for fault in faults), paragraph
-    named = {
-        path: {name for other, name in COVERED.findall(__doc__) if other == path}
-        for path, _ in COVERED.findall(__doc__)
-    }
-    for path, names in named.items():
-        module = ast.parse((TESTS / path).read_text(encoding="utf-8"))
-        assert names <= {node.name for node in module.body if isinstance(node, ast.FunctionDef)}, path
+        assert all(TEST.findall(fault) for fault in faults), faults
+    named = TEST.findall(text)
+    for path in {path for path, _ in named}:
+        module = ast.parse((DOCUMENT.parents[1] / path).read_text(encoding="utf-8"))
+        known = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+        assert {name for other, name in named if other == path} <= known, path
 
 
 # What the tests below merge: tensors of several kinds, in some of which only one source moves.

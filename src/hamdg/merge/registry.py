@@ -6,7 +6,6 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeVar, get_args
 
 from torch import Tensor
@@ -18,6 +17,7 @@ from hamdg.merge.evidence import KINDS, Kind
 from hamdg.merge.method_info import Local, MethodInfo, Weights, Whole, keyword_names
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.options import Option, read_options
+from hamdg.plugins import load_entry, plugins
 from hamdg.text import did_you_mean, listed
 
 # A package that brings methods lists the modules that register them under this group.
@@ -135,8 +135,11 @@ def list_methods() -> dict[str, MethodInfo]:
     Raises:
         ConfigError: An installed package's methods cannot be loaded; the message names it.
     """
-    for entry in entry_points(group=ENTRY_POINTS):
-        _load(entry)
+    for entries in plugins(ENTRY_POINTS).values():
+        for entry in entries:
+            if entry.value not in _loaded:
+                load_entry(entry, f"merge methods `{entry.value}`")
+                _loaded.add(entry.value)
     return dict(sorted(_METHODS.items()))
 
 
@@ -181,20 +184,6 @@ def check_options(info: MethodInfo, options: Mapping[str, object]) -> None:
     for option in info.options.values():
         if option.required and option.name not in options:
             raise ConfigError(f"Merge method `{info.name}` needs the option `{option.name}`: {option.text}")
-
-
-def _load(entry: EntryPoint) -> None:
-    if entry.value in _loaded:
-        return
-    try:
-        entry.load()
-    except Exception as error:
-        where = f" of the package `{entry.dist.name}`" if entry.dist else ""
-        raise ConfigError(
-            f"The merge methods `{entry.value}`{where} cannot be loaded ({type(error).__name__}: {error}); "
-            "repair or remove that package."
-        ) from error
-    _loaded.add(entry.value)
 
 
 def _add(info: MethodInfo) -> None:

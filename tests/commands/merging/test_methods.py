@@ -1,89 +1,27 @@
-"""The document about merging: its generated parts, and the package that it shows."""
+"""The reference of the merge methods, and methods of packages that cannot be loaded."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from hamdg import cli
-from hamdg.commands.merging.methods import update
-from hamdg.errors import ConfigError
+from hamdg.commands.merging.reference import main, reference
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "merging.md"
-
-
-def between(text: str, mark: str) -> str:
-    return text.split(f"<!-- {mark}: begin -->\n")[1].split(f"\n<!-- {mark}: end -->")[0]
+DOCUMENT = Path(__file__).parents[3] / "docs" / "merge-methods.md"
 
 
-def test_the_table_of_the_document_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["merge", "--list", "--markdown"]) == 0
-    printed = capsys.readouterr().out.rstrip("\n")
-    hint = "update it with `python -m hamdg.commands.merging.methods docs/merging.md`"
+def test_the_reference_is_what_the_methods_say(capsys: pytest.CaptureFixture[str]) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert f"{between(document, 'methods')}\n\n{between(document, 'aliases')}" == printed, hint
+    assert document == reference(), "write it anew with `python -m hamdg.commands.merging.reference`"
+    assert cli.main(["merge", "--list", "--markdown"]) == 0
+    assert all(line in document for line in capsys.readouterr().out.splitlines())
 
 
-def test_the_texts_of_the_document_are_those_of_the_methods(tmp_path: Path) -> None:
-    copy = tmp_path / "merging.md"
-    copy.write_text(DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
-    update(copy)
-    hint = "update it with `python -m hamdg.commands.merging.methods docs/merging.md`"
-    assert copy.read_text(encoding="utf-8") == DOCUMENT.read_text(encoding="utf-8"), hint
-
-
-def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
-    document = tmp_path / "a.md"
-    document.write_text("nothing")
-    with pytest.raises(ConfigError, match="has no place for the methods; mark it with `<!-- methods: begin -->`"):
-        update(document)
-    assert document.read_text() == "nothing"
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """Install the package of the document, word for word, into a folder of its own."""
-    section = DOCUMENT.read_text(encoding="utf-8").split("## Your own method")[1].split("\n## ")[0]
-    source, target = tmp_path / "source", tmp_path / "tensor set"
-    source.mkdir()
-    (source / "pyproject.toml").write_text(_block(section, "toml"))
-    (source / "median_merge.py").write_text(_block(section, "python"))
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
-    command += ["--disable-pip-version-check", "--target", str(target), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    return target
-
-
-def _block(text: str, language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def test_the_package_of_the_document_is_installed_listed_and_merges(package: Path, tmp_path: Path) -> None:
-    base = torch.tensor([1.0, 1.0])
-    for name, tensor in (("base", base), ("a", base + 1), ("b", base + 2), ("c", base + 9)):
-        save_file({"w": tensor}, tmp_path / f"{name}.safetensors")
-    call = "--method median --scale 0.5 a.safetensors b.safetensors c.safetensors --base base.safetensors"
-    calls = (["merge", "--list"], ["merge", *call.split(), "--out", "m.safetensors"])
-    # One process for both: importing torch is what takes the time.
-    code = f"from hamdg.cli import main; assert [main(call) for call in {calls!r}] == [0, 0]"
-    environment = os.environ | {"PYTHONPATH": str(package)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith("median "))
-    assert "Add the median of the sources' changes to the base, entry by entry" in row
-    assert "options  scale 0.5\n" in done.stdout
-    # The changes are 1, 2 and 9; half the median is 1.
-    assert load_file(tmp_path / "m.safetensors")["w"].tolist() == [2.0, 2.0]
+def test_the_reference_is_written_where_it_is_wanted(tmp_path: Path) -> None:
+    assert main([str(tmp_path / "methods.md")]) == 0
+    assert (tmp_path / "methods.md").read_text(encoding="utf-8") == reference()
 
 
 @pytest.fixture

@@ -1,19 +1,11 @@
-"""`hamdg merge --list` and `--explain`: the methods as tables and as text; run as a module, both in a document.
-
-python -m hamdg.commands.merging.methods docs/merging.md
-"""
+"""`hamdg merge --list` and `--explain`: the methods as tables and as text."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
 
 from hamdg.commands.merging.values import shown
-from hamdg.errors import ConfigError
-from hamdg.files import write_text
 from hamdg.merge import MethodInfo, Option, list_methods
 from hamdg.merge.aliases import ALIASES, Alias
 from hamdg.merge.registry import get_method
@@ -25,44 +17,22 @@ _WORKS_ON = {
     "models": "whole models",
     "trajectory": "checkpoints of one trajectory, in the order of the numbers in their names",
 }
-_WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
+WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
 
 
-def show_list(*, markdown: bool) -> int:
+def show_list() -> int:
     """Print all methods in one table, and what mergekit calls some of them in another."""
-    if markdown:
-        print(f"{markdown_table()}\n\n{aliases_table()}")
-        return 0
-
     from hamdg import console
 
     rows = [
         # The formula after a colon is for `--explain`.
-        (info.name, _works_on(info), _needs(info), _WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
+        (info.name, works_on(info), needs(info), WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
         for info in list_methods().values()
     ]
     console.table(("method", "works on", "needs", "weights", "summary"), rows)
-    others = [(name, alias.method, _meant(alias)) for name, alias in ALIASES.items()]
+    others = [(name, alias.method, meaning(alias)) for name, alias in ALIASES.items()]
     console.table(("mergekit's name", "method", "options"), others, title="\nThe same by other names")
     return 0
-
-
-def aliases_table() -> str:
-    """Return the table of mergekit's names for a document."""
-    head = ("mergekit's name", "here", "with", "what is the same and what is not")
-    rows = [head, ("---",) * len(head)]
-    rows += [(f"`{name}`", f"`{alias.method}`", _meant(alias, "`"), alias.text) for name, alias in ALIASES.items()]
-    return _markdown(rows)
-
-
-def markdown_table() -> str:
-    """Return the table of all methods for a document."""
-    head = ("method", "works on", "needs", "weights", "options and their defaults", "what it does")
-    rows = [head, ("---",) * len(head)]
-    for info in list_methods().values():
-        options = ", ".join(f"`{option.name}` {_default(option)}" for option in info.options.values())
-        rows.append((f"`{info.name}`", _works_on(info), _needs(info), _WEIGHTS[info.weights], options, info.summary))
-    return _markdown(rows)
 
 
 def explain(name: str) -> int:
@@ -72,51 +42,23 @@ def explain(name: str) -> int:
         ConfigError: There is no such method.
     """
     info = get_method(name)
-    print("\n".join(_explanation(info)))
+    print("\n".join(explanation(info)))
     return 0
 
 
-def full_text() -> str:
-    """Return what `--explain` says of every method, folded, for a document."""
-    parts = []
-    for name, info in list_methods().items():
-        text = "\n".join(_explanation(info)[2:])
-        parts.append(f"<details><summary><code>{name}</code></summary>\n\n```text\n{text}\n```\n\n</details>")
-    return "\n".join(parts)
-
-
-def update(document: Path) -> None:
-    """Put the table and the texts of all methods between the marks of a document.
-
-    Raises:
-        ConfigError: The document has no such marks.
-    """
-    text = document.read_text(encoding="utf-8")
-    for mark, content in (
-        ("methods", markdown_table()),
-        ("aliases", aliases_table()),
-        ("explanations", full_text()),
-    ):
-        start, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-        if text.count(start) != 1 or text.count(end) != 1:
-            raise ConfigError(f"`{document}` has no place for the {mark}; mark it with `{start}` and `{end}`.")
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
-    write_text(document, text)
-
-
-def _explanation(info: MethodInfo) -> list[str]:
+def explanation(info: MethodInfo) -> list[str]:
+    """Return what is said of a method, in lines."""
     body, _, _ = info.text.partition("\nArgs:\n")
     lines = [info.name, "=" * len(info.name), *_other_name(info), body.rstrip(), ""]
-    lines += [f"works on   {_WORKS_ON[_works_on(info)]}"]
-    lines += [f"needs      {_needs(info) or 'nothing else'}"]
+    lines += [f"works on   {_WORKS_ON[works_on(info)]}"]
+    lines += [f"needs      {needs(info) or 'nothing else'}"]
     lines += [f"weights    {_weights_in_words(info)}"]
     lines += [*_buffers(info), ""]
     if not info.options:
         return [*lines, "It has no options."]
     lines.append("Options:")
     for option in info.options.values():
-        default = "has to be given" if option.required else f"default {_default(option)}"
+        default = "has to be given" if option.required else f"default {default_of(option)}"
         lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}")
         lines += textwrap.wrap(option.text, _WIDTH, initial_indent="      ", subsequent_indent="      ")
     return lines
@@ -126,26 +68,24 @@ def _other_name(info: MethodInfo) -> list[str]:
     """Say what another library's name means, before the method is explained."""
     if info.alias is None:
         return []
-    options = _meant(info.alias)
+    options = meaning(info.alias)
     start = f"mergekit's name for `{info.alias.method}`{f' with {options}' if options else ''}."
     return [*textwrap.wrap(f"{start} {info.alias.text}", _TEXT), ""]
 
 
-def _meant(alias: Alias, quote: str = "") -> str:
-    """Say which options an alias stands for."""
+def meaning(alias: Alias, quote: str = "") -> str:
+    """Return which options an alias stands for."""
     options = {**alias.fixed, **alias.defaults}
     return ", ".join(f"{quote}{name}{quote} {shown(value)}" for name, value in options.items())
 
 
-def _markdown(rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def _works_on(info: MethodInfo) -> str:
+def works_on(info: MethodInfo) -> str:
+    """Return what a method works on, in a word."""
     return "trajectory" if info.trajectory else info.on
 
 
-def _needs(info: MethodInfo) -> str:
+def needs(info: MethodInfo) -> str:
+    """Return what a method cannot do without beside the models."""
     kinds = ["target data (not DG)" if kind == "target" else kind for kind in info.needs]
     if info.target and "target" not in info.needs:
         kinds.append("target data (not DG)")
@@ -173,16 +113,6 @@ def _expected(option: Option) -> str:
     return f"{words}, or none" if option.optional else words
 
 
-def _default(option: Option) -> str:
+def default_of(option: Option) -> str:
+    """Return the default of an option as it is typed."""
     return "(required)" if option.required else "none" if option.default is None else shown(option.default)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Update the documents that are named."""
-    for name in arguments:
-        update(Path(name))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

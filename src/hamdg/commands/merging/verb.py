@@ -68,10 +68,16 @@ def _answer(request: Request) -> int:
 
         return show(Path(request.show), as_json=request.json)
 
+    if request.markdown:
+        from hamdg.commands.merging.reference import aliases_table, methods_table
+
+        print(f"{methods_table()}\n\n{aliases_table()}")
+        return 0
+
     from hamdg.commands.merging import methods
 
     if request.mode == LIST:
-        return methods.show_list(markdown=request.markdown)
+        return methods.show_list()
     return methods.explain(request.explain)
 
 
