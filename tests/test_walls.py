@@ -36,7 +36,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room(
         "base",
-        ("errors", "text", "files", "digests", "reachable", "plugins"),
+        ("errors", "text", "files", "digests", "reachable", "plugins", "schema"),
         "Errors, sentences, files and digests: what every room uses.",
         never=("torch", "lightning"),
     ),

@@ -40,7 +40,7 @@ def test_the_list_names_data_set_size_and_use(
         (line,) = [one for one in said.splitlines() if one.startswith(name_of(cache, domain))]
         for part in (str(small_pacs / domain), "35 of 35", " MB", time.strftime("%Y-%m-%d")):
             assert part in line
-    assert main(["data", "cache", "list", f"--cache={cache / 'other'}"]) == 0
+    assert main(["data", "cache", "list", f"--data.cache={cache / 'other'}"]) == 0
     assert capsys.readouterr().out == f"No decoded images are kept in {cache / 'other' / 'pictures'}.\n"
 
 

@@ -237,9 +237,18 @@ def test_a_parquet_file_or_a_folder_of_them_is_a_root(
         (["verify", "toys", "--content"], "There is no option or key `--content`; did you mean `--contents`?"),
         (
             ["verify", "toys", "Toys", "--data.subset=3"],
-            "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.cache`, "
-            "`data.lists`, `data.truncated`, `data.domains`, `data.columns.image`, `data.columns.label`, "
-            "`data.columns.domain` here, but got `--data.subset`; leave it out.",
+            "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.lists`, "
+            "`data.domains`, `data.columns.image`, `data.columns.label`, `data.columns.domain`, `data.truncated` here, "
+            "but got `--data.subset`; leave it out.",
+        ),
+        (
+            ["sheet", "mini", "--data.shots=1"],
+            "`hamdg data sheet mini` takes the recipe keys `data.mini` here, but got `--data.shots`; leave it out.",
+        ),
+        (
+            ["prepare", "mini", "--train.steps", "3"],
+            "`hamdg data prepare mini` takes the recipe keys `data.mini`, `data.cache` here, but got `--train.steps`; "
+            "leave it out.",
         ),
         (
             ["verify", "toys", "Toys", "--data.revision=abc"],

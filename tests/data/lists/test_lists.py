@@ -322,6 +322,16 @@ def test_lines_that_make_no_sense_are_refused(tmp_path: Path, lines: list[str], 
     assert str(caught.value) == sentence.replace("{lists}", str(lists))
 
 
+def test_a_domain_called_as_a_split_is_refused_with_the_reason(tmp_path: Path) -> None:
+    lists = write(tmp_path / "l.txt", "train/dog/1.jpg 0", "street/dog/1.jpg 0")
+    with pytest.raises(DataError) as caught:
+        benchmark_of(of("custom", lists))
+    assert str(caught.value) == (
+        f"`{lists}`, line 1: the folders of `train/dog/1.jpg` name no domain, since `train` is taken for a split of "
+        "the data; write paths that end in `<domain>/<class>/image`, or a CSV with the columns path, class and domain."
+    )
+
+
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".hidden.txt").touch()

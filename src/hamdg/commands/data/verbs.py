@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
-from hamdg.text import reason_of
+from hamdg.text import listed, reason_of
+
+if TYPE_CHECKING:
+    from hamdg.config.recipe import Recipe
+    from hamdg.data.locations import Location
 
 # The verbs that take recipe keys, with their own options.
 OPTIONS = {
@@ -18,6 +23,18 @@ OPTIONS = {
     "data sheet": ("--out", "--per-cell", "--classes"),
 }
 _INTERRUPTED = 130
+MINI: Final = "mini"
+# The recipe keys that each verb reads; of what renders its images, sections too.
+_SOURCE_KEYS = (
+    *("data.root", "data.hub", "data.revision", "data.lists", "data.domains"),
+    *("data.columns.image", "data.columns.label", "data.columns.domain", "data.truncated"),
+)
+_KEYS = {
+    "verify": _SOURCE_KEYS,
+    "prepare": (*_SOURCE_KEYS, "data.store", "data.cache"),
+    "sheet": _SOURCE_KEYS,
+}
+_MINI_KEYS = {"prepare": ("data.mini", "data.cache"), "sheet": ("data.mini",)}
 # The side of an image that a model may take, and how many images a cell of a sheet may show.
 _LARGEST, _IN_A_CELL = 4_096, 100
 _PLACE = (
@@ -87,9 +104,8 @@ def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     shown = _verb(actions, "list", "list stores: of which data set, how large, when last used", _cache_list)
     deleted = _verb(actions, "delete", "delete stores; they are made again when a run needs them", _cache_delete, end)
     for verb in (shown, deleted):
-        verb.add_argument(
-            "--cache", metavar="FOLDER", help="the folder of caches (default: HAMDG_CACHE, or the user's)"
-        )
+        text = "the folder of caches, also as the recipe key (default: HAMDG_CACHE, or the user's)"
+        verb.add_argument("--cache", "--data.cache", metavar="FOLDER", help=text)
     deleted.add_argument("names", nargs="*", metavar="NAME", help="a store as `list` names it, or how that begins")
     deleted.add_argument("--outdated", action="store_true", help="those that this version does not use")
     deleted.add_argument("--older", type=float, metavar="DAYS", help="those that were not used for so many days")
@@ -122,10 +138,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.data.places import read_place
-
     out: Path = arguments.out
-    recipe, place = read_place("verify", arguments.benchmark, arguments.root, arguments.overrides)
+    recipe, place = _read_location("verify", arguments)
 
     from hamdg import console
     from hamdg.commands.data import verification
@@ -151,10 +165,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.data.places import read_recipe_of
-
     check_count("--size", arguments.size, _LARGEST)
-    recipe = read_recipe_of("prepare", arguments.benchmark, arguments.root, arguments.overrides)
+    recipe = _read_recipe("prepare", arguments)
 
     from hamdg.commands.data.preparation import prepare
 
@@ -163,10 +175,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _sheet(arguments: argparse.Namespace) -> int:
-    from hamdg.commands.data.places import read_recipe_of
-
     check_count("--per-cell", arguments.per_cell, _IN_A_CELL)
-    recipe = read_recipe_of("sheet", arguments.benchmark, arguments.root, arguments.overrides)
+    recipe = _read_recipe("sheet", arguments)
 
     from hamdg.commands.data.sheets import draw
 
@@ -208,3 +218,60 @@ def _write(out: Path, write: Callable[[], None]) -> None:
     except OSError as error:
         reason = reason_of(error)
         raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error
+
+
+def _read_location(verb: str, arguments: argparse.Namespace) -> tuple[Recipe, Location]:
+    """Return a recipe that names the images, and where they are.
+
+    Raises:
+        ConfigError: If something in the arguments is wrong.
+        DataError: If there are no images.
+    """
+    if arguments.benchmark == MINI:
+        raise ConfigError(
+            "`mini` is rendered on this machine, so there are no files to verify; look at it with "
+            "`hamdg data sheet mini`."
+        )
+    from hamdg.data.resolve import place_of
+
+    recipe = _read_recipe(verb, arguments)
+    return recipe, place_of(recipe)
+
+
+def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
+    """Return a recipe that names the images; its held-out domain means nothing.
+
+    Args:
+        verb: The verb below `hamdg data`.
+        arguments: A benchmark's name, a folder if one was given, and the keys of recipes that were given.
+
+    Raises:
+        ConfigError: If something in them is wrong.
+    """
+    from hamdg.config.checks import place_problems
+    from hamdg.config.reading import overridden, read_recipe
+    from hamdg.config.recipe import CUSTOM, Recipe
+    from hamdg.data.registry import benchmark
+
+    name, overrides = arguments.benchmark, arguments.overrides
+    given = [*overrides, *([f"--data.root={arguments.root}"] if arguments.root else [])]
+    if name == MINI:
+        _check_keys(f"{verb} {MINI}", overrides, _MINI_KEYS[verb])
+        return read_recipe(None, [f"--benchmark={MINI}", *given])
+    if name != CUSTOM:
+        benchmark(name)
+    _check_keys(verb, overrides, _KEYS[verb])
+    recipe = overridden(Recipe(benchmark=name), given)
+    for problem in place_problems(recipe):
+        raise ConfigError(f"{problem.sentence}.")
+    return recipe
+
+
+def _check_keys(verb: str, overrides: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a recipe key that a verb would ignore."""
+    for override in overrides:
+        key = override.removeprefix("--").partition("=")[0]
+        if key not in known and not key.startswith(tuple(f"{section}." for section in known)):
+            raise ConfigError(
+                f"`hamdg data {verb}` takes the recipe keys {listed(known)} here, but got `--{key}`; leave it out."
+            )

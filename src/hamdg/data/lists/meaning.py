@@ -115,10 +115,17 @@ def _meanings(file: ListFile, benchmark: Benchmark | None) -> Iterator[tuple[Lin
         if domain is None or label is None:
             what = "class" if label is None else "domain"
             problem = f"the folders of `{excerpt(line.path)}` name no {what}{_of(benchmark)}"
+            if what == "domain" and (parts := _parts_in(folder)):
+                problem += f", since {listed(parts)} is taken for a split of the data"
             raise file.wrong(line, f"{problem}; write paths that end in `{LAYOUT}`, or a CSV with {COLUMNS}.")
         if is_number:
             _check_number(file, line, label, numbers, labels)
         yield line, domain, label
+
+
+def _parts_in(folder: str) -> list[str]:
+    """Return the folders in a path that are taken for parts of a data set, not for domains."""
+    return [name for name in folder.split("/")[:-1] if normalized(name) in PARTS]
 
 
 def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | None, str | None]:
