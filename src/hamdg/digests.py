@@ -18,7 +18,7 @@ HashName = Literal["sha256", "blake3"]
 # What Python or the command line prints for them.
 TITLES: dict[HashName, str] = {"sha256": "SHA-256", "blake3": "BLAKE3"}
 
-# Taken in one go without Python's lock, long enough that waiting for the lock does not count.
+# Hashed at once without Python's lock: long enough that waiting for the lock takes no share of the time.
 _CHUNK = 1 << 25
 
 
@@ -28,7 +28,7 @@ class _Hash(Protocol):
 
 
 class Digests:
-    """Digests in the making; a context that stops them at its end.
+    """Digests that are being computed; as a context, it stops them at its end.
 
     It does not need torch, so that a command can begin to digest files before it imports the library.
 
@@ -64,7 +64,7 @@ class Digests:
                 self._futures[file] = self._pool.submit(self._digest, file)
 
     def done(self, files: Iterable[Path]) -> bool:
-        """Say whether the digests of these files are there."""
+        """Return whether the digests of these files are there."""
         return all(file in self._futures and self._futures[file].done() for file in files)
 
     def of(self, files: tuple[Path, ...]) -> str:

@@ -50,12 +50,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that the checks look at, so that tests can invent a machine.
+    """Everything that the checks look at, so that tests can make up a machine.
 
     Args:
         python: Version of the interpreter.
         packages: Version of every installed package out of `PACKAGES`.
-        probe: What importing torch and torchvision in a new process said: its last line, or its error.
+        probe: What importing torch and torchvision in a new process printed: its last line, or its error.
         probe_failed: Whether that import failed.
         environment: Environment variables.
         cores: CPU cores of this process.
@@ -88,7 +88,7 @@ def doctor() -> int:
 
 
 def gather() -> Facts:
-    """TensorCheck at this machine."""
+    """Collect the facts about this machine."""
     probe, failed = _import_torch()
     return Facts(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),

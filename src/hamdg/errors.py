@@ -88,7 +88,7 @@ class RunInUseError(RunDirectoryError):
 
 
 class OutputError(HamdgError, OSError):
-    """What a command has to say cannot be written to its output; the files that it wrote are complete."""
+    """A command cannot print its result; the files that it wrote are complete."""
 
 
 class TrainingError(HamdgError, RuntimeError):

@@ -80,7 +80,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of killed processes below `folder`; nobody else may be writing there."""
+    """Remove the temporary files of killed processes below `folder`; no other process may be writing there."""
     for path in folder.rglob(".*-*.tmp*"):
         path.unlink(missing_ok=True)
 
@@ -171,7 +171,7 @@ def user_path(text: str, name: str) -> Path:
         name: The key or the environment variable that gives it.
 
     Raises:
-        ConfigError: If nobody is called that, or has a home folder.
+        ConfigError: If there is no such user, or the user has no home folder.
     """
     try:
         return Path(text).expanduser()
@@ -181,7 +181,7 @@ def user_path(text: str, name: str) -> Path:
 
 
 def _settle(temporary: Path) -> None:
-    """Give the file the permissions a plain `open` would give, and flush it to the disk."""
+    """Set the permissions that a plain `open` would give, and flush the file to the disk."""
     mask = os.umask(0)
     os.umask(mask)
     temporary.chmod(0o666 & ~mask)

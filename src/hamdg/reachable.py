@@ -8,7 +8,7 @@ ANSWER_WITHIN = 3.0
 
 
 def answers(address: str, within: float | None = None) -> bool:
-    """Tell whether a server answers at all, whatever it says.
+    """Return whether a server answers, whatever it answers.
 
     It is asked in a thread, because a name look-up obeys no time limit.
 

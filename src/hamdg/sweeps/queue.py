@@ -34,7 +34,7 @@ class Claims:
         self._locks: dict[str, FileLock] = {}
 
     def take(self, name: str) -> bool:
-        """Take what has this name, without waiting; return whether nobody else has it.
+        """Take what has this name, without waiting; return whether it was free.
 
         Raises:
             RunDirectoryError: If no lock can be written, as in another user's folder.
@@ -88,7 +88,7 @@ class _Group:
 
 
 class Queue:
-    """Which job is next: those of groups that were begun first, then those of the first group that nobody else has.
+    """Which job is next: those of groups that were begun first, then those of the first group that is free.
 
     Args:
         groups: The numbers of the jobs, by what they share.
