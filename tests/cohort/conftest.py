@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hamdg.algorithms.ham.harmonizer import Harmonizer
-from hamdg.algorithms.ham.sample_log import SampleLog
+from hamdg.algorithms.ham.learner import HamLearner
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.source_model import SourceModel
+from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import ModelConfig, TrainConfig
 from hamdg.data.augment import to_float
@@ -28,7 +27,8 @@ from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.subset import Subset, holdout
 from hamdg.mini.benchmark import DomainArrays
-from hamdg.models import ImageTower, LoadedClip, layer_of, load_clip
+from hamdg.models import LoadedClip, layer_of, load_clip
+from hamdg.models.clip_classifier import ClipClassifier
 
 CONF = Path(__file__).parents[1] / "conf"
 CLASSES = 3
@@ -53,7 +53,7 @@ class FloatLoader:
     def batches(self, step: int) -> dict[str, Batch]:
         """Return the batches of a step, floats instead of bytes."""
         return {
-            name: Batch(to_float(torch.as_tensor(drawn.pictures)) * 4 - 2, *drawn[1:])
+            name: Batch(to_float(torch.as_tensor(drawn.images)) * 4 - 2, *drawn[1:])
             for name, drawn in self.drawn.batches(step).items()
         }
 
@@ -109,21 +109,20 @@ class World:
     def text_head(self) -> Tensor:
         return normalize(torch.randn(CLASSES, 16, generator=torch.Generator().manual_seed(5)), dim=-1)
 
-    def model(self, own: tuple[str, ...]) -> SourceModel:
-        return SourceModel(ImageTower(copy.deepcopy(self.clip)), self.text_head(), 14.0, own, self.train)
+    def network(self) -> ClipClassifier:
+        return ClipClassifier(self.clip, self.text_head(), 14.0)
+
+    def learner(self, own: tuple[str, ...]) -> Learner:
+        return Learner(self.network(), own, self.train)
+
+    def ham_learner(self, name: str, own: tuple[str, ...] | None = None) -> HamLearner:
+        return HamLearner(name, self.network(), own or (name,), self.train, self.enrichment, self.noise_known)
 
     def cohort(self, groups: Mapping[str, tuple[str, ...]] | None = None) -> Cohort:
         groups = groups or {name: (name,) for name in self.sources}
-        start = {name: p.detach().clone() for name, p in self.model(()).trainable().items()}
-        return Cohort(
-            {name: self.model(own) for name, own in groups.items()},
-            self.enrichment,
-            self.train,
-            Harmonizer(self.harmonization, start, layer_of, seed=0),
-            SampleLog(self.train.steps),
-            self.log_every,
-            self.noise_known,
-        )
+        harmonizer = Harmonizer(self.harmonization, self.network().weights(), len(groups), layer_of, seed=0)
+        learners = {name: self.ham_learner(name, own) for name, own in groups.items()}
+        return Cohort(learners, [harmonizer], seed=0, log_every=self.log_every)
 
     def trainer(
         self, callbacks: Sequence[Callback] = (), logger: Logger | None = None, clip_norm: float | None = None
@@ -149,8 +148,8 @@ class World:
 
     def weights(self, cohort: Cohort) -> Weights:
         return {
-            source: {name: p.detach().clone() for name, p in named.items()}
-            for source, named in cohort.parameters_by_source().items()
+            source: {name: value.clone() for name, value in learner.result.weights().items()}
+            for source, learner in cohort.learners.items()
         }
 
 

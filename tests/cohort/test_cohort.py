@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.coupling import Coupling
+from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.learner import Learner, Loss
+from hamdg.cohort.resume import ResumeCheckpoint
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
-from hamdg.config.recipe import TrainConfig
+from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.csv import CsvTracker
+from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
@@ -32,80 +38,6 @@ def equal(first: dict[str, dict[str, Tensor]], second: dict[str, dict[str, Tenso
     return first.keys() == second.keys() and all(
         torch.equal(first[source][name], second[source][name]) for source in first for name in first[source]
     )
-
-
-def step_loss(cohort: Cohort, name: str, batches: dict[str, Batch]) -> Tensor:
-    return cohort._loss(0, name, cohort.source_models()[name], batches)[0]
-
-
-@pytest.mark.parametrize("combine", ["mean", "sum"])
-def test_the_loss_has_the_gradient_of_a_selection_made_beforehand(world: World, combine: str) -> None:
-    cohort = world.but(enrichment=EnrichmentConfig(combine=combine)).cohort()  # type: ignore[arg-type]
-    model, batches = cohort.source_models()["photo"], world.loader().batches(0)
-    step_loss(cohort, "photo", batches).backward()  # type: ignore[no-untyped-call]
-    found = {name: p.grad.clone() for name, p in model.trainable().items() if p.grad is not None}
-
-    def probabilities(batch: Batch) -> list[float]:
-        with torch.no_grad():
-            table = model(batch.images).softmax(dim=1)
-        return [float(row[label]) for row, label in zip(table, batch.labels, strict=True)]
-
-    own = probabilities(batches["photo"])
-    others = [batches["art"], batches["cartoon"]]
-    images = torch.cat([batch.images for batch in others])
-    labels = torch.cat([batch.labels for batch in others])
-    chosen = [k for k, p in enumerate(probabilities(others[0]) + probabilities(others[1])) if p > sum(own) / len(own)]
-    assert 0 < len(chosen) < 8
-    own_sum = nn.functional.cross_entropy(model(batches["photo"].images), batches["photo"].labels, reduction="sum")
-    added_sum = nn.functional.cross_entropy(model(images[chosen]), labels[chosen], reduction="sum")
-    count = len(own)
-    loss = (
-        (own_sum + added_sum) / (count + len(chosen))
-        if combine == "mean"
-        else own_sum / count + added_sum / len(chosen)
-    )
-    expected = torch.autograd.grad(loss, list(model.trainable().values()))
-    for name, gradient in zip(model.trainable(), expected, strict=True):
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_what_enrichment_did_is_counted(world: World) -> None:
-    cohort, batches = world.cohort(), world.loader().batches(0)
-    _, tally = cohort._loss(0, "art", cohort.source_models()["art"], batches)
-
-    assert tally is not None
-    wrong = sum(int((batches[name].labels != batches[name].clean_labels).sum()) for name in ("cartoon", "photo"))
-    assert (tally.candidates, tally.noisy_candidates) == (8, wrong)
-    assert 0 <= tally.noisy_added <= tally.added <= 8
-    own = batches["art"]
-    with torch.no_grad():
-        table = cohort.source_models()["art"](own.images).softmax(dim=1)
-    mean = sum(float(row[label]) for row, label in zip(table, own.labels, strict=True)) / len(own.labels)
-    assert tally.threshold == pytest.approx(mean, rel=1e-5)
-    noted = cohort.samples.samples
-    assert {sample.model for sample in noted} == {"art"}
-    assert {sample.domain for sample in noted} <= {"cartoon", "photo"}
-    assert sum(sample.accepted for sample in noted) == min(3, tally.added)
-    for sample in noted:
-        assert sample.position in batches[sample.domain].positions.tolist()
-        assert sample.accepted == (sample.confidence > sample.threshold)
-
-
-def test_without_enrichment_a_model_sees_its_own_domain_alone(world: World) -> None:
-    batches = world.loader().batches(0)
-    cohort = world.but(enrichment=EnrichmentConfig(enabled=False)).cohort()
-    loss = step_loss(cohort, "art", batches)
-    others = {**batches, "photo": batches["cartoon"]}
-
-    assert torch.equal(step_loss(cohort, "art", others), loss)
-    assert cohort._loss(0, "art", cohort.source_models()["art"], batches)[1] is None
-    assert not torch.equal(step_loss(world.cohort(), "art", batches), loss)
-
-
-def test_pooled_models_have_no_candidates(world: World) -> None:
-    cohort = world.cohort({"pooled": world.sources})
-
-    assert cohort._loss(0, "pooled", cohort.source_models()["pooled"], world.loader().batches(0))[1] is None
 
 
 @pytest.mark.parametrize("method", ["sign_consensus", "cosine"])
@@ -146,18 +78,19 @@ def test_all_models_move_and_harmonization_changes_where_to(world: World, method
 
 def test_statistics_and_text_head_stay_bit_for_bit(each_world: World) -> None:
     cohort = each_world.cohort()
-    before = {name: buffer.clone() for name, buffer in cohort.named_buffers()}
+    before = {name: b.clone() for name, b in cohort.named_buffers() if name.startswith("members.")}
     each_world.fit(cohort)
 
-    heads = [name for name in before if name.endswith("text_head")]
+    heads = [name for name in before if name.endswith("class_features")]
     assert len(heads) == 3
-    for name, buffer in cohort.named_buffers():
+    for name in before:
+        buffer = cohort.get_buffer(name)
         assert torch.equal(buffer, before[name])
         assert not buffer.requires_grad
         assert buffer.grad is None
     assert all(torch.equal(before[name], each_world.text_head()) for name in heads)
-    trained = {name.split(".tower.")[0] for name, p in cohort.named_parameters() if p.requires_grad}
-    assert trained == {f"models.{source}" for source in each_world.sources}
+    trained = {name.partition(".network.visual.")[0] for name, p in cohort.named_parameters() if p.requires_grad}
+    assert trained == {f"members.{number}" for number in range(3)}
 
 
 def test_a_loss_that_is_no_number_stops_the_training(world: World) -> None:
@@ -168,7 +101,7 @@ def test_a_loss_that_is_no_number_stops_the_training(world: World) -> None:
     def poison(module: nn.Module, arguments: object, scores: Tensor) -> Tensor:
         return scores * float("nan") if next(calls) == 3 else scores
 
-    cohort.source_models()["cartoon"].register_forward_hook(poison)
+    cohort.learners["cartoon"].network.register_forward_hook(poison)
     message = (
         "the loss of source `cartoon` became nan at step 4 (learning rate 0.000854); nothing was overwritten. "
         "Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
@@ -177,27 +110,34 @@ def test_a_loss_that_is_no_number_stops_the_training(world: World) -> None:
         apart.fit(cohort)
 
 
-def test_gradients_that_are_no_numbers_stop_the_training_before_the_update(world: World) -> None:
-    cohort = world.cohort()
-    parameter = next(iter(cohort.source_models()["photo"].trainable().values()))
-    parameter.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
-    before = world.weights(cohort)
-    with pytest.raises(TrainingError, match=r"^the gradient norm of source `photo` became (inf|nan) at step 1 "):
-        world.fit(cohort)
+@pytest.mark.parametrize("log_every", [1, 4, 100])
+def test_nothing_is_written_after_a_gradient_that_is_not_finite(world: World, tmp_path: Path, log_every: int) -> None:
+    cohort = world.but(log_every=log_every).cohort()
+    parameter = next(iter(cohort.learners["photo"].network.trainable().values()))
+    calls = iter(range(10))
+    parameter.register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: gradient * (float("inf") if next(calls) == 2 else 1.0)
+    )
+    history = CheckpointHistory(HistoryConfig("snapshots", start=0.0, every=1), tmp_path, 6, 6, "5" * 64)
+    with pytest.raises(TrainingError, match=r"^the gradient norm of source `photo` became (inf|nan) at step 3 "):
+        world.fit(cohort, [history, ResumeCheckpoint(tmp_path / "resume.ckpt", every=1)])
 
-    assert equal(world.weights(cohort), before)
+    assert sorted(path.name for path in (tmp_path / "photo").iterdir()) == [
+        f"step-{step:06d}.safetensors" for step in (1, 2)
+    ]
+    assert torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_gradients_of_each_model_are_clipped_on_their_own(world: World) -> None:
-    cohort = world.but(train=TrainConfig(steps=1, clip_norm=0.01)).cohort()
-    for loss in cohort._losses(0, world.loader().batches(0))[0].values():
-        loss.backward()  # type: ignore[no-untyped-call]
-    norms = cohort._clip()
+    short = world.but(train=TrainConfig(steps=1, clip_norm=0.01))
+    cohort = short.cohort()
+    short.fit(cohort)
+    norms = {key.source: value for key, value in cohort.latest.items() if key.name == "gradient_norm"}
 
     assert set(norms) == set(world.sources)
     assert min(norms.values()) > 0.01
-    for named in cohort.parameters_by_source().values():
-        squares = [p.grad.square().sum() for p in named.values() if p.grad is not None]
+    for learner in cohort.learners.values():
+        squares = [p.grad.square().sum() for p in learner.parameters() if p.grad is not None]
         assert float(torch.stack(squares).sum().sqrt()) == pytest.approx(0.01, rel=1e-3)
 
 
@@ -220,12 +160,59 @@ def test_every_step_is_logged_under_its_source(world: World, tmp_path: Path, noi
     assert "transformer.resblocks.0" in {row.layer for row in rows if row.name == "cosine/after"}
 
 
-def test_resumable_checkpoints_name_the_models_by_their_domains(world: World) -> None:
-    assert list(world.cohort().models) == list(world.sources)
-    names = ("train", "v1.0", "v1%2E0", "%train", "values", "training", "forward")
-    models = dict(zip(names, [next(iter(world.cohort().source_models().values())) for _ in names], strict=True))
-    own = world.cohort()
-    cohort = Cohort(models, own.enrichment, own.train_config, own.harmonizer, own.samples, own.log_every, False)
-    assert list(cohort.source_models()) == list(names)
-    assert len(set(cohort.models)) == len(names)
-    assert not any("." in name for name in cohort.models)
+def test_learners_may_have_any_names(world: World) -> None:
+    names = ("train", "v1.0", "v1%2E0", "%train", "values", "clear", "forward")
+    cohort = Cohort({name: world.learner(("art",)) for name in names})
+    assert list(cohort.learners) == list(names)
+    assert list(cohort.members) == list(cohort.learners.values())
+    assert cohort.hparams["learners"]["v1.0"]["own"] == ["art"]
+
+
+class Dropout(Learner):
+    """A learner whose loss draws random numbers."""
+
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        own = self.own_batch(batches)
+        features = nn.functional.dropout(self.network.features(own.images), 0.5)
+        return Loss(self.task.loss(self.network.scores(features), own.labels))
+
+
+def test_what_a_loss_draws_depends_on_seed_step_and_name_alone(world: World) -> None:
+    def trained(names: tuple[str, ...], seed: int = 0) -> dict[str, dict[str, Tensor]]:
+        learners = {name: Dropout(world.network(), (name,), world.train) for name in names}
+        torch.manual_seed(len(names))
+        state = torch.get_rng_state()
+        found = world.fit(Cohort(learners, seed=seed))
+        assert torch.equal(torch.get_rng_state(), state)
+        return found
+
+    together = trained(world.sources)
+    for name in world.sources:
+        assert equal(trained((name,)), {name: together[name]})
+    assert not equal(trained(("photo",), seed=1), {"photo": together["photo"]})
+
+
+class Steps(Coupling):
+    """Notes what it is asked, and answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int, bool]] = []
+
+    def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Mapping[MetricKey, Tensor]:
+        assert all(p.grad is not None for learner in learners.values() for p in learner.network.parameters())
+        self.seen.append(("before", step, log_now))
+        return {MetricKey("asked"): torch.tensor(float(step))}
+
+    def after_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Mapping[MetricKey, Tensor]:
+        self.seen.append(("after", step, log_now))
+        return {}
+
+
+def test_couplings_act_before_and_after_every_update(world: World) -> None:
+    coupling = Steps()
+    cohort = Cohort({"art": world.learner(("art",))}, [coupling], log_every=4)
+    world.fit(cohort)
+
+    assert coupling.seen == [(when, step, step in (0, 4, 5)) for step in range(6) for when in ("before", "after")]
+    assert cohort.latest[MetricKey("asked")] == 5.0

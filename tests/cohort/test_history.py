@@ -89,7 +89,7 @@ class Training:
         if steps.start == 0:
             self.history.on_train_start(trainer_at(0), self.cohort)
         for step in steps:
-            for number, (source, named) in enumerate(self.cohort.parameters_by_source().items()):
+            for number, (source, named) in enumerate(self.parameters().items()):
                 draws = torch.Generator().manual_seed(100 * number + step)
                 with torch.no_grad():
                     for parameter in named.values():
@@ -99,6 +99,9 @@ class Training:
             for source, losses in self.losses.items():
                 if step + 1 in losses:
                     self.history.note_validation(source, step + 1, 0.25, losses[step + 1])
+
+    def parameters(self) -> dict[str, Named]:
+        return {source: learner.result.weights() for source, learner in self.cohort.learners.items()}
 
     def end(self) -> dict[str, Any]:
         self.history.on_train_end(trainer_at(STEPS), self.cohort)
@@ -424,13 +427,14 @@ class AfterEachCheck(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        for source, named in cast("Cohort", pl_module).parameters_by_source().items():
+        for source, learner in cast("Cohort", pl_module).learners.items():
+            named = learner.result.weights()
             state = self.history.state_dict()["averages"][source]
             segment, loss = state["recent"][-1]
             assert state["open"]["count"] == 0
             assert segment["count"] == 1
             assert all(torch.equal(a, b) for a, b in zip(segment["average"], named.values(), strict=True))
-            assert loss == self.logged[trainer.global_step][f"validation/loss{{{source}}}"]
+            assert loss == self.logged[trainer.global_step][f"validation/loss/{source}"]
             self.checked += 1
 
 

@@ -34,7 +34,7 @@ def images_of(part: Subset) -> Tensor:
 
 
 def test_predictions_do_not_depend_on_the_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, images = world.model(("photo",)), images_of(world.hold_outs()["photo"])
+    model, images = world.network(), images_of(world.hold_outs()["photo"])
     whole = predict(model, images, to_float)
     monkeypatch.setattr(validation, "CHUNK", 4)
 
@@ -56,7 +56,7 @@ def slow_measurement(scores: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def test_accuracy_and_loss_are_those_of_one_pass(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, part = world.model(("photo",)), world.hold_outs()["photo"]
+    model, part = world.network(), world.hold_outs()["photo"]
     seen: list[int] = []
     model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     monkeypatch.setattr(validation, "CHUNK", 4)
@@ -83,17 +83,17 @@ def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_
     def slow(model: str, domain: str) -> tuple[float, float]:
         part: Subset = world.hold_outs()[domain]
         with torch.no_grad():
-            return slow_measurement(cohort.source_models()[model](to_float(images_of(part))), part.labels)
+            return slow_measurement(cohort.learners[model].result(to_float(images_of(part))), part.labels)
 
     cartoon, photo = slow("rest", "cartoon"), slow("rest", "photo")
     expected = {"art": slow("art", "art"), "rest": tuple((a + b) / 2 for a, b in zip(cartoon, photo, strict=True))}
-    rows = {f"validation/accuracy{{{name}}}": found[0] for name, found in expected.items()}
+    rows = {f"validation/accuracy/{name}": found[0] for name, found in expected.items()}
     if log_loss:
-        rows |= {f"validation/loss{{{name}}}": found[1] for name, found in expected.items()}
+        rows |= {f"validation/loss/{name}": found[1] for name, found in expected.items()}
     assert [step for step, _ in log.rows] == [4, 8, 9]
     for _, row in log.rows:
         assert row == pytest.approx(rows, rel=1e-5)
     assert [(name, step) for name, step, _, _ in notes] == [(name, step) for step in (4, 8, 9) for name in expected]
     for name, _, share, loss in notes:
         assert (share, loss) == pytest.approx(expected[name], rel=1e-5)
-    assert all(model.training for model in cohort.source_models().values())
+    assert all(learner.training for learner in cohort.learners.values())

@@ -85,10 +85,11 @@ def test_batches_stay_inside_the_pool_and_carry_both_labels() -> None:
             whole = found.domains[name]
             chosen = batch.positions.numpy()
             assert set(chosen) <= set(found.pools[name])
-            assert isinstance(batch.pictures, torch.Tensor)
-            assert np.array_equal(batch.pictures.numpy(), pictures(whole)[chosen])
-            assert np.array_equal(batch.labels.numpy(), whole.labels[chosen])
-            assert np.array_equal(batch.clean_labels.numpy(), whole.clean_labels[chosen])
+            assert isinstance(batch.images, torch.Tensor)
+            assert np.array_equal(batch.images.numpy(), pictures(whole)[chosen])
+            assert batch.given is not None
+            assert np.array_equal(batch.given.noisy.numpy(), whole.labels[chosen])
+            assert np.array_equal(batch.given.clean.numpy(), whole.clean_labels[chosen])
 
 
 def test_pictures_are_copied_from_read_only_arrays() -> None:
@@ -96,8 +97,8 @@ def test_pictures_are_copied_from_read_only_arrays() -> None:
     pictures(whole).setflags(write=False)
     batch = take(whole, np.array([4, 1]))
     before = pictures(whole).copy()
-    assert isinstance(batch.pictures, torch.Tensor)
-    batch.pictures.zero_()
+    assert isinstance(batch.images, torch.Tensor)
+    batch.images.zero_()
 
     assert np.array_equal(pictures(whole), before)
 
@@ -140,14 +141,24 @@ def test_a_batch_larger_than_a_domain_is_refused() -> None:
 
 
 def test_concatenated_batches_stand_behind_one_another() -> None:
-    parts = [Batch(torch.as_tensor(part.pictures), *part[1:]) for part in loader().batches(0).values()]
+    parts = [Batch(torch.as_tensor(part.images), *part[1:]) for part in loader().batches(0).values()]
     whole = concatenate(parts)
 
     assert concatenate(parts[:1]) is parts[0]
-    assert [len(field) for field in whole] == [8, 8, 8, 8]
-    for field, first, second in zip(whole, *parts, strict=True):
-        assert torch.equal(field[:4], first)
-        assert torch.equal(field[4:], second)
+    for name in ("images", "positions", "labels", "clean_labels"):
+        first, second = (getattr(part, name) for part in parts)
+        assert torch.equal(getattr(whole, name), torch.cat([first, second]))
+        assert len(first) == len(second) == 4
+
+
+def test_a_batch_without_labels_says_so_when_asked_for_them() -> None:
+    labeled, *_ = [Batch(torch.as_tensor(part.images), *part[1:]) for part in loader().batches(0).values()]
+    bare = labeled._replace(given=None)
+    for batch in (bare, concatenate([bare, labeled])):
+        assert len(batch.images) == len(batch.positions)
+        for name in ("labels", "clean_labels"):
+            with pytest.raises(ConfigError, match=r"^This batch has no labels: the step reads its domain without"):
+                getattr(batch, name)
 
 
 class Files:
@@ -187,7 +198,7 @@ def decoding_loader(files: Files, steps: int = 9) -> StepLoader:
 
 
 def same(one: dict[str, RawBatch], other: dict[str, RawBatch]) -> bool:
-    pairs = zip(one["photo"].pictures, other["photo"].pictures, strict=True)
+    pairs = zip(one["photo"].images, other["photo"].images, strict=True)
     return all(torch.equal(own, others) for own, others in pairs) and positions(one) == positions(other)
 
 

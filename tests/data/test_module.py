@@ -10,7 +10,7 @@ import torch
 
 from hamdg import console
 from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
-from hamdg.data.batches import Batch, RawBatch
+from hamdg.data.batches import Batch, Labels, RawBatch
 from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData, split_domain
 from hamdg.data.preprocess import Preprocess
@@ -106,9 +106,10 @@ def test_augmentation_can_be_switched_off(opened: list[str]) -> None:
     raw = data.train_dataloader().batches(2)
 
     for name, batch in plain.items():
-        assert torch.equal(batch.images, FORMAT(torch.as_tensor(raw[name].pictures)))
+        assert torch.equal(batch.images, FORMAT(torch.as_tensor(raw[name].images)))
         assert batch.images.shape == (4, 3, 32, 32)
-        assert torch.equal(batch.labels, raw[name].labels)
+        assert (given := raw[name].given) is not None
+        assert torch.equal(batch.labels, given.noisy)
     augmented = batches(SourceData(recipe("flip_shift"), FORMAT), 2)
     assert not torch.equal(augmented["photo"].images, plain["photo"].images)
     assert torch.equal(augmented["photo"].positions, plain["photo"].positions)
@@ -118,7 +119,7 @@ def test_a_flat_picture_is_normalized_and_not_changed_otherwise(opened: list[str
     data = SourceData(recipe(), FORMAT)
     gray = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
     labels = torch.zeros(2, dtype=torch.int64)
-    _, prepared = data.on_after_batch_transfer((0, {"photo": RawBatch(gray, labels, labels, labels)}), 0)
+    _, prepared = data.on_after_batch_transfer((0, {"photo": RawBatch(gray, labels, Labels(labels, labels))}), 0)
 
     expected = torch.tensor([(0.2 - 0.5) / 0.2, (0.2 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]).view(1, 3, 1, 1)
     torch.testing.assert_close(prepared["photo"].images, expected.expand(2, 3, 32, 32))

@@ -81,7 +81,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a zeroed tensor": (zeroed, "is damaged (the checksum of `"),
     "a pickle of code": (lambda path: torch.save(Path, path), "is damaged or no checkpoint"),
     "a list": (lambda path: torch.save([1, 2], path), "is damaged (expected it to be a JSON object, but got `[1, 2]`)"),
-    "no state": (changed(cohort={}), "is damaged (`cohort.harmonizer` is missing)"),
+    "no loops": (changed(loops=[]), "is damaged (expected `loops` to be a JSON object"),
     "tensors for a step": (changed(global_step=torch.ones(3)), "is damaged (expected `global_step` to be a whole numb"),
     "a step too far": (changed(global_step=99), "is damaged (it claims to be of step 99 of 4)"),
     "another model": (without_shapes, "is of another training"),
@@ -101,7 +101,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "loops": {},
         "optimizer_states": [{}],
         "lr_schedulers": [{}],
-        "cohort": {"harmonizer": {}, "samples": []},
     }
     torch.save(state, path)
     return path

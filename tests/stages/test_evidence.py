@@ -109,7 +109,7 @@ def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     model.double()
     wanted = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
     for image, label in zip(images, labels, strict=True):
-        scores = model.logit_scale * model.tower(image[None].double()) @ model.text_head.T
+        scores = model.logit_scale * model.features(image[None].double()) @ model.class_features.T
         loss = nn.functional.cross_entropy(scores, torch.tensor([label]))
         gradients = torch.autograd.grad(loss, list(model.trainable().values()))
         for name, gradient in zip(named, gradients, strict=True):

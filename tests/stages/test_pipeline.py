@@ -150,11 +150,10 @@ def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     np.save(run.path / "alone" / "images.npy", images.numpy())
     prompts = [prompts_of(recipe)[0].format(name) for name in context.bench.classes]
     (run.path / "alone" / "prompts.json").write_text(json.dumps(prompts))
-    model, merged = context.new_model(()), load_tensors(run.merged)
+    network, merged = context.network(), load_tensors(run.merged)
+    network.load({name: merged[f"visual.{name}"] for name in network.weights()})
     with torch.no_grad():
-        for name, parameter in model.trainable().items():
-            parameter.copy_(merged[f"visual.{name}"])
-        scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = model.eval()(images).numpy()
+        scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = network.eval()(images).numpy()
     return scores
 
 

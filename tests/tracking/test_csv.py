@@ -2,22 +2,26 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from hamdg.errors import DataError
 from hamdg.report.measurements import read_measurements
 from hamdg.tracking.csv import CsvTracker
-from hamdg.tracking.rows import HEADER, Row, measure, read_rows
+from hamdg.tracking.keys import MetricKey
+from hamdg.tracking.loggers import log_values
+from hamdg.tracking.rows import HEADER, Row, read_rows
 
-PAIR = measure("cosine/after", "cartoon|photo", "layer1.0")
+PAIR = MetricKey("cosine/after", "cartoon|photo", "layer1.0")
 
 
 def filled(path: Path, last: int = 4) -> CsvTracker:
     tracker = CsvTracker(path, last_step=0)
     for step in range(1, last + 1):
-        tracker.log_metrics({measure("loss", "photo"): step / 3, PAIR: -0.5, "lr": 1e-4}, step)
+        tracker.log({MetricKey("loss", "photo"): step / 3, PAIR: -0.5, MetricKey("lr"): 1e-4}, step)
         tracker.save()
     return tracker
 
@@ -25,22 +29,32 @@ def filled(path: Path, last: int = 4) -> CsvTracker:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        (("loss", "photo", ""), "loss{photo}"),
-        (("lr", "", ""), "lr"),
-        (("cosine/after", "a|b", "layer1.0"), "cosine/after{a|b}{layer1.0}"),
-        (("cosine/after", "", "layer1.0"), "cosine/after{}{layer1.0}"),
-        (("loss", "{a}", ""), "loss{%7Ba%7D}"),
-        (("loss", "}{", "%7B{"), "loss{%7D%7B}{%257B%7B}"),
+        (MetricKey("loss", "photo"), "loss/photo"),
+        (MetricKey("lr"), "lr"),
+        (MetricKey("cosine/after", "a|b", "layer1.0"), "cosine/after/a|b/layer1.0"),
+        (MetricKey("cosine/after", "", "layer1.0"), "cosine/after/layer1.0"),
+        (MetricKey("loss", "}{", "%7B/"), "loss/}{/%7B/"),
     ],
 )
-def test_keys_name_source_and_layer_and_are_read_back(tmp_path: Path, key: tuple[str, str, str], text: str) -> None:
-    name, source, layer = key
-    assert measure(name, source, layer) == text
-    tracker = CsvTracker(tmp_path / "metrics.csv", last_step=0)
-    tracker.log_metrics({text: 0.25}, 3)
+def test_keys_reach_the_file_whole_and_other_loggers_as_text(tmp_path: Path, key: MetricKey, text: str) -> None:
+    assert key.text == text
+    tracker, other = CsvTracker(tmp_path / "metrics.csv", last_step=0), Remember()
+    log_values([tracker, other], {key: 0.25}, 3)
     tracker.save()
 
-    assert read_rows(tmp_path / "metrics.csv") == [Row(3, source, layer, name, 0.25)]
+    assert read_rows(tmp_path / "metrics.csv") == [Row(3, key.source, key.layer, key.name, 0.25)]
+    assert other.rows == [(3, {text: 0.25})]
+
+
+class Remember(DummyLogger):
+    """Somebody else's logger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.rows.append((step, dict(metrics)))
 
 
 def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
@@ -76,7 +90,7 @@ def test_a_resumed_run_drops_what_it_measures_again(tmp_path: Path) -> None:
     tracker = CsvTracker(path, last_step=2)
     assert {row.step for row in read_rows(path)} == {1, 2}
     for step in (3, 4):
-        tracker.log_metrics({measure("loss", "photo"): step / 3, PAIR: -0.5, "lr": 1e-4}, step)
+        tracker.log({MetricKey("loss", "photo"): step / 3, PAIR: -0.5, MetricKey("lr"): 1e-4}, step)
     tracker.save()
 
     filled(tmp_path / "whole.csv")
@@ -86,7 +100,7 @@ def test_a_resumed_run_drops_what_it_measures_again(tmp_path: Path) -> None:
 def test_a_line_cut_off_at_any_place_is_left_out(tmp_path: Path) -> None:
     whole = tmp_path / "whole.csv"
     tracker = filled(whole, last=2)
-    tracker.log_metrics({measure("loss", "photo"): 1.5e-07}, 3)
+    tracker.log({MetricKey("loss", "photo"): 1.5e-07}, 3)
     tracker.save()
     content = whole.read_bytes()
     start = content.rindex(b"\n", 0, -1) + 1
@@ -120,7 +134,7 @@ def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
 def test_spreadsheets_take_no_name_for_a_formula(tmp_path: Path, source: str) -> None:
     path = tmp_path / "metrics.csv"
     tracker = CsvTracker(path, last_step=0)
-    tracker.log_metrics({measure("loss", source, source): -0.5}, 1)
+    tracker.log({MetricKey("loss", source, source): -0.5}, 1)
     tracker.save()
 
     cells = next(csv.reader(path.read_text(encoding="utf-8").splitlines()[1:]))

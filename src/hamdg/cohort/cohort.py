@@ -1,9 +1,9 @@
-"""Advances all source models in lock-step, in one Trainer."""
+"""Several learners in lock-step, in one Trainer."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from lightning import LightningModule
@@ -12,175 +12,152 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from hamdg.algorithms.ham import enrichment
-from hamdg.algorithms.ham.harmonizer import Harmonizer
-from hamdg.algorithms.ham.sample_log import SampleLog
-from hamdg.cohort.progress import LOSS
-from hamdg.cohort.source_model import SourceModel, make_optimizer
-from hamdg.config.algorithms.ham import EnrichmentConfig
-from hamdg.config.recipe import TrainConfig
-from hamdg.data.batches import Batch, concatenate
+from hamdg.cohort.coupling import Coupling
+from hamdg.cohort.learner import Learner, Step, make_optimizer, seeded
 from hamdg.errors import TrainingError
-from hamdg.tracking.rows import measure
+from hamdg.tracking.keys import MetricKey
+from hamdg.tracking.loggers import log_values
 
-
-class EnrichmentStats(NamedTuple):
-    """What the enrichment of one model did in one step."""
-
-    candidates: int
-    added: int
-    noisy_candidates: int
-    noisy_added: int
-    threshold: float
+LOSS, NORM, RATE = "loss", "gradient_norm", "lr"
 
 
 class Cohort(LightningModule):
-    """Holds the source models; each step every model gets the batches of all source domains.
+    """Advances any number of learners together; one alone is plain fine-tuning, bit for bit.
+
+    Each step, for each learner: seed torch by (seed, step, name), compute its loss, and its gradients. Then couplings
+    act, every learner's gradients are clipped on their own, and one optimizer moves all of them.
+
+    Measurements stay on the device and come to the host together, every `log_every` steps. Only then a loss that is
+    not finite stops the training; callbacks that write call `flush` first, so that nothing is written after such a
+    loss.
 
     Args:
-        models: The source models by name, in a fixed order.
-        enrichment_config: Which samples of the other domains join a model's loss.
-        train_config: Learning rate, schedule, clipping.
-        harmonizer: Brings the update directions together.
-        samples: Keeps a few enrichment candidates.
-        log_every: Steps between two measurements of the cosines.
-        noise_known: Whether wrong labels are known, so that the enrichment's precision can be logged.
+        learners: What learns, by name, in a fixed order.
+        couplings: What acts on their gradients and parameters, in this order.
+        seed: Seeds the random numbers that losses draw.
+        log_every: Steps between two measurements by couplings, and between two transfers of all measurements.
     """
 
     def __init__(
         self,
-        models: dict[str, SourceModel],
-        enrichment_config: EnrichmentConfig,
-        train_config: TrainConfig,
-        harmonizer: Harmonizer,
-        samples: SampleLog,
-        log_every: int,
-        noise_known: bool,
+        learners: Mapping[str, Learner],
+        couplings: Sequence[Coupling] = (),
+        seed: int = 0,
+        log_every: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self._names = tuple(models)
-        self.models = nn.ModuleDict({_module_name(name): model for name, model in models.items()})
-        self.enrichment = enrichment_config
-        self.train_config = train_config
-        self.harmonizer = harmonizer
-        self.samples = samples
+        self.learners: dict[str, Learner] = dict(learners)
+        # A `ModuleDict` would refuse domains called `clear` or `v1.0`.
+        self.members = nn.ModuleList(learners.values())
+        self.couplings: Sequence[Coupling] = nn.ModuleList(couplings)  # type: ignore[assignment]
+        self.seed = seed
         self.log_every = log_every
-        self.noise_known = noise_known
-
-    def source_models(self) -> dict[str, SourceModel]:
-        """Return the source models by name."""
-        models = zip(self._names, self.models.values(), strict=True)
-        return {name: model for name, model in models if isinstance(model, SourceModel)}
-
-    def parameters_by_source(self) -> dict[str, dict[str, nn.Parameter]]:
-        """Return every model's trainable parameters by name."""
-        return {name: model.trainable() for name, model in self.source_models().items()}
+        self.steps = max(learner.config.steps for learner in learners.values())
+        self.latest: dict[MetricKey, float] = {}
+        self._pending: list[tuple[int, float, dict[MetricKey, Tensor]]] = []
+        self._parameters_of: dict[str, list[nn.Parameter]] = {}
+        members = {name: dict(learner.hparams) for name, learner in learners.items()}
+        self.save_hyperparameters({"learners": members, "seed": seed, "log_every": log_every})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return one AdamW with a parameter group per model (elementwise the same as one AdamW each)."""
-        groups = [list(model.values()) for model in self.parameters_by_source().values()]
-        optimizer, scheduler = make_optimizer(groups, self.train_config)
+        """Return one AdamW for all learners: with several, Lightning would count every step several times."""
+        groups = {name: learner.parameter_groups() for name, learner in self.learners.items()}
+        self._parameters_of = {name: [p for group in own for p in group["params"]] for name, own in groups.items()}
+        optimizer, scheduler = make_optimizer([(groups[name], one.config) for name, one in self.learners.items()])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: tuple[int, dict[str, Batch]], batch_idx: int) -> None:
-        """Advance every model by one step: enrich, harmonize, clip, update."""
+    def training_step(self, batch: Step, batch_idx: int) -> None:
+        """Advance every learner by one step."""
         step, batches = batch
-        measured = step % self.log_every == 0 or step == self.train_config.steps - 1
-        losses, values = self._losses(step, batches)
+        log_now = step % self.log_every == 0 or step == self.steps - 1
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer), "`configure_optimizers` gives one"
         assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
-        rate = optimizer.param_groups[0]["lr"]
-        numbers = {name: float(loss.detach()) for name, loss in losses.items()}
-        self._refuse_nan("loss", numbers, step, rate)
         optimizer.zero_grad()
-        self.manual_backward(torch.stack(list(losses.values())).sum())
-        models = self.parameters_by_source()
-        values |= self.harmonizer.before_update(models, step, measured)
-        norms = self._clip()
-        self._refuse_nan("gradient norm", norms, step, rate)
-        values |= {measure("gradient_norm", name): norm for name, norm in norms.items()}
+        values = self._losses(batch)
+        for coupling in self.couplings:
+            values |= coupling.before_update(self.learners, step, log_now)
+        values |= self._clip()
+        rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
-        values |= self.harmonizer.after_update(models, step, measured)
+        for coupling in self.couplings:
+            values |= coupling.after_update(self.learners, step, log_now)
+        for learner in self.learners.values():
+            learner.after_update(batches, step)
         scheduler.step()
-        if measured and len(models) > 1:
-            values |= self.harmonizer.measure_displacements(models)
-        self._log(step, numbers, values | {"lr": float(rate)})
+        self._pending.append((step, rate, values))
+        if log_now:
+            self.flush()
 
-    def _losses(self, step: int, batches: dict[str, Batch]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        losses: dict[str, Tensor] = {}
-        values: dict[str, float] = {}
-        for name, model in self.source_models().items():
-            losses[name], tally = self._loss(step, name, model, batches)
-            if tally is not None:
-                kinds = tally._asdict().items()
-                known = {k: v for k, v in kinds if self.noise_known or not k.startswith("noisy")}
-                values |= {measure(f"enrichment/{kind}", name): float(value) for kind, value in known.items()}
-        return losses, values
+    def flush(self) -> None:
+        """Bring all measurements to the host and log them.
 
-    def _loss(
-        self, step: int, name: str, model: SourceModel, batches: dict[str, Batch]
-    ) -> tuple[Tensor, EnrichmentStats | None]:
-        own = model.own_batch(batches)
-        logits = model(own.images)
-        own_losses = enrichment.cross_entropies(logits, own.labels)
-        others = [domain for domain in batches if domain not in model.own]
-        if not self.enrichment.enabled or not others:
-            return own_losses.mean(), None
-        pool = concatenate([batches[domain] for domain in others])
-        kind = self.enrichment.confidence
-        with torch.no_grad():
-            confidences = enrichment.confidence(model(pool.images), pool.labels, kind)
-        mask, bar = enrichment.select(enrichment.confidence(logits, own.labels, kind), confidences)
-        domains = [domain for domain in others for _ in range(len(batches[domain].labels))]
-        self.samples.offer(step, name, domains, pool.positions, confidences, mask, bar)
-        added = own_losses[:0]
-        if bool(mask.any()):
-            added = enrichment.cross_entropies(model(pool.images[mask]), pool.labels[mask])
-        noisy = pool.labels != pool.clean_labels
-        tally = EnrichmentStats(len(mask), int(mask.sum()), int(noisy.sum()), int((noisy & mask).sum()), float(bar))
-        return enrichment.combined_loss(own_losses, added, self.enrichment.combine), tally
+        Raises:
+            TrainingError: A loss or the norm of a learner's gradients is not finite.
+        """
+        pending, self._pending = self._pending, []
+        columns = _on_host([value for _, _, values in pending for value in values.values()])
+        for step, rate, values in pending:
+            numbers = {key: next(columns) for key in values}
+            _refuse_not_finite(numbers, step, rate)
+            self.latest = numbers | {MetricKey(RATE): float(rate)}
+            log_values(self.loggers, self.latest, step + 1)
 
-    def _clip(self) -> dict[str, float]:
-        limit = self.train_config.clip_norm or float("inf")
-        return {
-            name: float(torch.nn.utils.clip_grad_norm_(list(model.values()), limit))
-            for name, model in self.parameters_by_source().items()
-        }
+    def _losses(self, batch: Step) -> dict[MetricKey, Tensor]:
+        """Compute all losses and their gradients; return what was measured."""
+        step, batches = batch
+        values: dict[MetricKey, Tensor] = {}
+        summed: list[Tensor] = []
+        # DistributedDataParallel counts on one backward pass for all parameters; several need a third of the memory.
+        together = self.trainer.world_size > 1
+        for name, learner in self.learners.items():
+            with seeded(self.seed, step, name, self.device):
+                loss, logs = learner.loss(batches, step)
+            values[MetricKey(LOSS, name)] = loss.detach()
+            values |= {key if key.source else key._replace(source=name): value for key, value in logs.items()}
+            if together:
+                summed.append(loss)
+            else:
+                self.manual_backward(loss)
+        if together:
+            self.manual_backward(torch.stack(summed).sum())
+        return values
 
-    def _refuse_nan(self, what: str, numbers: dict[str, float], step: int, rate: float) -> None:
-        for name, number in numbers.items():
-            if not math.isfinite(number):
-                raise TrainingError(
-                    f"the {what} of source `{name}` became {number} at step {step + 1} (learning rate {rate:.3g}); "
-                    "nothing was overwritten. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
-                )
-
-    def _log(self, step: int, losses: dict[str, float], values: dict[str, float]) -> None:
-        rows = {measure("loss", name): loss for name, loss in losses.items()} | values
-        for logger in self.loggers:
-            logger.log_metrics(rows, step + 1)
-        shown = {f"{LOSS}{name}": loss for name, loss in losses.items()}
-        added = [value for key, value in values.items() if key.startswith("enrichment/added{")]
-        pool = [value for key, value in values.items() if key.startswith("enrichment/candidates{")]
-        if pool:
-            shown["added"] = sum(added) / sum(pool)
-        if cosines := [v for k, v in values.items() if k.startswith("cosine/after{") and k.count("{") == 1]:
-            shown["cosine"] = sum(cosines) / len(cosines)
-        self.log_dict(shown, prog_bar=True, logger=False)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the harmonizer's and the sample book's state; called when a resumable checkpoint is written."""
-        checkpoint["cohort"] = {"harmonizer": self.harmonizer.state_dict(), "samples": self.samples.state_dict()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take that state back; called when a killed run goes on."""
-        self.harmonizer.load_state_dict(checkpoint["cohort"]["harmonizer"])
-        self.samples.load_state_dict(checkpoint["cohort"]["samples"])
+    def _clip(self) -> dict[MetricKey, Tensor]:
+        """Clip each learner's gradients on their own; return their norms before that."""
+        norms: dict[MetricKey, Tensor] = {}
+        for name, parameters in self._parameters_of.items():
+            limit = self.learners[name].config.clip_norm or math.inf
+            norms[MetricKey(NORM, name)] = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        return norms
 
 
-def _module_name(domain: str) -> str:
-    """Return the name of a domain's module; `v1.0` and `train` (an attribute of modules) cannot be called that."""
-    name = domain.replace("%", "%25").replace(".", "%2E")
-    return f"%{name}" if hasattr(nn.ModuleDict(), name) else name
+def flush(module: LightningModule) -> None:
+    """Let a cohort check and log what it has measured, before something is written; other modules do that themselves.
+
+    Raises:
+        TrainingError: A loss or the norm of a learner's gradients is not finite.
+    """
+    if isinstance(module, Cohort):
+        module.flush()
+
+
+def _on_host(values: Sequence[Tensor]) -> Iterator[float]:
+    """Yield the values of tensors (0-d) in their order, after one copy for each kind of tensor."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for value in values:
+        kinds.setdefault((value.device, value.dtype), []).append(value)
+    numbers = {kind: iter(torch.stack(same).double().tolist()) for kind, same in kinds.items()}
+    return (next(numbers[value.device, value.dtype]) for value in values)
+
+
+def _refuse_not_finite(numbers: Mapping[MetricKey, float], step: int, rate: float) -> None:
+    words = {LOSS: "loss", NORM: "gradient norm"}
+    for key, number in numbers.items():
+        if key.name in words and not math.isfinite(number):
+            raise TrainingError(
+                f"the {words[key.name]} of source `{key.source}` became {number} at step {step + 1} (learning rate "
+                f"{rate:.3g}); nothing was overwritten. Lower `train.lr`, lengthen `train.warmup` or lower "
+                "`train.clip_norm`."
+            )

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.cohort import Cohort, flush
 from hamdg.cohort.swad import valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.errors import TrainingError
@@ -18,7 +18,6 @@ from hamdg.files import sha256_file, write_json
 from hamdg.merge.files import save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
-from hamdg.models.weights import PREFIX
 
 
 def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[int]:
@@ -73,19 +72,20 @@ class CheckpointHistory(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take in the pretrained model where the history begins with it; called once, also when a run is resumed."""
         if trainer.global_step == 0 and self.due(0):
-            self._collect(_cohort(pl_module), 0)
+            self._collect(pl_module, 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take in the models after an optimizer step; called after every batch."""
         if self.due(trainer.global_step):
-            self._collect(_cohort(pl_module), trainer.global_step)
+            self._collect(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write averages, last models and the index; called once, when all steps are done."""
+        flush(pl_module)
         index: dict[str, dict[str, object]] = {}
-        for source, named in _cohort(pl_module).parameters_by_source().items():
+        for source, named in tracked(pl_module).items():
             # Where the history is the last model itself, one file is both.
             end = source if self.config.kind == "last" else f"last/{source}"
             last = self._validated(source, self._write(source, end, dict(named), self.steps))
@@ -134,10 +134,11 @@ class CheckpointHistory(Callback):
         # Checkpoints of versions before `swad` hold none.
         self._losses = state_dict.get("losses", {})
 
-    def _collect(self, cohort: Cohort, step: int) -> None:
+    def _collect(self, module: LightningModule, step: int) -> None:
         self._newest = step
-        for source, named in cohort.parameters_by_source().items():
+        for source, named in tracked(module).items():
             if self.config.kind == "snapshots":
+                flush(module)
                 self._snapshot(source, dict(named), step)
             elif self.config.kind != "last":
                 if source not in self._averages:
@@ -162,7 +163,7 @@ class CheckpointHistory(Callback):
 
     def _write(self, source: str, stem: str, tensors: dict[str, Tensor], step: int) -> dict[str, object]:
         file = f"{stem}.safetensors"
-        plain = {PREFIX + name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
+        plain = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
         facts = {"source": source, "step": str(step), "kind": self.config.kind, COMPLETED_BY: self.base_digest}
         save_tensors(self.folder / file, plain, facts)
         return {"file": file, "step": step, "sha256": sha256_file(self.folder / file)}
@@ -174,7 +175,9 @@ class CheckpointHistory(Callback):
         return entry | {"validation_accuracy": self._validation.get(source, {}).get(step)}
 
 
-def _cohort(module: LightningModule) -> Cohort:
+def tracked(module: LightningModule) -> dict[str, dict[str, Tensor]]:
+    """Return what enters the history: of every learner in a cohort, its result's weights by their names in files."""
     if not isinstance(module, Cohort):
         raise TypeError(f"Expected a `Cohort`, but got a `{type(module).__name__}`.")
-    return module
+    results = {name: learner.result for name, learner in module.learners.items()}
+    return {name: {one.prefix + key: value for key, value in one.weights().items()} for name, one in results.items()}

@@ -10,36 +10,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hamdg import console
+from hamdg.cohort.cohort import LOSS, Cohort
 
 LINES = 4
-# What the losses of the sources are called on the progress bar. Lightning refuses names with `/dataloader_idx_`.
-LOSS = "loss of "
 
 
 def progress_callback(steps: int, quiet: bool) -> list[Callback]:
     """Return the callback that shows progress where this process writes to, or none when it shall be quiet."""
     if quiet:
         return []
-    return [Bar(steps) if sys.stderr.isatty() else Lines(steps)]
+    return [ProgressBar(steps) if sys.stderr.isatty() else ProgressLines(steps)]
 
 
-def describe(metrics: dict[str, float]) -> str:
-    """Return losses, enrichment rate and cosine in one line."""
-    losses = [f"{name.removeprefix(LOSS)} {value:.2f}" for name, value in metrics.items() if name.startswith(LOSS)]
+def describe(module: LightningModule) -> str:
+    """Return a cohort's newest losses, and what its learners and couplings want to be shown, in one line."""
+    if not isinstance(module, Cohort):
+        return ""
+    losses = [f"{key.source} {value:.2f}" for key, value in module.latest.items() if key.name == LOSS]
     parts = [f"loss {', '.join(losses)}"]
-    if "added" in metrics:
-        parts.append(f"added {metrics['added']:.0%}")
-    if "cosine" in metrics:
-        parts.append(f"cosine {metrics['cosine']:+.2f}")
+    shown = [one.shown for one in module.learners.values()] + [one.shown for one in module.couplings]
+    for word, name in {word: name for words in shown for word, name in words.items()}.items():
+        found = [value for key, value in module.latest.items() if key.name == name and not key.layer]
+        if found:
+            parts.append(f"{word} {sum(found) / len(found):.2f}")
     return " | ".join(parts)
 
 
-def _shown(trainer: Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.progress_bar_metrics.items()}
-
-
-class Bar(Callback):
-    """A bar with the losses, the enrichment rate and the cosine after harmonization.
+class ProgressBar(Callback):
+    """A bar with the newest measurements.
 
     Args:
         steps: Number of training steps.
@@ -65,14 +63,14 @@ class Bar(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Move the bar; called after every batch."""
-        self.progress.update(self.task, completed=trainer.global_step, description=describe(_shown(trainer)))
+        self.progress.update(self.task, completed=trainer.global_step, description=describe(pl_module))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar; called also when training was interrupted."""
         self.progress.stop()
 
 
-class Lines(Callback):
+class ProgressLines(Callback):
     """A line at every quarter of the training.
 
     Args:
@@ -88,4 +86,4 @@ class Lines(Callback):
     ) -> None:
         """Print the line where one is due; called after every batch."""
         if trainer.global_step in self.shown:
-            console.step(f"step {trainer.global_step:>5}/{self.steps} | {describe(_shown(trainer))}")
+            console.step(f"step {trainer.global_step:>5}/{self.steps} | {describe(pl_module)}")

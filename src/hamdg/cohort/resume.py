@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from hamdg.cohort.cohort import flush
 from hamdg.files import atomic_path
 from hamdg.runs import schema
 from hamdg.text import listed
@@ -29,11 +30,6 @@ class CheckpointError(ValueError):
     """Training cannot go on from a checkpoint; says what is wrong with it."""
 
 
-class _Cohort(TypedDict):
-    harmonizer: object
-    samples: list[dict[str, object]]
-
-
 class _Checkpoint(TypedDict):
     global_step: int
     state_dict: dict[str, object]
@@ -41,7 +37,6 @@ class _Checkpoint(TypedDict):
     loops: dict[str, object]
     optimizer_states: list[dict[str, object]]
     lr_schedulers: list[dict[str, object]]
-    cohort: _Cohort
 
 
 class ResumeCheckpoint(Callback):
@@ -81,20 +76,21 @@ class ResumeCheckpoint(Callback):
         """Write the checkpoint where one is due, measurements first; called after every batch."""
         # From a checkpoint of the last step there is nothing to go on with: Lightning would not even end the training.
         if trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
+            flush(pl_module)
             for logger in trainer.loggers:
                 logger.save()
             with atomic_path(self.path) as temporary:
                 trainer.save_checkpoint(temporary)
 
 
-def read_checkpoint(path: Path, like: Mapping[str, Tensor], steps: int, origin: Mapping[str, str]) -> int:
+def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: Mapping[str, str]) -> int:
     """Return the step of a checkpoint that training can go on from.
 
     Its whole content is compared with the checksums in it, which `torch.load` does not look at.
 
     Args:
         path: The checkpoint.
-        like: The tensors of the models that it is for.
+        like: The state of the module that it is for.
         steps: Number of training steps.
         origin: What tells the training from others.
 
@@ -118,14 +114,17 @@ def read_checkpoint(path: Path, like: Mapping[str, Tensor], steps: int, origin: 
     return int(content["global_step"])
 
 
-def _compare(found: _Checkpoint, like: Mapping[str, Tensor], steps: int, origin: Mapping[str, str]) -> None:
+def _compare(found: _Checkpoint, like: Mapping[str, object], steps: int, origin: Mapping[str, str]) -> None:
     # Checkpoints of earlier versions do not say whose they are.
     before = cast("Mapping[str, str]", found["callbacks"].get(ResumeCheckpoint.__name__, {}).get("origin", origin))
-    state = found["state_dict"]
-    shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
     if different := [name for name in sorted({*before, *origin}) if before.get(name) != origin.get(name)]:
         raise CheckpointError(f"is of another training ({listed(different)} differs)")
-    if {name: getattr(tensor, "shape", None) for name, tensor in state.items()} != shapes:
+    if _shapes(found["state_dict"]) != _shapes(like):
         raise CheckpointError("is of another training")
     if not 0 < found["global_step"] < steps:
         raise CheckpointError(f"is damaged (it claims to be of step {found['global_step']} of {steps})")
+
+
+def _shapes(state: Mapping[str, object]) -> dict[str, tuple[int, ...] | None]:
+    """Return the shapes of all tensors by name; what else modules keep has none."""
+    return {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in state.items()}

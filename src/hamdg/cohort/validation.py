@@ -1,4 +1,4 @@
-"""Accuracy and loss of every source model on its own hold-out, while it trains."""
+"""Accuracy and loss of every learner on its own hold-out set, while it trains."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from hamdg.algorithms.ham.enrichment import cross_entropies
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.source_model import SourceModel
+from hamdg.cohort.learner import Learner
 from hamdg.data.subset import Subset
-from hamdg.tracking.rows import measure
+from hamdg.models.network import Network
+from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.tracking.keys import MetricKey
+from hamdg.tracking.loggers import log_values
 
 CHUNK = 256
 
@@ -43,22 +45,23 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def measured(model: SourceModel, part: Subset, prepare: Callable[[Tensor], Tensor]) -> Measurement:
+def measured(network: Network, part: Subset, prepare: Callable[[Tensor], Tensor]) -> Measurement:
     """Return accuracy and loss on labeled images from one pass over them, in chunks that bound the memory."""
     predicted, losses = [], []
+    device = next(network.parameters()).device
     for images, labels in part.parts(CHUNK):
-        scores = model(prepare(images.to(model.device)))
+        scores = network(prepare(images.to(device)))
         predicted.append(scores.argmax(dim=1))
-        losses.append(cross_entropies(scores, labels.to(model.device)))
+        losses.append(CLASSIFICATION.losses(scores, labels.to(device)))
     return Measurement(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
 
 
 class SourceValidation(Callback):
-    """Measures each source model on its own hold-out every few steps, against the labels that a user would have.
+    """Measures each learner on its own hold-out set every few steps, against the labels that a user would have.
 
     Args:
         parts: The hold-out of each source domain.
-        prepare: Turns uint8 images into what the model eats, without augmentation.
+        prepare: Turns uint8 images into what the networks take, without augmentation.
         every: Steps between two measurements; the last step is always measured.
         steps: Number of training steps.
         note: Told (source, step, accuracy, loss) of every measurement.
@@ -88,17 +91,16 @@ class SourceValidation(Callback):
         step = trainer.global_step
         if (step % self.every and step != self.steps) or not isinstance(pl_module, Cohort):
             return
-        found = {name: self._own_measurement(model) for name, model in pl_module.source_models().items()}
+        found = {name: self._own_measurement(learner) for name, learner in pl_module.learners.items()}
         for name, (share, loss) in found.items():
             self.note(name, step, share, loss)
-        rows = {measure("validation/accuracy", name): share for name, (share, _) in found.items()}
+        values = {MetricKey("validation/accuracy", name): share for name, (share, _) in found.items()}
         if self.log_loss:
-            rows |= {measure("validation/loss", name): loss for name, (_, loss) in found.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics(rows, step)
+            values |= {MetricKey("validation/loss", name): loss for name, (_, loss) in found.items()}
+        log_values(trainer.loggers, values, step)
 
-    def _own_measurement(self, model: SourceModel) -> Measurement:
-        model.eval()
-        parts = [measured(model, self.parts[domain], self.prepare) for domain in model.own]
-        model.train()
+    def _own_measurement(self, learner: Learner) -> Measurement:
+        learner.eval()
+        parts = [measured(learner.result, self.parts[domain], self.prepare) for domain in learner.own]
+        learner.train()
         return Measurement(*(sum(values) / len(values) for values in zip(*parts, strict=True)))

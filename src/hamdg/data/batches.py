@@ -17,39 +17,74 @@ from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
 
 
+class Labels(NamedTuple):
+    """What a domain's samples are labeled as.
+
+    Args:
+        noisy: Labels [n] as training sees them; some may be wrong.
+        clean: The true labels [n], which only tell how many are wrong.
+    """
+
+    noisy: Tensor
+    clean: Tensor
+
+
 class RawBatch(NamedTuple):
     """Samples of one domain as they lie on the disk: uint8 images, possibly of many sizes, and what `Batch` has."""
 
-    pictures: Tensor | list[Tensor]
-    labels: Tensor
-    clean_labels: Tensor
+    images: Tensor | list[Tensor]
     positions: Tensor
+    given: Labels | None = None
 
 
 class Batch(NamedTuple):
-    """Samples of one domain: images as the model eats them, labels as training sees them, true labels, positions."""
+    """Samples of one domain.
+
+    Args:
+        images: Normalized images [n, 3, h, w].
+        positions: Where the samples lie in their domain [n].
+        given: Their labels, where the step may read them.
+    """
 
     images: Tensor
-    labels: Tensor
-    clean_labels: Tensor
     positions: Tensor
+    given: Labels | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels [n] as training sees them.
+
+        Raises:
+            ConfigError: The step reads the domain without its labels.
+        """
+        return self._labels.noisy
+
+    @property
+    def clean_labels(self) -> Tensor:
+        """The true labels [n]; raises as `labels`."""
+        return self._labels.clean
+
+    @property
+    def _labels(self) -> Labels:
+        if self.given is None:
+            raise ConfigError("This batch has no labels: the step reads its domain without them; use its images alone.")
+        return self.given
 
 
 def concatenate(batches: list[Batch]) -> Batch:
     """Put batches behind one another; a single one is returned as it is."""
     if len(batches) == 1:
         return batches[0]
-    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    images, positions = (torch.cat(parts) for parts in zip(*(batch[:2] for batch in batches), strict=True))
+    given = [batch.given for batch in batches if batch.given is not None]
+    labeled = len(given) == len(batches)
+    return Batch(images, positions, Labels(*map(torch.cat, zip(*given, strict=True))) if labeled else None)
 
 
 def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
     """Read the samples at `positions` for training."""
-    return RawBatch(
-        domain.training.read(positions),
-        torch.from_numpy(domain.labels[positions]),
-        torch.from_numpy(domain.clean_labels[positions]),
-        torch.from_numpy(np.asarray(positions)),
-    )
+    labels = Labels(torch.from_numpy(domain.labels[positions]), torch.from_numpy(domain.clean_labels[positions]))
+    return RawBatch(domain.training.read(positions), torch.from_numpy(np.asarray(positions)), labels)
 
 
 def draw(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> Indices:

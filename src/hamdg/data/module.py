@@ -111,7 +111,7 @@ class SourceData(LightningDataModule):
     ) -> tuple[int, dict[str, Batch]]:
         """Augment and normalize each domain's images; called once the batch is on the model's device."""
         step, drawn = batch
-        return step, {name: Batch(self._prepare(part.pictures, step, name), *part[1:]) for name, part in drawn.items()}
+        return step, {name: Batch(self._prepare(part.images, step, name), *part[1:]) for name, part in drawn.items()}
 
     def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
         preset = self.recipe.data.augment

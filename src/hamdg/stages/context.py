@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import re
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from hamdg.algorithms import plan
 from hamdg.algorithms.base import AlgorithmPlan
-from hamdg.cohort.source_model import SourceModel
 from hamdg.config.checks import THREADS
 from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.data.benchmark import Benchmark
@@ -24,8 +22,9 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.learned_head import head_digest, read_head
-from hamdg.models.text_head import encode_prompts, logit_scale
+from hamdg.models.text_head import encode_prompts
 from hamdg.models.tower import ImageTower
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
@@ -118,10 +117,9 @@ class Context:
         """Return what the model expects of its images."""
         return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)
 
-    def new_model(self, own: tuple[str, ...]) -> SourceModel:
-        """Return a source model that starts from the pretrained tower."""
-        tower = copy.deepcopy(ImageTower(self.loaded))
-        return SourceModel(tower, self.text_head, logit_scale(self.loaded), own, self.recipe.train)
+    def network(self) -> ClipClassifier:
+        """Return a fresh classifier with the pretrained image tower."""
+        return ClipClassifier(self.loaded, self.text_head)
 
     def base(self) -> dict[str, Tensor]:
         """Return the pretrained values of all parameters that training changes."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Weights
-from hamdg.cohort.source_model import SourceModel
 from hamdg.cohort.validation import CHUNK, accuracy, predict
 from hamdg.data.subset import Subset
+from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.stages.context import Context
 
 # Images that are read, once, for all candidates; a multiple of what a model is given at a time.
@@ -25,21 +25,20 @@ class Scorer:
     """
 
     def __init__(self, context: Context) -> None:
-        self.model = context.new_model(()).to(context.device).eval()
+        self.network = context.network().to(context.device).eval()
+        self.device = context.device
         self.prepare = context.preprocess
 
-    def put(self, weights: Weights) -> SourceModel:
-        """Return the model with these weights in it, until the next ones come."""
-        with torch.no_grad():
-            for name, parameter in self.model.trainable().items():
-                parameter.copy_(weights[name])
-        return self.model
+    def put(self, weights: Weights) -> ClipClassifier:
+        """Return the network with these weights in it, until the next ones come."""
+        self.network.load({name: weights[name] for name in self.network.weights()})
+        return self.network
 
     def predict(self, candidates: Sequence[Weights], part: Subset) -> list[Tensor]:
         """Return every candidate's predicted classes [n]; each image is read once for all of them."""
         found: list[list[Tensor]] = [[] for _ in candidates]
         for images, _ in part.parts(READ):
-            images = images.to(self.model.device)
+            images = images.to(self.device)
             for weights, predicted in zip(candidates, found, strict=True):
                 predicted.append(predict(self.put(weights), images, self.prepare).cpu())
         return [torch.cat(predicted) for predicted in found]

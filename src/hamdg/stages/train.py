@@ -7,6 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from PIL import Image
 
 from hamdg import console
 from hamdg.algorithms.ham.harmonizer import Harmonizer
-from hamdg.algorithms.ham.sample_log import Sample, SampleLog
+from hamdg.algorithms.ham.learner import HamLearner, kept_samples
+from hamdg.algorithms.ham.sample_log import Sample
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.learner import Learner
 from hamdg.cohort.progress import progress_callback
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.validation import SourceValidation
@@ -113,7 +116,7 @@ def _trained(context: Context, data: SourceData) -> dict[str, object]:
         if resume.restored or not done or isinstance(error, HamdgError):
             raise
         raise CheckpointError("holds a state that training cannot take over") from error
-    _write_samples(context, data, cohort.samples.samples)
+    _write_samples(context, data, kept_samples(cohort.learners.values()))
     return _summary(context, read_rows(run.metrics), resume.seconds_before + time.monotonic() - started)
 
 
@@ -142,19 +145,20 @@ def _written(run: RunDirectory) -> list[Path]:
 
 
 def build_cohort(context: Context, data: SourceData) -> Cohort:
-    """Return the models of the run, all at the pretrained weights."""
-    recipe = context.recipe
-    models = {name: context.new_model(own) for name, own in context.plan.groups(context.sources).items()}
+    """Return the learners of the run, all at the pretrained weights."""
+    recipe, groups = context.recipe, context.plan.groups(context.sources)
+    make = partial(Cohort, seed=recipe.seed, log_every=recipe.runtime.log_every)
+    if len(groups) == 1:
+        learners = {name: Learner(context.network(), own, recipe.train) for name, own in groups.items()}
+        return make(learners)
     settings = recipe.settings if isinstance(recipe.settings, HamSettings) else HamSettings()
     noise_known = any(bool((arrays.labels != arrays.clean_labels).any()) for arrays in data.domains.values())
-    return Cohort(
-        models,
-        settings.enrichment,
-        recipe.train,
-        Harmonizer(settings.harmonization, context.base(), layer_of, recipe.seed),
-        SampleLog(recipe.train.steps),
-        recipe.runtime.log_every,
-        noise_known,
+    return make(
+        {
+            name: HamLearner(name, context.network(), own, recipe.train, settings.enrichment, noise_known)
+            for name, own in groups.items()
+        },
+        [Harmonizer(settings.harmonization, context.base(), len(groups), layer_of, recipe.seed)],
     )
 
 

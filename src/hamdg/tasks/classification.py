@@ -77,3 +77,6 @@ class CalibrationError(MulticlassCalibrationError):
         """Take in scores [n, classes] and labels [n]; called once a batch."""
         # torchmetrics takes scores that happen to lie in [0, 1] for probabilities; these always are.
         super().update(preds.float().softmax(dim=1), target)
+
+
+CLASSIFICATION = Classification()

@@ -10,7 +10,8 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from hamdg.files import atomic_path, explained_storage
-from hamdg.tracking.rows import HEADER, Row, cells_of, measured, read_rows
+from hamdg.tracking.keys import MetricKey
+from hamdg.tracking.rows import HEADER, Row, cells_of, read_rows
 
 
 class CsvTracker(Logger):
@@ -44,12 +45,14 @@ class CsvTracker(Logger):
     def log_hyperparams(self, params: dict[str, object] | Namespace, *args: object, **kwargs: object) -> None:
         """Do nothing: `config.yaml` holds the configuration."""
 
+    def log(self, values: Mapping[MetricKey, float], step: int) -> None:
+        """Take measurements by key."""
+        self._pending += [Row(step, key.source, key.layer, key.name, float(value)) for key, value in values.items()]
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Take measurements by key (see `measure`)."""
-        for key, value in metrics.items():
-            if step is not None:
-                name, source, layer = measured(key)
-                self._pending.append(Row(step, source, layer, name, float(value)))
+        """Take measurements that have no more than a name; called by Lightning for what a module logs itself."""
+        if step is not None:
+            self.log({MetricKey(name): value for name, value in metrics.items()}, step)
 
     def save(self) -> None:
         """Append all pending rows to the file."""

@@ -1,4 +1,4 @@
-"""The lines of `metrics.csv`, and the keys under which measurements are logged; no Lightning here."""
+"""The lines of `metrics.csv`; no Lightning here."""
 
 from __future__ import annotations
 
@@ -22,30 +22,6 @@ class Row(NamedTuple):
     layer: str
     name: str
     value: float
-
-
-def measure(name: str, source: str = "", layer: str = "") -> str:
-    """Return the key under which a measurement is logged: `loss{photo}`, `cosine/after{cartoon|photo}{layer1.0}`.
-
-    Braces within the parts are written as `%7B` and `%7D`, so that `measured` gets the parts back.
-    """
-    source, layer = _escaped(source), _escaped(layer)
-    return name + (f"{{{source}}}" if source or layer else "") + (f"{{{layer}}}" if layer else "")
-
-
-def measured(key: str) -> tuple[str, str, str]:
-    """Return name, source and layer of a measurement by its key."""
-    name, *parts = key.split("{")
-    source, layer = [_unescaped(part.removesuffix("}")) for part in (*parts, "", "")][:2]
-    return name, source, layer
-
-
-def _escaped(part: str) -> str:
-    return part.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-
-
-def _unescaped(part: str) -> str:
-    return part.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")
 
 
 def cells_of(row: Row) -> tuple[str, ...]:

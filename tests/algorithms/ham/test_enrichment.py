@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.ham.enrichment import combined_loss, confidence, cross_entropies, select
+from hamdg.algorithms.ham.enrichment import combined_loss, confidence, select
 from hamdg.config.algorithms.ham import Combine, Confidence
+from hamdg.tasks.classification import CLASSIFICATION
 
 
 def logits_with(probabilities: list[list[float]]) -> Tensor:
@@ -126,6 +127,6 @@ def test_combined_losses_by_hand() -> None:
 
 
 def test_cross_entropies_by_hand() -> None:
-    found = cross_entropies(logits_with([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([0, 1]))
+    found = CLASSIFICATION.losses(logits_with([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([0, 1]))
 
     assert found.tolist() == pytest.approx([math.log(4), math.log(2)])

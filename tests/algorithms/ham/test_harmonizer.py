@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -10,15 +11,32 @@ from torch import Tensor
 
 from hamdg.algorithms.ham.harmonization import cosines, gram
 from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import HarmonizationConfig, HarmonizationMethod, HarmonizationScope
 from hamdg.models import layer_of
+from hamdg.tracking.keys import MetricKey
 
 SOURCES = ("art", "cartoon", "photo")
 SHAPES = {"conv1.weight": (2, 3), "layer1.0.weight": (4,), "layer1.0.bias": (2, 2), "layer1.1.weight": (5,)}
 LAYERS = {"conv1": ["conv1.weight"], "layer1.0": ["layer1.0.weight", "layer1.0.bias"], "layer1.1": ["layer1.1.weight"]}
 PAIRS = ("art|cartoon", "art|photo", "cartoon|photo")
 SCOPES: tuple[HarmonizationScope, ...] = ("global", "layer")
-Models = dict[str, dict[str, Tensor]]
+Models = Mapping[str, dict[str, Tensor]]
+
+
+class Toy(dict[str, Tensor]):
+    """Parameters that pass for a learner with a network."""
+
+    @property
+    def network(self) -> Toy:
+        return self
+
+    def trainable(self) -> Toy:
+        return self
+
+
+def as_learners(models: Models) -> dict[str, Learner]:
+    return cast("dict[str, Learner]", models)
 
 
 def draw(seed: int) -> dict[str, Tensor]:
@@ -31,10 +49,10 @@ START = draw(0)
 
 def cohort(moved: bool = True) -> Models:
     """Three models with gradients, at the start or a step away from it."""
-    models: Models = {}
+    models: dict[str, dict[str, Tensor]] = {}
     for number, source in enumerate(SOURCES):
         away, gradient = draw(10 + number), draw(20 + number)
-        models[source] = {name: START[name] + 0.1 * away[name] * moved for name in SHAPES}
+        models[source] = Toy({name: START[name] + 0.1 * away[name] * moved for name in SHAPES})
         for name, parameter in models[source].items():
             parameter.grad = gradient[name]
     return models
@@ -44,7 +62,7 @@ def make(
     method: HarmonizationMethod, scope: HarmonizationScope = "global", every: int = 1, weight: float = 0.5
 ) -> Harmonizer:
     config = HarmonizationConfig(method, scope, every, weight, minority_scale=0.25)
-    return Harmonizer(config, START, layer_of, seed=4)
+    return Harmonizer(config, START, len(SOURCES), layer_of, seed=4)
 
 
 def gradients(models: Models) -> Models:
@@ -72,7 +90,7 @@ def groups(scope: HarmonizationScope) -> list[list[str]]:
 def test_penalties_add_the_gradient_of_their_loss(method: HarmonizationMethod, scope: HarmonizationScope) -> None:
     models = cohort()
     before, parameters = gradients(models), values(models)
-    make(method, scope).before_update(models, 0, measured=False)
+    make(method, scope).before_update(as_learners(models), 0, log_now=False)
 
     for names in groups(scope):
         moved = [(flat(models[s], names) - flat(START, names)).double().requires_grad_() for s in SOURCES]
@@ -94,7 +112,7 @@ def test_penalties_add_the_gradient_of_their_loss(method: HarmonizationMethod, s
 def test_pcgrad_projects_the_vectors_of_its_scope(scope: HarmonizationScope) -> None:
     models = cohort()
     before = gradients(models)
-    make("pcgrad", scope).before_update(models, 3, measured=False)
+    make("pcgrad", scope).before_update(as_learners(models), 3, log_now=False)
 
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([4, 3])))
     orders = [[int(j) for j in rng.permutation(3) if j != i] for i in range(3)]
@@ -119,7 +137,7 @@ def test_pcgrad_changes_its_order_from_step_to_step_and_repeats_it() -> None:
         others = gradients(models)
         for name, parameter in models["photo"].items():  # in conflict with both others, so that the order counts
             parameter.grad = -others["art"][name] - others["cartoon"][name]
-        make("pcgrad").before_update(models, step, measured=False)
+        make("pcgrad").before_update(as_learners(models), step, log_now=False)
         return gradients(models)
 
     assert same(run(1), run(1))
@@ -132,37 +150,37 @@ def test_only_every_nth_step_is_harmonized(method: HarmonizationMethod) -> None:
     changed = []
     for step in range(7):
         models = cohort()
-        harmonizer.before_update(models, step, measured=step % 2 == 0)
+        harmonizer.before_update(as_learners(models), step, log_now=step % 2 == 0)
         changed.append(not same(gradients(models), gradients(cohort())))
 
     assert changed == [False, False, True, False, False, True, False]
 
 
-@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("log_now", [False, True])
 @pytest.mark.parametrize("scope", ["global", "layer"])
-def test_none_and_weight_zero_leave_everything_bit_for_bit(scope: HarmonizationScope, measured: bool) -> None:
+def test_none_and_weight_zero_leave_everything_bit_for_bit(scope: HarmonizationScope, log_now: bool) -> None:
     for harmonizer in (make("none", scope), make("cosine", scope, weight=0.0), make("l2", scope, weight=0.0)):
         models = cohort()
-        harmonizer.before_update(models, 0, measured)
-        harmonizer.after_update(models, 0, measured)
+        harmonizer.before_update(as_learners(models), 0, log_now)
+        harmonizer.after_update(as_learners(models), 0, log_now)
         assert same(gradients(models), gradients(cohort()))
         assert same(values(models), values(cohort()))
 
 
 def test_models_at_the_start_are_not_pulled() -> None:
     models = cohort(moved=False)
-    make("cosine").before_update(models, 0, measured=True)
+    make("cosine").before_update(as_learners(models), 0, log_now=True)
 
     assert same(gradients(models), gradients(cohort(moved=False)))
 
 
 @pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad", "sign_consensus"])
 def test_a_single_model_is_left_alone(method: HarmonizationMethod) -> None:
-    models = {"photo": cohort()["photo"]}
+    models: Models = {"photo": cohort()["photo"]}
     harmonizer = make(method)
 
-    assert harmonizer.before_update(models, 0, measured=True) == {}
-    assert harmonizer.after_update(models, 0, measured=True) == {}
+    assert harmonizer.before_update(as_learners(models), 0, log_now=True) == {}
+    assert harmonizer.after_update(as_learners(models), 0, log_now=True) == {}
     assert same(gradients(models), gradients({"photo": cohort()["photo"]}))
     assert same(values(models), values({"photo": cohort()["photo"]}))
 
@@ -175,14 +193,14 @@ def random_step(models: Models, step: int) -> None:
 
 def advance(harmonizer: Harmonizer, models: Models, steps: range) -> None:
     for step in steps:
-        harmonizer.before_update(models, step, measured=False)
+        harmonizer.before_update(as_learners(models), step, log_now=False)
         random_step(models, step)
-        harmonizer.after_update(models, step, measured=False)
+        harmonizer.after_update(as_learners(models), step, log_now=False)
 
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_sign_consensus_counts_updates_from_the_last_harmonized_step(every: int) -> None:
-    models, expected = cohort(), values(cohort())
+    models, expected = cohort(moved=False), values(cohort(moved=False))
     advance(make("sign_consensus", every=every), models, range(7))
 
     anchor = values(expected)
@@ -218,59 +236,60 @@ def test_a_resumed_harmonizer_goes_on_bit_for_bit(stop: int) -> None:
 
 
 def test_the_state_follows_the_models_to_their_device() -> None:
-    harmonizer = make("sign_consensus")
-    harmonizer.load_state_dict(values(cohort()))
-    remote = {s: {n: p.to("meta") for n, p in model.items()} for s, model in cohort().items()}
-    harmonizer.before_update(remote, 0, measured=False)
+    harmonizer = make("sign_consensus").to("meta")
+    remote = {s: Toy({n: p.to("meta") for n, p in model.items()}) for s, model in cohort().items()}
+    harmonizer.before_update(as_learners(remote), 0, log_now=False)
 
-    kept = [harmonizer.start, *harmonizer.anchor.values()]
-    assert {tensor.device.type for tensors in kept for tensor in tensors.values()} == {"meta"}
+    assert len(list(harmonizer.buffers())) == 4 * len(SHAPES)
+    assert {buffer.device.type for buffer in harmonizer.buffers()} == {"meta"}
 
 
-def keys(title: str) -> set[str]:
-    return {f"{title}{{{pair}}}{layer}" for pair in PAIRS for layer in ("", *(f"{{{name}}}" for name in LAYERS))}
+def keys(title: str) -> set[MetricKey]:
+    return {MetricKey(title, pair, layer) for pair in PAIRS for layer in ("", *LAYERS)}
 
 
 @pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad"])
 def test_cosines_of_the_gradients_are_measured_whole_and_by_layer(method: HarmonizationMethod) -> None:
     models = cohort()
-    measured = make(method).before_update(models, 0, measured=True)
+    measured = make(method).before_update(as_learners(models), 0, log_now=True)
 
     assert set(measured) == keys("cosine/before") | keys("cosine/after")
     for title, state in (("cosine/before", gradients(cohort())), ("cosine/after", gradients(models))):
         for layer, names in {"": list(SHAPES), **LAYERS}.items():
             a, b = flat(state["art"], names), flat(state["photo"], names)
-            key = f"{title}{{art|photo}}" + (f"{{{layer}}}" if layer else "")
-            assert measured[key] == pytest.approx(float(a @ b / a.norm() / b.norm()), abs=1e-5)
-    assert make(method).before_update(cohort(), 0, measured=False) == {}
+            key = MetricKey(title, "art|photo", layer)
+            assert float(measured[key]) == pytest.approx(float(a @ b / a.norm() / b.norm()), abs=1e-5)
+    assert make(method).before_update(as_learners(cohort()), 0, log_now=False) == {}
 
 
 def test_cosines_of_the_updates_are_measured_and_rise() -> None:
     models, harmonizer = cohort(), make("sign_consensus")
-    assert harmonizer.before_update(models, 0, measured=True) == {}
+    assert harmonizer.before_update(as_learners(models), 0, log_now=True) == {}
     random_step(models, 0)
-    measured = harmonizer.after_update(models, 0, measured=True)
+    measured = harmonizer.after_update(as_learners(models), 0, log_now=True)
 
-    assert set(measured) == keys("cosine/before") | keys("cosine/after")
+    assert set(measured) == keys("cosine/before") | keys("cosine/after") | keys("cosine/history")
     for pair in PAIRS:
-        assert measured[f"cosine/after{{{pair}}}"] > measured[f"cosine/before{{{pair}}}"]
+        assert measured[MetricKey("cosine/after", pair)] > measured[MetricKey("cosine/before", pair)]
 
 
 def test_displacements_are_measured_from_the_start() -> None:
-    measured = make("none").measure_displacements(cohort())
+    measured = make("none").after_update(as_learners(cohort()), 0, log_now=True)
 
     assert set(measured) == keys("cosine/history")
     moved = [flat(draw(10 + number), list(SHAPES)) for number in range(3)]
-    assert measured["cosine/history{cartoon|photo}"] == pytest.approx(float(cosines(gram(moved))[1, 2]), abs=1e-5)
-    at_start = make("none").measure_displacements(cohort(moved=False))
-    assert set(at_start.values()) == {0.0}
+    assert float(measured[MetricKey("cosine/history", "cartoon|photo")]) == pytest.approx(
+        float(cosines(gram(moved))[1, 2]), abs=1e-5
+    )
+    at_start = make("none").after_update(as_learners(cohort(moved=False)), 0, log_now=True)
+    assert {float(value) for value in at_start.values()} == {0.0}
 
 
 def test_layer_scope_differs_from_global_scope() -> None:
     results = []
     for scope in SCOPES:
         models = cohort()
-        make("cosine", scope).before_update(models, 0, measured=False)
+        make("cosine", scope).before_update(as_learners(models), 0, log_now=False)
         results.append(gradients(models))
 
     assert not same(*results)

@@ -9,8 +9,8 @@ POSITIONS = torch.tensor([7, 3, 9, 1, 5])
 CONFIDENCES = torch.tensor([0.75, 0.125, 0.25, 0.875, 0.5])
 
 
-def offer(book: SampleLog, step: int, model: str = "art") -> None:
-    book.offer(step, model, DOMAINS, POSITIONS, CONFIDENCES, CONFIDENCES > 0.5, torch.tensor(0.5))
+def record(book: SampleLog, step: int, model: str = "art") -> None:
+    book.record(step, model, DOMAINS, POSITIONS, CONFIDENCES, CONFIDENCES > 0.5, torch.tensor(0.5))
 
 
 def test_moments_are_spread_from_the_first_to_the_last_step() -> None:
@@ -22,7 +22,7 @@ def test_moments_are_spread_from_the_first_to_the_last_step() -> None:
 
 def test_the_first_accepted_and_the_least_confident_rejected_are_kept() -> None:
     book = SampleLog(10, per_kind=2)
-    offer(book, 9)
+    record(book, 9)
 
     assert book.samples == [
         Sample(10, "art", "cartoon", 7, True, 0.75, 0.5),
@@ -36,7 +36,7 @@ def test_the_book_stays_small() -> None:
     book = SampleLog(1000, moments=4, per_kind=2)
     for step in range(1000):
         for model in ("art", "photo"):
-            offer(book, step, model)
+            record(book, step, model)
 
     assert len(book.samples) == 4 * 2 * 2 * 2
     assert {sample.step for sample in book.samples} == {1, 334, 667, 1000}
@@ -45,13 +45,13 @@ def test_the_book_stays_small() -> None:
 def test_nothing_to_accept_or_reject_is_no_problem() -> None:
     for bar, accepted in ((0.0, True), (1.0, False)):
         book = SampleLog(1)
-        book.offer(0, "art", DOMAINS, POSITIONS, CONFIDENCES, CONFIDENCES.gt(bar), torch.tensor(bar))
+        book.record(0, "art", DOMAINS, POSITIONS, CONFIDENCES, CONFIDENCES.gt(bar), torch.tensor(bar))
         assert [sample.accepted for sample in book.samples] == [accepted] * 3
 
 
 def test_the_state_survives_a_round_trip() -> None:
     book, other = SampleLog(10), SampleLog(10)
-    offer(book, 0)
+    record(book, 0)
     other.load_state_dict(book.state_dict())
 
     assert other.samples == book.samples

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hamdg.config.algorithms.ham import Combine, Confidence
 
@@ -58,8 +57,3 @@ def combined_loss(own: Tensor, added: Tensor, combine: Combine) -> Tensor:
     if combine == "mean":
         return torch.cat([own, added]).mean()
     return own.mean() + added.mean()
-
-
-def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each sample's cross-entropy [n] in float32."""
-    return functional.cross_entropy(logits.float(), labels, reduction="none")

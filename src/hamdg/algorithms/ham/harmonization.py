@@ -16,9 +16,9 @@ _TINY = 1e-12
 
 
 def gram(vectors: Sequence[Tensor]) -> Tensor:
-    """Return the inner products [n, n] of n tensors of one shape, in float64 on the CPU."""
+    """Return the inner products [n, n] of n tensors of one shape, in float64."""
     rows = torch.stack([vector.detach().flatten().float() for vector in vectors])
-    return (rows @ rows.T).double().cpu()
+    return (rows @ rows.T).double()
 
 
 def cosines(products: Tensor) -> Tensor:
@@ -40,6 +40,8 @@ def pcgrad(products: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
     Returns:
         Coefficients [n, n]: new vector i is the sum over j of `coefficients[i, j]` times vector j.
     """
+    # Whether vectors conflict is asked one by one: on the host, after one copy.
+    products = products.cpu()
     coefficients = torch.eye(len(products), dtype=products.dtype)
     for i, order in enumerate(orders):
         for j in order:
@@ -58,16 +60,12 @@ def cosine_penalty(products: Tensor) -> Tensor:
         products: Gram matrix [n, n] of the displacements d.
     """
     count = len(products)
-    coefficients = torch.zeros_like(products)
-    mean_norm = (products.sum() / count**2).clamp(min=0).sqrt()
     norms = products.diagonal().clamp(min=0).sqrt()
-    for i in range(count):
-        if mean_norm <= _TINY or norms[i] <= _TINY:
-            continue
-        cosine = products[i].mean() / (norms[i] * mean_norm)
-        coefficients[i] -= 1 / (count * norms[i] * mean_norm)
-        coefficients[i, i] += cosine / norms[i] ** 2
-    return coefficients
+    mean_norm = (products.sum() / count**2).clamp(min=0).sqrt()
+    cosines_with_mean = products.mean(dim=1) / (norms * mean_norm)
+    pulls = torch.diag(cosines_with_mean / norms**2) - (1 / (count * norms * mean_norm))[:, None]
+    directed = (norms > _TINY) & (mean_norm > _TINY)
+    return torch.where(directed[:, None], pulls, torch.zeros_like(pulls))
 
 
 def l2_penalty(count: int) -> Tensor:

@@ -2,171 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hamdg.algorithms.ham import harmonization
+from hamdg.cohort.coupling import Coupling
+from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import HarmonizationConfig
-from hamdg.tracking.rows import measure
+from hamdg.tracking.keys import MetricKey
 
-Parameters = Mapping[str, Mapping[str, Tensor]]
-"""By source, then by parameter name; all sources have the same parameters."""
+Columns = list[list[nn.Parameter]]
+"""For every parameter name, that parameter of all learners."""
+Measured = dict[MetricKey, Tensor]
 
 
-class Harmonizer:
-    """Brings the update directions of all models together, at every `config.every`-th step.
+class Harmonizer(Coupling):
+    """Brings the update directions of all learners together, at every `config.every`-th step.
 
     Args:
         config: Which rule, how often, for the whole model or for each layer.
-        start: The parameters that all models start from, by name.
+        start: The parameters that all learners start from, by name.
+        count: How many learners there are.
         layer_of: Gives the layer of a parameter name.
         seed: Seeds the order in which PCGrad visits the other models.
     """
 
+    shown: ClassVar[Mapping[str, str]] = {"cosine": "cosine/after"}
+
     def __init__(
-        self, config: HarmonizationConfig, start: Mapping[str, Tensor], layer_of: Callable[[str], str], seed: int
+        self,
+        config: HarmonizationConfig,
+        start: Mapping[str, Tensor],
+        count: int,
+        layer_of: Callable[[str], str],
+        seed: int,
     ) -> None:
+        super().__init__()
         self.config = config
-        self.start = {name: tensor.detach().clone() for name, tensor in start.items()}
-        self.layers = {name: layer_of(name) for name in start}
+        self.names = tuple(start)
+        self.layers = [layer_of(name) for name in start]
         self.seed = seed
-        self.anchor: dict[str, dict[str, Tensor]] = {}
+        # The start is known wherever a run resumes; what updates are counted from is not.
+        self.start = _Buffers(start.values(), persistent=False)
+        anchored = count if config.method == "sign_consensus" and count > 1 else 0
+        self.anchors = nn.ModuleList(_Buffers(start.values(), persistent=True) for _ in range(anchored))
+        self._columns_of: tuple[Mapping[str, Learner] | None, Columns] = (None, [])
 
-    def before_update(self, models: Parameters, step: int, measured: bool) -> dict[str, float]:
-        """Change the gradients of all models in place, before the optimizer reads them.
-
-        Args:
-            models: The parameters (with gradients) of all models.
-            step: Number of the step, from 0.
-            measured: Whether cosines are wanted.
-
-        Returns:
-            The pairwise cosines before and after, where wanted.
-        """
-        if len(models) < 2:
+    def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Measured:
+        """Change the gradients, unless the rule is about updates; measure the pairwise cosines before and after."""
+        columns = self._columns(learners)
+        changes = self._due(step) and self.config.method not in ("none", "sign_consensus")
+        if len(learners) < 2 or self.config.method == "sign_consensus" or not (changes or log_now):
             return {}
-        self._follow(models)
-        if self.config.method == "sign_consensus":
-            if not self.anchor:
-                self.anchor = _copies(models)
+        gradients = [[_gradient(parameter) for parameter in column] for column in columns]
+        before = _grams(gradients) if log_now or self.config.method == "pcgrad" else []
+        if changes:
+            self._change(columns, gradients, before, step)
+        if not log_now:
             return {}
-        due = self._due(step) and self.config.method != "none"
-        if not due and not measured:
+        after = _grams([[_gradient(parameter) for parameter in column] for column in columns])
+        return self._report(learners, before, after)
+
+    @torch.no_grad()
+    def after_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Measured:
+        """Change the parameters, where the rule is about updates; measure the cosines of the ways from the start."""
+        if len(learners) < 2:
             return {}
-        gradients = {name: [_gradient(model[name]) for model in models.values()] for name in self.start}
-        before = self._grams(gradients) if measured or self.config.method == "pcgrad" else {}
-        if due:
-            for name, coefficients in self._coefficients(models, before, step).items():
-                self._apply(models, name, gradients[name], coefficients)
-        if not measured:
-            return {}
-        after = self._grams({name: [_gradient(model[name]) for model in models.values()] for name in self.start})
-        return self._report(models, before, after)
+        columns, measured = self._columns(learners), Measured()
+        if self.config.method == "sign_consensus" and self._due(step):
+            before, after = self._agree(columns)
+            measured = self._report(learners, before, after) if log_now else {}
+        if log_now:
+            measured |= self._cosines("cosine/history", list(learners), _grams(self._moved(columns)))
+        return measured
 
-    def after_update(self, models: Parameters, step: int, measured: bool) -> dict[str, float]:
-        """Change the parameters of all models in place, after the optimizer moved them (`sign_consensus`).
-
-        Args and returns as `before_update`.
-        """
-        if len(models) < 2 or self.config.method != "sign_consensus" or not self._due(step):
-            return {}
-        before: dict[str, Tensor] = {}
-        after: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for name in self.start:
-                updates = [models[source][name] - self.anchor[source][name] for source in models]
-                agreed = harmonization.sign_consensus(updates, self.config.minority_scale)
-                for source, update in zip(models, agreed, strict=True):
-                    models[source][name].copy_(self.anchor[source][name].add_(update))
-                if measured:
-                    before[name], after[name] = harmonization.gram(updates), harmonization.gram(agreed)
-        return self._report(models, before, after) if measured else {}
-
-    def measure_displacements(self, models: Parameters) -> dict[str, float]:
-        """Return the pairwise cosines of the models' displacements from the start, whole and by layer."""
-        moved = {
-            name: [model[name].detach() - start for model in models.values()] for name, start in self.start.items()
-        }
-        return self._cosines("cosine/history", list(models), self._grams(moved))
-
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Return what a resumed run needs: the parameters that updates are counted from."""
-        return self.anchor
-
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Take over a saved state."""
-        self.anchor = state
-
-    def _follow(self, models: Parameters) -> None:
-        """Bring the own tensors to the device that the Trainer put the models on; a resumed anchor is on the CPU."""
-        device = next(iter(next(iter(models.values())).values())).device
-        if next(iter(self.start.values())).device != device:
-            self.start = {name: tensor.to(device) for name, tensor in self.start.items()}
-        for source, tensors in self.anchor.items():
-            self.anchor[source] = {name: tensor.to(device) for name, tensor in tensors.items()}
+    def _columns(self, learners: Mapping[str, Learner]) -> Columns:
+        """Return the parameters, which are collected once: a cohort gives the same mapping at every step."""
+        if self._columns_of[0] is not learners:
+            models = [learner.network.trainable() for learner in learners.values()]
+            self._columns_of = learners, [[model[name] for model in models] for name in self.names]
+        return self._columns_of[1]
 
     def _due(self, step: int) -> bool:
         return (step + 1) % self.config.every == 0
 
-    def _grams(self, vectors: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        return {name: harmonization.gram(stack) for name, stack in vectors.items()}
+    def _moved(self, columns: Columns) -> list[list[Tensor]]:
+        starts = self.start.buffers()
+        return [[p.detach() - start for p in column] for column, start in zip(columns, starts, strict=True)]
 
-    def _coefficients(self, models: Parameters, gradients: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+    def _change(self, columns: Columns, gradients: list[list[Tensor]], grams: list[Tensor], step: int) -> None:
+        projects = self.config.method == "pcgrad"
+        moved = gradients if projects else self._moved(columns)
+        products = grams if projects else _grams(moved) if self.config.method == "cosine" else []
+        coefficients = self._coefficients(len(columns[0]), products, step)
+        for column, own, vectors, scope in zip(columns, gradients, moved, coefficients, strict=True):
+            mixed = harmonization.combine(vectors, scope)
+            if not projects:
+                mixed = [gradient + self.config.weight * pull for gradient, pull in zip(own, mixed, strict=True)]
+            for parameter, gradient in zip(column, mixed, strict=True):
+                parameter.grad = gradient
+
+    def _coefficients(self, count: int, products: list[Tensor], step: int) -> list[Tensor]:
         """Return the mixing coefficients of each parameter; all parameters of a scope share theirs."""
-        method, count = self.config.method, len(models)
-        if method == "l2":
-            return dict.fromkeys(self.start, harmonization.l2_penalty(count))
-        products = dict(gradients)
-        if method == "cosine":
-            products = self._grams(
-                {name: [m[name].detach() - start for m in models.values()] for name, start in self.start.items()}
-            )
-        rule: Callable[[Tensor], Tensor] = harmonization.cosine_penalty
-        if method == "pcgrad":
-            rule = partial(harmonization.pcgrad, orders=self._orders(count, step))
+
+        def rule(gram: Tensor) -> Tensor:
+            if self.config.method == "pcgrad":
+                return harmonization.pcgrad(gram, self._orders(count, step))
+            return harmonization.cosine_penalty(gram)
+
+        if self.config.method == "l2":
+            return [self._ready(harmonization.l2_penalty(count))] * len(self.names)
         if self.config.scope == "global":
-            return dict.fromkeys(self.start, rule(_total(products.values())))
-        by_layer = {layer: rule(gram) for layer, gram in self._by_layer(products).items()}
-        return {name: by_layer[self.layers[name]] for name in self.start}
+            return [self._ready(rule(_total(products)))] * len(self.names)
+        by_layer = {layer: self._ready(rule(gram)) for layer, gram in self._by_layer(products).items()}
+        return [by_layer[layer] for layer in self.layers]
+
+    def _ready(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients in the precision and on the device of the parameters, once for all of a scope."""
+        return coefficients.to(next(self.start.buffers()))
 
     def _orders(self, count: int, step: int) -> list[list[int]]:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, step])))
         return [[int(j) for j in rng.permutation(count) if j != i] for i in range(count)]
 
-    def _apply(self, models: Parameters, name: str, gradients: list[Tensor], coefficients: Tensor) -> None:
-        if self.config.method == "pcgrad":
-            mixed = harmonization.combine(gradients, coefficients)
-        else:
-            moved = [model[name].detach() - self.start[name] for model in models.values()]
-            pulls = harmonization.combine(moved, coefficients)
-            mixed = [g + self.config.weight * pull for g, pull in zip(gradients, pulls, strict=True)]
-        for model, gradient in zip(models.values(), mixed, strict=True):
-            model[name].grad = gradient
+    def _agree(self, columns: Columns) -> tuple[list[Tensor], list[Tensor]]:
+        """Take back what a minority of the updates since the last agreement does; return the Gram matrices."""
+        before: list[Tensor] = []
+        after: list[Tensor] = []
+        for column, anchors in zip(columns, zip(*(a.buffers() for a in self.anchors), strict=True), strict=True):
+            updates = [parameter - anchor for parameter, anchor in zip(column, anchors, strict=True)]
+            agreed = harmonization.sign_consensus(updates, self.config.minority_scale)
+            for parameter, anchor, update in zip(column, anchors, agreed, strict=True):
+                parameter.copy_(anchor.add_(update))
+            before.append(harmonization.gram(updates))
+            after.append(harmonization.gram(agreed))
+        return before, after
 
-    def _by_layer(self, products: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _by_layer(self, products: Sequence[Tensor]) -> dict[str, Tensor]:
         layers: dict[str, list[Tensor]] = {}
-        for name, gram in products.items():
-            layers.setdefault(self.layers[name], []).append(gram)
+        for layer, gram in zip(self.layers, products, strict=True):
+            layers.setdefault(layer, []).append(gram)
         return {layer: _total(grams) for layer, grams in layers.items()}
 
-    def _report(
-        self, models: Parameters, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        sources = list(models)
-        return self._cosines("cosine/before", sources, before) | self._cosines("cosine/after", sources, after)
+    def _report(self, learners: Mapping[str, Learner], before: Sequence[Tensor], after: Sequence[Tensor]) -> Measured:
+        names = list(learners)
+        return self._cosines("cosine/before", names, before) | self._cosines("cosine/after", names, after)
 
-    def _cosines(self, title: str, sources: list[str], products: Mapping[str, Tensor]) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for layer, gram in {"": _total(products.values()), **self._by_layer(products)}.items():
+    def _cosines(self, title: str, sources: list[str], products: Sequence[Tensor]) -> Measured:
+        values: Measured = {}
+        for layer, gram in {"": _total(products), **self._by_layer(products)}.items():
             table = harmonization.cosines(gram)
             for i, j in combinations(range(len(sources)), 2):
-                values[measure(title, f"{sources[i]}|{sources[j]}", layer)] = float(table[i, j])
+                values[MetricKey(title, f"{sources[i]}|{sources[j]}", layer)] = table[i, j]
         return values
+
+
+class _Buffers(nn.Module):
+    """Copies of tensors as buffers, by number: names of parameters have dots, which buffers cannot have."""
+
+    def __init__(self, tensors: Iterable[Tensor], persistent: bool) -> None:
+        super().__init__()
+        for number, tensor in enumerate(tensors):
+            self.register_buffer(str(number), tensor.detach().clone(), persistent=persistent)
+
+
+def _grams(vectors: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    return [harmonization.gram(column) for column in vectors]
 
 
 def _total(grams: Iterable[Tensor]) -> Tensor:
@@ -175,7 +181,3 @@ def _total(grams: Iterable[Tensor]) -> Tensor:
 
 def _gradient(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _copies(models: Parameters) -> dict[str, dict[str, Tensor]]:
-    return {source: {name: p.detach().clone() for name, p in model.items()} for source, model in models.items()}

@@ -49,7 +49,7 @@ class SampleLog:
         self.per_kind = per_kind
         self.samples: list[Sample] = []
 
-    def offer(
+    def record(
         self,
         step: int,
         model: str,
@@ -57,7 +57,7 @@ class SampleLog:
         positions: Tensor,
         confidences: Tensor,
         mask: Tensor,
-        bar: Tensor,
+        threshold: Tensor,
     ) -> None:
         """Note down some of a model's candidates, if the step (from 0) is one of the moments.
 
@@ -71,7 +71,7 @@ class SampleLog:
         for chosen in (accepted, rejected):
             for k in chosen[: self.per_kind].tolist():
                 found = (step + 1, model, domains[k], int(positions[k]), bool(mask[k]), float(confidences[k]))
-                self.samples.append(Sample(*found, threshold=float(bar)))
+                self.samples.append(Sample(*found, threshold=float(threshold)))
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return all samples as plain values."""

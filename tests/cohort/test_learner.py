@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.cohort.source_model import make_optimizer, schedule
+from hamdg.cohort.learner import make_optimizer, schedule
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import TrainConfig
-from hamdg.models import ImageTower
 
 if TYPE_CHECKING:
     from tests.cohort.conftest import World
@@ -43,18 +42,24 @@ def test_a_schedule_without_decay_or_warmup_is_defined() -> None:
 
 def test_the_optimizer_has_one_group_per_model() -> None:
     groups = [[torch.nn.Parameter(torch.ones(2))], [torch.nn.Parameter(torch.ones(3))]]
-    optimizer, scheduler = make_optimizer(groups, TrainConfig(steps=10, lr=0.5, weight_decay=0.25, warmup=2))
+    first, second = TrainConfig(steps=10, lr=0.5, weight_decay=0.25, warmup=2), TrainConfig(lr=1.0, warmup=10)
+    optimizer, scheduler = make_optimizer(
+        [([{"params": groups[0]}], first), ([{"params": groups[1], "weight_decay": 0.5}], second)]
+    )
 
     assert [group["params"] for group in optimizer.param_groups] == groups
-    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.25}
-    assert scheduler.get_last_lr() == [0.25, 0.25]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.25, 0.5]
+    assert scheduler.get_last_lr() == [0.25, 0.1]
 
 
 def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
     """A plain PyTorch loop on the only source domain: no cohort, no Lightning, no function of the cohort's room."""
     config = world.train
-    tower = ImageTower(copy.deepcopy(world.clip))
-    parameters = dict(tower.visual.named_parameters())
+    tower = copy.deepcopy(world.clip.model.visual).train()
+    for module in tower.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    parameters = dict(tower.named_parameters())
     optimizer = torch.optim.AdamW(parameters.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
     def factor(step: int) -> float:
@@ -66,7 +71,9 @@ def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
     loader = world.loader()
     for step in range(config.steps):
         batch = loader.batches(step)[world.sources[0]]
-        loss = torch.nn.functional.cross_entropy(14.0 * tower(batch.images) @ world.text_head().T, batch.labels)
+        loss = torch.nn.functional.cross_entropy(
+            14.0 * torch.nn.functional.normalize(tower(batch.images), dim=-1) @ world.text_head().T, batch.labels
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters.values(), limit)
@@ -82,18 +89,18 @@ def test_a_cohort_of_one_is_plain_fine_tuning_bit_for_bit(each_world: World, cli
     found = world.fit(world.cohort())["photo"]
     expected = plain_fine_tuning(world, clip_norm or math.inf)
 
-    start = world.model(()).trainable()
+    start = world.network().weights()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert any(not torch.equal(found[name], start[name]) for name in expected)
 
 
-def test_a_source_model_trained_alone_gets_the_same_weights(each_world: World) -> None:
+def test_a_learner_trained_alone_gets_the_same_weights(each_world: World) -> None:
     world = each_world.but(sources=("photo",), train=TrainConfig(steps=6, lr=1e-3, warmup=2, clip_norm=0.5))
-    model = world.model(("photo",))
-    world.trainer().fit(model, train_dataloaders=world.loader())
+    learner = world.learner(("photo",))
+    world.trainer().fit(learner, train_dataloaders=world.loader())
 
     expected = world.fit(world.cohort())["photo"]
-    assert all(torch.equal(p, expected[name]) for name, p in model.trainable().items())
+    assert all(torch.equal(p, expected[name]) for name, p in learner.result.weights().items())
 
 
 def test_independent_models_do_not_see_one_another(world: World) -> None:
@@ -107,18 +114,17 @@ def test_independent_models_do_not_see_one_another(world: World) -> None:
 
 
 def test_a_pooled_model_learns_from_all_its_domains(world: World) -> None:
-    model = world.model(("cartoon", "photo"))
     batches = world.loader().batches(0)
-    pooled = model.own_batch(batches)
+    pooled = world.learner(("cartoon", "photo")).own_batch(batches)
 
     assert torch.equal(pooled.images, torch.cat([batches["cartoon"].images, batches["photo"].images]))
     assert torch.equal(pooled.labels, torch.cat([batches["cartoon"].labels, batches["photo"].labels]))
 
 
 def test_scores_are_computed_in_fp32_under_autocast(world: World) -> None:
-    model, images = world.model(("photo",)), world.loader().batches(0)["photo"].images
+    network, images = world.network(), world.loader().batches(0)["photo"].images
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        scores, features = model(images), model.tower(images)
+        scores, features = network(images), network.features(images)
 
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, 14.0 * features.float() @ world.text_head().T)
@@ -126,12 +132,12 @@ def test_scores_are_computed_in_fp32_under_autocast(world: World) -> None:
 
 
 def test_scores_are_scaled_cosines_with_the_text_head(world: World) -> None:
-    model, images = world.model(("photo",)), world.loader().batches(0)["photo"].images
+    network, images = world.network(), world.loader().batches(0)["photo"].images
     with torch.no_grad():
-        scores, features = model(images), world.clip.model.encode_image(images)
+        scores, features = network(images), world.clip.model.encode_image(images)
 
     for n in range(4):
         for c in range(3):
             cosine = torch.nn.functional.cosine_similarity(features[n], world.text_head()[c], dim=0)
             assert float(scores[n, c]) == pytest.approx(14.0 * float(cosine), abs=1e-4)
-    assert "text_head" not in model.state_dict()
+    assert "class_features" not in network.state_dict()

@@ -1,0 +1,95 @@
+"""HAM's learner: samples of the other domains join its loss (SAE)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hamdg.algorithms.ham import enrichment
+from hamdg.algorithms.ham.sample_log import Sample, SampleLog
+from hamdg.cohort.learner import Learner, Loss
+from hamdg.config.algorithms.ham import EnrichmentConfig
+from hamdg.config.recipe import TrainConfig
+from hamdg.data.batches import Batch, concatenate
+from hamdg.models.network import Network
+from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.tracking.keys import MetricKey
+
+
+class HamLearner(Learner):
+    """Learns from its own domain, and from samples of the others that it is sure enough of.
+
+    Args:
+        name: The learner's name, for the samples that it keeps.
+        network: What is trained.
+        own: The domains that it learns from in any case.
+        config: Learning rate, schedule, clipping.
+        enrichment_config: Which samples of the other domains join the loss.
+        noise_known: Whether wrong labels are known, so that the precision of the enrichment can be measured.
+    """
+
+    # The threshold is the mean confidence on the own mini-batch.
+    whole_batch: ClassVar[bool] = True
+    shown: ClassVar[Mapping[str, str]] = {"added": "enrichment/added"}
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        own: tuple[str, ...],
+        config: TrainConfig,
+        enrichment_config: EnrichmentConfig,
+        noise_known: bool = False,
+    ) -> None:
+        super().__init__(network, own, config)
+        self.name = name
+        self.enrichment = enrichment_config
+        self.noise_known = noise_known
+        self.samples = SampleLog(config.steps)
+
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        """Return the cross-entropy on own and accepted samples, and how many were accepted."""
+        others = [domain for domain in batches if domain not in self.own]
+        if not self.enrichment.enabled or not others:
+            return super().loss(batches, step)
+        own, pool = self.own_batch(batches), concatenate([batches[domain] for domain in others])
+        scores = self(own.images)
+        own_losses = CLASSIFICATION.losses(scores, own.labels)
+        kind = self.enrichment.confidence
+        with torch.no_grad():
+            confidences = enrichment.confidence(self(pool.images), pool.labels, kind)
+        mask, threshold = enrichment.select(enrichment.confidence(scores, own.labels, kind), confidences)
+        if step in self.samples.moments:
+            domains = [domain for domain in others for _ in batches[domain].positions]
+            self.samples.record(step, self.name, domains, pool.positions, confidences, mask, threshold)
+        # The only place where the host waits for the device: how many samples there are decides about the next pass.
+        chosen = torch.nonzero(mask)[:, 0]
+        added = own_losses[:0]
+        if len(chosen):
+            added = CLASSIFICATION.losses(self(pool.images[chosen]), pool.labels[chosen])
+        value = enrichment.combined_loss(own_losses, added, self.enrichment.combine)
+        return Loss(value, self._counts(pool, mask, threshold))
+
+    def _counts(self, pool: Batch, mask: Tensor, threshold: Tensor) -> dict[MetricKey, Tensor]:
+        counts = {"candidates": torch.tensor(len(mask)), "added": mask.sum()}
+        if self.noise_known:
+            noisy = pool.labels != pool.clean_labels
+            counts |= {"noisy_candidates": noisy.sum(), "noisy_added": (noisy & mask).sum()}
+        return {MetricKey(f"enrichment/{kind}"): value for kind, value in (counts | {"threshold": threshold}).items()}
+
+    def get_extra_state(self) -> list[dict[str, Any]]:
+        """Return the samples that were kept; called when a resumable checkpoint is written."""
+        return self.samples.state_dict()
+
+    def set_extra_state(self, state: list[dict[str, Any]]) -> None:
+        """Take them over; called when a killed run goes on."""
+        self.samples.load_state_dict(state)
+
+
+def kept_samples(learners: Iterable[Learner]) -> list[Sample]:
+    """Return the samples of all learners of a cohort, by step, then by learner."""
+    found = [sample for one in learners if isinstance(one, HamLearner) for sample in one.samples.samples]
+    return sorted(found, key=lambda sample: sample.step)

@@ -1,0 +1,181 @@
+"""One network that learns, alone in Lightning's Trainer or in lock-step with others in a `Cohort`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from hamdg.config.recipe import TrainConfig
+from hamdg.data.batches import Batch, concatenate
+from hamdg.models.network import Network
+from hamdg.tasks.base import Task
+from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.tracking.keys import MetricKey
+
+Step = tuple[int, Mapping[str, Batch]]
+"""What a training step is given: its number, from 0, and a batch of every domain."""
+
+
+class Loss(NamedTuple):
+    """What a learner says of one step.
+
+    Args:
+        value: The loss (0-d).
+        logs: What else is measured, as tensors (0-d) without gradients that stay on their device; a key without a
+            source gets the learner's name.
+    """
+
+    value: Tensor
+    logs: Mapping[MetricKey, Tensor] = {}
+
+
+class ParamGroup(TypedDict):
+    """Parameters for the optimizer, with what differs from the learner's `TrainConfig`."""
+
+    params: list[nn.Parameter]
+    lr: NotRequired[float]
+    weight_decay: NotRequired[float]
+
+
+class Learner(LightningModule):
+    """Fine-tunes a network on one source domain (or, pooled, on several).
+
+    An algorithm overrides `loss`, and rarely anything else. Further state of a learner lies in buffers or in
+    `get_extra_state`, so that a resumed run has it.
+
+    Args:
+        network: What is trained, in place.
+        own: The domains that it learns from.
+        config: Learning rate, schedule, clipping.
+        task: The loss on scores and labels.
+
+    Attributes:
+        whole_batch: The loss is no mean over samples, so a batch must not be split over steps or processes.
+        shown: Metrics that progress bars show, by the word before them: their mean over sources.
+    """
+
+    whole_batch: ClassVar[bool] = False
+    shown: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self, network: Network, own: tuple[str, ...], config: TrainConfig, task: Task = CLASSIFICATION
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.own = own
+        self.config = config
+        self.task = task
+        self.save_hyperparameters({"own": list(own), "train": asdict(config), "task": type(self.task).__name__})
+        # Lightning keeps the mode it finds, and attention rounds otherwise in evaluation mode: a resumed run must not
+        # go on in another mode than the one it was killed in.
+        self.train()
+
+    @property
+    def result(self) -> Network:
+        """What history, validation and tables see."""
+        return self.network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores of normalized images."""
+        scores: Tensor = self.network(images)
+        return scores
+
+    def own_batch(self, batches: Mapping[str, Batch]) -> Batch:
+        """Return the samples of the learner's own domains."""
+        return concatenate([batches[name] for name in self.own])
+
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        """Return the loss of one step; by default the task's, on the own domains.
+
+        Args:
+            batches: The batches of all domains that the run reads, by domain.
+            step: The number of the step, from 0.
+        """
+        own = self.own_batch(batches)
+        return Loss(self.task.loss(self(own.images), own.labels))
+
+    def after_update(self, batches: Mapping[str, Batch], step: int) -> None:
+        """Do what follows the optimizer's update, such as clamping a scale or moving a teacher; by default nothing."""
+
+    def parameter_groups(self) -> list[ParamGroup]:
+        """Return what the optimizer changes; by default one group of all that requires a gradient."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW with warm-up and cosine decay, stepped every batch; used when the learner is trained alone."""
+        optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Step, batch_idx: int) -> Tensor:
+        """Return the loss of the step; used when the learner is trained alone."""
+        self._given = batch
+        loss = self.loss(batch[1], batch[0])
+        self.log("loss", loss.value.detach(), prog_bar=True)
+        for key, value in loss.logs.items():
+            self.log(key.text, value)
+        return loss.value
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Update, and do what follows; called by Lightning when the learner is trained alone."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        step, batches = self._given
+        self.after_update(batches, step)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as in a cohort; called before every update when the learner is trained alone."""
+        if self.config.clip_norm:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Return the learning rate's factor at `step` (from 0): linear warm-up, then half a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> tuple[AdamW, LambdaLR]:
+    """Return one AdamW over the groups of all learners (elementwise the same as one each), and its schedule.
+
+    Args:
+        learners: Every learner's parameter groups and settings.
+    """
+    groups = [
+        {"lr": config.lr, "weight_decay": config.weight_decay, **group} for own, config in learners for group in own
+    ]
+    factors: list[Callable[[int], float]] = [
+        partial(schedule, warmup=config.warmup, steps=config.steps) for own, config in learners for _ in own
+    ]
+    optimizer = AdamW(groups, fused=True)
+    return optimizer, LambdaLR(optimizer, factors)
+
+
+@contextmanager
+def seeded(seed: int, step: int, name: str, device: torch.device) -> Iterator[None]:
+    """Make torch's random numbers a function of (seed, step, name) alone, and leave its state as it was.
+
+    A resumed run draws what the killed one would have drawn, and learners do not change each other's draws.
+    """
+    digest = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int.from_bytes(digest[:8], "big"))
+        yield

@@ -1,0 +1,76 @@
+"""CLIP as a classifier: its image tower is fine-tuned against frozen class features."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from hamdg.data.preprocess import Preprocess
+from hamdg.merge.files import save_tensors
+from hamdg.models.clip import LoadedClip
+from hamdg.models.export import full_state, write_config
+from hamdg.models.network import Network, Weights
+from hamdg.models.text_head import logit_scale
+from hamdg.models.weights import PREFIX
+
+MERGED = "merged.safetensors"
+
+
+class ClipClassifier(Network):
+    """A copy of CLIP's image tower, and one feature per class that its features are compared with.
+
+    Args:
+        loaded: The CLIP whose image tower is copied; it completes the tower in exported files.
+        class_features: Unit-length features [classes, d], which are not trained.
+        scale: Factor between cosines and scores; by default CLIP's own.
+    """
+
+    prefix: ClassVar[str] = PREFIX
+    class_features: Tensor
+
+    def __init__(self, loaded: LoadedClip, class_features: Tensor, scale: float | None = None) -> None:
+        super().__init__()
+        self.loaded = loaded
+        self.preprocess = Preprocess(loaded.image_size, loaded.mean, loaded.std)
+        self.visual: nn.Module = copy.deepcopy(loaded.model.visual)
+        self.register_buffer("class_features", class_features, persistent=False)
+        self.logit_scale = logit_scale(loaded) if scale is None else scale
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        # The CLIP that it came from only completes files: copies share it, text tower and all.
+        memo[id(self.loaded)] = self.loaded
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return twin
+
+    @property
+    def body(self) -> nn.Module:
+        """The image tower; files have `visual.` before the names of its tensors."""
+        return self.visual
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features [n, d] of length 1."""
+        return normalize(self.visual(images), dim=-1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the scaled cosines [n, classes] between features and class features."""
+        # In bf16 a score of 25 is only known to 1/8: too coarse for a loss, and for a threshold.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.logit_scale * features.float() @ self.class_features.T
+
+    def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
+        """Write the whole CLIP with these weights, and the JSON file that open_clip builds it from."""
+        path = folder / MERGED
+        save_tensors(path, full_state(self.loaded, weights), dict(metadata))
+        # open_clip knows models by the names of such files.
+        name = re.sub(r"[^\w.-]", "-", self.loaded.name)
+        write_config(self.loaded, folder / f"hamdg-{name}-{folder.name[-8:]}.json")
+        return path
