@@ -17,7 +17,7 @@ from hamdg import console
 from hamdg.files import cache_folder, free_bytes
 
 Status = Literal["ok", "info", "warning", "broken"]
-PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "safetensors", "datasets")
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "open_clip_torch", "safetensors", "datasets")
 MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
 LOW_DISK = 5 * 2**30
 PATIENCE = 300
@@ -149,7 +149,7 @@ def _torch_remedy(facts: Facts) -> str:
 
 
 def _packages(facts: Facts) -> Iterable[Check]:
-    for name in ("lightning", "open_clip_torch", "safetensors"):
+    for name in ("lightning", "torchmetrics", "open_clip_torch", "safetensors"):
         found = facts.packages.get(name)
         if found is None:
             yield Check(name, "broken", "not installed", "`pip install -c constraints.txt -e .`")
