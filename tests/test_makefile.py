@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -147,3 +150,15 @@ def test_a_domain_can_be_left_out_by_its_short_name(benchmark: str, short: str) 
     # The recipe's own domain is the one that its header and `make help` leave out.
     given, own = (read_recipe(ROOT / recipe, overrides).held_out for overrides in ([f"--held_out={short}"], []))
     assert own == given
+
+
+def test_every_target_names_what_is_there() -> None:
+    text = (ROOT / "Makefile").read_text()
+    modules = re.findall(r"-m (hamdg[\w.]*)", text)
+    assert modules
+    assert [name for name in modules if find_spec(name) is None] == []
+    files = re.findall(r"(?:experiments|tests)/[\w/-]+\.\w+", text)
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+    verbs = re.findall(r"\(BIN\)/hamdg (\w+)", text)
+    known = subprocess.run([sys.executable, "-m", "hamdg", "--help"], capture_output=True, text=True, check=True).stdout
+    assert [verb for verb in verbs if f"\n    {verb} " not in known] == []
