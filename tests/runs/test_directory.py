@@ -27,16 +27,16 @@ def refusal(recipe: Recipe) -> str:
 
 def test_the_files_of_the_contract(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
+    step = run.step("train")
     files = (
-        run.config, run.metrics, run.resume, run.history_index, run.samples, run.train, run.merge, run.merged,
-        run.record, run.report, run.done,
+        run.config, run.base, run.start, run.splits, step.metrics, step.resume, step.summary, run.merged,
+        run.validation, run.record, run.report, run.done,
     )  # fmt: skip
     assert [str(file.relative_to(tmp_path)) for file in files] == [
-        "config.yaml", "metrics.csv", "checkpoints/resume.ckpt", "history/index.json", "samples.npz", "train.json",
-        "merge.json", "merged.safetensors", "record.json", "report.html", "done",
+        "config.yaml", "base.safetensors", "start.json", "splits.json", "train/metrics.csv", "train/resume.ckpt",
+        "train.json", "merged.safetensors", "validation.json", "record.json", "report.html", "done",
     ]  # fmt: skip
-    assert run.checkpoints == run.resume.parent
-    assert run.history == run.history_index.parent
+    assert run.step("train").index.parent == run.step("train").index.parent
 
 
 def test_open_writes_the_recipe_where_the_identity_says(recipe: Recipe, tmp_path: Path) -> None:
@@ -48,20 +48,20 @@ def test_open_writes_the_recipe_where_the_identity_says(recipe: Recipe, tmp_path
 
 def test_a_reopened_run_keeps_its_files_and_takes_new_runtime_settings(recipe: Recipe) -> None:
     with RunDirectory.open(recipe) as run:
-        run.train.write_text("{}")
+        run.step("train").summary.write_text("{}")
         run.done.touch()
     other = replace(recipe, label="x", runtime=replace(recipe.runtime, threads=3))
     with RunDirectory.open(other) as again:
         assert again.path == run.path
-        assert again.train.read_text() == "{}"
+        assert again.step("train").summary.read_text() == "{}"
         assert again.is_done
         assert again.recipe() == other
 
 
 def test_reset_leaves_the_recipe_and_the_lock_only(recipe: Recipe) -> None:
     with RunDirectory.open(recipe) as run:
-        run.history.mkdir()
-        run.history_index.write_text("{}")
+        run.step("train").index.parent.mkdir()
+        run.step("train").index.write_text("{}")
         run.done.touch()
         run.reset()
         assert sorted(os.listdir(run.path)) == [".lock", ".lock-owner", "config.yaml"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg import cli
-from hamdg.algorithms.erm import control_of
+from hamdg.config.controls import controls_of
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 
@@ -55,7 +55,7 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_to_the_same_bytes(zygote: Zygo
     again = zygote.run(stopped.argv, stopped.folder)
     assert again.code == 0, again.err
     assert stopped.directory.merged.read_bytes() == calm.directory.merged.read_bytes()
-    assert stopped.directory.metrics.read_bytes() == calm.directory.metrics.read_bytes()
+    assert stopped.directory.step("train").metrics.read_bytes() == calm.directory.step("train").metrics.read_bytes()
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_an_exploding_loss_stops_with_step_source_and_rate(
         error,
     ), error
     assert not wild.directory.merged.exists()
-    assert not wild.directory.train.exists()
+    assert not wild.directory.step("train").summary.exists()
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -153,7 +153,7 @@ def test_a_damaged_file_of_a_run_is_mended_or_named(
     if name not in ("record.json", "merge.json", "merged.safetensors"):
         run.record.unlink()
     if name not in ("merge.json", "merged.safetensors", "record.json"):
-        run.merge.unlink()
+        run.step("merge").summary.unlink()
     recipe = _recipe(run)
     (path,) = run.path.glob(name)
     DAMAGES[damage](path)
@@ -217,7 +217,7 @@ def test_weights_that_changed_since_the_training_are_refused(
     second = command("second", f"--model.weights={weights}", "--runtime.quiet=true", tower="vit")
     assert cli.main(second.argv) == 0
     weights.write_bytes(second.directory.merged.read_bytes())
-    for path in (second.directory.done, second.directory.record, second.directory.merge):
+    for path in (second.directory.done, second.directory.record, second.directory.step("merge").summary):
         path.unlink()
     capsys.readouterr()
     assert cli.main(second.argv) == 2
@@ -230,7 +230,7 @@ def test_weights_that_changed_since_the_training_are_refused(
 
 def test_a_control_that_is_in_use_can_be_done_without(command: Commander, capsys: pytest.CaptureFixture[str]) -> None:
     own = command("own", "--controls.erm=true", "--runtime.quiet=true", tower="vit")
-    control = RunDirectory.open(control_of(own.recipe))
+    control = RunDirectory.open(controls_of(own.recipe)[0])
     try:
         assert cli.main(own.argv) == 2
         error = capsys.readouterr().err

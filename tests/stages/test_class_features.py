@@ -179,19 +179,26 @@ def test_class_features_exchanged_while_a_training_was_stopped_make_it_begin_ane
 ) -> None:
     few = ("--model.text_head=source_means", "--runtime.checkpoint_every=1", "--runtime.quiet=true")
     calm = RunDirectory(pipeline.run(tiny(*few, tower="vit"), until="train").parent)
-    expected = {path.name: path.read_bytes() for path in (calm.class_features, *calm.history.glob("*.safetensors"))}
+    expected = {
+        path.name: path.read_bytes()
+        for path in (calm.class_features, *calm.step("train").index.parent.glob("*.safetensors"))
+    }
     recipe = tiny(*few, f"--runtime.root={calm.path.parents[4] / 'hurt'}", tower="vit")
     run = RunDirectory(run_directory(recipe))
     with pytest.raises(KeyboardInterrupt):
         stopped(lambda: pipeline.run(recipe), monkeypatch)
-    assert run.resume.is_file()
+    assert run.step("train").resume.is_file()
     write_head(run.class_features, read_head(run.class_features).flip(0), "source_means", MINI.classes, 1.0)
     capsys.readouterr()
     pipeline.run(recipe, until="train")
     assert capsys.readouterr().err == (
-        f"hamdg: warning: `{run.resume}` is of another training (`class_features` differs); the training begins anew.\n"
+        f"hamdg: warning: `{run.step('train').resume}` is of another training (`class_features` differs); the step "
+        "begins anew.\n"
     )
-    found = {path.name: path.read_bytes() for path in (run.class_features, *run.history.glob("*.safetensors"))}
+    found = {
+        path.name: path.read_bytes()
+        for path in (run.class_features, *run.step("train").index.parent.glob("*.safetensors"))
+    }
     assert found == expected
 
 
@@ -206,7 +213,7 @@ def test_class_features_lost_while_a_training_was_stopped_make_it_begin_anew(
     run.class_features.write_bytes(before[:50])
     pipeline.run(recipe, until="train")
     assert capsys.readouterr().err == (
-        f"hamdg: warning: `{run.resume}` was made with class features that are missing or damaged "
+        f"hamdg: warning: `{run.step('train').resume}` was made with class features that are missing or damaged "
         "(`class_features.safetensors`); the training begins anew.\n"
     )
     assert run.class_features.read_bytes() == before

@@ -152,14 +152,14 @@ def test_the_training_begins_anew_and_ends_as_if_nothing_had_happened(
     assert cli.main(calm.argv) == 0
     stopped(lambda: cli.main(hurt.argv), monkeypatch)
     run = hurt.directory
-    assert run.resume.is_file()
-    stray = run.history / "photo" / "step-000099.safetensors"
+    assert run.step("train").resume.is_file()
+    stray = run.step("train").index.parent / "photo" / "step-000099.safetensors"
     stray.write_bytes(b"")
-    damage(run.resume)
+    damage(run.step("train").resume)
     capsys.readouterr()
     assert cli.main(hurt.argv) == 0
     error = capsys.readouterr().err
-    assert error.startswith(f"hamdg: warning: `{run.resume}` {said}")
+    assert error.startswith(f"hamdg: warning: `{run.step('train').resume}` {said}")
     assert error.endswith("; the training begins anew.\n")
     assert error.count("\n") == 1
     assert not stray.exists()
@@ -173,7 +173,7 @@ def assert_same(found: Command, expected: Command) -> None:
     assert names == sorted(str(path.relative_to(ours.path)) for path in ours.path.rglob("*.safetensors"))
     for name in (*names, "history/index.json", "splits.json"):
         assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
-    assert read_rows(ours.metrics) == read_rows(theirs.metrics)
+    assert read_rows(ours.step("train").metrics) == read_rows(theirs.step("train").metrics)
 
 
 def test_start_weights_that_changed_in_the_middle_of_the_training_are_refused(
@@ -191,4 +191,4 @@ def test_start_weights_that_changed_in_the_middle_of_the_training_are_refused(
         f"hamdg: error: The weights of the model `{own.recipe.model.name}` are not those that `{own.directory.path}` "
         "was trained from; bring them back, or repeat the run with `--force`.\n"
     )
-    assert own.directory.resume.is_file()
+    assert own.directory.step("train").resume.is_file()

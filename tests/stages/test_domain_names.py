@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from hamdg.stages.summaries import read_index
 from PIL import Image
 
 from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
-from hamdg.stages.summaries import read_index
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_domains_may_have_any_name(tiny: Tiny, tmp_path: Path) -> None:
     sources = record["sources"]
     assert sorted([*sources, "null"]) == sorted(name.name for name in root.iterdir())
     assert run.recipe().held_out == "null"
-    rows = read_rows(run.metrics)
+    rows = read_rows(run.step("train").metrics)
     for measured in ("loss", "gradient_norm", "enrichment/added", "validation/accuracy"):
         assert {row.source for row in rows if row.name == measured} == set(sources)
     pairs = {row.source for row in rows if row.name == "cosine/before"}
@@ -69,5 +69,5 @@ def test_domains_may_have_any_name(tiny: Tiny, tmp_path: Path) -> None:
     histories = read_index(run)["sources"]
     assert set(histories) == set(sources)
     for found in histories.values():
-        assert load_tensors(run.history / found["last"]["file"])
+        assert load_tensors(run.step("train").index.parent / found["last"]["file"])
     assert run.is_done

@@ -49,7 +49,7 @@ def test_the_files_that_validate_are_domainbeds(tiny: Tiny, pacs_root: Path, tri
             "--benchmark=pacs", f"--data.root={pacs_root}", f"--held_out={target}", f"--seed={trial_seed}", tower="vit"
         )
         with RunDirectory.open(recipe) as run:
-            data = open_sources(open_context(recipe, run))
+            data = open_sources(open_context(recipe, run), begun=False)
         written = json.loads(RunDirectory(run_directory(recipe)).splits.read_text())["validation_positions"]
         assert target not in written
         for name, positions in written.items():

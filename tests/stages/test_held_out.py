@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hamdg.stages.merge import merge_histories
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
@@ -23,7 +24,6 @@ from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
-from hamdg.stages.merge import merge_histories
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny

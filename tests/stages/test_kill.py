@@ -33,15 +33,18 @@ def kept_files(run: RunDirectory) -> dict[str, bytes]:
     assert len(names) == 3
     if run.recipe().model.text_head != "prompts":
         names.append(run.class_features.name)
-    names += [str(path.relative_to(run.path)) for path in run.history.rglob("*.safetensors")]
+    names += [str(path.relative_to(run.path)) for path in run.step("train").index.parent.rglob("*.safetensors")]
     return {name: (run.path / name).read_bytes() for name in names}
 
 
 def assert_same(found: RunDirectory, expected: RunDirectory) -> None:
     assert found.is_done
     assert kept_files(found) == kept_files(expected)
-    assert read_rows(found.metrics) == read_rows(expected.metrics)
-    with np.load(found.samples) as ours, np.load(expected.samples) as theirs:
+    assert read_rows(found.step("train").metrics) == read_rows(expected.step("train").metrics)
+    with (
+        np.load(found.step("train").folder / "samples.npz") as ours,
+        np.load(expected.step("train").folder / "samples.npz") as theirs,
+    ):
         assert set(ours) == set(theirs)
         for name in ours:
             np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

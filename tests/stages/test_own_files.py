@@ -44,8 +44,8 @@ assert "hamdg" not in sys.modules
 
 def merged_by_hand(run: RunDirectory, method: str, out: Path, *more: str) -> Path:
     # What a shell makes of `RUN/history/*`: the index and folders, too.
-    files = sorted(map(str, run.history.glob("*")))
-    assert str(run.history_index) in files
+    files = sorted(map(str, run.step("train").index.parent.glob("*")))
+    assert str(run.step("train").index) in files
     arguments = ["--method", method, "--base", str(run.base), *files, "--out", str(out), *more]
     assert cli.main(["merge", *arguments]) == 0
     provenance = read_provenance(out)
@@ -77,9 +77,11 @@ def test_what_methods_make_of_a_run_s_files_is_loaded_by_open_clip(
     ]
     for source in SOURCES:
         out = tmp_path / f"{source}.safetensors"
-        one = ["--method", "uniform", "--base", str(run.base), str(run.history / "last" / out.name)]
+        one = ["--method", "uniform", "--base", str(run.base), str(run.step("train").index.parent / "last" / out.name)]
         assert cli.main(["merge", *one, "--out", str(out)]) == 0
-        moved, whole, base = (load_tensors(path) for path in (run.history / "last" / out.name, out, run.base))
+        moved, whole, base = (
+            load_tensors(path) for path in (run.step("train").index.parent / "last" / out.name, out, run.base)
+        )
         assert whole.keys() == base.keys() > moved.keys()
         assert all(torch.equal(whole[name], moved.get(name, base[name])) for name in whole)
         made.append(out)
@@ -97,7 +99,7 @@ def test_files_of_the_history_hold_what_training_moves_and_name_their_base(
     state = context.loaded.model.state_dict()
     assert base.keys() == state.keys()
     assert all(torch.equal(base[name], state[name]) for name in state)
-    for path in run.history.rglob("*.safetensors"):
+    for path in run.step("train").index.parent.rglob("*.safetensors"):
         assert open_tensors(path).keys() == named
         assert read_metadata(path)["hamdg.completed_by"] == sha256_file(run.base)
     origin = read_provenance(run.merged)
@@ -133,17 +135,20 @@ def as_older_versions_wrote(run: RunDirectory) -> None:
     """Rename the files of a history, with their tensors, to what they were before there was a base."""
     from hamdg.merge.files import save_tensors
 
-    index = json.loads(run.history_index.read_text())
+    index = json.loads(run.step("train").index.read_text())
     for source, files in index["sources"].items():
         for entry, name in ((files["last"], "last"), (files["history"][0], "history")):
-            old, new = run.history / entry["file"], run.history / source / f"{name}.safetensors"
+            old, new = (
+                run.step("train").index.parent / entry["file"],
+                run.step("train").index.parent / source / f"{name}.safetensors",
+            )
             tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_tensors(old).items()}
             save_tensors(new, tensors, {"source": source, "step": "4", "kind": "mean"})
             old.unlink()
             entry |= {"file": f"{source}/{new.name}", "sha256": sha256_file(new)}
     run.base.unlink()
-    run.history_index.write_text(json.dumps(index))
-    for path in (run.train, run.merge):
+    run.step("train").index.write_text(json.dumps(index))
+    for path in (run.step("train").summary, run.step("merge").summary):
         known = json.loads(path.read_text())
         path.write_text(json.dumps({key: known[key] for key in known if key not in ("wrote", "read", "start_files")}))
     run.done.write_bytes(b"")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hamdg.stages.train import train as train_stage
 
 from hamdg import cli
 from hamdg.config.reading import read_recipe
@@ -27,7 +28,6 @@ from hamdg.runs.identity import run_directory
 from hamdg.runs.record import merge_facts, read_record, selection_counts
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
-from hamdg.stages.train import train as train_stage
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_the_record_holds_the_table_in_order_and_true_counts(finished: Finished,
 
 @TOWERS
 def test_measurements_are_finite_and_cover_every_step(finished: Finished, tower: Tower) -> None:
-    rows = read_rows(finished(tower).metrics)
+    rows = read_rows(finished(tower).step("train").metrics)
     assert all(math.isfinite(row.value) for row in rows)
     losses = sorted((row.step, row.source) for row in rows if row.name == "loss")
     assert losses == [(step, source) for step in (1, 2, 3, 4) for source in SOURCES]
@@ -272,12 +272,12 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     own = [f"--ham.harmonization.method={method}", f"--ham.harmonization.scope={scope}", *(f"--{o}" for o in options)]
     recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
-    index, merged = json.loads(run.history_index.read_text()), json.loads(run.merge.read_text())
+    index, merged = json.loads(run.step("train").index.read_text()), json.loads(run.step("merge").summary.read_text())
     assert index["kind"] == recipe.history.kind
     assert list(index["sources"]) == SOURCES
     assert all(0 <= value <= 1 for value in merged["validation"].values())
     assert bool(merged["kept"]) == (recipe.merge.method == "rhm")
-    rows = read_rows(run.metrics)
+    rows = read_rows(run.step("train").metrics)
     assert bool([row for row in rows if row.name == "enrichment/added"]) == (
         "ham.enrichment.enabled=false" not in options
     )
@@ -297,9 +297,13 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
     # All losses are below an r of a million times their mean, so that no valley can end.
     options = ["--history.kind=swad", "--history.n_s=1", "--history.r=1e6", "--history.every=3"]
     run = RunDirectory(pipeline.run(tiny(*options)).parent)
-    index = json.loads(run.history_index.read_text())
+    index = json.loads(run.step("train").index.read_text())
     assert index["steps"] == [2, 3, 4]
-    losses = {(row.source, row.step): row.value for row in read_rows(run.metrics) if row.name == "validation/loss"}
+    losses = {
+        (row.source, row.step): row.value
+        for row in read_rows(run.step("train").metrics)
+        if row.name == "validation/loss"
+    }
     assert sorted(losses) == [(source, step) for source in SOURCES for step in (2, 4)]
     valleys = {source: files["valley"] for source, files in index["sources"].items()}
     assert valleys == {
@@ -338,12 +342,12 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         for options in (losing, ["--history.kind=mean", "--history.start=0", "--history.every=1"])
     ]
     for source in SOURCES:
-        swad, mean = (load_tensors(run.history / f"{source}.safetensors") for run in runs)
+        swad, mean = (load_tensors(run.step("train").index.parent / f"{source}.safetensors") for run in runs)
         assert swad.keys() == mean.keys()
         for name, tensor in swad.items():
             torch.testing.assert_close(tensor, mean[name], rtol=1e-5, atol=1e-6)
         # How the history is kept changes nothing about the training.
-        ours, theirs = (load_tensors(run.history / "last" / f"{source}.safetensors") for run in runs)
+        ours, theirs = (load_tensors(run.step("train").index.parent / "last" / f"{source}.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -107,7 +107,7 @@ def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_
     recipe = pacs(tiny, root)
     pipeline.run(recipe, until="merge")
     run = RunDirectory(run_directory(recipe))
-    run.merge.unlink()
+    run.step("merge").summary.unlink()
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(root / "photo" / "dog" / "new.png")
     message = (
         f"`{run.path}` began with other images of `photo` (35 then, 36 now; `splits.json` has their digests); "
@@ -136,7 +136,7 @@ def test_pictures_of_the_same_names_and_sizes_are_refused_by_a_run_that_began_wi
     real, noise = bitmaps(small_pacs, tmp_path / "PACS"), bitmaps(small_pacs, tmp_path / "noise", seed=0)
     pipeline.run(pacs(tiny, real), until="train")
     run = RunDirectory(run_directory(pacs(tiny, noise)))
-    assert run.train.exists()
+    assert run.step("train").summary.exists()
     message = (
         f"`{run.path}` began with other images of `art_painting` (35 then as now, but not the same; `splits.json` "
         "has their digests); bring those back, or begin anew with `--force` (a control: by deleting its folder)."
@@ -195,7 +195,7 @@ def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> No
         del facts["contents"]
     splits.write_text(json.dumps(whole))
     # Nor did it know what training wrote.
-    summary = RunDirectory(run_directory(recipe)).train
+    summary = RunDirectory(run_directory(recipe)).step("train").summary
     summary.write_text(
         json.dumps({key: value for key, value in json.loads(summary.read_text()).items() if key != "wrote"})
     )
@@ -209,7 +209,7 @@ def test_a_training_is_not_taken_from_a_run_on_other_pictures(tiny: Tiny, small_
     pipeline.run(other, until="train")
     same = pacs(tiny, real, "--merge.method=ties")
     pipeline.run(same, until="train")
-    histories = [RunDirectory(run_directory(one)).train for one in (pacs(tiny, real), same, other)]
+    histories = [RunDirectory(run_directory(one)).step("train").summary for one in (pacs(tiny, real), same, other)]
     assert [path.stat().st_nlink for path in histories] == [2, 2, 1]
 
 
@@ -251,7 +251,7 @@ def test_a_control_that_was_trained_on_other_pictures_is_refused(tiny: Tiny, sma
     recipe = pacs(tiny, other, "--controls.erm=true", "--ham.harmonization.weight=5")
     with pytest.raises(DataError, match=r"/erm/seed0-\w+` began with other images of `photo` \(35 then, 34 now"):
         pipeline.run(recipe)
-    assert not RunDirectory(run_directory(recipe)).train.exists()
+    assert not RunDirectory(run_directory(recipe)).step("train").summary.exists()
 
 
 def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytes
 
 def test_a_training_that_was_changed_is_not_merged_again(copied: Copied, capsys: Capture) -> None:
     run = copied("vit")
-    path = run.history / "cartoon.safetensors"
+    path = run.step("train").index.parent / "cartoon.safetensors"
     zeroed(path)
     siblings = sorted(run.path.parent.iterdir())
     assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 2
@@ -127,13 +127,13 @@ def test_a_training_that_was_changed_is_not_merged_again(copied: Copied, capsys:
 
 def test_a_training_that_was_changed_is_not_taken_over(copied: Copied, capsys: Capture) -> None:
     run = copied("vit")
-    path = run.history / "cartoon.safetensors"
+    path = run.step("train").index.parent / "cartoon.safetensors"
     zeroed(path)
     assert again(run, "--merge.options.keep=0.3", "--runtime.quiet=false") == 0
     said = capsys.readouterr().out
     assert f"the training of `{run.path}` is not taken: `{path}` is not the file that training wrote" in said
     (other,) = [one for one in run.path.parent.iterdir() if one != run.path]
-    index = json.loads(run.history_index.read_text())["sources"]["cartoon"]["history"][0]
+    index = json.loads(run.step("train").index.read_text())["sources"]["cartoon"]["history"][0]
     assert sha256_file(other / "history" / "cartoon.safetensors") == index["sha256"]
 
 
@@ -271,14 +271,14 @@ def test_json_of_another_shape_is_one_sentence(
     run.unmark_done()
     run.record.unlink()
     if name in ("splits.json", "history/index.json"):
-        run.merge.unlink()
+        run.step("merge").summary.unlink()
     path = run.path / name
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     if name == "history/index.json":
         # As a version without digests would have it, which are looked at first.
-        trained = json.loads(run.train.read_text())
+        trained = json.loads(run.step("train").summary.read_text())
         del trained["wrote"]
-        run.train.write_text(json.dumps(trained))
+        run.step("train").summary.write_text(json.dumps(trained))
     assert again(run) == 2
     error = error_of(capsys)
     assert error.startswith(f"`{path}` is damaged ({said}"), error
@@ -308,5 +308,5 @@ def test_a_record_of_another_shape_is_one_sentence(
 
 def test_a_sibling_s_damaged_summary_stops_no_other_run(copied: Copied) -> None:
     run = copied("vit")
-    run.train.write_text("[]")
+    run.step("train").summary.write_text("[]")
     assert again(run, "--merge.options.keep=0.3") == 0

@@ -1,76 +1,116 @@
-"""What an algorithm has to say."""
+"""What an algorithm is: its steps, the rows of its table, and the runs that it is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from torch import Tensor
+from hamdg.config.controls import controls_of
+from hamdg.config.recipe import Recipe
+from hamdg.models.network import Network, Weights
+from hamdg.runs.figures import Figure
+from hamdg.runs.record import Reads, RowGroup
 
-from hamdg.report.table import ZERO_SHOT
-from hamdg.runs.record import RowGroup
-
-Weights = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from hamdg.stages.context import Context
 
 
-@dataclass(frozen=True)
-class Histories:
-    """What training left behind, and what the merge made of it; all are image tower parameters by name.
+class Summary(NamedTuple):
+    """What a step found.
 
     Args:
-        base: The pretrained parameters.
-        last: Each model's parameters after its last step.
-        history: Each model's historical parameters.
-        merged: The run's own result.
-        method: The merge method that it was made with.
-        start: How tables call the model that training started from.
+        facts: JSON values for the record; `provenance` becomes metadata of the run's result.
+        figures: What the page draws.
+        images_seen: How many images the step's models saw.
     """
 
-    base: Weights
-    last: Mapping[str, Weights]
-    history: Mapping[str, Weights]
-    merged: Weights
-    method: str = "rhm"
-    start: str = ZERO_SHOT
+    facts: Mapping[str, object] = {}
+    figures: Sequence[Figure] = ()
+    images_seen: int = 0
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One model of a run's table.
+class Step(NamedTuple):
+    """One part of an algorithm: reads files and domains, leaves `<run>/<name>/` and, last, `<run>/<name>.json`.
+
+    Args:
+        name: The step's name.
+        run: Does the work.
+        reads: Which domains it may read: `targets` come without labels; the empty set opens none.
+        sections: All that it reads of the recipe beyond data and model: `train`, `mtda.adapt`; the rest raises.
+        check: Refuses before anything trains, by raising a `ConfigError`.
+        examples: How many training images of each source it looks at without augmentation.
+    """
+
+    name: str
+    run: Callable[[Context], Summary]
+    reads: frozenset[Reads] = frozenset({"sources"})
+    sections: frozenset[str] = frozenset()
+    check: Callable[[Context], None] | None = None
+    examples: int = 0
+
+
+class Entry(NamedTuple):
+    """One model of a run's table; entries of one key are one row.
 
     Args:
         key: Stable name of the row.
         label: What people read.
         group: `control`, `source` or `merged`.
-        weights: The image tower's parameters.
+        network: The network that the weights belong to; entries may share one.
+        weights: The entry's own weights; what they lack is the network's.
         note: What else a reader must know.
+        only: The target domains that the entry is for; empty for all.
     """
 
     key: str
     label: str
     group: RowGroup
+    network: Network
     weights: Weights
     note: str = ""
+    only: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class AlgorithmPlan:
-    """How an algorithm composes the rooms.
+class Algorithm(ABC):
+    """Composes the rooms: which steps there are, and which models the table compares.
 
     Args:
-        label: How tables call it.
-        result: Key of the row that is the run's own result.
-        groups: From the source domains, the models to train: by name, the domains each learns from.
-        candidates: From what training and merge left behind, the rows of the table (the result last).
-        rows: From the source domains, the keys of these rows.
-        merges: Whether the recipe's `merge` section applies; without it histories are averaged as they are.
-        footnote: From the merge method, what every table with its result must say; empty for nothing.
+        recipe: The run's recipe.
+
+    Attributes:
+        name: What recipes call it.
+        title: What tables call its result, unless `label` says otherwise.
     """
 
-    label: str
-    result: str
-    groups: Callable[[tuple[str, ...]], dict[str, tuple[str, ...]]]
-    candidates: Callable[[Histories], list[Entry]]
-    rows: Callable[[tuple[str, ...]], tuple[str, ...]]
-    merges: bool
-    footnote: Callable[[str], str] = lambda method: ""
+    name: ClassVar[str]
+    title: ClassVar[str] = ""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    @property
+    def label(self) -> str:
+        """How tables call the result."""
+        return self.title or self.name
+
+    @property
+    def footnote(self) -> str:
+        """What every table that shows the result says below it."""
+        return ""
+
+    @abstractmethod
+    def steps(self) -> Sequence[Step]:
+        """Return the steps in their order; they may depend on the recipe."""
+
+    @abstractmethod
+    def entries(self, context: Context) -> Sequence[Entry]:
+        """Return the rows of the run's table, the result last."""
+
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows, which are known before anything has run."""
+        return ("zero_shot", self.name)
+
+    def controls(self) -> Sequence[Recipe]:
+        """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""
+        return controls_of(self.recipe) if "controls" in self.recipe.settings.uses else ()

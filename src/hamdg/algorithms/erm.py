@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from hamdg.algorithms.base import AlgorithmPlan, Entry, Histories
-from hamdg.config.algorithms.erm import ErmSettings
-from hamdg.config.recipe import HistoryConfig, Recipe
+from hamdg.algorithms.base import Algorithm, Entry, Step
+from hamdg.cohort.learner import Learner
+from hamdg.config.recipe import MergeConfig
+from hamdg.stages.context import Context
+from hamdg.stages.entries import start_entry
+from hamdg.stages.fit import train_step
+from hamdg.stages.merging import merge_step
 
 POOLED = "pooled"
 
 
-def control_of(recipe: Recipe) -> Recipe:
-    """Return the ERM run that a run is compared with: same data, model, steps and images, one pooled model.
+class Erm(Algorithm):
+    """One model learns from all source domains; its result is the average of its history."""
 
-    All variants of a run share their control: what only HAM has is no part of an ERM run's identity.
-    """
-    train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
-    history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
-    return replace(recipe, algorithm="erm", settings=ErmSettings(), label="", train=train, history=history)
+    name: ClassVar[str] = "erm"
+    title: ClassVar[str] = "ERM + SMA"
 
+    def steps(self) -> Sequence[Step]:
+        """Return the training, and the average of the snapshots or the one average that it kept."""
+        return [train_step(self._learners), merge_step([POOLED], MergeConfig(method="uniform"), section=False)]
 
-def _candidates(found: Histories) -> list[Entry]:
-    return [
-        Entry("zero_shot", found.start, "control", found.base),
-        Entry("erm", "ERM (pooled)", "control", found.last[POOLED], "same images as HAM"),
-        Entry("erm_sma", "ERM + SMA", "control", found.merged, "same images as HAM"),
-    ]
+    def entries(self, context: Context) -> Sequence[Entry]:
+        """Return the start, the last model and the average."""
+        network, last = context.network(), context.step("train").history().last[POOLED]
+        return [
+            start_entry(context, network),
+            Entry("erm", "ERM (pooled)", "control", network, last),
+            Entry("erm_sma", self.label, "control", network, context.step("merge").load("merged")),
+        ]
 
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows."""
+        return ("zero_shot", "erm", "erm_sma")
 
-PLAN = AlgorithmPlan(
-    label="ERM + SMA",
-    result="erm_sma",
-    groups=lambda sources: {POOLED: sources},
-    candidates=_candidates,
-    rows=lambda sources: ("zero_shot", "erm", "erm_sma"),
-    merges=False,
-)
+    def _learners(self, context: Context) -> Mapping[str, Learner]:
+        return {POOLED: Learner(context.network(), context.sources, context.recipe.train, context.task)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,12 @@ from hamdg.mini import DomainArrays, data_digest, load_domain
 CROPPING = ("clip", "domainbed")
 
 _LISTENERS: list[set[str]] = []
+# Domains that may be opened; several walls may stand at once.
+_WALLS: list[frozenset[str]] = []
+
+
+class WallError(RuntimeError):
+    """Code tried to read a domain, or labels, that its step did not declare."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,43 @@ class Domain:
     clean_labels: NDArray[np.int64]
     contents: Listing | DomainArrays
 
+    def __len__(self) -> int:
+        return len(self.contents.labels)
+
     @cached_property
     def fingerprint(self) -> str:
         """Return the SHA-256 that identifies these images: of names and sizes, or of rendered images."""
         contents = self.contents
         return contents.fingerprint if isinstance(contents, Listing) else data_digest([contents])
+
+
+class UnlabeledDomain(Domain):
+    """A domain whose labels must not be looked at."""
+
+    def __init__(self, domain: Domain) -> None:
+        nothing = np.empty(0, dtype=np.int64)
+        super().__init__(domain.name, domain.training, domain.evaluation, nothing, nothing, domain.contents)
+
+    def __getattribute__(self, name: str) -> object:
+        """Refuse the labels."""
+        if name in ("labels", "clean_labels"):
+            raise WallError(f"The labels of `{self.name}` are not for this step: it reads targets without labels.")
+        return super().__getattribute__(name)
+
+
+@contextmanager
+def only_domains(names: Iterable[str]) -> Iterator[None]:
+    """Let the block open these domains alone: whatever code runs in it, others raise.
+
+    Args:
+        names: The domains.
+    """
+    wall = frozenset(names)
+    _WALLS.append(wall)
+    try:
+        yield
+    finally:
+        _WALLS.remove(wall)
 
 
 @contextmanager
@@ -75,6 +113,8 @@ def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
         name: The domain.
         side: Side of the images that the model takes.
     """
+    if any(name not in wall for wall in _WALLS):
+        raise WallError(f"The domain `{name}` must not be opened here: the step does not declare that it reads it.")
     for names in _LISTENERS:
         names.add(name)
     if recipe.benchmark == "mini":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from lightning import LightningDataModule
@@ -23,7 +25,7 @@ from hamdg.text import listed, shortened
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
     """Return the positions of a domain's training and validation part."""
     index = benchmark_of(recipe).domains.index(domain.name)
-    return split(len(domain.labels), recipe.data.validation_fraction, recipe.seed, index)
+    return split(len(domain), recipe.data.validation_fraction, recipe.seed, index)
 
 
 def training_part(recipe: Recipe, domain: Domain) -> Indices:
@@ -35,19 +37,34 @@ def training_part(recipe: Recipe, domain: Domain) -> Indices:
     return train[draw_per_class(domain.clean_labels[train], recipe.data.shots, recipe.seed, index, "shots")]
 
 
+def adaptation_part(recipe: Recipe, domain: Domain) -> Indices:
+    """Return the positions of a target that steps may see, without labels: DomainBed's 80 % part of it."""
+    return split_domain(recipe, domain)[0]
+
+
 class SourceData(LightningDataModule):
     """Feeds all source domains' batches of a step together; augments on the device.
 
     Args:
         recipe: The run's recipe.
         preprocess: What the model expects of its images.
+        domains: The domains, opened; all sources by default.
+        draw: Another order of batches than that of the run's seed.
     """
 
-    def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        preprocess: Preprocess,
+        domains: Mapping[str, Domain] | None = None,
+        draw: int = 0,
+    ) -> None:
         super().__init__()
         self.recipe = recipe
         self.preprocess = preprocess
         self.bench = benchmark_of(recipe)
+        self.draw = draw
+        self._given = domains
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
         self.validation_part: dict[str, Indices] = {}
@@ -57,8 +74,8 @@ class SourceData(LightningDataModule):
         """Open the source domains and split them."""
         if self.domains:
             return
-        for name in self.bench.sources(self.recipe.held_out, self.recipe.excluded):
-            domain = open_domain(self.recipe, name, self.preprocess.side)
+        for name in self._given or self.bench.sources(self.recipe.held_out, self.recipe.excluded):
+            domain = self._given[name] if self._given else open_domain(self.recipe, name, self.preprocess.side)
             train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
             self._check(domain, train, validation)
             self.domains[name] = domain
@@ -98,7 +115,8 @@ class SourceData(LightningDataModule):
             domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}
         data, steps = self.recipe.data, self.recipe.train.steps
-        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, self.recipe.seed)
+        seed = seed_hash(self.recipe.seed, self.draw) if self.draw else self.recipe.seed
+        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed)
         return self._loader
 
     def close(self) -> None:

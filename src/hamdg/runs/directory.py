@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,63 @@ from hamdg.runs.identity import defining_part, run_directory
 from hamdg.text import reason_of
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
+
+
+@dataclass(frozen=True)
+class StepDirectory:
+    """The files of one step of a run.
+
+    Args:
+        run: The run's directory.
+        name: The step's name.
+    """
+
+    run: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The step's own folder, `<name>/`."""
+        return self.run / self.name
+
+    @property
+    def summary(self) -> Path:
+        """What the step found and wrote, `<name>.json`; written last, so a step that has it is done."""
+        return self.run / f"{self.name}.json"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the step has finished."""
+        return self.summary.is_file()
+
+    @property
+    def metrics(self) -> Path:
+        """Everything measured while training, `metrics.csv`."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def resume(self) -> Path:
+        """What an unfinished step goes on from, `resume.ckpt`."""
+        return self.folder / "resume.ckpt"
+
+    @property
+    def index(self) -> Path:
+        """Which checkpoints a history is made of, `history/index.json`."""
+        return self.folder / "history" / "index.json"
+
+    def begun(self) -> bool:
+        """Return whether the step is done or has left something to go on from."""
+        return self.is_done or self.resume.exists()
+
+    def reset(self) -> None:
+        """Delete all that the step has written, its summary first and its state last."""
+        with _explained(self.run):
+            self.summary.unlink(missing_ok=True)
+            if not self.folder.is_dir():
+                return
+            for entry in sorted(self.folder.iterdir(), key=lambda path: path == self.resume):
+                _delete(entry)
+            self.folder.rmdir()
 
 
 class RunDirectory:
@@ -42,34 +100,9 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @property
-    def metrics(self) -> Path:
-        """Everything measured while training, `metrics.csv`."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of resumable checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def resume(self) -> Path:
-        """The newest resumable checkpoint, `checkpoints/resume.ckpt`."""
-        return self.checkpoints / "resume.ckpt"
-
-    @property
     def base(self) -> Path:
-        """The whole CLIP that training started from, `base.safetensors`; completes the files of the history."""
+        """The whole pretrained model, `base.safetensors`; completes the files of histories."""
         return self.path / "base.safetensors"
-
-    @property
-    def history(self) -> Path:
-        """The folder of the source models' histories."""
-        return self.path / "history"
-
-    @property
-    def history_index(self) -> Path:
-        """What the history holds, `history/index.json`."""
-        return self.history / "index.json"
 
     @property
     def class_features(self) -> Path:
@@ -77,9 +110,9 @@ class RunDirectory:
         return self.path / "class_features.safetensors"
 
     @property
-    def samples(self) -> Path:
-        """Samples that enrichment accepted and rejected, `samples.npz`."""
-        return self.path / "samples.npz"
+    def start(self) -> Path:
+        """What the run started from: digests of the pretrained model and of class features, `start.json`."""
+        return self.path / "start.json"
 
     @property
     def splits(self) -> Path:
@@ -87,19 +120,14 @@ class RunDirectory:
         return self.path / "splits.json"
 
     @property
-    def train(self) -> Path:
-        """The train stage's result, `train.json`."""
-        return self.path / "train.json"
-
-    @property
-    def merge(self) -> Path:
-        """The merge stage's result, `merge.json`."""
-        return self.path / "merge.json"
-
-    @property
     def merged(self) -> Path:
-        """The merged model, `merged.safetensors`."""
+        """The run's result in one file, `merged.safetensors`; some algorithms have none."""
         return self.path / "merged.safetensors"
+
+    @property
+    def validation(self) -> Path:
+        """Accuracies of all entries on the sources' hold-outs, `validation.json`."""
+        return self.path / "validation.json"
 
     @property
     def record(self) -> Path:
@@ -115,6 +143,10 @@ class RunDirectory:
     def done(self) -> Path:
         """The mark of a finished run, written last, with the digests of its files."""
         return self.path / "done"
+
+    def step(self, name: str) -> StepDirectory:
+        """Return the files of one of the run's steps."""
+        return StepDirectory(self.path, name)
 
     @property
     def is_done(self) -> bool:
@@ -209,19 +241,7 @@ class RunDirectory:
             for entry in sorted(self.path.iterdir()):
                 if entry.name in (_LOCK, _OWNER, self.config.name):
                     continue
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
-
-    def reset_training(self) -> None:
-        """Delete what an unfinished training has written, its checkpoint last; which images it began with stays."""
-        with _explained(self.path):
-            for path in (self.history, self.metrics, self.samples, self.resume):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                _delete(entry)
 
     def _in_use(self) -> str:
         owner = self.path / _OWNER
@@ -246,6 +266,13 @@ class RunDirectory:
             listed = "; ".join(f"`{key}` is `{found.get(key)}` there and `{wanted[key]}` here" for key in different[:3])
             more = f" (and {len(different) - 3} more)" if len(different) > 3 else ""
             raise RunDirectoryError(f"`{self.path}` holds a run of another configuration: {listed}{more}; {remedy}")
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,101 +1,68 @@
-"""What identifies a run: the hash of everything that defines it, and where its files lie."""
+"""What identifies a run and its steps: hashes of all that defines them, and where a run's files lie."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.merge_section import defining_merge
+from hamdg.config.recipe import CUSTOM, HistoryConfig, Recipe
+from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
 
-# Sections that only what follows the training reads.
-_AFTER_TRAINING = ("merge", "controls")
+
+def identity(recipe: Recipe) -> str:
+    """Return the 8-digit hash of everything that defines the run."""
+    return hashed(defining_part(recipe))
 
 
 def defining_part(recipe: Recipe) -> dict[str, object]:
-    """Return the part of a recipe that defines the run: all but `runtime`, `label`, and what is not used.
+    """Return the part of a recipe that defines the run: all that its algorithm uses, and the held-out domain.
 
     Where the images of a registered benchmark lie does not define a run, nor does the cache; which images they are
     is recorded with the run and checked when it goes on. A benchmark's own prompts count as if they were given.
-
-    Of the sections that recipes share, those count that the algorithm uses, beside its own settings. Its settings and
-    a merge method's options count with their defaults filled in: giving a default is the same run, a changed default
+    A merge method's options count with its defaults filled in: giving a default is the same run, a changed default
     is another one.
 
     Raises:
         ConfigError: If the merge method or one of its options does not exist or makes no sense.
     """
-    # Methods need torch, which recipes and the verbs about data do without.
-    from hamdg.config.merge_section import defining_merge
-
-    values = _trained_part(recipe)
-    if "merge" in recipe.settings.uses:
-        values["merge"] = defining_merge(recipe.merge)
-    if "controls" in recipe.settings.uses:
-        values["controls"] = asdict(recipe.controls)
-    return values
-
-
-def identity(recipe: Recipe) -> str:
-    """Return the 8-digit hash of everything that defines the run."""
-    return _hash(defining_part(recipe))
+    held_out: dict[str, object] = {"held_out": recipe.held_out}
+    if recipe.excluded:
+        held_out["excluded"] = recipe.excluded
+    return held_out | part(recipe, {*recipe.settings.uses, recipe.algorithm})
 
 
 def training_identity(recipe: Recipe) -> str:
-    """Return the hash of everything that training depends on; runs that only merge differently share it."""
-    return _hash(_trained_part(recipe))
+    """Return a hash that runs share which differ in the merge alone."""
+    sections = {*recipe.settings.uses, recipe.algorithm} - {"merge", "controls"}
+    return hashed({"held_out": recipe.held_out, **part(recipe, sections)})
 
 
-def _trained_part(recipe: Recipe) -> dict[str, object]:
-    # Not above: what knows benchmarks knows recipes.
-    from hamdg.data.resolve import prompts_of, with_own_words
+def part(recipe: Recipe, sections: Iterable[str]) -> dict[str, object]:
+    """Return what a recipe says of data and model, and in some sections.
 
-    recipe = with_own_words(recipe)
-    values: dict[str, Any] = {name: getattr(recipe, name) for name in ("benchmark", "held_out", "algorithm", "seed")}
-    sections = ("data", "model", *(name for name in recipe.settings.uses if name not in _AFTER_TRAINING))
-    values |= {name: asdict(getattr(recipe, name)) for name in sections}
-    if own := asdict(recipe.settings):
-        values[recipe.algorithm] = own
-    if recipe.excluded:
-        values["excluded"] = recipe.excluded
-    _drop_unused_data(values["data"], recipe.benchmark)
-    if recipe.model.text_head == "prompts":
-        del values["model"]["text_head"]
-        values["model"]["prompts"] = prompts_of(recipe)
-    else:
-        del values["model"]["prompts"]
-    if recipe.model.text_head != "prompts" or not values["data"]["words"]:
-        del values["data"]["words"]
-    if recipe.model.normalization == "own":
-        del values["model"]["normalization"]
-    if "history" in values and recipe.history.kind != "swad":
-        for name in ("n_s", "n_e", "r"):
-            del values["history"][name]
-    return values
+    Args:
+        recipe: The recipe.
+        sections: Names of shared sections, of the algorithm's own, or of a part of that (`mtda.adapt`).
+    """
+    values: dict[str, object] = {
+        "benchmark": recipe.benchmark,
+        "algorithm": recipe.algorithm,
+        "seed": recipe.seed,
+        "data": _data(recipe),
+        "model": _model(recipe),
+    }
+    found = {name: _section(recipe, name) for name in sorted(sections)}
+    # An algorithm without settings of its own has nothing to say.
+    return values | {name: value for name, value in found.items() if value}
 
 
-def _drop_unused_data(data: dict[str, object], benchmark: str) -> None:
-    places = ("root", "hub", "revision", "lists", "columns")
-    for name in ("cache", "decode_once", *(() if benchmark == CUSTOM else places)):
-        del data[name]
-    if benchmark != "mini":
-        del data["mini"]
-    for name in ("lists", "domains", "shots"):
-        if name in data and not data[name]:
-            del data[name]
-    if data["subset"] is not None:
-        # Runs from when it meant the first of every class are other runs.
-        data["subset"] = f"{data['subset']} drawn by the seed"
-    if benchmark == "mini" or data["truncated"] == "refuse":
-        del data["truncated"]
-    if benchmark == "mini" or data["store"] == "uncompressed":
-        del data["store"]
-
-
-def _hash(values: dict[str, object]) -> str:
+def hashed(values: dict[str, object]) -> str:
+    """Return the 8-digit hash of values that JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -107,3 +74,57 @@ def run_directory(recipe: Recipe) -> Path:
 def sibling_runs(recipe: Recipe) -> Path:
     """Return the folder of all runs of the same benchmark, held-out domain and algorithm."""
     return user_path(recipe.runtime.root, "runtime.root") / recipe.benchmark / recipe.held_out / recipe.algorithm
+
+
+def _section(recipe: Recipe, name: str) -> object:
+    own, _, inner = name.partition(".")
+    if own == recipe.algorithm:
+        values = asdict(recipe.settings)
+        return values[inner] if inner else values
+    if name == "merge":
+        return defining_merge(recipe.merge)
+    if name == "history":
+        return _history(recipe.history)
+    return asdict(getattr(recipe, name))
+
+
+def _history(config: HistoryConfig) -> dict[str, object]:
+    values = asdict(config)
+    if config.kind != "swad":
+        for name in ("n_s", "n_e", "r"):
+            del values[name]
+    return values
+
+
+def _model(recipe: Recipe) -> dict[str, object]:
+    values = asdict(recipe.model)
+    if recipe.model.text_head == "prompts":
+        del values["text_head"]
+        values["prompts"] = prompts_of(recipe)
+    else:
+        del values["prompts"]
+    if recipe.model.normalization == "own":
+        del values["normalization"]
+    return values
+
+
+def _data(recipe: Recipe) -> dict[str, object]:
+    values = asdict(with_own_words(recipe).data)
+    places = () if recipe.benchmark == CUSTOM else ("root", "hub", "revision", "lists", "columns")
+    for name in ("cache", "decode_once", *places):
+        del values[name]
+    if recipe.benchmark != "mini":
+        del values["mini"]
+    if recipe.model.text_head != "prompts" or not values["words"]:
+        del values["words"]
+    for name in ("lists", "domains", "shots"):
+        if name in values and not values[name]:
+            del values[name]
+    if values["subset"] is not None:
+        # Runs from when it meant the first of every class are other runs.
+        values["subset"] = f"{values['subset']} drawn by the seed"
+    if recipe.benchmark == "mini" or values["truncated"] == "refuse":
+        del values["truncated"]
+    if recipe.benchmark == "mini" or values["store"] == "uncompressed":
+        del values["store"]
+    return values

@@ -132,7 +132,7 @@ def _started(path: Path, digest: str) -> FileFacts:
 
 
 def _remedy(run: RunDirectory, name: str) -> str:
-    anew = {run.base.name, run.merge.name, run.merged.name, run.record.name}
+    anew = {run.base.name, run.merged.name, run.record.name, run.validation.name}
     if name in anew or name.startswith("hamdg-"):
         first = "delete it and " if (run.path / name).exists() else ""
         return f"restore it, or {first}let `hamdg evaluate {run.path}` write it anew"

@@ -14,7 +14,7 @@ from hamdg.data.domain import read_once
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.data.subset import Subset
-from hamdg.models.learned_head import learn_head, write_head
+from hamdg.models.learned_head import holds_head, learn_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
@@ -41,13 +41,13 @@ def check_words(context: Context) -> None:
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:
-    """Learn a run's class features and write them, unless its training has begun or prompts give them.
+    """Learn a run's class features and write them, unless they are there or prompts give them.
 
     Raises:
         DataError: If a class has no training image in any source, or the model cannot tell the images of two apart.
     """
     kind, run, scale = context.recipe.model.text_head, context.run, logit_scale(context.loaded)
-    if kind == "prompts" or run.resume.exists():
+    if kind == "prompts" or (run.start.exists() and holds_head(run.class_features)):
         return
     # A run and its control have the same sources.
     if kind not in context.heads:

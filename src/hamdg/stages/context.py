@@ -1,22 +1,22 @@
-"""What all stages of a run share: the loaded CLIP, its text head, the device."""
+"""What a run's steps work with: the recipe as far as they declare it, the domains, the network, their own files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor
 
-from hamdg.algorithms import plan
-from hamdg.algorithms.base import AlgorithmPlan
+from hamdg.algorithms.base import Algorithm, Step
 from hamdg.config.checks import THREADS
-from hamdg.config.recipe import MergeConfig, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
+from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
 from hamdg.data.parallel import limit_threads
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
@@ -24,28 +24,47 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.learned_head import head_digest, read_head
+from hamdg.models.network import Network
 from hamdg.models.text_head import encode_prompts
-from hamdg.models.tower import ImageTower
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import identity
-from hamdg.stages.summaries import read_train
+from hamdg.runs.steps import read_start
+from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.narrowing import narrowed
+from hamdg.stages.step_files import StepFiles
+from hamdg.tasks.base import Task
+from hamdg.tasks.classification import Classification
+
+S = TypeVar("S")
+N = TypeVar("N", bound=Network)
 
 
 @dataclass(frozen=True)
 class Context:
-    """A run's recipe, its directory, and what is computed from the recipe once.
+    """What a run, or one of its steps, works with; a step's has only what the step declares.
 
     Args:
-        recipe: The run's recipe.
+        recipe: The recipe; in a step, sections that it does not declare raise when they are used.
         run: The run's directory, opened.
-        loaded: The CLIP that is fine-tuned.
-        heads: Class features by their kind, kept for the contexts of one command: a run and its control.
+        loaded: The pretrained CLIP.
+        task: What is learned and measured.
+        start_sha256: Digest of all its tensors.
+        heads: Class features by their kind, kept for the contexts of one command: a run and its controls.
+        readable: The domains that may be opened; `None` where no step limits them.
+        current: The step's name, in a step.
+        identity: The hash of all that the step depends on.
+        spent: Seconds of earlier processes on the step, which those that go on with it add.
     """
 
     recipe: Recipe
     run: RunDirectory
     loaded: LoadedClip
+    start_sha256: str
+    task: Task = field(default_factory=Classification)
     heads: dict[str, Tensor] = field(default_factory=dict)
+    readable: frozenset[str] | None = None
+    current: str = ""
+    identity: str = ""
+    spent: list[float] = field(default_factory=list)
 
     @property
     def bench(self) -> Benchmark:
@@ -58,20 +77,9 @@ class Context:
         return self.bench.sources(self.recipe.held_out, self.recipe.excluded)
 
     @property
-    def plan(self) -> AlgorithmPlan:
-        """Return the algorithm's plan."""
-        return plan(self.recipe.algorithm)
-
-    @property
-    def merge_config(self) -> MergeConfig:
-        """Return how histories are fused: as the recipe says, or averaged by an algorithm that does not merge."""
-        return self.recipe.merge if self.plan.merges else MergeConfig(method="uniform")
-
-    @property
-    def model_config(self) -> Path:
-        """Return the file that open_clip builds the merged model from; open_clip knows models by the names of files."""
-        name = re.sub(r"[^\w.-]", "-", self.loaded.name)
-        return self.run.path / f"hamdg-{name}-{identity(self.recipe)}.json"
+    def targets(self) -> tuple[str, ...]:
+        """Return the held-out domains."""
+        return (self.recipe.held_out,)
 
     @property
     def device(self) -> torch.device:
@@ -79,12 +87,83 @@ class Context:
         return pick_device(self.recipe.runtime.device)
 
     @property
+    def preprocess(self) -> Preprocess:
+        """Return what the model expects of its images."""
+        return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """Return the recipe's algorithm."""
+        return algorithm_of(self.recipe)
+
+    def data(self, names: Sequence[str]) -> dict[str, Domain]:
+        """Open domains; targets come without labels.
+
+        Raises:
+            WallError: If the step does not declare that it reads them.
+        """
+        opened = {name: open_domain(self.recipe, name, self.preprocess.side) for name in names}
+        hidden = self.targets if self.readable is not None else ()
+        return {name: UnlabeledDomain(domain) if name in hidden else domain for name, domain in opened.items()}
+
+    def settings(self, kind: type[S]) -> S:
+        """Return the algorithm's own section of the recipe, typed.
+
+        Raises:
+            TypeError: If the algorithm has another section.
+        """
+        settings = self.recipe.settings
+        if not isinstance(settings, kind):
+            raise TypeError(f"Expected the settings of `{self.recipe.algorithm}` to be a `{kind.__name__}`.")
+        return settings
+
+    @overload
+    def network(self) -> Network: ...
+
+    @overload
+    def network(self, kind: type[N]) -> N: ...
+
+    def network(self, kind: type[Network] = Network) -> Network:
+        """Return a new network that starts from the pretrained weights.
+
+        Raises:
+            ConfigError: If the recipe's model is of another kind than the algorithm needs.
+        """
+        network = ClipClassifier(self.loaded, self.text_head)
+        if not isinstance(network, kind):
+            raise ConfigError(
+                f"The algorithm `{self.recipe.algorithm}` needs a `{kind.__name__}`, but `model.name` "
+                f"`{self.recipe.model.name}` is a `{type(network).__name__}`; choose another model."
+            )
+        return network
+
+    def step(self, name: str) -> StepFiles:
+        """Return the files of a step of this run, to read or to write."""
+        return StepFiles(self.run.path, name)
+
+    @property
+    def files(self) -> StepFiles:
+        """Return the files of the current step."""
+        return self.step(self.current)
+
+    def base(self) -> dict[str, Tensor]:
+        """Return copies of the pretrained weights, as histories and merges see them."""
+        return {name: tensor.detach().clone() for name, tensor in self.network().weights().items()}
+
+    def narrowed(self, step: Step, identity: str) -> Context:
+        """Return the context of a step: the sections and the domains that it declares."""
+        readable = {"sources": self.sources, "targets": self.targets}
+        names = frozenset(name for kind in step.reads for name in readable[kind])
+        recipe = narrowed(self.recipe, step.sections, step.name)
+        return replace(self, recipe=recipe, readable=names, current=step.name, identity=identity, spent=[])
+
+    @property
     def text_head(self) -> Tensor:
-        """Return the class features [classes, d]: of the prompts, or what the train stage learned from the sources.
+        """Return the class features [classes, d]: of the prompts, or learned from the sources before the first step.
 
         Raises:
             ConfigError: If the text tower cannot tell the classes apart.
-            WeightsError: If what the train stage wrote is missing, damaged or replaced.
+            WeightsError: If the learned ones are missing, damaged or replaced.
         """
         kind = self.recipe.model.text_head
         if kind != "prompts":
@@ -97,44 +176,32 @@ class Context:
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)
         facts = {"kind": self.recipe.model.text_head, "sha256": head_digest(head)}
-        if self.run.train.exists() and read_train(self.run).get("class_features") != facts:
+        if self.run.start.exists() and read_start(self.run)["class_features"] != facts:
             raise WeightsError(
                 f"The class features `{self.run.class_features}` are not those that the run was trained with; repeat "
                 "the run with `--force`."
             )
         return head
 
-    @cached_property
-    def start_digest(self) -> str:
-        """Return the SHA-256 of everything that a run starts from: the whole CLIP, text tower included."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.loaded.model.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Return what the model expects of its images."""
-        return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)
-
-    def network(self) -> ClipClassifier:
-        """Return a fresh classifier with the pretrained image tower."""
-        return ClipClassifier(self.loaded, self.text_head)
-
-    def base(self) -> dict[str, Tensor]:
-        """Return the pretrained values of all parameters that training changes."""
-        return {name: parameter.detach().clone() for name, parameter in ImageTower(self.loaded).trainable().items()}
-
 
 def open_context(recipe: Recipe, run: RunDirectory) -> Context:
-    """Load what the stages of a run share.
+    """Load what the steps of a run share.
 
     Raises:
         ConfigError: If the model or the device does not exist.
         WeightsError: If the model's weights cannot be loaded.
     """
     pick_device(recipe.runtime.device)
-    return Context(recipe, run, load_clip(recipe.model))
+    loaded = load_clip(recipe.model)
+    return Context(recipe, run, loaded, _digest(loaded))
+
+
+def _digest(loaded: LoadedClip) -> str:
+    """Return the SHA-256 of everything that a run starts from: the whole CLIP, text tower included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(loaded.model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hamdg.algorithms.base import Weights
 from hamdg.cohort.validation import CHUNK
 from hamdg.data.batches import draw
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import Subset, holdout
+from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
-from hamdg.stages.scoring import Scorer
+from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
 # Tells the labels that are drawn for the Fisher information from all else that is drawn with a run's seed.
@@ -30,39 +30,53 @@ class SourceEvidence:
     """Answers `Validation`, `Gradients` and `Activations` of `hamdg.merge.evidence` from source data.
 
     Nothing is opened before a method asks. Fisher information and activations are those of the models that are merged,
-    on the same `merge.examples` images of their own domain's training part, not augmented.
+    on the same training images of their own domains, not augmented.
 
     Args:
-        context: The run.
-        models: The models that are merged, by source.
+        context: The step.
+        models: The models that are merged, by name.
+        own: The domains that each of them learned from.
+        examples: How many training images of each domain are looked at.
     """
 
-    def __init__(self, context: Context, models: Mapping[str, Weights]) -> None:
+    def __init__(
+        self, context: Context, models: Mapping[str, Weights], own: Mapping[str, Sequence[str]], examples: int
+    ) -> None:
         self.context = context
         self.models = models
+        self.own = own
+        self.examples = examples
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         """Return the mean accuracy on the source domains' hold-outs."""
-        return self._scorer.validation([weights], self._holdouts)[0]
+        return self._scorer.validation([Scored(self._network, weights)], self._holdouts)[0]
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information of a source's model on its own images."""
-        model = self._scorer.put(self.models[source])
+        network = self.put(self.models[source])
         generator = torch.Generator().manual_seed(seed_hash(self.context.recipe.seed, self._index(source), _LABELS))
-        return fisher_diagonal(model, model.trainable(), self._pictures(source), generator)
+        return fisher_diagonal(network, network.trainable(), self._images(source), generator)
 
     def gram(self, source: str) -> Mapping[str, Tensor]:
         """Return X^T X of the inputs of the linear layers of a source's model, on its own images."""
-        model = self._scorer.put(self.models[source])
-        return linear_grams(model, model.trainable(), self._pictures(source))
+        network = self.put(self.models[source])
+        return linear_grams(network, network.trainable(), self._images(source))
+
+    def put(self, weights: Weights) -> Network:
+        """Return the network with these weights in it, until the next ones come."""
+        return self._scorer.put(Scored(self._network, weights))
+
+    @cached_property
+    def _network(self) -> Network:
+        return self.context.network()
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(self.context)
+        return Scorer(self.context.device, self.context.preprocess)
 
     @cached_property
     def _data(self) -> SourceData:
-        return open_sources(self.context)
+        return open_sources(self.context, begun=True)
 
     @cached_property
     def _holdouts(self) -> dict[str, Subset]:
@@ -71,13 +85,13 @@ class SourceEvidence:
     def _index(self, source: str) -> int:
         return sorted(self.models).index(source)
 
-    def _pictures(self, source: str) -> Tensor:
-        """Return images as the model eats them, of the domains that a source's model learned from."""
+    def _images(self, source: str) -> Tensor:
+        """Return images as the model takes them, of the domains that a source's model learned from."""
         recipe, data = self.context.recipe, self._data
         parts: list[Tensor] = []
-        for domain in self.context.plan.groups(self.context.sources)[source]:
+        for domain in self.own[source]:
             pool, index = data.train_part[domain], self.context.bench.domains.index(domain)
-            positions = draw(pool, min(recipe.merge.examples, len(pool)), 0, recipe.seed, index)
+            positions = draw(pool, min(self.examples, len(pool)), 0, recipe.seed, index)
             parts += [images for images, _ in holdout(data.domains[domain], positions).parts(CHUNK)]
         return self.context.preprocess(torch.cat(parts).to(self.context.device))
 

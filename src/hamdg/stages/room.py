@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 
 import numpy as np
 
-from hamdg.algorithms.erm import control_of
-from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
-from hamdg.config.algorithms.ham import HamSettings
-from hamdg.config.merge_section import method_of
-from hamdg.config.recipe import Recipe
 from hamdg.data.cache.disk import check_fits, compressed_bytes
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain, training_part
-from hamdg.errors import RunDirectoryError
-from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import run_directory, training_identity
 from hamdg.stages.context import Context
-from hamdg.stages.summaries import read_train
+from hamdg.stages.sharing import is_done_somewhere
 from hamdg.text import listed
 
 
-def check_room(context: Context, held_out: bool, afresh: bool) -> None:
+def check_room(contexts: Sequence[Context], held_out: bool, force: bool) -> None:
     """Compare all that a run will keep of decoded images, and does not have yet, with what is free.
 
     Counted are the images of every source domain for training and for validation, and those of the held-out domain
-    for evaluation; of the latter no file is opened. The control is trained and tested on the same images.
+    for evaluation; of the latter no file is opened. Controls are trained and tested on the same images.
 
     Args:
-        context: The run, of which nothing has been written yet.
+        contexts: The controls and the run, the run last; nothing of it has been written yet.
         held_out: Whether it will evaluate.
-        afresh: Whether it repeats what is done.
+        force: Whether it repeats what is done.
 
     Raises:
         StorageError: If they do not fit.
     """
+    context = contexts[-1]
     recipe = context.recipe
     if recipe.benchmark == "mini" or not recipe.data.decode_once:
         return
-    trains = afresh or not all(_is_trained(one) for one in _runs(recipe))
-    need, smaller = _sources(context, trains)
+    need, smaller = _sources(context, trains=force or any(map(_will_train, contexts)))
     names = list(context.sources)
     if held_out:
         own, compressed = held_out_bytes(recipe, context.preprocess.side)
@@ -53,40 +45,26 @@ def check_room(context: Context, held_out: bool, afresh: bool) -> None:
         check_fits(need, what, folder, smaller if recipe.data.store == "uncompressed" else None)
 
 
-def _runs(recipe: Recipe) -> list[Recipe]:
-    return [recipe, control_of(recipe)] if recipe.algorithm == "ham" and recipe.controls.erm else [recipe]
-
-
-def _is_trained(recipe: Recipe) -> bool:
-    """Return whether a run has trained, or another run has that differs in the merge alone."""
-    run = RunDirectory(run_directory(recipe))
-    if run.train.exists() or run.resume.exists():
-        return run.train.exists()
-    for summary in run.path.parent.glob(f"seed{recipe.seed}-*/{run.train.name}"):
-        with suppress(RunDirectoryError):  # it will not be taken, and says why then
-            if read_train(RunDirectory(summary.parent)).get("training") == training_identity(recipe):
-                return True
-    return False
+def _will_train(context: Context) -> bool:
+    """Return whether a step that trains is done neither by the run nor by another."""
+    steps = context.algorithm.steps()
+    return any("train" in step.sections and not is_done_somewhere(context, step.name) for step in steps)
 
 
 def _sources(context: Context, trains: bool) -> tuple[float, float]:
     """Return the bytes that the source domains will still take, and would at most if they were compressed."""
     recipe, need, smaller = context.recipe, 0.0, 0.0
-    examples = recipe.merge.examples if context.plan.merges and method_of(context.merge_config).needs else 0
-    shown = (
-        2 * MOMENTS * PER_KIND if isinstance(recipe.settings, HamSettings) and recipe.settings.enrichment.enabled else 0
-    )
+    steps = context.algorithm.steps()
+    examples = max((step.examples for step in steps if trains or "train" not in step.sections), default=0)
     for name in context.sources:
         domain = open_domain(recipe, name, context.preprocess.side)
         train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)
-        own = domain.training.missing_bytes(train) if trains else 0.0
-        need += own
+        need += domain.training.missing_bytes(train) if trains else 0.0
         if trains and (domain.training is domain.evaluation or recipe.data.store == "compressed"):
             need += domain.evaluation.missing_bytes(validation)
         else:
-            # Not augmented are also the training images that a merge method looks at, and those of the report.
-            looked_at = max(examples, shown if own else 0)
-            need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:looked_at]]))
+            # Not augmented are also the training images that steps look at.
+            need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:examples]]))
         assert isinstance(domain.contents, Listing)
         smaller += compressed_bytes(domain.contents)
     return need, smaller

@@ -1,52 +1,88 @@
-"""Puts the weights of any candidate into one model and predicts with it."""
+"""Puts the weights of any entry into its network and predicts with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.base import Weights
-from hamdg.cohort.validation import CHUNK, accuracy, predict
+from hamdg.cohort.validation import CHUNK, accuracy
+from hamdg.data.preprocess import Preprocess
 from hamdg.data.subset import Subset
-from hamdg.models.clip_classifier import ClipClassifier
-from hamdg.stages.context import Context
+from hamdg.models.network import Network, Weights
 
-# Images that are read, once, for all candidates; a multiple of what a model is given at a time.
+# Images that are read, once, for all models; a multiple of what a network is given at a time.
 READ = 8 * CHUNK
 
 
+class Scored(NamedTuple):
+    """A model to score: weights, and the network that they belong to; several may share one."""
+
+    network: Network
+    weights: Weights
+
+
+class Batch(NamedTuple):
+    """Scores [n, classes] of one model, the labels [n], and the position of the first image in the subset."""
+
+    model: int
+    scores: Tensor
+    labels: Tensor
+    start: int
+
+
 class Scorer:
-    """Predicts with one set of image tower parameters after another.
+    """Predicts with one model after another.
+
+    Each one's weights are laid over the state that its network came with: what they lack is the network's own, and not
+    what the model before left.
 
     Args:
-        context: The run.
+        device: Where networks are put.
+        preprocess: What the networks expect of their images.
     """
 
-    def __init__(self, context: Context) -> None:
-        self.network = context.network().to(context.device).eval()
-        self.device = context.device
-        self.prepare = context.preprocess
+    def __init__(self, device: torch.device, preprocess: Preprocess) -> None:
+        self.device = device
+        self.preprocess = preprocess
+        self._own: dict[int, dict[str, Tensor]] = {}
 
-    def put(self, weights: Weights) -> ClipClassifier:
-        """Return the network with these weights in it, until the next ones come."""
-        self.network.load({name: weights[name] for name in self.network.weights()})
-        return self.network
+    def put(self, model: Scored) -> Network:
+        """Return the network with the weights in it, until the next ones come."""
+        network, key = model.network, id(model.network)
+        if key not in self._own:
+            network.to(self.device).eval()
+            self._own[key] = {name: tensor.detach().clone() for name, tensor in network.weights().items()}
+        network.load({**self._own[key], **model.weights})
+        return network
 
-    def predict(self, candidates: Sequence[Weights], part: Subset) -> list[Tensor]:
-        """Return every candidate's predicted classes [n]; each image is read once for all of them."""
-        found: list[list[Tensor]] = [[] for _ in candidates]
-        for images, _ in part.parts(READ):
+    @torch.no_grad()
+    def scores(self, models: Sequence[Scored], part: Subset) -> Iterator[Batch]:
+        """Yield every model's scores, in batches that bound the memory; each image is read once for all of them."""
+        start = 0
+        for images, labels in part.parts(READ):
             images = images.to(self.device)
-            for weights, predicted in zip(candidates, found, strict=True):
-                predicted.append(predict(self.put(weights), images, self.prepare).cpu())
+            for number, model in enumerate(models):
+                network = self.put(model)
+                for offset in range(0, len(images), CHUNK):
+                    chosen = slice(offset, offset + CHUNK)
+                    scores = network(self.preprocess(images[chosen]))
+                    yield Batch(number, scores, labels[chosen], start + offset)
+            start += len(images)
+
+    def predict(self, models: Sequence[Scored], part: Subset) -> list[Tensor]:
+        """Return every model's predicted classes [n]."""
+        found: list[list[Tensor]] = [[] for _ in models]
+        for batch in self.scores(models, part):
+            found[batch.model].append(batch.scores.argmax(dim=1).cpu())
         return [torch.cat(predicted) for predicted in found]
 
-    def validation(self, candidates: Sequence[Weights], parts: Mapping[str, Subset]) -> list[float]:
-        """Return every candidate's mean accuracy over the sources' hold-outs, against the labels that a user has."""
-        totals = [0.0] * len(candidates)
+    def validation(self, models: Sequence[Scored], parts: Mapping[str, Subset]) -> list[float]:
+        """Return every model's mean accuracy over the sources' hold-outs, against the labels that a user has."""
+        totals = [0.0] * len(models)
         for part in parts.values():
-            for index, predicted in enumerate(self.predict(candidates, part)):
+            for index, predicted in enumerate(self.predict(models, part)):
                 totals[index] += accuracy(predicted, part.labels)
         return [total / len(parts) for total in totals]

@@ -1,4 +1,4 @@
-"""Opens a run's source domains, and sees to it that all stages of the run work on the same images and splits."""
+"""Opens a run's source domains, and ensures that all steps of the run work on the same images and splits."""
 
 from __future__ import annotations
 
@@ -64,10 +64,12 @@ class Splits(TypedDict):
     validation_positions: dict[str, list[int]]
 
 
-def open_sources(context: Context) -> SourceData:
-    """Open and split the source domains; `splits.json` is written by the first stage and obeyed by all others.
+def open_sources(context: Context, begun: bool) -> SourceData:
+    """Open and split the source domains; `splits.json` is written when a run begins and obeyed from then on.
 
-    Until the run has learned something, nothing ties it to the images it met first: damaged ones may be taken away.
+    Args:
+        context: The run.
+        begun: Whether the run has learned something; before, damaged images may be taken away.
 
     Raises:
         DataError: If the images are not those that the run began with.
@@ -75,7 +77,7 @@ def open_sources(context: Context) -> SourceData:
     data = SourceData(context.recipe, context.preprocess)
     data.setup()
     run, found = context.run, _found(context, data)
-    if run.splits.exists() and (run.train.exists() or run.resume.exists()):
+    if begun and run.splits.exists():
         _compare(run, schema.read(run.splits, Splits)["domains"], found)
     else:
         _write(context, found, data)

@@ -1,4 +1,4 @@
-"""The weights that a run starts from: kept beside its histories, and compared by all stages."""
+"""What a run starts from: weights, class features and images; kept by the first step and compared by all others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import torch
 
 from hamdg.config.recipe import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.files import link, sha256_file
+from hamdg.files import link, sha256_file, write_json
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
 from hamdg.models.clip import model_files
+from hamdg.models.learned_head import head_digest
 from hamdg.runs.manifest import NEVER, FileFacts, unchanged
+from hamdg.runs.steps import Start, read_start
+from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
-from hamdg.stages.summaries import read_train
+from hamdg.stages.sources import open_sources
 
 # Metadata of `base.safetensors`: the digest of the tensors in it, whatever file they were loaded from.
 START = "hamdg.start_sha256"
@@ -33,8 +36,36 @@ def keep_base(context: Context) -> str:
             link(twin, base)
         else:
             state = {name: tensor.detach().cpu() for name, tensor in context.loaded.model.state_dict().items()}
-            save_tensors(base, state, {"format": "pt", START: context.start_digest})
+            save_tensors(base, state, {"format": "pt", START: context.start_sha256})
     return sha256_file(base)
+
+
+def prepare(context: Context) -> None:
+    """Make a run ready for its steps: compare the images, or split them; keep the pretrained weights; learn the head.
+
+    Until the run has learned something, nothing ties it to what it met first.
+
+    Raises:
+        DataError: If the images are not those that the run began with, or a class cannot be learned from them.
+        WeightsError: If the weights are others now.
+    """
+    run, begun = context.run, has_begun(context)
+    data = open_sources(context, begun)
+    check_start(context)
+    if not begun:
+        run.start.unlink(missing_ok=True)
+    learn_class_features(context, data)
+    keep_base(context)
+    if not run.start.exists():
+        kind = context.recipe.model.text_head
+        features = {"kind": kind, "sha256": head_digest(context.text_head)}
+        files = _files(context.recipe.model)
+        write_json(run.start, Start(sha256=context.start_sha256, files=files, class_features=features))
+
+
+def has_begun(context: Context) -> bool:
+    """Return whether a step of the run is done, or has left something to go on from."""
+    return any(context.step(step.name).begun() for step in context.algorithm.steps())
 
 
 def check_start(context: Context) -> None:
@@ -44,17 +75,13 @@ def check_start(context: Context) -> None:
         WeightsError: If the weights are others now.
     """
     run = context.run
-    if run.train.exists():
-        began = read_train(run).get("start_sha256")
-    elif run.resume.exists():
-        began = _began(run.base) or context.start_digest
-    else:
+    if not has_begun(context):
         return
-    if began != context.start_digest:
-        of_control = " (a control: by deleting its folder)" if context.recipe.algorithm == "erm" else ""
+    began = read_start(run)["sha256"] if run.start.exists() else _began(run.base) or context.start_sha256
+    if began != context.start_sha256:
         raise WeightsError(
             f"The weights of the model `{context.recipe.model.name}` are not those that `{run.path}` was "
-            f"trained from; bring them back, or repeat the run with `--force`{of_control}."
+            "trained from; bring them back, or repeat the run with `--force` (a control: by deleting its folder)."
         )
 
 
@@ -66,7 +93,7 @@ def _began(base: Path) -> str | None:
         return None
 
 
-def start_files(config: ModelConfig) -> dict[str, str]:
+def _files(config: ModelConfig) -> dict[str, str]:
     """Return the SHA-256 of the files that a model is read from, by their path."""
     return {str(path.absolute()): sha256_file(path) for path in model_files(config)}
 
@@ -100,7 +127,7 @@ def _others(base: Path) -> Iterator[Path]:
 def _holds_start(path: Path, context: Context) -> bool:
     """Return whether a file holds the weights that a run starts from, bit for bit."""
     try:
-        if not path.is_file() or read_metadata(path).get(START) != context.start_digest:
+        if not path.is_file() or read_metadata(path).get(START) != context.start_sha256:
             return False
         found = open_tensors(path)
     except WeightsError:

@@ -149,14 +149,14 @@ def _refuse_twins(jobs: list[Job]) -> None:
 
 def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
     """Refuse rows that no run of their variant will have, before hours of training show it."""
-    from hamdg.algorithms import plan
+    from hamdg.stages.discovery import algorithm_of
 
     for name, variant in sweep.variants.items():
         own = [job.recipe for job in jobs if job.variant == name]
         keys = {
             key: None
             for one in own
-            for key in plan(one.algorithm).rows(benchmark_of(one).sources(one.held_out, one.excluded))
+            for key in algorithm_of(one).keys(benchmark_of(one).sources(one.held_out, one.excluded))
         }
         for row in variant.rows or {}:
             if row not in keys and not (row == EVERY_SOURCE and any("/" in key for key in keys)):

@@ -2,41 +2,108 @@
 
 from __future__ import annotations
 
-from hamdg.algorithms.base import AlgorithmPlan, Entry, Histories
-from hamdg.algorithms.ham.labels import LABEL, footnote, result_label, scaled_label
-from hamdg.merge import merge
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
+
+from hamdg.algorithms.base import Algorithm, Entry, Step, Summary
+from hamdg.algorithms.ham import labels
+from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.algorithms.ham.learner import HamLearner, kept_samples
+from hamdg.algorithms.ham.report import RULE, enrichment_counts, say_counts, write_samples
+from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
+from hamdg.config.algorithms.ham import HamSettings
+from hamdg.config.merge_section import merge_options
+from hamdg.config.recipe import MergeConfig
+from hamdg.merge import ModelSet, merge
 from hamdg.merge.geometry import norms, task_vectors
+from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
+from hamdg.models.network import Weights
+from hamdg.models.tower import layer_of
+from hamdg.runs.selection import selection_figures
+from hamdg.stages.context import Context
+from hamdg.stages.entries import source_entries, start_entry
+from hamdg.stages.fit import fit, trained
+from hamdg.stages.merging import merge_step, sources_of
+from hamdg.stages.target_evidence import NOTE
 
 
-def _candidates(found: Histories) -> list[Entry]:
-    own_norm = norms(task_vectors({"merged": found.merged}, found.base))["merged"]
-    shrunk = merge("shrunk", found.history, base=found.base, norm=own_norm)
-    sources = [
-        Entry(f"source/{name}", f"source model: {name}", "source", weights) for name, weights in found.last.items()
-    ]
-    return [
-        Entry("zero_shot", found.start, "control", found.base),
-        *sources,
-        Entry("uniform_last", "uniform average, last models", "control", merge("uniform", found.last)),
-        Entry("uniform_history", "uniform average, histories", "control", merge("uniform", found.history)),
-        Entry("shrunk", scaled_label(found.method), "control", shrunk),
-        Entry("ham", result_label(found.method), "merged", found.merged),
-    ]
+class Ham(Algorithm):
+    """Source models with enrichment and harmonization, whose histories any merge method fuses; `rhm` is HAM's own."""
+
+    name: ClassVar[str] = "ham"
+
+    @property
+    def label(self) -> str:
+        """How tables call the result."""
+        return labels.result_label(self.recipe.merge.method)
+
+    @property
+    def footnote(self) -> str:
+        """What is published, and what is our reconstruction."""
+        return labels.footnote(self.recipe.merge.method)
+
+    def steps(self) -> Sequence[Step]:
+        """Return the training of all source models, and the merge of their histories."""
+        own = self.recipe.merge.method == labels.OWN
+        settings = cast("HamSettings", self.recipe.settings)
+        shown = 2 * MOMENTS * PER_KIND if settings.enrichment.enabled else 0
+        return [
+            Step("train", self._train, sections=frozenset({"train", "history", "ham"}), examples=shown),
+            merge_step(sources_of(self.recipe), self.recipe.merge, kept=_kept if own else None),
+        ]
+
+    def entries(self, context: Context) -> Sequence[Entry]:
+        """Return the start, the source models, simple averages, and HAM's result."""
+        found, merged = context.step("train").history(), context.step("merge").load("merged")
+        facts = cast("Mapping[str, object]", context.step("merge").read()["facts"]["merge"])
+        network, base, method = context.network(), context.base(), self.recipe.merge.method
+        norm = norms(task_vectors({"merged": merged}, base))["merged"]
+        averages = {
+            "uniform_last": ("uniform average, last models", merge("uniform", found.last)),
+            "uniform_history": ("uniform average, histories", merge("uniform", found.history)),
+            "shrunk": (labels.scaled_label(method), merge("shrunk", found.history, base=base, norm=norm)),
+        }
+        return [
+            start_entry(context, network),
+            *source_entries(network, found.last),
+            *(Entry(key, label, "control", network, weights) for key, (label, weights) in averages.items()),
+            Entry("ham", self.label, "merged", network, merged, NOTE if facts["target_data"] else ""),
+        ]
+
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows."""
+        models = (f"source/{name}" for name in sources)
+        return ("zero_shot", *models, "uniform_last", "uniform_history", "shrunk", "ham")
+
+    def _train(self, context: Context) -> Summary:
+        settings, train = context.settings(HamSettings), context.recipe.train
+        domains = context.data(context.sources)
+        noise_known = any(bool((one.labels != one.clean_labels).any()) for one in domains.values())
+        learners = {
+            name: HamLearner(name, context.network(), (name,), train, settings.enrichment, noise_known)
+            for name in context.sources
+        }
+        seed = context.recipe.seed
+        harmonizer = Harmonizer(settings.harmonization, context.base(), len(learners), layer_of, seed)
+        cohort = fit(context, learners, couplings=[harmonizer], domains=domains)
+        own = trained(context, cohort)
+        samples = write_samples(context, domains, kept_samples(cohort.learners.values()))
+        counts = enrichment_counts(context.files.metrics)
+        say_counts(counts)
+        if not counts:
+            return own
+        seen = own.images_seen + sum(one["added"] for one in counts.values())
+        note = f"{RULE} With the accepted images the models saw {seen:,} images."
+        figures = selection_figures(counts, "enrichment", note=note, samples=samples)
+        return Summary({**own.facts, "selection": counts}, figures, own.images_seen)
 
 
-PLAN = AlgorithmPlan(
-    label=LABEL,
-    result="ham",
-    groups=lambda sources: {name: (name,) for name in sources},
-    candidates=_candidates,
-    rows=lambda sources: (
-        "zero_shot",
-        *(f"source/{name}" for name in sources),
-        "uniform_last",
-        "uniform_history",
-        "shrunk",
-        "ham",
-    ),
-    merges=True,
-    footnote=footnote,
-)
+def _kept(base: Weights, history: Mapping[str, Weights], config: MergeConfig) -> dict[str, dict[str, float]]:
+    """Return the share of coordinates that RHM kept of each source, by layer."""
+    vectors = task_vectors(history, base)
+    moved = tuple(name for name in base if any(bool(vector[name].any()) for vector in vectors.values()))
+    options = merge_options(config)
+    keep = cast("float", options["keep"])
+    scope, criterion = cast("Scope", options["scope"]), cast("Criterion", options["criterion"])
+    models = ModelSet(history, base, names=moved, changes=True)
+    return kept_fractions(models, Trimming(models, keep, scope, criterion), layer_of)

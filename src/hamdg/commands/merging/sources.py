@@ -143,9 +143,8 @@ def evidence_of(request: Request, sources: Collection[str]) -> dict[str, Path]:
 
 def _is_history_index(path: Path) -> bool:
     # Not above: most merges have nothing to do with runs, whose directory imports what recipes are.
-    from hamdg.runs.directory import RunDirectory
 
-    return path == RunDirectory(path.parent.parent).history_index
+    return path.parent.name == "history" and path.name == "index.json"
 
 
 def _parts(text: str, names: Collection[str], *, files: bool) -> list[str]:

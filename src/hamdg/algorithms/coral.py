@@ -1,0 +1,26 @@
+"""CORAL (https://arxiv.org/abs/1607.01719) with DomainBed's formula: equal feature moments in all source domains."""
+
+from torch import Tensor
+
+from hamdg.cohort.alignment import AlignmentLearner
+from hamdg.config.algorithms.coral import CoralSettings
+from hamdg.stages.context import Context
+from hamdg.stages.pooled import Pooled
+
+
+def coral(first: Tensor, second: Tensor) -> Tensor:
+    """Return the mean squared difference of the means of features [n, d], plus that of their covariances."""
+    means = (first.mean(dim=0) - second.mean(dim=0)).square().mean()
+    return means + (first.T.cov() - second.T.cov()).square().mean()
+
+
+class Coral(Pooled):
+    """Pooled fine-tuning with a penalty on differences of mean and covariance."""
+
+    name = "coral"
+    title = "CORAL"
+
+    def learner(self, context: Context) -> AlignmentLearner:
+        """Return the learner."""
+        weight = context.settings(CoralSettings).weight
+        return AlignmentLearner(context.network(), context.sources, context.recipe.train, coral, weight)

@@ -1,0 +1,87 @@
+"""What HAM's training leaves for its record and page: counts of the enrichment, and some of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hamdg import console
+from hamdg.algorithms.ham.sample_log import Sample
+from hamdg.data.domain import Domain
+from hamdg.data.subset import holdout
+from hamdg.files import atomic_path
+from hamdg.runs.selection import SelectionCounts
+from hamdg.stages.context import Context
+from hamdg.tracking.rows import read_rows
+
+# Side of the images that are kept for the report.
+THUMBNAIL = 96
+SAMPLES = "samples.npz"
+RULE = (
+    "At each step a model is offered the other sources' batches and accepts what it is more confident about than it "
+    "is, on average, about its own batch."
+)
+
+
+def enrichment_counts(metrics: Path) -> dict[str, SelectionCounts]:
+    """Return what each model was offered and accepted, summed over all steps, those of killed processes included."""
+    sums: dict[str, dict[str, int]] = {}
+    for row in read_rows(metrics):
+        title, _, kind = row.name.partition("/")
+        if title == "enrichment" and kind != "threshold":
+            counts = sums.setdefault(row.source, {})
+            counts[kind] = counts.get(kind, 0) + int(row.value)
+    return {
+        source: SelectionCounts(
+            candidates=counts["candidates"],
+            added=counts["added"],
+            noisy_candidates=counts.get("noisy_candidates"),
+            noisy_added=counts.get("noisy_added"),
+        )
+        for source, counts in sums.items()
+    }
+
+
+def say_counts(counts: Mapping[str, SelectionCounts]) -> None:
+    """Print what each model accepted."""
+    for source, own in counts.items():
+        noisy, added = own["noisy_added"], max(1, own["added"])
+        share = f"; mislabeled among the accepted: {noisy / added:.1%}" if noisy is not None else ""
+        pool = f"{own['added']} of {own['candidates']} candidates ({own['added'] / max(1, own['candidates']):.0%})"
+        console.note(f"{source}: accepted {pool}{share}")
+
+
+def write_samples(context: Context, domains: Mapping[str, Domain], samples: Sequence[Sample]) -> str:
+    """Write samples with their images to `samples.npz`; return its path in the run, or nothing if there are none."""
+    if not samples:
+        return ""
+    sources, path = list(context.sources), context.files.folder / SAMPLES
+    images = [_thumbnail(domains[one.domain], one.position) for one in samples]
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            images=np.stack(images),
+            accepted=np.array([one.accepted for one in samples]),
+            model=np.array([sources.index(one.model) for one in samples]),
+            domain=np.array([sources.index(one.domain) for one in samples]),
+            label=np.array([domains[one.domain].labels[one.position] for one in samples]),
+            clean_label=np.array([domains[one.domain].clean_labels[one.position] for one in samples]),
+            confidence=np.array([one.confidence for one in samples]),
+            threshold=np.array([one.threshold for one in samples]),
+            step=np.array([one.step for one in samples]),
+            sources=np.array(sources),
+            classes=np.array(context.bench.classes),
+        )
+    return path.relative_to(context.run.path).as_posix()
+
+
+def _thumbnail(domain: Domain, position: int) -> NDArray[np.uint8]:
+    """Return an image as it is evaluated, made smaller where it is large: the report holds dozens of them."""
+    ((images, _),) = holdout(domain, np.array([position])).parts(1)
+    image = Image.fromarray(images[0].numpy())
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return np.asarray(image)

@@ -1,0 +1,19 @@
+"""The settings of CORAL."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hamdg.config.algorithms import AlgorithmSettings
+
+
+@dataclass(frozen=True)
+class CoralSettings(AlgorithmSettings):
+    """Pooled fine-tuning with a penalty on differences of mean and covariance of features between source domains.
+
+    Args:
+        weight: Weight of the penalty.
+    """
+
+    code: ClassVar[str] = "hamdg.algorithms.coral:Coral"
+    uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
+    weight: float = 1.0

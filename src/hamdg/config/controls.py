@@ -1,0 +1,22 @@
+"""The runs that a run is compared with in its own table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hamdg.config.algorithms import find
+from hamdg.config.recipe import HistoryConfig, Recipe
+
+POOLED = "erm"
+
+
+def controls_of(recipe: Recipe) -> list[Recipe]:
+    """Return the runs that the recipe's `controls` ask for: pooled fine-tuning with the same data, model and steps.
+
+    All variants of a run share their controls: what only one algorithm has is no part of another's identity.
+    """
+    if not recipe.controls.erm:
+        return []
+    train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
+    history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
+    return [replace(recipe, algorithm=POOLED, settings=find(POOLED)(), label="", train=train, history=history)]

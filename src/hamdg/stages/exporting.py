@@ -1,0 +1,70 @@
+"""Writes the run's result as one file that other libraries load, and scores all entries on the sources' hold-outs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+from hamdg import console
+from hamdg.algorithms.base import Entry
+from hamdg.data.domain import only_domains, opened_domains
+from hamdg.files import write_json
+from hamdg.runs import schema
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import check_digests, digests
+from hamdg.runs.steps import ValidationSummary
+from hamdg.stages.context import Context
+from hamdg.stages.scoring import Scored, Scorer
+from hamdg.stages.sources import open_sources
+
+
+def validate(context: Context) -> bool:
+    """Export the result and write `validation.json`, unless both are there; the held-out domain stays closed.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    run = context.run
+    if run.validation.exists() and all((run.path / name).exists() for name in exported(run)):
+        check_digests(run, exported(run), "the export wrote", "restore it, or delete it and repeat the command")
+        return False
+    run.unmark_done()
+    started = time.monotonic()
+    with only_domains(context.sources), opened_domains() as opened:
+        entries = context.algorithm.entries(context)
+        written = export(context, entries[-1])
+        scorer = Scorer(context.device, context.preprocess)
+        models = [Scored(entry.network, entry.weights) for entry in entries]
+        accuracies = scorer.validation(models, open_sources(context, begun=True).holdouts())
+    summary = ValidationSummary(
+        validation={entry.key: value for entry, value in zip(entries, accuracies, strict=True)},
+        opened=sorted(opened),
+        seconds=time.monotonic() - started,
+        wrote=written,
+    )
+    write_json(run.validation, summary)
+    console.note(f"source validation: {accuracies[-1]:.1%}")
+    return True
+
+
+def export(context: Context, result: Entry) -> dict[str, str]:
+    """Write the result of a run; return the digests of the files by name, none where it has no single file."""
+    path = result.network.export(result.weights, context.run.path, _provenance(context))
+    if path is None:
+        return {}
+    # Its configuration lies beside it.
+    return digests(context.run, [path, *context.run.path.glob("hamdg-*.json")])
+
+
+def _provenance(context: Context) -> dict[str, str]:
+    """Return what the last step says of how the result was made."""
+    steps: Sequence[str] = [step.name for step in context.algorithm.steps()]
+    facts = context.step(steps[-1]).read()["facts"] if steps else {}
+    plain = {"format": "pt", "hamdg.algorithm": context.recipe.algorithm}
+    return cast("dict[str, str]", facts.get("provenance", plain))
+
+
+def exported(run: RunDirectory) -> dict[str, str]:
+    """Return the digests of the files that a run's result was exported to, by name."""
+    return schema.read(run.validation, ValidationSummary)["wrote"]

@@ -1,0 +1,193 @@
+"""Trains learners in lock-step on the run's domains, from the last checkpoint on, and keeps their histories."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from lightning import Trainer
+from lightning.pytorch import Callback
+
+from hamdg import console
+from hamdg.algorithms.base import Step, Summary
+from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.coupling import Coupling
+from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.learner import Learner
+from hamdg.cohort.progress import progress_callback
+from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
+from hamdg.cohort.swad import ValleyFacts, told
+from hamdg.cohort.validation import SourceValidation
+from hamdg.config.recipe import HistoryConfig
+from hamdg.data.domain import Domain
+from hamdg.data.module import SourceData
+from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
+from hamdg.models.learned_head import head_digest
+from hamdg.runs import schema
+from hamdg.runs.steps import read_index
+from hamdg.stages.context import Context
+from hamdg.stages.start import keep_base
+from hamdg.text import reason_of
+from hamdg.tracking.csv import CsvTracker
+
+Learners = Callable[[Context], Mapping[str, Learner]]
+Couplings = Callable[[Context], Sequence[Coupling]]
+
+
+def fit(
+    context: Context,
+    learners: Mapping[str, Learner],
+    *,
+    couplings: Sequence[Coupling] = (),
+    domains: Mapping[str, Domain] | None = None,
+    history: HistoryConfig | None = None,
+    draw: int = 0,
+) -> Cohort:
+    """Train learners for `train.steps` steps, going on where a killed step stopped.
+
+    The step's folder gets `metrics.csv`, the histories with their index, and `resume.ckpt` while it is not done.
+
+    Args:
+        context: The step's context.
+        learners: What learns, by name.
+        couplings: What the learners do to each other's gradients and weights.
+        domains: The domains to draw batches from; the sources by default.
+        history: Which checkpoints are kept; the recipe's by default.
+        draw: Another order of batches than that of the run's seed, for runs that differ in nothing else.
+
+    Raises:
+        TrainingError: If a loss is no longer finite.
+        CheckpointError: If the step cannot go on from its checkpoint.
+        KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
+    """
+    recipe, files = context.recipe, context.files
+    data = SourceData(recipe, context.preprocess, domains or context.data(context.sources), draw=draw)
+    data.setup()
+    cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=recipe.runtime.log_every)
+    origin = _origin(context)
+    done = _resumed_step(context, cohort, origin)
+    train, kept_as = recipe.train, history or recipe.history
+    kept = CheckpointHistory(kept_as, files.index.parent, train.steps, train.check_every, keep_base(context))
+    resume = ResumeCheckpoint(files.resume, recipe.runtime.checkpoint_every, origin)
+    validation = SourceValidation(
+        data.holdouts(),
+        context.preprocess,
+        train.check_every,
+        train.steps,
+        kept.note_validation,
+        log_loss=kept_as.kind == "swad",
+    )
+    progress = progress_callback(recipe.train.steps, recipe.runtime.quiet)
+    tracker = CsvTracker(files.metrics, last_step=done)
+    try:
+        _run_trainer(context, cohort, data, tracker, [kept, validation, *progress, resume])
+    except UNREADABLE as error:
+        if resume.restored or not done or isinstance(error, HamdgError):
+            raise
+        raise CheckpointError("holds a state that training cannot take over") from error
+    context.spent.append(resume.seconds_before)
+    return cohort
+
+
+def train_step(
+    learners: Learners, *, name: str = "train", couplings: Couplings | None = None, sections: Sequence[str] = ()
+) -> Step:
+    """Return the step that trains learners on the sources.
+
+    Args:
+        learners: Makes them.
+        name: The step's name.
+        couplings: Makes what couples them.
+        sections: What they read of the recipe beyond `train` and `history`.
+    """
+
+    def run(context: Context) -> Summary:
+        cohort = fit(context, learners(context), couplings=couplings(context) if couplings else ())
+        return trained(context, cohort)
+
+    return Step(name, run, sections=frozenset({"train", "history", *sections}))
+
+
+def trained(context: Context, cohort: Cohort) -> Summary:
+    """Return what a step that has trained a cohort says of itself."""
+    own = {name: list(learner.own) for name, learner in cohort.learners.items()}
+    facts: dict[str, object] = {"learners": own, "steps": context.recipe.train.steps}
+    index = read_index(context.files)["sources"]
+    if valleys := {name: files["valley"] for name, files in index.items() if "valley" in files}:
+        facts["valleys"] = valleys
+        for name, valley in valleys.items():
+            console.note(f"{name}: {told(cast('ValleyFacts', valley))}")
+    domains = {domain for names in own.values() for domain in names}
+    return Summary(facts, images_seen=context.recipe.train.steps * context.recipe.data.batch_size * len(domains))
+
+
+def _origin(context: Context) -> dict[str, str]:
+    """Return what tells this training from others, as its checkpoints keep it.
+
+    Raises:
+        CheckpointError: If the class features that a checkpoint was made with are gone.
+    """
+    found = {"step": context.identity, "start_sha256": context.start_sha256}
+    if context.recipe.model.text_head == "prompts":
+        return found
+    try:
+        return found | {"class_features": head_digest(context.text_head)}
+    except WeightsError as error:
+        name = context.run.class_features.name
+        raise CheckpointError(f"was made with class features that are missing or damaged (`{name}`)") from error
+
+
+def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -> int:
+    """Return the step that the training goes on after; 0 where it begins.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or of another training.
+        RunDirectoryError: It cannot be read.
+    """
+    path = context.files.resume
+    if not path.exists():
+        return 0
+    try:
+        return read_checkpoint(path, cohort.state_dict(), context.recipe.train.steps, origin)
+    except OSError as error:
+        reason = reason_of(error).lower()
+        raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
+
+
+def _run_trainer(
+    context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker, callbacks: Sequence[Callback]
+) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # Lightning's own use of torch's pytree; nothing a user could do about.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    trainer = Trainer(logger=tracker, callbacks=list(callbacks), **_trainer_options(context))
+    checkpoint = context.files.resume if context.files.resume.exists() else None
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(cohort, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
+        raise KeyboardInterrupt from None
+    finally:
+        data.close()
+        signal.signal(signal.SIGINT, handler)
+
+
+def _trainer_options(context: Context) -> dict[str, Any]:
+    gpu = context.device.type == "cuda"
+    return {
+        "max_steps": context.recipe.train.steps,
+        "max_epochs": -1,
+        "accelerator": "gpu" if gpu else "cpu",
+        "devices": 1,
+        "precision": "bf16-mixed" if gpu else "32-true",
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "log_every_n_steps": 1,
+    }

@@ -1,0 +1,86 @@
+"""Runs an algorithm's steps one after another: what is done is skipped, what another run has done is linked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hamdg import console
+from hamdg.algorithms.base import Step, Summary
+from hamdg.cohort.resume import CheckpointError
+from hamdg.data.domain import only_domains, opened_domains
+from hamdg.files import write_json
+from hamdg.runs.manifest import digests
+from hamdg.runs.steps import StepSummary, check_step
+from hamdg.stages.context import Context
+from hamdg.stages.sharing import link_step, step_identities, step_lock, twin_of
+
+
+def run_steps(context: Context, steps: Sequence[Step], share: bool) -> None:
+    """Run the steps that are not done, in their order.
+
+    Args:
+        context: The run.
+        steps: The steps.
+        share: Whether a step that another run has done is taken from there.
+
+    Raises:
+        RunDirectoryError: If a file that an earlier step wrote is missing or is another.
+    """
+    identities = step_identities(context.recipe, context.algorithm.steps(), context.sources, context.targets)
+    for step in steps:
+        _run(context.narrowed(step, identities[step.name]), context, step, share)
+
+
+def _run(own: Context, run: Context, step: Step, share: bool) -> None:
+    files = own.files
+    console.stage(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(run.sources)}" if step.reads else ""))
+    if files.is_done:
+        check_step(own.run, files)
+        console.skipped("done before")
+        return
+    own.run.unmark_done()
+    with step_lock(own.run, own.identity):
+        twin = twin_of(own, step) if share and not files.begun() else None
+        if twin is not None:
+            link_step(twin, own.run, step.name)
+            console.skipped(f"the same step of `{twin.path}` is taken")
+            return
+        _work(own, step)
+
+
+def _work(own: Context, step: Step) -> None:
+    """Run a step behind its wall and write its summary, last."""
+    files, started = own.files, time.monotonic()
+    if files.resume.exists():
+        console.note("going on from the last checkpoint of a stopped run")
+    with only_domains(own.readable or ()), opened_domains() as opened:
+        try:
+            found = step.run(own)
+        except CheckpointError as error:
+            console.warning(f"`{files.resume}` {error}; the step begins anew.")
+            files.reset()
+            own.spent.clear()
+            found = step.run(own)
+    seconds = sum(own.spent) + time.monotonic() - started
+    write_json(files.summary, _summary(own, step, found, sorted(opened), seconds))
+    files.resume.unlink(missing_ok=True)
+
+
+def _summary(own: Context, step: Step, found: Summary, opened: list[str], seconds: float) -> Mapping[str, object]:
+    return StepSummary(
+        identity=own.identity,
+        reads=sorted(step.reads),
+        opened=opened,
+        facts=dict(found.facts),
+        figures=list(found.figures),
+        images_seen=found.images_seen,
+        seconds=seconds,
+        wrote=digests(own.run, _written(own.files.folder, own.files.resume)),
+    )
+
+
+def _written(folder: Path, resume: Path) -> list[Path]:
+    """Return all that a step wrote, without the state that goes when it is done."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path != resume]

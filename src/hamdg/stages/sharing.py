@@ -1,0 +1,114 @@
+"""Steps that several runs have in common are done once: a step is known by the hash of all that it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from hamdg import console
+from hamdg.algorithms.base import Step
+from hamdg.config.recipe import Recipe
+from hamdg.errors import RunDirectoryError
+from hamdg.files import link
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import hashed, part
+from hamdg.runs.steps import check_step, read_start, read_summary
+from hamdg.stages.context import Context
+from hamdg.stages.sources import learned_from_these
+
+_LOCKS = ".steps"
+
+
+def step_identities(
+    recipe: Recipe, steps: Sequence[Step], sources: Sequence[str], targets: Sequence[str]
+) -> dict[str, str]:
+    """Return the identity of every step by its name.
+
+    It is the hash of what the recipe says of data and model, the algorithm, the step's name, the values of the sections
+    that it declares, the domains that it may open, and of the step before it.
+    """
+    domains = {"sources": sources, "targets": targets}
+    found, before = {}, ""
+    for step in steps:
+        opens = sorted(name for kind in step.reads for name in domains[kind])
+        values: dict[str, object] = {
+            "step": step.name,
+            "opens": opens,
+            "before": before,
+            "recipe": part(recipe, step.sections),
+        }
+        before = found[step.name] = hashed(values)
+    return found
+
+
+@contextmanager
+def step_lock(run: RunDirectory, identity: str) -> Iterator[None]:
+    """Keep other processes from doing the same step while the block runs; waits for one that does it already."""
+    folder = run.path.absolute().parents[3] / _LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{identity}.lock", is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.note("another run is at the same step; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_done_somewhere(context: Context, name: str) -> bool:
+    """Return whether a run, or another one below the same root, has done a step; a begun one goes on itself."""
+    own = context.step(name)
+    if own.begun():
+        return own.is_done
+    steps = context.algorithm.steps()
+    identity = step_identities(context.recipe, steps, context.sources, context.targets)[name]
+    return any(_identity_at(twin, name) == identity for twin in _siblings(context, name))
+
+
+def twin_of(own: Context, step: Step) -> RunDirectory | None:
+    """Return another run below the same root that has done the very step, from the same weights and images."""
+    for twin in _siblings(own, step.name):
+        try:
+            if _identity_at(twin, step.name) == own.identity and _began_alike(own, twin):
+                check_step(twin, twin.step(step.name))
+                return twin
+        except RunDirectoryError as error:
+            console.note(f"the step `{step.name}` of `{twin.path}` is not taken: {error}")
+    return None
+
+
+def link_step(source: RunDirectory, target: RunDirectory, name: str) -> None:
+    """Link (or copy) what a step left behind; its summary last, since it says that all is there."""
+    step = source.step(name)
+    for path in [*(path for path in sorted(step.folder.rglob("*")) if path.is_file()), step.summary]:
+        link(path, target.path / path.relative_to(source.path))
+
+
+def _siblings(context: Context, name: str) -> Iterator[RunDirectory]:
+    """Yield all other runs of the same benchmark, algorithm and seed that have done a step of that name."""
+    recipe, root = context.recipe, context.run.path.parents[3]
+    for summary in sorted(root.glob(f"{recipe.benchmark}/*/{recipe.algorithm}/seed{recipe.seed}-*/{name}.json")):
+        run = RunDirectory(summary.parent)
+        # Runs of before there were steps have other files of these names.
+        if run.path != context.run.path and run.start.exists():
+            yield run
+
+
+def _identity_at(run: RunDirectory, name: str) -> str:
+    """Return the identity of a step that a run has done; nothing where that cannot be read."""
+    try:
+        return read_summary(run.step(name))["identity"]
+    except RunDirectoryError:
+        return ""
+
+
+def _began_alike(own: Context, twin: RunDirectory) -> bool:
+    """Return whether another run started from the same weights and has the same images and splits."""
+    before, now = read_start(twin), read_start(own.run)
+    same = (before["sha256"], before["class_features"]) == (now["sha256"], now["class_features"])
+    return same and learned_from_these(own, twin)
