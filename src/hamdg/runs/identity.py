@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from hamdg.config.merge_section import defining_merge
 from hamdg.config.recipe import CUSTOM, HistoryConfig, Recipe
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
@@ -82,6 +81,9 @@ def _section(recipe: Recipe, name: str) -> object:
         values = asdict(recipe.settings)
         return values[inner] if inner else values
     if name == "merge":
+        # Methods need torch, which run directories do without.
+        from hamdg.config.merge_section import defining_merge
+
         return defining_merge(recipe.merge)
     if name == "history":
         return _history(recipe.history)
