@@ -18,7 +18,7 @@ from hamdg.report.table import start_label
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
-from hamdg.stages.summaries import read_index
+from hamdg.runs.steps import read_index
 
 RECIPE = FOLDER / "mini" / "separate.yaml"
 
@@ -36,7 +36,7 @@ def matrix(overrides: list[str]) -> dict[str, dict[str, float]]:
         cells.setdefault(start_label(record), {})[held_out] = math.nan if start is None else start
         for source, held_out_accuracy in record["source_accuracies"].items():
             cells.setdefault(source, {})[held_out] = held_out_accuracy
-        index = read_index(RunDirectory(record_path.parent))
+        index = read_index(RunDirectory(record_path.parent).step("train"))
         for source, files in index["sources"].items():
             accuracy = files["last"]["validation_accuracy"]
             cells.setdefault(source, {})[source] = math.nan if accuracy is None else accuracy
