@@ -51,7 +51,8 @@ def file(tmp_path: Path) -> Path:
         ),
         (
             "algorithm: sgd\n",
-            "`algorithm`: there is no algorithm `sgd`; there are `erm`, `ham` (in `{file}`, line 1).",
+            "`algorithm`: there is no algorithm `sgd`; there are `coral`, `erm`, `experts`, `ham`, `mmd` (in `{file}`, "
+            "line 1).",
         ),
         (
             "algorithm: erm\nham:\n  enrichment: {enabled: false}\n",

@@ -29,16 +29,13 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
     Raises:
         ConfigError: If the merge method or one of its options does not exist or makes no sense.
     """
-    held_out: dict[str, object] = {"held_out": recipe.held_out}
-    if recipe.excluded:
-        held_out["excluded"] = recipe.excluded
-    return held_out | part(recipe, {*recipe.settings.uses, recipe.algorithm})
+    return _targets(recipe) | part(recipe, {*recipe.settings.uses, recipe.algorithm})
 
 
 def training_identity(recipe: Recipe) -> str:
     """Return a hash that runs share which differ in the merge alone."""
     sections = {*recipe.settings.uses, recipe.algorithm} - {"merge", "controls"}
-    return hashed({"held_out": recipe.held_out, **part(recipe, sections)})
+    return hashed(_targets(recipe) | part(recipe, sections))
 
 
 def part(recipe: Recipe, sections: Iterable[str]) -> dict[str, object]:
@@ -73,6 +70,11 @@ def run_directory(recipe: Recipe) -> Path:
 def sibling_runs(recipe: Recipe) -> Path:
     """Return the folder of all runs of the same benchmark, held-out domain and algorithm."""
     return user_path(recipe.runtime.root, "runtime.root") / recipe.benchmark / recipe.held_out / recipe.algorithm
+
+
+def _targets(recipe: Recipe) -> dict[str, object]:
+    held_out: dict[str, object] = {"held_out": recipe.held_out}
+    return held_out | ({"excluded": recipe.excluded} if recipe.excluded else {})
 
 
 def _section(recipe: Recipe, name: str) -> object:

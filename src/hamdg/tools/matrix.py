@@ -17,8 +17,8 @@ from hamdg.errors import HamdgError
 from hamdg.report.table import start_label
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
-from hamdg.stages import pipeline
 from hamdg.runs.steps import read_index
+from hamdg.stages import pipeline
 
 RECIPE = FOLDER / "mini" / "separate.yaml"
 
