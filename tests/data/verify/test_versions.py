@@ -6,13 +6,10 @@ import pytest
 
 from hamdg.data.benchmark import Benchmark, Version
 from hamdg.data.verify.versions import expected_count, nearest_version
+from tests.toys import version
 
 FULL: dict[str, tuple[int, ...]] = {"real": (5, 4), "sketch": (3, 2)}
 CUT = FULL | {"sketch": (2, 2)}
-
-
-def version(name: str, counts: dict[str, tuple[int, ...]]) -> Version:
-    return Version(name, {domain: sum(own) for domain, own in counts.items()}, counts)
 
 
 TOYS = Benchmark(
