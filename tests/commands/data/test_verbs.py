@@ -76,7 +76,7 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
         "dog     1/1     2/2    3/3",
         "total   3/3     3/3    6/6",
         "",
-        "By its numbers this is Toys, as in the papers: 6 images.",
+        "By its counts this is Toys, as in the papers: 6 images.",
         "The data card is in data_card.json.",
     ]
     card = json.loads(Path("data_card.json").read_text())
@@ -86,7 +86,7 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
 def test_verify_recognizes_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "sketch" / "dog" / "1.png").unlink()
     shown = said(capsys, "verify", "toys", str(root), "--out", "cards/toys.json")
-    assert "By its numbers this is Toys, cut: 5 images.\nAbout those numbers: One sketch is missing.\n" in shown
+    assert "By its counts this is Toys, cut: 5 images.\nAbout these counts: One sketch is missing.\n" in shown
     assert json.loads(Path("cards/toys.json").read_text())["version"] == "cut"
 
 
@@ -108,7 +108,7 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
         "`sketch`: the folder `dogs` is no class of Toys; did you mean `dog`?",
         "1 image cannot be read:",
         f"    {root}/sketch/cat/0.png: no image format that Pillow knows; the file begins with b'no image'",
-        "Files passed over, since they are no images: 1.",
+        "Files ignored because they are no images: 1.",
         "This is no known version of Toys; nearest is Toys, as in the papers: 6 images; here -1 in real/cat.",
         "The data card is in data_card.json.",
     ]
@@ -140,7 +140,7 @@ def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: 
     for number in range(8):
         write(tmp_path / "many" / "real" / "class_07" / f"{number}.png")
     shown = said(capsys, "verify", "many", "many")
-    assert "By its numbers this is Many, raw: 50 images.\nIts numbers by class are not known here, so only" in shown
+    assert "By its counts this is Many, raw: 50 images.\nIts counts by class are not known, so only" in shown
 
 
 def test_verify_names_truncated_pictures_and_what_would_read_them(
@@ -176,7 +176,7 @@ def test_verify_of_own_data_leaves_out_what_is_not_chosen(root: Path, capsys: py
     (root / "splits" / "list.txt").touch()
     said(capsys, "verify", "custom", str(root), code=2)
     shown = said(capsys, "verify", "custom", str(root), "--data.domains=[Sketch,real]")
-    assert "Left out, since `data.domains` names others: `splits`." in shown
+    assert "Left out because `data.domains` names others: `splits`." in shown
     assert "2 classes in 2 domains." in shown
 
 
@@ -297,7 +297,7 @@ def test_an_interrupted_verification_writes_nothing(
 @pytest.mark.real_data
 def test_real_pictures_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "pacs", str(pacs_root))
-    assert "By its numbers this is PACS, as in the papers: 9,991 images." in shown
+    assert "By its counts this is PACS, as in the papers: 9,991 images." in shown
 
 
 @pytest.mark.real_data
@@ -309,7 +309,7 @@ def test_a_missing_sketch_and_a_damaged_picture_are_told(
         pacs_root, copy, copy_function=os.link if pacs_root.stat().st_dev == tmp_path.stat().st_dev else shutil.copy
     )
     next((copy / "sketch" / "dog").iterdir()).unlink()
-    assert "By its numbers this is PACS, Dassl's: 9,990 images." in said(
+    assert "By its counts this is PACS, Dassl's: 9,990 images." in said(
         capsys, "verify", "pacs", str(copy), "--no-decode"
     )
     broken = next((copy / "photo" / "dog").iterdir())
