@@ -62,7 +62,7 @@ def test_long_names_are_not_cut(tmp_path: Path) -> None:
 def test_files_keep_their_shape_and_fit_into_tiles() -> None:
     shapes = [encoded((400, 100), RED), encoded((10, 20), GREEN), encoded((9000, 1), BLUE)]
     cells = listed_cells(Memory(shapes).listing([1, 1, 1]), 3, 40)
-    assert [picture.size for picture in cells(1) if picture is not None] == [(40, 10), (20, 40), (40, 1)]
+    assert [image.size for image in cells(1) if image is not None] == [(40, 10), (20, 40), (40, 1)]
     assert cells(0) == []
 
 

@@ -42,14 +42,14 @@ def test_squares_come_stacked_in_the_order_asked_for(cores: int) -> None:
     assert (len(pictures), pictures.read(np.arange(0)).__len__()) == (50, 0)
 
 
-def test_pictures_for_training_come_as_a_list(cores: int) -> None:
+def test_images_for_training_come_as_a_list(cores: int) -> None:
     contents = [*numbered(1, (9, 6)), *numbered(1, (4, 20)), *numbered(30)]
     read = DecodedImages(Memory(contents).listing(), TrainingView(5)).read(np.array([1, 0]))
     assert isinstance(read, list)
     assert [tuple(one.shape) for one in read] == [(20, 4, 3), (5, 7, 3)]
 
 
-def test_all_unreadable_pictures_are_counted_and_the_first_are_named(cores: int) -> None:
+def test_all_unreadable_images_are_counted_and_the_first_are_named(cores: int) -> None:
     contents = numbered(40)
     for position in range(10, 16):
         contents[position] = b"text"

@@ -38,7 +38,7 @@ def test_packed_names_end_where_they_end() -> None:
     assert list(NameTable.pack([])) == []
 
 
-def test_a_listing_knows_its_pictures_and_reads_them() -> None:
+def test_a_listing_knows_its_images_and_reads_them() -> None:
     found = listing()
     assert len(found) == 3
     assert found.content(1) == b"22"

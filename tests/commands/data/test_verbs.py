@@ -143,9 +143,7 @@ def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: 
     assert "By its counts this is Many, raw: 50 images.\nIts counts by class are not known, so only" in shown
 
 
-def test_verify_names_truncated_pictures_and_what_would_read_them(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_names_truncated_images_and_what_would_read_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "real" / "cat" / "0.png"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, format="JPEG")
@@ -277,7 +275,7 @@ def test_wrong_usage_is_one_line_and_code_2(
     assert said(capsys, *arguments, code=2) == f"hamdg: error: {message}\n"
 
 
-def test_pictures_that_are_nowhere_are_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_are_nowhere_are_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("verify", "prepare", "sheet"):
         assert "`toys`" in said(capsys, verb, "toys", code=2)
 
@@ -295,13 +293,13 @@ def test_an_interrupted_verification_writes_nothing(
 
 
 @pytest.mark.real_data
-def test_real_pictures_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_images_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "pacs", str(pacs_root))
     assert "By its counts this is PACS, as in the papers: 9,991 images." in shown
 
 
 @pytest.mark.real_data
-def test_a_missing_sketch_and_a_damaged_picture_are_told(
+def test_a_missing_sketch_and_a_damaged_image_are_told(
     pacs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"

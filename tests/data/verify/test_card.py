@@ -44,7 +44,7 @@ def test_paths_are_the_same_in_every_layout(tmp_path: Path) -> None:
     assert paths_digest(TOYS, plain) == paths_digest(TOYS, parts) == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_picture_without_a_folder_keeps_its_name() -> None:
+def test_a_image_without_a_folder_keeps_its_name() -> None:
     table = Listing("real", np.array([1]), ["train row 7"], np.array([3]), Memory())
     assert list(canonical_paths(TOYS, table)) == ["real/Sea_Lion/train row 7"]
 

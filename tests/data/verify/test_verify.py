@@ -76,7 +76,7 @@ def test_what_cannot_be_looked_at_is_named(root: Path) -> None:
     assert not found.good
 
 
-def test_all_unreadable_pictures_are_found(root: Path) -> None:
+def test_all_unreadable_images_are_found(root: Path) -> None:
     whole = encoded((60, 60), format="JPEG")
     (root / "real" / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
     (root / "sketch" / "dog" / "1.png").write_text("no image")
@@ -89,7 +89,7 @@ def test_all_unreadable_pictures_are_found(root: Path) -> None:
     assert verified(root, decode=False).good
 
 
-def test_truncated_pictures_are_listed_whether_they_are_read_or_not(root: Path) -> None:
+def test_truncated_images_are_listed_whether_they_are_read_or_not(root: Path) -> None:
     (root / "real" / "cat" / "0.png").write_bytes(encoded((60, 60), format="JPEG")[:-20])
     (root / "sketch" / "dog" / "1.png").write_text("no image")
     cut, bad = str(root / "real/cat/0.png"), str(root / "sketch/dog/1.png")
@@ -129,7 +129,7 @@ def test_other_numbers_are_not_good(root: Path) -> None:
     assert str(found.comparison).endswith("here -1 in real/cat")
 
 
-def test_own_data_need_pictures_of_every_class_only(root: Path) -> None:
+def test_own_data_need_images_of_every_class_only(root: Path) -> None:
     (root / "real" / "cat" / "1.png").unlink()
     found = verified(root, OWN)
     assert found.good
@@ -138,7 +138,7 @@ def test_own_data_need_pictures_of_every_class_only(root: Path) -> None:
     assert verified(root, OWN).faults == ["`real`: there are no images in the folder of the class `cat`."]
 
 
-def test_a_hub_copy_without_pictures_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_copy_without_images_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = {domain: scan_domain(Location(TOYS, root, None), domain).listing for domain in TOYS.domains}
 
     def rows(_: Location, domain: str) -> Listing:
@@ -194,7 +194,7 @@ def test_without_decoding_nothing_is_known_of_sizes(root: Path) -> None:
     assert (domains["real"]["width"], card["contents_sha256"], card["decoded"]) == (None, None, False)
 
 
-def test_progress_is_told_of_every_picture(root: Path) -> None:
+def test_progress_is_told_of_every_image(root: Path) -> None:
     told: list[int] = []
 
     @contextmanager
@@ -218,14 +218,14 @@ def test_progress_is_told_of_every_picture(root: Path) -> None:
     ],
     ids=["cmyk", "16-bit", "alpha", "palette", "animation"],
 )
-def test_unusual_pictures_are_counted(root: Path, content: bytes, kind: str) -> None:
+def test_unusual_images_are_counted(root: Path, content: bytes, kind: str) -> None:
     (root / "real" / "cat" / "1.png").write_bytes(content)
     (real, _) = verified(root).checks
     assert real.examination.peculiar == {kind: 1}
     assert real.examination.unreadable == {}
 
 
-def test_turned_pictures_are_counted_and_have_the_sides_that_are_shown(root: Path) -> None:
+def test_turned_images_are_counted_and_have_the_sides_that_are_shown(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     (root / "real" / "cat" / "0.png").write_bytes(encoded((9, 4), format="JPEG", exif=exif))
@@ -236,7 +236,7 @@ def test_turned_pictures_are_counted_and_have_the_sides_that_are_shown(root: Pat
     assert seen.sides.tolist() == [[4, 9]]
 
 
-def test_a_picture_that_pillow_warns_of_warns_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_pillow_warns_of_warns_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # 24 pixels: a warning, not an error
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -52,7 +52,7 @@ def test_a_copy_is_recognized(counts: dict[str, tuple[int, ...]], said: str) -> 
         ({"real": (30, 59), "sketch": (30, 20)}, "nearest is Toys, raw: 140 images; here -1 in real"),
     ],
 )
-def test_other_pictures_are_told_from_the_nearest_copy(counts: dict[str, tuple[int, ...]], said: str) -> None:
+def test_other_images_are_told_from_the_nearest_copy(counts: dict[str, tuple[int, ...]], said: str) -> None:
     found = nearest_version(TOYS, counts)
     assert found is not None
     assert not found.exact
