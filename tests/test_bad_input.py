@@ -75,7 +75,7 @@ CASES = {
     ),
     "merge option's value": (
         "--merge.options.keep=1.2",
-        "Expected `merge.options.keep` to be a number at least 0 and at most 1, but got `1.2`.",
+        "Expected `merge.options.keep` to be a number between 0 and 1, but got `1.2`.",
     ),
     "moved merge key": (
         "--merge.keep=0.2",

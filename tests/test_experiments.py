@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hamdg.commands.recipes import read_head
-from hamdg.config.checks import value_at
+from hamdg.config.keys import value_at
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.data.registry import builtin

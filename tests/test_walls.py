@@ -36,8 +36,8 @@ class Room(NamedTuple):
 ROOMS = (
     Room(
         "base",
-        ("errors", "text", "files", "digests", "reachable", "plugins", "schema"),
-        "Errors, sentences, files and digests: what every room uses.",
+        ("errors", "text", "files", "digests", "reachable", "plugins", "values"),
+        "Errors, sentences, files, digests and types of values: what every room uses.",
         never=("torch", "lightning"),
     ),
     Room(

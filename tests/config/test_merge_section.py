@@ -110,15 +110,15 @@ def test_training_does_not_depend_on_the_merge() -> None:
         ),
         (
             MergeConfig("plain", {"share": 1.5}),
-            "Expected `merge.options.share` to be a number at least 0 and at most 1, but got `1.5`.",
+            "Expected `merge.options.share` to be a number between 0 and 1, but got `1.5`.",
         ),
         (
             MergeConfig("plain", {"count": 1.5}),
-            "Expected `merge.options.count` to be a whole number, but got `1.5`.",
+            "Expected `merge.options.count` to be an integer, but got `1.5`.",
         ),
         (
             MergeConfig("plain", {"count": None}),
-            "Expected `merge.options.count` to be a whole number, but got `null`.",
+            "Expected `merge.options.count` to be an integer, but got `null`.",
         ),
         (MergeConfig("asking"), "The merge method `asking` needs `merge.options.level`: How much."),
         (

@@ -7,10 +7,12 @@ from typing import cast
 
 import pytest
 
+from hamdg.config.algorithms import names
 from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.reading import checked, read_recipe, split_overrides
 from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.errors import ConfigError
+from hamdg.text import listed
 
 
 def message(path: Path | None, *overrides: str) -> str:
@@ -34,25 +36,24 @@ def file(tmp_path: Path) -> Path:
             "zzz: 4\n",
             "There is no key `zzz` in `{file}`, line 1; the keys are those of `hamdg.config.Recipe`.",
         ),
-        ("seed: two\n", "Expected `seed` to be an integer, but got `two` (in `{file}`, line 1)."),
-        ("\nseed: 1.5\n", "Expected `seed` to be an integer, but got `1.5` (in `{file}`, line 2)."),
-        ("seed: true\n", "Expected `seed` to be an integer, but got `true` (in `{file}`, line 1)."),
-        ("label: 12\n", "Expected `label` to be a text, but got `12`; put it in quotes (in `{file}`, line 1)."),
+        ("seed: two\n", "Expected `seed` to be an integer of at least 0, but got `two` (in `{file}`, line 1)."),
+        ("\nseed: 1.5\n", "Expected `seed` to be an integer of at least 0, but got `1.5` (in `{file}`, line 2)."),
+        ("seed: true\n", "Expected `seed` to be an integer of at least 0, but got `true` (in `{file}`, line 1)."),
+        ("label: 12\n", "Expected `label` to be a string, but got `12`; put it in quotes (in `{file}`, line 1)."),
         (
             "held_out: 1e3\n",
-            "Expected `held_out` to be a text, but got `1000.0`; put it in quotes (in `{file}`, line 1).",
+            "Expected `held_out` to be a string, but got `1000.0`; put it in quotes (in `{file}`, line 1).",
         ),
-        ("seed:\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
-        ("seed: 'null'\n", "Expected `seed` to be an integer, but got `null` (in `{file}`, line 1)."),
-        ("label:\n", "Expected `label` to be a text, but got `null` (in `{file}`, line 1)."),
+        ("seed:\n", "Expected `seed` to be an integer of at least 0, but got `null` (in `{file}`, line 1)."),
+        ("seed: 'null'\n", "Expected `seed` to be an integer of at least 0, but got `null` (in `{file}`, line 1)."),
+        ("label:\n", "Expected `label` to be a string, but got `null` (in `{file}`, line 1)."),
         (
             "algorithm: han\n",
             "`algorithm`: there is no algorithm `han`; did you mean `ham`? (in `{file}`, line 1).",
         ),
         (
             "algorithm: sgd\n",
-            "`algorithm`: there is no algorithm `sgd`; there are `coral`, `erm`, `experts`, `ham`, `mmd` (in `{file}`, "
-            "line 1).",
+            f"`algorithm`: there is no algorithm `sgd`; there are {listed(names())} (in `{{file}}`, line 1).",
         ),
         (
             "algorithm: erm\nham:\n  enrichment: {enabled: false}\n",
@@ -81,7 +82,8 @@ def file(tmp_path: Path) -> Path:
         ),
         (
             "ham:\n  harmonization: {every: 0}\n",
-            "Expected `ham.harmonization.every` to be 1 or more, but got `0` (in `{file}`, line 2).",
+            "Expected `ham.harmonization.every` to be an integer between 1 and 1,000,000, but got `0` "
+            "(in `{file}`, line 2).",
         ),
         (
             "excluded: [skech]\n",
@@ -103,16 +105,16 @@ def file(tmp_path: Path) -> Path:
         ),
         (
             "data: {subset: few}\n",
-            "Expected `data.subset` to be an integer or `null`, but got `few` (in `{file}`, line 1).",
+            "Expected `data.subset` to be an integer of at least 1 or `null`, but got `few` (in `{file}`, line 1).",
         ),
         (
             "data: {mini: {label_noise: much}}\n",
-            "Expected `data.mini.label_noise` to be a number or a mapping of names to numbers, but got `much` "
-            "(in `{file}`, line 1).",
+            "Expected `data.mini.label_noise` to be a number of at least 0 and below 1 or a mapping of names to "
+            "numbers of at least 0 and below 1, but got `much` (in `{file}`, line 1).",
         ),
         (
             "model:\n  prompts: a photo\n",
-            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got '
+            'Expected `model.prompts` to be a list of strings, such as `["a photo of a {{}}."]` or `null`, but got '
             "`a photo` (in `{file}`, line 2).",
         ),
         (
@@ -126,7 +128,7 @@ def file(tmp_path: Path) -> Path:
         ),
         (
             "merge:\n  options:\n    keep: {a: 1}\n",
-            "Expected `merge.options.keep` to be a number, a text, `true`, `false` or `null`, but got `{{'a': 1}}` "
+            "Expected `merge.options.keep` to be a number, a string, `true`, `false` or `null`, but got `{{'a': 1}}` "
             "(in `{file}`, line 3).",
         ),
         ("train: [\n", "Invalid YAML in `{file}`, line 2: expected the node content, but found '<stream end>'."),
@@ -144,26 +146,32 @@ def file(tmp_path: Path) -> Path:
             "`held_out`: benchmark `mini` has no domain `skech`; it has `art_painting`, `cartoon`, `photo`, `sketch` "
             "(in `{file}`, line 1).",
         ),
-        ("train: {steps: 1:30}\n", "Expected `train.steps` to be an integer, but got `1:30` (in `{file}`, line 1)."),
+        (
+            "train: {steps: 1:30}\n",
+            "Expected `train.steps` to be an integer between 1 and 1,000,000, but got `1:30` (in `{file}`, line 1).",
+        ),
         (
             "data: {mini: {label_noise: {sketch: 1:30}}}\n",
-            "Expected `data.mini.label_noise` to be a number or a mapping of names to numbers, but got "
-            "`{{'sketch': '1:30'}}` (in `{file}`, line 1).",
+            "Expected `data.mini.label_noise.sketch` to be a number of at least 0 and below 1, but got `1:30` "
+            "(in `{file}`, line 1).",
         ),
         (
             "model: {prompts: [yes, 1]}\n",
-            'Expected `model.prompts` to be a list of texts, such as `["a photo of a {{}}."]` or `null`, but got '
-            "`['yes', 1]` (in `{file}`, line 1).",
+            "Expected `model.prompts.1` to be a string, but got `1` (in `{file}`, line 1).",
         ),
         (
             f"seed: {'x' * 5000}\n",
-            f"Expected `seed` to be an integer, but got `{'x' * 80}... (5,000 characters)` (in `{{file}}`, line 1).",
+            f"Expected `seed` to be an integer of at least 0, but got `{'x' * 80}... (5,000 characters)` "
+            "(in `{file}`, line 1).",
         ),
         (
             "train: {steps: 3}\ntrain.steps: 4\n",
             "`train.steps` is given twice in `{file}`, in lines 1 and 2; keep one of them.",
         ),
-        ("train: {steps: 0}\n", "Expected `train.steps` to be 1 or more, but got `0` (in `{file}`, line 1)."),
+        (
+            "train: {steps: 0}\n",
+            "Expected `train.steps` to be an integer between 1 and 1,000,000, but got `0` (in `{file}`, line 1).",
+        ),
     ],
 )
 def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -> None:
@@ -176,9 +184,9 @@ def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -
     [
         (["--train.stpes=4"], "There is no option or key `--train.stpes`; did you mean `--train.steps`?"),
         (["--lr=1"], "There is no option or key `--lr`; did you mean `--train.lr`?"),
-        (["--seed=x"], "Expected `seed` to be an integer, but got `x` (on the command line)."),
-        (["--seed="], "Expected `seed` to be an integer, but got `` (on the command line)."),
-        (["--train.lr=nan"], "Expected `train.lr` to be a number, but got `nan` (on the command line)."),
+        (["--seed=x"], "Expected `seed` to be an integer of at least 0, but got `x` (on the command line)."),
+        (["--seed="], "Expected `seed` to be an integer of at least 0, but got `` (on the command line)."),
+        (["--train.lr=nan"], "Expected `train.lr` to be a number above 0, but got `nan` (on the command line)."),
         (["--train.steps"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
         (["--train.steps", "--seed=1"], "`--train.steps` needs a value; write `--train.steps=VALUE`."),
         (["--merge.keep=1"], "There is no option or key `--merge.keep` any more; write `--merge.options.keep`."),
@@ -188,7 +196,7 @@ def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -
         ),
         (
             ["--merge.options.keep=[1]"],
-            "Expected `merge.options.keep` to be a number, a text, `true`, `false` or `null`, but got `[1]` "
+            "Expected `merge.options.keep` to be a number, a string, `true`, `false` or `null`, but got `[1]` "
             "(on the command line).",
         ),
         (["--merge.options.keep"], "`--merge.options.keep` needs a value; write `--merge.options.keep=VALUE`."),
@@ -243,8 +251,11 @@ def test_what_is_not_a_text_file_is_a_sentence(tmp_path: Path) -> None:
     ("recipe", "said"),
     [
         (Recipe(held_out="arts"), "`held_out`: benchmark `mini` has no domain `arts`; it has"),
-        (Recipe(train=TrainConfig(steps=0)), "Expected `train.steps` to be 1 or more, but got `0`."),
-        (Recipe(seed=cast("int", "1")), "Expected `seed` to be an integer, but got `1`."),
+        (
+            Recipe(train=TrainConfig(steps=0)),
+            "Expected `train.steps` to be an integer between 1 and 1,000,000, but got `0`.",
+        ),
+        (Recipe(seed=cast("int", "1")), "Expected `seed` to be an integer of at least 0, but got `1`."),
         (Recipe(algorithm="han"), "`algorithm`: there is no algorithm `han`; did you mean `ham`?"),
         (
             Recipe(algorithm="erm", settings=HamSettings()),
@@ -267,5 +278,5 @@ def test_split_overrides_suggests_options_too() -> None:
 
 def test_negative_values_need_no_equals_sign() -> None:
     assert message(None, "--train.lr", "-1") == (
-        "Expected `train.lr` to be above 0, but got `-1.0` (on the command line)."
+        "Expected `train.lr` to be a number above 0, but got `-1.0` (on the command line)."
     )

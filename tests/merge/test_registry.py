@@ -37,10 +37,10 @@ def test_methods_describe_themselves() -> None:
     assert known["rhm"].needs_base
     assert all(info.summary.endswith(".") for info in known.values())
     keep = known["rhm"].options["keep"]
-    assert (keep.kind, keep.default, keep.expected) == ("number", 0.5, "a number at least 0 and at most 1")
+    assert (keep.default, keep.expected) == (0.5, "a number between 0 and 1")
     said = "Share of each change's entries that is kept; exactly `round(keep * n)` of n, at least one unless it is 0."
     assert keep.text == said
-    assert known["shrunk"].options["scale"].expected == "a number or None"
+    assert known["shrunk"].options["scale"].expected == "a number or `null`"
 
 
 def test_every_option_of_every_method_is_explained() -> None:
@@ -66,7 +66,7 @@ def test_a_method_of_one_s_own() -> None:
 
     assert list_methods()["largest_of"].summary == "Take the largest value of every entry."
     assert merge("largest_of", MODELS, offset=2)["w"].item() == 6.0
-    wrong = {"offset": (1.0, "a whole number"), "label": (3, "a text"), "flip": (1, "a truth value")}
+    wrong = {"offset": (1.0, "an integer"), "label": (3, "a string"), "flip": (1, "`True` or `False`")}
     for option, (value, expected) in wrong.items():
         message = f"Expected argument `{option}` to be {expected}, but got `{value!r}`."
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
@@ -161,7 +161,7 @@ def test_texts_are_read_as_values(method: str, option: str, text: str, value: ob
 
 
 def test_a_text_that_is_no_value() -> None:
-    with pytest.raises(ConfigError, match=r"^Expected argument `keep` to be a number at least 0 and at most 1, but"):
+    with pytest.raises(ConfigError, match=r"^Expected argument `keep` to be a number between 0 and 1, but"):
         list_methods()["rhm"].options["keep"].parse("much")
 
 

@@ -4,8 +4,9 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from hamdg.runs import figures, schema
+from hamdg.runs import figures
 from hamdg.runs.merge_figures import MergeFacts, layers_of, merge_figures
+from hamdg.values import check
 
 FACTS: MergeFacts = {
     "norms": {"a": 1.0, "b": 1.0, "c": 1.0},
@@ -80,4 +81,4 @@ def test_every_constructor_makes_a_figure_of_the_schema() -> None:
     assert {figure["kind"] for figure in made} == {
         name for kind in get_args(figures.Figure) for name in get_args(get_type_hints(kind)["kind"])
     }
-    schema.conform(made, list[figures.Figure])
+    check(made, list[figures.Figure])

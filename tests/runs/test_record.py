@@ -121,15 +121,15 @@ def test_the_footnote_of_format_1_follows_the_merge_method(format_1: dict[str, A
 def test_figures_are_told_apart_by_their_kind(ham: Record) -> None:
     figures: list[Any] = ham["steps"]["merge"]["figures"]
     figures[1]["rows"]["photo"] = ["x"]
-    message = "expected `steps.merge.figures.1.rows.photo.0` to be a number or null, but got"
+    message = "expected `steps.merge.figures.1.rows.photo.0` to be a number or `null`, but got"
     with pytest.raises(DataError, match=re.escape(message)):
         checked(ham, "here")
     figures[1]["kind"] = "pie"
-    message = "expected `steps.merge.figures.1.kind` to be `heat_map` or `lines` or"
+    message = "expected `steps.merge.figures.1.kind` to be one of `heat_map`, `lines`,"
     with pytest.raises(DataError, match=re.escape(message)):
         checked(ham, "here")
     figures[1] = 3
-    with pytest.raises(DataError, match=re.escape("expected `steps.merge.figures.1` to be a JSON object, but got `3`")):
+    with pytest.raises(DataError, match=re.escape("expected `steps.merge.figures.1` to be a mapping, but got `3`")):
         checked(ham, "here")
 
 

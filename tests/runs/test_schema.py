@@ -46,25 +46,28 @@ def test_what_fits_is_returned_as_it_is(tmp_path: Path, more: dict[str, object])
 
 
 WRONG: dict[str, tuple[dict[str, object], str]] = {
-    "a number for a text": ({"name": 3}, "expected `name` to be a text, but got `3`"),
-    "another choice": ({"kind": "c"}, 'expected `kind` to be `a` or `b`, but got `"c"`'),
-    "a number for a switch": ({"flag": 1}, "expected `flag` to be true or false, but got `1`"),
+    "a number for a text": ({"name": 3}, "expected `name` to be a string, but got `3`"),
+    "another choice": ({"kind": "c"}, 'expected `kind` to be one of `a`, `b`, but got `"c"`'),
+    "a number for a switch": ({"flag": 1}, "expected `flag` to be `true` or `false`, but got `1`"),
     "a switch for a number": ({"by_name": {"art": True}}, "expected `by_name.art` to be a number, but got `true`"),
-    "a list for a mapping": ({"by_name": [1]}, "expected `by_name` to be a JSON object, but got `[1]`"),
-    "a mapping for a list": ({"entries": {}}, "expected `entries` to be a list, but got `{}`"),
+    "a list for a mapping": ({"by_name": [1]}, "expected `by_name` to be a mapping of names to numbers, but got `[1]`"),
+    "a mapping for a list": ({"entries": {}}, "expected `entries` to be a list of mappings, but got `{}`"),
     "a fraction for a count": (
         {"entries": [{"step": 0.5, "accuracy": 0}]},
-        "expected `entries.0.step` to be a whole number, but got `0.5`",
+        "expected `entries.0.step` to be an integer, but got `0.5`",
     ),
     "a missing key deep inside": ({"entries": [{"step": 1}]}, "`entries.0.accuracy` is missing"),
     "a text where null may be": (
         {"entries": [{"step": 1, "accuracy": "?"}]},
-        'expected `entries.0.accuracy` to be a number or null, but got `"?"`',
+        'expected `entries.0.accuracy` to be a number or `null`, but got `"?"`',
     ),
-    "a list where null may be": ({"first": []}, "expected `first` to be a JSON object, but got `[]`"),
+    "a list where null may be": ({"first": []}, "expected `first` to be a mapping or `null`, but got `[]`"),
     "a number without end": ({"by_name": {"a": 10**400}}, "expected `by_name.a` to be a number, but got `1000"),
-    "a name without end": ({"by_name": {"a" * 99: "b"}}, f"expected `by_name.{'a' * 40}...` to be a number"),
-    "control characters": ({"by_name": {"\x1b[2J": "b"}}, r"expected `by_name.\u001b[2J` to be a number"),
+    "a name without end": (
+        {"by_name": {"a" * 99: "b"}},
+        f"expected `by_name.{'a' * 72}... (107 characters)` to be a number",
+    ),
+    "control characters": ({"by_name": {"\x1b[2J": "b"}}, r"expected `by_name.\x1b[2J` to be a number"),
 }
 
 
@@ -80,7 +83,7 @@ def test_what_does_not_fit_is_named_by_its_key(tmp_path: Path, case: str) -> Non
 
 
 CONTENTS: dict[str, tuple[bytes, str]] = {
-    "a list": (b"[]", "is damaged (expected it to be a JSON object, but got `[]`); "),
+    "a list": (b"[]", "is damaged (expected it to be a mapping, but got `[]`); "),
     "cut": (b'{"name": "x", "ki', "is damaged (Unterminated string"),
     "empty": (b"", "is damaged (Expecting value"),
     "no text": (b"\xff\xfe\x00", "is damaged ('utf-8' codec"),

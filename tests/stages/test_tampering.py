@@ -246,18 +246,18 @@ def without(*keys: str) -> Callable[[Any], Any]:
 
 # File, what happens to its content, and what is said of it.
 SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
-    ("train.json", lambda _: [], "expected it to be a JSON object, but got `[]`"),
+    ("train.json", lambda _: [], "expected it to be a mapping, but got `[]`"),
     ("train.json", without("seconds"), "`seconds` is missing"),
-    ("train.json", set_to("enrichment", value=[1]), "expected `enrichment` to be a JSON object, but got `[1]`"),
-    ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a JSON object, but got `"x"`'),
-    ("merge.json", lambda _: "x", 'expected it to be a JSON object, but got `"x"`'),
+    ("train.json", set_to("enrichment", value=[1]), "expected `enrichment` to be a mapping, but got `[1]`"),
+    ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a mapping, but got `"x"`'),
+    ("merge.json", lambda _: "x", 'expected it to be a mapping, but got `"x"`'),
     ("merge.json", without("validation"), "`validation` is missing"),
     ("merge.json", set_to("validation", "ham", value=None), "expected `validation.ham` to be a number, but got `null`"),
     ("merge.json", set_to("seconds", value="1"), 'expected `seconds` to be a number, but got `"1"`'),
-    ("splits.json", lambda _: 3, "expected it to be a JSON object, but got `3`"),
+    ("splits.json", lambda _: 3, "expected it to be a mapping, but got `3`"),
     ("splits.json", without("domains"), "`domains` is missing"),
-    ("splits.json", set_to("domains", "photo", value=[]), "expected `domains.photo` to be a JSON object, but got `[]`"),
-    ("history/index.json", lambda content: [content], "expected it to be a JSON object, but got `[{"),
+    ("splits.json", set_to("domains", "photo", value=[]), "expected `domains.photo` to be a mapping, but got `[]`"),
+    ("history/index.json", lambda content: [content], "expected it to be a mapping, but got `[{"),
     ("history/index.json", set_to("sources", "photo", "history", value=[]), "`sources.photo.history` is empty"),
     ("history/index.json", without("sources", "photo", "last", "file"), "`sources.photo.last.file` is missing"),
 ]
@@ -287,9 +287,9 @@ def test_json_of_another_shape_is_one_sentence(
 
 RECORDS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda _: [], "expected a JSON object, got `list`"),
-    (set_to("seed", value="<b>"), 'expected `seed` to be a whole number, but got `"<b>"`'),
+    (set_to("seed", value="<b>"), 'expected `seed` to be an integer, but got `"<b>"`'),
     (set_to("rows", value={}), "expected `rows` to be a list, but got `{}`"),
-    (set_to("steps", "merge", "facts", value=None), "expected `steps.merge.facts` to be a JSON object, but got `null`"),
+    (set_to("steps", "merge", "facts", value=None), "expected `steps.merge.facts` to be a mapping, but got `null`"),
     (set_to("timings", "train", value="x"), 'expected `timings.train` to be a number, but got `"x"`'),
 ]
 

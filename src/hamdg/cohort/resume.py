@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hamdg.cohort.cohort import flush
 from hamdg.files import atomic_path
-from hamdg.runs import schema
 from hamdg.text import listed
+from hamdg.values import MismatchError, check
 
 # What reading a file that is no checkpoint of ours may raise.
 UNREADABLE = (
@@ -103,12 +103,12 @@ def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: 
             if broken := archive.testzip():
                 raise CheckpointError(f"is damaged (the checksum of `{Path(broken).name}` differs)")
         content = torch.load(path, map_location="cpu", weights_only=True)
-        schema.conform(content, _Checkpoint)
+        check(content, _Checkpoint)
     except CheckpointError:
         raise
     except UNREADABLE as error:
         # torch's own words go on about how to load what should not be trusted.
-        why = f"is damaged ({error})" if isinstance(error, schema.MismatchError) else "is damaged or no checkpoint"
+        why = f"is damaged ({error})" if isinstance(error, MismatchError) else "is damaged or no checkpoint"
         raise CheckpointError(why) from error
     _compare(cast("_Checkpoint", content), like, steps, origin)
     return int(content["global_step"])

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
-from pathlib import PurePath
-from types import NoneType, UnionType
 
 from hamdg.config.algorithms import AlgorithmSettings, find, names
-from hamdg.config.recipe import OptionValue, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError
 
 # Sections and keys that are called otherwise now.
@@ -23,17 +21,6 @@ MOVED = {
     "harmonisation": "ham.harmonization",
     "model.normalisation": "model.normalization",
 }
-
-_NAMES: dict[object, str] = {
-    int: "an integer",
-    float: "a number",
-    bool: "`true` or `false`",
-    str: "a text",
-    NoneType: "`null`",
-    OptionValue: "a number, a text, `true`, `false` or `null`",
-}
-# What YAML 1.1 reads as `true` and `false`.
-_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @cache
@@ -90,6 +77,14 @@ def parts_of(key: str) -> list[str]:
     return ["settings", *parts[1:]] if algorithm_of(key) else parts
 
 
+def value_at(recipe: Recipe, key: str) -> object:
+    """Return the value of a dotted key."""
+    value: object = recipe
+    for name in parts_of(key):
+        value = getattr(value, name)
+    return value
+
+
 def _open_section(key: str) -> str:
     found = (name for name, kind in _beside(key).items() if is_open(kind) and key.startswith(f"{name}."))
     return next((name for name in found if len(key) > len(name) + 1), "")
@@ -142,75 +137,8 @@ def _moved(key: str) -> str | None:
     return next((new + key.removeprefix(old) for old, new in found), None)
 
 
-def converted(value: object, kind: object) -> object:
-    """Return a value in the type of a key: whole numbers become floats, and floats without a fraction integers.
-
-    Args:
-        value: What YAML says (a mapping, a list, a text, a number, a truth value or `None`), or a path or tuple from
-            Python.
-        kind: The key's type.
-
-    Raises:
-        TypeError: If it cannot be of that type.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (UnionType, typing.Union):
-        return _converted_to_one(value, inner)
-    if origin is list and isinstance(value, list | tuple):
-        return [converted(item, inner[0]) for item in value]
-    if origin is dict and isinstance(value, Mapping):
-        return {name: converted(item, inner[1]) for name, item in value.items()}
-    if origin is typing.Literal and isinstance(value, str) and value in inner:
-        return value
-    if kind is bool and isinstance(value, str) and value.lower() in _SWITCHES:
-        return _SWITCHES[value.lower()]
-    if kind is str and isinstance(value, PurePath):
-        return str(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if type(value) is kind:
-        return value
-    raise TypeError(kind)
-
-
-def _converted_to_one(value: object, kinds: Sequence[object]) -> object:
-    if type(value) in kinds:
-        return value
-    for kind in kinds:
-        try:
-            return converted(value, kind)
-        except TypeError:
-            continue
-    raise TypeError(kinds)
-
-
-def choices(kind: object) -> list[str]:
-    """Return what a key of this type can be, if it is one of a few texts."""
-    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
-
-
-def description(kind: object) -> str:
-    """Return a type in words: "an integer", "one of `a`, `b`"."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind in _NAMES:
-        return _NAMES[kind]
-    if origin is typing.Literal:
-        return "one of " + ", ".join(f"`{choice}`" for choice in arguments)
-    if origin in (UnionType, typing.Union):
-        return " or ".join(description(argument) for argument in arguments)
-    if origin is list and arguments != (str,):
-        return "a list of names, such as `[photo, sketch]`"
-    if origin is list:
-        return 'a list of texts, such as `["a photo of a {}."]`'
-    if origin is dict:
-        return f"a mapping of names to {'texts' if arguments[1] is str else 'numbers'}"
-    return str(kind)
-
-
 def _walk(kind: type, prefix: str) -> Iterator[tuple[str, object]]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     for name in (field.name for field in fields(kind)):
         yield f"{prefix}{name}", (hint := hints[name])
         if isinstance(hint, type) and is_dataclass(hint):

@@ -13,6 +13,7 @@ from hamdg.merge.aliases import elsewhere
 from hamdg.merge.evidence import Kind
 from hamdg.merge.files.provenance import resolved_options
 from hamdg.merge.registry import get_method
+from hamdg.values import yaml_name
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
 ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
@@ -100,7 +101,7 @@ def _check_value(config: MergeConfig, option: Option) -> None:
     try:
         option.check(value)
     except ConfigError:
-        raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{_shown(value)}`.") from None
+        raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{yaml_name(value)}`.") from None
 
 
 def _unknown(name: str, info: MethodInfo) -> str:
@@ -122,7 +123,3 @@ def _check_target(config: MergeConfig, info: MethodInfo) -> None:
             f"`merge.target_data` is `{config.target_data}`, but the merge method `{info.name}` looks at no target "
             "data; leave it out."
         )
-
-
-def _shown(value: OptionValue) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

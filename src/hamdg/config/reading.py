@@ -10,18 +10,16 @@ from pathlib import Path
 from types import NoneType
 
 from hamdg.config.algorithms import AlgorithmSettings, find
-from hamdg.config.checks import problems, value_at
+from hamdg.config.checks import problems
 from hamdg.config.keys import (
     algorithm_of,
-    choices,
-    converted,
-    description,
     is_open,
     known,
     own,
     parts_of,
     type_of,
     unknown,
+    value_at,
 )
 from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import dump_yaml, parse_yaml, read_yaml
@@ -29,6 +27,7 @@ from hamdg.data.resolve import with_own_domains, with_own_words
 from hamdg.errors import ConfigError
 from hamdg.files import write_text
 from hamdg.text import excerpt
+from hamdg.values import MismatchError, choices, convert, members, yaml_name
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def split_overrides(
 
 def _following(name: str, rest: list[str]) -> str:
     """Take the value of `--key value`; a switch (`--runtime.quiet`) may stand alone."""
-    if type_of(_key(name)) is bool and (not rest or rest[0].lower() not in ("true", "false")):
+    if members(type_of(_key(name))) == (bool,) and (not rest or rest[0].lower() not in ("true", "false")):
         return "true"
     if not rest or rest[0].startswith("--"):
         raise ConfigError(f"`{name}` needs a value; write `{name}=VALUE`.")
@@ -212,13 +211,12 @@ def _override_settings(overrides: Sequence[str]) -> Iterator[_Setting]:
 
 def _written(text: str, kind: object) -> object:
     """Return what the text of an override means: itself where a text is wanted, else YAML."""
-    kinds = {kind, *typing.get_args(kind)}
+    kinds = members(kind)
     if text == "null" and NoneType in kinds:
         return None
-    takes_text = str in kinds and typing.get_origin(kind) not in (list, dict) and float not in kinds
     if text.startswith("{") and any(map(is_open, kinds)):
         return parse_yaml(text, "the command line").values
-    if not text or takes_text or typing.get_origin(kind) is typing.Literal:
+    if not text or (str in kinds and float not in kinds) or choices(kind):
         return text
     return parse_yaml(text, "the command line").values
 
@@ -252,18 +250,18 @@ def _leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[_S
 def _typed(setting: _Setting) -> object:
     """Return the setting's value in the type that the recipe wants."""
     try:
-        return converted(setting.value, type_of(setting.key))
-    except TypeError:
-        raise ConfigError(_mistyped(setting)) from None
+        return convert(setting.value, type_of(setting.key), setting.key)
+    except MismatchError as error:
+        raise ConfigError(_mistyped(error, setting)) from None
 
 
-def _mistyped(setting: _Setting) -> str:
-    kind, got = type_of(setting.key), _shown(setting.value)
+def _mistyped(error: MismatchError, setting: _Setting) -> str:
+    kind, got = type_of(setting.key), _shown(error.value)
     near = difflib.get_close_matches(got, choices(kind), n=1)
     # What looks like a number is one, although the key wants a text: domains may be called `100`.
-    looks = str in (kind, *typing.get_args(kind)) and isinstance(setting.value, bool | int | float)
+    looks = str in members(kind) and isinstance(error.value, bool | int | float)
     quotes = "; put it in quotes" if looks else ""
-    expected = f"Expected `{setting.key}` to be {description(kind)}, but got `{got}`{quotes}"
+    expected = f"Expected `{excerpt(error.key)}` to be {error.expected}, but got `{got}`{quotes}"
     sentence = _located(expected, setting.place)
     return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
@@ -273,8 +271,7 @@ def _kind(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = {True: "true", False: "false", None: "null"}.get(value) if isinstance(value, bool | NoneType) else None
-    return text or excerpt(value)
+    return excerpt(yaml_name(value))
 
 
 def _located(sentence: str, place: str) -> str:

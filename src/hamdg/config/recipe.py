@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings, find
 from hamdg.errors import ConfigError
+from hamdg.values import Range, Words
 
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 Truncated = Literal["refuse", "read"]
@@ -15,6 +16,14 @@ TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
+AnyOption = Annotated[OptionValue, Words("a number, a string, `true`, `false` or `null`")]
+Names = Annotated[list[str | int], Words("a list of names, such as `[photo, sketch]`")]
+Templates = Annotated[list[str], Words('a list of strings, such as `["a photo of a {}."]`')]
+
+# More steps, images or threads than anybody uses; without a limit, a slip of the keyboard fills the memory.
+Share = Annotated[float, Range(0, 1, below=True)]
+Steps = Annotated[int, Range(1, 1_000_000)]
+THREADS = 1_024
 
 CUSTOM = "custom"
 # Stands for the defaults of the recipe's algorithm, whichever that is.
@@ -34,12 +43,12 @@ class MiniConfig:
         imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
     """
 
-    seed: int = 0
-    images_per_class: int = 100
-    image_size: int = 48
-    label_noise: float | dict[str, float] = 0.0
-    spurious: float = 0.0
-    imbalance: float = 1.0
+    seed: Annotated[int, Range(0)] = 0
+    images_per_class: Annotated[int, Range(2, 20_000)] = 100
+    image_size: Annotated[int, Range(32, 64)] = 48
+    label_noise: Share | dict[str, Share] = 0.0
+    spurious: Annotated[float, Range(0, 1)] = 0.0
+    imbalance: Annotated[float, Range(1)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +104,12 @@ class DataConfig:
     revision: str | None = None
     lists: str | None = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    domains: list[str | int] | None = None
-    batch_size: int = 16
-    validation_fraction: float = 0.2
+    domains: Names | None = None
+    batch_size: Annotated[int, Range(1, 100_000)] = 16
+    validation_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = 0.2
     words: dict[str, str] | str | None = None
-    subset: int | None = None
-    shots: int | None = None
+    subset: Annotated[int, Range(1)] | None = None
+    shots: Annotated[int, Range(1)] | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
     truncated: Truncated = "refuse"
     store: Literal["uncompressed", "compressed"] = "uncompressed"
@@ -128,7 +137,7 @@ class ModelConfig:
     name: str = "mini-rn"
     weights: str | None = None
     normalization: Normalization = "own"
-    prompts: list[str] | None = None
+    prompts: Templates | None = None
     text_head: TextHead = "prompts"
 
 
@@ -145,12 +154,12 @@ class TrainConfig:
         check_every: Steps between validations on the source hold-outs.
     """
 
-    steps: int = 200
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: int = 20
-    clip_norm: float = 1.0
-    check_every: int = 50
+    steps: Steps = 200
+    lr: Annotated[float, Range(0, above=True)] = 1e-3
+    weight_decay: Annotated[float, Range(0)] = 0.01
+    warmup: Annotated[int, Range(0, 1_000_000)] = 20
+    clip_norm: Annotated[float, Range(0)] = 1.0
+    check_every: Steps = 50
 
 
 @dataclass(frozen=True)
@@ -172,14 +181,14 @@ class HistoryConfig:
     """
 
     kind: HistoryKind = "mean"
-    start: float = 0.5
-    every: int = 5
-    decay: float = 0.95
-    beta: float = 0.5
-    keep: int = 10
-    n_s: int = 3
-    n_e: int = 6
-    r: float = 1.3
+    start: Share = 0.5
+    every: Steps = 5
+    decay: Share = 0.95
+    beta: Annotated[float, Range(0, above=True)] = 0.5
+    keep: Steps = 10
+    n_s: Steps = 3
+    n_e: Steps = 6
+    r: Annotated[float, Range(1)] = 1.3
 
 
 @dataclass(frozen=True)
@@ -199,9 +208,9 @@ class MergeConfig:
     """
 
     method: str = "rhm"
-    options: dict[str, OptionValue] = field(default_factory=dict)
+    options: dict[str, AnyOption] = field(default_factory=dict)
     buffers: BufferPolicy = "moments"
-    examples: int = 256
+    examples: Annotated[int, Range(1)] = 256
     target_data: str | None = None
 
 
@@ -215,7 +224,7 @@ class ControlsConfig:
     """
 
     erm: bool = True
-    erm_lr: float | None = None
+    erm_lr: Annotated[float, Range(0, above=True)] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,9 +243,9 @@ class RuntimeConfig:
 
     root: str = "lightning_logs"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 0
-    checkpoint_every: int = 50
-    log_every: int = 5
+    threads: Annotated[int, Range(0, THREADS)] = 0
+    checkpoint_every: Steps = 50
+    log_every: Steps = 5
     report: bool = True
     quiet: bool = False
 
@@ -258,9 +267,9 @@ class Recipe:
 
     benchmark: str = "mini"
     held_out: str = "sketch"
-    excluded: list[str | int] = field(default_factory=list)
+    excluded: Names = field(default_factory=list)
     algorithm: str = "ham"
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
     label: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

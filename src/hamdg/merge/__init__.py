@@ -12,10 +12,11 @@ from hamdg.merge.files import merge_files
 from hamdg.merge.files.reading import open_tensors
 from hamdg.merge.method_info import MergePlan, MethodInfo
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Option, Range
+from hamdg.merge.options import Option
 from hamdg.merge.registry import global_method, list_methods, tensorwise_method
 from hamdg.merge.settings import MergeSettings
 from hamdg.merge.tensor_checks import CommonStartWarning
+from hamdg.values import Range
 
 __all__ = [
     "BufferShares",

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, get_type_hints
 
 from hamdg.errors import ConfigError, unexpected
-
-KindOfValue = Literal["number", "whole number", "truth value", "text", "choice"]
+from hamdg.values import MismatchError, Range, check, choices, describe, members, plain
 
 # What `merge` itself takes; a method's option by such a name could never be given.
 RESERVED = frozenset(
     {"method", "models", "base", "weights", "evidence", "buffers", "lines", "precision", "dtype", "device", "threads"}
     | {"allow_nonfinite", "paths", "out", "options", "settings", "prefixes", "key", "keys"}
 )
-_KINDS: dict[object, KindOfValue] = {float: "number", int: "whole number", bool: "truth value", str: "text"}
 _ENTRY = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Which numbers an option may be: `density: Annotated[float, Range(0, 1)]`.
-
-    Args:
-        low: The smallest number.
-        high: The largest one.
-        above: Whether `low` itself is excluded.
-        below: Whether `high` itself is excluded.
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        """Say whether a number is in the range."""
-        return (value > self.low if self.above else value >= self.low) and (
-            value < self.high if self.below else value <= self.high
-        )
-
-    def __str__(self) -> str:
-        """Say the range in words."""
-        low = f"{'above' if self.above else 'at least'} {self.low:g}" if self.low > -math.inf else ""
-        high = f"{'below' if self.below else 'at most'} {self.high:g}" if self.high < math.inf else ""
-        return " and ".join(part for part in (low, high) if part)
 
 
 @dataclass(frozen=True)
@@ -58,35 +26,34 @@ class Option:
 
     Args:
         name: The keyword.
-        kind: What values must be: `number`, `whole number`, `truth value`, `text` or `choice`.
-        choices: The allowed values of a `choice`.
-        optional: Whether `None` is allowed.
+        type: What values must be, with the range of a number: `Annotated[float | None, Range(0, 1)]`.
         default: The value when the option is not given.
         required: Whether it has to be given.
-        range: Which numbers are allowed.
         text: What it means.
     """
 
     name: str
-    kind: KindOfValue
-    choices: tuple[str, ...] = ()
-    optional: bool = False
+    type: object
     default: object = None
     required: bool = False
-    range: Range = Range()
     text: str = ""
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Return what the option can be, if it is one of a few texts."""
+        return choices(self.type)
+
+    @property
     def expected(self) -> str:
-        """Say in words what is allowed."""
-        text = f"one of {self.choices}" if self.kind == "choice" else f"a {self.kind}"
-        text += f" {self.range}" if str(self.range) else ""
-        return f"{text} or None" if self.optional else text
+        """Return in words what is allowed."""
+        return describe(self.type)
 
     def check(self, value: object) -> None:
-        """Raise a `ConfigError` unless the value is of the option's kind and in its range."""
-        if not (self.optional and value is None) and not self._fits(value):
-            raise unexpected(self.name, self.expected, repr(value))
+        """Raise a `ConfigError` unless the value is of the option's type."""
+        try:
+            check(value, self.type)
+        except MismatchError:
+            raise unexpected(self.name, describe(self.type, python=True), repr(value)) from None
 
     def parse(self, text: str) -> object:
         """Return the value that a text on the command line stands for.
@@ -94,33 +61,22 @@ class Option:
         Raises:
             ConfigError: It stands for none that is allowed.
         """
-        value: object = text
-        if self.optional and text.lower() in ("none", "null"):
-            value = None
-        elif self.kind == "truth value" and text.lower() in ("true", "false"):
-            value = text.lower() == "true"
-        elif self.kind in ("number", "whole number"):
-            for read in (int, float) if self.kind == "number" else (int,):
-                try:
-                    value = read(text)
-                    break
-                except ValueError:
-                    continue
-        self.check(value)
-        return value
+        for value in _readings(text):
+            with suppress(MismatchError):
+                check(value, self.type)
+                return value
+        self.check(text)
+        return text
 
-    def _fits(self, value: object) -> bool:
-        if self.kind == "choice":
-            return value in self.choices
-        if self.kind == "truth value":
-            return isinstance(value, bool)
-        if self.kind == "text":
-            return isinstance(value, str)
-        if isinstance(value, bool):
-            return False
-        if self.kind == "whole number":
-            return isinstance(value, int) and value in self.range
-        return isinstance(value, int | float) and math.isfinite(value) and value in self.range
+
+def _readings(text: str) -> Iterator[object]:
+    """Yield what a text may stand for, the most special first."""
+    names = {"none": None, "null": None, "true": True, "false": False}
+    if text.lower() in names:
+        yield names[text.lower()]
+    for read in (int, float):
+        with suppress(ValueError):
+            yield read(text)
 
 
 def read_options(function: Callable[..., object]) -> dict[str, Option]:
@@ -139,23 +95,16 @@ def read_options(function: Callable[..., object]) -> dict[str, Option]:
 
 
 def _option(parameter: inspect.Parameter, hint: object, text: str) -> Option:
-    name = parameter.name
-    bounds = Range()
-    if get_origin(hint) is Annotated:
-        hint, *extras = get_args(hint)
-        bounds = next((extra for extra in extras if isinstance(extra, Range)), bounds)
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    plain = [member for member in members if member is not type(None)]
+    inner = [one for one in members(hint) if one is not type(None)]
+    if len(inner) != 1 or not (inner[0] in (float, int, bool, str) or choices(inner[0])):
+        raise ConfigError(
+            f"Option `{parameter.name}` has type `{plain(hint)[0]}`; use float, int, bool, str or Literal, each "
+            "`| None` if needed."
+        )
     required = parameter.default is parameter.empty
-    default = None if required else parameter.default
-    optional = len(plain) < len(members)
-    if len(plain) == 1 and get_origin(plain[0]) is Literal:
-        return Option(name, "choice", get_args(plain[0]), optional, default, required, text=text)
-    if len(plain) == 1 and plain[0] in _KINDS:
-        return Option(name, _KINDS[plain[0]], (), optional, default, required, bounds, text)
-    raise ConfigError(
-        f"Option `{name}` has type `{hint}`; use float, int, bool, str or Literal, each `| None` if needed."
-    )
+    # No option may be infinite.
+    kind = hint if plain(hint)[1] else Annotated[hint, Range()]
+    return Option(parameter.name, kind, None if required else parameter.default, required, text)
 
 
 def _texts(documentation: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hamdg.runs import format1, schema
 from hamdg.runs.figures import Figure
 from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.selection import SelectionCounts
+from hamdg.values import MismatchError, check, required_keys
 
 T = TypeVar("T")
 
@@ -207,12 +208,12 @@ def checked(record: object, place: str) -> Record:
             f"`{place}` has record format `{record.get('format')}`, expected `{format1.FORMAT}` or `{FORMAT}`. "
             "Use the hamdg version that wrote it, or repeat the run."
         )
-    if missing := sorted(schema.required_keys(kind) - record.keys()):
+    if missing := sorted(required_keys(kind) - record.keys()):
         names = ", ".join(f"`{name}`" for name in missing)
         raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record anew.")
     try:
-        schema.conform(record, kind)
-    except schema.MismatchError as error:
+        check(record, kind)
+    except MismatchError as error:
         raise DataError(f"`{place}` is not a readable record ({error}). Repeat the run with `--force`.") from error
     if kind is Record:
         return cast("Record", record)
@@ -255,6 +256,6 @@ def known(value: float | None) -> bool:
 def _facts(record: Record, name: str, kind: type[T]) -> T | None:
     for step in record["steps"].values():
         if (found := step["facts"].get(name)) is not None:
-            schema.conform(found, kind)
+            check(found, kind)
             return cast("T", found)
     return None

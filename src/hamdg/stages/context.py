@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Algorithm, Step
-from hamdg.config.checks import THREADS
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import THREADS, Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
 from hamdg.data.parallel import limit_threads

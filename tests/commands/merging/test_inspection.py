@@ -54,7 +54,7 @@ def test_a_name_of_mergekit_merges_and_is_explained(folder: Path, capsys: pytest
 def test_an_explanation_says_ranges_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--explain ties") == 0
     said = capsys.readouterr().out
-    assert "  --density  number at least 0 and at most 1; default 0.2\n" in said
+    assert "  --density  a number between 0 and 1; default 0.2\n" in said
     assert "  --scope  tensor | global | row; default global\n" in said
     assert "works on   what the models changed from a base\nneeds      base\n" in said
     assert run("--explain uniform") == 0

@@ -33,7 +33,7 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
         (f"{TIES} --density --scale 1", "`--density` needs a value; write `--density VALUE`."),
         (
             f"{TIES} --density 2",
-            "Expected `--density` to be a number at least 0 and at most 1, but got `2`.",
+            "Expected `--density` to be a number between 0 and 1, but got `2`.",
         ),
         (f"{TIES} --density 0.1 --density 0.2", "`--density` is given twice; keep one of them."),
         (f"{TIES} --scope gobal", "Expected `--scope` to be `tensor` or `global` or `row`, but got `gobal`."),

@@ -314,9 +314,9 @@ def test_matrices_with_values_that_are_no_numbers_are_averaged_if_let_through(me
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_options_are_named(method: str) -> None:
     models = model_set(3, 3)
-    with pytest.raises(ConfigError, match=r"^Expected argument `kernels` to be one of \('average', 'reshape'\), but"):
+    with pytest.raises(ConfigError, match=r"^Expected argument `kernels` to be one of `average`, `reshape`, but"):
         merged(method, models, {"kernels": "cut"})
-    with pytest.raises(ConfigError, match=r"^Expected argument `packed` to be one of \('whole', 'split'\), but got"):
+    with pytest.raises(ConfigError, match=r"^Expected argument `packed` to be one of `whole`, `split`, but got"):
         merged(method, models, {"packed": "thirds"})
     with pytest.raises(ConfigError, match=r"^Expected argument `scale` to be a number, but got `'1'`\.$"):
         merged(method, models, {"scale": "1"})

@@ -241,9 +241,9 @@ def test_an_entropy_that_is_no_number_ends_it() -> None:
     ("options", "message"),
     [
         ({"rate": 0.0}, "Expected argument `rate` to be a number above 0, but got `0.0`."),
-        ({"start": 2.0}, "Expected argument `start` to be a number at least 0 and at most 1, but got `2.0`."),
-        ({"steps": -1}, "Expected argument `steps` to be a whole number at least 0, but got `-1`."),
-        ({"scope": "block"}, "Expected argument `scope` to be one of ('layer', 'task'), but got `'block'`."),
+        ({"start": 2.0}, "Expected argument `start` to be a number between 0 and 1, but got `2.0`."),
+        ({"steps": -1}, "Expected argument `steps` to be an integer of at least 0, but got `-1`."),
+        ({"scope": "block"}, "Expected argument `scope` to be one of `layer`, `task`, but got `'block'`."),
     ],
 )
 def test_bad_options_are_named(options: dict[str, object], message: str) -> None:

@@ -183,12 +183,12 @@ def test_keeps_dtypes_and_computes_in_wider_ones(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beta": 1.5}, "Expected argument `beta` to be a number at least 0 and at most 1, but got `1.5`."),
+        ({"beta": 1.5}, "Expected argument `beta` to be a number between 0 and 1, but got `1.5`."),
         (
             {"beta": 0.9, "gamma": 0.85},
             "Expected argument `beta` to be below `gamma`, or nothing is left, but got `0.9` and `0.85`.",
         ),
-        ({"scope": "layer"}, "Expected argument `scope` to be one of ('tensor', 'global', 'row'), but got `'layer'`."),
+        ({"scope": "layer"}, "Expected argument `scope` to be one of `tensor`, `global`, `row`, but got `'layer'`."),
         ({"keep": 0.9}, "Merge method `breadcrumbs` has no option `keep`; known are `beta`, `gamma`, "),
     ],
 )

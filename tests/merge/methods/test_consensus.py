@@ -128,14 +128,14 @@ def test_keeps_dtypes_and_computes_in_wider_ones(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": -1}, "Expected argument `threshold` to be a number at least 0, but got `-1`."),
-        ({"agree": 1.5}, "Expected argument `agree` to be a whole number at least 0, but got `1.5`."),
+        ({"threshold": -1}, "Expected argument `threshold` to be a number of at least 0, but got `-1`."),
+        ({"agree": 1.5}, "Expected argument `agree` to be an integer of at least 0, but got `1.5`."),
         (
             {"agree": 4},
             "Expected argument `agree` to be at most the number of sources, 3, but got `4`; with it nothing would be "
             "left of any change.",
         ),
-        ({"total": "mean"}, "Expected argument `total` to be one of ('sum', 'ties'), but got `'mean'`."),
+        ({"total": "mean"}, "Expected argument `total` to be one of `sum`, `ties`, but got `'mean'`."),
         ({"ties_density": 0.5}, "Option `ties_density` belongs to TIES; set `total` to `ties`, or leave it out."),
     ],
 )

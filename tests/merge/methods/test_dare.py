@@ -205,11 +205,11 @@ def test_dtypes_have_the_same_masks(dtype: torch.dtype, then: str) -> None:
     [
         (
             {"drop_rate": 1.0},
-            "Expected argument `drop_rate` to be a number at least 0 and below 1, but got `1.0`.",
+            "Expected argument `drop_rate` to be a number of at least 0 and below 1, but got `1.0`.",
         ),
-        ({"rescale": "l2"}, "Expected argument `rescale` to be one of ('expectation', 'l1'), but got `'l2'`."),
-        ({"seed": 1.5}, "Expected argument `seed` to be a whole number, but got `1.5`."),
-        ({"then": "linear"}, "Expected argument `then` to be one of ('task_arithmetic', 'ties'), but got `'linear'`."),
+        ({"rescale": "l2"}, "Expected argument `rescale` to be one of `expectation`, `l1`, but got `'l2'`."),
+        ({"seed": 1.5}, "Expected argument `seed` to be an integer, but got `1.5`."),
+        ({"then": "linear"}, "Expected argument `then` to be one of `task_arithmetic`, `ties`, but got `'linear'`."),
         ({"density": 0.5}, "Merge method `dare` has no option `density`; mergekit's `density` is 1 - `drop_rate`."),
         (
             {"ties_combine": "sum"},

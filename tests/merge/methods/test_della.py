@@ -173,9 +173,9 @@ def test_dtypes_have_the_same_masks(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop_rate": 1.0}, "Expected argument `drop_rate` to be a number at least 0 and below 1, but got `1.0`."),
-        ({"window": 2}, "Expected argument `window` to be a number at least 0 and at most 1, but got `2`."),
-        ({"rescale": "l2"}, "Expected argument `rescale` to be one of ('probability', 'l1', 'none'), but got `'l2'`."),
+        ({"drop_rate": 1.0}, "Expected argument `drop_rate` to be a number of at least 0 and below 1, but got `1.0`."),
+        ({"window": 2}, "Expected argument `window` to be a number between 0 and 1, but got `2`."),
+        ({"rescale": "l2"}, "Expected argument `rescale` to be one of `probability`, `l1`, `none`, but got `'l2'`."),
         (
             {"drop_rate": 0.05},
             "Expected argument `window` to be at most 2 `drop_rate` and below 2 (1 - `drop_rate`), so that all "

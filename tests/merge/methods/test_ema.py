@@ -121,6 +121,6 @@ def test_a_name_without_a_number_among_others() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.01, True])
 def test_a_wrong_decay(decay: float) -> None:
-    message = f"Expected argument `decay` to be a number at least 0 and at most 1, but got `{decay!r}`."
+    message = f"Expected argument `decay` to be a number between 0 and 1, but got `{decay!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge_with("ema", run([1.0, 2.0]), None, {"decay": decay}, MergeSettings())

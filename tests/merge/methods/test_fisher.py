@@ -206,7 +206,7 @@ def test_wrong_information_is_named(tables: dict[str, State], message: str) -> N
     ("options", "weights", "message"),
     [
         ({"floor": 0.0}, None, "Expected argument `floor` to be a number above 0, but got `0.0`."),
-        ({"normalize": 1}, None, "Expected argument `normalize` to be a truth value, but got `1`."),
+        ({"normalize": 1}, None, "Expected argument `normalize` to be `True` or `False`, but got `1`."),
         ({}, {"a": 2.0, "b": -1.0}, "Merge method `fisher` takes no negative weights, but that of `b` is -1.0"),
     ],
 )

@@ -182,8 +182,8 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
     ("options", "weights", "message"),
     [
         ({"eps": 0.0}, None, "Expected argument `eps` to be a number above 0 and at most 0.1, but got `0.0`."),
-        ({"max_iterations": 1.5}, None, "Expected argument `max_iterations` to be a whole number at least 0"),
-        ({"scope": "row"}, None, "Expected argument `scope` to be one of ('tensor', 'global')"),
+        ({"max_iterations": 1.5}, None, "Expected argument `max_iterations` to be an integer of at least 0"),
+        ({"scope": "row"}, None, "Expected argument `scope` to be one of `tensor`, `global`"),
         (
             {},
             {"a": 2.0, "b": -1.0},

@@ -172,6 +172,6 @@ def test_a_score_that_is_no_number_is_named() -> None:
 
 
 def test_a_wrong_rule() -> None:
-    message = "Expected argument `accept` to be one of ('ge', 'gt'), but got `'>='`."
+    message = "Expected argument `accept` to be one of `ge`, `gt`, but got `'>='`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge("greedy_soup", models_of({"a": 1.0}), evidence=_Constant(), accept=">=")

@@ -136,6 +136,6 @@ def test_changes_of_low_rank_give_no_direction_that_they_do_not_have() -> None:
 
 
 def test_a_share_out_of_range_is_refused() -> None:
-    message = "Expected argument `common` to be a number at least 0 and at most 1, but got `1.5`."
+    message = "Expected argument `common` to be a number between 0 and 1, but got `1.5`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         merged([random(2, 2)], common=1.5)

@@ -173,8 +173,8 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
     ("options", "weights", "message"),
     [
         ({"tolerance": 0.0}, None, "Expected argument `tolerance` to be a number above 0, but got `0.0`."),
-        ({"max_iterations": -1}, None, "Expected argument `max_iterations` to be a whole number at least 0"),
-        ({"scope": "column"}, None, "Expected argument `scope` to be one of ('tensor', 'global')"),
+        ({"max_iterations": -1}, None, "Expected argument `max_iterations` to be an integer of at least 0"),
+        ({"scope": "column"}, None, "Expected argument `scope` to be one of `tensor`, `global`"),
         ({"space": "changes"}, None, "are taken from a start model; give it as `base`."),
         (
             {},

@@ -164,7 +164,7 @@ def test_half_precision_does_not_overflow() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scope": "row"}, "Expected argument `scope` to be one of ('tensor', 'global'), but got `'row'`."),
+        ({"scope": "row"}, "Expected argument `scope` to be one of `tensor`, `global`, but got `'row'`."),
         ({"scop": "tensor"}, "did you mean `scope`?"),
     ],
 )

@@ -199,7 +199,7 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 @pytest.mark.parametrize(
     ("options", "weights", "message"),
     [
-        ({"scope": "rows"}, None, "one of ('tensor', 'row', 'column', 'global'), but got `'rows'`."),
+        ({"scope": "rows"}, None, "one of `tensor`, `row`, `column`, `global`, but got `'rows'`."),
         ({"space": "changes"}, None, "are taken from a start model; give it as `base`."),
         ({}, {"a": 2.0, "b": -1.0}, "Merge method `nuslerp` takes no negative weights, but that of `b` is -1.0"),
         ({}, {"a": 0.0, "b": 0.0}, "The weights of `a`, `b` sum to zero"),

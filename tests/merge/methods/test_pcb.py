@@ -174,10 +174,10 @@ def test_keeps_dtypes_and_computes_in_wider_ones(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"density": 2}, "Expected argument `density` to be a number at least 0 and at most 1, but got `2`."),
-        ({"tail": 0.5}, "Expected argument `tail` to be a number at least 0 and below 0.5, but got `0.5`."),
-        ({"inter": "sum"}, "Expected argument `inter` to be one of ('total', 'normalized', 'pairs'), but got `'sum'`."),
-        ({"scope": "row"}, "Expected argument `scope` to be one of ('tensor', 'global'), but got `'row'`."),
+        ({"density": 2}, "Expected argument `density` to be a number between 0 and 1, but got `2`."),
+        ({"tail": 0.5}, "Expected argument `tail` to be a number of at least 0 and below 0.5, but got `0.5`."),
+        ({"inter": "sum"}, "Expected argument `inter` to be one of `total`, `normalized`, `pairs`, but got `'sum'`."),
+        ({"scope": "row"}, "Expected argument `scope` to be one of `tensor`, `global`, but got `'row'`."),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

@@ -344,9 +344,9 @@ def test_values_that_are_no_numbers_do_not_stop_the_matching(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reference": "mean"}, "Expected argument `reference` to be one of ('first', 'others'), but got `'mean'`."),
-        ({"max_iterations": 0}, "Expected argument `max_iterations` to be a whole number at least 1, but got `0`."),
-        ({"head_width": 0}, "Expected argument `head_width` to be a whole number at least 1 or None, but got `0`."),
+        ({"reference": "mean"}, "Expected argument `reference` to be one of `first`, `others`, but got `'mean'`."),
+        ({"max_iterations": 0}, "Expected argument `max_iterations` to be an integer of at least 1, but got `0`."),
+        ({"head_width": 0}, "Expected argument `head_width` to be an integer of at least 1 or `None`, but got `0`."),
         ({"spec": "no.json"}, "The file `no.json` that `spec` names cannot be read (No such file or directory)."),
         ({}, "It is not known what can be reordered in a network with `w`; known are open_clip's vision transformers"),
     ],

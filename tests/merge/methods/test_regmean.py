@@ -230,7 +230,7 @@ def test_wrong_matrices_are_named(table: State, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "weights", "message"),
     [
-        ({"alpha": -1.0}, None, "Expected argument `alpha` to be a number at least 0 and at most 1, but got `-1.0`."),
+        ({"alpha": -1.0}, None, "Expected argument `alpha` to be a number between 0 and 1, but got `-1.0`."),
         ({"alfa": 0.9}, None, "did you mean `alpha`?"),
         ({}, {"a": 2.0, "b": -1.0}, "Merge method `regmean` takes no negative weights, but that of `b` is -1.0"),
     ],

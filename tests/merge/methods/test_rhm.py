@@ -247,12 +247,12 @@ def test_kept_fractions_by_group() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("keep", 1.5, "Expected argument `keep` to be a number at least 0 and at most 1, but got `1.5`."),
-        ("keep", -0.1, "Expected argument `keep` to be a number at least 0 and at most 1, but got `-0.1`."),
-        ("keep", True, "Expected argument `keep` to be a number at least 0 and at most 1, but got `True`."),
-        ("keep", math.nan, "Expected argument `keep` to be a number at least 0 and at most 1, but got `nan`."),
-        ("scope", "layer", "Expected argument `scope` to be one of ('tensor', 'global'), but got `'layer'`."),
-        ("norm", None, "Expected argument `norm` to be one of ('none', 'match_mean'), but got `None`."),
+        ("keep", 1.5, "Expected argument `keep` to be a number between 0 and 1, but got `1.5`."),
+        ("keep", -0.1, "Expected argument `keep` to be a number between 0 and 1, but got `-0.1`."),
+        ("keep", True, "Expected argument `keep` to be a number between 0 and 1, but got `True`."),
+        ("keep", math.nan, "Expected argument `keep` to be a number between 0 and 1, but got `nan`."),
+        ("scope", "layer", "Expected argument `scope` to be one of `tensor`, `global`, but got `'layer'`."),
+        ("norm", None, "Expected argument `norm` to be one of `none`, `match_mean`, but got `None`."),
     ],
 )
 def test_wrong_options(option: str, value: object, message: str) -> None:

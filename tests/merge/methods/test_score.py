@@ -198,15 +198,15 @@ def test_a_matrix_with_fewer_rows_than_sources_is_averaged() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": -1.0}, "Expected argument `threshold` to be a number at least 0, but got `-1.0`."),
+        ({"threshold": -1.0}, "Expected argument `threshold` to be a number of at least 0, but got `-1.0`."),
         (
             {"divisor": "models"},
-            "Expected argument `divisor` to be one of ('none', 'sources'), but got `'models'`.",
+            "Expected argument `divisor` to be one of `none`, `sources`, but got `'models'`.",
         ),
-        ({"center": "median"}, "Expected argument `center` to be one of ('mean', 'zero'), but got `'median'`."),
+        ({"center": "median"}, "Expected argument `center` to be one of `mean`, `zero`, but got `'median'`."),
         (
             {"off_diagonal": "cut"},
-            "Expected argument `off_diagonal` to be one of ('trim', 'drop', 'keep'), but got `'cut'`.",
+            "Expected argument `off_diagonal` to be one of `trim`, `drop`, `keep`, but got `'cut'`.",
         ),
         ({"treshold": 1.0}, "Merge method `score` has no option `treshold`; did you mean `threshold`?"),
     ],

@@ -51,8 +51,8 @@ def test_opposite_task_vectors_stay_at_the_base_whatever_the_norm() -> None:
             {"scale": 1.0, "norm": 2.0},
             "Expected exactly one of `scale` and `norm`, but got `scale=1.0` and `norm=2.0`.",
         ),
-        ({"norm": -1.0}, "Expected argument `norm` to be a number at least 0 or None, but got `-1.0`."),
-        ({"scale": "big"}, "Expected argument `scale` to be a number or None, but got `'big'`."),
+        ({"norm": -1.0}, "Expected argument `norm` to be a number of at least 0 or `None`, but got `-1.0`."),
+        ({"scale": "big"}, "Expected argument `scale` to be a number or `None`, but got `'big'`."),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

@@ -149,8 +149,8 @@ def test_any_other_number_of_models_is_refused(names: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"t": 1.5}, "Expected argument `t` to be a number at least 0 and at most 1, but got `1.5`."),
-        ({"scope": "row"}, "Expected argument `scope` to be one of ('tensor', 'global'), but got `'row'`."),
+        ({"t": 1.5}, "Expected argument `t` to be a number between 0 and 1, but got `1.5`."),
+        ({"scope": "row"}, "Expected argument `scope` to be one of `tensor`, `global`, but got `'row'`."),
         ({"space": "changes"}, "Option `space` is `changes`, which are taken from a start model; give it as `base`."),
     ],
 )

@@ -112,7 +112,7 @@ def test_the_base_has_no_part_in_it() -> None:
 
 @pytest.mark.parametrize("start", [-0.1, 1.0, 1])
 def test_a_wrong_start(start: float) -> None:
-    message = f"Expected argument `start` to be a number at least 0 and below 1, but got `{start!r}`."
+    message = f"Expected argument `start` to be a number of at least 0 and below 1, but got `{start!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge_with("sma", run([1.0, 2.0]), None, {"start": start}, MergeSettings())
 

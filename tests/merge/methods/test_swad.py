@@ -213,11 +213,11 @@ def test_a_loss_that_is_no_number_is_named(loss: float) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("n_s", 0, "a whole number at least 1"),
-        ("n_e", 1.5, "a whole number at least 1"),
-        ("r", 0.3, "a number at least 1"),
-        ("no_start", "first", "one of ('all', 'last')"),
-        ("no_end", "stop", "one of ('keep', 'drop')"),
+        ("n_s", 0, "an integer of at least 1"),
+        ("n_e", 1.5, "an integer of at least 1"),
+        ("r", 0.3, "a number of at least 1"),
+        ("no_start", "first", "one of `all`, `last`"),
+        ("no_end", "stop", "one of `keep`, `drop`"),
     ],
 )
 def test_wrong_options(option: Literal["n_s", "n_e", "r", "no_start", "no_end"], value: object, expected: str) -> None:

@@ -275,12 +275,12 @@ def test_the_default_trims() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("density", 1.2, "Expected argument `density` to be a number at least 0 and at most 1, but got `1.2`."),
-        ("density", 20, "Expected argument `density` to be a number at least 0 and at most 1, but got `20`."),
-        ("scope", "layer", "Expected argument `scope` to be one of ('tensor', 'global', 'row'), but got `'layer'`."),
-        ("sign", "max", "Expected argument `sign` to be one of ('mass', 'count'), but got `'max'`."),
-        ("combine", "dis-mean", "Expected argument `combine` to be one of ('mean', 'sum'), but got `'dis-mean'`."),
-        ("tie_rule", "first", "Expected argument `tie_rule` to be one of ('exact', 'threshold'), but got `'first'`."),
+        ("density", 1.2, "Expected argument `density` to be a number between 0 and 1, but got `1.2`."),
+        ("density", 20, "Expected argument `density` to be a number between 0 and 1, but got `20`."),
+        ("scope", "layer", "Expected argument `scope` to be one of `tensor`, `global`, `row`, but got `'layer'`."),
+        ("sign", "max", "Expected argument `sign` to be one of `mass`, `count`, but got `'max'`."),
+        ("combine", "dis-mean", "Expected argument `combine` to be one of `mean`, `sum`, but got `'dis-mean'`."),
+        ("tie_rule", "first", "Expected argument `tie_rule` to be one of `exact`, `threshold`, but got `'first'`."),
         ("k", 20, "Merge method `ties` has no option `k`; known are `density`, `scope`, `scale`, `sign`, `combine`, "),
     ],
 )

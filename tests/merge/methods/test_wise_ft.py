@@ -94,7 +94,7 @@ def test_a_base_is_asked_for() -> None:
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.5, "half"])
 def test_a_wrong_alpha(alpha: float | str) -> None:
-    message = f"Expected argument `alpha` to be a number at least 0 and at most 1, but got `{alpha!r}`."
+    message = f"Expected argument `alpha` to be a number between 0 and 1, but got `{alpha!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge_with("wise_ft", {"a": {"w": torch.ones(1)}}, {"w": torch.ones(1)}, {"alpha": alpha}, MergeSettings())
 

@@ -9,6 +9,7 @@ from hamdg.commands.merging.values import shown
 from hamdg.merge import MethodInfo, Option, list_methods
 from hamdg.merge.aliases import ALIASES, Alias
 from hamdg.merge.registry import get_method
+from hamdg.values import members
 
 # Of what is said of options, and of a method (as its own documentation is wrapped).
 _WIDTH, _TEXT = 100, 116
@@ -108,9 +109,8 @@ def _buffers(info: MethodInfo) -> list[str]:
 
 
 def _expected(option: Option) -> str:
-    words = " | ".join(option.choices) if option.choices else f"{option.kind} {option.range}".strip()
-    words = "true | false" if option.kind == "truth value" else words
-    return f"{words}, or none" if option.optional else words
+    words = " | ".join(option.choices) or option.expected.replace("`", "").removesuffix(" or null")
+    return f"{words}, or none" if type(None) in members(option.type) else words
 
 
 def default_of(option: Option) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.values import Range
 
 Confidence = Literal["true_class", "max_probability"]
 Combine = Literal["mean", "sum"]
@@ -43,9 +44,9 @@ class HarmonizationConfig:
 
     method: HarmonizationMethod = "l2"
     scope: HarmonizationScope = "global"
-    every: int = 1
-    weight: float = 10.0
-    minority_scale: float = 0.0
+    every: Annotated[int, Range(1, 1_000_000)] = 1
+    weight: Annotated[float, Range(0)] = 10.0
+    minority_scale: Annotated[float, Range(0, 1)] = 0.0
 
 
 @dataclass(frozen=True)

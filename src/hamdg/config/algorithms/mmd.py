@@ -1,9 +1,10 @@
 """The settings of MMD."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.values import Range
 
 
 @dataclass(frozen=True)
@@ -16,4 +17,4 @@ class MmdSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.mmd:Mmd"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
-    weight: float = 1.0
+    weight: Annotated[float, Range(0)] = 1.0

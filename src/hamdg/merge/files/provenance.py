@@ -18,6 +18,7 @@ from hamdg.merge.files.reading import open_raw
 from hamdg.merge.method_info import MethodInfo
 from hamdg.merge.settings import MergeSettings
 from hamdg.merge.tensors import dtype_name
+from hamdg.values import convert
 
 _KEY = "hamdg."
 _HASH = f"{_KEY}hash"
@@ -107,10 +108,7 @@ def read_provenance(path: Path) -> Provenance | None:
 def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str, object]:
     """Return all options of a method, defaults included; whole numbers where any number may be become floats."""
     values = {name: given.get(name, option.default) for name, option in info.options.items()}
-    return {
-        name: float(value) if info.options[name].kind == "number" and isinstance(value, int) else value
-        for name, value in values.items()
-    }
+    return {name: convert(value, info.options[name].type) for name, value in values.items()}
 
 
 def resolved_settings(settings: MergeSettings) -> dict[str, object]:

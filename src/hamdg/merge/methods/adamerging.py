@@ -16,8 +16,8 @@ from hamdg.merge.evidence import Target
 from hamdg.merge.functional.mixtures import mixture
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float]) -> BufferShares:

@@ -12,8 +12,8 @@ from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import BetaAverage, folded, shares_of
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float], *, base: bool, beta: float) -> BufferShares:

@@ -14,8 +14,8 @@ from hamdg.merge.functional.cutoff import model_cutoffs, tensor_cutoffs
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Scope = Literal["tensor", "global", "row"]
 

@@ -9,8 +9,8 @@ from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.methods.breadcrumbs import Scope, trimming
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> BufferShares:

@@ -11,8 +11,8 @@ from hamdg.errors import Argument, ConfigError
 from hamdg.merge.buffers import added
 from hamdg.merge.methods.ties import elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 @global_method("consensus", on="changes", buffers=added)

@@ -15,8 +15,8 @@ from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Scope, Sign, elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Then = Literal["task_arithmetic", "ties"]
 # Of the methods that follow, their own default factors.

@@ -16,8 +16,8 @@ from hamdg.merge.functional.rows import by_rows, descending
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Rescale = Literal["probability", "l1", "none"]
 

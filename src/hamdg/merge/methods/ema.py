@@ -11,8 +11,8 @@ from hamdg.merge.buffers import BufferShares
 from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import Ema, folded, shares_of
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float], *, decay: float) -> BufferShares:

@@ -12,8 +12,8 @@ from hamdg.errors import WeightsError
 from hamdg.merge.evidence import Gradients, gather_by_tensor
 from hamdg.merge.functional.mixtures import shares
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 

@@ -12,8 +12,8 @@ from hamdg.merge.buffers import BufferShares, by_weight
 from hamdg.merge.functional.mixtures import mixing, shares
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float]) -> BufferShares:

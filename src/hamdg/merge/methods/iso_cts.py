@@ -11,8 +11,8 @@ from torch import Tensor
 from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, decompose, join, norm, orthogonal, total
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 
 @tensorwise_method("iso_cts", on="changes", buffers=added)

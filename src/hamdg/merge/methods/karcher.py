@@ -10,8 +10,8 @@ from torch import Tensor
 from hamdg.merge.functional.mixtures import Space, inverse, lengths_and_cosines, mixing, shares
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 @global_method("karcher", on="models", weights="shares")

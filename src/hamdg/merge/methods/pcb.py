@@ -12,8 +12,8 @@ from torch import Tensor
 from hamdg.merge.buffers import averaged
 from hamdg.merge.functional.cutoff import model_ranked, portion
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Inter = Literal["total", "normalized", "pairs"]
 

@@ -14,8 +14,8 @@ from hamdg.merge.functional.networks import known_spec
 from hamdg.merge.functional.permutations import Permuted, Spec, by_unit, permute, pinned, read_spec
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Read = Callable[[str], Tensor]
 

@@ -12,8 +12,8 @@ from hamdg.merge.evidence import Activations, gather_by_tensor
 from hamdg.merge.functional.mixtures import mixture, shares
 from hamdg.merge.functional.rows import rows
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 @global_method("regmean", on="models", weights="shares", needs=("activations",))

@@ -12,8 +12,8 @@ from torch import Tensor
 from hamdg.merge.functional.cutoff import Cutoff, Score, model_cutoffs, portion, tensor_cutoffs
 from hamdg.merge.functional.mixtures import mean, square
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Criterion = Literal["magnitude", "relative", "agreement"]
 Scope = Literal["tensor", "global"]

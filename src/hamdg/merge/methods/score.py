@@ -11,8 +11,8 @@ from torch import Tensor
 from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 OffDiagonal = Literal["trim", "drop", "keep"]
 Divisor = Literal["none", "sources"]

@@ -11,8 +11,8 @@ from hamdg.merge.functional.trajectory import in_order
 from hamdg.merge.history import RunningMean, folded
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 @global_method("sma", on="models", trajectory=True)

@@ -11,8 +11,8 @@ from hamdg.merge.functional.trajectory import NoEnd, NoStart, Valley, in_order
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.methods.sma import mean_of
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 
 @global_method("swad", on="models", trajectory=True, needs=("losses",))

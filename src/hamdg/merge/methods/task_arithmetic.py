@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hamdg.merge.buffers import added
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 
 @tensorwise_method("task_arithmetic", on="changes", weights="factors", pieces=True, buffers=added)

@@ -13,8 +13,8 @@ from hamdg.merge.buffers import BufferShares, added, averaged
 from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, portion, tensor_cutoffs
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import global_method
+from hamdg.values import Range
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]

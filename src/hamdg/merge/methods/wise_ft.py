@@ -11,8 +11,8 @@ from torch import Tensor
 from hamdg.merge.buffers import BufferShares, averaged
 from hamdg.merge.methods.weighted import weighted_mean
 from hamdg.merge.model_set import TensorSet
-from hamdg.merge.options import Range
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Range
 
 
 def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
