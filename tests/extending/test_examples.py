@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.extending.conftest import Install
 
 CONF = Path(__file__).parents[1] / "conf"
-HEADINGS: list[str] = re.findall(r"^## (A .*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+HEADINGS: list[str] = re.findall(r"^## (An? .*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
 TINY = {
     "model.name": str(CONF / "tiny-vit.json"),
     "model.weights": "random",
@@ -35,7 +36,21 @@ TINY = {
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_an_example_is_short(heading: str) -> None:
     code = [text for name, text in read_example(heading).items() if name.endswith(".py")]
-    assert 10 <= len("\n".join(code).splitlines()) <= 40
+    lines = [line for line in "\n".join(code).splitlines() if line.strip()]
+    assert 5 < len(lines) <= 40
+
+
+def test_an_algorithm(install: Install, tmp_path: Path) -> None:
+    options = [f"--{key}={value}" for key, value in TINY.items()]
+    run = ["run", "mini/erm", "--algorithm=mixup", "--held_out=photo", *options]
+    wrong = ["--mixup.alpa=0.4", "--mixup.alpha=x"]
+    calls = [[*run, one] for one in (*wrong, "--mixup.alpha=0.4")]
+    done = hamdg(install("An algorithm"), tmp_path, *calls, codes=[2, 2, 0])
+    unknown, low = done.stderr.splitlines()
+    assert unknown.endswith("did you mean `--mixup.alpha`?")
+    assert "`mixup.alpha`" in low
+    (record,) = (tmp_path / "lightning_logs").glob("mini/photo/mixup/*/record.json")
+    assert [row["key"] for row in json.loads(record.read_text())["rows"]] == ["zero_shot", "mixup"]
 
 
 def test_a_benchmark(install: Install, tmp_path: Path) -> None:
