@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import hamdg
+from hamdg.config import algorithms
 from hamdg.config.shipped import find_file
 
 ROOT = Path(__file__).parents[1]
@@ -76,3 +77,19 @@ def test_the_workflow_runs_what_contributors_run() -> None:
     lines = [shlex.split(line) for line in text_of(".ci/run").splitlines() if line.startswith("make ")]
     assert lines == [["make", "lint"], ["make", "test"], ["make", "smoke"]]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_map_of_the_code_is_true() -> None:
+    """Paths there are below `src/hamdg/`, folders end in a slash."""
+    named = re.findall(r"`((?:[\w.-]+/)*[\w.-]*(?:/|\.py|\.yaml))`", text_of("docs/architecture.md"))
+    assert len(named) > 40
+    places = (ROOT / "src" / "hamdg", ROOT)
+    assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
+def test_every_algorithm_and_every_room_is_on_the_map() -> None:
+    text = text_of("docs/architecture.md")
+    source = ROOT / "src" / "hamdg"
+    rooms = [path.name for path in source.iterdir() if path.is_dir() and (path / "__init__.py").exists()]
+    assert [name for name in rooms if f"`{name}/`" not in text] == []
+    assert [name for name in algorithms.names() if f"`config/algorithms/{name}.py`" not in text] == []

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.mmd import GAMMAS, mmd
+from hamdg.algorithms.mmd import mmd
+
+# DomainBed's.
+GAMMAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def slow(first: Tensor, second: Tensor) -> float:

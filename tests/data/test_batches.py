@@ -92,7 +92,7 @@ def test_batches_stay_inside_the_pool_and_carry_both_labels() -> None:
             assert np.array_equal(batch.given.clean.numpy(), whole.clean_labels[chosen])
 
 
-def test_pictures_are_copied_from_read_only_arrays() -> None:
+def test_images_are_copied_from_read_only_arrays() -> None:
     whole = arrays("photo", 6)
     pictures(whole).setflags(write=False)
     batch = take(whole, np.array([4, 1]))
@@ -224,7 +224,7 @@ def test_batches_that_are_decoded_ahead_are_the_same(monkeypatch: pytest.MonkeyP
     assert all(same(batches, seen[step][1]) for step, batches in rest)
 
 
-def test_a_picture_that_cannot_be_decoded_ahead_is_told_at_its_step_as_ever() -> None:
+def test_a_image_that_cannot_be_decoded_ahead_is_told_at_its_step_as_ever() -> None:
     steps = decoding_loader(Files())
     broken = int(steps.batches(3)["photo"].positions[2])
     steps = decoding_loader(Files(frozenset([broken])))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,46 +17,15 @@ from hamdg.data.contact_sheet import (
     pages,
     rendered_cells,
 )
-from hamdg.data.listing import Listing
 from hamdg.mini.benchmark import DomainArrays
+from tests.toys import Memory, encoded
 
 RED, GREEN, BLUE, GRAY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (255, 255, 255)
-
-
-class Files:
-    """Images in memory."""
-
-    def __init__(self, contents: Sequence[bytes]) -> None:
-        self.contents = contents
-
-    def content(self, position: int) -> bytes:
-        return self.contents[position]
-
-    def describe(self, position: int) -> str:
-        return str(position)
-
-    @property
-    def place(self) -> str:
-        return "memory"
-
-    def stamp(self, position: int) -> int:
-        return 1
 
 
 def flat_domain(name: str, colors: list[tuple[int, int, int]], labels: list[int]) -> DomainArrays:
     images = np.stack([np.full((16, 16, 3), color, dtype=np.uint8) for color in colors])
     return DomainArrays(name, images, np.zeros(len(labels), dtype=np.int64), np.array(labels, dtype=np.int64))
-
-
-def png(size: tuple[int, int], color: tuple[int, int, int]) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, color).save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def listing(contents: Sequence[bytes], labels: list[int]) -> Listing:
-    names = [f"{position}.png" for position in range(len(contents))]
-    return Listing("real", np.array(labels), names, np.ones(len(contents), np.int64), Files(contents))
 
 
 def test_rows_are_classes_and_columns_are_domains(tmp_path: Path) -> None:
@@ -93,13 +60,14 @@ def test_long_names_are_not_cut(tmp_path: Path) -> None:
 
 
 def test_files_keep_their_shape_and_fit_into_tiles() -> None:
-    cells = listed_cells(listing([png((400, 100), RED), png((10, 20), GREEN), png((9000, 1), BLUE)], [1, 1, 1]), 3, 40)
-    assert [picture.size for picture in cells(1) if picture is not None] == [(40, 10), (20, 40), (40, 1)]
+    shapes = [encoded((400, 100), RED), encoded((10, 20), GREEN), encoded((9000, 1), BLUE)]
+    cells = listed_cells(Memory(shapes).listing([1, 1, 1]), 3, 40)
+    assert [image.size for image in cells(1) if image is not None] == [(40, 10), (20, 40), (40, 1)]
     assert cells(0) == []
 
 
 def test_a_damaged_file_leaves_its_tile_empty(tmp_path: Path) -> None:
-    cells = listed_cells(listing([b"no picture", png((40, 40), GREEN)], [0, 0]), 2, 40)
+    cells = listed_cells(Memory([b"no picture", encoded((40, 40), GREEN)]).listing([0, 0]), 2, 40)
     contact_sheet({"real": cells}, {"cat": 0}, per_cell=2, tile=40, out=tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     row, left = LABEL_HEIGHT + 20, LABEL_WIDTH + MARGIN + 20

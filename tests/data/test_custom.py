@@ -124,7 +124,7 @@ def test_a_class_that_not_all_domains_have_is_refused(tmp_path: Path, file: str,
     assert str(caught.value) == f"`{root / 'a'}` (domain `a` of `custom`) {sentence}"
 
 
-def test_its_pictures_are_listed_by_its_own_labels(tmp_path: Path) -> None:
+def test_its_images_are_listed_by_its_own_labels(tmp_path: Path) -> None:
     files = [f"{domain}/{label}/{number}.jpg" for domain in "ab" for label in ("B", "a") for number in (1, 2)]
     root = tree(tmp_path, *files)
     own = custom_benchmark(str(root), None)

@@ -33,7 +33,7 @@ def plain(content: bytes) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "JPEG2000", "TGA"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_ordinary_pictures_are_what_pillow_makes_of_them(form: str, mode: str) -> None:
+def test_ordinary_images_are_what_pillow_makes_of_them(form: str, mode: str) -> None:
     content = encoded(Image.fromarray(noise(19, 12)).convert(mode), form)
     picture = decoded(content)
     assert picture.mode == "RGB"
@@ -45,7 +45,7 @@ def test_ordinary_pictures_are_what_pillow_makes_of_them(form: str, mode: str) -
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_pictures_are_turned_as_their_exif_data_ask(orientation: int, form: str) -> None:
+def test_images_are_turned_as_their_exif_data_ask(orientation: int, form: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     content = encoded(Image.fromarray(noise(8, 5)), form, exif=exif)
@@ -54,7 +54,7 @@ def test_pictures_are_turned_as_their_exif_data_ask(orientation: int, form: str)
     np.testing.assert_array_equal(np.array(decoded(content)), np.array(expected.convert("RGB")))
 
 
-def test_a_picture_taken_with_the_camera_on_its_side_stands_upright() -> None:
+def test_a_image_taken_with_the_camera_on_its_side_stands_upright() -> None:
     # Orientation 6: what is at the left of the file belongs at the top.
     pixels = np.zeros((2, 4, 3), dtype=np.uint8)
     pixels[:, 0] = (255, 0, 0)
@@ -66,7 +66,7 @@ def test_a_picture_taken_with_the_camera_on_its_side_stands_upright() -> None:
     assert not picture[1:].any()
 
 
-def test_damaged_exif_data_do_not_spoil_the_picture() -> None:
+def test_damaged_exif_data_do_not_spoil_the_image() -> None:
     content = encoded(Image.fromarray(noise(8, 8)), "JPEG", exif=b"Exif\0\0garbage, not TIFF")
     np.testing.assert_array_equal(np.array(decoded(content)), plain(content))
 
@@ -175,7 +175,7 @@ def test_a_file_that_is_cut_off_is_read_as_pillow_reads_it(form: str, monkeypatc
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_what_is_no_picture_is_refused_even_if_truncated_files_are_read() -> None:
+def test_what_is_no_image_is_refused_even_if_truncated_files_are_read() -> None:
     for content in (b"", b"<html>", encoded(Image.new("RGB", (64, 64)))[:20]):
         with pytest.raises(UnreadableError):
             decoded(content, "read")
@@ -208,7 +208,7 @@ def test_a_reason_is_given() -> None:
         dimensions(b"Not Found\n")
 
 
-def test_a_bomb_is_refused_and_a_large_picture_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_refused_and_a_large_image_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(Image.new("RGB", (100, 100)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)
     with pytest.raises(UnreadableError, match=r"^Image size \(10000 pixels\) exceeds limit of 8000 pixels"):
@@ -217,7 +217,7 @@ def test_a_bomb_is_refused_and_a_large_picture_is_not(monkeypatch: pytest.Monkey
     assert decoded(content).size == (100, 100)
 
 
-def test_memory_that_runs_out_is_not_the_picture_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_is_not_the_image_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -237,7 +237,7 @@ def test_threads_leave_the_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch
     assert list(warnings.filters) == before
 
 
-def test_all_formats_are_loaded_before_a_picture_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_formats_are_loaded_before_a_image_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     # Left to itself, Pillow loads them in the middle of `open`, and misses formats when two threads do that at once.
     order: list[str] = []
     opens, content = Image.open, encoded(Image.new("RGB", (2, 2)))

@@ -37,7 +37,7 @@ def test_a_folder_is_read_in_the_order_of_classes_and_names(small_pacs: Path, tm
         assert np.array_equal(image.numpy(), np.asarray(Image.open(path))), position
 
 
-def test_pictures_are_the_same_whether_they_are_kept_or_not(small_pacs: Path, tmp_path: Path) -> None:
+def test_images_are_the_same_whether_they_are_kept_or_not(small_pacs: Path, tmp_path: Path) -> None:
     kept = open_domain(recipe(small_pacs, tmp_path), "sketch", 32)
     decoded = open_domain(recipe(small_pacs, tmp_path, decode_once=False), "sketch", 32)
     first, second = squares(kept), squares(kept)
@@ -64,7 +64,7 @@ def test_a_subset_is_drawn_of_every_class_by_the_seed(small_pacs: Path, tmp_path
     assert part.fingerprint != whole.fingerprint
 
 
-def test_truncated_pictures_are_read_if_the_recipe_says_so_and_never_kept_with_others(tmp_path: Path) -> None:
+def test_truncated_images_are_read_if_the_recipe_says_so_and_never_kept_with_others(tmp_path: Path) -> None:
     root = tmp_path / "PACS"
     for domain, name in product(PACS.domains, PACS.classes):
         folder = root / domain / name

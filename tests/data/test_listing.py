@@ -1,32 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from hamdg.data.listing import Listing, NameTable
+from tests.toys import Memory
 
 NAMES = ["dog/a.jpg", "dog/é.jpg", "", "horse/\udcff.png", "horse/z.webp"]
-
-
-@dataclass(frozen=True)
-class Memory:
-    contents: tuple[bytes, ...]
-
-    def content(self, position: int) -> bytes:
-        return self.contents[position]
-
-    def describe(self, position: int) -> str:
-        return f"image {position}"
-
-    @property
-    def place(self) -> str:
-        return "memory"
-
-    def stamp(self, position: int) -> int:
-        return 1
 
 
 def listing(domain: str = "photo", labels: tuple[int, ...] = (0, 0, 1), sizes: tuple[int, ...] = (3, 2, 2)) -> Listing:
@@ -56,11 +38,11 @@ def test_packed_names_end_where_they_end() -> None:
     assert list(NameTable.pack([])) == []
 
 
-def test_a_listing_knows_its_pictures_and_reads_them() -> None:
+def test_a_listing_knows_its_images_and_reads_them() -> None:
     found = listing()
     assert len(found) == 3
     assert found.content(1) == b"22"
-    assert found.describe(2) == "image 2"
+    assert found.describe(2) == "photo/dog/2.png"
 
 
 def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
@@ -70,7 +52,7 @@ def test_a_part_keeps_names_labels_sizes_and_contents_together() -> None:
     assert part.labels.tolist() == [0, 1]
     assert part.sizes.tolist() == [3, 2]
     assert [part.content(position) for position in range(2)] == [b"111", b"33"]
-    assert part.describe(1) == "image 2"
+    assert part.describe(1) == "photo/dog/2.png"
     assert part.domain == "photo"
     assert listing().with_truncated("read").take([0]).truncated == "read"
 

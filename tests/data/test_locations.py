@@ -119,7 +119,7 @@ def test_a_hub_that_is_named_is_asked_though_there_is_a_folder(asked: list[str])
 
 
 @pytest.mark.usefixtures("_silent_hub")
-def test_nowhere_says_where_it_looked_and_the_three_ways_to_provide_the_pictures(tmp_path: Path) -> None:
+def test_nowhere_says_where_it_looked_and_the_three_ways_to_provide_the_images(tmp_path: Path) -> None:
     assert refusal() == (
         "The images of `toys` (Toys) were found nowhere: looked for `Toy_Set`, `Toy_Set/images`, `toys/kfold` in "
         f"`HAMDG_DATA` (not set) and in `data` (`{tmp_path}/cwd/data`: no such folder); `shop/toys` of the hub cannot "

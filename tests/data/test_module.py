@@ -115,7 +115,7 @@ def test_augmentation_can_be_switched_off(opened: list[str]) -> None:
     assert torch.equal(augmented["photo"].positions, plain["photo"].positions)
 
 
-def test_a_flat_picture_is_normalized_and_not_changed_otherwise(opened: list[str]) -> None:
+def test_a_flat_image_is_normalized_and_not_changed_otherwise(opened: list[str]) -> None:
     data = SourceData(recipe(), FORMAT)
     gray = torch.full((2, 48, 48, 3), 51, dtype=torch.uint8)
     labels = torch.zeros(2, dtype=torch.int64)

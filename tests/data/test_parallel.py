@@ -1,14 +1,21 @@
-"""What is made ahead: in order, bounded, and without threads that stay."""
+"""What is made ahead in threads: in order, bounded, and without threads that stay."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import numpy as np
 import pytest
 
-from hamdg.data.parallel import AHEAD, Ahead
+from hamdg.data import parallel
+from hamdg.data.images import DecodedImages
+from hamdg.data.parallel import AHEAD, Ahead, render_each
+from hamdg.data.transforms import EvaluationView
+from tests.toys import Memory, numbered
 
 
 class Maker:
@@ -83,3 +90,72 @@ def test_closing_ends_the_threads_and_gives_up_what_waits(make: Maker, ahead: Ah
     ahead.close()
     assert not running()
     assert set(make.made) <= set(range(1 + AHEAD))
+
+
+class Files(Memory):
+    """Images in memory that note which threads read them, and how many at a time."""
+
+    def __init__(self, contents: list[bytes], pause: float = 0.0) -> None:
+        super().__init__(contents)
+        self.pause = pause
+        self.reads = 0
+        self.threads: set[str] = set()
+        # Threads that read at the same time, and the most that ever did.
+        self.inside = self.most = 0
+
+    def content(self, position: int) -> bytes:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(self.pause)
+        self.inside -= 1
+        self.reads += 1
+        self.threads.add(threading.current_thread().name)
+        return super().content(position)
+
+
+def test_many_are_decoded_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
+    files = Files(numbered(100))
+    DecodedImages(files.listing(), EvaluationView(64)).read(np.arange(100))
+    assert "MainThread" not in files.threads
+
+
+def test_a_small_batch_is_dealt_out_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 6)
+    files = Files(numbered(12), pause=0.05)
+    DecodedImages(files.listing(), EvaluationView(64)).read(np.arange(12))
+    assert len(files.threads) == 6
+    assert files.most == 6
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_threads_decode_than_this_process_may_use(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 6)
+    parallel.limit_threads(limit)
+    files = Files(numbered(24), pause=0.01)
+    pictures = DecodedImages(files.listing(), EvaluationView(64))
+    with ThreadPoolExecutor(3) as pool:  # as many batches in the making at a time
+        list(pool.map(lambda start: pictures.read(np.arange(start, start + 8)), (0, 8, 16)))
+    assert files.most == limit
+
+
+def test_more_threads_than_cores_are_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
+    assert parallel.decoding_threads() == 2
+    parallel.limit_threads(8)
+    assert parallel.decoding_threads() == 2
+
+
+def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 4)
+    files = Files(numbered(200), pause=0.01)
+    with closing(render_each(files.listing(), EvaluationView(8), range(200))) as rendered:
+        assert next(rendered).position == 0
+        assert any(name.startswith("decode") for name in files.threads)
+    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+    # Each thread ends the eight images that it is at; what waits behind them is given up.
+    assert files.reads < 9 * 8
+
+
+def test_this_process_s_cores_are_used() -> None:
+    assert parallel.usable_cores() >= 1

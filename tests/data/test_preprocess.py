@@ -66,7 +66,7 @@ def test_resize_is_pillows_bicubic(side: int) -> None:
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
 
 
-def test_resize_leaves_pictures_of_the_right_side_alone() -> None:
+def test_resize_leaves_images_of_the_right_side_alone() -> None:
     images = pictures()
 
     assert resize(images, 32) is images
@@ -90,14 +90,14 @@ def test_input_format_keeps_the_channels_of_a_pixel_together_in_memory() -> None
     assert Preprocess(16)(every_value(16)).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_input_format_takes_pictures_that_are_parts_of_others() -> None:
+def test_input_format_takes_images_that_are_parts_of_others() -> None:
     images = every_value(20)
     part = images[:, 2:18, 3:19]
 
     assert torch.equal(Preprocess(16)(part), Preprocess(16)(part.contiguous()))
 
 
-def test_input_format_resizes_pictures_of_another_side_first() -> None:
+def test_input_format_resizes_images_of_another_side_first() -> None:
     images, wanted = every_value(32), Preprocess(48, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     expected = normalize(resize(to_float(images), 48), wanted.mean, wanted.std)
 
@@ -114,7 +114,7 @@ def test_what_input_format_gives_begins_with_a_cache_line_and_belongs_to_the_cal
     assert torch.equal(first, before)
 
 
-def test_input_format_takes_no_pictures() -> None:
+def test_input_format_takes_no_images() -> None:
     assert Preprocess(16)(torch.empty(0, 16, 16, 3, dtype=torch.uint8)).shape == (0, 3, 16, 16)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 from hamdg.config.reading import read_recipe, write_recipe
 from hamdg.config.recipe import ColumnsConfig, DataConfig, ModelConfig, Recipe
 from hamdg.data.benchmark import Benchmark, Hub
-from hamdg.data.find_images import find_images
-from hamdg.data.resolve import benchmark_of, hub_of, own_words, place_of, prompts_of, with_own_words, words_of
-from hamdg.errors import ConfigError, DataError
+from hamdg.data.resolve import benchmark_of, hub_of, own_words, prompts_of, with_own_words, words_of
+from hamdg.errors import ConfigError
 from hamdg.runs.identity import identity
 
 PACS = Recipe(benchmark="pacs")
@@ -46,7 +44,7 @@ def test_a_hub_comes_with_its_columns() -> None:
     assert hub_of(recipe) == Hub("me/birds", "abc", "picture", "bird", "place")
 
 
-def test_where_pictures_lie_does_not_define_a_run_of_a_registered_benchmark() -> None:
+def test_where_images_lie_does_not_define_a_run_of_a_registered_benchmark() -> None:
     elsewhere = with_data(root="/elsewhere", cache="/cache", decode_once=False)
     assert identity(elsewhere) == identity(PACS)
     assert identity(with_data(augment="clip")) != identity(PACS)
@@ -69,88 +67,6 @@ def test_shots_and_a_subset_define_a_run() -> None:
 def test_reading_truncated_files_makes_another_run_where_there_are_files() -> None:
     assert identity(with_data(truncated="read")) != identity(PACS)
     assert identity(Recipe(data=DataConfig(truncated="read"))) == identity(Recipe())
-
-
-def test_pictures_are_found_without_being_opened(small_pacs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = with_data(root=str(small_pacs))
-    assert place_of(recipe).root == small_pacs
-    monkeypatch.setenv("HAMDG_DATA", str(small_pacs.parent))
-    assert place_of(PACS).root == small_pacs
-    find_images(recipe)
-
-
-def test_missing_pictures_are_missed(tmp_path: Path) -> None:
-    find_images(Recipe())  # renders its own
-    with pytest.raises(DataError, match="nowhere"):
-        find_images(with_data(root=str(tmp_path / "nowhere")))
-
-
-def test_a_missing_domain_is_missed_before_anything_is_trained(small_pacs: Path, tmp_path: Path) -> None:
-    for domain in ("art_painting", "cartoon", "photo"):
-        shutil.copytree(small_pacs / domain, tmp_path / domain)
-    recipe = with_data(root=str(tmp_path))
-    message = (
-        f"The domain `sketch` of `pacs` is missing in `{tmp_path}`: it holds the folders `art_painting`, `cartoon`, "
-        "`photo`. Put the folder `sketch` there, or name another folder with `--data.root=FOLDER`."
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        find_images(recipe)
-    find_images(recipe, held_out=False)  # `sketch` is the one that is held out
-    with pytest.raises(DataError, match=r"^The domain `sketch` of `pacs` is missing"):
-        find_images(replace(recipe, held_out="photo"), held_out=False)
-
-
-def test_a_misspelt_class_of_a_source_is_told_before_anything_is_loaded(small_pacs: Path, tmp_path: Path) -> None:
-    root = tmp_path / "PACS"
-    shutil.copytree(small_pacs, root)
-    (root / "photo" / "dog").rename(root / "photo" / "dgo")
-    recipe = replace(with_data(root=str(root)), held_out="sketch")
-    with pytest.raises(DataError, match="dgo"):
-        find_images(recipe)
-    # Names of the held-out domain are listed too, unless it is not wanted.
-    with pytest.raises(DataError, match="dgo"):
-        find_images(replace(recipe, held_out="photo"))
-    find_images(replace(recipe, held_out="photo"), held_out=False)
-
-
-def copied(small_pacs: Path, root: Path) -> Recipe:
-    shutil.copytree(small_pacs, root)
-    return replace(with_data(root=str(root)), held_out="photo")
-
-
-def test_a_class_without_pictures_in_the_held_out_domain_is_told_before_anything_is_loaded(
-    small_pacs: Path, tmp_path: Path
-) -> None:
-    root = tmp_path / "PACS"
-    recipe = copied(small_pacs, root)
-    own = replace(recipe, benchmark="custom")
-    for file in (root / "photo" / "dog").iterdir():
-        file.unlink()
-    for one in (recipe, own):
-        with pytest.raises(DataError, match=r"holds no image of the class `dog`: the class folder is there, but emp"):
-            find_images(one)
-    (root / "photo" / "dog").rmdir()
-    for one in (recipe, own):
-        with pytest.raises(DataError, match=r"photo` \(domain `photo` of `\w+`\) has no folder for the class `dog`"):
-            find_images(one)
-
-
-def test_an_empty_file_of_the_held_out_domain_is_told_before_anything_is_loaded(
-    small_pacs: Path, tmp_path: Path
-) -> None:
-    root = tmp_path / "PACS"
-    recipe = copied(small_pacs, root)
-    file = root / "photo" / "dog" / "pic_003.png"
-    file.write_bytes(b"")
-    message = (
-        f"1 of 35 images of `photo` cannot be read: `{file}` (the file is empty); delete or replace them "
-        "(`hamdg data verify` lists all that are damaged), then repeat the command."
-    )
-    for one in (recipe, replace(recipe, benchmark="custom")):
-        with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-            find_images(one)
-    file.write_bytes(b"not opened, so not told yet")
-    find_images(recipe)
 
 
 BENCH = Benchmark("own", ("a", "b"), ("0", "Alarm_Clock", "dog", "n02084071", "no"), title="Own")

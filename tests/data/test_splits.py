@@ -81,7 +81,7 @@ def test_the_draw_of_a_class_is_a_permutation_seeded_by_domainbeds_hash() -> Non
     assert sorted(order[:2].tolist()) == [one for one in drawn(labels, 2, 3, 2) if labels[one] == 1]
 
 
-def test_classes_without_a_training_picture_are_named() -> None:
+def test_classes_without_a_training_image_are_named() -> None:
     labels = np.array([0, 0, 1, 2])
     classes = ("dog", "horse", "person")
 

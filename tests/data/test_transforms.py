@@ -53,7 +53,7 @@ def test_many_sizes_are_torchvision_s_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("size", [(2_000, 20), (20, 2_000)])
-def test_long_and_narrow_pictures_are_cut_first(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_and_narrow_images_are_cut_first(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(*size)
     expected = torchvision_s(image, 64).astype(int)
     monkeypatch.setattr(transforms, "_MOST_PIXELS", 10_000)
@@ -61,7 +61,7 @@ def test_long_and_narrow_pictures_are_cut_first(size: tuple[int, int], monkeypat
 
 
 @pytest.mark.parametrize("size", [(10_000, 10), (10, 10_000)])
-def test_long_and_narrow_pictures_take_little_memory(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_and_narrow_images_take_little_memory(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
     resize = Image.Image.resize
 
@@ -143,7 +143,7 @@ def test_nothing_but_a_large_jpeg_for_training_is_decoded_in_part() -> None:
     np.testing.assert_array_equal(EvaluationView(64).make(large), torchvision_s(decoded(large), 64))
 
 
-def test_a_whole_picture_is_as_it_is_but_for_a_jpeg_that_is_more_than_large_enough() -> None:
+def test_a_whole_image_is_as_it_is_but_for_a_jpeg_that_is_more_than_large_enough() -> None:
     view, content = WholeView(310), jpeg(619, 700)
     np.testing.assert_array_equal(view.make(content), np.array(decoded(content)))
     assert view.make(jpeg(621, 700)).shape == (350, 311, 3)
@@ -193,7 +193,7 @@ def test_no_crop_is_upsampled_from_the_short_side_on(side: int) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("domain", ["art_painting", "cartoon", "photo", "sketch"])
-def test_real_pictures_are_torchvision_s_bit_for_bit(domain: str, pacs_root: Path) -> None:
+def test_real_images_are_torchvision_s_bit_for_bit(domain: str, pacs_root: Path) -> None:
     paths = sorted(path for path in (pacs_root / domain).rglob("*") if path.is_file())[::20]
     view = EvaluationView(224)
     for path in paths:

@@ -38,7 +38,7 @@ def test_a_domain_has_every_class_in_order(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_a_picture_depends_on_its_own_keys_only(domain: str) -> None:
+def test_a_image_depends_on_its_own_keys_only(domain: str) -> None:
     arrays = render_domain(domain, SMALL)
     # Rendered alone and last class first, each image comes out as it did in the row.
     for label in reversed(range(len(CLASSES))):
@@ -46,7 +46,7 @@ def test_a_picture_depends_on_its_own_keys_only(domain: str) -> None:
     assert len({image.tobytes() for image in arrays.images}) == len(arrays.images)
 
 
-def test_another_process_renders_the_same_pictures() -> None:
+def test_another_process_renders_the_same_images() -> None:
     program = (
         "from hamdg.config.recipe import MiniConfig; from hamdg.mini import DOMAINS, data_digest, render_domain\n"
         "config = MiniConfig(images_per_class=3, image_size=32)\n"
@@ -77,14 +77,14 @@ def test_the_size_changes_the_resolution_and_not_the_motif(size: int) -> None:
     ("domain", "brightness", "contrast"),
     [("art_painting", 143.9, 57.4), ("cartoon", 129.7, 81.0), ("photo", 130.3, 57.9), ("sketch", 219.8, 52.3)],
 )
-def test_the_pictures_look_as_they_always_did(domain: str, brightness: float, contrast: float) -> None:
+def test_the_images_look_as_they_always_did(domain: str, brightness: float, contrast: float) -> None:
     # Fingerprints leave room for another Pillow's rasterizer, but not for another drawing or palette.
     images = render_domain(domain, MiniConfig(images_per_class=10)).images
     assert float(images.mean()) == pytest.approx(brightness, abs=1.5)
     assert float(images.std()) == pytest.approx(contrast, abs=1.5)
 
 
-def test_the_seed_changes_the_pictures() -> None:
+def test_the_seed_changes_the_images() -> None:
     other = render_image("cartoon", 0, 0, replace(SMALL, seed=1))
     assert not np.array_equal(other, render_image("cartoon", 0, 0, SMALL))
 
@@ -104,7 +104,7 @@ def test_wrong_labels_are_uniform_over_the_other_classes() -> None:
     np.testing.assert_allclose(shifts[1:], 7000 / 6, rtol=0.1)
 
 
-def test_label_noise_per_domain_leaves_the_others_and_all_pictures_alone() -> None:
+def test_label_noise_per_domain_leaves_the_others_and_all_images_alone() -> None:
     config = replace(SMALL, label_noise={"photo": 0.5})
     photo, sketch = render_domain("photo", config), render_domain("sketch", config)
     assert int((photo.labels != photo.clean_labels).sum()) == round(0.5 * 21)
@@ -157,7 +157,7 @@ def test_class_frequencies_fall_geometrically_in_the_domains_own_order() -> None
     assert all(sorted(order) == list(range(7)) for order in FREQUENCY_ORDERS.values())
 
 
-def test_the_digest_sees_names_pictures_and_labels() -> None:
+def test_the_digest_sees_names_images_and_labels() -> None:
     arrays = render_domain("sketch", SMALL)
     digests = {
         data_digest([arrays]),

@@ -53,7 +53,7 @@ def test_one_file_serves_all_amounts_of_label_noise(tmp_path: Path, monkeypatch:
         replace(CONFIG, imbalance=1.1),
     ],
 )
-def test_what_changes_the_pictures_changes_the_file(tmp_path: Path, other: MiniConfig) -> None:
+def test_what_changes_the_images_changes_the_file(tmp_path: Path, other: MiniConfig) -> None:
     assert cache_file("photo", other, tmp_path) != cache_file("photo", CONFIG, tmp_path)
     assert cache_file("sketch", CONFIG, tmp_path) != cache_file("photo", CONFIG, tmp_path)
 

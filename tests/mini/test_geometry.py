@@ -25,7 +25,7 @@ def test_a_straight_limb_has_the_asked_width() -> None:
 
 
 @pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.name)
-def test_every_pose_fits_the_picture(noun: Noun) -> None:
+def test_every_pose_fits_the_image(noun: Noun) -> None:
     rng = np.random.default_rng(0)
     for _ in range(10):
         drawing = pose(noun.draw(rng), rng, noun.tilt, noun.flip)

@@ -80,7 +80,7 @@ class Algorithm(ABC):
 
     Attributes:
         name: What recipes call it.
-        title: What tables call its result, unless `label` says otherwise.
+        title: What tables call its result: its name in capitals, unless this or `label` says otherwise.
     """
 
     name: ClassVar[str]
@@ -92,7 +92,7 @@ class Algorithm(ABC):
     @property
     def label(self) -> str:
         """How tables call the result."""
-        return self.title or self.name
+        return self.title or self.name.upper()
 
     @property
     def footnote(self) -> str:

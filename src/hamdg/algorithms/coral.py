@@ -18,7 +18,6 @@ class Coral(Pooled):
     """Pooled fine-tuning with a penalty on differences of mean and covariance."""
 
     name = "coral"
-    title = "CORAL"
 
     def learner(self, context: Context) -> AlignmentLearner:
         """Return the learner."""

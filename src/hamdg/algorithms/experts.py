@@ -1,7 +1,5 @@
 """Source models alone, each fine-tuned on its own domain, and any merge of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from hamdg.algorithms.base import Algorithm, Entry, Step

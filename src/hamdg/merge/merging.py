@@ -178,7 +178,7 @@ class Merge:
         return merged
 
     def _look(self, tensor_set: TensorSet) -> TensorCheck:
-        """TensorCheck at a tensor of all models, for differences alone if the result will tell of what is no number."""
+        """Check a tensor of all models, for differences alone if the result will tell of what is no number."""
         if not self.info.linear or self._anchored or len(self._weighted_sources) < len(self.models):
             return look(tensor_set, self._changes, self._anchored)
         return TensorCheck(differ([model[tensor_set.name] for model in self.models.values()]))

@@ -42,7 +42,7 @@ class TensorCheck:
 
 
 def look(tensor_set: TensorSet, changes: bool, anchored: bool) -> TensorCheck:
-    """TensorCheck at one tensor of all models, in one pass.
+    """Check one tensor of all models, in one pass.
 
     Args:
         tensor_set: The tensor.

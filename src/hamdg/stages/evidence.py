@@ -154,7 +154,7 @@ class _LinearInputs(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """TensorCheck at a call of torch, and make it."""
+        """Note what a call of torch is given, and make it."""
         given = dict(kwargs or {})
         if func is F.linear:
             names = ("input", "weight", "bias")

@@ -1,33 +1,16 @@
-"""Two small benchmarks, and calls of `hamdg data`."""
+"""A benchmark of many classes beside the toys, and calls of `hamdg data`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from hamdg import cli, console
 from hamdg.data import registry
 from hamdg.data.benchmark import Benchmark, Version
+from tests.toys import TOYS, grow
 
-FULL = {"real": (2, 1), "sketch": (1, 2)}
-CUT = FULL | {"sketch": (1, 1)}
-
-
-def version(name: str, counts: dict[str, tuple[int, int]], note: str = "") -> Version:
-    return Version(name, {domain: sum(own) for domain, own in counts.items()}, counts, note)
-
-
-TOYS = Benchmark(
-    name="toys",
-    title="Toys",
-    domains=("real", "sketch"),
-    classes=("cat", "dog"),
-    folders=("Toys",),
-    versions=(version("as in the papers", FULL), version("cut", CUT, "One sketch is missing.")),
-)
 MANY = Benchmark(
     name="many",
     title="Many",
@@ -50,16 +33,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for domain, counts in FULL.items():
-        for name, count in zip(TOYS.classes, counts, strict=True):
-            for number in range(count):
-                draw(tmp_path / "Toys" / domain / name / f"{number}.png")
-    return tmp_path / "Toys"
-
-
-def draw(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)).save(file)
+    return grow(tmp_path)
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:

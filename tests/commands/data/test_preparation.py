@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from hamdg import cli
-from tests.commands.data.conftest import draw, said
+from tests.commands.data.conftest import said
+from tests.toys import write
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -38,7 +39,7 @@ def test_prepare_refuses_what_does_not_fit(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1000))
     assert cli.main(["data", "prepare", "toys", str(root), "--data.cache=cache"]) == 1
     message = capsys.readouterr().err
-    assert "Keeping the decoded images (evaluation-224 and training-310) needs 1.0 MB in `cache/pictures`" in message
+    assert "Keeping the decoded images (evaluation-224 and training-310) needs 0.9 MB in `cache/pictures`" in message
     assert not Path("cache").exists()
 
 
@@ -58,7 +59,7 @@ def test_sheet_draws_files_and_leaves_missing_ones_out(root: Path, capsys: pytes
 
 
 def test_sheet_of_many_classes_has_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw(tmp_path / "many" / "real" / "class_07" / "a.png")
+    write(tmp_path / "many" / "real" / "class_07" / "a.png")
     shown = said(capsys, "sheet", "many", "many", "--out=out/many.png", "--per-cell=1")
     assert shown.splitlines() == ["out/many-1.png", "out/many-2.png"]
     with Image.open("out/many-1.png") as first, Image.open("out/many-2.png") as second:

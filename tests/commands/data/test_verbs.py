@@ -16,8 +16,9 @@ from pyarrow import parquet
 
 from hamdg import cli
 from hamdg.data.hub.table import open_table
-from tests.commands.data.conftest import MANY, draw, said
+from tests.commands.data.conftest import MANY, said
 from tests.conftest import Plugin
+from tests.toys import write
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -75,7 +76,7 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
         "dog     1/1     2/2    3/3",
         "total   3/3     3/3    6/6",
         "",
-        "By its numbers this is Toys, as in the papers: 6 images.",
+        "By its counts this is Toys, as in the papers: 6 images.",
         "The data card is in data_card.json.",
     ]
     card = json.loads(Path("data_card.json").read_text())
@@ -85,7 +86,7 @@ def test_verify_prints_the_table_and_the_version(root: Path, capsys: pytest.Capt
 def test_verify_recognizes_another_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "sketch" / "dog" / "1.png").unlink()
     shown = said(capsys, "verify", "toys", str(root), "--out", "cards/toys.json")
-    assert "By its numbers this is Toys, cut: 5 images.\nAbout those numbers: One sketch is missing.\n" in shown
+    assert "By its counts this is Toys, cut: 5 images.\nAbout these counts: One sketch is missing.\n" in shown
     assert json.loads(Path("cards/toys.json").read_text())["version"] == "cut"
 
 
@@ -107,7 +108,7 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
         "`sketch`: the folder `dogs` is no class of Toys; did you mean `dog`?",
         "1 image cannot be read:",
         f"    {root}/sketch/cat/0.png: no image format that Pillow knows; the file begins with b'no image'",
-        "Files passed over, since they are no images: 1.",
+        "Files ignored because they are no images: 1.",
         "This is no known version of Toys; nearest is Toys, as in the papers: 6 images; here -1 in real/cat.",
         "The data card is in data_card.json.",
     ]
@@ -123,28 +124,26 @@ def test_verify_counts_a_missing_domain(root: Path, capsys: pytest.CaptureFixtur
 
 def test_verify_finds_equal_files_and_can_leave_decoding_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "toys", str(root), "--contents", "--no-decode")
-    assert "5 images repeat another one byte for byte:\n    real/cat/0.png = real/cat/1.png = " in shown
+    assert "4 images repeat another one byte for byte:\n    real/cat/0.png = real/dog/0.png = " in shown
     assert "No image was decoded (`--no-decode`), so damaged ones were not found." in shown
     assert len(json.loads(Path("data_card.json").read_text())["contents_sha256"]) == 64
 
 
 def test_verify_lists_of_many_classes_those_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in MANY.classes:
-        draw(tmp_path / "many" / "real" / name / "a.png")
-    draw(tmp_path / "many" / "real" / "class_07" / "b.png")
+        write(tmp_path / "many" / "real" / name / "a.png")
+    write(tmp_path / "many" / "real" / "class_07" / "b.png")
     shown = said(capsys, "verify", "many", "many", code=1)
     assert [line.split()[0] for line in shown.splitlines()[3:5]] == ["class_07", "total"]
     assert "Left out: 40 classes of which nothing wrong is known; `--all` lists them." in shown
     assert "class_08" in said(capsys, "verify", "many", "many", "--all", code=1)
     for number in range(8):
-        draw(tmp_path / "many" / "real" / "class_07" / f"{number}.png")
+        write(tmp_path / "many" / "real" / "class_07" / f"{number}.png")
     shown = said(capsys, "verify", "many", "many")
-    assert "By its numbers this is Many, raw: 50 images.\nIts numbers by class are not known here, so only" in shown
+    assert "By its counts this is Many, raw: 50 images.\nIts counts by class are not known, so only" in shown
 
 
-def test_verify_names_truncated_pictures_and_what_would_read_them(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_names_truncated_images_and_what_would_read_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = root / "real" / "cat" / "0.png"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, format="JPEG")
@@ -175,7 +174,7 @@ def test_verify_of_own_data_leaves_out_what_is_not_chosen(root: Path, capsys: py
     (root / "splits" / "list.txt").touch()
     said(capsys, "verify", "custom", str(root), code=2)
     shown = said(capsys, "verify", "custom", str(root), "--data.domains=[Sketch,real]")
-    assert "Left out, since `data.domains` names others: `splits`." in shown
+    assert "Left out because `data.domains` names others: `splits`." in shown
     assert "2 classes in 2 domains." in shown
 
 
@@ -276,7 +275,7 @@ def test_wrong_usage_is_one_line_and_code_2(
     assert said(capsys, *arguments, code=2) == f"hamdg: error: {message}\n"
 
 
-def test_pictures_that_are_nowhere_are_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_are_nowhere_are_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("verify", "prepare", "sheet"):
         assert "`toys`" in said(capsys, verb, "toys", code=2)
 
@@ -294,13 +293,13 @@ def test_an_interrupted_verification_writes_nothing(
 
 
 @pytest.mark.real_data
-def test_real_pictures_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_images_are_verified(pacs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "verify", "pacs", str(pacs_root))
-    assert "By its numbers this is PACS, as in the papers: 9,991 images." in shown
+    assert "By its counts this is PACS, as in the papers: 9,991 images." in shown
 
 
 @pytest.mark.real_data
-def test_a_missing_sketch_and_a_damaged_picture_are_told(
+def test_a_missing_sketch_and_a_damaged_image_are_told(
     pacs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
@@ -308,7 +307,7 @@ def test_a_missing_sketch_and_a_damaged_picture_are_told(
         pacs_root, copy, copy_function=os.link if pacs_root.stat().st_dev == tmp_path.stat().st_dev else shutil.copy
     )
     next((copy / "sketch" / "dog").iterdir()).unlink()
-    assert "By its numbers this is PACS, Dassl's: 9,990 images." in said(
+    assert "By its counts this is PACS, Dassl's: 9,990 images." in said(
         capsys, "verify", "pacs", str(copy), "--no-decode"
     )
     broken = next((copy / "photo" / "dog").iterdir())

@@ -42,14 +42,14 @@ def torchvisions(height: int, width: int, numbers: list[float], monkeypatch: pyt
     )
     with monkeypatch.context() as patch:
         patch.setattr(transforms.transforms, "torch", replaced)
-        picture = torch.empty(3, height, width)
-        top, left, down, across = transforms.RandomResizedCrop.get_params(picture, [0.7, 1.0], [3 / 4, 4 / 3])
+        image = torch.empty(3, height, width)
+        top, left, down, across = transforms.RandomResizedCrop.get_params(image, [0.7, 1.0], [3 / 4, 4 / 3])
     return Box(top, left, down, across)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_box_is_torchvisions(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transforms.transforms.F, "get_dimensions", lambda picture: (3, height, width))
+    monkeypatch.setattr(transforms.transforms.F, "get_dimensions", lambda image: (3, height, width))
     for numbers in torch.rand(60, 2 * ATTEMPTS + 2, generator=generator(), dtype=torch.float64).tolist():
         box = crop_box(height, width, numbers)
         assert box == torchvisions(height, width, numbers, monkeypatch)
@@ -94,7 +94,7 @@ def test_both_presets_draw_the_same_crops_and_flips() -> None:
     assert all(one.jitter == () and not one.gray for one in plain)
 
 
-def test_no_pictures_draw_nothing() -> None:
+def test_no_images_draw_nothing() -> None:
     assert sample_params("domainbed", [], generator()) == []
 
 

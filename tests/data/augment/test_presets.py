@@ -72,7 +72,7 @@ def test_one_seed_gives_one_result(preset: PresetName) -> None:
 
 
 @pytest.mark.parametrize("preset", ["clip", "domainbed"])
-def test_stacked_pictures_are_as_good_as_a_list(preset: PresetName) -> None:
+def test_stacked_images_are_as_good_as_a_list(preset: PresetName) -> None:
     images = [image[:30, :20] if min(image.shape[:2]) > 20 else image for image in pictures()]
     images = [image for image in images if image.shape == (30, 20, 3)]
 
@@ -80,7 +80,7 @@ def test_stacked_pictures_are_as_good_as_a_list(preset: PresetName) -> None:
     assert torch.equal(prepare(torch.stack(images), preset, FORMAT, 5), prepare(images, preset, FORMAT, 5))
 
 
-def test_the_steps_for_accelerators_are_those_for_single_pictures() -> None:
+def test_the_steps_for_accelerators_are_those_for_single_images() -> None:
     images, params = pictures(), drawn("domainbed", 11)
     crops = torch.stack([crop(image, one, FORMAT.side) for image, one in zip(images, params, strict=True)])
 
@@ -99,7 +99,7 @@ def test_the_steps_for_accelerators_need_no_colors() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", ["clip", "domainbed"])
-def test_a_gpu_prepares_the_same_pictures(preset: PresetName) -> None:
+def test_a_gpu_prepares_the_same_images(preset: PresetName) -> None:
     images = pictures()
     found = prepare([image.cuda() for image in images], preset, FORMAT, 11).cpu()
 
@@ -140,7 +140,7 @@ def test_crops_are_torchvisions_to_the_bit(height: int, width: int, box: Box, fl
     assert torch.equal(image, before)
 
 
-def test_a_crop_of_the_whole_picture_at_its_side_is_a_copy() -> None:
+def test_a_crop_of_the_whole_image_at_its_side_is_a_copy() -> None:
     image = picture(16, 16)
     found = crop(image, AugmentParams(Box(0, 0, 16, 16), False), 16)
 
@@ -187,7 +187,7 @@ def shifted(image: Tensor, dy: int, dx: int, flip: bool) -> Tensor:
 
 
 @pytest.mark.parametrize(("height", "width", "reach"), [(16, 16, 1 / 16), (12, 20, 1 / 4)])
-def test_flip_shift_equals_moving_each_picture_by_its_own_draw(height: int, width: int, reach: float) -> None:
+def test_flip_shift_equals_moving_each_image_by_its_own_draw(height: int, width: int, reach: float) -> None:
     images = squares(6, height, width)
     params = generator()
     flips = torch.rand(6, generator=params) < 0.5

@@ -39,7 +39,7 @@ def test_domains_and_classes_are_in_domainbeds_order(bench: Benchmark) -> None:
 
 
 @EACH
-def test_the_first_version_has_the_papers_pictures(bench: Benchmark) -> None:
+def test_the_first_version_has_the_papers_images(bench: Benchmark) -> None:
     assert dict(bench.versions[0].totals) == PAPERS[bench.name]
     assert list(bench.versions[0].totals) == list(bench.domains)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -13,38 +13,29 @@ from PIL import Image
 
 from hamdg.data.cache.reader import open_images
 from hamdg.data.images import Images
-from hamdg.data.listing import Listing
 from hamdg.data.transforms import View
+from tests.toys import Memory
 
 COUNT = 24
 
 
-class Files:
+class Files(Memory):
     """Images in memory that remember which of them were read."""
 
-    def __init__(self, contents: list[bytes]) -> None:
-        self.contents = contents
+    def __init__(self, contents: Sequence[bytes]) -> None:
+        super().__init__(contents)
         self.reads: list[int] = []
         self.before: Callable[[int], None] = lambda _: None
-        self.place = "memory"
         # Stamps of files that were touched or replaced; all others have 1.
         self.stamps: dict[int, int] = {}
 
     def content(self, position: int) -> bytes:
         self.before(position)
         self.reads.append(position)
-        return self.contents[position]
-
-    def describe(self, position: int) -> str:
-        return f"photo/dog/{position}.png"
+        return super().content(position)
 
     def stamp(self, position: int) -> int:
         return self.stamps.get(position, 1)
-
-    def listing(self) -> Listing:
-        sizes = np.array([len(content) for content in self.contents], dtype=np.int64)
-        names = [f"dog/{position}.png" for position in range(len(sizes))]
-        return Listing("photo", np.zeros(len(sizes), np.int64), names, sizes, self)
 
     def opened(self, view: View, cache: Path) -> Images:
         return open_images(self.listing(), view, cache)

@@ -56,13 +56,13 @@ def opened(files: Files, cache: Path, view: EvaluationView | WholeView | None = 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
 @pytest.mark.parametrize("size", [(SHORT, SHORT), (90, SHORT), (7, 90)])
-def test_a_picture_that_need_not_be_reduced_is_its_own_file(kind: str, size: tuple[int, int]) -> None:
+def test_a_image_that_need_not_be_reduced_is_its_own_file(kind: str, size: tuple[int, int]) -> None:
     content = drawing(*size, kind)
     assert kept(content) == content
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG"])
-def test_a_large_picture_becomes_a_jpeg_of_its_short_side(kind: str) -> None:
+def test_a_large_image_becomes_a_jpeg_of_its_short_side(kind: str) -> None:
     content = drawing(240, 180, kind)
     small = kept(content)
     assert len(small) < len(content)
@@ -77,13 +77,13 @@ def test_what_would_not_become_smaller_is_kept_as_it_is() -> None:
     assert kept(content) == content
 
 
-def test_a_picture_that_no_jpeg_can_hold_is_kept_as_it_is() -> None:
+def test_a_image_that_no_jpeg_can_hold_is_kept_as_it_is() -> None:
     stream = BytesIO()
     Image.new("L", (100_000, 30), 7).save(stream, "PNG")
     assert kept(stream.getvalue()) == stream.getvalue()
 
 
-def test_a_turned_picture_is_kept_turned() -> None:
+def test_a_turned_image_is_kept_turned() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = drawing(240, 180, "JPEG", exif=exif)
@@ -91,12 +91,12 @@ def test_a_turned_picture_is_kept_turned() -> None:
     assert decoded(content).size == (180, 240)
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(UnreadableError):
         CompressedView(SHORT).make(b"text")
 
 
-def test_small_pictures_are_the_same_bit_for_bit_and_large_ones_nearly(pictures: Files, tmp_path: Path) -> None:
+def test_small_images_are_the_same_bit_for_bit_and_large_ones_nearly(pictures: Files, tmp_path: Path) -> None:
     for view, exactly in ((EvaluationView(SIDE), EvaluationView(SIDE)), (WholeView(SHORT), TrainingView(SHORT))):
         read = opened(pictures, tmp_path, view).read(ALL)
         for position, image in enumerate(read):
@@ -148,7 +148,7 @@ def test_many_threads_may_meet_what_nobody_has_looked_at(pictures: Files, tmp_pa
     assert all(torch.equal(image, whole[n]) for n, image in enumerate(image for part in read for image in part))
 
 
-def test_pictures_that_cannot_be_read_are_named(pictures: Files, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_named(pictures: Files, tmp_path: Path) -> None:
     pictures.contents[3] = b"text"
     reason = r"images of `photo` cannot be read: `photo/dog/3.png` \(no image format that Pillow knows"
     with pytest.raises(DataError, match=f"^1 of 24 {reason}"):
@@ -176,7 +176,7 @@ def test_a_domain_has_one_store_for_training_and_evaluation(small_pacs: Path, tm
     assert plain.training is plain.evaluation
 
 
-def test_compressed_pictures_make_another_run_and_the_default_none() -> None:
+def test_compressed_images_make_another_run_and_the_default_none() -> None:
     one, given = Recipe(benchmark="pacs"), Recipe(benchmark="pacs", data=DataConfig(store="uncompressed"))
     other = Recipe(benchmark="pacs", data=DataConfig(store="compressed"))
     assert identity(one) == identity(given) != identity(other)
@@ -184,6 +184,6 @@ def test_compressed_pictures_make_another_run_and_the_default_none() -> None:
     assert identity(Recipe()) == identity(Recipe(data=DataConfig(store="compressed")))
 
 
-def test_compressed_pictures_have_to_be_kept() -> None:
+def test_compressed_images_have_to_be_kept() -> None:
     with pytest.raises(ConfigError, match=r"`data.store` is `compressed`, but with `data.decode_once` `false`"):
         read_recipe(None, ["--benchmark=pacs", "--data.store=compressed", "--data.decode_once=false"])

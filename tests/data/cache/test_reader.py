@@ -41,7 +41,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 @pytest.mark.parametrize("view", [SQUARE, WHOLE])
-def test_kept_pictures_are_those_decoded_directly_and_no_file_is_read_again(
+def test_kept_images_are_those_decoded_directly_and_no_file_is_read_again(
     files: Files, view: View, tmp_path: Path
 ) -> None:
     files.opened(view, tmp_path).prepare(ALL)
@@ -85,7 +85,7 @@ def test_parts_and_other_orders_have_stores_of_their_own(files: Files, tmp_path:
         assert torch.equal(torch.as_tensor(pictures.read(np.arange(len(part)))), expected)
 
 
-def test_a_damaged_picture_is_noticed_and_decoded_anew(
+def test_a_damaged_image_is_noticed_and_decoded_anew(
     files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.opened(SQUARE, tmp_path).prepare(ALL)
@@ -103,7 +103,7 @@ def test_a_damaged_picture_is_noticed_and_decoded_anew(
 
 @pytest.mark.parametrize("view", [SQUARE, WHOLE])
 @pytest.mark.parametrize("seed", range(8))
-def test_no_damage_to_any_file_gives_a_wrong_picture(files: Files, view: View, seed: int, tmp_path: Path) -> None:
+def test_no_damage_to_any_file_gives_a_wrong_image(files: Files, view: View, seed: int, tmp_path: Path) -> None:
     files.opened(view, tmp_path).prepare(ALL)
     rng = np.random.default_rng(seed)
     for path in files.folder_of(tmp_path).iterdir():
@@ -245,7 +245,7 @@ def test_checksums_are_compared_once_a_process(files: Files, tmp_path: Path, mon
         pictures.read(ALL[9:11])
 
 
-def test_a_checksum_is_never_what_stands_for_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checksum_is_never_what_stands_for_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xxhash.xxh3_64_intdigest", lambda *_: 0)
     assert checksum(0, np.zeros((1, 1, 3), dtype=np.uint8)) == 1
 
@@ -323,7 +323,7 @@ def test_who_reads_older_files_keeps_them_when_they_are_replaced(files: Files, t
     files.assert_same(first, SQUARE)
 
 
-def test_unreadable_pictures_are_named_and_all_others_are_kept(files: Files, tmp_path: Path) -> None:
+def test_unreadable_images_are_named_and_all_others_are_kept(files: Files, tmp_path: Path) -> None:
     good = list(files.contents)
     files.contents[3], files.contents[8] = b"text", good[8][:-40]
     pictures = files.opened(SQUARE, tmp_path)

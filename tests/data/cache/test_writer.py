@@ -55,7 +55,7 @@ def test_preparing_says_once_what_it_does(files: Files, tmp_path: Path, capsys: 
     assert sorted(files.reads) == ALL.tolist()
 
 
-def test_the_disk_for_pictures_of_many_sizes_is_known_from_their_heads(
+def test_the_disk_for_images_of_many_sizes_is_known_from_their_heads(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = sum(one.numel() for one in open_images(files.listing(), WHOLE).read(ALL))
@@ -162,7 +162,7 @@ def test_who_comes_second_waits_and_finds_nothing_left_to_do(
     files.assert_same(second, SQUARE)
 
 
-def test_many_readers_at_once_decode_each_picture_once(files: Files, tmp_path: Path) -> None:
+def test_many_readers_at_once_decode_each_image_once(files: Files, tmp_path: Path) -> None:
     readers = [files.opened(WHOLE, tmp_path) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda reader: [reader.read(ALL[start : start + 4]) for start in range(0, COUNT, 4)], readers))

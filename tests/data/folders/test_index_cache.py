@@ -111,7 +111,7 @@ def test_other_roots_and_other_benchmarks_have_memories_of_their_own(place: Loca
     assert recall(Location(Benchmark("toys", TOYS.domains, ("bear", "car", "doll")), place.root, None), "metal") is None
 
 
-def test_few_pictures_and_folders_changed_just_now_are_not_remembered(
+def test_few_images_and_folders_changed_just_now_are_not_remembered(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert place.root is not None

@@ -37,12 +37,12 @@ def place(root: Path, of: Benchmark = TOYS) -> Location:
 
 
 def plant(folder: Path, files: Mapping[str, Sequence[str]] = FILES) -> Path:
-    for name, pictures in files.items():
+    for name, images in files.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            path = folder / name / picture
+        for image in images:
+            path = folder / name / image
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(f"{name.rpartition('/')[2]} {picture}".encode())
+            path.write_bytes(f"{name.rpartition('/')[2]} {image}".encode())
     return folder
 
 
@@ -88,7 +88,7 @@ def test_other_spellings_change_neither_order_nor_labels(tmp_path: Path, spellin
     assert other.labels.tolist() == plain.labels.tolist()
 
 
-def test_pictures_in_parts_have_the_same_order_and_their_names_keep_the_part(tmp_path: Path) -> None:
+def test_images_in_parts_have_the_same_order_and_their_names_keep_the_part(tmp_path: Path) -> None:
     plant(tmp_path / "plain" / "metal")
     for position, part in enumerate(("test", "train", "crossval")):
         numbered = {f"{part}/{label}": files[position::3] for label, files in enumerate(FILES.values())}
@@ -195,7 +195,7 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_class_of_which_no_copy_has_pictures_may_be_missing(tmp_path: Path) -> None:
+def test_a_class_of_which_no_copy_has_images_may_be_missing(tmp_path: Path) -> None:
     plant(tmp_path / "metal", {name: files for name, files in FILES.items() if name != "bear"})
     version = Version("counted", {"metal": 9}, {"metal": (4, 4, 0, 1)})
     known = Benchmark("toys", TOYS.domains, TOYS.classes, versions=(version,))

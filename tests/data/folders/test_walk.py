@@ -19,14 +19,14 @@ def write(folder: Path, *names: str) -> None:
         path.write_bytes(b"x" * len(path.name))
 
 
-def test_pictures_of_every_usual_kind_are_found_whatever_the_case_of_their_ending() -> None:
+def test_images_of_every_usual_kind_are_found_whatever_the_case_of_their_ending() -> None:
     for name in ("a.jpg", "a.JPEG", "a.b.Png", "a.webp", "a.GIF", "a.tif", "a.bmp", "a.ppm", "ä b.jfif"):
         assert is_image_file(name), name
     for name in (".a.jpg", "a.txt", "jpg", "a.jpg.part", "Thumbs.db"):
         assert not is_image_file(name), name
 
 
-def test_pictures_are_collected_with_their_sizes_in_imagefolders_order(tmp_path: Path) -> None:
+def test_images_are_collected_with_their_sizes_in_imagefolders_order(tmp_path: Path) -> None:
     write(tmp_path, "b.jpg", "a b/1.jpg", "a/x/1.jpg", "a/2.jpg", "B.jpg", "é.jpg")
     found = walk(tmp_path)
     assert found.files == [
@@ -61,7 +61,7 @@ def test_links_are_followed_and_a_folder_inside_itself_is_entered_once(tmp_path:
     assert walk(inside).files == [("", "a.jpg", 5), ("", "d.jpg", 5), ("deep", "b.jpg", 5), ("linked", "c.jpg", 5)]
 
 
-def test_a_folder_that_is_called_like_a_picture_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_that_is_called_like_a_image_is_a_folder(tmp_path: Path) -> None:
     write(tmp_path, "odd.jpg/a.jpg")
     assert walk(tmp_path).files == [("odd.jpg", "a.jpg", 5)]
 

@@ -37,7 +37,7 @@ class Hubs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def picture(self, number: int, kind: str = "PNG") -> bytes:
+    def image(self, number: int, kind: str = "PNG") -> bytes:
         buffer = io.BytesIO()
         Image.new("RGB", (4 + number % 7, 4), (number % 251, 7, 9)).save(buffer, kind)
         return buffer.getvalue()
@@ -45,7 +45,7 @@ class Hubs:
     def pets(self, count: int = 8, /, **changes: list[object] | None) -> Rows:
         """Return columns where every second image is a dog and the second half are sketches; `None` drops one."""
         own: dict[str, list[object] | None] = {
-            "image": [{"bytes": self.picture(row), "path": None} for row in range(count)],
+            "image": [{"bytes": self.image(row), "path": None} for row in range(count)],
             "label": [("cat", "dog")[row % 2] for row in range(count)],
             "domain": [("photo", "sketch")[row * 2 // count] for row in range(count)],
         }
@@ -55,7 +55,7 @@ class Hubs:
         """Return columns with one image of every class in every domain; the domains take turns."""
         pairs = [(domain, label) for label in labels for domain in domains]
         return {
-            "image": [{"bytes": self.picture(row), "path": None} for row in range(len(pairs))],
+            "image": [{"bytes": self.image(row), "path": None} for row in range(len(pairs))],
             "domain": [domain for domain, _ in pairs],
             "label": [label for _, label in pairs],
         }

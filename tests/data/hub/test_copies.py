@@ -48,7 +48,7 @@ def test_what_was_saved_to_the_disk_can_be_opened(hubs: Hubs, tmp_path: Path) ->
     assert len(open_splits(Hub(str(tmp_path / "one")))["train"]) == 8
     several = Hub(str(tmp_path / "several"))
     assert list(open_splits(several)) == ["train", "validation", "extra"]
-    assert [open_table(several).content(row) for row in range(4)] == [hubs.picture(row) for row in (5, 4, 6, 1)]
+    assert [open_table(several).content(row) for row in range(4)] == [hubs.image(row) for row in (5, 4, 6, 1)]
 
 
 def test_a_damaged_file_is_named(hubs: Hubs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +229,7 @@ def test_a_copy_in_the_cache_needs_no_network(hubs: Hubs, monkeypatch: pytest.Mo
     assert copy.parts[-4] in ("flwrlabs___pacs", "wltjr1007___domain_net")
     assert is_cached(Hub(name, SHA))
     assert why_unavailable(Hub(name, SHA)) is None
-    assert open_table(Hub(name, SHA)).content(3) == hubs.picture(3)
+    assert open_table(Hub(name, SHA)).content(3) == hubs.image(3)
     assert asked == []
 
 

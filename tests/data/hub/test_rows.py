@@ -32,10 +32,10 @@ def test_pacs_has_its_domains_as_text(hubs: Hubs) -> None:
     assert listing.labels.tolist() == list(range(7))
     assert listing.labels.dtype == np.int64
     assert list(listing.names) == [f"train row {4 * label + 1}" for label in range(7)]
-    assert [listing.content(position) for position in range(7)] == [hubs.picture(4 * n + 1) for n in range(7)]
+    assert [listing.content(position) for position in range(7)] == [hubs.image(4 * n + 1) for n in range(7)]
     assert listing.describe(2) == f"train row 9 of {hub.id}"
     part = listing.take(np.array([5, 2]))
-    assert (part.content(1), part.describe(1)) == (hubs.picture(9), listing.describe(2))
+    assert (part.content(1), part.describe(1)) == (hubs.image(9), listing.describe(2))
 
 
 def test_officehome_has_a_domain_of_two_words(hubs: Hubs) -> None:
@@ -44,7 +44,7 @@ def test_officehome_has_a_domain_of_two_words(hubs: Hubs) -> None:
     hub = hubs.write(rows, {"label": ClassLabel(names=list(office.classes))})
     listing = list_hub_domain(office, hub, "Real_World")
     assert listing.labels.tolist() == list(range(65))
-    assert listing.content(64) == hubs.picture(4 * 64 + 3)
+    assert listing.content(64) == hubs.image(4 * 64 + 3)
 
 
 def test_domainnet_numbers_its_classes_in_another_order_and_has_two_splits(hubs: Hubs) -> None:
@@ -60,7 +60,7 @@ def test_domainnet_numbers_its_classes_in_another_order_and_has_two_splits(hubs:
     assert [net.classes[label] for label in listing.labels] == [*official, "The_Eiffel_Tower", "aircraft_carrier"]
     assert listing.labels[308] == 0
     assert listing.names[344:] == ["train row 689", "test row 0", "test row 1"]
-    assert listing.content(346) == hubs.picture(1)
+    assert listing.content(346) == hubs.image(1)
 
 
 def test_another_process_opens_the_data_set_by_itself(hubs: Hubs) -> None:
@@ -68,7 +68,7 @@ def test_another_process_opens_the_data_set_by_itself(hubs: Hubs) -> None:
     packed = pickle.dumps(listing)
     assert len(packed) < 10_000 < 400 * listing.sizes.mean()
     open_table.cache_clear()
-    assert pickle.loads(packed).content(0) == hubs.picture(403)
+    assert pickle.loads(packed).content(0) == hubs.image(403)
 
 
 def test_copies_in_different_places_have_different_places(hubs: Hubs) -> None:
@@ -83,9 +83,9 @@ def test_the_fingerprint_tells_copies_apart(hubs: Hubs) -> None:
     assert one.fingerprint == again.fingerprint != other.fingerprint
 
 
-def test_the_fingerprint_tells_pictures_of_one_size_apart(hubs: Hubs) -> None:
+def test_the_fingerprint_tells_images_of_one_size_apart(hubs: Hubs) -> None:
     def listing(name: str, shift: int) -> Listing:
-        bitmaps = [{"bytes": hubs.picture(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
+        bitmaps = [{"bytes": hubs.image(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
         return list_hub_domain(PETS, hubs.write(hubs.pets(image=list(bitmaps)), name=name), "sketch")
 
     one, other = listing("one", 0), listing("other", 8)
@@ -94,7 +94,7 @@ def test_the_fingerprint_tells_pictures_of_one_size_apart(hubs: Hubs) -> None:
     assert one.take([1, 2]).fingerprint != other.take([1, 2]).fingerprint
 
 
-def test_rows_are_listed_without_a_picture_being_read(hubs: Hubs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_listed_without_a_image_being_read(hubs: Hubs, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = hubs.write(hubs.pets())
     recipe = Recipe(benchmark="custom", held_out="sketch", data=DataConfig(hub=hub.id))
     read: list[int] = []

@@ -26,7 +26,7 @@ def test_splits_follow_one_another_and_names_are_one_list(hubs: Hubs) -> None:
     assert table.labels.names == ("cat", "dog", "eel")
     assert table.labels.codes.tolist() == [0, 1, 0, 1, 0, 1, 0, 2, 0, 2]
     assert [table.row_name(row) for row in (0, 5, 6, 9)] == ["train row 0", "train row 5", "test row 0", "test row 3"]
-    assert table.content(7) == hubs.picture(1)
+    assert table.content(7) == hubs.image(1)
 
 
 def test_a_domain_can_be_a_number_with_a_name(hubs: Hubs) -> None:
@@ -54,12 +54,12 @@ def test_columns_may_have_other_names(hubs: Hubs) -> None:
     hub = hubs.write(own, {"img": datasets.Image()})
     table = open_table(Hub(hub.id, image="img", label="animal", domain="style"))
     assert (table.labels.names, table.domains.names) == (("cat", "dog"), ("photo", "sketch"))
-    assert table.content(3) == hubs.picture(3)
+    assert table.content(3) == hubs.image(3)
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "JPEG", "TIFF"])
-def test_pictures_come_as_the_bytes_that_were_stored(hubs: Hubs, kind: str) -> None:
-    stored = [hubs.picture(row, kind) for row in range(8)]
+def test_images_come_as_the_bytes_that_were_stored(hubs: Hubs, kind: str) -> None:
+    stored = [hubs.image(row, kind) for row in range(8)]
     rows = hubs.pets(image=[{"bytes": one, "path": f"{row}.x"} for row, one in enumerate(stored)])
     table = open_table(hubs.write(rows))
     assert [table.content(row) for row in range(8)] == stored
@@ -67,11 +67,11 @@ def test_pictures_come_as_the_bytes_that_were_stored(hubs: Hubs, kind: str) -> N
     assert Image.open(io.BytesIO(table.content(0))).format == kind
 
 
-def test_a_plain_column_of_bytes_is_as_good_as_pictures(hubs: Hubs) -> None:
-    rows = hubs.pets(image=[hubs.picture(row) for row in range(8)])
+def test_a_plain_column_of_bytes_is_as_good_as_images(hubs: Hubs) -> None:
+    rows = hubs.pets(image=[hubs.image(row) for row in range(8)])
     table = open_table(hubs.write(rows, {"image": Value("binary")}))
-    assert table.content(5) == hubs.picture(5)
-    assert table.sizes.tolist() == [len(hubs.picture(row)) for row in range(8)]
+    assert table.content(5) == hubs.image(5)
+    assert table.sizes.tolist() == [len(hubs.image(row)) for row in range(8)]
 
 
 def test_a_data_set_that_is_replaced_has_another_stamp(hubs: Hubs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_data_set_that_is_replaced_has_another_stamp(hubs: Hubs, monkeypatch: 
     monkeypatch.setattr("hamdg.data.listing.SETTLED", 0)
     stamps = set()
     for shift in (0, 0, 1):
-        rows: list[object] = [{"bytes": hubs.picture(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
+        rows: list[object] = [{"bytes": hubs.image(7 * (row + shift), "BMP"), "path": None} for row in range(8)]
         if shift:
             hubs.write(hubs.pets(image=rows))
         open_table.cache_clear()
@@ -89,18 +89,18 @@ def test_a_data_set_that_is_replaced_has_another_stamp(hubs: Hubs, monkeypatch: 
     assert all(stamps)
 
 
-def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(
+def test_a_folder_of_images_with_a_table_is_read_from_its_files(
     hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hamdg.data.listing.SETTLED", 0)
     lines = []
     for row, (label, domain) in enumerate(zip(hubs.pets()["label"], hubs.pets()["domain"], strict=True)):
-        (tmp_path / f"{row}.png").write_bytes(hubs.picture(row))
+        (tmp_path / f"{row}.png").write_bytes(hubs.image(row))
         lines.append(json.dumps({"file_name": f"{row}.png", "label": label, "domain": domain}))
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     table = open_table(Hub(str(tmp_path)))
-    assert [table.content(row) for row in range(8)] == [hubs.picture(row) for row in range(8)]
-    assert table.sizes.tolist() == [len(hubs.picture(row)) for row in range(8)]
+    assert [table.content(row) for row in range(8)] == [hubs.image(row) for row in range(8)]
+    assert table.sizes.tolist() == [len(hubs.image(row)) for row in range(8)]
     stamps = [table.stamp(row) for row in range(8)]
     assert all(stamps)
     (tmp_path / "4.png").touch()
@@ -110,8 +110,8 @@ def test_a_folder_of_pictures_with_a_table_is_read_from_its_files(
         table.content(5)
 
 
-def test_a_row_without_a_picture_is_an_error_when_it_is_read(hubs: Hubs) -> None:
-    table = open_table(hubs.write(hubs.pets(image=[{"bytes": hubs.picture(1), "path": None}] * 7 + [None])))
+def test_a_row_without_a_image_is_an_error_when_it_is_read(hubs: Hubs) -> None:
+    table = open_table(hubs.write(hubs.pets(image=[{"bytes": hubs.image(1), "path": None}] * 7 + [None])))
     assert table.sizes[7] == 0
     with pytest.raises(OSError, match="the row has no image"):
         table.content(7)

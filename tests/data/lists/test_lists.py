@@ -64,7 +64,7 @@ def kfold(root: Path, folder: Path, first: int, prefix: str = "", end: str = "\n
 
 
 @pytest.mark.parametrize(("first", "prefix", "end"), [(1, "", "\n"), (0, "kfold/", "\r\n"), (1, "./", "\r")])
-def test_lists_of_jigen_and_dassl_give_the_pictures_of_the_folder(
+def test_lists_of_jigen_and_dassl_give_the_images_of_the_folder(
     small_pacs: Path, tmp_path: Path, first: int, prefix: str, end: str
 ) -> None:
     if prefix == "kfold/":
@@ -83,7 +83,7 @@ def test_lists_of_jigen_and_dassl_give_the_pictures_of_the_folder(
 
 
 @pytest.mark.real_data
-def test_lists_of_the_real_pacs_give_the_pictures_of_the_folder(pacs_root: Path, tmp_path: Path) -> None:
+def test_lists_of_the_real_pacs_give_the_images_of_the_folder(pacs_root: Path, tmp_path: Path) -> None:
     recipe = of(PACS, kfold(pacs_root, tmp_path / "splits", 1), pacs_root)
     for domain in PACS.domains:
         assert listing(recipe, domain).fingerprint == folder_listing(pacs_root, domain).fingerprint

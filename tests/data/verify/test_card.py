@@ -13,6 +13,7 @@ from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing
 from hamdg.data.locations import Location
 from hamdg.data.verify.card import canonical_paths, card, contents_digest, paths_digest
+from tests.toys import Memory
 
 TOYS = Benchmark(
     name="toys",
@@ -35,23 +36,6 @@ def listings(root: Path, files: tuple[str, ...]) -> dict[str, Listing]:
     return {scan.domain: scan.listing for scan in scans if scan.listing is not None}
 
 
-class Rows:
-    """Images in a table."""
-
-    def content(self, position: int) -> bytes:
-        return b""
-
-    def describe(self, position: int) -> str:
-        return ""
-
-    @property
-    def place(self) -> str:
-        return "memory"
-
-    def stamp(self, position: int) -> int:
-        return 1
-
-
 def test_paths_are_the_same_in_every_layout(tmp_path: Path) -> None:
     plain, parts = listings(tmp_path / "plain", PLAIN), listings(tmp_path / "other place", PARTS)
     assert [path for one in plain.values() for path in canonical_paths(TOYS, one)] == list(PLAIN)
@@ -60,8 +44,8 @@ def test_paths_are_the_same_in_every_layout(tmp_path: Path) -> None:
     assert paths_digest(TOYS, plain) == paths_digest(TOYS, parts) == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_picture_without_a_folder_keeps_its_name() -> None:
-    table = Listing("real", np.array([1]), ["train row 7"], np.array([3]), Rows())
+def test_a_image_without_a_folder_keeps_its_name() -> None:
+    table = Listing("real", np.array([1]), ["train row 7"], np.array([3]), Memory())
     assert list(canonical_paths(TOYS, table)) == ["real/Sea_Lion/train row 7"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,39 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hamdg.data.benchmark import Benchmark, Hub, Version
+from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.folders.scan import scan_domain
 from hamdg.data.listing import Listing
 from hamdg.data.locations import Location
 from hamdg.data.verify.examine import examine
 from hamdg.data.verify.verify import Advance, Verification, verify
+from tests.toys import TOYS, encoded, grow
 
-FULL = {"real": (2, 1), "sketch": (1, 2)}
-TOYS = Benchmark(
-    name="toys",
-    title="Toys",
-    domains=("real", "sketch"),
-    classes=("cat", "dog"),
-    versions=(Version("as in the papers", {"real": 3, "sketch": 3}, FULL),),
-)
 OWN = Benchmark("custom", TOYS.domains, TOYS.classes)
-
-
-def picture(size: tuple[int, int] = (6, 4), mode: str = "RGB", **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size).save(stream, **({"format": "PNG"} | options))  # type: ignore[arg-type]
-    return stream.getvalue()
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for domain, counts in FULL.items():
-        for name, count in zip(TOYS.classes, counts, strict=True):
-            for number in range(count):
-                file = tmp_path / "toys" / domain / name / f"{number}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(picture((6 + number, 4)))
-    return tmp_path / "toys"
+    return grow(tmp_path)
 
 
 def verified(root: Path, benchmark: Benchmark = TOYS, *, decode: bool = True, contents: bool = False) -> Verification:
@@ -96,8 +76,8 @@ def test_what_cannot_be_looked_at_is_named(root: Path) -> None:
     assert not found.good
 
 
-def test_all_unreadable_pictures_are_found(root: Path) -> None:
-    whole = picture((60, 60), format="JPEG")
+def test_all_unreadable_images_are_found(root: Path) -> None:
+    whole = encoded((60, 60), format="JPEG")
     (root / "real" / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
     (root / "sketch" / "dog" / "1.png").write_text("no image")
     found = verified(root)
@@ -109,8 +89,8 @@ def test_all_unreadable_pictures_are_found(root: Path) -> None:
     assert verified(root, decode=False).good
 
 
-def test_truncated_pictures_are_listed_whether_they_are_read_or_not(root: Path) -> None:
-    (root / "real" / "cat" / "0.png").write_bytes(picture((60, 60), format="JPEG")[:-20])
+def test_truncated_images_are_listed_whether_they_are_read_or_not(root: Path) -> None:
+    (root / "real" / "cat" / "0.png").write_bytes(encoded((60, 60), format="JPEG")[:-20])
     (root / "sketch" / "dog" / "1.png").write_text("no image")
     cut, bad = str(root / "real/cat/0.png"), str(root / "sketch/dog/1.png")
     refused = verified(root)
@@ -149,7 +129,7 @@ def test_other_numbers_are_not_good(root: Path) -> None:
     assert str(found.comparison).endswith("here -1 in real/cat")
 
 
-def test_own_data_need_pictures_of_every_class_only(root: Path) -> None:
+def test_own_data_need_images_of_every_class_only(root: Path) -> None:
     (root / "real" / "cat" / "1.png").unlink()
     found = verified(root, OWN)
     assert found.good
@@ -158,7 +138,7 @@ def test_own_data_need_pictures_of_every_class_only(root: Path) -> None:
     assert verified(root, OWN).faults == ["`real`: there are no images in the folder of the class `cat`."]
 
 
-def test_a_hub_copy_without_pictures_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_copy_without_images_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = {domain: scan_domain(Location(TOYS, root, None), domain).listing for domain in TOYS.domains}
 
     def rows(_: Location, domain: str) -> Listing:
@@ -214,7 +194,7 @@ def test_without_decoding_nothing_is_known_of_sizes(root: Path) -> None:
     assert (domains["real"]["width"], card["contents_sha256"], card["decoded"]) == (None, None, False)
 
 
-def test_progress_is_told_of_every_picture(root: Path) -> None:
+def test_progress_is_told_of_every_image(root: Path) -> None:
     told: list[int] = []
 
     @contextmanager
@@ -230,25 +210,25 @@ def test_progress_is_told_of_every_picture(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (picture(mode="CMYK", format="JPEG"), "CMYK"),
-        (picture(mode="I;16"), "more than 8 bits a channel"),
-        (picture(mode="RGBA"), "with transparency"),
-        (picture(mode="P", transparency=0), "with transparency"),
-        (picture(format="GIF", save_all=True, append_images=[Image.new("RGB", (6, 4), "red")]), "animated"),
+        (encoded(mode="CMYK", format="JPEG"), "CMYK"),
+        (encoded(mode="I;16"), "more than 8 bits a channel"),
+        (encoded(mode="RGBA"), "with transparency"),
+        (encoded(mode="P", transparency=0), "with transparency"),
+        (encoded(format="GIF", save_all=True, append_images=[Image.new("RGB", (6, 4), "red")]), "animated"),
     ],
     ids=["cmyk", "16-bit", "alpha", "palette", "animation"],
 )
-def test_unusual_pictures_are_counted(root: Path, content: bytes, kind: str) -> None:
+def test_unusual_images_are_counted(root: Path, content: bytes, kind: str) -> None:
     (root / "real" / "cat" / "1.png").write_bytes(content)
     (real, _) = verified(root).checks
     assert real.examination.peculiar == {kind: 1}
     assert real.examination.unreadable == {}
 
 
-def test_turned_pictures_are_counted_and_have_the_sides_that_are_shown(root: Path) -> None:
+def test_turned_images_are_counted_and_have_the_sides_that_are_shown(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    (root / "real" / "cat" / "0.png").write_bytes(picture((9, 4), format="JPEG", exif=exif))
+    (root / "real" / "cat" / "0.png").write_bytes(encoded((9, 4), format="JPEG", exif=exif))
     listing = scan_domain(Location(TOYS, root, None), "real").listing
     assert listing is not None
     seen = examine(listing.take([0]))
@@ -256,7 +236,7 @@ def test_turned_pictures_are_counted_and_have_the_sides_that_are_shown(root: Pat
     assert seen.sides.tolist() == [[4, 9]]
 
 
-def test_a_picture_that_pillow_warns_of_warns_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_pillow_warns_of_warns_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # 24 pixels: a warning, not an error
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -6,13 +6,10 @@ import pytest
 
 from hamdg.data.benchmark import Benchmark, Version
 from hamdg.data.verify.versions import expected_count, nearest_version
+from tests.toys import version
 
 FULL: dict[str, tuple[int, ...]] = {"real": (5, 4), "sketch": (3, 2)}
 CUT = FULL | {"sketch": (2, 2)}
-
-
-def version(name: str, counts: dict[str, tuple[int, ...]]) -> Version:
-    return Version(name, {domain: sum(own) for domain, own in counts.items()}, counts)
 
 
 TOYS = Benchmark(
@@ -55,7 +52,7 @@ def test_a_copy_is_recognized(counts: dict[str, tuple[int, ...]], said: str) -> 
         ({"real": (30, 59), "sketch": (30, 20)}, "nearest is Toys, raw: 140 images; here -1 in real"),
     ],
 )
-def test_other_pictures_are_told_from_the_nearest_copy(counts: dict[str, tuple[int, ...]], said: str) -> None:
+def test_other_images_are_told_from_the_nearest_copy(counts: dict[str, tuple[int, ...]], said: str) -> None:
     found = nearest_version(TOYS, counts)
     assert found is not None
     assert not found.exact

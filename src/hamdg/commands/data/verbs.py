@@ -45,9 +45,9 @@ _PLACE = (
     "names. --data.domains=[a,b] chooses among its domains; --data.truncated=read reads truncated files."
 )
 _VERIFY = (
-    "Exit code 0: every image is readable and the numbers are those of a published copy, which is named (for "
-    "`custom`: every class has images in every domain). 1: something is missing, too much or damaged; all of it is "
-    "listed. 2: wrong usage, or no images were found."
+    "Exit code 0: every image is readable and the counts are those of a published copy, which is named (for "
+    "`custom`: every class has images in every domain). 1: something is missing, unexpected or damaged; all of it is "
+    "listed. 2: wrong usage, or no images found."
 )
 
 
@@ -67,7 +67,7 @@ def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _add_place(verb)
     verb.add_argument("--contents", action="store_true", help="digest the contents of all files; finds duplicates")
     verb.add_argument("--no-decode", action="store_true", help="do not open the images; finds no damage")
-    verb.add_argument("--all", action="store_true", help="list all classes, also where there are many")
+    verb.add_argument("--all", action="store_true", help="list all classes of a benchmark with many")
     card = Path("data_card.json")
     verb.add_argument("--out", type=Path, default=card, help=f"where the data card is written (default: {card})")
 
@@ -82,9 +82,9 @@ def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         choices=views,
         default="both",
         metavar="VIEW",
-        help="evaluation, training (what the augmentations clip and domainbed crop from) or both (default)",
+        help="evaluation, training (for the augmentations clip and domainbed, which crop) or both (default)",
     )
-    verb.add_argument("--domain", action="append", help="this domain only; can be given several times (default: all)")
+    verb.add_argument("--domain", action="append", help="only this domain; may be repeated (default: all)")
 
 
 def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -93,20 +93,20 @@ def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     out = "the PNG file (default: <benchmark>-sheet.png); many classes make several, -1.png, -2.png and so on"
     verb.add_argument("--out", type=Path, default=None, help=out)
     verb.add_argument("--per-cell", type=int, default=4, help="images of each class and domain (default: 4)")
-    verb.add_argument("--classes", default=None, help="these classes only, such as dog,horse (default: all)")
+    verb.add_argument("--classes", default=None, help="only these classes, such as dog,horse (default: all)")
 
 
 def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "list the decoded images that are kept, or delete some"
     parser = verbs.add_parser("cache", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
-    end = "What a process uses is never deleted. Exit code 1: some of it was to be, and stays."
-    shown = _verb(actions, "list", "list stores: of which data set, how large, when last used", _cache_list)
-    deleted = _verb(actions, "delete", "delete stores; they are made again when a run needs them", _cache_delete, end)
+    end = "A store that a process uses is never deleted; exit code 1 if one of those named stays for that reason."
+    shown = _verb(actions, "list", "list stores with their data set, size and last use", _cache_list)
+    deleted = _verb(actions, "delete", "delete stores; a run that needs one makes it again", _cache_delete, end)
     for verb in (shown, deleted):
-        text = "the folder of caches, also as the recipe key (default: HAMDG_CACHE, or the user's)"
+        text = "the folder of caches, as the recipe key (default: HAMDG_CACHE, or ~/.cache/hamdg)"
         verb.add_argument("--cache", "--data.cache", metavar="FOLDER", help=text)
-    deleted.add_argument("names", nargs="*", metavar="NAME", help="a store as `list` names it, or how that begins")
+    deleted.add_argument("names", nargs="*", metavar="NAME", help="a store's name in `list`, or the beginning of it")
     deleted.add_argument("--outdated", action="store_true", help="those that this version does not use")
     deleted.add_argument("--older", type=float, metavar="DAYS", help="those that were not used for so many days")
     deleted.add_argument("--all", action="store_true", help="all of them")

@@ -103,12 +103,12 @@ def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[s
 def _remarks(found: Verification) -> list[str]:
     lines = []
     if found.benchmark.left_out:
-        lines.append(f"Left out, since `data.domains` names others: {listed(found.benchmark.left_out)}.")
+        lines.append(f"Left out because `data.domains` names others: {listed(found.benchmark.left_out)}.")
     lists = found.place.lists
     if lists is not None and (repeated := read_lists(lists, found.benchmark).repeated):
         lines.append(f"Lines of `data.lists` that repeat others: {repeated:,}; each image counts once.")
     if found.ignored:
-        lines.append(f"Files passed over, since they are no images: {found.ignored:,}.")
+        lines.append(f"Files ignored because they are no images: {found.ignored:,}.")
     peculiar: Counter[str] = Counter()
     for check in found.checks:
         peculiar.update(check.examination.peculiar)
@@ -136,10 +136,10 @@ def _verdict(found: Verification) -> list[str]:
     comparison = found.comparison
     if comparison is None:
         return [_unpublished(found)]
-    lines = [f"{'By its numbers this' if comparison.exact else 'This'} is {comparison}."]
+    lines = [f"{'By its counts this' if comparison.exact else 'This'} is {comparison}."]
     if not set(comparison.version.by_class) >= set(found.benchmark.domains):
-        lines.append("Its numbers by class are not known here, so only totals were compared.")
-    return [*lines, f"About those numbers: {comparison.version.note}"] if comparison.version.note else lines
+        lines.append("Its counts by class are not known, so only totals were compared.")
+    return [*lines, f"About these counts: {comparison.version.note}"] if comparison.version.note else lines
 
 
 def _unpublished(found: Verification) -> str:

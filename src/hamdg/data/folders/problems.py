@@ -1,8 +1,9 @@
-"""Says what is wrong with the folders of a domain."""
+"""What is wrong with the folders of a domain: as errors with their fixes, and as a list of everything."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 
 from hamdg.config.recipe import CUSTOM
 from hamdg.data.benchmark import Benchmark, normalized
@@ -101,4 +102,33 @@ def _where(scan: Scan) -> str:
 
 
 def _classes(names: list[str]) -> str:
-    return f"the class{'es' if len(names) > 1 else ''} {listed(names, _SHOWN)}"
+    return named_classes(names, _SHOWN)
+
+
+def named_classes(names: list[str], limit: int | None = None) -> str:
+    """Return classes as a part of a sentence; of more than `limit` the others are counted."""
+    return f"the class{'es' if len(names) > 1 else ''} {listed(names, limit)}"
+
+
+def fault_lines(scan: Scan) -> Iterator[str]:
+    """Yield all that is wrong with a domain, a short line each and without fixes: for who wants the whole list."""
+    where = f"`{scan.domain}`"
+    if scan.folder is None:
+        siblings = listed([printable(name) for name in scan.siblings]) or "none"
+        yield f"{where}: the domain has no folder; the folders there are {siblings}."
+        return
+    if scan.ambiguous:
+        yield f"{where}: the folders {listed(scan.ambiguous)} all mean this domain; only the first was looked into."
+    for folder in scan.unexpected:
+        near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
+        hint = f"; did you mean `{near}`?" if near else "."
+        title = scan.benchmark.title or scan.benchmark.name
+        yield f"{where}: the folder `{printable(folder)}` is no class of {title}{hint}"
+    for folders in scan.duplicates:
+        yield f"{where}: the folders {listed(folders)} mean the same class; put their images into one."
+    if scan.missing:
+        yield f"{where}: there is no folder for {named_classes(scan.missing)}."
+    if scan.empty:
+        yield f"{where}: there are no images in the folder of {named_classes(scan.empty)}."
+    for path, reason in scan.unreadable:
+        yield f"{where}: `{printable(path)}` cannot be looked at: {reason}."

@@ -12,7 +12,7 @@ from hamdg.config.recipe import Truncated
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.find_images import list_domain
 from hamdg.data.folders.layout import printable
-from hamdg.data.folders.problems import nearest_class
+from hamdg.data.folders.problems import fault_lines, named_classes
 from hamdg.data.folders.scan import Scan, scan_domain
 from hamdg.data.listing import Listing
 from hamdg.data.lists.listing import list_listed_domain
@@ -20,7 +20,6 @@ from hamdg.data.locations import Location
 from hamdg.data.verify.card import canonical_paths, card, class_counts, contents_digest, paths_digest
 from hamdg.data.verify.examine import Examination, examine
 from hamdg.data.verify.versions import Comparison, nearest_version
-from hamdg.text import listed
 
 Advance = Callable[[int], None]
 
@@ -98,9 +97,9 @@ class Verification:
     @property
     def faults(self) -> list[str]:
         """Return what is wrong with the folders, one sentence each."""
-        found = [_absent(scan) for scan in self.absent]
+        found = [line for scan in self.absent for line in fault_lines(scan)]
         for check in self.checks:
-            found += _folder_faults(check.scan) if check.scan else self._bare_classes(check.domain)
+            found += fault_lines(check.scan) if check.scan else self._bare_classes(check.domain)
         return found
 
     @property
@@ -118,7 +117,7 @@ class Verification:
     def _bare_classes(self, domain: str) -> Iterator[str]:
         counts = zip(self.benchmark.classes, self.counts[domain], strict=True)
         if bare := [name for name, count in counts if count == 0]:
-            yield f"`{domain}`: there are no images of {_classes(bare)}."
+            yield f"`{domain}`: there are no images of {named_classes(bare)}."
 
     def duplicates(self) -> list[list[str]]:
         """Return the paths of images that are the same byte for byte, a list for each such image."""
@@ -215,37 +214,6 @@ def _examined(listing: Listing, decode: bool, contents: bool, advance: Advance) 
     if not decode and not contents:
         listing = listing.take([])
     return examine(listing, decode=decode, digests=contents, advance=advance)
-
-
-def _absent(scan: Scan) -> str:
-    siblings = listed([printable(name) for name in scan.siblings]) or "none"
-    return f"`{scan.domain}`: the domain has no folder; the folders there are {siblings}."
-
-
-def _folder_faults(scan: Scan) -> Iterator[str]:
-    where = f"`{scan.domain}`"
-    if scan.ambiguous:
-        yield f"{where}: the folders {listed(scan.ambiguous)} all mean this domain; only the first was looked into."
-    for folder in scan.unexpected:
-        near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
-        hint = f"; did you mean `{near}`?" if near else "."
-        yield f"{where}: the folder `{printable(folder)}` is no class of {_title(scan.benchmark)}{hint}"
-    for folders in scan.duplicates:
-        yield f"{where}: the folders {listed(folders)} mean the same class; put their images into one."
-    if scan.missing:
-        yield f"{where}: there is no folder for {_classes(scan.missing)}."
-    if scan.empty:
-        yield f"{where}: there are no images in the folder of {_classes(scan.empty)}."
-    for path, reason in scan.unreadable:
-        yield f"{where}: `{printable(path)}` cannot be looked at: {reason}."
-
-
-def _classes(names: list[str]) -> str:
-    return f"the class{'es' if len(names) > 1 else ''} {listed(names)}"
-
-
-def _title(benchmark: Benchmark) -> str:
-    return benchmark.title or benchmark.name
 
 
 def _findings(check: DomainCheck) -> Mapping[str, object]:
