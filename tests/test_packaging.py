@@ -81,7 +81,7 @@ def test_importing_hamdg_imports_no_torch() -> None:
     assert done.stdout == "False\n"
 
 
-def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
+def test_a_wheel_holds_the_recipes_and_the_templates(tmp_path: Path) -> None:
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.safetensors")
     for name in ("src", "experiments"):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=skipped)
@@ -91,8 +91,10 @@ def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
     built = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     with zipfile.ZipFile(tmp_path / built.stdout.splitlines()[-1]) as wheel:
         packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith(".yaml")}
+        templates = {name for name in wheel.namelist() if name.startswith("hamdg/report/templates/")}
     recipes = {f"hamdg/{path.relative_to(ROOT)}": path.read_bytes() for path in ROOT.glob("experiments/**/*.yaml")}
     assert packed == recipes
+    assert {Path(name).name for name in templates} == {"page.html", "page.css", "macros.html", "comparison.svg"}
 
 
 def test_no_tracked_file_names_a_machine() -> None:

@@ -15,6 +15,12 @@ def listed(names: Sequence[str], limit: int | None = None) -> str:
     return shortened([f"`{escaped(name)}`" for name in names], limit)
 
 
+def listed_in_words(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: `a`, `a and b`, `a, b and c`."""
+    *others, last = names or ("nothing",)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def shortened(parts: Sequence[str], limit: int | None = None) -> str:
     """Return parts separated by commas; of more than `limit` the others are counted."""
     shown = parts[:limit]

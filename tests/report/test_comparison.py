@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hamdg.merge.compare import Comparison
-from hamdg.report.comparison import comparison_picture
+from hamdg.report.comparison import comparison_image
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -33,14 +33,14 @@ def texts(picture: str) -> list[str]:
 
 
 def test_every_pair_has_a_cell_in_both_tables() -> None:
-    found = texts(comparison_picture(comparison("a", "b", "c")))
+    found = texts(comparison_image(comparison("a", "b", "c")))
     assert found.count("0.25") == 6
     assert found.count("0.75") == 6
     assert found.count("1.00") == 6
 
 
 def test_values_below_chance_have_the_other_color() -> None:
-    picture = comparison_picture(comparison("a", "b", cosine=-0.5))
+    picture = comparison_image(comparison("a", "b", cosine=-0.5))
     root = ElementTree.fromstring(picture)
     tints = [(e.get("class"), e.get("opacity")) for e in root.iter(f"{SVG}rect") if e.get("opacity")]
     # Full tint is 0.76: the cosine -0.5 is half of it, a share of 0.75 is half-way from chance to one.
@@ -50,9 +50,9 @@ def test_values_below_chance_have_the_other_color() -> None:
 
 
 def test_a_pair_is_one_line_and_many_pairs_are_mean_and_range() -> None:
-    few = texts(comparison_picture(comparison("a", "b", "c")))
+    few = texts(comparison_image(comparison("a", "b", "c")))
     assert {"a / b", "a / c", "b / c"} <= set(few)
-    many = texts(comparison_picture(comparison(*"abcdefghij")))
+    many = texts(comparison_image(comparison(*"abcdefghij")))
     assert "mean of 45" in many
     assert "mean of 10" in many
     assert many.count("lowest") == 2
@@ -60,27 +60,27 @@ def test_a_pair_is_one_line_and_many_pairs_are_mean_and_range() -> None:
 
 
 def test_it_names_the_first_and_the_last_layer() -> None:
-    said = texts(comparison_picture(comparison("a", "b")))[-1]
+    said = texts(comparison_image(comparison("a", "b")))[-1]
     assert said == "Layers in the order of the network: 1 is blocks.0, 3 is blocks.2."
 
 
 @pytest.mark.parametrize("layers", [1, 40])
 def test_values_that_are_missing_are_dashes(layers: int) -> None:
-    picture = comparison_picture(comparison("a", "b", layers=layers, cosine=None))
+    picture = comparison_image(comparison("a", "b", layers=layers, cosine=None))
     assert texts(picture).count("\N{EN DASH}") == 4
     assert str(math.nan) not in picture
 
 
 def test_names_are_escaped_and_shortened() -> None:
     long = "a<b>&" + "x" * 40
-    picture = comparison_picture(comparison(long, "z"))
+    picture = comparison_image(comparison(long, "z"))
     assert "a<b>&xxxxxxxxxxxx\N{HORIZONTAL ELLIPSIS}" in texts(picture)
     titles = [element.text for element in ElementTree.fromstring(picture).iter(f"{SVG}title")]
     assert any(title == long for title in titles)
 
 
 def test_it_needs_nothing_but_itself() -> None:
-    picture = comparison_picture(comparison("a", "b"))
+    picture = comparison_image(comparison("a", "b"))
     assert "var(" not in picture
     assert "prefers-color-scheme: dark" in picture
     assert "href" not in picture
@@ -88,13 +88,13 @@ def test_it_needs_nothing_but_itself() -> None:
 
 def test_all_texts_have_one_font() -> None:
     # What says `inherit` has to have something to inherit from.
-    picture = comparison_picture(comparison("a", "b"))
+    picture = comparison_image(comparison("a", "b"))
     assert re.findall(r"([^\n}]*){[^}]*font-family: (\S+)", picture)[0] == ("svg ", "system-ui,")
     assert set(re.findall(r"font-family: (\w+)", picture)) == {"system", "inherit"}
 
 
 def test_it_stays_inside_its_frame() -> None:
-    picture = comparison_picture(comparison(*(f"a-rather-long-name-{index}" for index in range(14))))
+    picture = comparison_image(comparison(*(f"a-rather-long-name-{index}" for index in range(14))))
     root = ElementTree.fromstring(picture)
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
     boxes = [e for e in root.iter(f"{SVG}rect") if e.get("x")]

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from hamdg.errors import DataError
 from hamdg.report import build
-from hamdg.report.measurements import Measurements, read_measurements
-from hamdg.report.page import report_html, write_report
-from hamdg.report.samples import read_samples
+from hamdg.report.figures import StepData
+from hamdg.report.metrics import Metrics
+from hamdg.report.page import read_steps, report_html, write_report
+from hamdg.report.samples import Images
 from hamdg.runs import figures
-from hamdg.runs.merge_figures import MergeFacts
-from hamdg.runs.record import Record, Row, StepRecord, checked, read_record
+from hamdg.runs.merge_figures import MergeFacts, merge_figures
+from hamdg.runs.record import Record, Row, StepRecord, checked, merge_facts, read_record
 from hamdg.runs.selection import SelectionCounts
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 VOID = {"meta", "img", "br"}
 Copy = Callable[[str], Path]
 
@@ -63,9 +65,7 @@ def test_a_full_run_shows_every_part_and_needs_nothing_else(run_copy: Copy) -> N
     run = run_copy("ham")
     html = write_report(run).read_text(encoding="utf-8")
     page = Outline(html)
-    assert page.ids == [
-        "result", "training", "enrichment", "directions", "merge", "classes", "time", "config",
-    ]  # fmt: skip
+    assert page.ids == ["result", "train", "merge", "classes", "time", "config"]
     assert len(page.addresses) == 12
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not re.search(r"https?://|@import|url\(|<script|<link", html)
@@ -80,19 +80,19 @@ def test_the_page_says_what_was_run(run_copy: Copy) -> None:
     assert "our reconstruction" in text
 
 
-def test_a_run_without_enrichment_and_merge_leaves_them_out(run_copy: Copy) -> None:
+def test_a_run_without_figures_has_the_curves_of_its_training(run_copy: Copy) -> None:
     page = Outline(write_report(run_copy("erm")).read_text(encoding="utf-8"))
-    assert page.ids == ["result", "training", "classes", "time", "config"]
+    assert page.ids == ["result", "train", "classes", "time", "config"]
     assert "reconstruction" not in page.text
     assert "all sources" in page.text
 
 
-def test_measurements_and_samples_may_be_missing(run_copy: Copy) -> None:
+def test_metrics_and_samples_may_be_missing(run_copy: Copy) -> None:
     run = run_copy("ham")
     (run / "metrics.csv").unlink()
     (run / "samples.npz").unlink()
     page = Outline(write_report(run).read_text(encoding="utf-8"))
-    assert page.ids == ["result", "enrichment", "merge", "classes", "time", "config"]
+    assert page.ids == ["result", "train", "merge", "classes", "time", "config"]
 
 
 SCRIPT = "</style></title><script>alert('&')</script><a href=\"javascript:alert(1)\">`\ud800\x1b"
@@ -104,7 +104,17 @@ def nasty(value: object) -> Any:
         return {key if key in NAMES else SCRIPT + key: nasty(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [nasty(inner) for inner in value]
-    return SCRIPT + value if isinstance(value, str) else value
+    return SCRIPT + value if isinstance(value, str) and value not in FIXED else value
+
+
+# Texts that say what is drawn and how.
+FIXED = {
+    *(name for kind in get_args(figures.Figure) for name in get_args(get_type_hints(kind)["kind"])),
+    *get_args(figures.Style), "all", "sources", "targets", "samples.npz",
+    "cosine/before", "cosine/after", "cosine/history", *(f"enrichment/{name}" for name in (
+        "candidates", "added", "threshold", "noisy_candidates", "noisy_added",
+    )),
+}  # fmt: skip
 
 
 # What a record has to be called, in all its mappings.
@@ -113,6 +123,7 @@ NAMES = {
     *StepRecord.__required_keys__, *MergeFacts.__required_keys__, *MergeFacts.__optional_keys__, "",
     *(key for kind in get_args(figures.Figure) for key in kind.__required_keys__),
     *figures.Curve.__required_keys__, *figures.Strip.__required_keys__, *figures.StripImage.__required_keys__,
+    *figures.Series.__required_keys__,
     "title", "version", "pictures", "per_class_accuracy", "train", "merge", "selection",
 }  # fmt: skip
 
@@ -134,19 +145,21 @@ def safe(html: str) -> bool:
 
 
 def test_nothing_of_a_record_or_of_its_measurements_becomes_markup(run_copy: Copy, ham: Record) -> None:
-    run = run_copy("ham")
-    read = read_measurements(run / "metrics.csv")
+    found = read_steps(run_copy("ham"), ham)["train"]
     series = {
-        (name, SCRIPT + source, layer and SCRIPT + layer): line for (name, source, layer), line in read.series.items()
+        (name, SCRIPT + source, layer and SCRIPT + layer): line
+        for (name, source, layer), line in found.metrics.series.items()
     }
     samples = [
         replace(one, model=SCRIPT + one.model, domain=SCRIPT, label=SCRIPT, clean_label=f"{SCRIPT}.")
-        for one in read_samples(run / "samples.npz")
+        for one in found.images["samples.npz"].samples
     ]
-    html = report_html(nasty(whole(ham)), Measurements(series), samples)
+    images = Images(found.images["samples.npz"].images, samples)
+    html = report_html(nasty(whole(ham)), {"train": StepData(Metrics(series), {"samples.npz": images})})
     assert safe(html)
-    assert html.count("&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;") > 150
-    assert len(Outline(html).ids) == 8
+    assert html.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") > 150
+    assert html.count("data:image/png") == 12
+    assert len(Outline(html).ids) == 6
 
 
 def numbers_of(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -166,7 +179,7 @@ def test_a_number_that_is_a_text_is_refused_or_shown_as_one(ham: Record) -> None
             inner = inner[key]
         inner[place[-1]] = SCRIPT
         try:
-            html = report_html(checked(record, "here"), Measurements({}), [])
+            html = report_html(checked(record, "here"), {})
         except (DataError, TypeError, ValueError):
             continue
         assert safe(html), place
@@ -184,7 +197,78 @@ def test_a_class_without_pictures_is_a_dash(ham: Record) -> None:
     rows = ham["rows"]
     for row in rows:
         row["targets"]["sketch"]["per_class_accuracy"] = [None, *[0.5] * 6]
-    assert report_html(ham, Measurements({}), []).count('<td class="void">') == len(rows)
+    assert report_html(ham, {}).count('<td class="void">') == len(rows)
+
+
+def lines_of(steps: dict[str, StepRecord]) -> list[str]:
+    """Return what the page says of what each step read."""
+    record = read_record(GOLDEN / "ham")
+    text = Outline(report_html({**record, "steps": steps}, {})).text
+    return re.findall(r"(?:Read|May read)[^.]*\.", text)
+
+
+def test_the_page_says_of_each_step_what_it_read(ham: Record) -> None:
+    train, merge = ham["steps"]["train"], ham["steps"]["merge"]
+    assert lines_of(ham["steps"]) == ["May read images of the source domains."] * 2
+    opened: StepRecord = {**train, "opened": ["cartoon", "photo"]}
+    nothing: StepRecord = {**merge, "opened": []}
+    assert lines_of({"train": opened, "merge": nothing}) == ["Read images of cartoon and photo.", "Read no images."]
+    adapted: StepRecord = {**merge, "reads": ["sources", "targets"], "opened": None}
+    assert lines_of({"merge": adapted}) == ["May read images of the source domains and sketch, without labels."]
+
+
+def test_a_merge_that_read_the_target_is_no_unread_test(ham: Record) -> None:
+    for step in ham["steps"].values():
+        step["opened"] = ["photo"]
+    assert "none of which was read before the evaluation" in report_html(ham, {})
+    ham["steps"]["merge"]["opened"] = ["photo", "sketch"]
+    assert "none of which was read" not in report_html(ham, {})
+
+
+def test_each_step_has_its_own_metrics_and_images(run_copy: Copy, ham: Record) -> None:
+    run = run_copy("ham")
+    (run / "train").mkdir()
+    (run / "metrics.csv").rename(run / "train" / "metrics.csv")
+    (run / "samples.npz").rename(run / "train" / "samples.npz")
+    (run / "merge").mkdir()
+    (run / "merge" / "metrics.csv").write_text("step,source,layer,name,value\n1,,,own,0.5\n2,,,own,0.25\n")
+    for figure in ham["steps"]["train"]["figures"]:
+        if figure["kind"] == "images":
+            figure["file"] = "train/samples.npz"
+    found = read_steps(run, ham)
+    assert found["train"].metrics.by_source("loss")
+    assert len(found["train"].images["train/samples.npz"].samples) == 12
+    assert found["merge"].metrics.names() == ["own"]
+
+
+@pytest.mark.parametrize("name", ["../outside.npz", "/etc/passwd"])
+def test_a_record_names_no_file_outside_its_run(run_copy: Copy, ham: Record, name: str) -> None:
+    run = run_copy("ham")
+    (run.parent / "outside.npz").write_bytes(b"not read")
+    for figure in ham["steps"]["train"]["figures"]:
+        if figure["kind"] == "images":
+            figure["file"] = name
+    assert read_steps(run, ham)["train"].images == {}
+
+
+def test_source_models_that_have_become_one_are_said_to_have(ham: Record) -> None:
+    assert "have become one" not in report_html(ham, {})
+    facts = merge_facts(ham)
+    assert facts is not None
+    for cosines in facts["cosines"].values():
+        cosines[""] = 0.9998
+    ham["steps"]["merge"]["figures"] = merge_figures(facts)
+    assert "The source models have become one (cosine 1.00 for every pair)" in report_html(ham, {})
+
+
+def test_every_heat_map_of_layers_has_the_same_order(run_copy: Copy) -> None:
+    html = write_report(run_copy("ham")).read_text(encoding="utf-8")
+    heads = re.findall(r"<thead>.*?</thead>", html, re.DOTALL)
+    orders = [re.findall(r"<span>(.*?)</span>", head) for head in heads]
+    layers = [order for order in orders if "conv1" in order]
+    assert len(layers) == 4
+    depth = ["conv1", "bn1", "layer1.0", "layer2.0", "layer3.0", "layer4.0", "attnpool"]
+    assert all(order == [name for name in depth if name in order] for order in layers)
 
 
 def test_the_same_run_gives_the_same_page(run_copy: Copy) -> None:

@@ -43,7 +43,7 @@ def test_an_unknown_layer_comes_last() -> None:
     [
         ((0.4, 0.99, 0.994), ""),
         ((0.4, 0.99, 0.995), "These source models have become one (cosine 1.00): b and c."),
-        ((1.0, 0.996, 0.999), "All 3 pairs of source models have become one (cosine 1.00): "),
+        ((1.0, 0.996, 0.999), "The source models have become one (cosine 1.00 for every pair): they"),
     ],
 )
 def test_source_models_that_have_become_one_are_named(cosines: tuple[float, ...], words: str) -> None:
@@ -56,7 +56,7 @@ def test_source_models_that_have_become_one_are_named(cosines: tuple[float, ...]
 def test_two_sources_that_have_become_one() -> None:
     facts: MergeFacts = {**FACTS, "norms": {"a": 1.0, "b": 1.0}, "cosines": {"a|b": {"": 0.9998}}}
     note = drawn(facts)["Cosine of the task vectors"]["note"]
-    assert note.startswith("The source models a and b have become one (cosine 1.00)")
+    assert note.startswith("The source models have become one (cosine 1.00): they")
 
 
 def test_a_source_called_merged_keeps_its_bar() -> None:
@@ -74,6 +74,7 @@ def test_every_constructor_makes_a_figure_of_the_schema() -> None:
         figures.heat_map("t", ["a"], {"r": [None]}, limits=(-1.0, 1.0)),
         figures.lines("t", [figures.series("s", [1], [None, 2.0][:1], "dashed")], x="alpha", limits=(0.0, 1.0)),
         figures.curves("t", [figures.curve("loss", over="n", style="faint", meaning="m")], percent=True),
+        figures.layer_means("t", "cosine/before"),
         figures.bars("t", {"a": 1.0}, own="a"),
         figures.table("t", ["a"], [["b"]], note="n"),
         figures.image_strips("t", "train/samples.npz", [{"title": "s", "images": [{"index": 0, "caption": "c"}]}]),

@@ -81,7 +81,8 @@ def test_counts_and_merge_of_format_1_are_facts_and_figures_of_steps(ham: Record
     assert selection_counts(ham) == format_1["enrichment"]
     assert merge_facts(ham) == format_1["merge"]
     kinds = {name: [figure["kind"] for figure in step["figures"]] for name, step in ham["steps"].items()}
-    assert kinds["train"] == ["table", "curves", "curves", "curves", "images"]
+    selection, directions = ["table", "curves", "curves", "curves", "images"], ["curves"] * 2 + ["layer_means"] * 2
+    assert kinds["train"] == selection + directions
     assert kinds["merge"] == ["bars", "heat_map", "heat_map", "heat_map"]
     assert ham["steps"]["train"]["images_seen"] == ham["images_seen"] == 960
 

@@ -9,7 +9,7 @@ import pytest
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from hamdg.errors import DataError
-from hamdg.report.measurements import read_measurements
+from hamdg.report.metrics import read_metrics
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.loggers import log_values
@@ -141,7 +141,7 @@ def test_spreadsheets_take_no_name_for_a_formula(tmp_path: Path, source: str) ->
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells[:4])
     assert cells[4] == "-0.5"
     assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
-    assert list(read_measurements(path).series) == [("loss", source, source)]
+    assert list(read_metrics(path).series) == [("loss", source, source)]
     CsvTracker(path, last_step=1)
     assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
 

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG; the page's style sheet gives the colors, so that they follow light and dark."""
+"""Line charts as numbers: axes, ticks and strokes, which templates draw as inline SVG."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hamdg.report.markup import NOTHING, Html, joined, tag
 from hamdg.report.table import MINUS
 
 WIDTH, HEIGHT = 340, 210
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 26
 MAX_POINTS = 300
+PALETTE_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -27,37 +27,74 @@ class Line:
     """
 
     label: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
     color: int
     kind: str = "solid"
 
 
-def line_chart(title: str, lines: Sequence[Line], limits: tuple[float, float] | None = None) -> Html:
-    """Return a figure with one chart: value over step, from step 0 so that the charts of a run can be compared.
+@dataclass(frozen=True)
+class Tick:
+    """A round number on an axis: where it is drawn, and what it says."""
+
+    at: float
+    text: str
+    is_zero: bool = False
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line as it is drawn: `points` of a polyline, or its only point."""
+
+    line: Line
+    points: str
+    only: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The inside of a chart, `WIDTH` by `HEIGHT`."""
+
+    value_ticks: Sequence[Tick]
+    step_ticks: Sequence[Tick]
+    strokes: Sequence[Stroke]
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+    foot: float = HEIGHT - 9
+
+
+def plot(lines: Sequence[Line], limits: Sequence[float] | None = None) -> Plot | None:
+    """Return a chart of values over steps, from step 0 so that the charts of a run can be compared.
 
     Args:
-        title: The caption above the chart; says what the value is.
         lines: What is drawn.
         limits: Lower and upper end of the value axis; chosen from the data when left out.
+
+    Returns:
+        The chart; `None` if there is no point to draw.
     """
-    body = line_plot(lines, limits)
-    if not body:
-        return NOTHING
-    drawing = tag("svg", body, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
-    return tag("figure", tag("figcaption", title), drawing, class_="chart")
-
-
-def line_plot(lines: Sequence[Line], limits: tuple[float, float] | None = None) -> Html:
-    """Return the inside of such a chart, `WIDTH` by `HEIGHT`; nothing if there is no point to draw."""
-    drawn = [_finite(line) for line in lines]
-    drawn = [line for line in drawn if line.steps]
+    drawn = [finite for line in lines if (finite := _finite(line)).steps]
     if not drawn:
-        return NOTHING
+        return None
     low, high = limits or padded_limits([value for line in drawn for value in line.values])
-    last = max(max(line.steps[-1] for line in drawn), 1)
-    frame = _Frame(last, low, high)
-    return joined([_value_axis(frame), _step_axis(frame), *(_path(line, frame) for line in drawn)])
+    steps = [step for line in lines for step in line.steps]
+    whole = all(float(step).is_integer() for step in steps)
+    frame = _Frame(max(*steps, 1) if whole else max(steps), low, high)
+    return Plot(
+        [Tick(frame.y(value), number(value), abs(value) < 1e-12) for value in ticks(low, high)],
+        [Tick(frame.x(step), number(step)) for step in ticks(0.0, frame.last) if not whole or float(step).is_integer()],
+        [_stroke(line, frame) for line in drawn],
+    )
+
+
+def colors(names: Sequence[str]) -> dict[str, int]:
+    """Return the palette's color of each name, by its place in the list."""
+    return {name: index % PALETTE_SIZE for index, name in enumerate(names)}
+
+
+def pair_name(pair: str) -> str:
+    """Return `a|b` as people read it."""
+    return pair.replace("|", " / ")
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
@@ -67,15 +104,15 @@ def smoothed(values: Sequence[float], window: int) -> list[float]:
     return [sum(part) / len(part) for part in parts]
 
 
-def padded_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return limits a little wider than the data, from round number to round number."""
+def padded_limits(values: Sequence[float], count: int = 5) -> tuple[float, float]:
+    """Return limits a little wider than the data, from one of about `count` round numbers to another."""
     low, high = min(values), max(values)
     # What differs by rounding alone is drawn as a constant: its own spread is too small to put numbers on.
     spread = high - low if high - low > 1e-6 * max(abs(low), abs(high)) else 0.0
     margin = spread * 0.04 or max(abs(high), 1.0) * 0.05
     # A quantity that cannot be negative is not given a negative axis.
     floor = 0.0 if low >= 0.0 else -math.inf
-    step = tick_step(low - margin, high + margin)
+    step = tick_step(low - margin, high + margin, count)
     return max(floor, math.floor((low - margin) / step) * step), math.ceil((high + margin) / step) * step
 
 
@@ -91,6 +128,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = tick_step(low, high, count)
     start = math.ceil(low / step - 1e-9)
     return [index * step for index in range(start, math.floor(high / step + 1e-9) + 1)]
+
+
+def number(value: float) -> str:
+    """Return a number as axes show it."""
+    return f"{value:.4g}".replace("-", MINUS) if abs(value) > 1e-12 else "0"
 
 
 @dataclass(frozen=True)
@@ -116,33 +158,6 @@ def _finite(line: Line) -> Line:
     return Line(line.label, [step for step, _ in kept], [value for _, value in kept], line.color, line.kind)
 
 
-def _value_axis(frame: _Frame) -> Html:
-    parts = []
-    for value in ticks(frame.low, frame.high):
-        y = frame.y(value)
-        kind = "zero" if abs(value) < 1e-12 else "grid"
-        parts.append(tag("line", class_=kind, x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}"))
-        parts.append(tag("text", _number(value), x=LEFT - 6, y=f"{y + 3.5:.1f}", text_anchor="end"))
-    return joined(parts)
-
-
-def _step_axis(frame: _Frame) -> Html:
-    positions = [step for step in ticks(0.0, frame.last) if float(step).is_integer()]
-    return joined(
-        tag("text", int(step), x=f"{frame.x(step):.1f}", y=HEIGHT - 9, text_anchor="middle") for step in positions
-    )
-
-
-def _path(line: Line, frame: _Frame) -> Html:
-    title = tag("title", line.label)
-    if len(line.steps) == 1:
-        x, y = frame.x(line.steps[0]), frame.y(line.values[0])
-        return tag("circle", title, class_=f"dot c{line.color}", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3)
-    points = " ".join(
-        f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in zip(line.steps, line.values, strict=True)
-    )
-    return tag("polyline", title, class_=f"{line.kind} c{line.color}", points=points)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", MINUS) if abs(value) > 1e-12 else "0"
+def _stroke(line: Line, frame: _Frame) -> Stroke:
+    points = [(frame.x(step), frame.y(value)) for step, value in zip(line.steps, line.values, strict=True)]
+    return Stroke(line, " ".join(f"{x:.1f},{y:.1f}" for x, y in points), points[0] if len(points) == 1 else None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hamdg.report.charts import HEIGHT, WIDTH, Line, line_plot
-from hamdg.report.html import PALETTE_SIZE, pair_name
-from hamdg.report.markup import NOTHING, Html, joined, tag
-from hamdg.report.style import CHARTS, PALETTE
+from hamdg.report.charts import HEIGHT, PALETTE_SIZE, WIDTH, Line, Plot, pair_name, plot
+from hamdg.report.rendering import render, style_parts
 from hamdg.report.table import MINUS, MISSING
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ Layers = Mapping[str, float | None]
 
 MARGIN, GAP = 24, 40
 _PANEL = WIDTH * 1.3
+_SCALE = _PANEL / WIDTH
 _LETTER = 6.4
 _LONGEST = 18
 _ROW = 18
@@ -30,112 +30,135 @@ svg { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-ser
 """
 
 
-def comparison_picture(found: Comparison) -> str:
+@dataclass(frozen=True)
+class Text:
+    """A text and where it stands; `title` is its tooltip, where it was shortened."""
+
+    x: float
+    y: float
+    text: str
+    kind: str
+    anchor: str = "start"
+    title: str = ""
+    turned: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a matrix: its corner, its size, and how deep it is tinted."""
+
+    x: float
+    y: float
+    size: float
+    text: str
+    label: str
+    kind: str
+    tint: float
+
+
+@dataclass(frozen=True)
+class Key:
+    """A line of a legend."""
+
+    x: float
+    y: float
+    line: Line
+    name: str
+
+
+def comparison_image(found: Comparison) -> str:
     """Return the image: cosines and signs of every pair, and what they and the lengths are layer by layer.
 
     Args:
         found: What `hamdg.merge.compare.compare` measured.
     """
-    left, right = MARGIN, MARGIN + _PANEL + GAP
-    top = MARGIN + 42
-    matrices, height = _matrices(found, (left, right), top)
-    plots, bottom = _plots(found, (left, right), top + height + GAP)
-    width = right + _PANEL + MARGIN
-    drawing = tag(
-        "svg",
-        tag("style", _style()),
-        tag("rect", class_="paper", width="100%", height="100%"),
-        _text(left, MARGIN + 16, _headline(found), "title"),
-        matrices,
-        plots,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:.0f} {bottom:.0f}",
-        width=f"{width:.0f}",
-        height=f"{bottom:.0f}",
-        role="img",
-        aria_label="Comparison of models",
+    places = (MARGIN, MARGIN + _PANEL + GAP)
+    top = MARGIN + 42.0
+    texts = [Text(MARGIN, MARGIN + 16, f"What {len(found.sources)} models changed from their start", "title")]
+    cells: list[Cell] = []
+    names, cell, head = _measures(found)
+    for x, title, values, chance in _matrices(found, places):
+        texts.append(Text(x, top, title, "soft"))
+        corner = (x + names, top + head)
+        texts += _names(found.sources, corner, cell)
+        cells += _cells(found.sources, values, corner, cell, chance)
+    top += head + cell * len(found.sources) + GAP
+    keys: list[Key] = []
+    charts = list(zip(places, ("Cosine by layer", "Length by layer"), _lines_by_layer(found), strict=True))
+    below = top + 14 + max(_ROW * (1 + max(row for row, _, _ in _legend(lines))) for _, _, lines in charts)
+    plots: list[tuple[float, float, Plot]] = []
+    for x, title, lines in charts:
+        texts.append(Text(x, top, title, "soft"))
+        keys += [Key(x + left, top + 20 + row * _ROW, line, _key_name(line)) for row, left, line in _legend(lines)]
+        plots += [(x, below, drawn)] if (drawn := plot(lines)) else []
+    end = below + HEIGHT * _SCALE + 16
+    note = f"Layers in the order of the network: 1 is {found.layers[0]}, {len(found.layers)} is {found.layers[-1]}."
+    return render(
+        "comparison.svg",
+        style=_style(),
+        width=f"{places[1] + _PANEL + MARGIN:.0f}",
+        height=f"{end + MARGIN:.0f}",
+        texts=texts,
+        note=Text(MARGIN, end, note, "soft"),
+        cells=cells,
+        keys=keys,
+        plots=plots,
+        scale=_SCALE,
     )
-    return f"{drawing}\n"
 
 
-def _headline(found: Comparison) -> str:
-    return f"What {len(found.sources)} models changed from their start"
-
-
-def _style() -> Html:
+def _style() -> str:
     """Return the style sheet with plain colors: not every program that shows SVG knows variables."""
-    rules = _STYLE + "\n".join(line for line in CHARTS.splitlines() if not line.startswith(".chart svg"))
-    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in PALETTE.split("@media"))
-    return Html(f"{_colored(rules, light)}\n@media (prefers-color-scheme: dark) {{{_colored(rules, dark)}\n}}")
+    parts = style_parts()
+    rules = _STYLE + "\n".join(line for line in parts["charts"].splitlines() if not line.startswith(".chart svg"))
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in parts["colors"].split("@media"))
+    return f"{_colored(rules, light)}\n@media (prefers-color-scheme: dark) {{{_colored(rules, dark)}\n}}"
 
 
 def _colored(rules: str, colors: Mapping[str, str]) -> str:
     return re.sub(r"var\(--(\w+)\)", lambda match: colors[match[1]], rules)
 
 
-def _matrices(found: Comparison, places: tuple[float, float], top: float) -> tuple[Html, float]:
+def _measures(found: Comparison) -> tuple[float, float, float]:
+    """Return how wide the names beside a matrix are, how large its cells, and how high the names above it."""
     names = 14 + _LETTER * max(len(_short(source)) for source in found.sources)
     # Names stand above at 45 degrees, the last one beyond its column.
     cell = min(44.0, (_PANEL - 1.5 * names) / len(found.sources))
-    head = 20 + 0.72 * names
+    return names, cell, 20 + 0.72 * names
+
+
+def _matrices(found: Comparison, places: tuple[float, float]) -> Iterator[tuple[float, str, Layers, float]]:
     titles = ("Cosine of the changes", "Equal signs among the entries that both moved (0.5 by chance)")
-    parts = []
     for x, title, values, chance in zip(places, titles, (found.cosines, found.agreement), (0.0, 0.5), strict=True):
-        parts.append(_text(x, top, title, "soft"))
-        whole = {pair: layers[""] for pair, layers in values.items()}
-        parts += _matrix(found.sources, whole, (x + names, top + head), cell, chance)
-    return joined(parts), head + cell * len(found.sources)
+        yield x, title, {pair: layers[""] for pair, layers in values.items()}, chance
 
 
-def _matrix(
-    sources: Sequence[str], values: Layers, corner: tuple[float, float], cell: float, chance: float
-) -> list[Html]:
+def _names(sources: Sequence[str], corner: tuple[float, float], cell: float) -> Iterator[Text]:
     left, top = corner
-    parts = []
     for row, source in enumerate(sources):
-        middle = (row + 0.5) * cell
-        parts.append(_text(left - 8, top + middle + 4, _short(source), "ink", "end", source))
-        turned = f"translate({left + middle + 4:.1f} {top - 6:.1f}) rotate(-45)"
-        parts.append(tag("text", _short(source), class_="ink", transform=turned))
+        short, middle = _short(source), (row + 0.5) * cell
+        title = source if short != source else ""
+        yield Text(left - 8, top + middle + 4, short, "ink", "end", title)
+        yield Text(left + middle + 4, top - 6, short, "ink", turned=True)
+
+
+def _cells(
+    sources: Sequence[str], values: Layers, corner: tuple[float, float], size: float, chance: float
+) -> Iterator[Cell]:
+    left, top = corner
+    for row, source in enumerate(sources):
         for column, other in enumerate(sources):
             value = 1.0 if row == column else values[f"{min(source, other)}|{max(source, other)}"]
-            place = (left + column * cell, top + row * cell)
-            parts.append(_cell(value, place, cell, chance, f"{source} / {other}"))
-    return parts
+            text = MISSING if value is None else f"{value:.2f}".replace("-", MINUS)
+            above = 0.0 if value is None else (value - chance) / (1 - chance)
+            kind, tint = "heat" if above > 0 else "cold", 0.76 * min(abs(above), 1.0)
+            yield Cell(left + column * size, top + row * size, size, text, f"{source} / {other}", kind, tint)
 
 
-def _cell(value: float | None, corner: tuple[float, float], size: float, chance: float, label: str) -> Html:
-    x, y = corner
-    place = {
-        "x": f"{x + 1:.1f}",
-        "y": f"{y + 1:.1f}",
-        "width": f"{size - 2:.1f}",
-        "height": f"{size - 2:.1f}",
-        "rx": "3",
-    }
-    text = MISSING if value is None else f"{value:.2f}".replace("-", MINUS)
-    above = 0.0 if value is None else (value - chance) / (1 - chance)
-    kind, depth = "heat" if above > 0 else "cold", 0.76 * min(abs(above), 1.0)
-    tint = tag("rect", class_=kind, opacity=f"{depth:.3f}", **place) if above else NOTHING
-    written = _text(x + size / 2, y + size / 2 + 4, text, "ink", "middle") if size >= 30 else NOTHING
-    return tag("g", tag("title", f"{label}: {text}"), tag("rect", class_="track", **place), tint, written)
-
-
-def _plots(found: Comparison, places: tuple[float, float], top: float) -> tuple[Html, float]:
-    """Return the charts by layer and where they end."""
-    lengths = _lines({source: [found.lengths[source][layer] for layer in found.layers] for source in found.sources})
-    cosines = _lines({pair_name(p): [layers[key] for key in found.layers] for p, layers in found.cosines.items()})
-    scale = _PANEL / WIDTH
-    charts = tuple(zip(places, ("Cosine by layer", "Length by layer"), (cosines, lengths), strict=True))
-    legends = [_legend(lines, x, top + 20) for x, _, lines in charts]
-    below = top + 14 + max(height for _, height in legends)
-    parts = [key for key, _ in legends]
-    for x, title, lines in charts:
-        place = f"translate({x:.1f} {below:.1f}) scale({scale:.3f})"
-        parts += [_text(x, top, title, "soft"), tag("g", line_plot(lines), class_="chart", transform=place)]
-    note = f"Layers in the order of the network: 1 is {found.layers[0]}, {len(found.layers)} is {found.layers[-1]}."
-    end = below + HEIGHT * scale + 16
-    return joined([*parts, _text(places[0], end, note, "soft")]), end + MARGIN
+def _lines_by_layer(found: Comparison) -> tuple[list[Line], list[Line]]:
+    cosines = {pair_name(pair): [own[layer] for layer in found.layers] for pair, own in found.cosines.items()}
+    lengths = {source: [found.lengths[source][layer] for layer in found.layers] for source in found.sources}
+    return _lines(cosines), _lines(lengths)
 
 
 def _lines(values: Mapping[str, Sequence[float | None]]) -> list[Line]:
@@ -155,34 +178,22 @@ def _lines(values: Mapping[str, Sequence[float | None]]) -> list[Line]:
     ]
 
 
-def _legend(lines: Sequence[Line], x: float, y: float) -> tuple[Html, float]:
-    """Return the legend, broken into rows, and its height."""
-    parts: list[Html] = []
+def _legend(lines: Sequence[Line]) -> list[tuple[int, float, Line]]:
+    """Return the row of each line in the legend, and how far from its left end it stands."""
+    placed = []
     left, row = 0.0, 0
     for line in lines:
-        name = _short(line.label, 2 * _LONGEST)
-        width = 26 + len(name) * _LETTER + 16
+        width = 26 + len(_key_name(line)) * _LETTER + 16
         if left and left + width > _PANEL:
             left, row = 0.0, row + 1
-        height = y + row * _ROW
-        stroke = tag(
-            "line",
-            class_=f"key c{line.color}",
-            stroke_dasharray="4 3" if line.kind == "dashed" else None,
-            x1=f"{x + left:.1f}",
-            x2=f"{x + left + 18:.1f}",
-            y1=f"{height:.1f}",
-            y2=f"{height:.1f}",
-        )
-        parts += [stroke, _text(x + left + 24, height + 4, name, "ink")]
+        placed.append((row, left, line))
         left += width
-    return joined(parts), _ROW * (row + 1)
+    return placed
+
+
+def _key_name(line: Line) -> str:
+    return _short(line.label, 2 * _LONGEST)
 
 
 def _short(name: str, longest: int = _LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", title: str = "") -> Html:
-    more = tag("title", title) if title and title != text else NOTHING
-    return tag("text", more, text, class_=kind, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)

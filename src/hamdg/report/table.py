@@ -92,6 +92,11 @@ def signed_points(value: float | None) -> str:
     return f"{100.0 * value:+.1f}".replace("-", MINUS) if value is not None and known(value) else MISSING
 
 
+def metric_name(metric: str) -> str:
+    """Return a metric as people read it: `macro_accuracy` becomes `macro accuracy`."""
+    return metric.replace("_", " ")
+
+
 def headline(record: Record) -> str:
     """Return one line that says which run this is."""
     return (

@@ -69,14 +69,31 @@ class Curve(TypedDict):
 
 
 class Curves(TypedDict):
-    """A line chart of what the step logged; `percent`: the values are fractions to be shown in per cent."""
+    """A line chart of what the step logged.
+
+    Attributes:
+        curves: The metrics.
+        percent: Whether the values are fractions to be shown in per cent.
+        smooth: Whether a running mean is drawn over the faint values themselves.
+        limits: Ends of the value axis.
+    """
 
     kind: Literal["curves"]
     title: str
     note: str
     curves: list[Curve]
     percent: bool
+    smooth: bool
     limits: list[float] | None
+
+
+class LayerMeans(TypedDict):
+    """A heat map of a metric that the step logged by layer: its mean over the steps, one row a source."""
+
+    kind: Literal["layer_means"]
+    title: str
+    note: str
+    metric: str
 
 
 class Bars(TypedDict):
@@ -129,7 +146,7 @@ class ImageStrips(TypedDict):
     strips: list[Strip]
 
 
-Figure = HeatMap | Lines | Curves | Bars | Table | ImageStrips
+Figure = HeatMap | Lines | Curves | LayerMeans | Bars | Table | ImageStrips
 
 
 def heat_map(
@@ -233,6 +250,7 @@ def curves(
     *,
     note: str = "",
     percent: bool = False,
+    smooth: bool = False,
     limits: tuple[float, float] | None = None,
 ) -> Curves:
     """Return a line chart of what the step logged; metrics that no figure names are drawn anyway, each on its own.
@@ -242,6 +260,7 @@ def curves(
         drawn: The metrics.
         note: A sentence on what is seen.
         percent: Whether the values are fractions to be shown in per cent.
+        smooth: Whether a running mean is drawn over the faint values themselves; for what jumps from step to step.
         limits: Ends of the value axis; chosen from the data when left out.
     """
     return {
@@ -250,8 +269,33 @@ def curves(
         "note": note,
         "curves": list(drawn),
         "percent": percent,
+        "smooth": smooth,
         "limits": None if limits is None else list(limits),
     }
+
+
+def layer_means(title: str, metric: str, *, note: str = "") -> LayerMeans:
+    """Return a heat map of what the step logged by layer, as its mean over the steps."""
+    return {"kind": "layer_means", "title": title, "note": note, "metric": metric}
+
+
+def direction_figures(prefix: str = "cosine") -> list[Figure]:
+    """Return the figures of the directions in which the models of a cohort move, before and after a coupling acts.
+
+    Args:
+        prefix: Of the metrics: `<prefix>/before` and `<prefix>/after` of updates, `<prefix>/history` of task vectors.
+    """
+    before, after = f"{prefix}/before", f"{prefix}/after"
+    return [
+        curves(
+            "Cosine of update directions",
+            [curve(before, style="dashed", meaning="before harmonization"), curve(after)],
+            note="Of two models at the same step: 1 is the same direction, below 0 they pull against each other.",
+        ),
+        curves("Cosine of task vectors (weights minus start)", [curve(f"{prefix}/history")]),
+        layer_means("Cosine of updates by layer, before harmonization: mean over the steps", before),
+        layer_means("Cosine of updates by layer, after harmonization: mean over the steps", after),
+    ]
 
 
 def bars(title: str, values: Mapping[str, float], *, note: str = "", own: str = "", digits: int = 3) -> Bars:

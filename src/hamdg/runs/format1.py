@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NotRequired, TypedDict
 
-from hamdg.runs.figures import Figure
+from hamdg.runs.figures import Figure, direction_figures
 from hamdg.runs.merge_figures import MergeFacts, layers_of, merge_figures
 from hamdg.runs.selection import SelectionCounts, selection_figures
 
@@ -146,11 +146,11 @@ def _footnote(record: Record) -> str:
 
 def _steps(record: Record) -> dict[str, object]:
     train: dict[str, object] = {}
-    figures: list[Figure] = []
+    figures: list[Figure] = direction_figures() if record["algorithm"] == "ham" else []
     if (counts := record["enrichment"]) is not None:
         train["selection"] = counts
         seen = f"With the accepted images the models saw {record['images_seen']['with_enrichment']:,} images."
-        figures = selection_figures(counts, "enrichment", note=f"{_ENRICHMENT} {seen}", samples="samples.npz")
+        figures[:0] = selection_figures(counts, "enrichment", note=f"{_ENRICHMENT} {seen}", samples="samples.npz")
     steps: dict[str, object] = {
         "train": _step("train", record, train, figures, record["images_seen"]["fresh"]),
     }

@@ -94,10 +94,10 @@ def _in_words(cosines: Mapping[str, float]) -> str:
     if not equal:
         return ""
     if len(equal) == len(cosines):
-        whose = f"All {len(cosines)} pairs of source models" if len(equal) > 1 else f"The source models {equal[0]}"
+        every = " for every pair" if len(equal) > 1 else ""
         return (
-            f"{whose} have become one (cosine 1.00): they changed in the same direction, so that merging them is "
-            "hardly more than taking one of them."
+            f"The source models have become one (cosine 1.00{every}): they changed in the same direction, so that "
+            "merging them is hardly more than taking one of them."
         )
     return f"These source models have become one (cosine 1.00): {'; '.join(equal)}."
 

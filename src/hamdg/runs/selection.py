@@ -36,7 +36,7 @@ def selection_figures(
     found: list[Figure] = [
         table(f"{name}: samples offered and accepted", _columns(noisy), _rows(counts, noisy), note=note),
         curves("Accepted, % of the candidates", [curve(added, over=offered)], percent=True, limits=(0.0, 100.0)),
-        curves("Threshold: mean confidence on the model's own batch", [curve(f"{prefix}/threshold")]),
+        curves("Threshold: mean confidence on the model's own batch", [curve(f"{prefix}/threshold")], smooth=True),
     ]
     if noisy:
         shares = [

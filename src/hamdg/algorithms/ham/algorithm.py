@@ -19,6 +19,7 @@ from hamdg.merge.geometry import norms, task_vectors
 from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
 from hamdg.models.network import Weights
 from hamdg.models.tower import layer_of
+from hamdg.runs.figures import direction_figures
 from hamdg.runs.selection import selection_figures
 from hamdg.stages.context import Context
 from hamdg.stages.entries import source_entries, start_entry
@@ -91,11 +92,11 @@ class Ham(Algorithm):
         counts = enrichment_counts(context.files.metrics)
         say_counts(counts)
         if not counts:
-            return own
+            return own._replace(figures=direction_figures())
         seen = own.images_seen + sum(one["added"] for one in counts.values())
         note = f"{RULE} With the accepted images the models saw {seen:,} images."
         figures = selection_figures(counts, "enrichment", note=note, samples=samples)
-        return Summary({**own.facts, "selection": counts}, figures, own.images_seen)
+        return Summary({**own.facts, "selection": counts}, [*figures, *direction_figures()], own.images_seen)
 
 
 def _kept(base: Weights, history: Mapping[str, Weights], config: MergeConfig) -> dict[str, dict[str, float]]:

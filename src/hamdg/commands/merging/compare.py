@@ -18,8 +18,8 @@ from hamdg.files import write_text
 from hamdg.merge.compare import WHOLE, Comparison
 from hamdg.merge.compare import compare as measure
 from hamdg.merge.files.inputs import Inputs
-from hamdg.report.comparison import comparison_picture
-from hamdg.report.html import pair_name
+from hamdg.report.charts import pair_name
+from hamdg.report.comparison import comparison_image
 from hamdg.report.table import MISSING
 from hamdg.text import reason_of
 
@@ -94,7 +94,7 @@ def _relative(found: Comparison, source: str) -> str:
 
 def _draw(found: Comparison, out: Path) -> None:
     try:
-        write_text(out, comparison_picture(found))
+        write_text(out, comparison_image(found))
     except OSError as error:
         reason = reason_of(error)
         raise ConfigError(f"Cannot write `{out}`: {reason}; name another file with `--out`.") from error

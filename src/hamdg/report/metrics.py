@@ -1,4 +1,4 @@
-"""The measurements of a run (`metrics.csv`, long format) as series over steps."""
+"""The metrics of a step (`metrics.csv`, long format) as series over steps."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """All series of a run, keyed by (name, source, layer)."""
+class Metrics:
+    """All series of a step, keyed by (name, source, layer)."""
 
     series: Mapping[tuple[str, str, str], Series]
+
+    def names(self) -> list[str]:
+        """Return the names of all metrics, in the file's order."""
+        return list(dict.fromkeys(name for name, _, _ in self.series))
 
     def by_source(self, name: str, layer: str = "") -> dict[str, Series]:
         """Return the series called `name` for each source (or pair of sources), sorted by its name."""
@@ -47,7 +51,7 @@ class Measurements:
         return dict(sorted(found.items()))
 
 
-def read_measurements(path: Path) -> Measurements:
+def read_metrics(path: Path) -> Metrics:
     """Read a `metrics.csv`; of two rows for the same step (a resumed run) the later one counts.
 
     Raises:
@@ -58,7 +62,7 @@ def read_measurements(path: Path) -> Measurements:
     with open(path, newline="", encoding="utf-8", errors="replace") as stream:
         for step, source, layer, name, value in _rows(stream, path):
             points.setdefault((name, source, layer), {})[step] = value
-    return Measurements({key: _series(values) for key, values in points.items()})
+    return Metrics({key: _series(values) for key, values in points.items()})
 
 
 def _series(values: Mapping[int, float]) -> Series:

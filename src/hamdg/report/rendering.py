@@ -1,0 +1,55 @@
+"""Renders this room's templates: everything is escaped, and no character that a terminal would obey gets through."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hamdg.report.table import percent, signed_points
+from hamdg.text import escaped
+
+_STYLE = "page.css"
+
+
+def render(name: str, **values: object) -> str:
+    """Return a template with these values filled in.
+
+    Args:
+        name: A file of the folder `templates`.
+        values: What the template calls by these names.
+    """
+    return _environment().get_template(name).render(values)
+
+
+def style() -> str:
+    """Return the style sheet, which stands inside the page itself."""
+    return "\n".join(style_parts().values())
+
+
+@cache
+def style_parts() -> dict[str, str]:
+    """Return the style sheet cut at its headings: `colors`, `charts` (which images take, too) and `page`."""
+    loader = _environment().loader
+    assert loader is not None
+    _, *parts = loader.get_source(_environment(), _STYLE)[0].split("/* == ")
+    return {name: rules.strip() for name, _, rules in (part.partition(" == */") for part in parts)}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hamdg.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_written_out,
+    )
+    environment.filters |= {"percent": percent, "points": signed_points}
+    return environment
+
+
+def _written_out(value: object) -> object:
+    """Return a value that is shown, with its control characters written out; what a macro made is done already."""
+    return escaped(value, keep="\n") if isinstance(value, str) and not hasattr(value, "__html__") else value
