@@ -178,7 +178,7 @@ def _verb(
 
 def _run(arguments: argparse.Namespace) -> int:
     from hamdg.config.reading import read_recipe
-    from hamdg.config.shipped import find_file, is_shipped
+    from hamdg.config.shipped import find_file, is_shipped, shipped_name
     from hamdg.data.find_images import find_images
     from hamdg.runs.identity import sibling_runs
 
@@ -186,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> int:
     file = find_file(arguments.recipe)
     recipe = read_recipe(file, overrides)
     if is_shipped(file) and not recipe.runtime.quiet:
-        console.note(f"recipe {file}, which comes with hamdg: there is no `{arguments.recipe}` here")
+        console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
     if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
         find_images(recipe)
 

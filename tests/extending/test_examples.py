@@ -43,12 +43,12 @@ def test_an_example_is_short(heading: str) -> None:
 def test_an_algorithm(install: Install, tmp_path: Path) -> None:
     options = [f"--{key}={value}" for key, value in TINY.items()]
     run = ["run", "mini/erm", "--algorithm=mixup", "--held_out=photo", *options]
-    wrong = ["--mixup.alpa=0.4", "--mixup.alpha=x"]
+    wrong = ["--mixup.alpa=0.4", "--mixup.alpha=0"]
     calls = [[*run, one] for one in (*wrong, "--mixup.alpha=0.4")]
     done = hamdg(install("An algorithm"), tmp_path, *calls, codes=[2, 2, 0])
     unknown, low = done.stderr.splitlines()
     assert unknown.endswith("did you mean `--mixup.alpha`?")
-    assert "`mixup.alpha`" in low
+    assert "`mixup.alpha` to be a number above 0, but got `0" in low
     (record,) = (tmp_path / "lightning_logs").glob("mini/photo/mixup/*/record.json")
     assert [row["key"] for row in json.loads(record.read_text())["rows"]] == ["zero_shot", "mixup"]
 

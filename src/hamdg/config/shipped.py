@@ -43,15 +43,18 @@ def shipped_names(what: str) -> list[str]:
     Args:
         what: Which of them: "recipe", "sweep file".
     """
-    paths = (path.relative_to(FOLDER) for path in FOLDER.glob(f"*/*{_SUFFIX}"))
-    return sorted(
-        path.with_suffix("").as_posix() for path in paths if (path.parts[0] == "sweeps") == (what == "sweep file")
-    )
+    files = (path for path in FOLDER.glob(f"*/*{_SUFFIX}") if (path.parent.name == "sweeps") == (what == "sweep file"))
+    return sorted(map(shipped_name, files))
 
 
 def shipped_file(name: str) -> Path:
     """Return the file of one of those names."""
     return FOLDER / f"{name}{_SUFFIX}"
+
+
+def shipped_name(path: Path) -> str:
+    """Return the name of a file that comes with hamdg."""
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def is_shipped(path: Path) -> bool:
