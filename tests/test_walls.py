@@ -138,6 +138,7 @@ class Import:
     types_only: bool
 
 
+@cache
 def parsed() -> dict[str, ast.Module]:
     """Return the syntax tree of every module, by its dotted name without `hamdg.`."""
     trees = {}
@@ -217,6 +218,7 @@ def _reachable(start: str, after: Mapping[str, set[str]]) -> set[str]:
     return seen
 
 
+@cache
 def room_of(module: str) -> Room:
     """Return the room in which a module lies: the one with the longest fitting prefix."""
 
