@@ -10,8 +10,7 @@ import pytest
 from blake3 import blake3
 
 from hamdg import digests
-from hamdg.digests import Digests
-from hamdg.files import sha256_file
+from hamdg.digests import Digests, sha256_file
 
 
 def test_a_digest_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +80,19 @@ def test_digests_do_not_need_torch() -> None:
     code = "import sys, hamdg.digests; print('torch' in sys.modules, 'numpy' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False False"
+
+
+def test_a_file_is_read_again_only_after_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    # So short after a write the clock of the file system may not tell a second one apart.
+    assert sha256_file(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"two")
+    assert sha256_file(path) == hashlib.sha256(b"two").hexdigest()
+    monkeypatch.setattr(digests, "_RECENT", -(10**12))
+    assert sha256_file(path) == hashlib.sha256(b"two").hexdigest()
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", lambda *arguments: pytest.fail("read twice"))
+        assert sha256_file(path) == hashlib.sha256(b"two").hexdigest()
+    path.write_bytes(b"three")
+    assert sha256_file(path) == hashlib.sha256(b"three").hexdigest()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import stat
@@ -18,9 +17,7 @@ from hamdg.files import (
     every_folder,
     free_bytes,
     needed_cache,
-    sha256_file,
     user_path,
-    write_bytes,
     write_json,
     write_text,
 )
@@ -105,12 +102,6 @@ def test_json_round_trips_and_refuses_what_json_has_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(tmp_path / "a.json", float("nan"))
     assert json.loads((tmp_path / "a.json").read_text()) == {"é": [1, 2.5, None]}
-
-
-def test_the_digest_is_sha256(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 5000
-    write_bytes(tmp_path / "a", content)
-    assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Digests of files, computed by threads of their own while something else goes on."""
+"""Digests of files, computed at once or by threads of their own while something else goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,21 @@ TITLES: dict[HashName, str] = {"sha256": "SHA-256", "blake3": "BLAKE3"}
 
 # Hashed at once without Python's lock: long enough that waiting for the lock takes no share of the time.
 _CHUNK = 1 << 25
+# Digests of files by what changes when somebody writes to them, unless that was so short ago (in nanoseconds) that the
+# file system's clock may not tell two writes apart.
+_KNOWN: dict[tuple[int, ...], str] = {}
+_RECENT = 2_000_000_000
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits; a process does not read an unchanged file twice."""
+    with open(path, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        digest = _KNOWN.get(key) or hashlib.file_digest(stream, "sha256").hexdigest()
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _RECENT:
+        _KNOWN[key] = digest
+    return digest
 
 
 class _Hash(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -114,12 +113,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically, as indented JSON (NaN and infinity are refused)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 digest of a file as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def free_bytes(folder: Path) -> int:

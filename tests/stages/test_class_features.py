@@ -19,7 +19,8 @@ from hamdg.data.benchmarks.mini import MINI
 from hamdg.data.domain import open_domain
 from hamdg.data.module import split_domain
 from hamdg.errors import RunDirectoryError, WeightsError
-from hamdg.models.learned_head import head_digest, read_head, write_head
+from hamdg.merge.tensors import sha256_tensor
+from hamdg.models.learned_head import read_head, write_head
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity, run_directory
@@ -127,7 +128,7 @@ def test_class_features_of_the_sources_train_above_chance_on_words_that_the_mode
     # The held-out domain has no part in them, and a run and its control have the same.
     assert record["steps"]["train"]["opened"] == ["chalk", "ink"]
     assert run.class_features.read_bytes() == control.class_features.read_bytes()
-    digest = head_digest(read_head(run.class_features))
+    digest = sha256_tensor(read_head(run.class_features))
     assert record["class_features"] == {"kind": head, "sha256": digest}
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hamdg import cli
-from hamdg.files import sha256_file
+from hamdg.digests import sha256_file
 from hamdg.merge import open_tensors
 from hamdg.merge.files import load_tensors, read_metadata, read_provenance
 from hamdg.models.weights import PREFIX

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hamdg import cli
-from hamdg.files import sha256_file
+from hamdg.digests import sha256_file
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
 

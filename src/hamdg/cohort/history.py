@@ -13,8 +13,9 @@ from torch import Tensor
 from hamdg.cohort.cohort import Cohort, flush
 from hamdg.cohort.swad import valley_facts
 from hamdg.config.recipe import HistoryConfig
+from hamdg.digests import sha256_file
 from hamdg.errors import TrainingError
-from hamdg.files import sha256_file, write_json
+from hamdg.files import write_json
 from hamdg.merge.files import save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage

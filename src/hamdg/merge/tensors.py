@@ -1,7 +1,8 @@
-"""Tensors and models as mappings of them: dtypes, values that are no numbers, and tensors that have two names."""
+"""Tensors and models as mappings of them: dtypes, non-finite values, digests, and tensors that have two names."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 
@@ -62,6 +63,20 @@ def differ(tensors: list[Tensor]) -> bool:
     return any(not torch.equal(first.to(dtype), other.to(first.device, dtype)) for other in others)
 
 
+def sha256_tensor(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values, as they lie in memory when contiguous; neither shape nor dtype count."""
+    return hashlib.sha256(_content(tensor)).hexdigest()
+
+
+def sha256_tensors(tensors: Tensors) -> str:
+    """Return the SHA-256 of a model: of all names and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(_content(tensors[name]))
+    return digest.hexdigest()
+
+
 def tied_names(models: tuple[Tensors, ...]) -> dict[str, str]:
     """Return, for every name that is another's twin, the name that stands for both.
 
@@ -89,3 +104,8 @@ def _same(model: Tensors, a: str, b: str) -> bool:
     # Held both at once: what a mapping computes when it is asked may be given the other's memory afterwards.
     first, second = model[a], model[b]
     return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+
+
+def _content(tensor: Tensor) -> memoryview:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data if plain.numel() else memoryview(b"")

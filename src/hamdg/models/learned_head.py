@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,11 +96,6 @@ def linear_probe(found: Labeled, classes: int, scale: float) -> Tensor:
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     return (weight.detach() / scale).float()
-
-
-def head_digest(head: Tensor) -> str:
-    """Return the SHA-256 of class features."""
-    return hashlib.sha256(head.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float) -> None:

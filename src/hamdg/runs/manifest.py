@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from hamdg.digests import sha256_file
 from hamdg.errors import RunDirectoryError
-from hamdg.files import sha256_file, write_json
+from hamdg.files import write_json
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.text import reason_of

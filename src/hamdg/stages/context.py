@@ -20,9 +20,10 @@ from hamdg.data.parallel import limit_threads
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
+from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
-from hamdg.models.learned_head import head_digest, read_head
+from hamdg.models.learned_head import read_head
 from hamdg.models.network import Network
 from hamdg.models.text_head import encode_prompts
 from hamdg.runs.directory import RunDirectory
@@ -176,7 +177,7 @@ class Context:
 
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)
-        facts = {"kind": self.recipe.model.text_head, "sha256": head_digest(head)}
+        facts = {"kind": self.recipe.model.text_head, "sha256": sha256_tensor(head)}
         if self.run.start.exists() and read_start(self.run)["class_features"] != facts:
             raise WeightsError(
                 f"The class features `{self.run.class_features}` are not those that the run was trained with; repeat "

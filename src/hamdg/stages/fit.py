@@ -25,7 +25,7 @@ from hamdg.config.recipe import HistoryConfig
 from hamdg.data.domain import Domain
 from hamdg.data.module import SourceData
 from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
-from hamdg.models.learned_head import head_digest
+from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
 from hamdg.runs.steps import read_index
 from hamdg.stages.context import Context
@@ -134,7 +134,7 @@ def _origin(context: Context) -> dict[str, str]:
     if context.recipe.model.text_head == "prompts":
         return found
     try:
-        return found | {"class_features": head_digest(context.text_head)}
+        return found | {"class_features": sha256_tensor(context.text_head)}
     except WeightsError as error:
         name = context.run.class_features.name
         raise CheckpointError(f"was made with class features that are missing or damaged (`{name}`)") from error

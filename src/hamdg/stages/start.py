@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from hamdg.config.recipe import ModelConfig
+from hamdg.digests import sha256_file
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.files import link, sha256_file, write_json
+from hamdg.files import link, write_json
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
+from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.clip import model_files
-from hamdg.models.learned_head import head_digest
 from hamdg.runs.manifest import NEVER, FileFacts, unchanged
 from hamdg.runs.steps import Start, read_start
 from hamdg.stages.class_features import learn_class_features
@@ -58,7 +59,7 @@ def prepare(context: Context) -> None:
     keep_base(context)
     if not run.start.exists():
         kind = context.recipe.model.text_head
-        features = {"kind": kind, "sha256": head_digest(context.text_head)}
+        features = {"kind": kind, "sha256": sha256_tensor(context.text_head)}
         files = _files(context.recipe.model)
         write_json(run.start, Start(sha256=context.start_sha256, files=files, class_features=features))
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hamdg.commands.merging.arguments import FLAGS
-from hamdg.files import sha256_file
+from hamdg.digests import sha256_file
 from hamdg.merge import list_methods
 from hamdg.merge.aliases import ALIASES
 from tests.commands.merging.conftest import TIES, failure, read, run

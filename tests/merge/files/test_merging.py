@@ -15,9 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hamdg.digests import Digests
+from hamdg.digests import Digests, sha256_file
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.files import sha256_file
 from hamdg.merge import MergeSettings, merge_files, merge_with, open_tensors
 from hamdg.merge.files import read_metadata, read_provenance, save_tensors
 from hamdg.merge.files.writing import TensorWriter

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hamdg import cli
+from hamdg.digests import sha256_file
 from hamdg.errors import WeightsError
-from hamdg.files import sha256_file
 from hamdg.merge import merge_files, open_tensors
 from hamdg.merge.files import save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
