@@ -34,7 +34,8 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     """
     if not texts:
         raise ConfigError(f"There are no files to merge; write {EXAMPLE}.")
-    indices = [path for path in map(Path, texts) if path.suffix == ".json" and _is_history_index(path)]
+    # Runs of older versions have an index and folders beside the models.
+    indices = [path for path in map(Path, texts) if path.name == "index.json" and path.parent.name == "history"]
     histories = {index.parent for index in indices}
     files: dict[str, Path] = {}
     for text in texts:
@@ -139,12 +140,6 @@ def evidence_of(request: Request, sources: Collection[str]) -> dict[str, Path]:
         ConfigError: One is written in another way, or a source is repeated.
     """
     return {name: Path(text) for name, text in pairs("--evidence", request.evidence, sources).items()}
-
-
-def _is_history_index(path: Path) -> bool:
-    # Not above: most merges have nothing to do with runs, whose directory imports what recipes are.
-
-    return path.parent.name == "history" and path.name == "index.json"
 
 
 def _parts(text: str, names: Collection[str], *, files: bool) -> list[str]:
