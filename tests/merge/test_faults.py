@@ -19,6 +19,7 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, list_methods, merge, merge_with
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+from tests.merge.tools import seeded
 
 Model = dict[str, Tensor]
 Options = dict[str, object]
@@ -44,10 +45,6 @@ def test_every_fault_has_a_test_and_every_test_that_is_named_is_there() -> None:
 # What the tests below merge: tensors of several kinds, in some of which only one source moves.
 
 SHAPES = {"fc.weight": (6, 5), "ln.weight": (40,), "one": (1,), "logit_scale": (), "only_c": (30,)}
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def start() -> Model:

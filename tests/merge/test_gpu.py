@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from hamdg.merge import MergeSettings, list_methods, merge_with
 from hamdg.merge.compare import compare
 from hamdg.merge.files import load_tensors, merge_files, read_provenance, save_tensors
+from tests.merge.tools import seeded
 
 Model = dict[str, Tensor]
 
@@ -78,10 +79,6 @@ SHAPES = {
     "large": (140_001,),  # more than a piece
     "bn.weight": (3,),
 }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def model(seed: int, base: Model | None = None) -> Model:

@@ -9,18 +9,15 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.functional.spectral import decompose, leading, orthogonal, total
+from tests.merge.tools import random_tensor
 
 METHODS = ("tsv", "iso_c", "iso_cts", "score")
 Models = dict[str, dict[str, Tensor]]
 
 
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
 def model_set(*shape: int, sources: int = 3, dtype: torch.dtype = torch.float64, name: str = "w") -> Models:
     """Random changes from a base of zeros."""
-    return {f"s{i}": {name: random(*shape, seed=i, dtype=dtype)} for i in range(sources)}
+    return {f"s{i}": {name: random_tensor(*shape, seed=i, dtype=dtype)} for i in range(sources)}
 
 
 def merged(
@@ -35,14 +32,14 @@ def merged(
 
 
 def orthonormal(rows: int, columns: int, seed: int) -> Tensor:
-    basis: Tensor = torch.linalg.qr(random(rows, columns, seed=seed)).Q
+    basis: Tensor = torch.linalg.qr(random_tensor(rows, columns, seed=seed)).Q
     return basis
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (6, 6), (9, 4), (4, 9), (1, 5), (5, 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_factors_rebuild_the_matrix_and_are_orthonormal(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    matrix = random(*shape, dtype=dtype)
+    matrix = random_tensor(*shape, dtype=dtype)
     factors = decompose(matrix)
     tolerance = 2e-6 if dtype == torch.float32 else 1e-13
     close = partial(torch.testing.assert_close, rtol=tolerance, atol=tolerance)
@@ -74,7 +71,7 @@ def test_single_precision_is_as_good_as_a_direct_decomposition(shape: tuple[int,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_that_are_noise_give_no_direction(dtype: torch.dtype) -> None:
-    outer = torch.outer(random(40, seed=1), random(30, seed=2)).to(dtype)
+    outer = torch.outer(random_tensor(40, seed=1), random_tensor(30, seed=2)).to(dtype)
     assert decompose(outer).rank == 1
     assert decompose(outer.mT).rank == 1
     assert decompose(torch.zeros(4, 3, dtype=dtype)).rank == 0
@@ -86,7 +83,7 @@ def test_values_that_are_noise_give_no_direction(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_only_the_largest_triplets_can_be_asked_for(dtype: torch.dtype) -> None:
-    for matrix in (random(7, 5, dtype=dtype), random(5, 7, dtype=dtype)):
+    for matrix in (random_tensor(7, 5, dtype=dtype), random_tensor(5, 7, dtype=dtype)):
         whole, part = decompose(matrix), decompose(matrix, 2)
         assert part.rank == 2
         torch.testing.assert_close(part.left, whole.left[:, :2])
@@ -104,19 +101,19 @@ def test_what_is_zero_is_judged_by_what_was_subtracted() -> None:
 
 
 def test_signs_make_the_largest_entry_on_the_right_positive() -> None:
-    for matrix in (random(7, 5), random(5, 7), random(5, 7).float()):
+    for matrix in (random_tensor(7, 5), random_tensor(5, 7), random_tensor(5, 7).float()):
         for signed in (matrix, -matrix):
             right = decompose(signed).right
             assert (right.gather(0, right.abs().argmax(0, keepdim=True)) > 0).all()
 
 
 def test_the_polar_factor_is_the_nearest_matrix_with_orthonormal_columns() -> None:
-    columns = random(8, 3)
+    columns = random_tensor(8, 3)
     nearest = orthogonal(columns)
     torch.testing.assert_close(nearest.mT @ nearest, torch.eye(3, dtype=torch.float64))
     distance = torch.linalg.matrix_norm(columns - nearest)
     for seed in range(200):
-        step = torch.linalg.matrix_exp(0.05 * (a := random(8, 8, seed=seed)) - 0.05 * a.mT)
+        step = torch.linalg.matrix_exp(0.05 * (a := random_tensor(8, 8, seed=seed)) - 0.05 * a.mT)
         assert torch.linalg.matrix_norm(columns - step @ nearest) >= distance
         assert torch.linalg.matrix_norm(columns - orthonormal(8, 3, seed)) >= distance
 
@@ -196,8 +193,10 @@ def test_packed_queries_keys_and_values_can_be_merged_apart(method: str) -> None
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(7, 7), (12, 5), (5, 12)])
 def test_the_order_of_sources_and_the_number_of_threads_change_no_bit(method: str, shape: tuple[int, int]) -> None:
-    models = {s: {f"t{i}": random(*shape, seed=7 * j + i).float() for i in range(6)} for j, s in enumerate("abc")}
-    base = {name: random(*shape, seed=99).float() for name in models["a"]}
+    models = {
+        s: {f"t{i}": random_tensor(*shape, seed=7 * j + i).float() for i in range(6)} for j, s in enumerate("abc")
+    }
+    base = {name: random_tensor(*shape, seed=99).float() for name in models["a"]}
     first = merge(method, models, base, threads=1)
     turned = {source: models[source] for source in "cab"}
     for again in (merge(method, turned, base, threads=1), merge(method, models, base, threads=2)):
@@ -297,7 +296,7 @@ def test_a_source_that_changed_nothing_takes_part_with_no_direction(method: str)
 
 @pytest.mark.parametrize("method", ["tsv", "iso_c", "score"])
 def test_opposite_changes_cancel(method: str) -> None:
-    change = random(6, 4)
+    change = random_tensor(6, 4)
     result = merged(method, {"s0": {"w": change}, "s1": {"w": -change}})
     torch.testing.assert_close(result, torch.zeros(6, 4, dtype=torch.float64), rtol=0, atol=1e-14)
 

@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import BetaAverage
+from tests.merge.tools import EDGE_SHAPES, trajectory
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
 # 1 / sqrt(x (1 - x)) at x = 1/6, 1/2, 5/6.
 END, MIDDLE = 6 / math.sqrt(5), 2.0
@@ -23,24 +22,20 @@ END, MIDDLE = 6 / math.sqrt(5), 2.0
 pytestmark = pytest.mark.filterwarnings("ignore::hamdg.merge.CommonStartWarning")
 
 
-def run(values: list[float], dtype: torch.dtype = torch.float64) -> dict[str, dict[str, Tensor]]:
-    return {f"step-{t}": {"w": torch.tensor([value], dtype=dtype)} for t, value in enumerate(values)}
-
-
 def density(x: float, b: float) -> float:
     return math.pow(x * (1 - x), b - 1) * math.gamma(2 * b) / math.gamma(b) ** 2
 
 
 def test_by_hand() -> None:
-    assert merge("beta_average", run([0.0, 1.0, 0.0]))["w"].item() == pytest.approx(MIDDLE / (2 * END + MIDDLE))
-    assert merge("beta_average", run([0.0, 0.0, 1.0]))["w"].item() == pytest.approx(END / (2 * END + MIDDLE))
+    assert merge("beta_average", trajectory([0.0, 1.0, 0.0]))["w"].item() == pytest.approx(MIDDLE / (2 * END + MIDDLE))
+    assert merge("beta_average", trajectory([0.0, 0.0, 1.0]))["w"].item() == pytest.approx(END / (2 * END + MIDDLE))
 
 
 def test_the_base_is_the_first_state_if_there_is_one() -> None:
     base = {"w": torch.tensor([1.0], dtype=torch.float64)}
-    assert merge("beta_average", run([0.0, 0.0]), base)["w"].item() == pytest.approx(END / (2 * END + MIDDLE))
-    assert merge("beta_average", run([0.0]), base)["w"].item() == pytest.approx(0.5)
-    assert merge("beta_average", run([0.0, 0.0]))["w"].item() == 0.0
+    assert merge("beta_average", trajectory([0.0, 0.0]), base)["w"].item() == pytest.approx(END / (2 * END + MIDDLE))
+    assert merge("beta_average", trajectory([0.0]), base)["w"].item() == pytest.approx(0.5)
+    assert merge("beta_average", trajectory([0.0, 0.0]))["w"].item() == 0.0
 
 
 @settings(deadline=None, max_examples=50)
@@ -50,12 +45,12 @@ def test_equals_the_formula(values: list[float], beta: float, base: float | None
     states = values if base is None else [base, *values]
     weights = [density((t + 0.5) / len(states), beta) for t in range(len(states))]
     expected = sum(weight * state for weight, state in zip(weights, states, strict=True)) / sum(weights)
-    merged = merge("beta_average", run(values), start, beta=beta)["w"].item()
+    merged = merge("beta_average", trajectory(values), start, beta=beta)["w"].item()
     assert merged == pytest.approx(expected, rel=1e-9, abs=1e-7)
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     base, *models = ({"w": torch.randn(shape, generator=generator).to(dtype)} for _ in range(3))
@@ -75,13 +70,13 @@ def test_checkpoints_come_in_the_order_of_their_numbers() -> None:
 
 
 def test_both_ends_weigh_the_same_and_most() -> None:
-    spikes = [merge("beta_average", run([float(t == i) for t in range(7)]))["w"].item() for i in range(7)]
+    spikes = [merge("beta_average", trajectory([float(t == i) for t in range(7)]))["w"].item() for i in range(7)]
     assert spikes[0] == pytest.approx(spikes[6]) == max(spikes)
     assert spikes[0] > spikes[1] > spikes[2] > spikes[3]
 
 
 def test_beta_one_is_the_plain_mean() -> None:
-    assert merge("beta_average", run([1.0, 2.0, 6.0, 7.0]), beta=1)["w"].item() == pytest.approx(4.0)
+    assert merge("beta_average", trajectory([1.0, 2.0, 6.0, 7.0]), beta=1)["w"].item() == pytest.approx(4.0)
 
 
 def test_it_is_the_accumulator_of_training_bit_for_bit() -> None:
@@ -104,7 +99,7 @@ def test_equal_states_and_entries_keep_their_bits() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_trajectory_in_half_precision_is_averaged_in_single(dtype: torch.dtype) -> None:
     values = [1.0] * 180 + [1.25] * 20
-    merged = merge("beta_average", run(values, dtype), beta=1, dtype=torch.float32)["w"].item()
+    merged = merge("beta_average", trajectory(values, dtype), beta=1, dtype=torch.float32)["w"].item()
     assert merged == pytest.approx(1.025, abs=1e-6)
 
 
@@ -127,4 +122,4 @@ def test_counters_are_averaged_along_a_trajectory_and_other_integers_are_not() -
 def test_a_wrong_beta(beta: float) -> None:
     message = f"Expected argument `beta` to be a number above 0, but got `{beta!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("beta_average", run([1.0, 2.0]), None, {"beta": beta}, MergeSettings())
+        merge_with("beta_average", trajectory([1.0, 2.0]), None, {"beta": beta}, MergeSettings())

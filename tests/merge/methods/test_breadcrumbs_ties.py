@@ -4,21 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.merge import MergeSettings, merge, merge_with
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+from tests.merge.tools import SHAPES, random_state, zeros
 
 
 def trimmed(change: list[float], beta: float, gamma: float) -> list[float]:

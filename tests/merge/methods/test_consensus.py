@@ -4,23 +4,11 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.methods.consensus import tall_mask
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+from tests.merge.tools import SHAPES, State, random_state, zeros
 
 
 def reference(columns: list[list[float]], totals: list[float], threshold: float, agree: int) -> list[float]:

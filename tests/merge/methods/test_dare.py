@@ -4,22 +4,10 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+from tests.merge.tools import SHAPES, State, random_state, zeros
 
 
 def masks(sources: str, drop_rate: float, seed: int = 0) -> dict[str, State]:
@@ -30,10 +18,6 @@ def masks(sources: str, drop_rate: float, seed: int = 0) -> dict[str, State]:
         merged = merge("dare", {source: ones}, zeros(ones), drop_rate=drop_rate, seed=seed, scale=1)
         found[source] = {name: tensor != 0 for name, tensor in merged.items()}
     return found
-
-
-def sign(x: float) -> int:
-    return (x > 0) - (x < 0)
 
 
 def thinned(change: State, mask: State, drop_rate: float, rescale: str) -> dict[str, list[float]]:

@@ -10,18 +10,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, TensorSet, merge, merge_with
 from hamdg.merge.functional.masks import uniforms
 from hamdg.merge.methods.della import keep_probabilities
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+from tests.merge.tools import SHAPES, State, random_state, zeros
 
 
 def slow_probabilities(values: list[float], length: int, drop_rate: float, window: float) -> list[float]:
@@ -39,6 +28,8 @@ def slow_probabilities(values: list[float], length: int, drop_rate: float, windo
 def sampled(name: str, change: Tensor, source: str, drop_rate: float, window: float, rescale: str) -> Tensor:
     """Return what is left of a change, with loops; only the random numbers are the library's own."""
     values = change.flatten().tolist()
+    if not values:
+        return change
     length = change[0].numel() if change.dim() > 1 else change.numel()
     chances = slow_probabilities(values, length, drop_rate, window)
     dice = uniforms(TensorSet(name, {source: change}), source, 0).flatten().tolist()

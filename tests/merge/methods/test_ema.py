@@ -6,24 +6,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import Ema
+from tests.merge.tools import EDGE_SHAPES, trajectory
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
-
-
-def run(values: list[float], dtype: torch.dtype = torch.float64) -> dict[str, dict[str, Tensor]]:
-    return {f"step-{t}": {"w": torch.tensor([value], dtype=dtype)} for t, value in enumerate(values)}
 
 
 def test_by_hand() -> None:
     # 8, then 8/2 + 0/2 = 4, then 4/2 + 6/2 = 5.
-    assert merge("ema", run([8.0, 0.0, 6.0]), decay=0.5)["w"].item() == 5.0
+    assert merge("ema", trajectory([8.0, 0.0, 6.0]), decay=0.5)["w"].item() == 5.0
 
 
 @settings(deadline=None, max_examples=50)
@@ -32,11 +27,11 @@ def test_equals_the_weights_written_out(values: list[float], decay: float) -> No
     weights = [decay ** (len(values) - 1)]
     weights += [(1 - decay) * decay ** (len(values) - 1 - t) for t in range(1, len(values))]
     expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
-    assert merge("ema", run(values), decay=decay)["w"].item() == pytest.approx(expected, rel=1e-11, abs=1e-8)
+    assert merge("ema", trajectory(values), decay=decay)["w"].item() == pytest.approx(expected, rel=1e-11, abs=1e-8)
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     models = {f"{t}": {"w": torch.randn(shape, generator=generator).to(dtype)} for t in range(3)}
@@ -57,13 +52,13 @@ def test_checkpoints_come_in_the_order_of_their_numbers() -> None:
 
 
 def test_the_last_checkpoint_enters_the_average() -> None:
-    assert merge("ema", run([0.0, 0.0, 1.0]), decay=0.9)["w"].item() == pytest.approx(0.1)
-    assert merge("ema", run([3.0, 1.0, 7.0]), decay=0)["w"].item() == 7.0
+    assert merge("ema", trajectory([0.0, 0.0, 1.0]), decay=0.9)["w"].item() == pytest.approx(0.1)
+    assert merge("ema", trajectory([3.0, 1.0, 7.0]), decay=0)["w"].item() == 7.0
 
 
 def test_the_first_update_copies() -> None:
-    assert merge("ema", run([3.0]), decay=0.999)["w"].item() == 3.0
-    assert merge("ema", run([3.0, 1.0, 7.0]), decay=1)["w"].item() == 3.0
+    assert merge("ema", trajectory([3.0]), decay=0.999)["w"].item() == 3.0
+    assert merge("ema", trajectory([3.0, 1.0, 7.0]), decay=1)["w"].item() == 3.0
 
 
 def test_it_is_the_accumulator_of_training_bit_for_bit() -> None:
@@ -87,7 +82,7 @@ def test_equal_checkpoints_and_entries_keep_their_bits() -> None:
 def test_a_trajectory_in_half_precision_is_averaged_in_single(dtype: torch.dtype) -> None:
     # The first update moves by 0.0025: less than half of bf16's resolution at 1, so that an average in bf16 would stay.
     values = [1.0] + [1.25] * 60
-    merged = merge("ema", run(values, dtype), decay=0.99, dtype=torch.float32)["w"].item()
+    merged = merge("ema", trajectory(values, dtype), decay=0.99, dtype=torch.float32)["w"].item()
     assert merged == pytest.approx(1.25 - 0.25 * 0.99**60, abs=1e-6)
 
 
@@ -107,7 +102,10 @@ def test_counters_are_averaged_along_a_trajectory_and_other_integers_are_not() -
 
 
 def test_the_base_has_no_part_in_it() -> None:
-    assert merge("ema", run([8.0, 0.0]), {"w": torch.tensor([1e6], dtype=torch.float64)}, decay=0.5)["w"].item() == 4.0
+    assert (
+        merge("ema", trajectory([8.0, 0.0]), {"w": torch.tensor([1e6], dtype=torch.float64)}, decay=0.5)["w"].item()
+        == 4.0
+    )
 
 
 def test_a_name_without_a_number_among_others() -> None:
@@ -123,4 +121,4 @@ def test_a_name_without_a_number_among_others() -> None:
 def test_a_wrong_decay(decay: float) -> None:
     message = f"Expected argument `decay` to be a number between 0 and 1, but got `{decay!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("ema", run([1.0, 2.0]), None, {"decay": decay}, MergeSettings())
+        merge_with("ema", trajectory([1.0, 2.0]), None, {"decay": decay}, MergeSettings())

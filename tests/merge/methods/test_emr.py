@@ -4,23 +4,11 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, ModelSet, merge, merge_with
 from hamdg.merge.methods.emr import modulators
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+from tests.merge.tools import State, random_state, zeros
 
 
 def test_equals_the_slow_reference() -> None:

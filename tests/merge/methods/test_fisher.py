@@ -8,14 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge import MergeSettings, list_methods, merge, merge_with
-
-State = dict[str, Tensor]
-Vector = list[float]
-SHAPES = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
+from tests.merge.tools import SHAPES, State, Vector, random_state
 
 
 class Information:
@@ -26,11 +22,6 @@ class Information:
 
     def fisher(self, source: str) -> State:
         return self.tables[source]
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
 
 
 def information(sources: str = "abc") -> Information:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import merge
+from tests.merge.tools import EDGE_SHAPES
 
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
 Accept = Literal["ge", "gt"]
 
@@ -72,7 +72,7 @@ def test_equals_a_plain_loop(values: list[float], accept: Accept) -> None:
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     models = {name: {"w": torch.randn(shape, generator=generator).to(dtype)} for name in "abc"}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import merge, merge_with
+from tests.merge.tools import inverse_root, random_tensor
 
 Matrix = NDArray[np.float64]
 
@@ -37,19 +38,9 @@ def reference(changes: list[Matrix], shared: int, own: int) -> Matrix:
     return merged
 
 
-def inverse_root(columns: Matrix) -> Matrix:
-    values, vectors = np.linalg.eigh(columns.T @ columns)
-    root: Matrix = columns @ vectors @ np.diag(values**-0.5) @ vectors.T
-    return root
-
-
 def merged(changes: list[Tensor], **options: object) -> Tensor:
     models = {f"s{i}": {"w": change} for i, change in enumerate(changes)}
     return merge_with("iso_cts", models, {"w": torch.zeros_like(changes[0])}, options)["w"]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_by_hand() -> None:
@@ -80,7 +71,7 @@ def test_by_hand() -> None:
     ],
 )
 def test_numbers_of_directions_by_hand(size: int, sources: int, common: float, shared: int, own: int) -> None:
-    changes = [random(size + 1, size, seed=i) for i in range(sources)]
+    changes = [random_tensor(size + 1, size, seed=i) for i in range(sources)]
     expected = torch.from_numpy(reference([change.numpy() for change in changes], shared, own))
     torch.testing.assert_close(merged(changes, common=common), expected, rtol=1e-6, atol=1e-7)
 
@@ -97,14 +88,14 @@ def test_equals_the_formula_in_double_precision(rows: int, columns: int, sources
     size = min(rows, columns)
     own = min(own, size // sources)
     shared = size - own * sources
-    changes = [random(rows, columns, seed=seed + i) for i in range(sources)]
+    changes = [random_tensor(rows, columns, seed=seed + i) for i in range(sources)]
     expected = torch.from_numpy(reference([change.numpy() for change in changes], shared, own))
     torch.testing.assert_close(merged(changes, common=shared / size), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (60, 30), (30, 60)])
 def test_single_precision_is_near_the_formula(shape: tuple[int, int]) -> None:
-    changes = [random(*shape, seed=i).float() for i in range(3)]
+    changes = [random_tensor(*shape, seed=i).float() for i in range(3)]
     numbers = (31, 3) if shape == (40, 40) else (24, 2)
     expected = torch.from_numpy(reference([change.double().numpy() for change in changes], *numbers))
     torch.testing.assert_close(merged(changes, common=0.8).double(), expected, rtol=0, atol=2e-5)
@@ -112,13 +103,13 @@ def test_single_precision_is_near_the_formula(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("shape", [(10, 10), (12, 10), (10, 12)])
 def test_all_singular_values_are_equal(shape: tuple[int, int]) -> None:
-    after = torch.linalg.svdvals(merged([random(*shape, seed=i) for i in range(2)]))
+    after = torch.linalg.svdvals(merged([random_tensor(*shape, seed=i) for i in range(2)]))
     torch.testing.assert_close(after, after[0].expand_as(after))
 
 
 def test_one_source_is_flattened() -> None:
     # Its common directions and what they leave are its own singular directions.
-    change = random(7, 5)
+    change = random_tensor(7, 5)
     expected = merge("iso_c", {"s": {"w": change}}, {"w": torch.zeros_like(change)})["w"]
     for common in (0.0, 0.4, 0.8, 1.0):
         torch.testing.assert_close(merged([change], common=common), expected)
@@ -126,7 +117,7 @@ def test_one_source_is_flattened() -> None:
 
 def test_changes_of_low_rank_give_no_direction_that_they_do_not_have() -> None:
     # One common direction of strength 2; nothing is left of either source.
-    change = torch.outer(random(6), random(5, seed=1))
+    change = torch.outer(random_tensor(6), random_tensor(5, seed=1))
     change /= torch.linalg.matrix_norm(change)
     for common in (0.2, 0.8):
         torch.testing.assert_close(merged([change, change], common=common), 2 * change)
@@ -138,4 +129,4 @@ def test_changes_of_low_rank_give_no_direction_that_they_do_not_have() -> None:
 def test_a_share_out_of_range_is_refused() -> None:
     message = "Expected argument `common` to be a number between 0 and 1, but got `1.5`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        merged([random(2, 2)], common=1.5)
+        merged([random_tensor(2, 2)], common=1.5)

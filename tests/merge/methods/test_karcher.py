@@ -11,15 +11,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
-
-State = dict[str, Tensor]
-Vector = list[float]
-SHAPES = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64, shift: float = 0.0) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: (shift + torch.randn(s, generator=generator, dtype=torch.float64)).to(dtype) for n, s in SHAPES.items()}
+from tests.merge.tools import State, Vector, random_state
 
 
 def dot(a: Vector, b: Vector) -> float:

@@ -8,24 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import merge, merge_with
-
-State = dict[str, Tensor]
-Vector = list[float]
-SHAPES = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
-
-
-def random_state(seed: int, spread: float = 1.0, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: (spread * torch.randn(s, generator=generator, dtype=torch.float64)).to(dtype) for n, s in SHAPES.items()}
+from tests.merge.tools import State, Vector, random_state
 
 
 def random_models(base: State, count: int = 3) -> dict[str, State]:
     return {
-        "dcba"[i]: {n: (t.double() + random_state(i + 1, 0.2)[n]).to(t.dtype) for n, t in base.items()}
+        "dcba"[i]: {n: (t.double() + random_state(i + 1, spread=0.2)[n]).to(t.dtype) for n, t in base.items()}
         for i in range(count)
     }
 

@@ -9,15 +9,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
-
-State = dict[str, Tensor]
-Vector = list[float]
-SHAPES = {"conv": (3, 2, 2, 2), "linear": (4, 5), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
+from tests.merge.tools import SHAPES, State, Vector, random_state
 
 
 def between(a: Vector, b: Vector, t: float) -> Vector:
@@ -207,4 +199,10 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 )
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("nuslerp", {"a": random_state(1), "b": random_state(2)}, None, options, MergeSettings(weights))
+        merge_with(
+            "nuslerp",
+            {"a": random_state(1), "b": random_state(2)},
+            None,
+            options,
+            MergeSettings(weights),
+        )

@@ -5,31 +5,17 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
-
-State = dict[str, Tensor]
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
-
-
-def zeros(like: State) -> State:
-    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
-
-
-def sign(x: float) -> int:
-    return (x > 0) - (x < 0)
+from tests.merge.tools import SHAPES, State, random_state, sign, zeros
 
 
 def reference(rows: list[list[float]], density: float, tail: float, inter: str, weights: list[float]) -> list[float]:
     """PCB of one pool of entries, in Python numbers."""
     number, size = len(rows), len(rows[0])
+    if size == 0:
+        return []
     cut = min(round(tail * size), (size - 1) // 2)
     clamped, scaled = [], []
     for row in rows:

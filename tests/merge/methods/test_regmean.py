@@ -11,10 +11,17 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge import MergeSettings, list_methods, merge, merge_with
+from tests.merge.tools import State, random_state
 
-State = dict[str, Tensor]
 Matrix = list[list[float]]
-SHAPES = {"linear": (4, 3), "bias": (4,), "one": (1,), "scalar": (), "empty": (0, 3), "conv": (2, 2, 3, 1)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "linear": (4, 3),
+    "bias": (4,),
+    "one": (1,),
+    "scalar": (),
+    "empty": (0, 3),
+    "conv": (2, 2, 3, 1),
+}
 
 
 class Grams:
@@ -25,11 +32,6 @@ class Grams:
 
     def gram(self, source: str) -> State:
         return self.tables[source]
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
 
 
 def inputs(seed: int, count: int, width: int) -> Tensor:
@@ -79,7 +81,7 @@ def reference(weights: list[Matrix], grams: list[Matrix], shares: list[float], a
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("weights", [None, {"a": 1.0, "b": 2.0, "c": 0.5}])
 def test_equals_the_slow_reference(alpha: float, weights: dict[str, float] | None) -> None:
-    models, grams = {s: random_state(ord(s)) for s in "abc"}, evidence()
+    models, grams = {s: random_state(ord(s), shapes=SHAPES) for s in "abc"}, evidence()
     merged = merge_with("regmean", models, None, {"alpha": alpha}, MergeSettings(weights, grams))
     shares = list((weights or dict.fromkeys("abc", 1.0)).values())
     average = merge_with("weighted", models, None, {}, MergeSettings(weights))
@@ -175,7 +177,7 @@ def test_fewer_examples_than_inputs_do_not_blow_up_in_single_precision() -> None
 
 @pytest.mark.parametrize("alpha", [0.9, 1.0])
 def test_laws(alpha: float) -> None:
-    models, grams = {s: random_state(ord(s)) for s in "abc"}, evidence()
+    models, grams = {s: random_state(ord(s), shapes=SHAPES) for s in "abc"}, evidence()
 
     def run(sources: dict[str, State], threads: int = 1, weights: dict[str, float] | None = None) -> State:
         return merge("regmean", sources, weights=weights, evidence=grams, alpha=alpha, threads=threads)
@@ -195,7 +197,7 @@ def test_laws(alpha: float) -> None:
 
 
 def test_equal_inputs_give_the_plain_average() -> None:
-    models = {s: random_state(ord(s)) for s in "abc"}
+    models = {s: random_state(ord(s), shapes=SHAPES) for s in "abc"}
     grams = Grams(dict.fromkeys("abc", evidence().tables["a"]))
     merged = merge("regmean", models, evidence=grams)
     for name, tensor in merge("uniform", models).items():
@@ -204,7 +206,7 @@ def test_equal_inputs_give_the_plain_average() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None:
-    models = {s: random_state(ord(s), dtype) for s in "abc"}
+    models = {s: random_state(ord(s), dtype, shapes=SHAPES) for s in "abc"}
     wide = merge("regmean", {s: {n: x.double() for n, x in m.items()} for s, m in models.items()}, evidence=evidence())
     for name, tensor in merge("regmean", models, evidence=evidence()).items():
         assert tensor.dtype == dtype
@@ -236,18 +238,18 @@ def test_wrong_matrices_are_named(table: State, message: str) -> None:
     ],
 )
 def test_bad_options_are_named(options: dict[str, object], weights: dict[str, float] | None, message: str) -> None:
-    models = {"a": random_state(1), "b": random_state(2)}
+    models = {"a": random_state(1, shapes=SHAPES), "b": random_state(2, shapes=SHAPES)}
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge_with("regmean", models, None, options, MergeSettings(weights, evidence("ab")))
 
 
 @pytest.mark.parametrize("alpha", [0.9, 1.0])
 def test_what_it_is_given_is_not_changed(alpha: float) -> None:
-    models, grams = {s: random_state(ord(s)) for s in "abc"}, evidence()
+    models, grams = {s: random_state(ord(s), shapes=SHAPES) for s in "abc"}, evidence()
     merge("regmean", models, weights={"a": 1.0, "b": 2.0, "c": 3.0}, evidence=grams, alpha=alpha)
     for source, own in evidence().tables.items():
         assert all(torch.equal(own[name], grams.tables[source][name]) for name in own)
-        assert all(torch.equal(t, models[source][n]) for n, t in random_state(ord(source)).items())
+        assert all(torch.equal(t, models[source][n]) for n, t in random_state(ord(source), shapes=SHAPES).items())
 
 
 def test_it_says_what_it_looks_at() -> None:

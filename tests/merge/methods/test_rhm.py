@@ -14,6 +14,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import ModelSet, merge, merge_with
 from hamdg.merge.geometry import norm, task_vectors
 from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
+from tests.merge.tools import random_state
 
 State = dict[str, list[float]]
 
@@ -70,12 +71,6 @@ def reference(
     return {name: [base[name][i] + fused[name, i] for i in range(len(base[name]))] for name in base}
 
 
-def random_state(seed: int, spread: float = 1.0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": ()}
-    return {n: spread * torch.randn(s, generator=generator, dtype=torch.float64) for n, s in shapes.items()}
-
-
 def as_lists(state: dict[str, Tensor]) -> State:
     return {name: tensor.flatten().tolist() for name, tensor in state.items()}
 
@@ -84,7 +79,9 @@ def as_lists(state: dict[str, Tensor]) -> State:
 @pytest.mark.parametrize(("scope", "criterion", "combine", "length"), CHOICES)
 def test_equals_the_slow_reference(keep: float, scope: str, criterion: str, combine: str, length: str) -> None:
     base = random_state(0)
-    models = {name: {k: v + random_state(i + 1, 0.1)[k] for k, v in base.items()} for i, name in enumerate("abc")}
+    models = {
+        name: {k: v + random_state(i + 1, spread=0.1)[k] for k, v in base.items()} for i, name in enumerate("abc")
+    }
     merged = merge("rhm", models, base, keep=keep, scope=scope, criterion=criterion, combine=combine, norm=length)
     lists = {name: as_lists(state) for name, state in models.items()}
     expected = reference(lists, as_lists(base), keep, scope, criterion, combine, length)
@@ -156,7 +153,9 @@ def test_match_mean_has_the_norm_of_the_plain_mean() -> None:
 def test_laws(scope: str, criterion: str, combine: str, length: str) -> None:
     options = {"scope": scope, "criterion": criterion, "combine": combine, "norm": length}
     base = random_state(0)
-    models = {name: {k: v + random_state(i + 1, 0.1)[k] for k, v in base.items()} for i, name in enumerate("abc")}
+    models = {
+        name: {k: v + random_state(i + 1, spread=0.1)[k] for k, v in base.items()} for i, name in enumerate("abc")
+    }
 
     def run(sources: dict[str, dict[str, Tensor]], keep: float = 0.4) -> dict[str, Tensor]:
         return merge_with("rhm", sources, base, {"keep": keep, **options})

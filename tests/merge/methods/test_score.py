@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import merge_with
+from tests.merge.tools import inverse_root, random_tensor
 
 Matrix = NDArray[np.float64]
 # Two changes worked out by hand in the first test.
@@ -55,19 +56,9 @@ def basis(changes: list[Matrix]) -> tuple[Matrix, Matrix]:
     return inverse_root(np.stack(lefts, axis=1)), inverse_root(np.stack(rights, axis=1))
 
 
-def inverse_root(columns: Matrix) -> Matrix:
-    values, vectors = np.linalg.eigh(columns.T @ columns)
-    root: Matrix = columns @ vectors @ np.diag(values**-0.5) @ vectors.T
-    return root
-
-
 def merged(changes: list[Tensor], **options: object) -> Tensor:
     models = {f"s{i}": {"w": change} for i, change in enumerate(changes)}
     return merge_with("score", models, {"w": torch.zeros_like(changes[0])}, options)["w"]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_directions_by_hand() -> None:
@@ -122,7 +113,7 @@ def test_equals_the_formula_in_double_precision(
 ) -> None:
     if min(rows, columns) < sources:
         return
-    changes = [random(rows, columns, seed=seed + i) for i in range(sources)]
+    changes = [random_tensor(rows, columns, seed=seed + i) for i in range(sources)]
     expected, nearest = reference([change.numpy() for change in changes], limit, center == "mean", kept)
     if nearest < 1e-6 or sources == 1:
         return
@@ -132,7 +123,7 @@ def test_equals_the_formula_in_double_precision(
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 21), (21, 40)])
 def test_single_precision_is_near_the_formula(shape: tuple[int, int]) -> None:
-    changes = [random(*shape, seed=i).float() for i in range(3)]
+    changes = [random_tensor(*shape, seed=i).float() for i in range(3)]
     expected, nearest = reference([change.double().numpy() for change in changes])
     # No entry is so near the threshold that rounding could decide.
     assert nearest > 2e-5
@@ -142,13 +133,13 @@ def test_single_precision_is_near_the_formula(shape: tuple[int, int]) -> None:
 def test_one_source_gives_that_source() -> None:
     # In its own basis a change is diagonal, so there is nothing to prune but rounding.
     for shape in ((5, 5), (7, 3), (3, 7), (1, 1)):
-        change = random(*shape)
+        change = random_tensor(*shape)
         torch.testing.assert_close(merged([change]), change)
 
 
 def test_equal_sources_of_low_rank_give_one_of_them_on_the_diagonal_and_their_sum_with_all() -> None:
     """With N copies of u s v^T every U_perp is (u, u) / sqrt(2), and every M_i is s / 2 in all four entries."""
-    change = torch.outer(random(6), random(5, seed=1))
+    change = torch.outer(random_tensor(6), random_tensor(5, seed=1))
     torch.testing.assert_close(merged([change, change], off_diagonal="drop"), change)
     torch.testing.assert_close(merged([change, change], off_diagonal="keep"), 2 * change)
 
@@ -156,21 +147,21 @@ def test_equal_sources_of_low_rank_give_one_of_them_on_the_diagonal_and_their_su
 @pytest.mark.parametrize("shape", [(9, 9), (12, 9), (9, 12)])
 @pytest.mark.parametrize("off_diagonal", ["drop", "keep", "trim"])
 def test_sources_in_orthogonal_subspaces_of_low_rank_add_up(shape: tuple[int, int], off_diagonal: str) -> None:
-    left, right = (torch.linalg.qr(random(size, 9, seed=size)).Q for size in shape)
+    left, right = (torch.linalg.qr(random_tensor(size, 9, seed=size)).Q for size in shape)
     parts = [slice(0, 3), slice(3, 5), slice(5, 8)]
-    changes = [left[:, part] @ random(8, 8)[part, part] @ right[:, part].mT for part in parts]
+    changes = [left[:, part] @ random_tensor(8, 8)[part, part] @ right[:, part].mT for part in parts]
     torch.testing.assert_close(merged(changes, off_diagonal=off_diagonal), changes[0] + changes[1] + changes[2])
 
 
 def test_square_matrices_whose_basis_is_complete_give_the_plain_sum_without_pruning() -> None:
-    changes = [random(6, 6, seed=i) for i in range(3)]
+    changes = [random_tensor(6, 6, seed=i) for i in range(3)]
     torch.testing.assert_close(merged(changes, off_diagonal="keep"), changes[0] + changes[1] + changes[2])
     torch.testing.assert_close(merged(changes, threshold=100.0), changes[0] + changes[1] + changes[2])
     assert not torch.allclose(merged(changes), changes[0] + changes[1] + changes[2])
 
 
 def test_a_smaller_threshold_keeps_fewer_entries_down_to_the_diagonal() -> None:
-    changes = [random(8, 8, seed=i) for i in range(2)]
+    changes = [random_tensor(8, 8, seed=i) for i in range(2)]
     full = merged(changes, off_diagonal="keep")
     distances = [
         float(torch.linalg.matrix_norm(full - merged(changes, threshold=limit))) for limit in (9.0, 2.5, 1.5, 0.5, 0.0)
@@ -182,7 +173,7 @@ def test_a_smaller_threshold_keeps_fewer_entries_down_to_the_diagonal() -> None:
 
 def test_the_signs_of_singular_vectors_do_not_leak() -> None:
     """Negated rows are negated in the result; so are negated columns, if no mean of entries is the center."""
-    changes = [random(8, 8, seed=i) for i in range(2)]
+    changes = [random_tensor(8, 8, seed=i) for i in range(2)]
     flip = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0, -1.0], dtype=torch.float64))
     flipped = [flip @ change for change in changes]
     torch.testing.assert_close(merged(flipped), flip @ merged(changes))
@@ -191,7 +182,7 @@ def test_the_signs_of_singular_vectors_do_not_leak() -> None:
 
 
 def test_a_matrix_with_fewer_rows_than_sources_is_averaged() -> None:
-    changes = [random(2, 5, seed=i) for i in range(3)]
+    changes = [random_tensor(2, 5, seed=i) for i in range(3)]
     torch.testing.assert_close(merged(changes), torch.stack(changes).mean(0))
 
 

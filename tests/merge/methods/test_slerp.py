@@ -7,19 +7,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import merge, merge_with
-
-State = dict[str, Tensor]
-Vector = list[float]
-SHAPES = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "empty": (0, 3)}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> State:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
+from tests.merge.tools import Vector, random_state
 
 
 def angle(a: Vector, b: Vector) -> float:

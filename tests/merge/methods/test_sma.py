@@ -11,19 +11,15 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.history import RunningMean
+from tests.merge.tools import EDGE_SHAPES, trajectory
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
-
-
-def run(values: list[float], dtype: torch.dtype = torch.float64) -> dict[str, dict[str, Tensor]]:
-    return {f"step-{t}": {"w": torch.tensor([value], dtype=dtype)} for t, value in enumerate(values)}
 
 
 def test_by_hand() -> None:
     # The later half of 9, 5, 2, 4 is 2, 4.
-    assert merge("sma", run([9.0, 5.0, 2.0, 4.0]), start=0.5)["w"].item() == 3.0
+    assert merge("sma", trajectory([9.0, 5.0, 2.0, 4.0]), start=0.5)["w"].item() == 3.0
 
 
 @settings(deadline=None, max_examples=50)
@@ -31,11 +27,13 @@ def test_by_hand() -> None:
 def test_equals_a_loop(values: list[float], quarter: int) -> None:
     kept = values[len(values) * quarter // 4 :]
     expected = sum(kept) / len(kept)
-    assert merge("sma", run(values), start=quarter / 4)["w"].item() == pytest.approx(expected, rel=1e-11, abs=1e-8)
+    assert merge("sma", trajectory(values), start=quarter / 4)["w"].item() == pytest.approx(
+        expected, rel=1e-11, abs=1e-8
+    )
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     models = {f"{t}": {"w": torch.randn(shape, generator=generator).to(dtype)} for t in range(4)}
@@ -53,19 +51,19 @@ def test_checkpoints_come_in_the_order_of_their_numbers() -> None:
 
 
 def test_all_are_averaged_unless_a_start_is_given() -> None:
-    models = run([1.0, 2.0, 6.0, 4.0])
+    models = trajectory([1.0, 2.0, 6.0, 4.0])
     assert merge("sma", models)["w"].item() == 3.25
 
 
 def test_the_last_checkpoint_always_enters_the_average() -> None:
-    assert merge("sma", run([0.0, 0.0, 3.0]))["w"].item() == 1.0
-    assert merge("sma", run([5.0, 5.0, 3.0]), start=0.9999999999)["w"].item() == 3.0
-    assert merge("sma", run([5.0]), start=0.9)["w"].item() == 5.0
+    assert merge("sma", trajectory([0.0, 0.0, 3.0]))["w"].item() == 1.0
+    assert merge("sma", trajectory([5.0, 5.0, 3.0]), start=0.9999999999)["w"].item() == 3.0
+    assert merge("sma", trajectory([5.0]), start=0.9)["w"].item() == 5.0
 
 
 def test_a_share_that_floats_cannot_hold_is_not_cut_short() -> None:
     # 0.29 * 100 is 28.999...; the mean of 29, ..., 99 is 64.
-    assert merge("sma", run([float(t) for t in range(100)]), start=0.29)["w"].item() == pytest.approx(64.0)
+    assert merge("sma", trajectory([float(t) for t in range(100)]), start=0.29)["w"].item() == pytest.approx(64.0)
 
 
 def test_it_is_the_accumulator_of_training_bit_for_bit() -> None:
@@ -87,11 +85,11 @@ def test_equal_checkpoints_and_entries_keep_their_bits() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_trajectory_in_half_precision_is_averaged_in_single(dtype: torch.dtype) -> None:
-    merged = merge("sma", run([1.0] * 180 + [1.25] * 20, dtype), dtype=torch.float32)["w"].item()
+    merged = merge("sma", trajectory([1.0] * 180 + [1.25] * 20, dtype), dtype=torch.float32)["w"].item()
     assert merged == pytest.approx(1.025, abs=1e-6)
     # A sum in fp16 would overflow.
     assert (
-        merge("sma", run([60_000.0] * 4, torch.float16) | {"step-9": {"w": torch.zeros(1).half()}})["w"].item()
+        merge("sma", trajectory([60_000.0] * 4, torch.float16) | {"step-9": {"w": torch.zeros(1).half()}})["w"].item()
         == 48_000
     )
 
@@ -107,14 +105,14 @@ def test_buffers_are_pooled_over_the_checkpoints_that_count() -> None:
 
 
 def test_the_base_has_no_part_in_it() -> None:
-    assert merge("sma", run([8.0, 0.0]), {"w": torch.tensor([1e6], dtype=torch.float64)})["w"].item() == 4.0
+    assert merge("sma", trajectory([8.0, 0.0]), {"w": torch.tensor([1e6], dtype=torch.float64)})["w"].item() == 4.0
 
 
 @pytest.mark.parametrize("start", [-0.1, 1.0, 1])
 def test_a_wrong_start(start: float) -> None:
     message = f"Expected argument `start` to be a number of at least 0 and below 1, but got `{start!r}`."
     with pytest.raises(ConfigError, match=re.escape(message)):
-        merge_with("sma", run([1.0, 2.0]), None, {"start": start}, MergeSettings())
+        merge_with("sma", trajectory([1.0, 2.0]), None, {"start": start}, MergeSettings())
 
 
 def _batch_norm(value: float, batches: int) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.merge.functional.trajectory import NoEnd, NoStart
+from tests.merge.tools import EDGE_SHAPES
 
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
 # Losses that are multiples of 1/8 are often equal, and their means are exact.
 LOSSES = st.lists(st.integers(1, 40).map(lambda eighths: eighths / 8), min_size=1, max_size=24)
@@ -101,7 +101,7 @@ def test_equals_the_paper_s_algorithm(
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     models = {f"step-{t}": {"w": torch.randn(shape, generator=generator).to(dtype)} for t in range(4)}

@@ -5,17 +5,10 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
-
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "bias": (5,), "one": (1,), "scalar": (), "none": (0, 4)}
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
+from tests.merge.tools import random_state
 
 
 @pytest.mark.parametrize("weights", [None, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 2.0, "b": 0.0, "c": -0.5}])

@@ -12,20 +12,18 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, list_methods, merge, merge_with
+from tests.merge.tools import random_state, sign
 
-SHAPES: dict[str, tuple[int, ...]] = {"conv": (3, 2, 2, 2), "matrix": (4, 5), "bias": (5,), "one": (1,), "scalar": ()}
 CHOICES = list(
     itertools.product(("tensor", "global", "row"), ("mass", "count"), ("mean", "sum"), ("weighted", "plain"))
 )
 
 
 def rows_of(shape: tuple[int, ...], size: int) -> list[range]:
+    if size == 0:
+        return []
     length = size // shape[0] if len(shape) > 1 else size
     return [range(start, start + length) for start in range(0, size, length)]
-
-
-def sign(x: float) -> int:
-    return (x > 0) - (x < 0)
 
 
 def reference(
@@ -66,11 +64,6 @@ def reference(
             total /= sum(abs(weights[s]) for s in agreeing)
         merged[entry[0]][entry[1]] = total
     return merged
-
-
-def random_state(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for n, s in SHAPES.items()}
 
 
 def changed(base: dict[str, Tensor], change: dict[str, Tensor], factor: float = 1.0) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg.merge import merge_with
+from tests.merge.tools import inverse_root, random_tensor
 
 Matrix = NDArray[np.float64]
 
@@ -33,20 +34,10 @@ def reference(changes: list[Matrix]) -> Matrix:
     return merged
 
 
-def inverse_root(columns: Matrix) -> Matrix:
-    values, vectors = np.linalg.eigh(columns.T @ columns)
-    root: Matrix = columns @ vectors @ np.diag(values**-0.5) @ vectors.T
-    return root
-
-
 def merged(changes: list[Tensor], start: Tensor | None = None, **options: object) -> Tensor:
     base = torch.zeros_like(changes[0]) if start is None else start
     models = {f"s{i}": {"w": base + change} for i, change in enumerate(changes)}
     return merge_with("tsv", models, {"w": base}, options)["w"] - base
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_directions_by_hand() -> None:
@@ -72,45 +63,45 @@ def test_the_weaker_half_of_each_source_is_dropped_by_hand() -> None:
 def test_equals_the_formula_in_double_precision(rows: int, columns: int, sources: int, seed: int) -> None:
     if min(rows, columns) < sources:
         return
-    changes = [random(rows, columns, seed=seed + i) for i in range(sources)]
+    changes = [random_tensor(rows, columns, seed=seed + i) for i in range(sources)]
     expected = torch.from_numpy(reference([change.numpy() for change in changes]))
     torch.testing.assert_close(merged(changes), expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (60, 30), (30, 60)])
 def test_single_precision_is_near_the_formula(shape: tuple[int, int]) -> None:
-    changes = [random(*shape, seed=i).float() for i in range(3)]
+    changes = [random_tensor(*shape, seed=i).float() for i in range(3)]
     expected = torch.from_numpy(reference([change.double().numpy() for change in changes]))
     torch.testing.assert_close(merged(changes).double(), expected, rtol=0, atol=5e-6)
 
 
 def test_one_source_gives_that_source() -> None:
     for shape in ((5, 5), (7, 3), (3, 7), (1, 1)):
-        change = random(*shape)
-        torch.testing.assert_close(merged([change], start=random(*shape, seed=1)), change)
+        change = random_tensor(*shape)
+        torch.testing.assert_close(merged([change], start=random_tensor(*shape, seed=1)), change)
 
 
 def test_equal_sources_give_the_strongest_part_of_one() -> None:
-    change = random(6, 5)
+    change = random_tensor(6, 5)
     left, values, right = torch.linalg.svd(change, full_matrices=False)
     strongest = (left[:, :2] * values[:2]) @ right[:2]
     torch.testing.assert_close(merged([change, change]), strongest)
     # Single precision must see that the vectors are the same, too.
     torch.testing.assert_close(merged([change.float(), change.float()]), strongest.float())
-    low = random(6, 2) @ random(2, 5, seed=1)
+    low = random_tensor(6, 2) @ random_tensor(2, 5, seed=1)
     torch.testing.assert_close(merged([low, low]), low)
 
 
 @pytest.mark.parametrize("shape", [(9, 9), (12, 9), (9, 12)])
 def test_sources_in_orthogonal_subspaces_of_low_rank_add_up(shape: tuple[int, int]) -> None:
-    left, right = (torch.linalg.qr(random(size, 9, seed=size)).Q for size in shape)
+    left, right = (torch.linalg.qr(random_tensor(size, 9, seed=size)).Q for size in shape)
     parts = [slice(0, 3), slice(3, 5), slice(5, 8)]
-    changes = [left[:, part] @ random(8, 8)[part, part] @ right[:, part].mT for part in parts]
+    changes = [left[:, part] @ random_tensor(8, 8)[part, part] @ right[:, part].mT for part in parts]
     torch.testing.assert_close(merged(changes), changes[0] + changes[1] + changes[2])
 
 
 def test_a_matrix_with_fewer_rows_than_sources_is_averaged() -> None:
-    changes = [random(2, 5, seed=i) for i in range(3)]
+    changes = [random_tensor(2, 5, seed=i) for i in range(3)]
     torch.testing.assert_close(merged(changes), torch.stack(changes).mean(0))
     # With as many as sources, one triplet of each is kept.
     torch.testing.assert_close(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
+from tests.merge.tools import EDGE_SHAPES
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
 
 
@@ -36,7 +36,7 @@ def test_equals_exact_fractions(rows: list[tuple[list[float], float]]) -> None:
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     models = _random(dtype, shape)
     merged = merge("weighted", models, weights={"a": 0.2, "b": 0.5, "c": 7})["w"]

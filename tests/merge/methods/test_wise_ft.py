@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
+from tests.merge.tools import EDGE_SHAPES
 
 NUMBERS = st.floats(-1e4, 1e4, width=32)
-SHAPES = [(), (1,), (0,), (2, 3, 1, 2)]
 EPSILON = {torch.float16: 1e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-12}
 
 # The methods that warn of a far base are tested elsewhere; bases made up for tests are far.
@@ -39,7 +39,7 @@ def test_equals_the_formula(base: float, alpha: float, sources: list[tuple[float
 
 
 @pytest.mark.parametrize("dtype", list(EPSILON))
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
 def test_every_dtype_and_shape(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     base, models = _random(dtype, shape)
     merged = merge("wise_ft", models, base, alpha=0.3)["w"]
