@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,26 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
         "zero-shot   60.1 ± 2.0",
         "HAM [ours]         7.0",
     ]
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_a_table_on_a_terminal_fits_its_width_and_shows_every_cell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    console._console.cache_clear()
+    console.table(
+        ("name", "accuracy"), [("a name of many words that are all shown", "60.1"), ("[red]x\x1b", "7.0")], "Results"
+    )
+    console._console.cache_clear()
+    printed = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert lines[0] == "Results"
+    assert max(map(len, lines)) <= columns
+    assert "a name of many words that are all shown" in " ".join(line.removesuffix("60.1").strip() for line in lines)
+    assert any(line.startswith("[red]x\\x1b") and line.endswith(" 7.0") for line in lines)
 
 
 def test_a_missing_number_leaves_the_others_aligned(capsys: pytest.CaptureFixture[str]) -> None:

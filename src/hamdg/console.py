@@ -22,6 +22,7 @@ from hamdg.text import escaped, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 _quiet = False
 # Why the output can take no more.
@@ -113,16 +114,46 @@ def warning(text: str) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table with aligned columns, even when quiet; numbers are aligned to the right."""
+    """Print a table, even when quiet; numbers are aligned to the right.
+
+    A terminal gets one that fits its width; anything else gets plain aligned columns, one row a line, so that what is
+    piped or kept looks the same everywhere.
+    """
     headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))
-    headers, rows = [escaped(cell) for cell in headers], [[escaped(cell) for cell in row] for row in rows]
-    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
     numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
-    lines = [title] if title else []
+    if _lost is None and _console().is_terminal:
+        _draw(headers, rows, numeric, title)
+    else:
+        result("\n".join(([title] if title else []) + _aligned(headers, rows, numeric)))
+
+
+def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
+    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
+    lines = []
     for line in (headers, ["-" * width for width in widths], *rows):
         cells = zip(line, widths, numeric, strict=True)
         lines.append("  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in cells).rstrip())
-    result("\n".join(lines))
+    return lines
+
+
+def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header, right in zip(headers, numeric, strict=True):
+        drawn.add_column(Text(header), justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    try:
+        if title:
+            _console().print(escaped(title, keep="\n"), style="bold", markup=False, highlight=False)
+        _console().print(drawn)
+    except OSError as error:
+        lose(error)
+    if _lost is not None:
+        _complain(_lost, "")
 
 
 @contextmanager
@@ -139,18 +170,23 @@ def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
     if _quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
+    with progress_bar(transient=True) as bar:
+        task = bar.add_task(escaped(text), total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def progress_bar(transient: bool = False) -> Progress:
+    """Return a bar on the standard error stream, with its text beside it; `transient` ones are gone when they end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda done: bar.advance(task, done)
+    return Progress(*columns, console=Console(stderr=True), transient=transient)
 
 
 def _say(text: str, style: str, lead: str) -> None:
@@ -193,7 +229,7 @@ codecs.register_error(_PLAINLY, _plainly)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    """Say whether a column holds numbers; a dash stands for one that is missing."""
+    """Return whether a column holds numbers; a dash stands for one that is missing."""
     known = [cell for cell in cells if cell != "\N{EN DASH}"]
     return bool(known) and all(_is_number(cell) for cell in known)
 

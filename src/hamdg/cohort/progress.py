@@ -6,8 +6,6 @@ import sys
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hamdg import console
 from hamdg.cohort.cohort import LOSS, Cohort
@@ -45,13 +43,7 @@ class ProgressBar(Callback):
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        columns = (
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}", markup=False),
-        )
-        self.progress = Progress(*columns, console=Console(stderr=True))
+        self.progress = console.progress_bar()
         self.task = self.progress.add_task("", total=steps)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
