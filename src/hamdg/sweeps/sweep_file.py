@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_type_hints
 
 from hamdg.config.yaml_files import Document, read_yaml
 from hamdg.errors import ConfigError
 from hamdg.text import did_you_mean, excerpt, listed
+from hamdg.values import Filled, MismatchError, Words, check
 
 Settings = Mapping[str, object]
+Label = Annotated[str, Filled()]
+# What `variants` is in the file, before each is read.
+_VARIANTS = Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to `{recipe: ..., set: {...}}`")]
 
 # Keys of a recipe that a sweep gives itself, and what gives them.
 GIVEN: Mapping[str, str] = {
@@ -36,9 +40,9 @@ class Variant:
             out. `source/*` is the mean of the source models.
     """
 
-    recipe: str
+    recipe: Annotated[str, Filled(), Words("the path or the name of a recipe")]
     set: Settings = field(default_factory=dict)
-    rows: Mapping[str, str] | None = None
+    rows: Annotated[Mapping[str, Label], Filled(), Words("a mapping of row keys to labels, one at least")] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,17 @@ class Sweep:
         root: Folder of the run directories.
     """
 
-    held_out: Sequence[str]
-    seeds: Sequence[int]
+    held_out: Annotated[Sequence[str], Words("a list of domains")]
+    seeds: Annotated[Sequence[int], Words("a list of integers")]
     variants: Mapping[str, Variant]
-    conditions: Mapping[str, Settings] = field(default_factory=lambda: {"clean": {}})
+    conditions: Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to settings, one at least")] = (
+        field(default_factory=lambda: {"clean": {}})
+    )
     until: Literal["merge", "evaluate"] = "evaluate"
-    out: str | None = None
+    out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""
-    root: str = "lightning_logs"
+    root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -79,33 +85,35 @@ def read_sweep(path: Path) -> Sweep:
     document = read_yaml(path, "sweep file", "sweep files lie in `experiments/sweeps/`.")
     if not isinstance(document.values, dict):
         raise ConfigError(f"Sweep file `{path}` must be a mapping with `held_out`, `seeds` and `variants`.")
-    values, check = dict(document.values), _Checker(path, document)
-    check.keys(values, Sweep, "")
+    values, checker = dict(document.values), _Checker(path, document)
+    checker.keys(values, Sweep, "")
     for key in ("held_out", "seeds", "variants"):
         if not values.get(key):
             raise ConfigError(f"Sweep file `{path}` lacks `{key}`, which must not be empty.")
-    check.kinds(values, "")
+    checker.values(values, Sweep, "")
     for key in ("held_out", "seeds"):
-        check.once(values[key], key)
+        checker.once(values[key], key)
     for name, settings in values.get("conditions", {}).items():
-        check.settings(settings, f"conditions.{name}.")
-    variants = {name: _variant(parts, f"variants.{name}.", check) for name, parts in values.pop("variants").items()}
+        checker.settings(settings, f"conditions.{name}.")
+    variants = {name: _variant(parts, f"variants.{name}.", checker) for name, parts in values.pop("variants").items()}
     sweep = Sweep(variants=variants, **values)
     if sweep.out is not None and sweep.until == "merge":
-        raise check.error("out", "`out` is a page of held-out results, which `until: merge` has none of; drop either.")
+        raise checker.error(
+            "out", "`out` is a page of held-out results, which `until: merge` has none of; drop either."
+        )
     return sweep
 
 
-def _variant(parts: Mapping[str, object], place: str, check: _Checker) -> Variant:
-    check.keys(parts, Variant, place)
+def _variant(parts: Mapping[str, object], place: str, checker: _Checker) -> Variant:
+    checker.keys(parts, Variant, place)
     if "recipe" not in parts:
-        raise check.error(place[:-1], f"`{place[:-1]}` lacks `recipe`, the recipe file that it starts from.")
-    check.kinds(parts, place)
+        raise checker.error(place[:-1], f"`{place[:-1]}` lacks `recipe`, the recipe file that it starts from.")
+    checker.values(parts, Variant, place)
     variant = Variant(**parts)  # type: ignore[arg-type]
-    check.settings(variant.set, f"{place}set.")
+    checker.settings(variant.set, f"{place}set.")
     twice = [label for label, count in Counter((variant.rows or {}).values()).items() if count > 1]
     if twice:
-        raise check.error(f"{place}rows", f"`{place}rows` gives the label `{twice[0]}` to two rows.")
+        raise checker.error(f"{place}rows", f"`{place}rows` gives the label `{twice[0]}` to two rows.")
     return variant
 
 
@@ -122,8 +130,10 @@ class _Checker:
     document: Document
 
     def error(self, key: str, text: str) -> ConfigError:
-        """Return an error about a dotted key."""
-        line = self.document.lines.get(key)
+        """Return an error about a dotted key; its line is that of the nearest part of the file around it."""
+        parts = key.split(".")
+        around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        line = next((self.document.lines[name] for name in around if name in self.document.lines), None)
         return ConfigError(f"`{self.path}`{f', line {line}' if line else ''}: {text}")
 
     def keys(self, values: Mapping[str, object], kind: type[Sweep | Variant], place: str) -> None:
@@ -135,13 +145,16 @@ class _Checker:
                 whole = f"`{place[:-1]}`" if place else "a sweep"
                 raise self.error(f"{place}{key}", f"there is no key `{excerpt(key)}` in {whole}; {hint}")
 
-    def kinds(self, values: Mapping[str, object], place: str) -> None:
-        """Raise if a value is not of its key's kind."""
+    def values(self, values: Mapping[str, object], kind: type[Sweep | Variant], place: str) -> None:
+        """Raise if a value is not of its key's type, or something in it has an empty name."""
+        kinds = {**get_type_hints(kind, include_extras=True), "variants": _VARIANTS}
         for key, value in values.items():
-            words, fits = _KINDS[key]
-            if not fits(value):
-                got = "null" if value is None else excerpt(value)
-                raise self.error(f"{place}{key}", f"expected `{place}{key}` to be {words}, but got `{got}`.")
+            try:
+                check(value, kinds[key], f"{place}{key}")
+            except MismatchError as error:
+                raise self.error(error.key, f"{error}.") from None
+            if isinstance(value, dict) and "" in value:
+                raise self.error(f"{place}{key}", f"a name in `{place}{key}` is empty; give it one.")
 
     def once(self, values: Sequence[object], key: str) -> None:
         """Raise if a list holds a value twice: both runs would be the same."""
@@ -155,32 +168,3 @@ class _Checker:
             if key in GIVEN:
                 text = f"`{key}` is given by {GIVEN[key]}; leave it out of `{place[:-1]}`."
                 raise self.error(f"{place}{key}", text)
-
-
-def _all(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
-
-
-def _named(value: object, kind: type) -> bool:
-    """Return whether a value is a mapping that is not empty, nor are its keys and texts."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(name and one != "" and isinstance(one, kind) for name, one in value.items())
-    )
-
-
-_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "held_out": ("a list of domains", lambda value: _all(value, str)),
-    "seeds": ("a list of integers", lambda value: _all(value, int)),
-    "variants": ("a mapping of names to `{recipe: ..., set: {...}}`", lambda value: _named(value, dict)),
-    "conditions": ("a mapping of names to settings, one at least", lambda value: _named(value, dict)),
-    "until": ("`merge` or `evaluate`", lambda value: value in ("merge", "evaluate")),
-    "out": ("a path or `null`", lambda value: value is None or (isinstance(value, str) and value != "")),
-    "root": ("a path", lambda value: isinstance(value, str) and value != ""),
-    "recipe": ("the path of a recipe", lambda value: isinstance(value, str) and value != ""),
-    "title": ("a text", lambda value: isinstance(value, str)),
-    "intro": ("a text", lambda value: isinstance(value, str)),
-    "rows": ("a mapping of row keys to labels, one at least", lambda value: _named(value, str)),
-    "set": ("a mapping of keys to values", lambda value: isinstance(value, dict)),
-}
