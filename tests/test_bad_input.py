@@ -52,9 +52,9 @@ CASES = {
     "unknown key": ("--train.stepz=3", "There is no option or key `--train.stepz`; did you mean `--train.steps`?"),
     "wrong type": (
         "--train.steps=many",
-        "Expected `train.steps` to be an integer, but got `many` (on the command line).",
+        "Expected `train.steps` to be an integer between 1 and 1,000,000, but got `many` (on the command line).",
     ),
-    "seed": ("--seed=one", "Expected `seed` to be an integer, but got `one` (on the command line)."),
+    "seed": ("--seed=one", "Expected `seed` to be an integer of at least 0, but got `one` (on the command line)."),
     "wrong choice": (
         "--history.kind=means",
         "Expected `history.kind` to be one of `mean`, `ema`, `beta`, `last`, `snapshots`, `swad`, but got "
@@ -66,7 +66,10 @@ CASES = {
         "(on the command line).",
     ),
     "benchmark": ("--benchmark=minni", "`benchmark`: there is no benchmark `minni`; did you mean `mini`? (on the"),
-    "zero steps": ("--train.steps=0", "Expected `train.steps` to be 1 or more, but got `0` (on the command line)."),
+    "zero steps": (
+        "--train.steps=0",
+        "Expected `train.steps` to be an integer between 1 and 1,000,000, but got `0` (on the command line).",
+    ),
     "no value": ("--train.steps", "`--train.steps` needs a value; write `--train.steps=VALUE`."),
     "merge method": ("--merge.method=ham", "`merge.method`: there is no merge method `ham`; did you mean `rhm`?"),
     "merge option": (

@@ -33,8 +33,8 @@ class Stages(ModuleType):
             raise self.failure
         return Path("record.json")
 
-    def run(self, recipe: Recipe, force: bool = False, command: str = "") -> Path:
-        return self._note(recipe, force, command)
+    def run(self, recipe: Recipe, force: bool = False, command: str = "", until: str = "evaluate") -> Path:
+        return self._note(recipe, force, command, until)
 
     def remerge(self, run: Path, overrides: Sequence[str]) -> Path:
         return self._note(run, list(overrides))
@@ -62,11 +62,17 @@ def file(tmp_path: Path) -> Path:
 
 def test_run_reads_the_recipe_with_its_overrides(stages: Stages, file: Path) -> None:
     assert cli.main(["run", "--seed", "3", str(file), "--force", "--train.steps=30", "--quiet"]) == 0
-    ((recipe, force, command),) = stages.calls
+    ((recipe, force, command, until),) = stages.calls
     assert isinstance(recipe, Recipe)
     assert (recipe.held_out, recipe.seed, recipe.train.steps, recipe.runtime.quiet) == ("photo", 3, 30, True)
-    assert force is True
+    assert (force, until) == (True, "evaluate")
     assert command == f"hamdg run {file} --seed=3 --train.steps=30"
+
+
+@pytest.mark.parametrize("option", [["--until", "merge"], ["--until=merge"]])
+def test_a_run_can_stop_after_a_step(stages: Stages, file: Path, option: list[str]) -> None:
+    assert cli.main(["run", *option, str(file)]) == 0
+    assert stages.calls[0][1:] == (False, f"hamdg run {file}", "merge")
 
 
 def test_a_shipped_recipe_is_found_from_any_folder(
@@ -74,7 +80,7 @@ def test_a_shipped_recipe_is_found_from_any_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "mini/erm", "--seed=3"]) == 0
-    recipe, _, command = stages.calls.pop()
+    recipe, _, command, _ = stages.calls.pop()
     assert isinstance(recipe, Recipe)
     assert (recipe.algorithm, recipe.seed, command) == ("erm", 3, "hamdg run mini/erm --seed=3")
     said = " ".join(capsys.readouterr().out.split())
@@ -82,7 +88,7 @@ def test_a_shipped_recipe_is_found_from_any_folder(
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "erm.yaml").write_text("seed: 7\n")
     assert cli.main(["run", "mini/erm"]) == 0
-    recipe, _, _ = stages.calls.pop()
+    recipe, *_ = stages.calls.pop()
     assert isinstance(recipe, Recipe)
     assert (recipe.algorithm, recipe.seed) == ("ham", 7)
     assert capsys.readouterr().out == ""
@@ -287,15 +293,25 @@ def test_help_is_quick_and_imports_nothing_heavy(best_of_three: BestOfThree) -> 
     assert seconds < 0.5
 
 
+def test_the_help_of_run_is_quick_and_imports_no_torch(best_of_three: BestOfThree) -> None:
+    code = (
+        "import sys\n"
+        "from hamdg.cli import main\n"
+        "main(['run', '--help'])\n"
+        "assert not {'torch', 'lightning', 'numpy', 'rich'} & set(sys.modules)\n"
+    )
+    seconds, said = best_of_three(code)
+    assert "--ham.harmonization.method" in said
+    assert seconds < 0.5
+
+
 def test_reading_a_recipe_does_not_import_torch(file: Path) -> None:
     code = f"import sys\nfrom hamdg.cli import main\nassert main(['run', {str(file)!r}, '--seed=x']) == 2\n"
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stderr
-        == "hamdg: error: Expected `seed` to be an integer of at least 0, but got `x` (on the command line).\n"
-    )
+    said = "Expected `seed` to be an integer of at least 0, but got `x` (on the command line)."
+    assert done.stderr == f"hamdg: error: {said}\n"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

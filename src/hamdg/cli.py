@@ -8,11 +8,12 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import recipes, sweeping
+from hamdg.commands import recipes, running, sweeping
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -32,15 +33,20 @@ _ENVIRONMENT = (
     errno.EPERM,
     errno.EROFS,
 )
-_OVERRIDES = "any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200)"
-
 
 # The verbs that take recipe keys, with their own options.
-_OPTIONS = {"run": ("--force", "--quiet"), **data.OPTIONS}
+_OPTIONS = {"run": running.OPTIONS, **data.OPTIONS}
 
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are `ConfigError`s with the nearest valid name."""
+
+    # Says more at the end of the help, only where help is asked for.
+    further: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """Return the help, and what there is further."""
+        return super().format_help() + (f"\n{self.further()}" if self.further else "")
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`.")
@@ -106,7 +112,7 @@ def _known(error: OSError) -> HamdgError | None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = _build_parser()
+    parser = _build_parser(arguments)
     overrides: list[str] = []
     verb = " ".join(arguments[:2] if arguments[:1] == ["data"] else arguments[:1])
     asks_for_help = bool({"-h", "--help"} & set(arguments))
@@ -132,7 +138,7 @@ def _dispatch(arguments: list[str]) -> int:
     return handler(parsed)
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="hamdg",
         description="Domain generalization by merging: one CLIP per source domain, their histories merged into one.",
@@ -141,11 +147,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hamdg {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    run = _verb(verbs, "run", "train, merge and evaluate what a recipe says; resumes or skips what is done", _run)
-    recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
-    run.add_argument("recipe", metavar="RECIPE", help=recipe)
-    run.add_argument("--force", action="store_true", help="start anew even if the run is done")
-    run.add_argument("--quiet", action="store_true", help="print the result table only")
+    run = _verb(verbs, "run", running.SUMMARY)
+    running.add_arguments(run)
+    run.further = partial(running.key_help, arguments[1:])
 
     merge.add_arguments(_verb(verbs, "merge", merge.SUMMARY))
 
@@ -169,36 +173,10 @@ def _verb(
     text: str,
     handler: Callable[[argparse.Namespace], int] | None = None,
 ) -> _Parser:
-    epilog = f"Further arguments: {_OVERRIDES}." if name == "run" else None
-    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
+    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
     if handler is not None:
         parser.set_defaults(handler=handler)
     return parser
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from hamdg.config.reading import read_recipe
-    from hamdg.config.shipped import find_file, is_shipped, shipped_name
-    from hamdg.data.find_images import find_images
-    from hamdg.runs.identity import sibling_runs
-
-    overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
-    file = find_file(arguments.recipe)
-    recipe = read_recipe(file, overrides)
-    if is_shipped(file) and not recipe.runtime.quiet:
-        console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
-    if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
-        find_images(recipe)
-
-        from hamdg.models import find_weights
-
-        find_weights(recipe.model)
-
-    from hamdg.stages import pipeline
-
-    command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
-    pipeline.run(recipe, force=arguments.force, command=command)
-    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 # Control characters, separators of lines, marks of direction, and bytes of a name that are no UTF-8 (surrogates).
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_ARGUMENT = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", re.MULTILINE | re.DOTALL)
+
 
 def listed(names: Sequence[str], limit: int | None = None) -> str:
     """Return names in backticks, escaped; of more than `limit` the others are counted."""
@@ -43,6 +45,12 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 def reason_of(error: OSError) -> str:
     """Return why a file or folder could not be used, such as `Permission denied`."""
     return error.strerror or str(error)
+
+
+def argument_texts(documentation: str) -> dict[str, str]:
+    """Return what a Google docstring, its indentation removed, says about every argument."""
+    _, _, arguments = documentation.partition("\nArgs:\n")
+    return {name: " ".join(text.split()) for name, text in _ARGUMENT.findall(arguments.split("\n\n")[0])}
 
 
 def escaped(text: str, keep: str = "") -> str:

@@ -97,6 +97,16 @@ def _resolved(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     return with_own_domains(with_own_words(recipe))
 
 
+def read_unchecked(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe as `read_recipe` does, but check types only: no images are looked for.
+
+    Raises:
+        ConfigError: If the file cannot be read, a key is unknown, or a value has the wrong type.
+    """
+    recipe = _applied(Recipe(), list(_file_settings(path)) if path is not None else [])
+    return overridden(recipe, overrides)
+
+
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return a recipe with `--key=value` overrides applied; whether the values make sense together is not checked.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, get_type_hints
 
 from hamdg.errors import ConfigError, unexpected
+from hamdg.text import argument_texts
 from hamdg.values import MismatchError, Range, check, choices, describe, members, plain
 
 # What `merge` itself takes; a method's option by such a name could never be given.
@@ -17,7 +17,6 @@ RESERVED = frozenset(
     {"method", "models", "base", "weights", "evidence", "buffers", "lines", "precision", "dtype", "device", "threads"}
     | {"allow_nonfinite", "paths", "out", "options", "settings", "prefixes", "key", "keys"}
 )
-_ENTRY = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def read_options(function: Callable[..., object]) -> dict[str, Option]:
         ConfigError: An option's type is not supported, or its name belongs to `merge` itself.
     """
     hints = get_type_hints(function, include_extras=True)
-    texts = _texts(inspect.getdoc(function) or "")
+    texts = argument_texts(inspect.getdoc(function) or "")
     keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     taken = [p.name for p in keywords if p.name in RESERVED]
     if taken:
@@ -105,10 +104,3 @@ def _option(parameter: inspect.Parameter, hint: object, text: str) -> Option:
     # No option may be infinite.
     kind = hint if plain(hint)[1] else Annotated[hint, Range()]
     return Option(parameter.name, kind, None if required else parameter.default, required, text)
-
-
-def _texts(documentation: str) -> dict[str, str]:
-    """Return what a Google docstring says about every argument."""
-    _, _, arguments = documentation.partition("\nArgs:\n")
-    arguments = arguments.split("\n\n")[0]
-    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(arguments)}

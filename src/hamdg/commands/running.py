@@ -1,0 +1,90 @@
+"""`hamdg run`: a recipe through all its steps, and what a recipe can say."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+
+from hamdg import console
+
+SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
+# Its own options; all others are keys of the recipe.
+OPTIONS = ("--force", "--quiet", "--until", "--print-config", "--print_config")
+EPILOG = (
+    "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
+    "these are the keys (after RECIPE: those of its algorithm):"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
+    parser.add_argument("recipe", metavar="RECIPE", help=recipe)
+    parser.add_argument("--force", action="store_true", help="start anew even if the run is done")
+    parser.add_argument("--quiet", action="store_true", help="print the result table only")
+    parser.add_argument("--until", metavar="STEP", help="stop after this step of the algorithm, such as train or merge")
+    text = "print the whole recipe as YAML, defaults included, and do nothing else"
+    parser.add_argument("--print-config", "--print_config", action="store_true", help=text)
+    parser.epilog = EPILOG
+    parser.set_defaults(handler=run)
+
+
+def key_help(arguments: Sequence[str]) -> str:
+    """Return the keys that `hamdg run` takes: those of the recipe that is named, with its values, or all.
+
+    Args:
+        arguments: What follows the verb, with `--help`.
+
+    Raises:
+        ConfigError: If the recipe or an override cannot be read.
+    """
+    from hamdg.config.reading import read_unchecked, split_overrides
+    from hamdg.config.reference import help_text
+    from hamdg.config.shipped import find_file
+
+    own = [argument for argument in arguments if argument not in ("-h", "--help")]
+    overrides, rest = split_overrides(own, OPTIONS)
+    names = [argument for argument in rest if not argument.startswith("-")]
+    if not names and not overrides:
+        return help_text(None)
+    return help_text(read_unchecked(find_file(names[0]) if names else None, overrides))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the run that the arguments ask for and return the exit code."""
+    from hamdg.config.reading import read_recipe
+    from hamdg.config.shipped import find_file, is_shipped, shipped_name
+
+    overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
+    file = find_file(arguments.recipe)
+    recipe = read_recipe(file, overrides)
+    if arguments.print_config:
+        from hamdg.config.merge_section import completed
+        from hamdg.config.reading import values_of
+        from hamdg.config.yaml_files import dump_yaml
+
+        whole = completed(recipe) if "merge" in recipe.settings.uses else recipe
+        console.result(dump_yaml(values_of(whole)).rstrip())
+        return 0
+    if is_shipped(file) and not recipe.runtime.quiet:
+        console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
+
+    from hamdg.runs.identity import sibling_runs
+
+    if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
+        # Before anything heavy is loaded.
+        from hamdg.data.find_images import find_images
+
+        find_images(recipe)
+
+        from hamdg.models import find_weights
+
+        find_weights(recipe.model)
+
+    from hamdg.runs.record import EVALUATE
+    from hamdg.stages import pipeline
+
+    command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
+    pipeline.run(recipe, force=arguments.force, command=command, until=arguments.until or EVALUATE)
+    return 0
