@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.data import parallel
-from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, draw, take
+from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, sample_positions, take
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.images import DecodedImages
 from hamdg.data.listing import Listing
@@ -52,7 +52,7 @@ def test_every_pass_covers_the_pool_once(count: int, size: int, seed: int, domai
     pool = np.arange(100, 100 + 3 * count, 3)
     size = min(size, count)
     steps = 3 * count
-    stream = [int(p) for step in range(steps) for p in draw(pool, size, step, seed, domain)]
+    stream = [int(p) for step in range(steps) for p in sample_positions(pool, size, step, seed, domain)]
 
     assert len(stream) == steps * size
     for start in range(0, len(stream) - count + 1, count):
@@ -61,7 +61,7 @@ def test_every_pass_covers_the_pool_once(count: int, size: int, seed: int, domai
 
 def test_a_batch_wraps_over_the_end_of_a_pass() -> None:
     pool = np.arange(5)
-    stream = [draw(pool, 3, step, 0, 0).tolist() for step in range(5)]
+    stream = [sample_positions(pool, 3, step, 0, 0).tolist() for step in range(5)]
     flat = [p for batch in stream for p in batch]
 
     assert Counter(flat[:5]) == Counter(flat[5:10]) == Counter(range(5))
@@ -70,12 +70,12 @@ def test_a_batch_wraps_over_the_end_of_a_pass() -> None:
 
 def test_the_draw_depends_on_step_seed_and_domain_alone() -> None:
     pool = np.arange(60)
-    later = draw(pool, 7, 5, 3, 1).tolist()
+    later = sample_positions(pool, 7, 5, 3, 1).tolist()
     np.random.default_rng(0).random(10)
     torch.rand(3)
 
-    assert draw(pool, 7, 5, 3, 1).tolist() == later
-    assert len({tuple(draw(pool, 7, *key)) for key in [(5, 3, 1), (6, 3, 1), (5, 4, 1), (5, 3, 2)]}) == 4
+    assert sample_positions(pool, 7, 5, 3, 1).tolist() == later
+    assert len({tuple(sample_positions(pool, 7, *key)) for key in [(5, 3, 1), (6, 3, 1), (5, 4, 1), (5, 3, 2)]}) == 4
 
 
 def test_batches_stay_inside_the_pool_and_carry_both_labels() -> None:

@@ -87,7 +87,7 @@ def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
     return RawBatch(domain.training.read(positions), torch.from_numpy(np.asarray(positions)), labels)
 
 
-def draw(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> Indices:
+def sample_positions(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> Indices:
     """Return the members of `pool` that step number `step` sees.
 
     The pool is gone through in a new order again and again; the order of pass k depends on (seed, domain, k) alone.
@@ -163,7 +163,7 @@ class StepLoader:
     def batches(self, step: int) -> dict[str, RawBatch]:
         """Return the batches of one step, by domain."""
         return {
-            name: take(domain, draw(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
+            name: take(domain, sample_positions(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
             for name, domain in self.domains.items()
         }
 

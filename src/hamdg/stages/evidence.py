@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hamdg.cohort.validation import CHUNK
-from hamdg.data.batches import draw
+from hamdg.data.batches import sample_positions
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import Subset, holdout
@@ -91,7 +91,7 @@ class SourceEvidence:
         parts: list[Tensor] = []
         for domain in self.own[source]:
             pool, index = data.train_part[domain], self.context.bench.domains.index(domain)
-            positions = draw(pool, min(self.examples, len(pool)), 0, recipe.seed, index)
+            positions = sample_positions(pool, min(self.examples, len(pool)), 0, recipe.seed, index)
             parts += [images for images, _ in holdout(data.domains[domain], positions).parts(CHUNK)]
         return self.context.preprocess(torch.cat(parts).to(self.context.device))
 

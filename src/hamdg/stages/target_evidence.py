@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hamdg.data.batches import draw
+from hamdg.data.batches import sample_positions
 from hamdg.data.domain import Domain
 from hamdg.data.module import adaptation_part
 from hamdg.models.network import Weights
@@ -55,7 +55,7 @@ class TargetEvidence(SourceEvidence):
     def _next(self) -> Tensor:
         recipe, pool = self.context.recipe, adaptation_part(self.context.recipe, self._domain)
         index = self.context.bench.domains.index(self._domain.name)
-        positions = draw(pool, min(recipe.data.batch_size, len(pool)), self._step, recipe.seed, index)
+        positions = sample_positions(pool, min(recipe.data.batch_size, len(pool)), self._step, recipe.seed, index)
         self._step += 1
         images = self._domain.evaluation.read(positions)
         # The sizes of images that are evaluated are all the same.
