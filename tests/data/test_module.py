@@ -16,7 +16,7 @@ from hamdg.data.module import SourceData, split_domain
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
-from hamdg.errors import DataError
+from hamdg.errors import ConfigError, DataError
 from hamdg.mini.benchmark import DomainArrays
 
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -156,6 +156,22 @@ def test_shots_are_drawn_from_the_training_part_and_leave_the_hold_out_whole(
     assert seen == set(data.train_part["photo"].tolist())
     # The held-out domain has no shots.
     assert len(split_domain(few, open_domain(few, "sketch", 32))[0]) == 56
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"shots": 2}, "with `data.shots` 2 domain `art_painting` has only 14 training images; use at most 14"),
+        ({"shots": 2, "subset": 5}, "with `data.shots` 2 and `data.subset` 5 domain `art_painting` has only 14"),
+    ],
+)
+def test_a_batch_larger_than_the_shots_names_them(opened: list[str], limits: dict[str, int], said: str) -> None:
+    few = replace(recipe(), data=replace(recipe().data, batch_size=16, **limits))  # type: ignore[arg-type]
+    data = SourceData(few, FORMAT)
+    data.setup()
+    with pytest.raises(ConfigError) as caught:
+        data.train_dataloader()
+    assert str(caught.value).startswith(f"`data.batch_size` is 16, but {said}")
 
 
 def test_too_many_shots_take_all_and_say_so(opened: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,6 @@ def test_classes_without_a_training_image_are_named() -> None:
     assert missing_classes(labels, np.array([0, 1]), classes) == ["horse", "person"]
     message = (
         "domain `sketch` has no training image of class `horse`, `person` left after subsetting and the split; "
-        "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
+        "raise `data.subset`, `data.shots` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
     )
     assert lacks_classes("sketch", ["horse", "person"]) == message

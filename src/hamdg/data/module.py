@@ -18,7 +18,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
 from hamdg.data.splits import Indices, check_holdout, draw_per_class, lacks_classes, missing_classes, seed_hash, split
 from hamdg.data.subset import Subset, holdout
-from hamdg.errors import DataError
+from hamdg.errors import ConfigError, DataError
 from hamdg.text import listed, shortened
 
 
@@ -102,6 +102,18 @@ class SourceData(LightningDataModule):
             note = f"fewer than {shots} training images of some classes, so all of them are taken"
             console.note(f"{domain.name}: {note}: {shortened(few, 10)}")
 
+    def _check_batch_size(self) -> None:
+        """Refuse a batch that is larger than what the recipe itself leaves of a domain, and name the keys that do."""
+        data = self.recipe.data
+        limits = {"data.shots": data.shots, "data.subset": data.subset}
+        given = [f"`{key}` {value}" for key, value in limits.items() if value is not None]
+        name = min(self.train_part, key=lambda one: len(self.train_part[one]))
+        if given and data.batch_size > (count := len(self.train_part[name])):
+            raise ConfigError(
+                f"`data.batch_size` is {data.batch_size}, but with {' and '.join(given)} domain `{name}` has only "
+                f"{count} training images; use at most {count}, or allow more images."
+            )
+
     def holdouts(self) -> dict[str, Subset]:
         """Return the hold-out of every source domain, decoded."""
         parts = {name: holdout(domain, self.validation_part[name]) for name, domain in self.domains.items()}
@@ -111,6 +123,7 @@ class SourceData(LightningDataModule):
 
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps, its images decoded."""
+        self._check_batch_size()
         for name, domain in self.domains.items():
             domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}

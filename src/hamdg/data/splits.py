@@ -69,7 +69,7 @@ def lacks_classes(domain: str, missing: list[str]) -> str:
     """Return the message that a subset or split of the embedded benchmark leaves classes without a training image."""
     return (
         f"domain `{domain}` has no training image of class {listed(missing)} left after subsetting and the split; "
-        "raise `data.subset` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
+        "raise `data.subset`, `data.shots` or `data.mini.images_per_class`, or lower `data.validation_fraction`."
     )
 
 
