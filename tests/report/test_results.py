@@ -8,7 +8,7 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report.aggregate import sweep_table
-from hamdg.report.parts import Part
+from hamdg.report.markdown import Part
 from hamdg.report.results import TARGET_MARK, TARGET_NOTE, print_accuracies, results_markdown, write_results
 from hamdg.runs.record import Record
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import RunDirectoryError
-from hamdg.report.aggregate import Estimate
-from hamdg.report.selection import Selection, select
+from hamdg.report.aggregate import Estimate, Selection, select
 
 
 def run(folder: Path, **validation: float) -> Path:
     folder.mkdir()
-    (folder / "merge.json").write_text(json.dumps({"validation": validation}))
+    facts = {"validation": validation, "opened": ["photo"], "seconds": 1.0, "wrote": {}}
+    (folder / "validation.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -37,5 +37,5 @@ def test_conditions_and_variants_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_merged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunDirectoryError, match=r"merge\.json` is missing; repeat the run with `--force`\.$"):
+    with pytest.raises(RunDirectoryError, match=r"validation\.json` is missing; repeat the run with `--force`\.$"):
         select([("clean", "A", tmp_path)])

@@ -1,14 +1,17 @@
-"""Many runs in one table: means and standard errors over seeds, differences seed by seed, enrichment under noise."""
+"""Many runs in one table: means and standard errors over seeds, differences seed by seed, selection under noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hamdg.errors import DataError
 from hamdg.report.table import footnote_names, qualified
+from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import Record, known, read_before, selection_counts
+from hamdg.runs.steps import read_validation
 from hamdg.text import listed
 
 # (condition, variant) -> which rows of such records enter the table, by key, and under which label.
@@ -76,6 +79,23 @@ class NoiseRow:
     rate: Estimate
 
 
+@dataclass(frozen=True)
+class Selection:
+    """A variant's accuracy on the source hold-outs, for one row of its table.
+
+    Args:
+        condition: What the data were like.
+        variant: The variant's name.
+        row: Key of the row.
+        accuracy: Mean over all runs of the variant under this condition: held-out domains and seeds alike.
+    """
+
+    condition: str
+    variant: str
+    row: str
+    accuracy: Estimate
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     """Return mean, standard error and count of at least one value."""
     n = len(values)
@@ -141,6 +161,23 @@ def noise_table(records: Sequence[Record]) -> list[NoiseRow]:
         offered, added, rate = (estimate(list(column)) for column in zip(*values, strict=True))
         rows.append(NoiseRow(condition, label, held_out, offered, added, rate))
     return rows
+
+
+def select(runs: Sequence[tuple[str, str, Path]]) -> list[Selection]:
+    """Average the source-validation scores that runs wrote.
+
+    Args:
+        runs: Condition, variant and run directory of every run.
+
+    Returns:
+        One entry per condition, variant and row of its table that is a whole model (source models are left out).
+    """
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for condition, variant, run in runs:
+        for row, accuracy in read_validation(RunDirectory(run)).items():
+            if "/" not in row and row != "zero_shot":
+                scores.setdefault((condition, variant, row), []).append(accuracy)
+    return [Selection(*key, estimate(values)) for key, values in scores.items()]
 
 
 def condition_of(record: Record) -> str:

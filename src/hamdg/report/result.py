@@ -109,7 +109,7 @@ def result(record: Record) -> Result:
     words = f"{metric_name(record['metric'])}, {axis}"
     return Result(
         dots,
-        [Tick(100.0 * (value - low) / (high - low), number(value)) for value in ticks(low, high, 4)],
+        [Tick(100.0 * (value - low) / (high - low), number(value)) for value in ticks(low, high)],
         None if start is None else at(start),
         words,
         _lead(record, axis, zoomed=(low, high) != (0.0, 100.0)),
@@ -150,7 +150,8 @@ def other_metrics(record: Record) -> list[TableFigure]:
                 [row.label, *(_share(one, name) for name in names)]
                 for row, one in zip(run_table(record), measured, strict=True)
             ]
-            found.append(table(f"On {target}, %", ["model", *(_in_words(name) for name in names)], rows))
+            title = f"Other metrics on {target}, %"
+            found.append(table(title, ["model", *(_in_words(name) for name in names)], rows))
     return found
 
 

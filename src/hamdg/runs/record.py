@@ -139,28 +139,6 @@ class Record(TypedDict):
     variant: NotRequired[str]
 
 
-class Validation(TypedDict):
-    """The part of `merge.json` that sweeps choose by: the accuracies on the source hold-outs, by row."""
-
-    validation: dict[str, float]
-
-
-class MergeSummary(MergeFacts, Validation):
-    """`merge.json`: also digests of what the merge read and wrote."""
-
-    seconds: float
-    opened: NotRequired[list[str]]
-    read: NotRequired[dict[str, str]]
-    wrote: NotRequired[dict[str, str]]
-
-
-class ImagesSeen(TypedDict):
-    """The training budget in images: those of the own batches, and with those that a selection added."""
-
-    fresh: int
-    with_enrichment: int
-
-
 def read_record(path: Path) -> Record:
     """Read a `record.json` (or the one in a run directory) and check that it is whole.
 
@@ -178,15 +156,6 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise DataError(f"`{file}` is not a readable record ({error}). Repeat the run with `--force`.") from error
     return checked(record, str(file))
-
-
-def read_validation(run: Path) -> dict[str, float]:
-    """Return the accuracies on the source hold-outs that a run's merge stage wrote, by row.
-
-    Raises:
-        RunDirectoryError: The run is not merged, or its `merge.json` is damaged.
-    """
-    return schema.read(run / "merge.json", Validation)["validation"]
 
 
 def checked(record: object, place: str) -> Record:

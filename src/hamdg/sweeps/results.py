@@ -10,11 +10,10 @@ from hamdg import console
 from hamdg.config.shipped import public_name
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.report.aggregate import RowChoice, sweep_table
-from hamdg.report.parts import Part, check_page
+from hamdg.report.aggregate import RowChoice, Selection, select, sweep_table
+from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
-from hamdg.report.selection import Selection, select
 from hamdg.report.table import MISSING
 from hamdg.runs.record import Record, read_record
 from hamdg.sweeps.ledger import Outcome

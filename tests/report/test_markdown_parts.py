@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.report.parts import check_page, write_part
+from hamdg.report.markdown import check_page, write_part
 
 PAGE = (
     "# Results\r\n\nBy hand.\n\n"
