@@ -81,7 +81,7 @@ def test_importing_hamdg_imports_no_torch() -> None:
     assert done.stdout == "False\n"
 
 
-def test_a_wheel_holds_the_recipes_and_the_templates(tmp_path: Path) -> None:
+def test_a_wheel_holds_everything_that_lies_in_the_package(tmp_path: Path) -> None:
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.safetensors")
     for name in ("src", "experiments"):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=skipped)
@@ -90,11 +90,14 @@ def test_a_wheel_holds_the_recipes_and_the_templates(tmp_path: Path) -> None:
     code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
     built = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     with zipfile.ZipFile(tmp_path / built.stdout.splitlines()[-1]) as wheel:
-        packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith(".yaml")}
-        templates = {name for name in wheel.namelist() if name.startswith("hamdg/report/templates/")}
-    recipes = {f"hamdg/{path.relative_to(ROOT)}": path.read_bytes() for path in ROOT.glob("experiments/**/*.yaml")}
-    assert packed == recipes
-    assert {Path(name).name for name in templates} == {"page.html", "page.css", "macros.html", "comparison.svg"}
+        packed = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+    source = tmp_path / "src"
+    files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    # Recipes lie beside the package in a checkout, and in it where it is installed.
+    files |= {f"hamdg/{path.relative_to(ROOT)}": path.read_bytes() for path in ROOT.glob("experiments/**/*.yaml")}
+    files = {name: content for name, content in files.items() if ".egg-info/" not in name}
+    assert sorted(packed) == sorted(files)
+    assert packed == files
 
 
 def test_no_tracked_file_names_a_machine() -> None:

@@ -48,7 +48,7 @@ def test_a_recipe_of_the_embedded_benchmark_keeps_its_model(tmp_path: Path) -> N
     assert not (tmp_path / "images").exists()
 
 
-def test_a_recipe_for_images_of_ones_own_gets_some(tmp_path: Path) -> None:
+def test_a_recipe_for_images_of_your_own_gets_some(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "custom" / "folder.yaml", tmp_path)
     assert (recipe.benchmark, recipe.held_out) == ("custom", "night")
     assert len(list_domain(place_of(recipe), "day")) > 2

@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as root:
         for path in found:
             try:
-                pipeline.run(tiny_recipe(path, Path(root)), command=f"smoke {path}")
+                pipeline.run(tiny_recipe(path, Path(root)), command=f"smoke {path}", show=False)
             except HamdgError as error:
                 print(f"smoke: {path}: {error}", file=sys.stderr)
                 return error.exit_code
