@@ -223,7 +223,7 @@ def test_values_that_are_no_numbers_are_all_named(method: str) -> None:
         "b": {"v": torch.zeros(1), "w": torch.tensor([1.0, NAN])},
     }
     message = (
-        "There are values that are no numbers. `a`: `v` (NaN), `w` (infinite values); `b`: `w` (NaN). Leave such a "
+        "There are non-finite values. `a`: `v` (NaN), `w` (infinite values); `b`: `w` (NaN). Leave such a "
         "model out or train it again (`allow_nonfinite` merges all the same)."
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
@@ -231,7 +231,7 @@ def test_values_that_are_no_numbers_are_all_named(method: str) -> None:
 
 
 def test_a_base_that_holds_no_numbers_is_named_alone() -> None:
-    with pytest.raises(WeightsError, match=re.escape("no numbers. the base: `w` (NaN). Leave")):
+    with pytest.raises(WeightsError, match=re.escape("non-finite values. the base: `w` (NaN). Leave")):
         merge("task_arithmetic", {"a": {"w": torch.zeros(1)}}, {"w": torch.tensor([NAN])})
 
 

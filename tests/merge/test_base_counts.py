@@ -24,7 +24,7 @@ def test_lines_scales_the_change_of_a_single_source() -> None:
 
 def test_a_base_with_faults_is_named() -> None:
     base, tuned = {"w": torch.tensor([float("nan")])}, {"w": torch.tensor([4.0])}
-    with pytest.raises(WeightsError, match=re.escape("There are values that are no numbers. the base: `w` (NaN).")):
+    with pytest.raises(WeightsError, match=re.escape("There are non-finite values. the base: `w` (NaN).")):
         merge("wise_ft", {"a": tuned}, base)
 
 

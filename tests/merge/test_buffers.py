@@ -16,7 +16,6 @@ from hamdg.merge import (
     global_method,
     merge,
     merge_with,
-    registry,
     tensorwise_method,
 )
 
@@ -149,12 +148,6 @@ def test_other_policies_look_at_models_that_have_a_share() -> None:
 def test_integers_of_the_base_are_not_mixed_with_those_of_the_sources() -> None:
     merged = merge("wise_ft", {"a": {"ids": torch.arange(3)}}, {"ids": torch.arange(3) + 1})
     assert merged["ids"].tolist() == [0, 1, 2]
-
-
-@pytest.fixture
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Methods that a test registers are gone after it."""
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
 
 @pytest.mark.usefixtures("forget")

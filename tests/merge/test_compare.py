@@ -152,7 +152,7 @@ def test_one_model_is_no_comparison() -> None:
 def test_values_that_are_no_numbers_are_named() -> None:
     models, base = model_set(1, 2)
     models["m2"]["blocks.1.w"][3] = math.nan
-    with pytest.raises(WeightsError, match=r"no numbers\. `m2`: `blocks\.1\.w` \(NaN\)"):
+    with pytest.raises(WeightsError, match=r"non-finite values\. `m2`: `blocks\.1\.w` \(NaN\)"):
         compare(models, base)
 
 

@@ -55,7 +55,7 @@ def test_shapes_and_values_that_are_no_numbers_are_cut_too() -> None:
     assert error.details.count("\n") == 302
     error = failure({"a": full(1.0), "b": full(torch.nan)})
     assert "`blocks.005.weight` (NaN) and 294 more. Leave such a model out" in str(error)
-    assert error.details.startswith("There are values that are no numbers.\n`b`:\n    `blocks.000.weight` (NaN)\n")
+    assert error.details.startswith("There are non-finite values.\n`b`:\n    `blocks.000.weight` (NaN)\n")
 
 
 def test_a_short_list_has_no_details() -> None:

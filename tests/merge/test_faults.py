@@ -109,7 +109,7 @@ WEIGHTED = [name for name, info in list_methods().items() if info.weights != "no
 
 @pytest.mark.parametrize("method", [name for name in WEIGHTED if name != "pcb"])
 @pytest.mark.parametrize("zero", [0, 0.0, -0.0])
-def test_a_source_of_weight_zero_has_no_say_in_any_method(method: str, zero: float, spec: str) -> None:
+def test_a_source_of_weight_zero_counts_in_no_method(method: str, zero: float, spec: str) -> None:
     models, base = {name: source(name) for name in "abc"}, start()
     if list_methods()[method].on == "models":
         # Git Re-Basin matches sources whatever they weigh, so that it must see what any of them holds.

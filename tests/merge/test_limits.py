@@ -7,8 +7,9 @@ import torch
 
 from hamdg.merge import MergeSettings, list_methods
 from hamdg.merge.buffers import is_buffer
-from tests.merge.test_laws import BASE, EVERY, Evidence, Model, assert_same_bytes, run, sources
-from tests.merge.test_laws import _spec as _spec
+from tests.merge.toys import BASE, EVERY, Evidence, Model, assert_same_bytes, run, sources
+
+pytestmark = pytest.mark.usefixtures("rebasin_spec")
 
 # Options and weights at which a method gives one of its models, named here, with all its buffers.
 LIMITS: dict[str, list[tuple[str, dict[str, object]]]] = {

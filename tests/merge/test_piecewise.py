@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.merge import merge_with
-from hamdg.merge import model_set as family_module
+from hamdg.merge import merge_with, model_set
 
 SHAPE = (1201, 1001)
 
@@ -37,15 +36,15 @@ def test_no_tensor_of_a_source_is_ever_read_whole(
 ) -> None:
     # What is held is then a few pieces of every source, however large the tensors are.
     sizes = []
-    read = family_module._Reads.__getitem__
+    read = model_set._Reads.__getitem__
 
-    def watched(self: family_module._Reads, source: str) -> Tensor:
+    def watched(self: model_set._Reads, source: str) -> Tensor:
         tensor = read(self, source)
         sizes.append(tensor.numel())
         return tensor
 
-    monkeypatch.setattr(family_module._Reads, "__getitem__", watched)
+    monkeypatch.setattr(model_set._Reads, "__getitem__", watched)
     models = {s: {"w": torch.randn(SHAPE, generator=torch.Generator().manual_seed(i))} for i, s in enumerate("abc")}
     merged = merge_with(method, models, {"w": torch.zeros(SHAPE)}, options)
     assert merged["w"].shape == SHAPE
-    assert 0 < max(sizes) <= family_module.PIECE < SHAPE[0] * SHAPE[1]
+    assert 0 < max(sizes) <= model_set.PIECE < SHAPE[0] * SHAPE[1]

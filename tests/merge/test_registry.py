@@ -16,17 +16,10 @@ from hamdg.merge import (
     list_methods,
     merge,
     merge_with,
-    registry,
     tensorwise_method,
 )
 
 MODELS = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([4.0])}}
-
-
-@pytest.fixture
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Methods that a test registers are gone after it."""
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
 
 
 def test_methods_describe_themselves() -> None:

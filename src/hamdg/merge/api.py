@@ -48,7 +48,7 @@ def merge(
         dtype: Floating-point dtype of the result; without one, that of the inputs, which must then agree.
         device: Where it is computed.
         threads: How many tensors are worked on at once (default: as many as torch uses).
-        allow_nonfinite: Whether NaN and infinite values are let through.
+        allow_nonfinite: Whether NaN and infinite values are allowed.
         options: The method's own options.
 
     Returns:

@@ -77,7 +77,7 @@ def averaged(weights: Mapping[str, float], *, scale: float) -> BufferShares:
 
 
 def is_buffer(name: str, tensor: Tensor) -> bool:
-    """Say whether a tensor is a buffer: a statistic of BatchNorm, or anything that is not floating-point."""
+    """Return whether a tensor is a buffer: a statistic of BatchNorm, or anything that is not floating-point."""
     return name.rpartition(".")[2] in (_MEAN, _VARIANCE, _COUNT) or not tensor.is_floating_point()
 
 
@@ -99,7 +99,7 @@ def merge_buffers(
     - `moments` gives mean and variance of the mixture of what the models saw: mu = sum_i s_i mu_i and var = sum_i s_i
       (var_i + (mu_i - mu)^2), the shares s_i summing to 1 (https://arxiv.org/abs/2407.13771, there with s_i = n_i / n).
       The sources divide what the base leaves in proportion to w_i n_i, their shares in the weights times the numbers of
-      batches that they saw. Layers without counters, or with counters of zero, go by the w_i alone, and so do
+      batches that they saw. Layers without counters, or with counters of zero, use the w_i alone, and so do
       checkpoints of one trajectory, whose counters go on from one to the next. So does the base against the sources.
       The merged counter is that of all batches, sum_i w_i n_i / max_i w_i; of a trajectory, and between base and
       sources, it is the mean by shares.
@@ -197,16 +197,16 @@ class _Layer:
             return self._counted(name)
         mean = self.prefix + _MEAN
         if name == mean:
-            return self._mean([_wide(model[mean]) for model in self._everybody])
-        if any(mean not in model for model in self._everybody):
+            return self._mean([_wide(model[mean]) for model in self._participants])
+        if any(mean not in model for model in self._participants):
             raise WeightsError(f"`{name}` cannot be pooled without `{mean}`; set ", Argument("buffers"), " to `first`.")
-        means = [_wide(model[mean]) for model in self._everybody]
+        means = [_wide(model[mean]) for model in self._participants]
         middle = self._mean(means)
-        variances = [_wide(model[name]) for model in self._everybody]
+        variances = [_wide(model[name]) for model in self._participants]
         return self._mean([var + (mu - middle).square() for var, mu in zip(variances, means, strict=True)])
 
     @property
-    def _everybody(self) -> tuple[Tensors, ...]:
+    def _participants(self) -> tuple[Tensors, ...]:
         return (*self.sources.values(), *self.start)
 
     def _mixes(self, name: str) -> bool:
@@ -242,7 +242,7 @@ class _Layer:
         group, base = math.fsum(shares), self.shares.base if self.start else 0.0
         parts = [share / divisor * group / (group + base) for share in shares]
         parts += [base / (group + base)] if self.start else []
-        counts = [_wide(model[name]) for model in self._everybody]
+        counts = [_wide(model[name]) for model in self._participants]
         whole, rest = torch.zeros_like(counts[0]), torch.zeros_like(counts[0], dtype=torch.float64)
         for part, count in zip(parts, counts, strict=True):
             # Integers may be larger than floats can tell apart.

@@ -1,4 +1,4 @@
-"""How models with one start lie to each other: how far each went, in which directions, and with which signs."""
+"""How alike models with one start are: how far each went, in which directions, and with which signs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.compatibility import check_models
 from hamdg.merge.model_set import ModelSet, TensorSet, one_thread_each
-from hamdg.merge.tensor_checks import TensorCheck, check_finite, look
+from hamdg.merge.tensor_checks import TensorCheck, check_finite, check_tensor
 from hamdg.merge.tensors import Tensors, tied_names
 from hamdg.merge.validate import check_kinds
 
@@ -137,7 +137,7 @@ def layers(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _measured(tensor_set: TensorSet) -> _Sums | TensorCheck:
-    """Sum up one tensor piece by piece; tensors with values that are no numbers get a look instead."""
+    """Sum up one tensor piece by piece; tensors with non-finite values get a `TensorCheck` instead."""
     count = len(tensor_set.tensors)
     total = _Sums(0, 0.0, *(torch.zeros(count, count, dtype=torch.float64) for _ in range(3)))
     for piece in tensor_set.pieces(_PIECE):
@@ -149,7 +149,7 @@ def _measured(tensor_set: TensorSet) -> _Sums | TensorCheck:
         parts = (wide @ wide.T, both.double(), (both + net).double() / 2)
         total += _Sums(rows.shape[1], start, *(part.cpu() for part in parts))
     finite = math.isfinite(total.base) and bool(torch.isfinite(total.products).all())
-    return total if finite else look(tensor_set, changes=True, anchored=True)
+    return total if finite else check_tensor(tensor_set, changes=True, anchored=True)
 
 
 def _comparison(sources: tuple[str, ...], sums: Mapping[str, _Sums]) -> Comparison:

@@ -1,4 +1,4 @@
-"""Task vectors and how they lie to each other: norms and cosines, summed up in float64."""
+"""Task vectors and how alike they are: norms and cosines, summed up in float64."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ class _Place:
 def depths(names: tuple[str, ...]) -> dict[str, float]:
     """Return how deep every tensor lies: (l - 1) / (L - 1) in block l of L, and 0 outside all blocks.
 
-    A block is told by the numbers in names: `visual.transformer.resblocks.7.mlp...`, `blocks.7...`, `layer3.1.conv2...`
-    (block 1 of stage 3; the blocks of all stages are counted through), `stages.2.blocks.5...`. Numbers further inside
-    (`mlp.0`, `downsample.0`) do not count. Stacks with different names, as in two towers, are counted apart. What lies
-    in a stage but in none of its blocks belongs to the stage's first one. Where no name speaks of blocks, layers or
-    stages, any first number in a name counts, as in a plain sequence.
+    A block is recognized by the numbers in names: `visual.transformer.resblocks.7.mlp...`, `blocks.7...`,
+    `layer3.1.conv2...` (block 1 of stage 3; the blocks of all stages are counted through), `stages.2.blocks.5...`.
+    Numbers further inside (`mlp.0`, `downsample.0`) do not count. Stacks with different names, as in two towers, are
+    counted apart. What lies in a stage but in none of its blocks belongs to the stage's first one. Where no name speaks
+    of blocks, layers or stages, any first number in a name counts, as in a plain sequence.
 
     Args:
         names: Names of all tensors of a model.

@@ -20,7 +20,7 @@ from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet, one_thread_each
 from hamdg.merge.registry import check_options, get_method
 from hamdg.merge.settings import MergeSettings
-from hamdg.merge.tensor_checks import TensorCheck, check_finite, look, warn_of_far_base
+from hamdg.merge.tensor_checks import TensorCheck, check_finite, check_tensor, warn_of_far_base
 from hamdg.merge.tensors import Tensors, differ, dtype_name, is_finite, rounded, tied_names, unless_narrow
 from hamdg.merge.validate import check_kinds, check_settings, check_shares, check_weights
 
@@ -93,21 +93,21 @@ class Merge:
         # Before torch's own number of threads becomes one.
         model_set = self._model_set()
         with one_thread_each():
-            looks, plan = self._planned(model_set)
+            checks, plan = self._planned(model_set)
 
             def job(tensor_set: TensorSet) -> TensorCheck:
-                seen = looks.get(tensor_set.name) or self._look(tensor_set)
-                if seen.faults and not self.settings.allow_nonfinite:
-                    return seen
-                result = self._result(tensor_set, plan.rule, seen)
+                check = checks.get(tensor_set.name) or self._check(tensor_set)
+                if check.faults and not self.settings.allow_nonfinite:
+                    return check
+                result = self._result(tensor_set, plan.rule, check)
                 if not self._all_finite(result):
                     return self._diagnose(tensor_set, plan.rule)
                 write(tensor_set.name, result)
-                return seen
+                return check
 
             found = model_set.map(job)
-            if not looks:
-                self._judge(found)
+            if not checks:
+                self._report(found)
             for name, tensor in self._merged_buffers(plan).items():
                 write(name, tensor)
 
@@ -137,20 +137,20 @@ class Merge:
 
     def _planned(self, model_set: ModelSet) -> tuple[dict[str, TensorCheck], MergePlan]:
         """Let the method see what it has to see; one that merges every tensor by itself needs no first pass."""
-        looks: dict[str, TensorCheck] = {}
+        checks: dict[str, TensorCheck] = {}
         if not self.info.local:
-            looks = model_set.map(self._look)
-            self._judge(looks)
-            model_set = model_set.only(tuple(name for name in model_set.names if looks[name].moves))
-            model_set.complete = lambda rule, sources=None: self._complete(model_set, looks, _as_plan(rule, sources))
+            checks = model_set.map(self._check)
+            self._report(checks)
+            model_set = model_set.only(tuple(name for name in model_set.names if checks[name].moves))
+            model_set.complete = lambda rule, sources=None: self._complete(model_set, checks, _as_plan(rule, sources))
         plan = self.info.plan(model_set, **self.options)
-        return looks, _as_plan(plan)
+        return checks, _as_plan(plan)
 
-    def _complete(self, model_set: ModelSet, looks: Mapping[str, TensorCheck], plan: MergePlan) -> dict[str, Tensor]:
+    def _complete(self, model_set: ModelSet, checks: Mapping[str, TensorCheck], plan: MergePlan) -> dict[str, Tensor]:
         """Return the complete model that a plan gives."""
 
         def part(tensor_set: TensorSet) -> Tensor:
-            result = self._result(tensor_set, plan.rule, looks[tensor_set.name])
+            result = self._result(tensor_set, plan.rule, checks[tensor_set.name])
             if not self._all_finite(result):
                 self._diagnose(tensor_set, plan.rule)
             return result
@@ -162,9 +162,9 @@ class Merge:
         """Return tensors in the order of the result, with twins tied again."""
         return {name: tensors[self.aliases.get(name, name)] for name in self.like}
 
-    def _result(self, tensor_set: TensorSet, rule: Rule, seen: TensorCheck) -> Tensor:
+    def _result(self, tensor_set: TensorSet, rule: Rule, check: TensorCheck) -> Tensor:
         like = self.like[tensor_set.name]
-        if not seen.moves:
+        if not check.moves:
             frozen = self.base if self.base is not None and self._anchored else next(iter(self.models.values()))
             return rounded(frozen[tensor_set.name].detach(), self._dtype(like))
         return rounded(self._merged(tensor_set, rule), self._dtype(like)).reshape(like.shape)
@@ -177,25 +177,25 @@ class Merge:
             merged = tensor_set.base + change * self._scales.get(tensor_set.name, 1.0)
         return merged
 
-    def _look(self, tensor_set: TensorSet) -> TensorCheck:
-        """Check a tensor of all models, for differences alone if the result will tell of what is no number."""
+    def _check(self, tensor_set: TensorSet) -> TensorCheck:
+        """Check a tensor of all models, for differences alone where the result shows non-finite values."""
         if not self.info.linear or self._anchored or len(self._weighted_sources) < len(self.models):
-            return look(tensor_set, self._changes, self._anchored)
+            return check_tensor(tensor_set, self._changes, self._anchored)
         return TensorCheck(differ([model[tensor_set.name] for model in self.models.values()]))
 
     def _all_finite(self, result: Tensor) -> bool:
         return self.settings.allow_nonfinite or is_finite(result)
 
     def _diagnose(self, tensor_set: TensorSet, rule: Rule) -> TensorCheck:
-        """Return which models are to blame for a result that is no number everywhere.
+        """Return which models make a result non-finite.
 
         Raises:
             WeightsError: None is: what is computed in, or the result's dtype, cannot hold it.
         """
-        seen = look(tensor_set, self._changes, self._anchored)
-        if not seen.faults:
+        check = check_tensor(tensor_set, self._changes, self._anchored)
+        if not check.faults:
             raise self._overflow(tensor_set, self._merged(tensor_set, rule))
-        return seen
+        return check
 
     def _overflow(self, tensor_set: TensorSet, merged: Tensor) -> WeightsError:
         if merged.dtype != torch.float64 and not is_finite(merged):
@@ -258,11 +258,11 @@ class Merge:
     def _dtype(self, tensor: Tensor) -> torch.dtype:
         return self.settings.dtype or unless_narrow(tensor.dtype) if tensor.is_floating_point() else tensor.dtype
 
-    def _judge(self, looks: Mapping[str, TensorCheck]) -> None:
+    def _report(self, checks: Mapping[str, TensorCheck]) -> None:
         if not self.settings.allow_nonfinite:
-            check_finite(looks)
+            check_finite(checks)
         if self._anchored:
-            warn_of_far_base(looks)
+            warn_of_far_base(checks)
 
 
 def _as_plan(rule: Rule | MergePlan, sources: tuple[str, ...] | None = None) -> MergePlan:

@@ -58,7 +58,7 @@ class MethodInfo:
         weights: What weights of the sources mean: `factors` multiply, `shares` are divided by their sum, `none` are
             taken.
         local: It merges every tensor by itself.
-        linear: Its result is a weighted sum of the tensors, so that whatever is no number in one is none in the result.
+        linear: Its result is a weighted sum of the tensors, so that a non-finite value in one is one in the result.
         trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
         needs: What it asks of data (see `hamdg.merge.evidence`).
         target: It looks at data of the target domain, so its result is no domain generalization.

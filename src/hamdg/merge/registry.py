@@ -57,7 +57,7 @@ def tensorwise_method(
         weights: What the tensor set's weights mean to it, see `MethodInfo`.
         trajectory: Whether its sources are the checkpoints of one trajectory.
         pieces: Whether it treats all entries alike, so that large tensors may come in flat pieces, which is faster.
-        linear: Whether the result is a weighted sum of the tensors, none left out: values that are no numbers then need
+        linear: Whether the result is a weighted sum of the tensors, none left out: non-finite values then need
             not be looked for in the inputs, which is faster too.
         buffers: States what the merged BatchNorm statistics are made of, see `MethodInfo`: a function of the sources'
             weights, and of options of the method as keyword-only parameters, that gives `BufferShares`. Its first line

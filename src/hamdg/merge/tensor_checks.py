@@ -25,7 +25,7 @@ class CommonStartWarning(Worded, UserWarning):
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """What was seen of one tensor.
+    """What was found in one tensor.
 
     Args:
         moves: Whether any model differs anywhere from the reference, which is the base or else the first source; of
@@ -41,7 +41,7 @@ class TensorCheck:
     faults: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(tensor_set: TensorSet, changes: bool, anchored: bool) -> TensorCheck:
+def check_tensor(tensor_set: TensorSet, changes: bool, anchored: bool) -> TensorCheck:
     """Check one tensor of all models, in one pass.
 
     Args:
@@ -58,26 +58,26 @@ def look(tensor_set: TensorSet, changes: bool, anchored: bool) -> TensorCheck:
             tensor = piece.tensors[source]
             squares[source] += _square(tensor if changes else tensor - start)
     faults = {} if math.isfinite(base_square + sum(squares.values())) else _faults(tensor_set, anchored)
-    voices = [source for source in squares if tensor_set.weight(source) or not changes] or list(squares)
-    moves = any(squares[source] for source in voices) or _moves(tensor_set, voices, changes, anchored)
+    voters = [source for source in squares if tensor_set.weight(source) or not changes] or list(squares)
+    moves = any(squares[source] for source in voters) or _moves(tensor_set, voters, changes, anchored)
     return TensorCheck(moves, squares, base_square, faults)
 
 
-def check_finite(looks: Mapping[str, TensorCheck], *, avoidable: bool = True) -> None:
-    """Raise a `WeightsError` that names all values that are no numbers, by model and tensor.
+def check_finite(checks: Mapping[str, TensorCheck], *, avoidable: bool = True) -> None:
+    """Raise a `WeightsError` that names all non-finite values, by model and tensor.
 
     Args:
-        looks: What was seen of every tensor.
+        checks: What was found in every tensor.
         avoidable: Whether `allow_nonfinite` would let them through.
     """
     found: dict[str, list[str]] = {}
-    for name, seen in looks.items():
-        for model, what in seen.faults.items():
+    for name, check in checks.items():
+        for model, what in check.faults.items():
             found.setdefault(f"{model}:", []).append(f"`{name}` ({what})")
     if found:
         otherwise = (" (", Argument("allow_nonfinite"), " merges all the same)") if avoidable else ()
         end = ("Leave such a model out or train it again", *otherwise, ".")
-        raise problems_error("There are values that are no numbers.", dict(sorted(found.items())), *end)
+        raise problems_error("There are non-finite values.", dict(sorted(found.items())), *end)
 
 
 def _square(tensor: Tensor) -> float:
@@ -110,12 +110,12 @@ def _fault(tensor: Tensor) -> str:
     return "infinite values" if bool(torch.isinf(tensor).any()) else ""
 
 
-def warn_of_far_base(looks: Mapping[str, TensorCheck]) -> None:
+def warn_of_far_base(checks: Mapping[str, TensorCheck]) -> None:
     """Warn where sources lie so far from the base that it can hardly be their common start."""
-    length = math.sqrt(sum(seen.base_square for seen in looks.values()))
+    length = math.sqrt(sum(check.base_square for check in checks.values()))
     far = {}
-    for source in next(iter(looks.values())).squares if looks and length > 0 else ():
-        distance = math.sqrt(sum(seen.squares[source] for seen in looks.values())) / length
+    for source in next(iter(checks.values())).squares if checks and length > 0 else ():
+        distance = math.sqrt(sum(check.squares[source] for check in checks.values())) / length
         if distance > FAR:
             far[source] = distance
     if far:

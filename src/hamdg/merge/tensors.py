@@ -48,14 +48,14 @@ def rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Say whether all of a tensor's values are numbers; one fast pass if they are."""
+    """Return whether all of a tensor's values are numbers; one fast pass if they are."""
     # A sum in double precision would take four times as long; large numbers may make this one overflow, no more.
     wide = promoted(tensor.dtype, torch.float32)
     return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor.to(wide)).all())
 
 
 def differ(tensors: list[Tensor]) -> bool:
-    """Say whether any of several tensors is not the same as the first; fast where they are not."""
+    """Return whether any of several tensors is not the same as the first; fast where they are not."""
     first, *others = (tensor.detach() for tensor in tensors)
     dtype = first.dtype
     for other in others:

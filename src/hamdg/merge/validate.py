@@ -146,7 +146,7 @@ def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
 
 
 def unusable(device: str) -> str:
-    """Say why a device cannot be computed on; nothing if it can."""
+    """Return why a device cannot be computed on; nothing if it can."""
     try:
         torch.zeros(1, device=device).add_(1).item()
     except (RuntimeError, AssertionError, TypeError) as error:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.merge import ModelSet, TensorSet, merge_with
-from hamdg.merge.functional import cutoff
+from hamdg.merge.functional import selection
 from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, model_ranked, tensor_cutoffs
 
 # Few distinct values, so that ties are the rule; zero, subnormal and huge numbers among them.
@@ -48,8 +48,8 @@ LIMITS = {"few": (1 << 14, 1 << 22), "bucket": (0, 1 << 22), "none": (0, 0)}
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Go every way through the search, though there are but a few scores."""
     few, held = LIMITS[request.param]
-    monkeypatch.setattr(cutoff, "_FEW", few)
-    monkeypatch.setattr(cutoff, "_HELD", held)
+    monkeypatch.setattr(selection, "_FEW", few)
+    monkeypatch.setattr(selection, "_HELD", held)
 
 
 # The limits are the same for all examples.
@@ -185,7 +185,7 @@ def test_mixed_widths_are_compared_in_the_wider() -> None:
 def test_how_often_a_method_reads_the_models(
     method: str, options: dict[str, object], passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cutoff, "_FEW", 0)
+    monkeypatch.setattr(selection, "_FEW", 0)
     opened: list[str] = []
     before = ModelSet.tensor_set
 

@@ -243,7 +243,7 @@ def test_what_cannot_be_merged() -> None:
     broken = tensors(1, 1, "fc") | {"fc.lora_A.weight": torch.full((1, 5), torch.nan)}
     with pytest.raises(WeightsError, match=re.escape("`a`: `fc.weight` (NaN)")):
         merge_adapters("uniform", {"a": read_adapter("a", broken, None)})
-    message = "A change with values that are no numbers has no factors; leave out `allow_nonfinite`."
+    message = "A change with non-finite values has no factors; leave out `allow_nonfinite`."
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
         merge_adapters("uniform", {"a": read_adapter("a", broken, None)}, settings=MergeSettings(allow_nonfinite=True))
 

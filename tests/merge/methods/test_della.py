@@ -66,8 +66,8 @@ def test_equals_the_slow_reference(
                 expected.append(1.1 * total)
                 continue
             agreeing = [i for i, value in enumerate(column) if value * total > 0]
-            voices = sum(factors[i] for i in agreeing)
-            expected.append(1.1 * sum(column[i] for i in agreeing) / voices if agreeing else 0.0)
+            voters = sum(factors[i] for i in agreeing)
+            expected.append(1.1 * sum(column[i] for i in agreeing) / voters if agreeing else 0.0)
         # Chances are in fp32.
         assert tensor.flatten().tolist() == pytest.approx(expected, rel=1e-5, abs=1e-9)
         assert tensor.shape == SHAPES[name]

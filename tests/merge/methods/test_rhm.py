@@ -38,7 +38,7 @@ def reference(
     coordinates = [(name, i) for name in sorted(base) for i in range(len(base[name]))]
     change = {s: {(n, i): models[s][n][i] - base[n][i] for n, i in coordinates} for s in models}
     fused = dict.fromkeys(coordinates, 0.0)
-    voices = dict.fromkeys(coordinates, 0)
+    voters = dict.fromkeys(coordinates, 0)
     for own in change.values():
         worth = {}
         for name, i in coordinates:
@@ -60,9 +60,9 @@ def reference(
             ranked = sorted(pool, key=lambda c: (-worth[c], c))
             for coordinate in ranked[: max(round(keep * len(pool)), keep > 0)]:
                 fused[coordinate] += own[coordinate]
-                voices[coordinate] += 1
+                voters[coordinate] += 1
     for c in coordinates:
-        fused[c] /= max(voices[c], 1) if combine == "disjoint" else len(models)
+        fused[c] /= max(voters[c], 1) if combine == "disjoint" else len(models)
     if length == "match_mean":
         mean = [sum(own[c] for own in change.values()) / len(models) for c in coordinates]
         now = math.sqrt(sum(x * x for x in fused.values()))

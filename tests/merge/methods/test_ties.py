@@ -219,8 +219,8 @@ def test_pieces_are_put_together_in_their_places(scope: str) -> None:
         trimmed.append((table * torch.zeros_like(table).scatter_(1, order, 1.0)).view(401, 701))
     winner = (trimmed[0] + trimmed[1]).sign()
     agreeing = [torch.where(t.sign() == winner, t, torch.zeros(())) for t in trimmed]
-    voices = sum((t != 0).float() for t in agreeing)
-    assert torch.equal(merged, (agreeing[0] + agreeing[1]) / torch.as_tensor(voices).clamp(min=1))
+    voters = sum((t != 0).float() for t in agreeing)
+    assert torch.equal(merged, (agreeing[0] + agreeing[1]) / torch.as_tensor(voters).clamp(min=1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

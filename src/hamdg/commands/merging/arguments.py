@@ -60,7 +60,7 @@ FLAGS: dict[str, Flag] = {
         Flag(LIST, (LIST,), "list all methods"),
         Flag(EXPLAIN, (EXPLAIN,), "say what a method does and what its options mean", "NAME"),
         Flag(SHOW, (SHOW,), "say how a merged file was made", "FILE"),
-        Flag(COMPARE, (COMPARE,), "measure how the models lie to each other instead of merging them"),
+        Flag(COMPARE, (COMPARE,), "measure how alike the models are instead of merging them"),
         Flag("--base", _BOTH, "the start that the models have in common", "FILE", as_path),
         Flag("--out", _BOTH, "the merged file; with --compare an image (.svg)", "FILE", as_path),
         Flag("--device", _BOTH, "where it is computed: cpu (default), cuda, ...", "DEVICE"),
@@ -106,7 +106,7 @@ FLAGS: dict[str, Flag] = {
             "--lora-rank", (MERGE,), "rank of a merged adapter (LoRA); by default the sum of ranks", "NUMBER", count()
         ),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH", hash_name),
-        Flag("--allow-nonfinite", (MERGE,), "let NaN and infinite values through"),
+        Flag("--allow-nonfinite", (MERGE,), "allow NaN and infinite values"),
         Flag("--json", (SHOW, COMPARE), "print JSON"),
         Flag("--markdown", (LIST,), "print the table as Markdown"),
     )

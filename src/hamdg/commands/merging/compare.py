@@ -1,4 +1,4 @@
-"""`hamdg merge --compare`: how the models lie to each other, as tables, as JSON, and as an image."""
+"""`hamdg merge --compare`: how alike the models are, as tables, as JSON, and as an image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Values = Mapping[str, Mapping[str, float | None]]
 
 
 def compare(request: Request) -> int:
-    """Print how the models lie to each other, and draw it if an image is named.
+    """Print how alike the models are, and draw it if an image is named.
 
     Raises:
         ConfigError: Something in the request is wrong.

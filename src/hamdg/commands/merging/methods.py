@@ -66,7 +66,7 @@ def explanation(info: MethodInfo) -> list[str]:
 
 
 def _other_name(info: MethodInfo) -> list[str]:
-    """Say what another library's name means, before the method is explained."""
+    """Return what another library's name means, before the method is explained."""
     if info.alias is None:
         return []
     options = meaning(info.alias)
@@ -102,7 +102,7 @@ def _weights_in_words(info: MethodInfo) -> str:
 
 
 def _buffers(info: MethodInfo) -> list[str]:
-    """Say what a method states about BatchNorm's statistics; many networks have none."""
+    """Return what a method states about BatchNorm's statistics; many networks have none."""
     said = (inspect.getdoc(info.buffers) or "Mix what the method states.").partition("\n")[0]
     said = f"{said[0].lower()}{said[1:].rstrip('.')}" + ("; their counters are not used" if info.trajectory else "")
     return textwrap.wrap(said, _WIDTH, initial_indent="BatchNorm  ", subsequent_indent=" " * 11)

@@ -1,4 +1,4 @@
-"""What went into a merged file, told by its header."""
+"""What went into a merged file, as its header says."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str,
 def resolved_settings(settings: MergeSettings) -> dict[str, object]:
     """Return what decides over the result and is no option of the method; how many threads there are does not."""
     kind = type(settings.evidence)
-    # What an object in memory answered cannot be told; that it was asked, can.
+    # What an object in memory answered is not known; that it was asked, is.
     evidence = {} if settings.evidence is None else {"evidence": f"{kind.__module__}.{kind.__qualname__}"}
     return evidence | {
         "allow_nonfinite": settings.allow_nonfinite,

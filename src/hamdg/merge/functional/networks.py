@@ -1,4 +1,4 @@
-"""What can be reordered in the networks that we know, told from the names and shapes of their tensors."""
+"""What can be reordered in the networks that we know, recognized by the names and shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _BESIDE = ("logit_scale", "logit_bias")
 
 
 def known_spec(shapes: Shapes, residual: bool = True, head_width: int | None = None) -> Spec:
-    """Return what can be reordered in the networks that we know, told from names and shapes alone.
+    """Return what can be reordered in the networks that we know, recognized by names and shapes alone.
 
     These are channels inside the bottlenecks and the stem of a ModifiedResNet, hidden units of a transformer's MLPs,
     attention heads as wholes (also those of the attention pool), and the channels of residual streams.

@@ -97,13 +97,13 @@ def factored(change: Tensor, sources: list[tuple[Tensor, Tensor]], rank: int) ->
         rank: The rank; where the change has less, the factors are filled up with zeros.
 
     Raises:
-        WeightsError: The change holds values that are no numbers.
+        WeightsError: The change holds non-finite values.
     """
     matrix = change.flatten(1).double()
     length = float(torch.linalg.vector_norm(matrix))
     if not math.isfinite(length):
         raise WeightsError(
-            "A change with values that are no numbers has no factors; leave out ", Argument("allow_nonfinite"), "."
+            "A change with non-finite values has no factors; leave out ", Argument("allow_nonfinite"), "."
         )
     left = torch.linalg.qr(torch.cat([up.double() for up, _ in sources], 1)).Q
     right = torch.linalg.qr(torch.cat([down.double().mT for _, down in sources], 1)).Q

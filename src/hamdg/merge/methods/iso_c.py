@@ -31,7 +31,7 @@ def iso_c(
     the largest, 1e-12 in double precision) stay zero and do not count in the mean. The authors raise them, too, along
     vectors that the decomposition routine is free to choose; for matrices of full rank both are the same, and the sum
     of the singular values always stays. A change of low rank that was rounded to half precision has full rank, and its
-    rounding is raised with the rest. With `allow_nonfinite`, matrices that hold values that are no numbers are
+    rounding is raised with the rest. With `allow_nonfinite`, matrices that hold non-finite values are
     averaged.
 
     Args:

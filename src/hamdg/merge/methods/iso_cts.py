@@ -37,8 +37,8 @@ def iso_cts(
     (a half to the even one), and the common ones what is left, c = r - N p; only the left side is projected; what is no
     matrix is averaged, not summed. With p = 0 it is Iso-C. Our choice: p is at most floor(r / N) (the code would count
     c below zero); singular values that are zero give no direction and do not count in the mean; directions that sources
-    share exactly are not filled up with arbitrary ones, see `tsv`. With `allow_nonfinite`, matrices that hold values
-    that are no numbers are averaged.
+    share exactly are not filled up with arbitrary ones, see `tsv`. With `allow_nonfinite`, matrices that hold
+    non-finite values are averaged.
 
     Args:
         common: Share of the directions that is taken from the sum; the authors' default.

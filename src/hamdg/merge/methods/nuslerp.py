@@ -40,12 +40,12 @@ def nuslerp(model_set: ModelSet, *, scope: Scope = "tensor", space: Space = "wei
             is given.
     """
     weights = shares(model_set, "nuslerp")
-    voices = weights.nonzero().flatten()
+    voters = weights.nonzero().flatten()
 
     def factors(gram: Tensor) -> Tensor:
-        if len(voices) == 2:
-            pair = arc(gram[..., voices[:, None], voices], float(weights[voices[1]]))
-            return gram.new_zeros(gram.shape[:-1]).index_copy(-1, voices, pair)
+        if len(voters) == 2:
+            pair = arc(gram[..., voters[:, None], voters], float(weights[voters[1]]))
+            return gram.new_zeros(gram.shape[:-1]).index_copy(-1, voters, pair)
         lengths, _ = lengths_and_cosines(gram)
         # Where directions cancel out these are the shares themselves.
         mean, _ = mean_direction(gram, weights, _TOLERANCE, _ITERATIONS)

@@ -81,7 +81,7 @@ class _Balance:
             self._floors = dict.fromkeys(model_set.sources, math.inf)
 
     def score(self, tensor_set: TensorSet, source: str) -> Tensor:
-        """Return a source's scores, divided by e^N, with zero for the negative ones and for what is no number."""
+        """Return a source's scores, divided by e^N, with zero for the negative ones and for non-finite ones."""
         change = tensor_set.tensors[source]
         number = len(tensor_set.tensors)
         # The factor changes no weight, and keeps many sources from overflowing.

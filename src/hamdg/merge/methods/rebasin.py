@@ -156,7 +156,7 @@ class Matching:
                 reference += self.ordered(other, axis.tensor, tensors[other])
             moved = permute(axis.tensor, tensors[source], self._spec, held)
             total += (by_unit(reference, axis, units) @ by_unit(moved, axis, units).T).cpu()
-        # With `allow_nonfinite`, values that are no numbers count for nothing.
+        # With `allow_nonfinite`, non-finite values count for nothing.
         return total.nan_to_num(0.0, 0.0, 0.0)
 
     def _shuffled(self, names: tuple[str, ...], turn: int) -> list[str]:

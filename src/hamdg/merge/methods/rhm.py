@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hamdg.merge.functional.cutoff import Cutoff, Score, model_cutoffs, portion, tensor_cutoffs
+from hamdg.merge.functional.cutoff import Cutoff, model_cutoffs, portion, tensor_cutoffs
 from hamdg.merge.functional.mixtures import mean, square
+from hamdg.merge.functional.selection import Score
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
 from hamdg.values import Range
@@ -47,11 +48,11 @@ def rhm(
 
     def combined(tensor_set: TensorSet) -> Tensor:
         total = torch.zeros_like(tensor_set.like)
-        voices = torch.zeros_like(total)
+        voters = torch.zeros_like(total)
         for source, mask in trimmed.masks(tensor_set).items():
             total += tensor_set.tensors[source] * mask
-            voices += mask
-        return total / (voices.clamp(min=1) if combine == "disjoint" else len(tensor_set.tensors))
+            voters += mask
+        return total / (voters.clamp(min=1) if combine == "disjoint" else len(tensor_set.tensors))
 
     if norm == "none":
         return combined

@@ -49,7 +49,7 @@ def score(
     with vectors that the decomposition routine is free to choose; matrices with r < N are averaged; singular vectors
     have the sign that makes the largest entry of the right one positive, because the mean of the entries (not with
     `center` zero) depends on signs. Where singular values of a source are equal, the definition itself depends on which
-    of their vectors are taken. With `allow_nonfinite`, matrices that hold values that are no numbers are averaged.
+    of their vectors are taken. With `allow_nonfinite`, matrices that hold non-finite values are averaged.
 
     Args:
         threshold: How many standard deviations from the center an entry may lie; the paper's.

@@ -137,15 +137,15 @@ def elected(
         ballot = value if weighted_vote else _weighted(tensor_set.tensors[source], strength)
         votes += ballot.sign() * abs(strength) if sign == "count" else ballot
     winner = votes.sign_()
-    total, voices = torch.zeros_like(winner), torch.zeros_like(winner)
+    total, voters = torch.zeros_like(winner), torch.zeros_like(winner)
     for source, value in values.items():
         agreeing = (value * winner).clamp_(min=0)
         total += agreeing
         if combine == "mean":
-            voices.add_(agreeing.sign_(), alpha=abs(tensor_set.weight(source)))
+            voters.add_(agreeing.sign_(), alpha=abs(tensor_set.weight(source)))
     if combine == "mean":
         # Where nobody agrees zero is divided by whatever there is.
-        total /= voices.clamp_(min=torch.finfo(voices.dtype).tiny)
+        total /= voters.clamp_(min=torch.finfo(voters.dtype).tiny)
     return total.mul_(winner)
 
 

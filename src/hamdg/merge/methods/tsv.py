@@ -34,7 +34,7 @@ def tsv(
     no other in its place (the code adds vectors that the decomposition routine is free to choose), so that equal
     sources give what one of them keeps; matrices with r < N, of which the code keeps nothing at all, are averaged. The
     k-th singular value should differ from the next, or the choice between their directions is arbitrary. With
-    `allow_nonfinite`, matrices that hold values that are no numbers are averaged.
+    `allow_nonfinite`, matrices that hold non-finite values are averaged.
 
     Args:
         scale: Factor of the merged change; published as 1, or chosen on validation data between 0 and 3.
