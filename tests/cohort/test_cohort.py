@@ -118,11 +118,11 @@ def test_nothing_is_written_after_a_gradient_that_is_not_finite(world: World, tm
     parameter.register_hook(  # type: ignore[no-untyped-call]
         lambda gradient: gradient * (float("inf") if next(calls) == 2 else 1.0)
     )
-    history = CheckpointHistory(HistoryConfig("snapshots", start=0.0, every=1), tmp_path, 6, 6, "5" * 64)
+    history = CheckpointHistory(tmp_path, HistoryConfig("snapshots", start=0.0, every=1))
     with pytest.raises(TrainingError, match=r"^the gradient norm of source `photo` became (inf|nan) at step 3 "):
         world.fit(cohort, [history, ResumeCheckpoint(tmp_path / "resume.ckpt", every=1)])
 
-    assert sorted(path.name for path in (tmp_path / "photo").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "snapshots" / "photo").iterdir()) == [
         f"step-{step:06d}.safetensors" for step in (1, 2)
     ]
     assert torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"] == 2

@@ -23,6 +23,7 @@ from hamdg.config.recipe import HistoryConfig, HistoryKind, TrainConfig
 from hamdg.data.augment import to_float
 from hamdg.errors import StorageError, TrainingError
 from hamdg.merge.files import load_tensors, read_metadata
+from hamdg.merge.files.partial import COMPLETED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,11 +115,15 @@ class Training:
 
 
 def trainer_at(step: int) -> Trainer:
-    return cast("Trainer", SimpleNamespace(global_step=step))
+    return cast("Trainer", SimpleNamespace(global_step=step, is_global_zero=True))
+
+
+def make(folder: Path, history: HistoryConfig) -> CheckpointHistory:
+    return CheckpointHistory(folder, history, STEPS, check_every=CHECK_EVERY, metadata={COMPLETED_BY: DIGEST})
 
 
 def begin(world: World, folder: Path, history: HistoryConfig, losses: Losses | None = None) -> Training:
-    return Training(world, CheckpointHistory(history, folder, STEPS, CHECK_EVERY, DIGEST), losses)
+    return Training(world, make(folder, history), losses)
 
 
 def weighted(states: list[Named], weights: list[float]) -> Named:
@@ -169,14 +174,14 @@ def test_snapshots_are_the_states_themselves_and_bounded(world: World, tmp_path:
     most = 0
     for step in range(STEPS):
         training.run(range(step, step + 1))
-        most = max(most, len(list((tmp_path / "art").glob("step-*"))))
+        most = max(most, len(list((tmp_path / "snapshots" / "art").glob("step-*"))))
     index = training.end()
 
     assert most == 3
     for source, trajectory in training.trajectory.items():
         entries = index["sources"][source]["history"]
         assert [entry["step"] for entry in entries] == [5, 6, 7]
-        assert sorted(p.name for p in (tmp_path / source).glob("step-*")) == [
+        assert sorted(p.name for p in (tmp_path / "snapshots" / source).glob("step-*")) == [
             f"step-00000{step}.safetensors" for step in (5, 6, 7)
         ]
         for entry in entries:
@@ -294,7 +299,7 @@ def test_swad_is_the_mean_of_the_states_in_the_valley_and_says_where_it_lies(
 
 
 def test_only_swad_tells_of_a_valley(world: World, tmp_path: Path) -> None:
-    assert set(begin(world, tmp_path, config("mean")).whole()["sources"]["art"]) == {"last", "history"}
+    assert set(begin(world, tmp_path, config("mean")).whole()["sources"]["art"]) == {"start", "last", "history"}
 
 
 def test_swad_stores_nothing_but_a_few_averages(world: World, tmp_path: Path) -> None:
@@ -305,13 +310,13 @@ def test_swad_stores_nothing_but_a_few_averages(world: World, tmp_path: Path) ->
         # n_s + 1 copies before the start is found, 3 afterwards.
         averages = training.history.state_dict()["averages"]
         assert all(numbers <= size_of(state) <= 3 * numbers for state in averages.values())
-        assert content_of(tmp_path) == {}
+        assert {name.partition("/")[0] for name in content_of(tmp_path)} == {"start"}
     training.end()
     assert sorted(content_of(tmp_path)) == [
-        "art.safetensors",
+        *(f"history/{source}.safetensors" for source in ("art", "photo")),
         "index.json",
         *(f"last/{source}.safetensors" for source in ("art", "photo")),
-        "photo.safetensors",
+        *(f"start/{source}.safetensors" for source in ("art", "photo")),
     ]
 
 
@@ -341,21 +346,6 @@ def test_swad_takes_no_loss_of_a_state_that_it_does_not_have_yet(world: World, t
         training.history.note_validation("art", 2, 0.5, 1.0)
 
 
-def test_checkpoints_from_before_there_was_swad_can_be_gone_on_from(world: World, tmp_path: Path) -> None:
-    history = config("mean")
-    begin(world, tmp_path / "whole", history).whole()
-    killed = begin(world, tmp_path / "part", history)
-    killed.run(range(4))
-    state = killed.history.state_dict()
-    del state["losses"]
-    resumed = begin(world, tmp_path / "part", history)
-    resumed.cohort.load_state_dict(killed.cohort.state_dict())
-    resumed.history.load_state_dict(state)
-    resumed.run(range(4, STEPS))
-    resumed.end()
-    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
-
-
 def test_a_full_disk_leaves_earlier_snapshots_whole(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +367,7 @@ def test_a_full_disk_leaves_earlier_snapshots_whole(
         training.run(range(3, 4))
 
     assert content_of(tmp_path) == before
-    assert len(before) == 6
+    assert len(before) == 8
     for name in before:
         stored(tmp_path / name)
 
@@ -387,22 +377,35 @@ def test_when_models_enter_is_one_override(world: World, tmp_path: Path) -> None
         def due(self, step: int) -> bool:
             return step > 0 and step % 2 == 0
 
-    training = Training(world, Evens(config("snapshots", keep=9), tmp_path, STEPS, CHECK_EVERY, DIGEST))
+    training = Training(world, Evens(tmp_path, config("snapshots", keep=9), STEPS, check_every=CHECK_EVERY))
 
     assert [entry["step"] for entry in training.whole()["sources"]["art"]["history"]] == [2, 4, 6]
 
 
-def test_only_a_cohort_has_a_history(tmp_path: Path) -> None:
-    history = CheckpointHistory(config(), tmp_path, 1, 1, DIGEST)
-    with pytest.raises(TypeError, match=r"^Expected a `Cohort`, but got a `LightningModule`\.$"):
-        history.on_train_batch_end(trainer_at(1), LightningModule(), None, None, 0)
+def test_models_that_start_alike_share_one_file(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, config())
+    training.run(range(1))
+    files = [tmp_path / "start" / f"{source}.safetensors" for source in ("art", "photo")]
+    assert files[0].samefile(files[1])
+    start = stored(files[0])
+    assert all(torch.equal(start[name], value) for name, value in training.trajectory["art"][0].items())
+    assert read_metadata(files[0]) == {"hamdg.completed_by": DIGEST, "step": "0"}
+
+
+def test_the_mean_of_snapshots_lies_where_other_averages_do(world: World, tmp_path: Path) -> None:
+    training = begin(world, tmp_path, config("snapshots", start=0.0, keep=3))
+    files = training.whole()["sources"]["art"]
+    assert files["mean"]["file"] == "history/art.safetensors"
+    expected = weighted(training.trajectory["art"][-3:], [1.0] * 3)
+    for name, tensor in stored(tmp_path / files["mean"]["file"]).items():
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")  # BatchNorm and all else start in eval mode
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")  # Lightning's own use of torch
 def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     world = each_world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
-    last = world.fit(world.cohort(), [CheckpointHistory(config("snapshots", start=0.0), tmp_path, 4, 4, DIGEST)])
+    last = world.fit(world.cohort(), [CheckpointHistory(tmp_path, config("snapshots", start=0.0))])
     short = world.but(train=TrainConfig(steps=4, lr=1e-3, warmup=2))
     cohort = short.cohort()
     trainer = short.trainer()
@@ -410,7 +413,7 @@ def test_a_trainer_fills_the_history(each_world: World, tmp_path: Path) -> None:
     trainer.fit(cohort, train_dataloaders=short.loader())
 
     for source, named in short.weights(cohort).items():
-        second = stored(tmp_path / source / "step-000002.safetensors")
+        second = stored(tmp_path / "snapshots" / source / "step-000002.safetensors")
         assert all(torch.equal(second[name], tensor) for name, tensor in named.items())
         end = stored(tmp_path / "last" / f"{source}.safetensors")
         assert all(torch.equal(end[name], last[source][name]) for name in end)
@@ -454,7 +457,7 @@ def test_swad_gets_the_loss_of_a_step_after_the_update_of_the_same_step(each_wor
     world = each_world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
     logged: dict[int, dict[str, float]] = {}
     # With n_s above the number of checks, every segment is still there to be looked at.
-    history = CheckpointHistory(HistoryConfig("swad", every=1, n_s=9), tmp_path, 3, check_every=1, base_digest=DIGEST)
+    history = CheckpointHistory(tmp_path, HistoryConfig("swad", every=1, n_s=9), check_every=1)
     validation = SourceValidation(world.hold_outs(), to_float, 1, 3, history.note_validation, log_loss=True)
     after = AfterEachCheck(history, logged)
     world.fit(world.cohort(), [history, validation, after], Remember(tmp_path / "log", logged))

@@ -22,19 +22,20 @@ pytestmark = [
     # Lightning's own use of torch's pytree.
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
 ]
-SHOWN = r"loss art \d\.\d\d, cartoon \d\.\d\d, photo \d\.\d\d \| added \d\.\d\d"
+SHOWN = r"loss art \d\.\d\d, cartoon \d\.\d\d, photo \d\.\d\d \| added \d+%"
 
 
 def test_losses_and_what_learners_and_couplings_show_stand_in_one_line(world: World) -> None:
     cohort = world.cohort()
     cohort.latest = {MetricKey("loss", "art"): 0.5, MetricKey("loss", "photo"): 1.234, MetricKey("lr"): 1.0}
     assert describe(cohort) == "loss art 0.50, photo 1.23"
-    cohort.latest |= {MetricKey("enrichment/added", "art"): 2.0, MetricKey("enrichment/added", "photo"): 3.0}
+    counts = (("added", 2.0), ("candidates", 8.0))
+    cohort.latest |= {MetricKey(f"enrichment/{name}", source): n for name, n in counts for source in ("art", "photo")}
     cohort.latest |= {
         MetricKey("cosine/after", "art|photo", "conv1"): 1.0,
         MetricKey("cosine/after", "art|photo"): -0.5,
     }
-    assert describe(cohort) == "loss art 0.50, photo 1.23 | added 2.50 | cosine -0.50"
+    assert describe(cohort) == "loss art 0.50, photo 1.23 | added 25% | cosine -0.50"
 
 
 def test_a_terminal_gets_a_bar_a_pipe_lines_and_quiet_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def test_a_line_is_printed_at_every_quarter(world: World, capsys: pytest.Capture
     world.fit(world.cohort(), [ProgressLines(world.train.steps)])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  step")]
     assert [int(line.split()[1].partition("/")[0]) for line in said] == [1, 3, 4, 6]
-    assert all(re.fullmatch(rf"  step +\d/6 \| {SHOWN}( \| cosine -?\d\.\d\d)?", line) for line in said), said
+    assert all(re.fullmatch(rf"  step +\d/6 \| {SHOWN}( \| cosine [+-]\d\.\d\d)?", line) for line in said), said
 
 
 def test_the_bar_follows_the_steps_and_is_closed(world: World) -> None:

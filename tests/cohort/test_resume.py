@@ -53,7 +53,7 @@ def fit(world: World, folder: Path, crash: int | None = None, config: HistoryCon
     resume = folder / "resume.ckpt"
     going_on = resume.exists()
     done = int(torch.load(resume, weights_only=True)["global_step"]) if going_on else 0
-    history = CheckpointHistory(config, folder / "history", STEPS, check_every=2, base_digest="5" * 64)
+    history = CheckpointHistory(folder / "run", config, check_every=2)
     callbacks: list[Callback] = [
         history,
         SourceValidation(world.hold_outs(), to_float, 2, STEPS, history.note_validation, config.kind == "swad"),

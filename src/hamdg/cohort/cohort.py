@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort.coupling import Coupling
-from hamdg.cohort.learner import Learner, Step, make_optimizer, seeded
+from hamdg.cohort.learner import Learner, Pair, Step, make_optimizer, seeded, step_of
+from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.loggers import log_values
@@ -67,15 +68,15 @@ class Cohort(LightningModule):
         optimizer, scheduler = make_optimizer([(groups[name], one.config) for name, one in self.learners.items()])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: Step, batch_idx: int) -> None:
+    def training_step(self, batch: Step | Mapping[str, Batch | Pair], batch_idx: int) -> None:
         """Advance every learner by one step."""
-        step, batches = batch
+        step, batches = step_of(batch, self.trainer.global_step)
         log_now = step % self.log_every == 0 or step == self.steps - 1
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer), "`configure_optimizers` gives one"
         assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
         optimizer.zero_grad()
-        values = self._losses(batch)
+        values = self._losses(step, batches)
         for coupling in self.couplings:
             values |= coupling.before_update(self.learners, step, log_now)
         values |= self._clip()
@@ -104,9 +105,8 @@ class Cohort(LightningModule):
             self.latest = numbers | {MetricKey(RATE): float(rate)}
             log_values(self.loggers, self.latest, step + 1)
 
-    def _losses(self, batch: Step) -> dict[MetricKey, Tensor]:
+    def _losses(self, step: int, batches: Mapping[str, Batch]) -> dict[MetricKey, Tensor]:
         """Compute all losses and their gradients; return what was measured."""
-        step, batches = batch
         values: dict[MetricKey, Tensor] = {}
         summed: list[Tensor] = []
         # DistributedDataParallel counts on one backward pass for all parameters; several need a third of the memory.

@@ -18,10 +18,11 @@ class Coupling(nn.Module):
     keeps are buffers, and other state is `get_extra_state`: they follow the device and come back in a resumed run.
 
     Attributes:
-        shown: Metrics that progress bars show, by the word before them: their mean over sources.
+        shown: Metrics that progress bars show, by the word before them: the mean of one over sources, or one as a share
+            of another.
     """
 
-    shown: ClassVar[Mapping[str, str]] = {}
+    shown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Mapping[MetricKey, Tensor]:
         """Change gradients in place, before they are clipped; by default nothing.

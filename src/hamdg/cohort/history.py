@@ -1,27 +1,59 @@
-"""Collects each source model's checkpoint history while the cohort trains."""
+"""Collects a checkpoint history while a module trains: the start, the last weights, and an average or snapshots."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort, flush
+from hamdg.cohort.learner import Learner
 from hamdg.cohort.swad import valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.digests import sha256_file
-from hamdg.errors import TrainingError
-from hamdg.files import write_json
-from hamdg.merge.files import save_tensors
-from hamdg.merge.files.partial import COMPLETED_BY
+from hamdg.errors import ConfigError, TrainingError
+from hamdg.files import link, write_json
+from hamdg.merge import merge
+from hamdg.merge.files import load_tensors, save_tensors
 from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
+from hamdg.models.network import Network, Weights, statistics, trained_tensors
+
+Select = Callable[[LightningModule], Mapping[str, Weights]]
+"""Gives what of a module enters which history: by the history's name, tensors by their names in files."""
+
+# What a history is called where a module has one.
+ONLY = "model"
 
 
-def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[int]:
+class _Entry(TypedDict):
+    file: str
+    step: int
+    sha256: str
+
+
+def tracked(module: LightningModule) -> dict[str, Weights]:
+    """Return what training changes: trainable parameters, and BatchNorm statistics that move.
+
+    A cohort has a history for each learner; any other module has one, called `model`.
+    """
+    if isinstance(module, Cohort):
+        return {name: _in_files(learner.result) for name, learner in module.learners.items()}
+    if isinstance(module, Learner):
+        return {ONLY: _in_files(module.result)}
+    return {ONLY: trained_tensors(module) | dict(statistics(module, moving_only=True))}
+
+
+def _in_files(network: Network) -> Weights:
+    return {network.prefix + name: tensor for name, tensor in network.weights().items()}
+
+
+def history_steps(config: HistoryConfig, steps: int, check_every: int | None = None) -> list[int]:
     """Return the steps (from 1; 0 is the start) after which a model enters its history.
 
     The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does. `swad`
@@ -30,7 +62,8 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[i
     if config.kind == "last":
         return [steps]
     if config.kind == "swad":
-        return sorted({*range(config.every, steps, config.every), *range(check_every, steps, check_every), steps})
+        checks = range(check_every, steps, check_every) if check_every else ()
+        return sorted({*range(config.every, steps, config.every), *checks, steps})
     # 0.29 * 100 is a little below 29 in floating point.
     first = max(1, math.floor(config.start * steps + 1e-9))
     chosen = sorted({*range(first, steps + 1, config.every), steps})
@@ -38,75 +71,82 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int) -> list[i
 
 
 class CheckpointHistory(Callback):
-    """Keeps, per source, a running average of the weights, or the snapshots themselves.
+    """Keeps the start, the last weights, and a running average of the weights on the way (or snapshots of them).
 
-    The merge stage reads only what this callback writes. Averages take constant memory (one fp32 copy of the weights; a
-    few of them for `swad`); snapshots are written at once and never more than `config.keep` per source.
+    It works in any Trainer with any LightningModule. The folder gets `start/<name>.safetensors`,
+    `last/<name>.safetensors` and `history/<name>.safetensors`, the average; what merges needs no more: the start is
+    the base of its task vectors. `index.json` says which steps they are of. Snapshots lie in `snapshots/<name>/`, and
+    `history/` has their mean. Averages take constant memory (one fp32 copy of the weights; a few of them for `swad`).
     Override `due` to decide differently when a model enters its history.
 
     Args:
+        folder: Where the files go.
         config: What is kept, from when on and how often.
-        folder: Where the files go: `index.json`, `<source>.safetensors` or `<source>/step-<n>.safetensors`, and
-            `last/<source>.safetensors`.
-        steps: Number of training steps.
-        check_every: Steps between two calls of `note_validation`, which `swad` goes by.
-        base_digest: SHA-256 of the file that completes these, which hold only what training changes.
+        steps: Number of optimizer steps; by default as many as the Trainer will make.
+        select: What enters the history; by default one history of all that training changes.
+        check_every: Steps between two calls of `note_validation`, which `swad` needs.
+        metadata: What all files are to have in their metadata.
     """
 
-    def __init__(self, config: HistoryConfig, folder: Path, steps: int, check_every: int, base_digest: str) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        config: HistoryConfig = HistoryConfig(),  # noqa: B008 (frozen)
+        steps: int | None = None,
+        select: Select = tracked,
+        *,
+        check_every: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
         self.config = config
-        self.folder = folder
-        self.base_digest = base_digest
-        self.steps = steps
-        self._steps = history_steps(config, steps, check_every)
-        self._due = frozenset(self._steps)
+        self.select = select
+        self.check_every = check_every
+        self.metadata = dict(metadata or {})
         self._averages: dict[str, Average | SwadAverage] = {}
-        self._snapshots: dict[str, list[dict[str, object]]] = {}
+        self._snapshots: dict[str, list[_Entry]] = {}
         self._validation: dict[str, dict[int, float]] = {}
         self._losses: dict[str, dict[int, float]] = {}
-        self._newest = -1
+        self._newest = 0
+        self._plan(steps)
 
     def due(self, step: int) -> bool:
         """Return whether the models enter their history after `step` optimizer steps."""
-        return step in self._due
+        return step in self._chosen
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take in the pretrained model where the history begins with it; called once, also when a run is resumed."""
-        if trainer.global_step == 0 and self.due(0):
-            self._collect(pl_module, 0)
+        """Write the start, and take it in where the history begins with it; called once, also in a resumed run."""
+        self._newest = trainer.global_step
+        if self.steps is None:
+            self._plan(_steps_of(trainer))
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            self._write_start(self.select(pl_module))
+            if self.due(0):
+                self._collect(pl_module, 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Take in the models after an optimizer step; called after every batch."""
-        if self.due(trainer.global_step):
-            self._collect(pl_module, trainer.global_step)
+        step = trainer.global_step
+        # Where gradients are accumulated, most batches end without a step.
+        if step > self._newest and trainer.is_global_zero and self.due(step):
+            self._collect(pl_module, step)
+        self._newest = step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write averages, last models and the index; called once, when all steps are done."""
         flush(pl_module)
-        index: dict[str, dict[str, object]] = {}
-        for source, named in tracked(pl_module).items():
-            # Where the history is the last model itself, one file is both.
-            end = source if self.config.kind == "last" else f"last/{source}"
-            last = self._validated(source, self._write(source, end, dict(named), self.steps))
-            kept = [self._validated(source, entry) for entry in self._snapshots.get(source, [])]
-            if source in self._averages:
-                values = dict(zip(named, self._averages[source].value(), strict=True))
-                # Nobody validated the average itself.
-                kept = [self._write(source, source, values, self.steps) | {"validation_accuracy": None}]
-            index[source] = {"last": last, "history": kept or [last]}
-            if self.config.kind == "swad":
-                states = filter(self.due, range(1, self.steps + 1))
-                index[source]["valley"] = valley_facts(self.config, states, self._losses[source])
-        collected = [step for step in self._steps if step <= self.steps]
-        write_json(self.folder / "index.json", {"kind": self.config.kind, "steps": collected, "sources": index})
+        if trainer.is_global_zero:
+            sources = {name: self._finished(name, weights) for name, weights in self.select(pl_module).items()}
+            index = {"kind": self.config.kind, "steps": self._chosen, "sources": sources}
+            write_json(self.folder / "index.json", index)
 
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
-        """Remember a source model's accuracy on its own hold-out, for the index, and let `swad` go by its loss.
+        """Remember a model's accuracy on its own hold-out set, for the index, and let `swad` use its loss.
 
         Raises:
-            TrainingError: `swad` would have to go by a loss that is no number.
+            TrainingError: `swad` would have to use a loss that is not finite.
         """
         self._validation.setdefault(source, {})[step] = accuracy
         average = self._averages.get(source)
@@ -124,27 +164,32 @@ class CheckpointHistory(Callback):
         """Return the averages and the list of snapshots; called when a resumable checkpoint is written."""
         averages = {source: average.state_dict() for source, average in self._averages.items()}
         state = {"averages": averages, "snapshots": self._snapshots, "validation": self._validation}
-        return state | {"losses": self._losses}
+        return state | {"losses": self._losses, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from that state; called when a killed run goes on."""
+        self._plan(state_dict["steps"])
         for source, state in state_dict["averages"].items():
             self._averages[source] = self._new_average()
             self._averages[source].load_state_dict(state)
         self._snapshots, self._validation = state_dict["snapshots"], state_dict["validation"]
-        # Checkpoints of versions before `swad` hold none.
-        self._losses = state_dict.get("losses", {})
+        self._losses = state_dict["losses"]
+
+    def _plan(self, steps: int | None) -> None:
+        """Choose the steps of the history, as soon as it is known how many there are."""
+        self.steps = steps
+        self._chosen = [] if steps is None else history_steps(self.config, steps, self.check_every)
 
     def _collect(self, module: LightningModule, step: int) -> None:
         self._newest = step
-        for source, named in tracked(module).items():
+        for name, weights in self.select(module).items():
             if self.config.kind == "snapshots":
                 flush(module)
-                self._snapshot(source, dict(named), step)
+                self._snapshot(name, weights, step)
             elif self.config.kind != "last":
-                if source not in self._averages:
-                    self._averages[source] = self._new_average()
-                self._averages[source].update(list(named.values()))
+                if name not in self._averages:
+                    self._averages[name] = self._new_average()
+                self._averages[name].update([tensor for tensor in weights.values() if tensor.is_floating_point()])
 
     def _new_average(self) -> Average | SwadAverage:
         if self.config.kind == "swad":
@@ -152,33 +197,91 @@ class CheckpointHistory(Callback):
         if self.config.kind == "ema":
             return Ema(self.config.decay)
         if self.config.kind == "beta":
-            return BetaAverage(len(self._steps), self.config.beta)
+            return BetaAverage(len(self._chosen), self.config.beta)
         return RunningMean()
 
-    def _snapshot(self, source: str, tensors: dict[str, Tensor], step: int) -> None:
-        kept = self._snapshots.setdefault(source, [])
-        kept.append(self._write(source, f"{source}/step-{step:06d}", tensors, step))
+    def _snapshot(self, name: str, weights: Weights, step: int) -> None:
+        kept = self._snapshots.setdefault(name, [])
+        kept.append(self._write(name, f"snapshots/{name}/step-{step:06d}", weights, step))
         for dropped in kept[: -self.config.keep]:
-            (self.folder / str(dropped["file"])).unlink(missing_ok=True)
+            (self.folder / dropped["file"]).unlink(missing_ok=True)
         del kept[: -self.config.keep]
 
-    def _write(self, source: str, stem: str, tensors: dict[str, Tensor], step: int) -> dict[str, object]:
+    def _finished(self, name: str, weights: Weights) -> dict[str, object]:
+        """Write the last weights of a model and its history; return what the index says of them."""
+        assert self.steps is not None, "known since the training started"
+        last = self._write(name, f"last/{name}", weights, self.steps)
+        kept = self._snapshots.get(name, [])
+        files: dict[str, object] = {"last": self._validated(name, last)}
+        start = f"start/{name}.safetensors"
+        if (self.folder / start).is_file():  # a training that goes on elsewhere has none
+            digest = sha256_file(self.folder / start)
+            files["start"] = {"file": start, "step": 0, "sha256": digest, "validation_accuracy": None}
+        # Nobody validated an average itself.
+        if kept:
+            states = {entry["file"]: load_tensors(self.folder / entry["file"]) for entry in kept}
+            mean = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
+            average = self._write(name, f"history/{name}", mean, self.steps) | {"validation_accuracy": None}
+            files |= {"history": [self._validated(name, entry) for entry in kept], "mean": average}
+        elif name in self._averages:
+            floating = (key for key, tensor in weights.items() if tensor.is_floating_point())
+            # Counts of batches and the like have no mean; the last ones are as good as any.
+            values = dict(weights) | dict(zip(floating, self._averages[name].value(), strict=True))
+            average = self._write(name, f"history/{name}", values, self.steps) | {"validation_accuracy": None}
+            files["history"] = [average]
+        else:  # the history is the last model itself
+            link(self.folder / last["file"], self.folder / f"history/{name}.safetensors")
+            files["history"] = [self._validated(name, last | {"file": f"history/{name}.safetensors"})]
+        if self.config.kind == "swad":
+            states_of = filter(self.due, range(1, self.steps + 1))
+            files["valley"] = valley_facts(self.config, states_of, self._losses[name])
+        return files
+
+    def _write_start(self, selected: Mapping[str, Weights]) -> None:
+        """Write what training starts from; models that start alike share one file."""
+        written: dict[str, Weights] = {}
+        for name, weights in selected.items():
+            path = self.folder / f"start/{name}.safetensors"
+            twin = next((other for other, same in written.items() if _equal(weights, same)), None)
+            if twin is None:
+                save_tensors(path, _portable(weights), {"step": "0", **self.metadata})
+                written[name] = weights
+            else:
+                link(self.folder / f"start/{twin}.safetensors", path)
+
+    def _write(self, name: str, stem: str, weights: Weights, step: int) -> _Entry:
         file = f"{stem}.safetensors"
-        plain = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
-        facts = {"source": source, "step": str(step), "kind": self.config.kind, COMPLETED_BY: self.base_digest}
-        save_tensors(self.folder / file, plain, facts)
+        facts = {"source": name, "step": str(step), "kind": self.config.kind, **self.metadata}
+        save_tensors(self.folder / file, _portable(weights), facts)
         return {"file": file, "step": step, "sha256": sha256_file(self.folder / file)}
 
-    def _validated(self, source: str, entry: dict[str, object]) -> dict[str, object]:
+    def _validated(self, name: str, entry: _Entry) -> dict[str, object]:
         """Add what is known of a checkpoint's accuracy; a step is validated only after its snapshot was written."""
-        step = entry["step"]
-        assert isinstance(step, int)
-        return entry | {"validation_accuracy": self._validation.get(source, {}).get(step)}
+        return {**entry, "validation_accuracy": self._validation.get(name, {}).get(entry["step"])}
 
 
-def tracked(module: LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Return what enters the history: of every learner in a cohort, its result's weights by their names in files."""
-    if not isinstance(module, Cohort):
-        raise TypeError(f"Expected a `Cohort`, but got a `{type(module).__name__}`.")
-    results = {name: learner.result for name, learner in module.learners.items()}
-    return {name: {one.prefix + key: value for key, value in one.weights().items()} for name, one in results.items()}
+def _portable(weights: Weights) -> dict[str, Tensor]:
+    """Return tensors as files hold them: on the CPU, floating-point ones in fp32."""
+    return {
+        name: (tensor.detach().float() if tensor.is_floating_point() else tensor).cpu()
+        for name, tensor in weights.items()
+    }
+
+
+def _equal(one: Weights, other: Weights) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _steps_of(trainer: Trainer) -> int:
+    """Return how many optimizer steps a Trainer will make.
+
+    Raises:
+        ConfigError: It trains until somebody stops it.
+    """
+    steps = trainer.estimated_stepping_batches
+    if math.isinf(steps):
+        raise ConfigError(
+            "`CheckpointHistory` must know the number of optimizer steps, but the Trainer has no end; give it "
+            "`max_steps` or `max_epochs`, or give `steps` to `CheckpointHistory`."
+        )
+    return int(steps)

@@ -19,14 +19,16 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.config.recipe import TrainConfig
-from hamdg.data.batches import Batch, concatenate
+from hamdg.data.batches import Batch, Labels, concatenate
 from hamdg.models.network import Network
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
 
 Step = tuple[int, Mapping[str, Batch]]
-"""What a training step is given: its number, from 0, and a batch of every domain."""
+"""The number of a training step, from 0, and a batch of every domain."""
+Pair = Sequence[Tensor]
+"""Images and labels, as loaders of other libraries give them."""
 
 
 class Loss(NamedTuple):
@@ -64,11 +66,12 @@ class Learner(LightningModule):
 
     Attributes:
         whole_batch: The loss is no mean over samples, so a batch must not be split over steps or processes.
-        shown: Metrics that progress bars show, by the word before them: their mean over sources.
+        shown: Metrics that progress bars show, by the word before them: the mean of one over sources, or one as a share
+            of another.
     """
 
     whole_batch: ClassVar[bool] = False
-    shown: ClassVar[Mapping[str, str]] = {}
+    shown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(
         self, network: Network, own: tuple[str, ...], config: TrainConfig, task: Task = CLASSIFICATION
@@ -119,10 +122,10 @@ class Learner(LightningModule):
         optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: Step, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Step | Mapping[str, Batch | Pair], batch_idx: int) -> Tensor:
         """Return the loss of the step; used when the learner is trained alone."""
-        self._given = batch
-        loss = self.loss(batch[1], batch[0])
+        self._given = step, batches = step_of(batch, self.trainer.global_step)
+        loss = self.loss(batches, step)
         self.log("loss", loss.value.detach(), prog_bar=True)
         for key, value in loss.logs.items():
             self.log(key.text, value)
@@ -144,6 +147,19 @@ class Learner(LightningModule):
         if self.config.clip_norm:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+
+
+def step_of(batch: Step | Mapping[str, Batch | Pair], number: int) -> Step:
+    """Return what a loader gives as a step: ours gives steps, Lightning's `CombinedLoader` gives pairs by domain."""
+    if isinstance(batch, tuple):
+        return batch
+    found: dict[str, Batch] = {}
+    for name, part in batch.items():
+        if not isinstance(part, Batch):
+            images, labels = part
+            part = Batch(images, torch.arange(len(labels), device=labels.device), Labels(labels, labels))
+        found[name] = part
+    return number, found
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:

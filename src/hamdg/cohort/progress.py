@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
 from hamdg import console
-from hamdg.cohort.cohort import LOSS, Cohort
+from hamdg.cohort.cohort import LOSS, Cohort, flush
 
 LINES = 4
 
@@ -27,11 +27,17 @@ def describe(module: LightningModule) -> str:
     losses = [f"{key.source} {value:.2f}" for key, value in module.latest.items() if key.name == LOSS]
     parts = [f"loss {', '.join(losses)}"]
     shown = [one.shown for one in module.learners.values()] + [one.shown for one in module.couplings]
-    for word, name in {word: name for words in shown for word, name in words.items()}.items():
-        found = [value for key, value in module.latest.items() if key.name == name and not key.layer]
-        if found:
-            parts.append(f"{word} {sum(found) / len(found):.2f}")
+    for word, names in {word: names for words in shown for word, names in words.items()}.items():
+        found, *whole = [_values(module, name) for name in names]
+        if found and whole:
+            parts.append(f"{word} {sum(found) / sum(*whole):.0%}")
+        elif found:
+            parts.append(f"{word} {sum(found) / len(found):+.2f}")
     return " | ".join(parts)
+
+
+def _values(module: Cohort, name: str) -> list[float]:
+    return [value for key, value in module.latest.items() if key.name == name and not key.layer]
 
 
 class ProgressBar(Callback):
@@ -78,4 +84,5 @@ class ProgressLines(Callback):
     ) -> None:
         """Print the line where one is due; called after every batch."""
         if trainer.global_step in self.shown:
+            flush(pl_module)
             console.step(f"step {trainer.global_step:>5}/{self.steps} | {describe(pl_module)}")

@@ -75,17 +75,12 @@ class Network(nn.Module, ABC):
         """Return the parameters that require a gradient, factors of adapters included, by their names in `body`."""
         return {name: parameter for name, parameter in self.body.named_parameters() if parameter.requires_grad}
 
-    @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
         """Return all that training changes, by plain names: adapters folded in, moving BatchNorm statistics included.
 
         These are the network's own tensors, which the next step changes: clone what you keep.
         """
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.trainable().items():
-            plain = _plain(name)
-            found[plain] = parameter.detach() if plain == name else _tensor(self.body, plain)
-        return found | dict(moving_statistics(self.body) if self.live_statistics else ())
+        return trained_tensors(self.body) | dict(statistics(self.body) if self.live_statistics else ())
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
@@ -123,10 +118,21 @@ def frozen(network: N) -> N:
     return network.eval()
 
 
-def moving_statistics(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and value of all running statistics of BatchNorm layers."""
+@torch.no_grad()
+def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of all parameters that require a gradient, by plain names, adapters folded in."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            plain = _plain(name)
+            found[plain] = parameter.detach() if plain == name else _tensor(module, plain)
+    return found
+
+
+def statistics(module: nn.Module, moving_only: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and value of the running statistics of all BatchNorm layers (or of those in training mode)."""
     for path, layer in module.named_modules():
-        if isinstance(layer, _BatchNorm):
+        if isinstance(layer, _BatchNorm) and (layer.training or not moving_only):
             for name, buffer in layer.named_buffers(recurse=False):
                 yield f"{path}.{name}" if path else name, buffer
 

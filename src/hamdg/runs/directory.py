@@ -62,8 +62,8 @@ class StepDirectory:
 
     @property
     def index(self) -> Path:
-        """Which checkpoints a history is made of, `history/index.json`."""
-        return self.folder / "history" / "index.json"
+        """Which checkpoints the histories are made of, `index.json`."""
+        return self.folder / "index.json"
 
     def begun(self) -> bool:
         """Return whether the step is done or has left something to go on from."""

@@ -25,6 +25,7 @@ from hamdg.config.recipe import HistoryConfig
 from hamdg.data.domain import Domain
 from hamdg.data.module import SourceData
 from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
+from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
 from hamdg.runs.steps import read_index
@@ -70,7 +71,8 @@ def fit(
     origin = _origin(context)
     done = _resumed_step(context, cohort, origin)
     train, kept_as = recipe.train, history or recipe.history
-    kept = CheckpointHistory(kept_as, files.index.parent, train.steps, train.check_every, keep_base(context))
+    completed = {COMPLETED_BY: keep_base(context)}
+    kept = CheckpointHistory(files.folder, kept_as, train.steps, check_every=train.check_every, metadata=completed)
     resume = ResumeCheckpoint(files.resume, recipe.runtime.checkpoint_every, origin)
     validation = SourceValidation(
         data.holdouts(),

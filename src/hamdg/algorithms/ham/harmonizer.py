@@ -32,7 +32,7 @@ class Harmonizer(Coupling):
         seed: Seeds the order in which PCGrad visits the other models.
     """
 
-    shown: ClassVar[Mapping[str, str]] = {"cosine": "cosine/after"}
+    shown: ClassVar[Mapping[str, tuple[str, ...]]] = {"cosine": ("cosine/after",)}
 
     def __init__(
         self,

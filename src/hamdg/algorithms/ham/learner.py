@@ -33,7 +33,7 @@ class HamLearner(Learner):
 
     # The threshold is the mean confidence on the own mini-batch.
     whole_batch: ClassVar[bool] = True
-    shown: ClassVar[Mapping[str, str]] = {"added": "enrichment/added"}
+    shown: ClassVar[Mapping[str, tuple[str, ...]]] = {"added": ("enrichment/added", "enrichment/candidates")}
 
     def __init__(
         self,
