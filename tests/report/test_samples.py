@@ -32,12 +32,12 @@ def test_frozen_samples_are_named_by_domain_and_class(request: pytest.FixtureReq
     assert len(found) == 12
     assert {one.model for one in found} == {"art_painting", "cartoon", "photo"}
     assert all(one.accepted == (one.confidence > one.threshold) for one in found)
-    assert any(one.mislabelled for one in found)
+    assert any(one.mislabeled for one in found)
 
 
-def test_mislabelled() -> None:
-    assert not sample(0).mislabelled
-    assert replace(sample(0), clean_label="horse").mislabelled
+def test_mislabeled() -> None:
+    assert not sample(0).mislabeled
+    assert replace(sample(0), clean_label="horse").mislabeled
 
 
 def test_missing_arrays_are_named(tmp_path: Path) -> None:

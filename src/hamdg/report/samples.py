@@ -49,7 +49,7 @@ class Sample:
     step: int
 
     @property
-    def mislabelled(self) -> bool:
+    def mislabeled(self) -> bool:
         """Whether training sees a wrong label."""
         return self.label != self.clean_label
 
@@ -110,7 +110,7 @@ class Images:
             return Sheet(figure["title"], figure["note"], [("", strips)])
         groups = [(f"The {name} model", strips) for name in models if (strips := self._offered(name))]
         note = figure["note"]
-        if any(sample.mislabelled for sample in self.samples):
+        if any(sample.mislabeled for sample in self.samples):
             note += " A red frame: training sees a wrong label."
         return Sheet(figure["title"], note.strip(), groups) if groups else None
 

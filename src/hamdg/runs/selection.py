@@ -57,7 +57,7 @@ _SAMPLES = (
 
 def _columns(noisy: bool) -> list[str]:
     names = ["model", "offered", "accepted", "share, %"]
-    return names + ["mislabelled among the offered, %", "mislabelled among the accepted, %"] * noisy
+    return names + ["mislabeled among the offered, %", "mislabeled among the accepted, %"] * noisy
 
 
 def _rows(counts: Mapping[str, SelectionCounts], noisy: bool) -> list[list[str]]:
