@@ -150,3 +150,14 @@ def test_a_run_is_told_the_keys_of_its_recipe(more: str, capsys: pytest.CaptureF
         f"its own: `hamdg merge run --merge.method=ties{options}`. `--method` merges files."
     )
     assert sorted(os.listdir()) == ["a.safetensors", "b.safetensors", "run", "zero.safetensors"]
+
+
+def test_of_an_older_run_s_history_the_models_are_taken() -> None:
+    history = Path("run/history")
+    (history / "last").mkdir(parents=True)
+    (history / "index.json").write_text("{}")
+    for name in "ab":
+        Path(f"{name}.safetensors").rename(history / f"{name}.safetensors")
+    save_file({"w": torch.zeros(2)}, history / "last" / "a.safetensors")
+    files = " ".join(map(str, sorted(history.iterdir())))
+    assert merged(f"--method uniform {files}") == 2.0

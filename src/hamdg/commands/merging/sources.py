@@ -26,8 +26,8 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
     """Return the files by the names of their sources.
 
     A text that is an existing file or folder as a whole is one, whatever it holds (`epoch=3.ckpt`); any other with a
-    `=` is NAME=FILE. A file without a name is called as it is without its ending, a folder as it is. Of all that lies
-    in a run's history (`RUN/history/*`) the models are taken, not the index and the folders of single checkpoints.
+    `=` is NAME=FILE. A file without a name is called as it is without its ending, a folder as it is. Of all in the
+    history of a run of an older version (`RUN/history/*`), the index and the folders of checkpoints are left out.
 
     Raises:
         ConfigError: There is none, a name or a path is empty, or two have one name.
