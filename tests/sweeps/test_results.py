@@ -103,7 +103,7 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep
         results.check(replace(sweep, out=str(tmp_path / "file")))
 
 
-@pytest.mark.parametrize("change", [{"until": "merge"}, {"out": None}])
+@pytest.mark.parametrize("change", [{"until": "validate"}, {"out": None}])
 def test_without_evaluation_or_page_nothing_is_written(
     sweep: Sweep, outcomes: list[Outcome], change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,10 +74,10 @@ def test_jobs_come_in_the_order_of_the_file(sweep_file: SweepFile, tmp_path: Pat
 
 
 def test_a_jobs_recipe_is_the_file_the_condition_and_the_variant(sweep_file: SweepFile, tmp_path: Path) -> None:
-    by_name = {(job.condition, job.variant): job for job in jobs(sweep_file(until="merge"))}
+    by_name = {(job.condition, job.variant): job for job in jobs(sweep_file(until="validate"))}
     plain, erm = by_name["noisy", "plain"], by_name["clean", "ERM"]
 
-    assert plain.until == "merge"
+    assert plain.until == "validate"
     recipe = plain.recipe
     assert isinstance(recipe.settings, HamSettings)
     assert (recipe.train.steps, recipe.train.lr, recipe.settings.harmonization.method) == (40, 1e-5, "none")

@@ -77,7 +77,7 @@ HAM = {"recipe": "ham.yaml"}
             {"conditions": {"a": {"runtime.root": "b"}}},
             "`runtime.root` is given by `root` of the sweep; leave it out of `conditions.a`.",
         ),
-        ({"until": "train"}, 'expected `until` to be one of `merge`, `evaluate`, but got `"train"`.'),
+        ({"until": "train"}, 'expected `until` to be one of `validate`, `evaluate`, but got `"train"`.'),
         (
             {"conditions": ["clean"]},
             "expected `conditions` to be a mapping of names to settings, one at least, but got `['clean']`.",
@@ -88,8 +88,8 @@ HAM = {"recipe": "ham.yaml"}
         ),
         ({"root": 3}, "expected `root` to be a path, but got `3`."),
         (
-            {"out": "page.md", "until": "merge"},
-            "`out` is a page of held-out results, which `until: merge` has none of; drop either.",
+            {"out": "page.md", "until": "validate"},
+            "`out` is a page of held-out results, which `until: validate` has none of; drop either.",
         ),
     ],
 )

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
     parser.add_argument("--force", action="store_true", help="start anew even if the run is done")
     parser.add_argument("--quiet", action="store_true", help="print the result table only")
-    parser.add_argument("--until", metavar="STEP", help="stop after this step of the algorithm, such as train or merge")
+    last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
+    parser.add_argument("--until", metavar="STEP", help=last)
     text = "print the whole recipe as YAML, defaults included, and do nothing else"
     parser.add_argument("--print-config", "--print_config", action="store_true", help=text)
     parser.epilog = EPILOG

@@ -19,8 +19,8 @@ from hamdg.values import MismatchError, check, required_keys
 T = TypeVar("T")
 
 FORMAT = 2
-# The step that belongs to no algorithm.
-EVALUATE = "evaluate"
+# What follows every algorithm's own steps: scores on the sources' hold-outs, then those on the held-out domain.
+VALIDATE, EVALUATE = "validate", "evaluate"
 
 RowGroup = Literal["control", "source", "merged"]
 Reads = Literal["sources", "targets"]

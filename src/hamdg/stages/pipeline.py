@@ -19,7 +19,7 @@ from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_seal, seal
-from hamdg.runs.record import EVALUATE, read_record
+from hamdg.runs.record import EVALUATE, VALIDATE, read_record
 from hamdg.runs.steps import check_step, read_start
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
@@ -49,8 +49,8 @@ def run(
         recipe: The run's recipe; short names of domains are resolved as on the command line.
         force: Repeat the run from the start, even if it is done.
         command: The command that the record names.
-        until: The last step. After an algorithm's last step its result is exported and validated on the sources; only
-            `evaluate` reads the held-out domain's labels.
+        until: The last step. After an algorithm's last step, or with `validate`, its result is exported and validated
+            on the sources; only `evaluate` reads the held-out domain's labels.
         show: Print the table at the end.
         again: Evaluate the run once more, even if it is done.
         trained: A run that differs in the merge alone and whose training is to be taken; without it, that of any such
@@ -108,10 +108,10 @@ def _check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
     names = [step.name for step in steps]
     if until == EVALUATE:
         return
-    if until not in names:
-        known = ", ".join(f"`{name}`" for name in (*names, EVALUATE))
+    if until not in (*names, VALIDATE):
+        known = ", ".join(f"`{name}`" for name in (*names, VALIDATE, EVALUATE))
         raise ConfigError(f"The algorithm `{recipe.algorithm}` has no step `{until}`; its steps are {known}.")
-    for step in steps[: names.index(until) + 1]:
+    for step in steps if until == VALIDATE else steps[: names.index(until) + 1]:
         if "targets" in step.reads:
             method = f" of the method `{recipe.merge.method}`" if "merge" in step.sections else ""
             raise ConfigError(

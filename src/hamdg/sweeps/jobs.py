@@ -34,14 +34,14 @@ class Job:
         condition: Name of the condition.
         variant: Name of the variant.
         recipe: Its recipe.
-        until: Its last stage.
+        until: What comes last: `validate` scores on source hold-outs alone, `evaluate` on the held-out domain.
         command: The command that makes this run alone.
     """
 
     condition: str
     variant: str
     recipe: Recipe
-    until: Literal["merge", "evaluate"]
+    until: Literal["validate", "evaluate"]
     command: str = ""
 
     def __str__(self) -> str:

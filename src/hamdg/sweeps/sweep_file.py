@@ -55,7 +55,7 @@ class Sweep:
         variants: Recipes to compare, by name.
         conditions: Keys that all variants share, by the condition's name; those of an algorithm's own section are for
             its variants.
-        until: The last stage: `merge` never opens a held-out domain (for choosing defaults).
+        until: What comes last: `validate` never opens a held-out domain (for choosing defaults).
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
         title: That part's heading.
@@ -69,7 +69,7 @@ class Sweep:
     conditions: Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to settings, one at least")] = (
         field(default_factory=lambda: {"clean": {}})
     )
-    until: Literal["merge", "evaluate"] = "evaluate"
+    until: Literal["validate", "evaluate"] = "evaluate"
     out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""
@@ -97,9 +97,9 @@ def read_sweep(path: Path) -> Sweep:
         checker.settings(settings, f"conditions.{name}.")
     variants = {name: _variant(parts, f"variants.{name}.", checker) for name, parts in values.pop("variants").items()}
     sweep = Sweep(variants=variants, **values)
-    if sweep.out is not None and sweep.until == "merge":
+    if sweep.out is not None and sweep.until == "validate":
         raise checker.error(
-            "out", "`out` is a page of held-out results, which `until: merge` has none of; drop either."
+            "out", "`out` is a page of held-out results, which `until: validate` has none of; drop either."
         )
     return sweep
 

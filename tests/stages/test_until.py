@@ -1,0 +1,32 @@
+"""Runs that stop before the held-out domain is evaluated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hamdg.errors import ConfigError
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.stages import pipeline
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny
+
+
+@pytest.mark.parametrize("algorithm", ["ham", "coral"])
+def test_a_run_is_validated_without_the_held_out_domain(tiny: Tiny, algorithm: str) -> None:
+    recipe = tiny(f"--algorithm={algorithm}")
+    record = pipeline.run(recipe, until="validate")
+    run = RunDirectory(run_directory(recipe))
+    assert run.validation.is_file()
+    assert run.merged.is_file()
+    assert not record.exists()
+    assert not run.is_done
+
+
+def test_an_unknown_step_is_answered_with_those_that_there_are(tiny: Tiny) -> None:
+    message = "The algorithm `coral` has no step `merge`; its steps are `train`, `validate`, `evaluate`."
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        pipeline.run(tiny("--algorithm=coral"), until="merge")
