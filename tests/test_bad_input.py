@@ -134,7 +134,8 @@ def test_a_class_that_subsetting_empties_is_named(recipe: Path, capsys: pytest.C
     said = complaint(capsys, "run", str(recipe), *TINY, *options)
     assert re.fullmatch(
         r"domain `art_painting` has no training image of class (`\w+`(, )?)+ left after subsetting and the split; "
-        r"raise `data\.subset` or `data\.mini\.images_per_class`, or lower `data\.validation_fraction`\.",
+        r"raise `data\.subset`, `data\.shots` or `data\.mini\.images_per_class`, or lower "
+        r"`data\.validation_fraction`\.",
         said,
     ), said
 

@@ -95,7 +95,7 @@ def test_what_people_write_is_converted(value: object, kind: object, found: obje
         (2.5, int, "expected it to be an integer, but got `2.5`"),
         (2.0**60, int, "expected it to be an integer, but got `1.152921504606847e+18`"),
         (None, int, "expected it to be an integer, but got `null`"),
-        (1, Share, "expected it to be a number of at least 0 and below 1, but got `1.0`"),
+        (1, Share, "expected it to be a number of at least 0 and below 1, but got `1`"),
         ({"a": 0, "b": 1}, Share | dict[str, Share], "expected `b` to be a number of at least 0 and below 1, but got"),
         (["a", None], list[str], "expected `1` to be a string, but got `null`"),
         ("", Annotated[str, Filled()], 'expected it to be a string that is not empty, but got `""`'),

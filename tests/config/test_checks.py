@@ -59,7 +59,7 @@ def test_the_sides_of_images_are_those_that_the_renderer_takes() -> None:
         ("--data.batch_size=0", "Expected `data.batch_size` to be an integer between 1 and 100,000, but got `0`"),
         (
             "--data.validation_fraction=1",
-            "Expected `data.validation_fraction` to be a number above 0 and below 1, but got `1.0`",
+            "Expected `data.validation_fraction` to be a number above 0 and below 1, but got `1`",
         ),
         (
             "--data.mini.image_size=65",
@@ -67,10 +67,10 @@ def test_the_sides_of_images_are_those_that_the_renderer_takes() -> None:
         ),
         ("--data.shots=0", "Expected `data.shots` to be an integer of at least 1, but got `0`"),
         ("--data.subset=0", "Expected `data.subset` to be an integer of at least 1, but got `0`"),
-        ("--train.lr=0", "Expected `train.lr` to be a number above 0, but got `0.0`"),
+        ("--train.lr=0", "Expected `train.lr` to be a number above 0, but got `0`"),
         ("--train.lr=1e999", "Expected `train.lr` to be a number above 0, but got `inf`"),
-        ("--train.clip_norm=-1", "Expected `train.clip_norm` to be a number of at least 0, but got `-1.0`"),
-        ("--history.start=1", "Expected `history.start` to be a number of at least 0 and below 1, but got `1.0`"),
+        ("--train.clip_norm=-1", "Expected `train.clip_norm` to be a number of at least 0, but got `-1`"),
+        ("--history.start=1", "Expected `history.start` to be a number of at least 0 and below 1, but got `1`"),
         ("--history.every=0", "Expected `history.every` to be an integer between 1 and 1,000,000, but got `0`"),
         ("--history.n_s=0", "Expected `history.n_s` to be an integer between 1 and 1,000,000, but got `0`"),
         ("--history.n_e=0", "Expected `history.n_e` to be an integer between 1 and 1,000,000, but got `0`"),
@@ -121,7 +121,7 @@ def test_label_noise_is_checked_by_domain() -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, ["--data.mini.label_noise={photo: 1}"])
     assert str(caught.value) == (
-        "Expected `data.mini.label_noise.photo` to be a number of at least 0 and below 1, but got `1.0` "
+        "Expected `data.mini.label_noise.photo` to be a number of at least 0 and below 1, but got `1` "
         "(on the command line)."
     )
 

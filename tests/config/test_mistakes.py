@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
         ("steps: 4\n", "There is no key `steps` in `{file}`, line 1; did you mean `train.steps`?"),
         (
             "zzz: 4\n",
-            "There is no key `zzz` in `{file}`, line 1; the keys are those of `hamdg.config.Recipe`.",
+            "There is no key `zzz` in `{file}`, line 1; the keys are listed by `hamdg run --help`.",
         ),
         ("seed: two\n", "Expected `seed` to be an integer of at least 0, but got `two` (in `{file}`, line 1)."),
         ("\nseed: 1.5\n", "Expected `seed` to be an integer of at least 0, but got `1.5` (in `{file}`, line 2)."),
@@ -78,7 +78,7 @@ def file(tmp_path: Path) -> Path:
         ),
         (
             "settings: {enrichment: {enabled: false}}\n",
-            "There is no key `settings` in `{file}`, line 1; the keys are those of `hamdg.config.Recipe`.",
+            "There is no key `settings` in `{file}`, line 1; the keys are listed by `hamdg run --help`.",
         ),
         (
             "ham:\n  harmonization: {every: 0}\n",
@@ -278,5 +278,5 @@ def test_split_overrides_suggests_options_too() -> None:
 
 def test_negative_values_need_no_equals_sign() -> None:
     assert message(None, "--train.lr", "-1") == (
-        "Expected `train.lr` to be a number above 0, but got `-1.0` (on the command line)."
+        "Expected `train.lr` to be a number above 0, but got `-1` (on the command line)."
     )

@@ -110,7 +110,7 @@ def unknown(
     place: str,
     others: Sequence[str],
     what: str,
-    otherwise: str = "the keys are those of `hamdg.config.Recipe`.",
+    otherwise: str = "the keys are listed by `hamdg run --help`.",
 ) -> str:
     """Return the sentence about a key that does not exist, with the nearest one that does.
 

@@ -16,7 +16,10 @@ TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
-AnyOption = Annotated[OptionValue, Words("a number, a string, `true`, `false` or `null`")]
+AnyOption = Annotated[
+    OptionValue,
+    Words("a number, a string, `true`, `false` or `null`", "numbers, strings, `true`, `false` or `null`"),
+]
 Names = Annotated[list[str | int], Words("a list of names, such as `[photo, sketch]`")]
 Templates = Annotated[list[str], Words('a list of strings, such as `["a photo of a {}."]`')]
 
@@ -197,12 +200,12 @@ class MergeConfig:
 
     Args:
         method: Any registered merge method (`hamdg.merge.methods`); `rhm` is HAM's own.
-        options: The method's options by name; those that are not given have the method's defaults. They can be checked
-            only where the methods are known, which is where a run starts.
+        options: The method's options by name, as `hamdg merge --explain METHOD` lists them; those that are not given
+            have the method's defaults.
         buffers: What becomes of buffers that the sources do not agree on. Training freezes BatchNorm's statistics, so
             towers trained here agree on all of them.
         examples: Training images of each source that Fisher information and activations are measured on, for methods
-            that ask for them; all of them where there are fewer. Other methods know no difference.
+            that ask for them; all of them where there are fewer. It changes nothing for other methods.
         target_data: The merge method, named once more, where it is meant to see the held-out domain's images (without
             labels). That is no domain generalization.
     """
@@ -216,7 +219,7 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class ControlsConfig:
-    """What a `ham` run is compared with in its own table.
+    """What a run is compared with in its own table.
 
     Args:
         erm: Also train pooled ERM (with its running average, SMA) on the same images.
