@@ -100,6 +100,7 @@ def test_only_long_and_noisy_curves_are_smoothed() -> None:
     (noisy,) = charts(drawn([data.curves("x", [data.curve("x")], smooth=True)], logged))
     (plain,) = charts(drawn([data.curves("x", [data.curve("x")])], logged))
     assert [kind for _, kind, _ in lines(noisy)] == ["faint", "solid"]
+    assert (noisy.note, plain.note) == ("Faint: the steps themselves.", "")
     assert [kind for _, kind, _ in lines(plain)] == ["solid"]
 
 

@@ -194,7 +194,9 @@ class _Drawing:
             # Nothing to tell it from.
             lines, meanings = [_solid(line) for line in lines], []
         body = plot(lines, figure["limits"])
-        return None if body is None else Chart(figure["title"], figure["note"], body, palette, meanings)
+        raw = "Faint: the steps themselves." if any(line.kind == "faint" for line in lines) else ""
+        note = " ".join(text for text in (figure["note"], raw) if text)
+        return None if body is None else Chart(figure["title"], note, body, palette, meanings)
 
     def _series(self, curve: Curve, scale: float) -> dict[str, Series]:
         own = self.found.metrics.by_source(curve["metric"])

@@ -48,8 +48,8 @@ class SourceEvidence:
         self.examples = examples
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
-        """Return the mean accuracy on the source domains' hold-outs."""
-        return self._scorer.validation([Scored(self._network, weights)], self._holdouts)[0]
+        """Return the mean of the primary metric on the source domains' hold-outs."""
+        return self._scorer.validation([Scored(self._network, weights)], self._holdouts, self.context.task)[0]
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information of a source's model on its own images."""

@@ -36,7 +36,7 @@ def validate(context: Context) -> bool:
         written = export(context, entries[-1])
         scorer = Scorer(context.device, context.preprocess)
         models = [Scored(entry.network, entry.weights) for entry in entries]
-        accuracies = scorer.validation(models, open_sources(context, begun=True).holdouts())
+        accuracies = scorer.validation(models, open_sources(context, begun=True).holdouts(), context.task)
     summary = ValidationSummary(
         validation={entry.key: value for entry, value in zip(entries, accuracies, strict=True)},
         opened=sorted(opened),

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from hamdg.cohort.validation import CHUNK, accuracy
+from hamdg.cohort.validation import CHUNK
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.subset import Subset
 from hamdg.models.network import Network, Weights
+from hamdg.tasks.base import Task
 
 # Images that are read, once, for all models; a multiple of what a network is given at a time.
 READ = 8 * CHUNK
@@ -72,17 +74,15 @@ class Scorer:
                     yield Batch(number, scores, labels[chosen], start + offset)
             start += len(images)
 
-    def predict(self, models: Sequence[Scored], part: Subset) -> list[Tensor]:
-        """Return every model's predicted classes [n]."""
-        found: list[list[Tensor]] = [[] for _ in models]
-        for batch in self.scores(models, part):
-            found[batch.model].append(batch.scores.argmax(dim=1).cpu())
-        return [torch.cat(predicted) for predicted in found]
-
-    def validation(self, models: Sequence[Scored], parts: Mapping[str, Subset]) -> list[float]:
-        """Return every model's mean accuracy over the sources' hold-outs, against the labels that a user has."""
+    def validation(self, models: Sequence[Scored], parts: Mapping[str, Subset], task: Task) -> list[float]:
+        """Return every model's primary metric, its mean over the sources' hold-outs, against the labels of a user."""
         totals = [0.0] * len(models)
         for part in parts.values():
-            for index, predicted in enumerate(self.predict(models, part)):
-                totals[index] += accuracy(predicted, part.labels)
+            found: dict[int, Metric] = {}
+            for batch in self.scores(models, part):
+                if batch.model not in found:
+                    found[batch.model] = task.metrics(batch.scores.shape[1])[task.primary]
+                found[batch.model].update(batch.scores.cpu(), batch.labels.cpu())
+            for model, metric in found.items():
+                totals[model] += float(metric.compute())
         return [total / len(parts) for total in totals]
