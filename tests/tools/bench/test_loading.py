@@ -39,10 +39,10 @@ def test_a_line_has_medians_and_the_range_of_ratios(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(bench, "PASSES", 2)
     monkeypatch.setattr("hamdg.tools.bench.loading.time.process_time", lambda: next(clock))
-    contest = bench.Comparison("reading", 5, lambda: None, fresh, lambda given: None)
+    comparison = bench.Comparison("reading", 5, lambda: None, fresh, lambda given: None)
 
     # Classic: 60, 30 and 40 images a second; ours: 1200, 1200 and 240.
-    assert bench.row(contest, 120, 3) == ("reading", "40", "1,200", "30.0 (6.0, 40.0)", "5")
+    assert bench.row(comparison, 120, 3) == ("reading", "40", "1,200", "30.0 (6.0, 40.0)", "5")
     assert len(opened) == 8
 
 

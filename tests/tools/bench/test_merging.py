@@ -14,7 +14,7 @@ from open_clip.transformer import VisionTransformer
 from hamdg.errors import ConfigError
 from hamdg.merge import list_methods
 from hamdg.merge.files import load_tensors
-from hamdg.tools.bench import contest, merging
+from hamdg.tools.bench import contender, merging
 
 SHAPES = {"a.weight": (30, 20), "a.bias": (30,), "logit_scale": ()}
 
@@ -32,13 +32,13 @@ def test_the_shapes_are_open_clip_s() -> None:
 
 
 @pytest.mark.slow
-def test_a_contest_between_this_library_s_ways(tmp_path: Path) -> None:
+def test_a_comparison_of_this_library_s_ways(tmp_path: Path) -> None:
     merging.write_models(tmp_path, 3, SHAPES)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        contest.BASE,
+        contender.BASE,
         *(f"source-0{i}.safetensors" for i in range(3)),
     ]
-    rows = merging.contest_rows("ties", tmp_path, sys.executable, most=1)
+    rows = merging.comparison_rows("ties", tmp_path, sys.executable, most=1)
     own = [row for row in rows if row[0].startswith("hamdg")]
     assert [row[0] for row in own] == ["hamdg merge, the command", "hamdg.merge.merge", "hamdg.merge.merge, by tensor"]
     assert own[0][4] == "1.00"
@@ -48,7 +48,7 @@ def test_a_contest_between_this_library_s_ways(tmp_path: Path) -> None:
 
 def test_the_models_differ_from_the_base_a_little(tmp_path: Path) -> None:
     merging.write_models(tmp_path, 2, SHAPES)
-    base, model = (load_tensors(tmp_path / name) for name in (contest.BASE, "source-01.safetensors"))
+    base, model = (load_tensors(tmp_path / name) for name in (contender.BASE, "source-01.safetensors"))
     change = (model["a.weight"] - base["a.weight"]).std().item()
     assert change == pytest.approx(1e-3, rel=0.2)
 

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m hamdg.tools.bench", description="Measure what this machine can do."
     )
     parser.add_argument("bench", nargs="?", choices=BENCHES, help="one of them (default: all)")
-    parser.add_argument("--only", choices=merging.CONTESTS, help="one contest of the merge bench (default: all)")
+    parser.add_argument("--only", choices=merging.COMPARISONS, help="one comparison of the merge bench (default: all)")
     parser.add_argument("--peers", default=sys.executable, help="a Python that has other merge libraries installed")
     parser.add_argument("--sources", type=int, default=12, help="how many models are merged (default: 12)")
     parser.add_argument("--most", type=int, default=9, help="how often a way is run at most (default: 9)")

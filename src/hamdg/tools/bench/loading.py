@@ -49,7 +49,7 @@ class Comparison:
     ours: Callable[[Sequence[Images]], None]
 
 
-def contests(samples: Sequence[Listing], cache: Path) -> list[Comparison]:
+def comparisons(samples: Sequence[Listing], cache: Path) -> list[Comparison]:
     """Return what is compared; all images are decoded and kept.
 
     Args:
@@ -77,23 +77,23 @@ def contests(samples: Sequence[Listing], cache: Path) -> list[Comparison]:
     ]
 
 
-def row(contest: Comparison, images: int, most: int) -> tuple[str, ...]:
-    """Hold a contest and return its line: medians of rounds, and the least and largest ratio of one.
+def row(comparison: Comparison, images: int, most: int) -> tuple[str, ...]:
+    """Make a comparison and return its line: medians of rounds, and the least and largest ratio of one.
 
     Args:
-        contest: The contest.
+        comparison: The comparison.
         images: How many images a pass goes over.
         most: How many rounds there are, besides one that is not counted.
     """
-    rounds = [_round(contest, images) for _ in range(most + 1)][1:]
+    rounds = [_round(comparison, images) for _ in range(most + 1)][1:]
     classic, ours = (statistics.median(each) for each in zip(*rounds, strict=True))
     ratios = [own / other for other, own in rounds]
     return (
-        contest.title,
+        comparison.title,
         f"{classic:,.0f}",
         f"{ours:,.0f}",
         f"{ours / classic:.1f} ({min(ratios):.1f}, {max(ratios):.1f})",
-        f"{contest.wanted:g}",
+        f"{comparison.wanted:g}",
     )
 
 
@@ -110,7 +110,7 @@ def main(root: str | None = None, most: int = 9) -> None:
     images = sum(map(len, samples))
     threads = set_threads(1)
     with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as cache:
-        rows = [row(contest, images, most) for contest in contests(samples, Path(cache))]
+        rows = [row(comparison, images, most) for comparison in comparisons(samples, Path(cache))]
     console.table(HEADERS, rows, title=f"{images} images of PACS, {threads} thread(s), {most} round(s)")
 
 
@@ -144,15 +144,15 @@ def _batches(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     return [order[start : start + BATCH] for start in range(0, count, BATCH)]
 
 
-def _round(contest: Comparison, images: int) -> tuple[float, float]:
+def _round(comparison: Comparison, images: int) -> tuple[float, float]:
     """Return images a second of both ways, the classic one first."""
     start = time.process_time()
-    contest.classic()
+    comparison.classic()
     classic = time.process_time() - start
     ours = 0.0
     for _ in range(PASSES):
-        given = contest.fresh()
+        given = comparison.fresh()
         start = time.process_time()
-        contest.ours(given)
+        comparison.ours(given)
         ours += time.process_time() - start
     return images / classic, PASSES * images / ours

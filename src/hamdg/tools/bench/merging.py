@@ -1,6 +1,6 @@
 """The merge library beside others, on files of the size of CLIP ViT-B/16: `python -m hamdg.tools.bench merging`.
 
-Every contestant runs in a process of its own, in turns, with the files in the page cache. Others take part where the
+Every contender runs in a process of its own, in turns, with the files in the page cache. Others take part where the
 given Python has them installed.
 """
 
@@ -25,17 +25,17 @@ from hamdg.errors import ConfigError
 from hamdg.files import free_bytes
 from hamdg.merge import list_methods, merge_with, open_tensors
 from hamdg.merge.files import save_tensors
-from hamdg.tools.bench import contest
+from hamdg.tools.bench import contender
 from hamdg.tools.bench.measure import Measured, measured
 
 WIDTH, LAYERS, PATCH, OUT = 768, 12, 16, 512
-CONTESTS = ("uniform", "ties", "methods")
-HEADERS = ("contestant", "wall s (least, most)", "of it merging s", "anonymous MB", "wall, ratio", "merging, ratio")
+COMPARISONS = ("uniform", "ties", "methods")
+HEADERS = ("contender", "wall s (least, most)", "of it merging s", "anonymous MB", "wall, ratio", "merging, ratio")
 Command = Callable[[Path, Path], list[str]]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Contender:
     """One way to merge.
 
     Args:
@@ -82,7 +82,7 @@ def write_models(folder: Path, sources: int, shapes: dict[str, tuple[int, ...]])
         raise ConfigError(f"The bench needs {needed / 1e9:.1f} GB in `{folder}`, which has {free / 1e9:.1f} GB free.")
     generator = torch.Generator().manual_seed(0)
     base = {name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    save_tensors(folder / contest.BASE, base)
+    save_tensors(folder / contender.BASE, base)
     for i in range(sources):
         model: dict[str, Tensor] = {
             name: start + 1e-3 * torch.randn(start.shape, generator=generator) for name, start in base.items()
@@ -90,14 +90,14 @@ def write_models(folder: Path, sources: int, shapes: dict[str, tuple[int, ...]])
         save_tensors(folder / f"source-{i:02d}.safetensors", model)
 
 
-def contestants(method: str, peers: str) -> list[Contestant]:
-    """Return who takes part in a method's contest; this library comes first.
+def contenders(method: str, peers: str) -> list[Contender]:
+    """Return who takes part in a method's comparison; this library comes first.
 
     Args:
         method: `uniform` or `ties`.
         peers: The Python whose other libraries take part.
     """
-    script = str(Path(contest.__file__))
+    script = str(Path(contender.__file__))
 
     def inside(python: str, name: str) -> Command:
         return lambda folder, out: [python, script, name, str(folder)]
@@ -105,40 +105,38 @@ def contestants(method: str, peers: str) -> list[Contestant]:
     # mergekit's TIES takes two minutes.
     repeats, long = (9, 9) if method == "uniform" else (5, 2)
     found = [
-        Contestant("hamdg merge, the command", lambda folder, out: _hamdg_command(method, folder, out), repeats),
-        Contestant("hamdg.merge.merge", inside(sys.executable, f"hamdg_{method}"), repeats),
+        Contender("hamdg merge, the command", lambda folder, out: _hamdg_command(method, folder, out), repeats),
+        Contender("hamdg.merge.merge", inside(sys.executable, f"hamdg_{method}"), repeats),
     ]
     if method == "ties":
-        found.append(
-            Contestant("hamdg.merge.merge, by tensor", inside(sys.executable, "hamdg_ties_by_tensor"), repeats)
-        )
+        found.append(Contender("hamdg.merge.merge, by tensor", inside(sys.executable, "hamdg_ties_by_tensor"), repeats))
     if _has(peers, "mergekit"):
-        command = Contestant(
+        command = Contender(
             "mergekit-pytorch, the command", lambda folder, out: _mergekit_command(method, peers, folder, out), long
         )
-        found += [command, Contestant("mergekit.merge_state_dicts", inside(peers, f"mergekit_{method}"), long)]
+        found += [command, Contender("mergekit.merge_state_dicts", inside(peers, f"mergekit_{method}"), long)]
     if _has(peers, "peft"):
-        found.append(Contestant("PEFT, by tensor", inside(peers, f"peft_{method}"), 3))
+        found.append(Contender("PEFT, by tensor", inside(peers, f"peft_{method}"), 3))
     return found
 
 
-def contest_rows(method: str, folder: Path, peers: str, most: int = 9) -> list[tuple[str, ...]]:
-    """Run a contest in turns and return its table."""
-    field = contestants(method, peers)
+def comparison_rows(method: str, folder: Path, peers: str, most: int = 9) -> list[tuple[str, ...]]:
+    """Run a comparison in turns and return its table."""
+    field = contenders(method, peers)
     runs: list[list[Measured]] = [[] for _ in field]
     for turn in range(most):
-        for contestant, results in zip(field, runs, strict=True):
-            if turn < contestant.repeats:
+        for one, results in zip(field, runs, strict=True):
+            if turn < one.repeats:
                 out = folder / "out"
-                results.append(measured(contestant.command(folder, out)))
+                results.append(measured(one.command(folder, out)))
                 _remove(out)
-    return [_row(contestant, results, runs) for contestant, results in zip(field, runs, strict=True)]
+    return [_row(one, results, runs) for one, results in zip(field, runs, strict=True)]
 
 
 def method_rows(folder: Path, sources: int = 3) -> list[tuple[str, ...]]:
     """Return the time that every method takes which asks nothing of data, in this process, with its defaults."""
-    base = open_tensors(folder / contest.BASE)
-    models = {path.stem: open_tensors(path) for path in sorted(folder.glob(contest.SOURCE))[:sources]}
+    base = open_tensors(folder / contender.BASE)
+    models = {path.stem: open_tensors(path) for path in sorted(folder.glob(contender.SOURCE))[:sources]}
     rows: list[tuple[str, ...]] = []
     for name, info in list_methods().items():
         if info.needs or any(option.required for option in info.options.values()):
@@ -153,35 +151,35 @@ def method_rows(folder: Path, sources: int = 3) -> list[tuple[str, ...]]:
 
 
 def main(
-    peers: str = sys.executable, sources: int = 12, most: int = 9, contests: tuple[str, ...] | None = None
+    peers: str = sys.executable, sources: int = 12, most: int = 9, comparisons: tuple[str, ...] | None = None
 ) -> None:
     """Print the tables.
 
     Args:
         peers: The Python whose other libraries take part.
         sources: How many models are merged.
-        most: How often a contestant runs, at most.
-        contests: Which of `CONTESTS` take place; all by default.
+        most: How often each runs, at most.
+        comparisons: Which of `COMPARISONS` take place; all by default.
     """
     with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as name:
         folder = Path(name)
         write_models(folder, sources, vit_shapes())
-        for name in contests or CONTESTS:
+        for name in comparisons or COMPARISONS:
             if name == "methods":
                 title = f"all methods: ViT-B/16, {torch.get_num_threads()} threads"
                 console.table(("method", "sources", "s"), method_rows(folder), title=title)
             else:
-                rows = contest_rows(name, folder, peers, most)
+                rows = comparison_rows(name, folder, peers, most)
                 console.table(HEADERS, rows, title=f"{name}: {sources} x ViT-B/16")
 
 
-def _row(contestant: Contestant, results: list[Measured], runs: list[list[Measured]]) -> tuple[str, ...]:
+def _row(one: Contender, results: list[Measured], runs: list[list[Measured]]) -> tuple[str, ...]:
     walls = [result.wall for result in results]
     cores = [result.core for result in results if result.core is not None]
     own_wall = statistics.median(result.wall for result in runs[0])
     own_core = statistics.median(result.core or 0.0 for result in runs[1])
     return (
-        contestant.title,
+        one.title,
         f"{statistics.median(walls):.2f} ({min(walls):.2f}, {max(walls):.2f})",
         f"{statistics.median(cores):.2f} ({min(cores):.2f}, {max(cores):.2f})" if cores else "",
         f"{max(result.anonymous for result in results) / 1e6:.0f}",
@@ -191,20 +189,20 @@ def _row(contestant: Contestant, results: list[Measured], runs: list[list[Measur
 
 
 def _hamdg_command(method: str, folder: Path, out: Path) -> list[str]:
-    sources = [f"{path.stem}={path}" for path in sorted(folder.glob(contest.SOURCE))]
-    options = ["--base", str(folder / contest.BASE), "--density", str(contest.DENSITY)] if method == "ties" else []
+    sources = [f"{path.stem}={path}" for path in sorted(folder.glob(contender.SOURCE))]
+    options = ["--base", str(folder / contender.BASE), "--density", str(contender.DENSITY)] if method == "ties" else []
     program = [sys.executable, "-m", "hamdg", "merge"]
     return [*program, "--method", method, *options, *sources, "--out", str(out / "merged.safetensors")]
 
 
 def _mergekit_command(method: str, python: str, folder: Path, out: Path) -> list[str]:
     """Give the command, and write the configuration that it reads."""
-    sources = [str(path) for path in sorted(folder.glob(contest.SOURCE))]
+    sources = [str(path) for path in sorted(folder.glob(contender.SOURCE))]
     config: dict[str, object] = {"merge_method": "linear", "models": [{"model": path} for path in sources]}
     config["parameters"] = {"weight": 1.0}
     if method == "ties":
-        config |= {"merge_method": "ties", "base_model": str(folder / contest.BASE)}
-        config["parameters"] = {"weight": 1.0, "density": contest.DENSITY}
+        config |= {"merge_method": "ties", "base_model": str(folder / contender.BASE)}
+        config["parameters"] = {"weight": 1.0, "density": contender.DENSITY}
     path = folder / "mergekit.yaml"
     path.write_text(yaml.safe_dump(config))
     return [str(Path(python).parent / "mergekit-pytorch"), str(path), str(out)]

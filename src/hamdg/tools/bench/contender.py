@@ -1,7 +1,7 @@
-"""One contestant of the merge bench, in a process of its own; prints the seconds that the merge itself took, as JSON.
+"""One contender of the merge bench, in a process of its own; prints the seconds that the merge itself took, as JSON.
 
 Run as a file, so that another environment's Python, which has other libraries but not this package, can run it too:
-`python contest.py CONTESTANT FOLDER`.
+`python contender.py CONTENDER FOLDER`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _lazy(path: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
 
 
-CONTESTANTS: dict[str, Callable[[Path], object]] = {
+CONTENDERS: dict[str, Callable[[Path], object]] = {
     function.__name__: function
     for function in (
         *(hamdg_uniform, hamdg_ties, hamdg_ties_by_tensor),
@@ -100,13 +100,13 @@ CONTESTANTS: dict[str, Callable[[Path], object]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run a contestant."""
-    contestant, folder = CONTESTANTS[arguments[0]], Path(arguments[1])
+    """Run a contender."""
+    contender, folder = CONTENDERS[arguments[0]], Path(arguments[1])
     importlib.import_module(NEEDS[arguments[0].partition("_")[0]])
     start = time.perf_counter()
     result: Any
     with torch.no_grad():
-        result = contestant(folder)
+        result = contender(folder)
     print(json.dumps({"core": time.perf_counter() - start, "tensors": len(result)}))
 
 
