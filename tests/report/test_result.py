@@ -92,3 +92,11 @@ def test_several_targets_have_a_table_each(ham: Record) -> None:
 def test_other_metrics_are_those_that_the_result_does_not_show(ham: Record) -> None:
     (found,) = other_metrics(ham)
     assert found["columns"] == ["model", "macro accuracy"]
+
+
+def test_rows_of_one_label_are_both_shown_by_class(ham: Record) -> None:
+    ham["rows"][1]["label"] = ham["rows"][2]["label"] = "twin"
+    (found,) = by_class(ham)
+    assert len(found.rows) == len(ham["rows"])
+    twins = ["twin (source/art_painting)", "twin (source/cartoon)"]
+    assert [name for name in found.rows if name.startswith("twin")] == twins

@@ -123,7 +123,10 @@ def targets(record: Record) -> str:
 
 def by_class(record: Record) -> list[Heat]:
     """Return the accuracy of every model in every class, one heat map a target."""
-    labels = [row.label for row in run_table(record)]
+    rows = run_table(record)
+    every = [row.label for row in rows]
+    # Rows of several runs may have one label.
+    labels = [row.label if every.count(row.label) == 1 else f"{row.label} ({row.key})" for row in rows]
     found = []
     for target in record["targets"]:
         title = f"On {target}" if len(record["targets"]) > 1 else ""
