@@ -15,11 +15,13 @@ from typing import Literal, Protocol
 
 import pytest
 
+from hamdg.algorithms.base import Step
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline
+from hamdg.stages import pipeline, running
+from hamdg.stages.context import Context
 
 Tower = Literal["rn", "vit"]
 CONF = Path(__file__).parent.parent / "conf"
@@ -158,3 +160,25 @@ def copied(finished: Callable[[Tower], RunDirectory], tmp_path: Path) -> Callabl
         return RunDirectory(tmp_path / "copy" / path.relative_to(root))
 
     return copy
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step that was done: of which run, and its name."""
+
+    run: Path
+    step: str
+
+
+@pytest.fixture
+def worked(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """Return the list of all steps that are done from now on, and neither skipped nor taken from another run."""
+    done: list[Work] = []
+    work = running._work
+
+    def watched(context: Context, step: Step) -> None:
+        done.append(Work(context.run.path, step.name))
+        work(context, step)
+
+    monkeypatch.setattr(running, "_work", watched)
+    return done

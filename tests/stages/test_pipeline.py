@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hamdg.stages.train import train as train_stage
 
 from hamdg import cli
 from hamdg.config.reading import read_recipe
@@ -26,8 +25,9 @@ from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import merge_facts, read_record, selection_counts
+from hamdg.runs.steps import read_index, read_summary, read_validation
 from hamdg.stages import pipeline
-from hamdg.stages.context import Context, open_context
+from hamdg.stages.context import open_context
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Finished = Callable[["Tower"], RunDirectory]
 SOURCES = ["art_painting", "cartoon", "photo"]
+HISTORIES = {f"train/history/{folder}{source}.safetensors" for source in SOURCES for folder in ("", "last/")} | {
+    "train/history/index.json"
+}
 ROWS = [
     "zero_shot",
     "source/art_painting",
@@ -43,8 +46,8 @@ ROWS = [
     "uniform_last",
     "uniform_history",
     "shrunk",
-    "erm",
-    "erm_sma",
+    "erm/erm",
+    "erm/erm_sma",
     "ham",
 ]
 TOWERS = pytest.mark.parametrize("tower", ["rn", "vit"])
@@ -59,20 +62,11 @@ def snapshot(run: RunDirectory) -> dict[str, tuple[int, bytes]]:
 def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower) -> None:
     run = finished(tower)
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    histories = {f"history/{folder}{source}.safetensors" for source in SOURCES for folder in ("", "last/")}
-    named = {
-        "base.safetensors",
-        "config.yaml",
-        "metrics.csv",
-        "samples.npz",
-        "splits.json",
-        "train.json",
-        "merge.json",
-        "merged.safetensors",
-    }
     config = f"hamdg-tiny-{tower}-{run.path.name.removeprefix('seed0-')}.json"
-    ends = {"record.json", "report.html", config, "history/index.json", "done", ".lock"}
-    assert files == histories | named | ends
+    whole = {"base.safetensors", "config.yaml", "splits.json", "start.json"}
+    steps = {"train.json", "train/metrics.csv", "train/samples.npz", "merge.json", "merge/merged.safetensors"}
+    ends = {"merged.safetensors", config, "validation.json", "record.json", "report.html", "done", ".lock"}
+    assert files == HISTORIES | whole | steps | ends
     assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
 
 
@@ -176,8 +170,8 @@ def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
     pipeline.run(read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
     after = {name: content for name, (_, content) in snapshot(run).items()}
     assert after.keys() == before.keys()
-    same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "history/index.json"]
-    assert len(same) == 10
+    same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "train/history/index.json"]
+    assert len(same) == 11
     for name in same:
         assert after[name] == before[name], name
 
@@ -200,7 +194,7 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
     run = copied("rn")
     before = snapshot(run)
     with monkeypatch.context() as patch:
-        patch.setattr("hamdg.stages.train._fit", lambda *_: pytest.fail("trained"))
+        patch.setattr("hamdg.stages.fit._run_trainer", lambda *_: pytest.fail("trained"))
         assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 0
     assert {name: content for name, content in snapshot(run).items() if name != "config.yaml"} == {
         name: content for name, content in before.items() if name != "config.yaml"
@@ -272,10 +266,11 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     own = [f"--ham.harmonization.method={method}", f"--ham.harmonization.scope={scope}", *(f"--{o}" for o in options)]
     recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
-    index, merged = json.loads(run.step("train").index.read_text()), json.loads(run.step("merge").summary.read_text())
+    index, merged = read_index(run.step("train")), read_summary(run.step("merge"))["facts"]["merge"]
+    assert isinstance(merged, dict)
     assert index["kind"] == recipe.history.kind
     assert list(index["sources"]) == SOURCES
-    assert all(0 <= value <= 1 for value in merged["validation"].values())
+    assert all(0 <= value <= 1 for value in read_validation(run).values())
     assert bool(merged["kept"]) == (recipe.merge.method == "rhm")
     rows = read_rows(run.step("train").metrics)
     assert bool([row for row in rows if row.name == "enrichment/added"]) == (
@@ -297,7 +292,7 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
     # All losses are below an r of a million times their mean, so that no valley can end.
     options = ["--history.kind=swad", "--history.n_s=1", "--history.r=1e6", "--history.every=3"]
     run = RunDirectory(pipeline.run(tiny(*options)).parent)
-    index = json.loads(run.step("train").index.read_text())
+    index = read_index(run.step("train"))
     assert index["steps"] == [2, 3, 4]
     losses = {
         (row.source, row.step): row.value
@@ -317,10 +312,7 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
         }
         for source in SOURCES
     }
-    record = read_record(run.path)
-    merge = merge_facts(record)
-    assert merge is not None
-    assert merge["valleys"] == valleys
+    assert read_record(run.path)["steps"]["train"]["facts"]["valleys"] == valleys
     said = capsys.readouterr().out
     for source in SOURCES:
         told = "SWAD is the mean of 3 states, of steps 2 to 4; its valley had not ended with the training"
@@ -328,10 +320,7 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
 
 
 def test_a_run_without_swad_tells_of_no_valley(finished: Finished) -> None:
-    record = read_record(finished("rn").path)
-    merge = merge_facts(record)
-    assert merge is not None
-    assert "valleys" not in merge
+    assert "valleys" not in read_record(finished("rn").path)["steps"]["train"]["facts"]
 
 
 @TOWERS
@@ -349,36 +338,3 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         # How the history is kept changes nothing about the training.
         ours, theirs = (load_tensors(run.step("train").index.parent / "last" / f"{source}.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    done: list[Path] = []
-
-    def train(context: Context) -> bool:
-        done.append(context.run.path)
-        return train_stage(context)
-
-    monkeypatch.setattr(pipeline, "train", train)
-    return done
-
-
-def test_a_run_that_differs_in_the_merge_alone_takes_the_training_unless_forced(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = trainings(monkeypatch)
-    first, second = tiny("--merge.options.keep=0.5"), tiny("--merge.options.keep=0.25")
-    pipeline.run(first, until="merge")
-    pipeline.run(second, until="merge")
-    assert done == [run_directory(first)]
-    pipeline.run(second, until="merge", force=True)
-    assert done == [run_directory(first), run_directory(second)]
-
-
-def test_a_training_from_other_start_weights_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = trainings(monkeypatch)
-    first, second = tiny("--merge.options.keep=0.5"), tiny("--merge.options.keep=0.25")
-    pipeline.run(first, until="merge")
-    summary = run_directory(first) / "train.json"
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"start_sha256": "0" * 64}))
-    pipeline.run(second, until="merge")
-    assert done == [run_directory(first), run_directory(second)]
