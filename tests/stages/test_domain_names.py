@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hamdg.stages.summaries import read_index
 from PIL import Image
 
 from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
+from hamdg.runs.steps import read_index
 from hamdg.stages import pipeline
 from hamdg.tracking.rows import read_rows
 
@@ -66,7 +66,7 @@ def test_domains_may_have_any_name(tiny: Tiny, tmp_path: Path) -> None:
     pairs = {row.source for row in rows if row.name == "cosine/before"}
     assert pairs == {f"{a}|{b}" for i, a in enumerate(sources) for b in sources[i + 1 :]}
     assert [row["key"] for row in record["rows"]][1 : 1 + len(sources)] == [f"source/{name}" for name in sources]
-    histories = read_index(run)["sources"]
+    histories = read_index(run.step("train"))["sources"]
     assert set(histories) == set(sources)
     for found in histories.values():
         assert load_tensors(run.step("train").index.parent / found["last"]["file"])

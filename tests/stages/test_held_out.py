@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hamdg.stages.merge import merge_histories
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
@@ -24,6 +23,7 @@ from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
+from hamdg.stages.exporting import validate
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -84,19 +84,19 @@ def test_files_of_the_held_out_domain_are_listed_but_not_opened_before_evaluate(
     monkeypatch.setattr(find_images, "list_domain", watched_list)
     place = (f"--benchmark={benchmark}", f"--data.root={small_pacs}", "--held_out=sketch", "--controls.erm=true")
     recipe = tiny(*place, "--data.decode_once=false", tower="vit")
-    merged: list[int] = []
+    validated: list[int] = []
 
     def watched(context: Context) -> bool:
-        done = merge_histories(context)
-        merged.append(sum(str(small_pacs / "sketch") in name for name in _opened_files))
+        done = validate(context)
+        validated.append(sum(str(small_pacs / "sketch") in name for name in _opened_files))
         return done
 
-    monkeypatch.setattr(pipeline, "merge_histories", watched)
+    monkeypatch.setattr(pipeline, "validate", watched)
     _opened_files.clear()
     pipeline.run(recipe)
     assert listed[: len(PACS.domains)] == list(PACS.domains)
     assert any(str(small_pacs / "photo") in name for name in _opened_files)
-    assert merged == [0, 0]
+    assert validated == [0, 0]
     assert any(str(small_pacs / "sketch") in name for name in _opened_files)
 
 
@@ -128,16 +128,16 @@ def test_training_and_merging_do_without_the_held_out_domain(tiny: Tiny, monkeyp
         pipeline.run(recipe)
 
 
-def test_the_controls_are_merged_before_anything_is_evaluated(
+def test_the_controls_are_validated_before_anything_is_evaluated(
     tiny: Tiny, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments: list[int] = []
 
     def watched(context: Context) -> bool:
         moments.append(opened.count("sketch"))
-        return merge_histories(context)
+        return validate(context)
 
-    monkeypatch.setattr(pipeline, "merge_histories", watched)
+    monkeypatch.setattr(pipeline, "validate", watched)
     pipeline.run(tiny("--controls.erm=true", tower="vit"))
     assert moments == [0, 0]
     assert "sketch" in opened

@@ -27,8 +27,8 @@ ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
 @pytest.fixture
 def outcomes(run_copy: Callable[[str], Path]) -> list[Outcome]:
     runs = {"ERM": run_copy("erm"), "own": run_copy("ham")}
-    (runs["ERM"] / "merge.json").write_text(json.dumps({"validation": {"zero_shot": 0.5, "erm_sma": 0.8}}))
-    (runs["own"] / "merge.json").write_text(json.dumps({"validation": {"source/photo": 0.5, "ham": 0.75}}))
+    (runs["ERM"] / "validation.json").write_text(json.dumps({"validation": {"zero_shot": 0.5, "erm_sma": 0.8}}))
+    (runs["own"] / "validation.json").write_text(json.dumps({"validation": {"source/photo": 0.5, "ham": 0.75}}))
     recipes = {"ERM": Recipe(algorithm="erm", label="ERM"), "own": Recipe(label="own")}
     return [Outcome(Job("clean", name, recipes[name], "evaluate"), str(run)) for name, run in runs.items()]
 

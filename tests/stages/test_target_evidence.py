@@ -1,0 +1,181 @@
+"""Methods that look at the held-out domain: refused, unless a recipe asks for one by name; then everything says so."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from hamdg.config.recipe import MiniConfig
+from hamdg.data import domain as opening
+from hamdg.errors import ConfigError
+from hamdg.merge import registry
+from hamdg.merge.evidence import Target
+from hamdg.merge.files import read_provenance
+from hamdg.merge.model_set import ModelSet, Rule, TensorSet
+from hamdg.merge.registry import global_method
+from hamdg.mini import load_domain
+from hamdg.mini.benchmark import DomainArrays
+from hamdg.report.geometry import merge_section
+from hamdg.report.measurements import Measurements
+from hamdg.report.page import report_html
+from hamdg.report.table import format_text
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import merge_facts, read_record
+from hamdg.stages import merge as merging
+from hamdg.stages import pipeline
+from hamdg.stages.context import Context, open_context
+from hamdg.stages.merge import merge_histories
+from hamdg.stages.scoring import Scorer
+from hamdg.stages.target_evidence import NOTE, TargetEvidence
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny
+
+
+@pytest.fixture
+def peeking(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register a method that looks at target data twice and then averages."""
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+
+    def peek(model_set: ModelSet) -> Rule:
+        """TensorCheck at target data.
+
+        Made up for this test.
+        """
+        assert isinstance(model_set.evidence, Target)
+
+        def rule(tensor_set: TensorSet) -> torch.Tensor:
+            return next(iter(tensor_set.tensors.values()))
+
+        for _ in range(2):
+            entropy, gradient = model_set.evidence.entropy(model_set.complete(rule))
+            assert 0 <= entropy <= math.log(7) + 1e-5
+            assert set(gradient) == set(model_set.complete(rule))
+        return rule
+
+    global_method("peek", on="models", needs=("target",), target=True)(peek)
+    return "peek"
+
+
+def test_a_run_refuses_before_training_unless_it_is_asked_for_by_name(tiny: Tiny, peeking: str) -> None:
+    message = (
+        "`merge.method`: `peek` learns from images of the held-out domain, which is no domain generalization; to do "
+        "so all the same, set `merge.target_data` to `peek`."
+    )
+    for asked in ((), ("--merge.target_data=other",)):
+        recipe = tiny("--merge.method=peek", *asked)
+        with pytest.raises(ConfigError) as caught:
+            pipeline.run(recipe)
+        assert str(caught.value) == message
+
+
+def test_choosing_on_source_validation_never_sees_target_data(tiny: Tiny, peeking: str) -> None:
+    recipe = tiny("--merge.method=peek", "--merge.target_data=peek")
+    with pytest.raises(ConfigError, match=r"^What stops before `evaluate` never opens the held-out domain, but `peek`"):
+        pipeline.run(recipe, until="merge")
+    assert not run_directory(recipe).exists()
+
+
+def test_table_record_and_report_say_that_target_data_were_seen(
+    tiny: Tiny, peeking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny("--merge.method=peek", "--merge.target_data=peek", tower="vit")
+    stages: list[str] = []
+
+    def watched(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
+        stages.append(domain)
+        return load_domain(domain, config, cache)
+
+    def merging(context: Context) -> bool:
+        stages.append("merge")
+        return merge_histories(context)
+
+    monkeypatch.setattr(opening, "load_domain", watched)
+    monkeypatch.setattr(pipeline, "merge_histories", merging)
+    record = read_record(pipeline.run(recipe))
+    assert "sketch" not in stages[: stages.index("merge")]
+    assert "sketch" in stages
+    assert [(row["key"], row["note"]) for row in record["rows"] if row["note"]] == [
+        ("ham", "uses unlabeled target data")
+    ]
+    merge = merge_facts(record)
+    assert merge is not None
+    assert merge["target_data"] is True
+    provenance = read_provenance(run_directory(recipe) / "merged.safetensors")
+    assert provenance is not None
+    assert provenance.settings["evidence"] == "hamdg.stages.target_evidence.TargetEvidence"
+    assert "uses unlabeled target data" in format_text(record)
+    assert "It saw unlabeled images of the held-out domain." in merge_section(record)
+    said = capsys.readouterr().out
+    assert "uses unlabeled target data: images of sketch, which is no domain generalization" in said
+    assert "on sketch, which merge opened before" in said
+
+
+def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sneaking(context: Context, history: object) -> TargetEvidence:
+        evidence = TargetEvidence(context, {})
+        evidence.entropy(context.base())
+        return evidence
+
+    honest = read_record(pipeline.run(tiny(tower="vit")))
+    sources = ["art_painting", "cartoon", "photo"]
+    assert {name: step["opened"] for name, step in honest["steps"].items()} == {"train": sources, "merge": sources}
+    merge = merge_facts(honest)
+    assert merge is not None
+    assert merge["target_data"] is False
+    assert "on sketch, which no stage before has opened" in capsys.readouterr().out
+    monkeypatch.setattr(merging, "_evidence", sneaking)
+    sneaky = read_record(pipeline.run(tiny("--merge.options.keep=0.3", tower="vit")))
+    assert sneaky["steps"]["merge"]["opened"] == [*sources, "sketch"]
+    merge = merge_facts(sneaky)
+    assert merge is not None
+    assert merge["target_data"] is True
+    assert sneaky["rows"][-1]["note"] == NOTE
+    said = capsys.readouterr().out
+    assert f"{NOTE}: images of sketch, which is no domain generalization" in said
+    assert "on sketch, which merge opened before" in said
+    pages = [report_html(record, Measurements({}), []) for record in (honest, sneaky)]
+    assert [page.count("of which was read before the evaluation") for page in pages] == [1, 0]
+    assert [page.count("The merge step read images of sketch before, without their labels") for page in pages] == [0, 1]
+
+
+def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> None:
+    recipe = tiny("--data.batch_size=16", tower="vit")
+    context = open_context(recipe, RunDirectory(run_directory(recipe)))
+    base = context.base()
+    evidence = TargetEvidence(context, {})
+    entropies = [evidence.entropy(base)[0] for _ in range(3)]
+    assert len(set(entropies)) == 3
+    again, gradient = TargetEvidence(context, {}).entropy(base)
+    assert again == entropies[0]
+    # The reference: images of the same step, entropy written out, and a difference quotient in one direction.
+    picked = TargetEvidence(context, {})._next()
+    assert len({tuple(image.flatten().tolist()) for image in picked}) == 16
+    model = Scorer(context).put(base)
+    with torch.no_grad():
+        shares = model(picked).double().softmax(dim=1)
+    wanted = sum(-float(p) * math.log(float(p)) for row in shares for p in row) / 16
+    assert again == pytest.approx(wanted, rel=1e-4)
+    direction = {name: value.sign() for name, value in gradient.items()}
+    slope = sum(float((gradient[name] * direction[name]).sum()) for name in gradient)
+    step = 1e-4
+
+    def moved(sign: float) -> float:
+        weights = {name: base[name] + sign * step * direction[name] for name in base}
+        return TargetEvidence(context, {}).entropy(weights)[0]
+
+    assert (moved(1) - moved(-1)) / (2 * step) == pytest.approx(slope, rel=0.05)
+
+
+def test_adamerging_runs_where_it_is_asked_for(tiny: Tiny) -> None:
+    recipe = tiny("--merge.method=adamerging", "--merge.target_data=adamerging", "--merge.options.steps=2", tower="vit")
+    record = read_record(pipeline.run(recipe))
+    assert record["rows"][-1]["label"] == "HAM (reconstruction), merged by adamerging"
+    assert record["rows"][-1]["note"] == "uses unlabeled target data"
