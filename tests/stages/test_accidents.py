@@ -142,6 +142,7 @@ FILES = [
     "base.safetensors",
     "hamdg-*.json",
 ]
+LATE = ("merge/merged.safetensors", "merge.json", "merged.safetensors", "validation.json", "record.json")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -154,10 +155,10 @@ def test_a_damaged_file_of_a_run_is_mended_or_named(
 ) -> None:
     run = copied("vit")
     run.unmark_done()
-    if name not in ("record.json", "merge.json", "merged.safetensors"):
-        run.record.unlink()
-    if name not in ("merge.json", "merged.safetensors", "record.json"):
-        run.step("merge").summary.unlink()
+    if name not in LATE:
+        # So that what comes after has to be done again, from the damaged file.
+        for path in (run.record, run.validation, run.step("merge").summary):
+            path.unlink()
     recipe = _recipe(run)
     (path,) = run.path.glob(name)
     DAMAGES[damage](path)
@@ -227,7 +228,8 @@ def test_weights_that_changed_since_the_training_are_refused(
     assert cli.main(second.argv) == 2
     assert capsys.readouterr().err == (
         f"hamdg: error: The weights of the model `{second.recipe.model.name}` are not those that "
-        f"`{second.directory.path}` was trained from; bring them back, or repeat the run with `--force`.\n"
+        f"`{second.directory.path}` was trained from; bring them back, or repeat the run with `--force` "
+        "(a control: by deleting its folder).\n"
     )
     assert cli.main([*second.argv, "--force"]) == 0
 

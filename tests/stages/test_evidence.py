@@ -28,13 +28,11 @@ from hamdg.runs.record import merge_facts, read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.evidence import SourceEvidence, fisher_diagonal, linear_grams
-from hamdg.stages.merge import load_entries
-from hamdg.stages.scoring import Scorer
+from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
-from hamdg.stages.train import train as train_stage
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower
+    from tests.stages.conftest import Tiny, Tower, Work
 
 Load = Callable[[str, MiniConfig, Path], DomainArrays]
 SOURCES = ("art_painting", "cartoon", "photo")
@@ -51,7 +49,8 @@ def evidence_of(recipe: Recipe) -> SourceEvidence:
         source: {name: value + 0.05 * torch.randn(value.shape, generator=generator) for name, value in base.items()}
         for source, base in dict.fromkeys(SOURCES, context.base()).items()
     }
-    return SourceEvidence(context, models)
+    own = {source: (source,) for source in SOURCES}
+    return SourceEvidence(context, models, own, recipe.merge.examples)
 
 
 @pytest.fixture
@@ -96,8 +95,8 @@ def test_parameters_that_do_not_take_part_have_no_information(drawn: torch.Gener
 def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     evidence = evidence_of(tiny("--merge.examples=5", tower=tower))
     found = evidence.fisher("photo")
-    model = Scorer(evidence.context).put(evidence.models["photo"])
-    images = evidence._pictures("photo")
+    model = evidence.put(evidence.models["photo"])
+    images = evidence._images("photo")
     assert len(images) == 5
     named = model.trainable()
     assert list(found) == list(named)
@@ -170,8 +169,8 @@ def test_grams_of_attention_equal_those_of_attention_by_hand(batch_first: bool) 
 
 def test_looking_at_attention_does_not_change_what_it_gives(tiny: Tiny) -> None:
     evidence = evidence_of(tiny("--merge.examples=4", tower="vit"))
-    model = Scorer(evidence.context).put(evidence.models["photo"])
-    images, outputs = evidence._pictures("photo"), list[Tensor]()
+    model = evidence.put(evidence.models["photo"])
+    images, outputs = evidence._images("photo"), list[Tensor]()
 
     def watched(batch: Tensor) -> Tensor:
         scores: Tensor = model(batch)
@@ -199,7 +198,9 @@ def test_each_tower_has_grams_of_its_linear_layers(tiny: Tiny) -> None:
 def test_scores_are_the_mean_accuracies_on_the_source_hold_outs(tiny: Tiny) -> None:
     evidence = evidence_of(tiny(tower="vit"))
     weights = evidence.models["cartoon"]
-    wanted = Scorer(evidence.context).validation([weights], open_sources(evidence.context).holdouts())[0]
+    context = evidence.context
+    scorer, holdouts = Scorer(context.device, context.preprocess), open_sources(context, begun=False).holdouts()
+    wanted = scorer.validation([Scored(context.network(), weights)], holdouts)[0]
     assert evidence.score(weights) == wanted
 
 
@@ -210,7 +211,7 @@ def test_pictures_are_those_of_the_sources_own_training_part_and_no_more_than_th
     data.setup()
     ((images, _),) = holdout(data.domains["photo"], data.train_part["photo"]).parts(1000)
     own = evidence.context.preprocess(images)
-    found = evidence._pictures("photo")
+    found = evidence._images("photo")
     assert found.shape == own.shape
     assert {tuple(image.flatten().tolist()) for image in found} == {tuple(image.flatten().tolist()) for image in own}
 
@@ -247,11 +248,12 @@ def test_methods_that_ask_for_data_run_without_the_held_out_domain(
     assert provenance.method == method
     before = load_tensors(run.merged)
     # Everything that was drawn is drawn alike again.
-    run.merge.unlink()
-    run.merged.unlink()
+    run.step("merge").reset()
+    run.validation.unlink()
     pipeline.run(recipe, until="merge")
     assert all(torch.equal(tensor, before[name]) for name, tensor in load_tensors(run.merged).items())
-    uniform = {c.key: c.weights for c in load_entries(tiny_context(recipe))}["uniform_history"]
+    context = tiny_context(recipe)
+    uniform = {entry.key: entry.weights for entry in context.algorithm.entries(context)}["uniform_history"]
     if method != "greedy_soup":
         assert any(not torch.equal(uniform[name], before[f"visual.{name}"]) for name in uniform)
 
@@ -272,14 +274,7 @@ REFUSED = {"adamerging", "beta_average", "ema", "shrunk", "slerp", "sma", "swad"
 
 
 @pytest.mark.slow
-def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained: list[str] = []
-
-    def watched(context: Context) -> bool:
-        trained.append(context.recipe.merge.method)
-        return train_stage(context)
-
-    monkeypatch.setattr(pipeline, "train", watched)
+def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, worked: list[Work]) -> None:
     merged: dict[str, bytes] = {}
     for name in list_methods():
         recipe = tiny(f"--merge.method={name}", "--merge.examples=2", tower="vit")
@@ -290,7 +285,7 @@ def test_every_other_method_of_the_library_runs_on_one_training(tiny: Tiny, monk
         pipeline.run(recipe, until="merge")
         tensors = load_tensors(RunDirectory(run_directory(recipe)).merged)
         merged[name] = b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))
-    assert len(trained) == 1
+    assert [work.step for work in worked].count("train") == 1
     assert len(merged) > 20
     # Of the averages some must be alike here, for all weights are equal.
     assert len(set(merged.values())) > 18

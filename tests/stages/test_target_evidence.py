@@ -11,6 +11,7 @@ import torch
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
+from hamdg.data.domain import WallError
 from hamdg.errors import ConfigError
 from hamdg.merge import registry
 from hamdg.merge.evidence import Target
@@ -25,16 +26,13 @@ from hamdg.report.page import report_html
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.record import merge_facts, read_record
-from hamdg.stages import merge as merging
-from hamdg.stages import pipeline
+from hamdg.runs.record import merge_facts, read_record, steps_before
+from hamdg.stages import merging, pipeline
 from hamdg.stages.context import Context, open_context
-from hamdg.stages.merge import merge_histories
-from hamdg.stages.scoring import Scorer
 from hamdg.stages.target_evidence import NOTE, TargetEvidence
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny
+    from tests.stages.conftest import Tiny, Work
 
 
 @pytest.fixture
@@ -76,30 +74,32 @@ def test_a_run_refuses_before_training_unless_it_is_asked_for_by_name(tiny: Tiny
 
 def test_choosing_on_source_validation_never_sees_target_data(tiny: Tiny, peeking: str) -> None:
     recipe = tiny("--merge.method=peek", "--merge.target_data=peek")
-    with pytest.raises(ConfigError, match=r"^What stops before `evaluate` never opens the held-out domain, but `peek`"):
+    with pytest.raises(
+        ConfigError, match=r"^What stops before `evaluate` never opens the held-out domain, but the step `merge` of "
+    ):
         pipeline.run(recipe, until="merge")
     assert not run_directory(recipe).exists()
 
 
 def test_table_record_and_report_say_that_target_data_were_seen(
-    tiny: Tiny, peeking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny,
+    peeking: str,
+    worked: list[Work],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe = tiny("--merge.method=peek", "--merge.target_data=peek", tower="vit")
-    stages: list[str] = []
+    opened: list[tuple[str, str]] = []
 
     def watched(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
-        stages.append(domain)
+        opened.append((worked[-1].step if worked else "", domain))
         return load_domain(domain, config, cache)
 
-    def merging(context: Context) -> bool:
-        stages.append("merge")
-        return merge_histories(context)
-
     monkeypatch.setattr(opening, "load_domain", watched)
-    monkeypatch.setattr(pipeline, "merge_histories", merging)
     record = read_record(pipeline.run(recipe))
-    assert "sketch" not in stages[: stages.index("merge")]
-    assert "sketch" in stages
+    assert {step for step, domain in opened if domain == "sketch"} == {"merge"}
+    assert record["part"] == "20%"
+    assert record["steps"]["merge"]["reads"] == ["sources", "targets"]
     assert [(row["key"], row["note"]) for row in record["rows"] if row["note"]] == [
         ("ham", "uses unlabeled target data")
     ]
@@ -117,48 +117,59 @@ def test_table_record_and_report_say_that_target_data_were_seen(
 
 
 def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, peeking: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def sneaking(context: Context, history: object) -> TargetEvidence:
-        evidence = TargetEvidence(context, {})
-        evidence.entropy(context.base())
-        return evidence
-
     honest = read_record(pipeline.run(tiny(tower="vit")))
     sources = ["art_painting", "cartoon", "photo"]
-    assert {name: step["opened"] for name, step in honest["steps"].items()} == {"train": sources, "merge": sources}
+    assert {name: step["opened"] for name, step in steps_before(honest).items()} == {"train": sources, "merge": []}
     merge = merge_facts(honest)
     assert merge is not None
     assert merge["target_data"] is False
-    assert "on sketch, which no stage before has opened" in capsys.readouterr().out
-    monkeypatch.setattr(merging, "_evidence", sneaking)
-    sneaky = read_record(pipeline.run(tiny("--merge.options.keep=0.3", tower="vit")))
-    assert sneaky["steps"]["merge"]["opened"] == [*sources, "sketch"]
-    merge = merge_facts(sneaky)
+    assert honest["part"] == "all"
+    assert "on sketch, which no step before has opened" in capsys.readouterr().out
+    peeked = read_record(pipeline.run(tiny("--merge.method=peek", "--merge.target_data=peek", tower="vit")))
+    assert peeked["steps"]["merge"]["opened"] == ["sketch"]
+    merge = merge_facts(peeked)
     assert merge is not None
     assert merge["target_data"] is True
-    assert sneaky["rows"][-1]["note"] == NOTE
+    assert peeked["rows"][-1]["note"] == NOTE
     said = capsys.readouterr().out
     assert f"{NOTE}: images of sketch, which is no domain generalization" in said
     assert "on sketch, which merge opened before" in said
-    pages = [report_html(record, Measurements({}), []) for record in (honest, sneaky)]
+    pages = [report_html(record, Measurements({}), []) for record in (honest, peeked)]
     assert [page.count("of which was read before the evaluation") for page in pages] == [1, 0]
     assert [page.count("The merge step read images of sketch before, without their labels") for page in pages] == [0, 1]
+
+
+def test_a_merge_that_opens_the_held_out_domain_without_saying_so_does_not_end(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sneaking(context: Context, *_: object) -> TargetEvidence:
+        evidence = TargetEvidence(context, {}, {}, 0)
+        evidence.entropy(context.base())
+        return evidence
+
+    monkeypatch.setattr(merging, "_evidence", sneaking)
+    recipe = tiny(tower="vit")
+    with pytest.raises(WallError, match=r"^The domain `sketch` must not be opened here"):
+        pipeline.run(recipe)
+    assert not RunDirectory(run_directory(recipe)).step("merge").is_done
 
 
 def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> None:
     recipe = tiny("--data.batch_size=16", tower="vit")
     context = open_context(recipe, RunDirectory(run_directory(recipe)))
     base = context.base()
-    evidence = TargetEvidence(context, {})
+    evidence = TargetEvidence(context, {}, {}, 0)
     entropies = [evidence.entropy(base)[0] for _ in range(3)]
     assert len(set(entropies)) == 3
-    again, gradient = TargetEvidence(context, {}).entropy(base)
+    again, gradient = TargetEvidence(context, {}, {}, 0).entropy(base)
     assert again == entropies[0]
     # The reference: images of the same step, entropy written out, and a difference quotient in one direction.
-    picked = TargetEvidence(context, {})._next()
+    evidence = TargetEvidence(context, {}, {}, 0)
+    picked = evidence._next()
     assert len({tuple(image.flatten().tolist()) for image in picked}) == 16
-    model = Scorer(context).put(base)
+    model = evidence.put(base)
     with torch.no_grad():
         shares = model(picked).double().softmax(dim=1)
     wanted = sum(-float(p) * math.log(float(p)) for row in shares for p in row) / 16
@@ -169,7 +180,7 @@ def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> 
 
     def moved(sign: float) -> float:
         weights = {name: base[name] + sign * step * direction[name] for name in base}
-        return TargetEvidence(context, {}).entropy(weights)[0]
+        return TargetEvidence(context, {}, {}, 0).entropy(weights)[0]
 
     assert (moved(1) - moved(-1)) / (2 * step) == pytest.approx(slope, rel=0.05)
 
