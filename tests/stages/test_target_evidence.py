@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hamdg.report.geometry import merge_section
+from hamdg.report.measurements import Measurements
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.data import domain as opening
@@ -20,8 +22,6 @@ from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
 from hamdg.mini import load_domain
 from hamdg.mini.benchmark import DomainArrays
-from hamdg.report.geometry import merge_section
-from hamdg.report.measurements import Measurements
 from hamdg.report.page import report_html
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory

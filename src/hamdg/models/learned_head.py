@@ -117,12 +117,3 @@ def read_head(path: Path) -> Tensor:
             f"The class features `{path}`, which training began with, are missing or damaged; repeat the run with "
             "`--force`."
         ) from error
-
-
-def holds_head(path: Path) -> bool:
-    """Return whether a file holds class features that can be read."""
-    try:
-        read_head(path)
-    except WeightsError:
-        return False
-    return True

@@ -238,10 +238,16 @@ class RunDirectory:
         """Delete all that the run has written, `done` first; its recipe and the lock stay."""
         self.unmark_done()
         with _explained(self.path):
+            # What says that a step is done or has begun goes before what it began with: a process that dies in between
+            # leaves a run that can go on.
+            began_with = (self.start, self.splits)
+            for path in sorted(self.path.glob("*.json"), key=lambda path: path in began_with):
+                path.unlink()
+            for path in self.path.glob("*/resume.ckpt"):
+                _delete(path)
             for entry in sorted(self.path.iterdir()):
-                if entry.name in (_LOCK, _OWNER, self.config.name):
-                    continue
-                _delete(entry)
+                if entry.name not in (_LOCK, _OWNER, self.config.name):
+                    _delete(entry)
 
     def _in_use(self) -> str:
         owner = self.path / _OWNER

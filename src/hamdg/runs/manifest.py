@@ -96,7 +96,9 @@ def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
     if changed:
         name, more = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         what = "is not the file that it ended with" if (run.path / name).is_file() else "is missing"
-        raise RunDirectoryError(f"`{run.path}` is done, but `{name}` {what}{more}; {remedy or _remedy(run, name)}.")
+        raise RunDirectoryError(
+            f"`{run.path}` is done, but `{name}` {what}{more}; {remedy or _remedy(run, name, manifest['files'])}."
+        )
     now = {name: _facts(run.path / name, facts["sha256"]) for name, facts in manifest["files"].items()}
     if now != manifest["files"]:
         # Copied or moved since: the next look is fast again.
@@ -132,9 +134,16 @@ def _started(path: Path, digest: str) -> FileFacts:
     return _facts(path, digest) if unchanged(path, unseen) else unseen
 
 
-def _remedy(run: RunDirectory, name: str) -> str:
-    anew = {run.base.name, run.merged.name, run.record.name, run.validation.name}
-    if name in anew or name.startswith("hamdg-"):
-        first = "delete it and " if (run.path / name).exists() else ""
-        return f"restore it, or {first}let `hamdg evaluate {run.path}` write it anew"
-    return f"restore it, or {schema.REPEAT}"
+def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
+    """Return what helps with a file that is another: all but what trained is made anew from what is there."""
+    anew = {run.base.name, run.merged.name, run.record.name, run.validation.name, run.class_features.name}
+    step = run.step(name.partition("/")[0].removesuffix(".json"))
+    if step.summary.name in known and step.metrics.relative_to(run.path).as_posix() not in known:
+        wrong = step.summary.name
+    elif name in anew or name.startswith("hamdg-"):
+        wrong = name
+    else:
+        return f"restore it, or {schema.REPEAT}"
+    what = "it" if wrong == name else f"`{wrong}`"
+    first = f"delete {what} and " if (run.path / wrong).exists() else ""
+    return f"restore it, or {first}let `hamdg evaluate {run.path}` write it anew"

@@ -131,7 +131,12 @@ def check_step(run: RunDirectory, step: StepDirectory) -> None:
     Raises:
         RunDirectoryError: If a file is missing or is another.
     """
-    check_digests(run, read_summary(step)["wrote"], wrote_by(step.name))
+    check_digests(run, read_summary(step)["wrote"], wrote_by(step.name), remedy(step))
+
+
+def remedy(step: StepDirectory) -> str:
+    """Return what is to be done about a file of a step that is missing or another, for messages."""
+    return f"restore it, or delete `{step.summary}` and let `hamdg run` do that step anew"
 
 
 def wrote_by(name: str) -> str:

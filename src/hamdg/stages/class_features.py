@@ -14,10 +14,13 @@ from hamdg.data.domain import read_once
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.data.subset import Subset
-from hamdg.models.learned_head import holds_head, learn_head, write_head
+from hamdg.errors import WeightsError
+from hamdg.models.learned_head import head_digest, learn_head, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.steps import read_start
 from hamdg.stages.context import Context
 from hamdg.text import listed
 
@@ -43,17 +46,27 @@ def check_words(context: Context) -> None:
 def learn_class_features(context: Context, data: SourceData) -> None:
     """Learn a run's class features and write them, unless they are there or prompts give them.
 
+    Features that were exchanged or lost since the run began are learned again, from the same images.
+
     Raises:
         DataError: If a class has no training image in any source, or the model cannot tell the images of two apart.
     """
     kind, run, scale = context.recipe.model.text_head, context.run, logit_scale(context.loaded)
-    if kind == "prompts" or (run.start.exists() and holds_head(run.class_features)):
+    if kind == "prompts" or (run.start.exists() and _are_those(run)):
         return
     # A run and its control have the same sources.
     if kind not in context.heads:
         console.note(f"class features: {CLASS_FEATURES[kind]}")
         context.heads[kind] = learn_head(kind, _features(context, data), context.bench.classes, scale)
     write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale)
+
+
+def _are_those(run: RunDirectory) -> bool:
+    """Return whether a run still has the class features that it began with."""
+    try:
+        return head_digest(read_head(run.class_features)) == read_start(run)["class_features"].get("sha256")
+    except WeightsError:
+        return False
 
 
 @torch.no_grad()

@@ -52,6 +52,7 @@ class Context:
         readable: The domains that may be opened; `None` where no step limits them.
         current: The step's name, in a step.
         identity: The hash of all that the step depends on.
+        unlearned: Whether nothing is learned yet, so that learned class features are zeros: for checks of steps.
         spent: Seconds of earlier processes on the step, which those that go on with it add.
     """
 
@@ -64,6 +65,7 @@ class Context:
     readable: frozenset[str] | None = None
     current: str = ""
     identity: str = ""
+    unlearned: bool = False
     spent: list[float] = field(default_factory=list)
 
     @property
@@ -168,6 +170,8 @@ class Context:
             WeightsError: If the learned ones are missing, damaged or replaced.
         """
         kind = self.recipe.model.text_head
+        if kind != "prompts" and self.unlearned:
+            return torch.zeros(len(self.bench.classes), int(self.loaded.config["embed_dim"]))
         if kind != "prompts":
             return self._learned_head()
         if kind not in self.heads:

@@ -24,7 +24,7 @@ from hamdg.cohort.validation import SourceValidation
 from hamdg.config.recipe import HistoryConfig
 from hamdg.data.domain import Domain
 from hamdg.data.module import SourceData
-from hamdg.errors import HamdgError, RunDirectoryError, WeightsError
+from hamdg.errors import HamdgError, RunDirectoryError
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
@@ -127,19 +127,10 @@ def trained(context: Context, cohort: Cohort) -> Summary:
 
 
 def _origin(context: Context) -> dict[str, str]:
-    """Return what tells this training from others, as its checkpoints keep it.
-
-    Raises:
-        CheckpointError: If the class features that a checkpoint was made with are gone.
-    """
+    """Return what tells this training from others, as its checkpoints keep it."""
     found = {"step": context.identity, "start_sha256": context.start_sha256}
-    if context.recipe.model.text_head == "prompts":
-        return found
-    try:
-        return found | {"class_features": sha256_tensor(context.text_head)}
-    except WeightsError as error:
-        name = context.run.class_features.name
-        raise CheckpointError(f"was made with class features that are missing or damaged (`{name}`)") from error
+    learned = context.recipe.model.text_head != "prompts"
+    return found | ({"class_features": sha256_tensor(context.text_head)} if learned else {})
 
 
 def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -> int:

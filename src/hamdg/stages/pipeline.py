@@ -29,7 +29,7 @@ from hamdg.stages.exporting import exported, validate
 from hamdg.stages.room import check_room
 from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
-from hamdg.stages.start import changed_start, check_start, prepare
+from hamdg.stages.start import changed_start, check_layout, check_start, prepare
 
 
 def run(
@@ -100,7 +100,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     check_words(context)
     for step in steps:
         if step.check is not None:
-            step.check(context)
+            step.check(replace(context, unlearned=True))
     return context
 
 
@@ -210,6 +210,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
     """
     with RunDirectory.hold(path) as source:
         own = _recipe_at(source)
+        check_layout(source)
         for name in _trained_steps(own):
             if not source.step(name).is_done:
                 raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
@@ -224,6 +225,7 @@ def reevaluate(path: Path) -> Path:
     """Evaluate a merged run again and write its record and report anew."""
     with RunDirectory.hold(path) as found:
         recipe = _recipe_at(found)
+        check_layout(found)
         if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
             raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
         command = _command_of(found) or f"hamdg evaluate {path}"

@@ -38,9 +38,12 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
     console.stage(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(run.sources)}" if step.reads else ""))
     if files.is_done:
         check_step(own.run, files)
+        # A process that died just before it removed the state.
+        files.resume.unlink(missing_ok=True)
         console.skipped("done before")
         return
     own.run.unmark_done()
+    _forget_after(run, step)
     with step_lock(own.run, own.identity):
         twin = twin_of(own, step) if share and not files.begun() else None
         if twin is not None:
@@ -53,7 +56,10 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
 def _work(own: Context, step: Step) -> None:
     """Run a step behind its wall and write its summary, last."""
     files, started = own.files, time.monotonic()
-    if files.resume.exists():
+    if not files.resume.exists():
+        # What a process that died before its first checkpoint left is nobody's.
+        files.reset()
+    else:
         console.note("going on from the last checkpoint of a stopped run")
     with only_domains(own.readable or ()), opened_domains() as opened:
         try:
@@ -66,6 +72,14 @@ def _work(own: Context, step: Step) -> None:
     seconds = sum(own.spent) + time.monotonic() - started
     write_json(files.summary, _summary(own, step, found, sorted(opened), seconds))
     files.resume.unlink(missing_ok=True)
+
+
+def _forget_after(run: Context, step: Step) -> None:
+    """Delete what followed from a step that is about to be done again, so that all of a run belongs together."""
+    steps = [one.name for one in run.algorithm.steps()]
+    run.run.validation.unlink(missing_ok=True)
+    for name in reversed(steps[steps.index(step.name) + 1 :]):
+        run.step(name).reset()
 
 
 def _summary(own: Context, step: Step, found: Summary, opened: list[str], seconds: float) -> Mapping[str, object]:

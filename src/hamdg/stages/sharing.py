@@ -85,8 +85,9 @@ def twin_of(own: Context, step: Step) -> RunDirectory | None:
 def link_step(source: RunDirectory, target: RunDirectory, name: str) -> None:
     """Link (or copy) what a step left behind; its summary last, since it says that all is there."""
     step = source.step(name)
-    for path in [*(path for path in sorted(step.folder.rglob("*")) if path.is_file()), step.summary]:
-        link(path, target.path / path.relative_to(source.path))
+    target.step(name).reset()
+    for file in [*sorted(read_summary(step)["wrote"]), step.summary.name]:
+        link(source.path / file, target.path / file)
 
 
 def _siblings(context: Context, name: str) -> Iterator[RunDirectory]:

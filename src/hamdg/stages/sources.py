@@ -77,7 +77,7 @@ def open_sources(context: Context, begun: bool) -> SourceData:
     data = SourceData(context.recipe, context.preprocess)
     data.setup()
     run, found = context.run, _found(context, data)
-    if begun and run.splits.exists():
+    if begun:
         _compare(run, schema.read(run.splits, Splits)["domains"], found)
     else:
         _write(context, found, data)

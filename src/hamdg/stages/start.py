@@ -10,12 +10,14 @@ import torch
 
 from hamdg.config.recipe import ModelConfig
 from hamdg.digests import sha256_file
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
 from hamdg.files import link, write_json
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.clip import model_files
+from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import NEVER, FileFacts, unchanged
+from hamdg.runs.schema import REPEAT
 from hamdg.runs.steps import Start, read_start
 from hamdg.stages.class_features import learn_class_features
 from hamdg.stages.context import Context
@@ -64,6 +66,19 @@ def prepare(context: Context) -> None:
         write_json(run.start, Start(sha256=context.start_sha256, files=files, class_features=features))
 
 
+def check_layout(run: RunDirectory) -> None:
+    """Refuse a run that has begun without saying what it began with: nothing of it could be compared.
+
+    Raises:
+        RunDirectoryError: If the file that says so is missing.
+    """
+    if not run.start.exists():
+        raise RunDirectoryError(
+            f"`{run.start}` is missing, which runs of earlier versions do not have either; without it the run cannot "
+            f"go on, be merged again or be evaluated again. Restore it, or {REPEAT}."
+        )
+
+
 def has_begun(context: Context) -> bool:
     """Return whether a step of the run is done, or has left something to go on from."""
     return any(context.step(step.name).begun() for step in context.algorithm.steps())
@@ -78,20 +93,12 @@ def check_start(context: Context) -> None:
     run = context.run
     if not has_begun(context):
         return
-    began = read_start(run)["sha256"] if run.start.exists() else _began(run.base) or context.start_sha256
-    if began != context.start_sha256:
+    check_layout(run)
+    if read_start(run)["sha256"] != context.start_sha256:
         raise WeightsError(
             f"The weights of the model `{context.recipe.model.name}` are not those that `{run.path}` was "
             "trained from; bring them back, or repeat the run with `--force` (a control: by deleting its folder)."
         )
-
-
-def _began(base: Path) -> str | None:
-    """Return the digest of the tensors that are in a base; nothing if it is missing or damaged, and written anew."""
-    try:
-        return read_metadata(base).get(START)
-    except WeightsError:
-        return None
 
 
 def _files(config: ModelConfig) -> dict[str, str]:

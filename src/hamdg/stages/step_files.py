@@ -15,7 +15,7 @@ from hamdg.models.network import Weights
 from hamdg.models.weights import PREFIX
 from hamdg.runs.directory import RunDirectory, StepDirectory
 from hamdg.runs.manifest import check_digests
-from hamdg.runs.steps import HistoryEntry, StepSummary, read_index, read_summary, wrote_by
+from hamdg.runs.steps import HistoryEntry, StepSummary, read_index, read_summary, remedy, wrote_by
 
 
 class Histories(NamedTuple):
@@ -64,7 +64,7 @@ class StepFiles(StepDirectory):
         index, wrote = read_index(self)["sources"], self.read()["wrote"]
         run = RunDirectory(self.run)
         name = self.index.relative_to(self.run).as_posix()
-        check_digests(run, {name: wrote[name]}, wrote_by(self.name))
+        check_digests(run, {name: wrote[name]}, wrote_by(self.name), remedy(self))
         found = Histories({}, {}, {}, {})
         for source in sorted(index):
             files = index[source]
@@ -78,7 +78,7 @@ class StepFiles(StepDirectory):
     def _tensors(self, entry: HistoryEntry) -> dict[str, Tensor]:
         path = self.index.parent / entry["file"]
         name = path.relative_to(self.run).as_posix()
-        check_digests(RunDirectory(self.run), {name: entry["sha256"]}, wrote_by(self.name))
+        check_digests(RunDirectory(self.run), {name: entry["sha256"]}, wrote_by(self.name), remedy(self))
         # In files the image tower has the names of the whole CLIP, in memory its own.
         prefix = PREFIX if COMPLETED_BY in read_metadata(path) else ""
         return {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items()}
