@@ -1,4 +1,4 @@
-"""A checkpoint that training cannot go on from: said, and the training begins anew, to the same bytes."""
+"""A checkpoint that training cannot go on from: said, and the step begins anew, to the same bytes."""
 
 from __future__ import annotations
 
@@ -153,14 +153,14 @@ def test_the_training_begins_anew_and_ends_as_if_nothing_had_happened(
     stopped(lambda: cli.main(hurt.argv), monkeypatch)
     run = hurt.directory
     assert run.step("train").resume.is_file()
-    stray = run.step("train").index.parent / "photo" / "step-000099.safetensors"
+    stray = run.step("train").folder / "snapshots" / "photo" / "step-000099.safetensors"
     stray.write_bytes(b"")
     damage(run.step("train").resume)
     capsys.readouterr()
     assert cli.main(hurt.argv) == 0
     error = capsys.readouterr().err
     assert error.startswith(f"hamdg: warning: `{run.step('train').resume}` {said}")
-    assert error.endswith("; the training begins anew.\n")
+    assert error.endswith("; the step begins anew.\n")
     assert error.count("\n") == 1
     assert not stray.exists()
     assert_same(hurt, calm)
@@ -171,7 +171,7 @@ def assert_same(found: Command, expected: Command) -> None:
     assert ours.is_done
     names = sorted(str(path.relative_to(theirs.path)) for path in theirs.path.rglob("*.safetensors"))
     assert names == sorted(str(path.relative_to(ours.path)) for path in ours.path.rglob("*.safetensors"))
-    for name in (*names, "history/index.json", "splits.json"):
+    for name in (*names, "train/history/index.json", "splits.json"):
         assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
     assert read_rows(ours.step("train").metrics) == read_rows(theirs.step("train").metrics)
 
@@ -189,6 +189,7 @@ def test_start_weights_that_changed_in_the_middle_of_the_training_are_refused(
     assert cli.main(own.argv) == 2
     assert capsys.readouterr().err == (
         f"hamdg: error: The weights of the model `{own.recipe.model.name}` are not those that `{own.directory.path}` "
-        "was trained from; bring them back, or repeat the run with `--force`.\n"
+        "was trained from; bring them back, or repeat the run with `--force` (a control: by deleting its "
+        "folder).\n"
     )
     assert own.directory.step("train").resume.is_file()

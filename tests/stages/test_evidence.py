@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
@@ -107,8 +107,9 @@ def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     labels = [int(torch.multinomial(model(image[None]).detach().softmax(1)[0], 1, generator=draws)) for image in images]
     model.double()
     wanted = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    class_features = cast("Tensor", model.class_features)
     for image, label in zip(images, labels, strict=True):
-        scores = model.logit_scale * model.features(image[None].double()) @ model.class_features.T
+        scores = cast("float", model.logit_scale) * model.features(image[None].double()) @ class_features.T
         loss = nn.functional.cross_entropy(scores, torch.tensor([label]))
         gradients = torch.autograd.grad(loss, list(model.trainable().values()))
         for name, gradient in zip(named, gradients, strict=True):

@@ -29,10 +29,11 @@ LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every
 
 def kept_files(run: RunDirectory) -> dict[str, bytes]:
     """Return the content of all files that must not depend on what happened on the way."""
-    names = ["merged.safetensors", "history/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
+    names = ["merged.safetensors", "train/history/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
     assert len(names) == 3
     if run.recipe().model.text_head != "prompts":
         names.append(run.class_features.name)
+    names += [run.start.name, run.splits.name, run.base.name]
     names += [str(path.relative_to(run.path)) for path in run.step("train").index.parent.rglob("*.safetensors")]
     return {name: (run.path / name).read_bytes() for name in names}
 

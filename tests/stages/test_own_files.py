@@ -44,7 +44,7 @@ assert "hamdg" not in sys.modules
 
 def merged_by_hand(run: RunDirectory, method: str, out: Path, *more: str) -> Path:
     # What a shell makes of `RUN/history/*`: the index and folders, too.
-    files = sorted(map(str, run.step("train").index.parent.glob("*")))
+    files = sorted(map(str, run.step("train").folder.joinpath("history").glob("*")))
     assert str(run.step("train").index) in files
     arguments = ["--method", method, "--base", str(run.base), *files, "--out", str(out), *more]
     assert cli.main(["merge", *arguments]) == 0
@@ -140,7 +140,7 @@ def as_older_versions_wrote(run: RunDirectory) -> None:
         for entry, name in ((files["last"], "last"), (files["history"][0], "history")):
             old, new = (
                 run.step("train").index.parent / entry["file"],
-                run.step("train").index.parent / source / f"{name}.safetensors",
+                run.step("train").folder / "snapshots" / source / f"{name}.safetensors",
             )
             tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_tensors(old).items()}
             save_tensors(new, tensors, {"source": source, "step": "4", "kind": "mean"})

@@ -331,7 +331,7 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         for options in (losing, ["--history.kind=mean", "--history.start=0", "--history.every=1"])
     ]
     for source in SOURCES:
-        swad, mean = (load_tensors(run.step("train").index.parent / f"{source}.safetensors") for run in runs)
+        swad, mean = (load_tensors(run.step("train").folder / "history" / f"{source}.safetensors") for run in runs)
         assert swad.keys() == mean.keys()
         for name, tensor in swad.items():
             torch.testing.assert_close(tensor, mean[name], rtol=1e-5, atol=1e-6)

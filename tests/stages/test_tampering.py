@@ -46,11 +46,12 @@ def error_of(capsys: Capture) -> str:
     return error.removeprefix("hamdg: error: ").removesuffix("\n")
 
 
-ANEW = ["base.safetensors", "merge.json", "merged.safetensors", "record.json"]
-TRAINED = ["train.json", "metrics.csv", "splits.json", "history/index.json", "history/photo.safetensors"]
+ANEW = ["base.safetensors", "merge.json", "merged.safetensors", "validation.json", "record.json"]
+HISTORY = ["train/metrics.csv", "train/index.json", "train/history/photo.safetensors"]
+TRAINED = ["train.json", "splits.json", "start.json", *HISTORY]
 
 
-@pytest.mark.parametrize("name", [*ANEW, *TRAINED])
+@pytest.mark.parametrize("name", [*ANEW, "merge/merged.safetensors", *TRAINED])
 @pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
 def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
     copied: Copied, name: str, gone: bool, capsys: Capture
@@ -60,8 +61,9 @@ def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
     path.unlink() if gone else zeroed(path)
     assert again(run) == 2
     what = "is missing" if gone else "is not the file that it ended with"
-    anew = f"{'' if gone else 'delete it and '}let `hamdg evaluate {run.path}` write it anew"
-    remedy = anew if name in ANEW else "repeat the run with `--force`"
+    first = "delete `merge.json` and " if name.startswith("merge/") else "" if gone else "delete it and "
+    anew = f"{first}let `hamdg evaluate {run.path}` write it anew"
+    remedy = "repeat the run with `--force`" if name in TRAINED else anew
     assert error_of(capsys) == f"`{run.path}` is done, but `{name}` {what}; restore it, or {remedy}."
 
 
@@ -83,7 +85,7 @@ def test_another_model_is_not_evaluated_under_the_run_s_name(copied: Copied, cap
     shutil.copyfile(run.base, run.merged)
     assert cli.main(["evaluate", str(run.path)]) == 2
     assert error_of(capsys) == (
-        f"`{run.merged}` is not the file that the merge wrote (its digest differs); restore it, or delete it and "
+        f"`{run.merged}` is not the file that the export wrote (its digest differs); restore it, or delete it and "
         "repeat the command."
     )
     assert (run.record.read_bytes(), run.done.read_bytes()) == before
@@ -97,7 +99,7 @@ def test_a_run_that_is_not_done_tests_its_own_merged_model_alone(copied: Copied,
     run.record.unlink()
     zeroed(run.merged)
     assert again(run) == 2
-    assert f"`{run.merged}` is not the file that the merge wrote (its digest differs)" in error_of(capsys)
+    assert f"`{run.merged}` is not the file that the export wrote (its digest differs)" in error_of(capsys)
     run.merged.unlink()
     assert again(run) == 0
 
@@ -106,7 +108,7 @@ def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytes
     run = copied("vit")
     before = run.record.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("hamdg.stages.evaluate.load_entries", lambda _: 1 / 0)
+        patch.setattr("hamdg.stages.evaluate._measured", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(["evaluate", str(run.path)])
     assert run.record.read_bytes() == before
@@ -115,26 +117,29 @@ def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytes
 
 def test_a_training_that_was_changed_is_not_merged_again(copied: Copied, capsys: Capture) -> None:
     run = copied("vit")
-    path = run.step("train").index.parent / "cartoon.safetensors"
+    path = run.step("train").folder / "history" / "cartoon.safetensors"
     zeroed(path)
     siblings = sorted(run.path.parent.iterdir())
     assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 2
     assert error_of(capsys) == (
-        f"`{path}` is not the file that training wrote (its digest differs); repeat the run with `--force`."
+        f"`{path}` is not the file that the step `train` wrote (its digest differs); restore it, or delete "
+        f"`{run.step('train').summary}` and let `hamdg run` do that step anew."
     )
     assert sorted(run.path.parent.iterdir()) == siblings
 
 
 def test_a_training_that_was_changed_is_not_taken_over(copied: Copied, capsys: Capture) -> None:
     run = copied("vit")
-    path = run.step("train").index.parent / "cartoon.safetensors"
+    path = run.step("train").folder / "history" / "cartoon.safetensors"
     zeroed(path)
     assert again(run, "--merge.options.keep=0.3", "--runtime.quiet=false") == 0
     said = capsys.readouterr().out
-    assert f"the training of `{run.path}` is not taken: `{path}` is not the file that training wrote" in said
+    assert (
+        f"the step `train` of `{run.path}` is not taken: `{path}` is not the file that the step `train` wrote" in said
+    )
     (other,) = [one for one in run.path.parent.iterdir() if one != run.path]
     index = json.loads(run.step("train").index.read_text())["sources"]["cartoon"]["history"][0]
-    assert sha256_file(other / "history" / "cartoon.safetensors") == index["sha256"]
+    assert sha256_file(other / "train" / "history" / "cartoon.safetensors") == index["sha256"]
 
 
 def test_a_control_that_was_changed_is_not_put_into_a_table(copied: Copied, capsys: Capture) -> None:
@@ -248,19 +253,31 @@ def without(*keys: str) -> Callable[[Any], Any]:
 SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("train.json", lambda _: [], "expected it to be a mapping, but got `[]`"),
     ("train.json", without("seconds"), "`seconds` is missing"),
-    ("train.json", set_to("enrichment", value=[1]), "expected `enrichment` to be a mapping, but got `[1]`"),
+    ("train.json", set_to("facts", value=[1]), "expected `facts` to be a mapping, but got `[1]`"),
+    ("train.json", set_to("figures", value=[{}]), "expected `figures.0.kind` to be `heat_map` or"),
+    ("train.json", set_to("reads", value=["labels"]), "expected `reads.0` to be `sources` or `targets`, but got `"),
     ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a mapping, but got `"x"`'),
     ("merge.json", lambda _: "x", 'expected it to be a mapping, but got `"x"`'),
-    ("merge.json", without("validation"), "`validation` is missing"),
-    ("merge.json", set_to("validation", "ham", value=None), "expected `validation.ham` to be a number, but got `null`"),
+    ("validation.json", without("validation"), "`validation` is missing"),
+    (
+        "validation.json",
+        set_to("validation", "ham", value=None),
+        "expected `validation.ham` to be a number, but got `null`",
+    ),
+    ("validation.json", set_to("wrote", value=[]), "expected `wrote` to be a mapping, but got `[]`"),
+    ("start.json", without("sha256"), "`sha256` is missing"),
+    ("start.json", set_to("class_features", value=1), "expected `class_features` to be a mapping, but got `1`"),
     ("merge.json", set_to("seconds", value="1"), 'expected `seconds` to be a number, but got `"1"`'),
     ("splits.json", lambda _: 3, "expected it to be a mapping, but got `3`"),
     ("splits.json", without("domains"), "`domains` is missing"),
     ("splits.json", set_to("domains", "photo", value=[]), "expected `domains.photo` to be a mapping, but got `[]`"),
-    ("history/index.json", lambda content: [content], "expected it to be a mapping, but got `[{"),
-    ("history/index.json", set_to("sources", "photo", "history", value=[]), "`sources.photo.history` is empty"),
-    ("history/index.json", without("sources", "photo", "last", "file"), "`sources.photo.last.file` is missing"),
+    ("train/index.json", lambda content: [content], "expected it to be a mapping, but got `[{"),
+    ("train/index.json", set_to("sources", "photo", "history", value=[]), "`sources.photo.history` is empty"),
+    ("train/index.json", without("sources", "photo", "last", "file"), "`sources.photo.last.file` is missing"),
 ]
+
+
+INDEX = "train/index.json"
 
 
 @pytest.mark.parametrize(("name", "change", "said"), SHAPES, ids=lambda value: str(value)[:20])
@@ -270,14 +287,14 @@ def test_json_of_another_shape_is_one_sentence(
     run = copied("vit")
     run.unmark_done()
     run.record.unlink()
-    if name in ("splits.json", "history/index.json"):
+    if name in ("splits.json", INDEX):
         run.step("merge").summary.unlink()
     path = run.path / name
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    if name == "history/index.json":
-        # As a version without digests would have it, which are looked at first.
+    if name == INDEX:
+        # As if the step had written it, whose digests are looked at first.
         trained = json.loads(run.step("train").summary.read_text())
-        del trained["wrote"]
+        trained["wrote"][INDEX] = sha256_file(path)
         run.step("train").summary.write_text(json.dumps(trained))
     assert again(run) == 2
     error = error_of(capsys)

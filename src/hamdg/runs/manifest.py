@@ -96,9 +96,8 @@ def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
     if changed:
         name, more = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         what = "is not the file that it ended with" if (run.path / name).is_file() else "is missing"
-        raise RunDirectoryError(
-            f"`{run.path}` is done, but `{name}` {what}{more}; {remedy or _remedy(run, name, manifest['files'])}."
-        )
+        remedy = remedy or _remedy(run, name, manifest["files"])
+        raise RunDirectoryError(f"`{run.path}` is done, but `{name}` {what}{more}; {remedy}.")
     now = {name: _facts(run.path / name, facts["sha256"]) for name, facts in manifest["files"].items()}
     if now != manifest["files"]:
         # Copied or moved since: the next look is fast again.
@@ -138,10 +137,11 @@ def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
     """Return what helps with a file that is another: all but what trained is made anew from what is there."""
     anew = {run.base.name, run.merged.name, run.record.name, run.validation.name, run.class_features.name}
     step = run.step(name.partition("/")[0].removesuffix(".json"))
-    if step.summary.name in known and step.metrics.relative_to(run.path).as_posix() not in known:
-        wrong = step.summary.name
-    elif name in anew or name.startswith("hamdg-"):
+    trained = step.metrics.relative_to(run.path).as_posix() in known
+    if name in anew or name.startswith("hamdg-"):
         wrong = name
+    elif step.summary.name in known and not trained and step.summary not in (run.splits, run.start):
+        wrong = step.summary.name
     else:
         return f"restore it, or {schema.REPEAT}"
     what = "it" if wrong == name else f"`{wrong}`"

@@ -15,7 +15,8 @@ from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.data.subset import Subset
 from hamdg.errors import WeightsError
-from hamdg.models.learned_head import head_digest, learn_head, read_head, write_head
+from hamdg.merge.tensors import sha256_tensor
+from hamdg.models.learned_head import learn_head, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
@@ -64,7 +65,7 @@ def learn_class_features(context: Context, data: SourceData) -> None:
 def _are_those(run: RunDirectory) -> bool:
     """Return whether a run still has the class features that it began with."""
     try:
-        return head_digest(read_head(run.class_features)) == read_start(run)["class_features"].get("sha256")
+        return sha256_tensor(read_head(run.class_features)) == read_start(run)["class_features"].get("sha256")
     except WeightsError:
         return False
 

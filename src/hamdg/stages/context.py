@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 import torch
 from torch import Tensor
@@ -171,7 +171,7 @@ class Context:
         """
         kind = self.recipe.model.text_head
         if kind != "prompts" and self.unlearned:
-            return torch.zeros(len(self.bench.classes), int(self.loaded.config["embed_dim"]))
+            return torch.zeros(len(self.bench.classes), cast("int", self.loaded.config["embed_dim"]))
         if kind != "prompts":
             return self._learned_head()
         if kind not in self.heads:
