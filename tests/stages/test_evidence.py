@@ -201,7 +201,7 @@ def test_scores_are_the_mean_accuracies_on_the_source_hold_outs(tiny: Tiny) -> N
     weights = evidence.models["cartoon"]
     context = evidence.context
     scorer, holdouts = Scorer(context.device, context.preprocess), open_sources(context, begun=False).holdouts()
-    wanted = scorer.validation([Scored(context.network(), weights)], holdouts)[0]
+    wanted = scorer.validation([Scored(context.network(), weights)], holdouts, context.task)[0]
     assert evidence.score(weights) == wanted
 
 
