@@ -48,6 +48,7 @@ def run(text: str) -> int:
 
 def failure(text: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Return the message of a call that must fail as wrong usage, without a trace and without output."""
+    capsys.readouterr()
     assert run(text) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

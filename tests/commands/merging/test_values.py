@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hamdg import cli
+from tests.commands.merging.conftest import failure
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def merged(text: str) -> float:
     assert cli.main(["merge", *text.split(), "--out", "m.safetensors"]) == 0
     return float(load_file("m.safetensors")["w"][0])
-
-
-def failure(text: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert cli.main(["merge", *text.split()]) == 2
-    return capsys.readouterr().err.removeprefix("hamdg: error: ").rstrip("\n")
 
 
 def test_weights_go_by_the_order_of_the_files_not_of_the_alphabet() -> None:

@@ -43,6 +43,12 @@ def test_values_may_begin_with_a_minus(folder: Path) -> None:
     assert torch.equal(read("m.safetensors")["conv1.weight"], wanted["conv1.weight"])
 
 
+def test_what_follows_two_dashes_are_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photo.pt").rename("--photo.pt")
+    assert run("--method uniform --out m.safetensors -- art.safetensors --photo.pt") == 0
+    assert "sources  --photo, art" in capsys.readouterr().out
+
+
 def test_order_of_arguments_changes_no_byte(folder: Path) -> None:
     assert run("--method uniform art.safetensors shot=photo.pt --out a.safetensors --threads 1") == 0
     assert run("--out b.safetensors shot=photo.pt --threads 2 art.safetensors --method uniform") == 0

@@ -178,16 +178,18 @@ def read_request(arguments: Sequence[str]) -> Request | None:
     if mode is None:
         _check_run(arguments, names)
         return None
+    # What follows `--` are files, whatever they are called.
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     request = Request(mode)
-    _, rest = _parser(mode, names).parse_known_args(_joined(arguments), request)
+    _, rest = _parser(mode, names[:end]).parse_known_args(_joined(arguments[:end]), request)
     for argument in rest:
         if argument.startswith("--"):
             raise _no_option(mode, argument.partition("=")[0])
         if argument.startswith("-"):
             raise ConfigError(f"There is no option `{argument}`; {_HELP}.")
-    if rest and mode not in (MERGE, COMPARE):
-        raise ConfigError(f"`hamdg merge {mode}` takes no files, but got `{rest[0]}`; {_HELP}.")
-    request.files = rest
+    request.files = [*rest, *arguments[end + 1 :]]
+    if request.files and mode not in (MERGE, COMPARE):
+        raise ConfigError(f"`hamdg merge {mode}` takes no files, but got `{request.files[0]}`; {_HELP}.")
     return request
 
 
@@ -244,7 +246,7 @@ def _parser(mode: str, names: Sequence[str]) -> _Parser:
         if mode in flag.modes:
             parser.add_argument(flag.name, *flag.also, action=_Store, flag=flag)
     if mode == MERGE:
-        for name in dict.fromkeys(name for name in names if len(name) > 2 and name not in known):
+        for name in dict.fromkeys(name for name in names if name and name not in known):
             parser.add_argument(name, action=_StoreOption, flag=Flag(name, (MERGE,), "", "VALUE"))
     return parser
 
@@ -259,7 +261,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     while rest:
         argument = rest.pop(0)
         name = _flag_name(argument)
-        if len(name) > 2:
+        if name:
             _, equals, value = argument.partition("=")
             switch = name in FLAGS and not FLAGS[name].value
             if switch and equals:
