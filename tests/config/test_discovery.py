@@ -112,6 +112,14 @@ def test_what_an_installed_algorithm_must_be(install: Install, code: str) -> Non
     )
 
 
+def test_an_algorithm_uses_sections_that_there_are(install: Install) -> None:
+    install("mine", GOOD.replace('("train",)', '("train", "histroy")'))
+    assert message("--algorithm=mine") == (
+        "`algorithm`: the algorithm `mine` (`mine`) uses the section `histroy`, which no recipe has; did you mean "
+        "`history`? (on the command line)."
+    )
+
+
 def test_an_algorithm_cannot_have_the_name_of_a_shared_key(install: Install) -> None:
     install("train", GOOD)
     assert message("--algorithm=train") == (

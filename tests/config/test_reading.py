@@ -110,6 +110,10 @@ def test_overrides_win_over_the_file_and_the_last_wins(file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
+        (
+            "--ham={enrichment: {combine: sum}}",
+            Recipe(settings=HamSettings(EnrichmentConfig(combine="sum"))),
+        ),
         ("--label=123", replace(Recipe(), label="123")),
         ("--held-out=art", replace(Recipe(), held_out="art_painting")),
         ("--held_out=Art Painting", replace(Recipe(), held_out="art_painting")),

@@ -158,6 +158,13 @@ def test_shots_are_drawn_from_the_training_part_and_leave_the_hold_out_whole(
     assert len(split_domain(few, open_domain(few, "sketch", 32))[0]) == 56
 
 
+def test_excluded_domains_are_not_opened(opened: list[str]) -> None:
+    data = SourceData(replace(recipe(), excluded=["photo"]), FORMAT)
+    data.setup()
+    assert list(data.domains) == ["art_painting", "cartoon"]
+    assert set(opened) == {"art_painting", "cartoon"}
+
+
 @pytest.mark.parametrize(
     ("limits", "said"),
     [

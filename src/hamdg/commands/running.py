@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hamdg import console
+
+if TYPE_CHECKING:
+    from hamdg.config.recipe import Recipe
 
 SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
 # Its own options; all others are keys of the recipe.
@@ -61,27 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     file = find_file(arguments.recipe)
     recipe = read_recipe(file, overrides)
     if arguments.print_config:
-        from hamdg.config.merge_section import completed
-        from hamdg.config.reading import values_of
-        from hamdg.config.yaml_files import dump_yaml
-
-        whole = completed(recipe) if "merge" in recipe.settings.uses else recipe
-        console.result(dump_yaml(values_of(whole)).rstrip())
+        console.result(_whole(recipe))
         return 0
     if is_shipped(file) and not recipe.runtime.quiet:
         console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
-
-    from hamdg.runs.identity import sibling_runs
-
-    if arguments.force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
-        # Before anything heavy is loaded.
-        from hamdg.data.find_images import find_images
-
-        find_images(recipe)
-
-        from hamdg.models import find_weights
-
-        find_weights(recipe.model)
+    _check_inputs(recipe, arguments.force)
 
     from hamdg.runs.record import EVALUATE
     from hamdg.stages import pipeline
@@ -89,3 +77,27 @@ def run(arguments: argparse.Namespace) -> int:
     command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
     pipeline.run(recipe, force=arguments.force, command=command, until=arguments.until or EVALUATE)
     return 0
+
+
+def _whole(recipe: Recipe) -> str:
+    """Return a recipe as YAML, with the merge method's options where its algorithm merges."""
+    from hamdg.config.merge_section import completed
+    from hamdg.config.reading import values_of
+    from hamdg.config.yaml_files import dump_yaml
+
+    whole = completed(recipe) if "merge" in recipe.settings.uses else recipe
+    return dump_yaml(values_of(whole)).rstrip()
+
+
+def _check_inputs(recipe: Recipe, force: bool) -> None:
+    """Look for images and weights before anything heavy is loaded, unless such a run is done."""
+    from hamdg.runs.identity import sibling_runs
+
+    if force or not any(sibling_runs(recipe).glob(f"seed{recipe.seed}-*/done")):
+        from hamdg.data.find_images import find_images
+
+        find_images(recipe)
+
+        from hamdg.models import find_weights
+
+        find_weights(recipe.model)

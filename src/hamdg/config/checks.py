@@ -48,7 +48,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
             "shorten the warm-up or train longer"
         )
         yield Problem("train.warmup", sentence)
-    yield from _valley_problems(recipe)
+    yield from _swad_problems(recipe)
 
 
 def _path_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ def _imbalance_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem(key, sentence)
 
 
-def _valley_problems(recipe: Recipe) -> Iterator[Problem]:
+def _swad_problems(recipe: Recipe) -> Iterator[Problem]:
     train, needed = recipe.train, recipe.history.n_s
     if recipe.history.kind != "swad":
         return

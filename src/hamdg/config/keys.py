@@ -12,6 +12,7 @@ from functools import cache
 from hamdg.config.algorithms import AlgorithmSettings, find, names
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError
+from hamdg.text import did_you_mean, listed
 
 # Sections and keys that are called otherwise now.
 MOVED = {
@@ -44,6 +45,12 @@ def _section(algorithm: str, settings: type[AlgorithmSettings]) -> Mapping[str, 
         raise ConfigError(
             f"The algorithm `{algorithm}` (`{settings.__module__}`) has the name of a key that all recipes share; "
             "give it another one."
+        )
+    if unknown_sections := [name for name in settings.uses if not is_dataclass(shared().get(name))]:
+        sections = [key for key, kind in shared().items() if "." not in key and is_dataclass(kind)]
+        raise ConfigError(
+            f"The algorithm `{algorithm}` (`{settings.__module__}`) uses the section `{unknown_sections[0]}`, which no "
+            f"recipe has; {did_you_mean(unknown_sections[0], sections, f'there are {listed(sections)}.')}"
         )
     return {algorithm: settings, **dict(_walk(settings, f"{algorithm}."))}
 
