@@ -28,8 +28,8 @@ def comparison(*sources: str, layers: int = 3, cosine: float | None = 0.25) -> C
     )
 
 
-def texts(picture: str) -> list[str]:
-    return ["".join(element.itertext()) for element in ElementTree.fromstring(picture).iter(f"{SVG}text")]
+def texts(image: str) -> list[str]:
+    return ["".join(element.itertext()) for element in ElementTree.fromstring(image).iter(f"{SVG}text")]
 
 
 def test_every_pair_has_a_cell_in_both_tables() -> None:
@@ -40,13 +40,13 @@ def test_every_pair_has_a_cell_in_both_tables() -> None:
 
 
 def test_values_below_chance_have_the_other_color() -> None:
-    picture = comparison_image(comparison("a", "b", cosine=-0.5))
-    root = ElementTree.fromstring(picture)
+    image = comparison_image(comparison("a", "b", cosine=-0.5))
+    root = ElementTree.fromstring(image)
     tints = [(e.get("class"), e.get("opacity")) for e in root.iter(f"{SVG}rect") if e.get("opacity")]
     # Full tint is 0.76: the cosine -0.5 is half of it, a share of 0.75 is half-way from chance to one.
     assert tints.count(("cold", "0.380")) == 2
     assert tints.count(("heat", "0.380")) == 2
-    assert "\N{MINUS SIGN}0.50" in texts(picture)
+    assert "\N{MINUS SIGN}0.50" in texts(image)
 
 
 def test_a_pair_is_one_line_and_many_pairs_are_mean_and_range() -> None:
@@ -66,36 +66,36 @@ def test_it_names_the_first_and_the_last_layer() -> None:
 
 @pytest.mark.parametrize("layers", [1, 40])
 def test_values_that_are_missing_are_dashes(layers: int) -> None:
-    picture = comparison_image(comparison("a", "b", layers=layers, cosine=None))
-    assert texts(picture).count("\N{EN DASH}") == 4
-    assert str(math.nan) not in picture
+    image = comparison_image(comparison("a", "b", layers=layers, cosine=None))
+    assert texts(image).count("\N{EN DASH}") == 4
+    assert str(math.nan) not in image
 
 
 def test_names_are_escaped_and_shortened() -> None:
     long = "a<b>&" + "x" * 40
-    picture = comparison_image(comparison(long, "z"))
-    assert "a<b>&xxxxxxxxxxxx\N{HORIZONTAL ELLIPSIS}" in texts(picture)
-    titles = [element.text for element in ElementTree.fromstring(picture).iter(f"{SVG}title")]
+    image = comparison_image(comparison(long, "z"))
+    assert "a<b>&xxxxxxxxxxxx\N{HORIZONTAL ELLIPSIS}" in texts(image)
+    titles = [element.text for element in ElementTree.fromstring(image).iter(f"{SVG}title")]
     assert any(title == long for title in titles)
 
 
 def test_it_needs_nothing_but_itself() -> None:
-    picture = comparison_image(comparison("a", "b"))
-    assert "var(" not in picture
-    assert "prefers-color-scheme: dark" in picture
-    assert "href" not in picture
+    image = comparison_image(comparison("a", "b"))
+    assert "var(" not in image
+    assert "prefers-color-scheme: dark" in image
+    assert "href" not in image
 
 
 def test_all_texts_have_one_font() -> None:
     # What says `inherit` has to have something to inherit from.
-    picture = comparison_image(comparison("a", "b"))
-    assert re.findall(r"([^\n}]*){[^}]*font-family: (\S+)", picture)[0] == ("svg ", "system-ui,")
-    assert set(re.findall(r"font-family: (\w+)", picture)) == {"system", "inherit"}
+    image = comparison_image(comparison("a", "b"))
+    assert re.findall(r"([^\n}]*){[^}]*font-family: (\S+)", image)[0] == ("svg ", "system-ui,")
+    assert set(re.findall(r"font-family: (\w+)", image)) == {"system", "inherit"}
 
 
 def test_it_stays_inside_its_frame() -> None:
-    picture = comparison_image(comparison(*(f"a-rather-long-name-{index}" for index in range(14))))
-    root = ElementTree.fromstring(picture)
+    image = comparison_image(comparison(*(f"a-rather-long-name-{index}" for index in range(14))))
+    root = ElementTree.fromstring(image)
     width, height = float(root.get("width", 0)), float(root.get("height", 0))
     boxes = [e for e in root.iter(f"{SVG}rect") if e.get("x")]
     assert boxes

@@ -193,7 +193,7 @@ def test_mislabeled_samples_are_marked(run_copy: Copy) -> None:
     assert html.count('class="tile wrong"') == len(re.findall(r"<span>true: \w+</span>", html)) > 0
 
 
-def test_a_class_without_pictures_is_a_dash(ham: Record) -> None:
+def test_a_class_without_images_is_a_dash(ham: Record) -> None:
     rows = ham["rows"]
     for row in rows:
         row["targets"]["sketch"]["per_class_accuracy"] = [None, *[0.5] * 6]
