@@ -19,9 +19,9 @@ def test_a_message_reads_in_python_and_can_be_spelled_for_the_command_line() -> 
 
 
 def test_an_unexpected_value_names_its_argument() -> None:
-    error = unexpected("threads", "a whole number of 1 or more", 0)
-    assert str(error) == "Expected argument `threads` to be a whole number of 1 or more, but got `0`."
-    assert error.spelled(lambda argument: "`--threads`").startswith("Expected `--threads` to be a whole number")
+    error = unexpected("threads", "an integer of at least 1", 0)
+    assert str(error) == "Expected argument `threads` to be an integer of at least 1, but got `0`."
+    assert error.spelled(lambda argument: "`--threads`").startswith("Expected `--threads` to be an integer")
 
 
 @pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])

@@ -112,7 +112,7 @@ def test_anchors_and_merged_mappings_are_read() -> None:
         ("a: !!binary aGk=", "Invalid YAML in `f`, line 1: could not determine a constructor for the tag"),
         ("a: !!timestamp 2020-01-01", "Invalid YAML in `f`, line 1: could not determine a constructor for the tag"),
         ("a: !!set {b}", "Invalid YAML in `f`, line 1: could not determine a constructor for the tag"),
-        ("a: !!int 1:30", "Invalid YAML in `f`, line 1: `1:30` is no whole number."),
+        ("a: !!int 1:30", "Invalid YAML in `f`, line 1: `1:30` is no integer."),
         ("a: !!float x", "Invalid YAML in `f`, line 1: `x` is no number."),
         ("a: !!bool yes", "Invalid YAML in `f`, line 1: `yes` is neither `true` nor `false`."),
         ("\na: " + "9" * 5000, "Invalid YAML in `f`, line 2: a number of more than 40 characters."),

@@ -116,7 +116,7 @@ def test_tensors_that_are_none(tensor: object, kind: str) -> None:
         ),
         (
             lambda models: merge("uniform", models, threads=0),
-            "Expected argument `threads` to be a whole number of 1 or more, but got `0`.",
+            "Expected argument `threads` to be an integer of at least 1, but got `0`.",
         ),
         (
             lambda models: merge(cast("str", None), models),

@@ -171,10 +171,10 @@ class _Loader(yaml.SafeLoader):
         return 1 + sum(size for size, _ in extents), 1 + max((depth for _, depth in extents), default=0)
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
-        """Return a whole number."""
+        """Return an integer."""
         text = self.construct_scalar(node)
         if not _INTEGER.fullmatch(text):
-            raise _problem(f"`{text[:_MAX_DIGITS]}` is no whole number", node.start_mark)
+            raise _problem(f"`{text[:_MAX_DIGITS]}` is no integer", node.start_mark)
         if len(text) > _MAX_DIGITS:
             raise _problem(f"a number of more than {_MAX_DIGITS} characters", node.start_mark)
         return int(text, 0) if text.startswith(("0x", "0o")) else int(text)

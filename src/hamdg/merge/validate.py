@@ -84,7 +84,7 @@ def check_settings(settings: MergeSettings) -> None:
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise unexpected("dtype", "a floating-point dtype such as `torch.float32`", repr(dtype))
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise unexpected("threads", "a whole number of 1 or more", repr(threads))
+        raise unexpected("threads", "an integer of at least 1", repr(threads))
     if reason := unusable(settings.device):
         what = f"The device `{settings.device}` cannot be used ({reason}); leave "
         raise ConfigError(what, Argument("device"), " out for the CPU.")

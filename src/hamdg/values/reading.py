@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from pathlib import PurePath
+from types import NoneType
 from typing import Annotated, Any, Literal, NotRequired, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from hamdg.text import excerpt
 from hamdg.values.kinds import Filled, Range, describe, is_union, plain, required_keys, yaml_name
 
+_SCALARS = (int, float, str, bool, NoneType)
 # What YAML 1.1 reads as `true` and `false`.
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Far above all that is done with numbers; larger integers of Python cannot become floats.
@@ -65,6 +68,10 @@ def convert(value: object, kind: object, key: str = "") -> object:
 
 
 def _read(value: object, kind: Any, key: str, lenient: bool) -> object:
+    if type(value) is kind:
+        return value
+    if kind in _SCALARS:
+        return _read_scalar(value, kind, key, lenient)
     base, extras = plain(kind)
     origin = get_origin(base)
     if extras:
@@ -104,9 +111,9 @@ def _limited(value: object, base: object, extras: tuple[object, ...], key: str, 
 
 def _read_union(value: object, union: object, key: str, lenient: bool) -> object:
     kinds = get_args(union)
-    # An integer is no float where both are allowed, nor is a number a text.
-    exact = [kind for kind in kinds if plain(kind)[0] is type(value)]
-    inner = [] if exact else [kind for kind in kinds if _describes_inside(kind, value)]
+    # An integer is no float where both are allowed, nor is a number a string.
+    exact = _exact(union, cast("Hashable", type(value)))
+    inner = [] if exact or type(value) in _SCALARS else [kind for kind in kinds if _describes_inside(kind, value)]
     if len(inner) > 1:
         inner = [_by_name(inner, value, key)]
     for kind in exact or inner:
@@ -117,6 +124,12 @@ def _read_union(value: object, union: object, key: str, lenient: bool) -> object
         except MismatchError:
             continue
     raise _mismatch(value, union, key)
+
+
+@cache  # a list of a file may have a million items
+def _exact(union: object, of_value: object) -> tuple[object, ...]:
+    """Return the member of a union that is just the type of a value, if there is one."""
+    return tuple(kind for kind in get_args(union) if plain(kind)[0] is of_value)
 
 
 def _describes_inside(kind: object, value: object) -> bool:

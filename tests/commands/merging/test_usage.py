@@ -144,7 +144,7 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
             "`float8_e5m2`.",
         ),
         (f"{TIES} --lines 1", "Expected `--lines` to be two numbers, such as `0.5,0.5`, but got `1`."),
-        (f"{TIES} --threads 0", "Expected `--threads` to be a whole number of 1 or more, but got `0`."),
+        (f"{TIES} --threads 0", "Expected `--threads` to be an integer of at least 1, but got `0`."),
         (f"{TIES} --allow-nonfinite=yes", "`--allow-nonfinite` is a switch and takes no value, but got `yes`."),
         (f"{TIES} -o x", "There is no option `-o`; see `hamdg merge --help`."),
         (

@@ -197,7 +197,7 @@ def test_the_command(pair: dict[str, Path], tmp_path: Path, capsys: pytest.Captu
     assert "setting lora_rank" in capsys.readouterr().out
     assert cli.main(["merge", "--method", "uniform", *files, "--lora-rank", "x", "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said == "hamdg: error: Expected `--lora-rank` to be a whole number of 1 or more, but got `x`.\n"
+    assert said == "hamdg: error: Expected `--lora-rank` to be an integer of at least 1, but got `x`.\n"
 
 
 def refused(message: str, kind: type[HamdgError], paths: dict[str, Path], folder: Path, *, whole: bool = True) -> None:

@@ -224,7 +224,7 @@ def test_neither_the_order_nor_the_threads_change_a_byte() -> None:
 
 @pytest.mark.parametrize("rank", [0, -1, True, 2.5])
 def test_wrong_ranks(rank: int) -> None:
-    message = f"Expected argument `lora_rank` to be a whole number of 1 or more, but got `{rank!r}`."
+    message = f"Expected argument `lora_rank` to be an integer of at least 1, but got `{rank!r}`."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         merge_adapters("uniform", adapters(), rank=rank)
 

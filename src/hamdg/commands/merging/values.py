@@ -48,7 +48,7 @@ def count(most: int | None = None) -> Callable[[str, str], int]:
 
     def read(flag: str, value: str) -> int:
         if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS) or int(value) < 1:
-            raise ConfigError(f"Expected `{flag}` to be a whole number of 1 or more, but got `{value}`.")
+            raise ConfigError(f"Expected `{flag}` to be an integer of at least 1, but got `{value}`.")
         if most is not None:
             check_count(flag, int(value), most)
         return int(value)

@@ -75,7 +75,7 @@ def merge_adapters(
     full = max(sum(adapter.rank(m) for adapter in owners[m]) for m in modules)
     rank = full if rank is None else rank
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise unexpected("lora_rank", "a whole number of 1 or more", repr(rank))
+        raise unexpected("lora_rank", "an integer of at least 1", repr(rank))
     shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
