@@ -30,6 +30,10 @@ class Experts(Algorithm):
         sources = source_entries(network, context.step("train").history().last)
         return [start_entry(context, network), *sources, Entry("experts", self.label, "merged", network, merged)]
 
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows."""
+        return ("zero_shot", *(f"source/{name}" for name in sources), "experts")
+
 
 def _learners(context: Context) -> Mapping[str, Learner]:
     return {name: Learner(context.network(), (name,), context.recipe.train) for name in context.sources}

@@ -1,0 +1,263 @@
+"""What every algorithm promises, and what each one's steps and rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor
+
+from hamdg.algorithms.base import Entry
+from hamdg.config.algorithms import find
+from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
+from hamdg.config.controls import controls_of
+from hamdg.config.recipe import ControlsConfig, DataConfig, HistoryConfig, MergeConfig, MiniConfig, Recipe, TrainConfig
+from hamdg.merge.files import load_tensors
+from hamdg.models.network import Weights
+from hamdg.runs.identity import defining_part, identity, run_directory
+from hamdg.runs.steps import read_summary, read_validation
+from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.step_files import Histories
+from tests.algorithms.conftest import ALGORITHMS
+
+if TYPE_CHECKING:
+    from tests.algorithms.conftest import Done
+
+    Runs = Callable[..., Done]
+
+SOURCES = ("art_painting", "cartoon", "photo")
+EVERY = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+def recipe_of(name: str, **changes: object) -> Recipe:
+    return replace(Recipe(algorithm=name, settings=find(name)()), **changes)  # type: ignore[arg-type]
+
+
+# Of each step: its name, the sections that it reads, and the domains.
+BOTH = frozenset({"sources", "targets"})
+STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
+    "coral": [("train", {"train", "history", "coral"}, {"sources"})],
+    "erm": [("train", {"train", "history"}, {"sources"}), ("merge", set(), set())],
+    "experts": [("train", {"train", "history"}, {"sources"}), ("merge", {"merge"}, set())],
+    "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],
+    "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_steps_declare_what_they_read(name: str) -> None:
+    steps = algorithm_of(recipe_of(name)).steps()
+    assert [(step.name, set(step.sections), set(step.reads)) for step in steps] == STEPS[name]
+
+
+@pytest.mark.parametrize("name", ["experts", "ham"])
+@pytest.mark.parametrize(("method", "reads"), [("fisher", {"sources"}), ("adamerging", BOTH), ("ties", set())])
+def test_a_merge_reads_what_its_method_asks_for(name: str, method: str, reads: set[str]) -> None:
+    target = method if method == "adamerging" else None
+    algorithm = algorithm_of(recipe_of(name, merge=MergeConfig(method=method, target_data=target)))
+    train, merge = algorithm.steps()
+    assert (set(train.reads), set(merge.reads)) == ({"sources"}, reads)
+
+
+@EVERY
+def test_every_section_that_defines_a_run_is_read_by_a_step_and_the_other_way_round(name: str) -> None:
+    recipe = recipe_of(name)
+    read = {section.partition(".")[0] for step in algorithm_of(recipe).steps() for section in step.sections}
+    assert read <= {*recipe.settings.uses, name}
+    assert set(recipe.settings.uses) - {"controls"} <= read
+
+
+@EVERY
+def test_the_rows_are_those_that_were_announced_and_the_result_is_the_last(done: Runs, name: str) -> None:
+    context = done(name).context()
+    entries = context.algorithm.entries(context)
+    keys = [entry.key for entry in entries]
+    assert keys == list(context.algorithm.keys(context.sources))
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == "zero_shot"
+    assert torch.equal(flat(entries[0].weights), flat(context.base()))
+    assert entries[-1].label == context.algorithm.label
+    assert list(read_validation(context.run)) == keys
+    exported = load_tensors(context.run.merged)
+    assert all(torch.equal(exported[f"visual.{name}"], tensor) for name, tensor in entries[-1].weights.items())
+
+
+@EVERY
+def test_no_step_opened_the_held_out_domain_or_any_that_it_does_not_read(done: Runs, name: str) -> None:
+    own = done(name)
+    for step in algorithm_of(own.recipe).steps():
+        found = read_summary(own.run.step(step.name))
+        assert found["opened"] == (list(SOURCES) if step.reads else [])
+        assert found["reads"] == sorted(step.reads)
+
+
+@EVERY
+def test_a_run_leads_away_from_its_start(done: Runs, name: str) -> None:
+    context = done(name).context()
+    first, *_, last = context.algorithm.entries(context)
+    assert float((flat(last.weights) - flat(first.weights)).norm()) > 1e-3
+    train = read_summary(context.run.step("train"))
+    assert train["images_seen"] == 4 * 4 * 3
+    assert train["facts"]["steps"] == 4
+
+
+def flat(tensors: Weights) -> Tensor:
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+
+def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
+    context = own.context()
+    found = context.step("train").history()
+    return {entry.key: entry for entry in context.algorithm.entries(context)}, found
+
+
+def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
+    groups = {name: read_summary(done(name).run.step("train"))["facts"]["learners"] for name in ALGORITHMS}
+    each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
+    assert groups == {"coral": one, "erm": one, "experts": each, "ham": each, "mmd": one}
+
+
+def test_hams_rows_and_their_weights(done: Runs) -> None:
+    by_key, found = rows(done("ham"))
+    wanted = ["zero_shot", *(f"source/{name}" for name in SOURCES), "uniform_last", "uniform_history", "shrunk", "ham"]
+    assert list(by_key) == wanted
+    assert [row.group for row in by_key.values()] == ["control", *["source"] * 3, *["control"] * 3, "merged"]
+    merged = done("ham").context().step("merge").load("merged")
+    assert torch.equal(flat(by_key["ham"].weights), flat(merged))
+    assert torch.equal(flat(by_key["source/cartoon"].weights), flat(found.last["cartoon"]))
+    for key, models in (("uniform_last", found.last), ("uniform_history", found.history)):
+        mean = torch.stack([flat(one) for one in models.values()]).mean(0)
+        torch.testing.assert_close(flat(by_key[key].weights), mean)
+
+
+def test_the_shrunk_control_has_hams_length_and_the_means_direction(done: Runs) -> None:
+    by_key, _ = rows(done("ham"))
+    base = flat(by_key["zero_shot"].weights)
+    shrunk, mean, own = (flat(by_key[key].weights) - base for key in ("shrunk", "uniform_history", "ham"))
+    assert float(shrunk.norm()) == pytest.approx(float(own.norm()), rel=1e-3)
+    torch.testing.assert_close(shrunk / shrunk.norm(), mean / mean.norm(), rtol=1e-2, atol=1e-4)
+
+
+def test_erms_rows_are_the_last_model_and_the_average_of_its_history(done: Runs) -> None:
+    by_key, found = rows(done("erm"))
+    assert list(by_key) == ["zero_shot", "erm", "erm_sma"]
+    assert torch.equal(flat(by_key["erm"].weights), flat(found.last["pooled"]))
+    assert torch.equal(flat(by_key["erm_sma"].weights), flat(found.history["pooled"]))
+    assert not torch.equal(flat(found.last["pooled"]), flat(found.history["pooled"]))
+
+
+def test_the_result_of_experts_is_the_merge_that_the_recipe_names(done: Runs) -> None:
+    by_key, found = rows(done("experts", "--merge.method=uniform"))
+    assert list(by_key) == ["zero_shot", *(f"source/{name}" for name in SOURCES), "experts"]
+    mean = torch.stack([flat(one) for one in found.history.values()]).mean(0)
+    torch.testing.assert_close(flat(by_key["experts"].weights), mean)
+
+
+@pytest.mark.parametrize("name", ["coral", "mmd"])
+def test_a_penaltys_result_is_the_history_and_its_weight_matters(done: Runs, name: str) -> None:
+    by_key, found = rows(done(name))
+    assert torch.equal(flat(by_key[name].weights), flat(found.history["pooled"]))
+    without = rows(done(name, f"--{name}.weight=0"))[1].last["pooled"]
+    assert torch.equal(flat(without), flat(rows(done("erm"))[1].last["pooled"]))
+    assert not torch.equal(flat(without), flat(found.last["pooled"]))
+
+
+LABELS = {
+    "coral": "CORAL",
+    "erm": "ERM + SMA",
+    "experts": "experts, merged by rhm",
+    "ham": "HAM (reconstruction)",
+    "mmd": "MMD",
+}
+
+
+@EVERY
+def test_only_ham_says_that_it_is_a_reconstruction(name: str) -> None:
+    algorithm = algorithm_of(recipe_of(name))
+    assert algorithm.label == LABELS[name]
+    assert ("our reconstruction" in algorithm.footnote) == (name == "ham")
+    assert bool(algorithm.footnote) == (name == "ham")
+
+
+def test_labels_name_the_merge_method() -> None:
+    ties = MergeConfig(method="ties")
+    assert algorithm_of(recipe_of("experts", merge=ties)).label == "experts, merged by ties"
+    ham = algorithm_of(recipe_of("ham", merge=ties))
+    assert ham.label == "HAM (reconstruction), merged by ties"
+    assert "the histories were merged by ties in place of HAM's historical merge" in ham.footnote
+
+
+# Nothing here may rest on the recipes' defaults.
+SETTINGS = HamSettings(
+    EnrichmentConfig(enabled=True, combine="mean"), HarmonizationConfig(method="sign_consensus", every=1)
+)
+OWN = Recipe(
+    settings=SETTINGS,
+    train=TrainConfig(steps=10, lr=0.5),
+    history=HistoryConfig(kind="mean", start=0.5, every=2),
+    merge=MergeConfig(options={"keep": 0.5}),
+)
+VARIANTS = {
+    "label": replace(OWN, label="another name"),
+    "enrichment": replace(OWN, settings=replace(SETTINGS, enrichment=EnrichmentConfig(enabled=False))),
+    "combine": replace(OWN, settings=replace(SETTINGS, enrichment=EnrichmentConfig(combine="sum"))),
+    "harmonization": replace(
+        OWN, settings=replace(SETTINGS, harmonization=HarmonizationConfig(method="pcgrad", every=3))
+    ),
+    "history kind": replace(OWN, history=HistoryConfig(kind="beta", start=0.5, every=2, beta=2.0)),
+    "snapshots": replace(OWN, history=HistoryConfig(kind="snapshots", start=0.5, every=2, keep=3)),
+    "merge": replace(OWN, merge=MergeConfig(options={"keep": 0.2, "criterion": "agreement"})),
+    "coral": replace(OWN, algorithm="coral", settings=find("coral")()),
+    "experts": replace(OWN, algorithm="experts", settings=find("experts")()),
+}
+OTHERS = {
+    "seed": replace(OWN, seed=7),
+    "held_out": replace(OWN, held_out="photo"),
+    "excluded": replace(OWN, excluded=("photo",)),
+    "noise": replace(OWN, data=DataConfig(mini=MiniConfig(label_noise=0.2))),
+    "steps": replace(OWN, train=TrainConfig(steps=50, lr=0.5)),
+    "start of the average": replace(OWN, history=HistoryConfig(kind="mean", start=0.125, every=2)),
+    "learning rate": replace(OWN, controls=ControlsConfig(erm_lr=1e-4)),
+}
+
+
+def control_of(recipe: Recipe) -> Recipe:
+    (control,) = algorithm_of(recipe).controls()
+    return control
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_all_variants_share_their_control(name: str) -> None:
+    assert run_directory(control_of(VARIANTS[name])) == run_directory(control_of(OWN))
+    if name != "label":
+        assert identity(VARIANTS[name]) != identity(OWN)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_erm_depends_on_gives_another_control(name: str) -> None:
+    assert run_directory(control_of(OTHERS[name])) != run_directory(control_of(OWN))
+
+
+@EVERY
+def test_controls_can_be_done_without_and_erm_has_none(name: str) -> None:
+    assert len(algorithm_of(recipe_of(name)).controls()) == (name != "erm")
+    assert not algorithm_of(recipe_of(name, controls=ControlsConfig(erm=False))).controls()
+
+
+def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:
+    recipe = replace(Recipe(label="ours"), train=TrainConfig(steps=7, lr=0.5), controls=ControlsConfig(erm_lr=0.25))
+    control = control_of(recipe)
+    assert (control.algorithm, control.label) == ("erm", "")
+    assert control.train == replace(recipe.train, lr=0.25)
+    assert (control.data, control.model, control.seed, control.runtime) == (
+        recipe.data,
+        recipe.model,
+        recipe.seed,
+        recipe.runtime,
+    )
+    assert not {"ham", "merge", "controls"} & set(defining_part(control))
+    assert controls_of(control) == [control]
+    assert control_of(replace(OWN, controls=ControlsConfig(erm_lr=None), train=TrainConfig(lr=0.125))).train.lr == 0.125
