@@ -21,6 +21,7 @@ from hamdg.errors import DataError
 from hamdg.mini import load_domain
 from hamdg.mini.benchmark import DomainArrays
 from hamdg.runs.identity import run_directory
+from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
 from hamdg.stages.exporting import validate
@@ -58,6 +59,13 @@ def test_no_stage_before_evaluate_opens_the_held_out_domain(
     pipeline.run(recipe)
     assert held_out in opened
     assert any(held_out in path.name for path in cache.iterdir())
+
+
+def test_an_excluded_domain_is_never_opened(tiny: Tiny, opened: list[str]) -> None:
+    record = read_record(pipeline.run(tiny("--excluded=[photo]", "--controls.erm=true", tower="vit")))
+    assert set(opened) == {"art_painting", "cartoon", "sketch"}
+    assert (record["sources"], record["targets"]) == (["art_painting", "cartoon"], ["sketch"])
+    assert "photo" not in {name for step in record["steps"].values() for name in step["opened"] or ()}
 
 
 _opened_files: list[str] = []

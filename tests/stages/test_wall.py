@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hamdg.algorithms.base import Entry, Step, Summary
+from hamdg.cohort.learner import Learner, Loss
+from hamdg.data.batches import Batch
 from hamdg.data.domain import WallError, open_domain
-from hamdg.data.module import SourceData
+from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import Reads
@@ -17,7 +19,9 @@ from hamdg.runs.steps import read_summary
 from hamdg.stages import pipeline, running
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.exporting import validate
+from hamdg.stages.fit import fit
 from hamdg.stages.narrowing import UndeclaredSectionError
+from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 NOTHING: frozenset[Reads] = frozenset()
 SOURCES: frozenset[Reads] = frozenset({"sources"})
 TARGETS: frozenset[Reads] = frozenset({"targets"})
+BOTH = SOURCES | TARGETS
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def do(tiny: Tiny) -> Callable[..., RunDirectory]:
         (NOTHING, "cartoon"),
         (SOURCES, "sketch"),
         (TARGETS, "cartoon"),
-        (SOURCES | TARGETS, "photo"),
+        (BOTH, "photo"),
         (NOTHING, "sketch"),
     ],
 )
@@ -82,7 +87,7 @@ def test_what_a_step_declares_it_can_read_and_its_summary_says_what_it_opened(do
         assert len(sketch) == 42
         assert len(sketch.evaluation.read(cartoon.labels[:2] * 0)) == 2
 
-    summary = read_summary(do(read, SOURCES | TARGETS).step("made-up"))
+    summary = read_summary(do(read, BOTH).step("made-up"))
     assert (summary["reads"], summary["opened"]) == (["sources", "targets"], ["cartoon", "sketch"])
     assert summary["facts"] == {"found": 1}
 
@@ -93,16 +98,37 @@ def test_targets_come_without_labels(do: Callable[..., RunDirectory], labels: st
         do(lambda context: getattr(context.data(["sketch"])["sketch"], labels), TARGETS)
 
 
-def test_batches_of_a_target_have_no_labels(do: Callable[..., RunDirectory]) -> None:
-    def read(context: Context) -> None:
-        data = SourceData(context.recipe, context.preprocess, context.data(["sketch"]))
-        data.setup()
-        batch = next(iter(data.train_dataloader()))["sketch"]
-        assert len(batch.images)
-        assert batch.labels is not None
+class Sure(Learner):
+    """Learns to be sure of whatever it sees, and notes what labels its batches had."""
 
-    with pytest.raises(WallError):
-        do(read, TARGETS)
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        self.given = [batch.given for batch in batches.values()]
+        shares = self(batches["sketch"].images).softmax(dim=1)
+        return Loss(-(shares * shares.log()).sum(dim=1).mean())
+
+
+def test_a_step_can_train_on_a_target_whose_batches_have_no_labels(do: Callable[..., RunDirectory]) -> None:
+    learners: list[Learner] = []
+
+    def adapt(context: Context) -> None:
+        learners.append(Sure(context.network(), ("sketch",), context.recipe.train))
+        fit(context, {"sketch": learners[0]}, domains=context.data(["sketch"]))
+
+    step = do(adapt, TARGETS, ("train", "history")).step("made-up")
+    assert read_summary(step)["opened"] == ["sketch"]
+    assert learners[0].given == [None]
+    rows = {row.name for row in read_rows(step.metrics)}
+    assert "loss" in rows
+    assert not any(name.startswith("validation") for name in rows)
+
+
+def test_a_loss_that_wants_the_labels_of_a_target_is_refused(do: Callable[..., RunDirectory]) -> None:
+    def adapt(context: Context) -> None:
+        learner = Learner(context.network(), ("sketch",), context.recipe.train)
+        fit(context, {"sketch": learner}, domains=context.data(["sketch"]))
+
+    with pytest.raises(ConfigError, match=r"^This batch has no labels: the step reads its domain without them"):
+        do(adapt, TARGETS, ("train", "history"))
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ class SourceValidation(Callback):
         step = trainer.global_step
         if (step % self.every and step != self.steps) or not isinstance(pl_module, Cohort):
             return
-        found = {name: self._own_measurement(learner) for name, learner in pl_module.learners.items()}
+        # Learners of domains whose labels are withheld have no hold-out.
+        measurable = {name: one for name, one in pl_module.learners.items() if self.parts.keys() >= set(one.own)}
+        found = {name: self._own_measurement(learner) for name, learner in measurable.items()}
         for name, (share, loss) in found.items():
             self.note(name, step, share, loss)
         values = {MetricKey("validation/accuracy", name): share for name, (share, _) in found.items()}

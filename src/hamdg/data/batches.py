@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hamdg.data.domain import Domain
+from hamdg.data.domain import Domain, UnlabeledDomain
 from hamdg.data.parallel import Ahead
 from hamdg.data.splits import Indices
 from hamdg.errors import ConfigError
@@ -82,8 +82,10 @@ def concatenate(batches: list[Batch]) -> Batch:
 
 
 def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
-    """Read the samples at `positions` for training."""
-    labels = Labels(torch.from_numpy(domain.labels[positions]), torch.from_numpy(domain.clean_labels[positions]))
+    """Read the samples at `positions` for training; those of a domain whose labels are withheld have none."""
+    labels = None
+    if not isinstance(domain, UnlabeledDomain):
+        labels = Labels(torch.from_numpy(domain.labels[positions]), torch.from_numpy(domain.clean_labels[positions]))
     return RawBatch(domain.training.read(positions), torch.from_numpy(np.asarray(positions)), labels)
 
 

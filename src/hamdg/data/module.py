@@ -13,7 +13,7 @@ from hamdg import console
 from hamdg.config.recipe import Recipe
 from hamdg.data import augment
 from hamdg.data.batches import Batch, RawBatch, StepLoader
-from hamdg.data.domain import Domain, open_domain
+from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
 from hamdg.data.splits import Indices, check_holdout, draw_per_class, lacks_classes, missing_classes, seed_hash, split
@@ -31,7 +31,7 @@ def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
 def training_part(recipe: Recipe, domain: Domain) -> Indices:
     """Return the positions of a source domain that are trained on: of the training part `data.shots` of each class."""
     train, _ = split_domain(recipe, domain)
-    if recipe.data.shots is None:
+    if recipe.data.shots is None or isinstance(domain, UnlabeledDomain):
         return train
     index = benchmark_of(recipe).domains.index(domain.name)
     return train[draw_per_class(domain.clean_labels[train], recipe.data.shots, recipe.seed, index, "shots")]
@@ -77,7 +77,8 @@ class SourceData(LightningDataModule):
         for name in self._given or self.bench.sources(self.recipe.held_out, self.recipe.excluded):
             domain = self._given[name] if self._given else open_domain(self.recipe, name, self.preprocess.side)
             train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
-            self._check(domain, train, validation)
+            if not isinstance(domain, UnlabeledDomain):
+                self._check(domain, train, validation)
             self.domains[name] = domain
             self.train_part[name], self.validation_part[name] = train, validation
 
@@ -115,8 +116,12 @@ class SourceData(LightningDataModule):
             )
 
     def holdouts(self) -> dict[str, Subset]:
-        """Return the hold-out of every source domain, decoded."""
-        parts = {name: holdout(domain, self.validation_part[name]) for name, domain in self.domains.items()}
+        """Return the hold-out of every domain that has labels, decoded."""
+        parts = {
+            name: holdout(domain, self.validation_part[name])
+            for name, domain in self.domains.items()
+            if not isinstance(domain, UnlabeledDomain)
+        }
         for part in parts.values():
             part.prepare()
         return parts
