@@ -216,7 +216,7 @@ VARIANTS = {
 OTHERS = {
     "seed": replace(OWN, seed=7),
     "held_out": replace(OWN, held_out="photo"),
-    "excluded": replace(OWN, excluded=("photo",)),
+    "excluded": replace(OWN, excluded=["photo"]),
     "noise": replace(OWN, data=DataConfig(mini=MiniConfig(label_noise=0.2))),
     "steps": replace(OWN, train=TrainConfig(steps=50, lr=0.5)),
     "start of the average": replace(OWN, history=HistoryConfig(kind="mean", start=0.125, every=2)),

@@ -29,7 +29,7 @@ ODD: dict[str, object] = {
     "merge": MergeConfig(method="ties", buffers="first", examples=1),
     "controls": ControlsConfig(erm=True, erm_lr=0.9),
 }
-RUNS = [(name, ()) for name in ALGORITHMS]
+RUNS: list[tuple[str, tuple[str, ...]]] = [(name, ()) for name in ALGORITHMS]
 RUNS += [(name, ("--merge.method=fisher", "--merge.examples=2")) for name in ("experts", "ham")]
 
 

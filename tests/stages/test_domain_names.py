@@ -69,5 +69,5 @@ def test_domains_may_have_any_name(tiny: Tiny, tmp_path: Path) -> None:
     histories = read_index(run.step("train"))["sources"]
     assert set(histories) == set(sources)
     for found in histories.values():
-        assert load_tensors(run.step("train").index.parent / found["last"]["file"])
+        assert load_tensors(run.step("train").folder / found["last"]["file"])
     assert run.is_done

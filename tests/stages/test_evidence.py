@@ -22,6 +22,7 @@ from hamdg.merge.evidence import Activations, Gradients, Losses, Target, Validat
 from hamdg.merge.files import load_tensors, read_provenance
 from hamdg.mini import load_domain
 from hamdg.mini.benchmark import DomainArrays
+from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import merge_facts, read_record
@@ -106,6 +107,7 @@ def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     model.eval()
     labels = [int(torch.multinomial(model(image[None]).detach().softmax(1)[0], 1, generator=draws)) for image in images]
     model.double()
+    assert isinstance(model, ClipClassifier)
     wanted = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
     class_features = cast("Tensor", model.class_features)
     for image, label in zip(images, labels, strict=True):

@@ -29,7 +29,7 @@ def test_a_run_on_a_gpu_keeps_its_weights_in_full_precision(tiny: Tiny, tower: T
     run = RunDirectory(run_directory(recipe))
 
     assert run.is_done
-    for path in [run.merged, *run.step("train").index.parent.rglob("*.safetensors")]:
+    for path in [run.merged, *run.step("train").folder.rglob("*.safetensors")]:
         assert {tensor.dtype for tensor in load_tensors(path).values() if tensor.is_floating_point()} == {torch.float32}
 
 

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 Finished = Callable[["Tower"], RunDirectory]
 SOURCES = ["art_painting", "cartoon", "photo"]
-HISTORIES = {f"train/history/{folder}{source}.safetensors" for source in SOURCES for folder in ("", "last/")} | {
-    "train/history/index.json"
-}
+HISTORIES = {f"train/{kind}/{source}.safetensors" for kind in ("start", "last", "history") for source in SOURCES}
 ROWS = [
     "zero_shot",
     "source/art_painting",
@@ -64,7 +62,14 @@ def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     config = f"hamdg-tiny-{tower}-{run.path.name.removeprefix('seed0-')}.json"
     whole = {"base.safetensors", "config.yaml", "splits.json", "start.json"}
-    steps = {"train.json", "train/metrics.csv", "train/samples.npz", "merge.json", "merge/merged.safetensors"}
+    steps = {
+        "train.json",
+        "train/index.json",
+        "train/metrics.csv",
+        "train/samples.npz",
+        "merge.json",
+        "merge/merged.safetensors",
+    }
     ends = {"merged.safetensors", config, "validation.json", "record.json", "report.html", "done", ".lock"}
     assert files == HISTORIES | whole | steps | ends
     assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
@@ -170,8 +175,8 @@ def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
     pipeline.run(read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
     after = {name: content for name, (_, content) in snapshot(run).items()}
     assert after.keys() == before.keys()
-    same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "train/history/index.json"]
-    assert len(same) == 11
+    same = [name for name in before if name.endswith((".safetensors", ".csv")) or name == "train/index.json"]
+    assert len(same) == 14
     for name in same:
         assert after[name] == before[name], name
 
@@ -336,5 +341,5 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         for name, tensor in swad.items():
             torch.testing.assert_close(tensor, mean[name], rtol=1e-5, atol=1e-6)
         # How the history is kept changes nothing about the training.
-        ours, theirs = (load_tensors(run.step("train").index.parent / "last" / f"{source}.safetensors") for run in runs)
+        ours, theirs = (load_tensors(run.step("train").folder / "last" / f"{source}.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

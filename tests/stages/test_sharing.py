@@ -182,7 +182,7 @@ def identities(recipe: Recipe, sources: tuple[str, ...] = ("a", "b"), targets: t
     [
         (replace(OWN, history=HistoryConfig(kind="last")), 3),
         (replace(OWN, settings=HamSettings(harmonization=replace(HamSettings().harmonization, every=9))), 3),
-        (replace(OWN, label="another", held_out="photo", excluded=("art_painting",)), 3),
+        (replace(OWN, label="another", held_out="photo", excluded=["art_painting"]), 3),
         (replace(OWN, merge=MergeConfig(method="uniform")), 1),
         (replace(OWN, train=TrainConfig(lr=0.5)), 0),
         (replace(OWN, settings=HamSettings(enrichment=EnrichmentConfig(enabled=False))), 0),

@@ -134,8 +134,8 @@ def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
     assert f"{NOTE}: images of sketch, which is no domain generalization" in said
     assert "on sketch, which merge opened before" in said
     pages = [report_html(record, {}) for record in (honest, peeked)]
-    assert [page.count("of which was read before the evaluation") for page in pages] == [1, 0]
-    assert [page.count("The merge step read images of sketch before, without their labels") for page in pages] == [0, 1]
+    assert [page.count("none of which was read before the evaluation") for page in pages] == [1, 0]
+    assert [page.count("The merge step read images of it before, without their labels") for page in pages] == [0, 1]
 
 
 def test_a_merge_that_opens_the_held_out_domain_without_saying_so_does_not_end(
