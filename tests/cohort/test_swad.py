@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hamdg.cohort.swad import ValleyFacts, told, valley_facts
 from hamdg.config.recipe import HistoryConfig
-from hamdg.merge.history import SwadAverage
+from hamdg.merge.swad_average import SwadAverage
 
 
 def facts(found: bool, ended: bool) -> ValleyFacts:

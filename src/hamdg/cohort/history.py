@@ -21,7 +21,8 @@ from hamdg.errors import ConfigError, TrainingError
 from hamdg.files import link, write_json
 from hamdg.merge import merge
 from hamdg.merge.files import load_tensors, save_tensors
-from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean, SwadAverage
+from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+from hamdg.merge.swad_average import SwadAverage
 from hamdg.models.network import Network, Weights, statistics, trained_tensors
 
 Select = Callable[[LightningModule], Mapping[str, Weights]]

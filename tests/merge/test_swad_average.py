@@ -15,7 +15,7 @@ from torch import Tensor
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge_with
 from hamdg.merge.functional.trajectory import NoEnd, NoStart
-from hamdg.merge.history import SwadAverage
+from hamdg.merge.swad_average import SwadAverage
 
 
 def valued(average: SwadAverage, trajectory: list[tuple[float, float]], dtype: torch.dtype = torch.float64) -> float:
