@@ -82,6 +82,8 @@ def test_a_run_on_fewer_images_says_so(ham: Record) -> None:
     assert f"\n{line}\n" in format_text(few)
     both: Record = few | {"config": {"data": {"shots": 16, "subset": 40}}}
     assert f"{line[:-1]}; every domain cut to at most 40 per class.\n" in format_text(both)
+    without: Record = ham | {"config": {"excluded": ["photo", "sketch"]}}
+    assert "\nImages: without photo, sketch.\n" in format_text(without)
 
 
 def test_text_columns_are_aligned(ham: Record) -> None:

@@ -217,6 +217,7 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
         "norm": "none",
     }
     assert record["config"]["merge"]["options"] == merge["options"]  # type: ignore[index]
+    assert {"ham", "merge"} <= record["config"].keys()
     kept = [share for layers in merge["kept"].values() for share in layers.values()]
     assert np.mean(kept) == pytest.approx(0.3, abs=0.05)
     assert [row["key"] for row in record["rows"]] == ROWS

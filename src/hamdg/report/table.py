@@ -140,9 +140,11 @@ def class_features(record: Record) -> str:
 
 def fewer_images(record: Record) -> str:
     """Return in words which images a run did without by its recipe; empty if it used all."""
+    excluded = record["config"].get("excluded")
     data = record["config"].get("data")
     shots, subset = (data.get("shots"), data.get("subset")) if isinstance(data, Mapping) else (None, None)
-    parts = [f"trained on at most {shots} per class and source domain"] if isinstance(shots, int) else []
+    parts = [f"without {', '.join(map(str, excluded))}"] if isinstance(excluded, list) and excluded else []
+    parts += [f"trained on at most {shots} per class and source domain"] if isinstance(shots, int) else []
     parts += [f"every domain cut to at most {subset} per class"] if isinstance(subset, int) else []
     return "; ".join(parts)
 

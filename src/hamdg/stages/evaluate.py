@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
 
 from hamdg.algorithms.base import Entry
+from hamdg.config.reading import values_of
 from hamdg.data.domain import Domain, combined_fingerprint, only_domains, open_domain, opened_domains
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
@@ -224,7 +224,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "timings": timings | {"total": sum(timings.values())},
         "versions": library_versions(),
         "command": command,
-        "config": asdict(recipe),
+        "config": values_of(recipe),
         "files": digests(run, (run.merged,)),
     }
 
