@@ -81,10 +81,12 @@ class Algorithm(ABC):
     Attributes:
         name: What recipes call it.
         title: What tables call its result: its name in capitals, unless this or `label` says otherwise.
+        source_rows: Whether every source model has a row, `source/<name>`.
     """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
+    source_rows: ClassVar[bool] = False
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -109,7 +111,8 @@ class Algorithm(ABC):
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows, which are known before anything has run."""
-        return ("zero_shot", self.name)
+        models = [f"source/{name}" for name in sources] if self.source_rows else []
+        return ("zero_shot", *models, self.name)
 
     def controls(self) -> Sequence[Recipe]:
         """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""

@@ -13,7 +13,7 @@ from hamdg.stages.merging import merge_step, sources_of
 class Experts(Algorithm):
     """One model per source domain, none of which knows of the others; the recipe's `merge` makes one of them."""
 
-    name = "experts"
+    name, source_rows = "experts", True
 
     @property
     def label(self) -> str:
@@ -29,10 +29,6 @@ class Experts(Algorithm):
         network, merged = context.network(), context.step("merge").load("merged")
         sources = source_entries(network, context.step("train").history().last)
         return [start_entry(context, network), *sources, Entry("experts", self.label, "merged", network, merged)]
-
-    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
-        """Return the keys of these rows."""
-        return ("zero_shot", *(f"source/{name}" for name in sources), "experts")
 
 
 def _learners(context: Context) -> Mapping[str, Learner]:
