@@ -13,8 +13,6 @@ from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.text import reason_of
 
-_DIGESTS: dict[tuple[int, int, int, int], str] = {}
-
 # A time of change that no file has, so that a file is read.
 NEVER = -1
 
@@ -36,7 +34,7 @@ class Manifest(TypedDict):
 
 def digests(run: RunDirectory, files: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of files of a run by their name in it; those that there are not are left out."""
-    return {file.relative_to(run.path).as_posix(): _digest(file) for file in sorted(files) if file.is_file()}
+    return {file.relative_to(run.path).as_posix(): sha256_file(file) for file in sorted(files) if file.is_file()}
 
 
 def check_digests(run: RunDirectory, known: Mapping[str, str], how: str, remedy: str = schema.REPEAT) -> None:
@@ -54,7 +52,7 @@ def check_digests(run: RunDirectory, known: Mapping[str, str], how: str, remedy:
     for name, digest in known.items():
         path = run.path / name
         try:
-            if _digest(path) == digest:
+            if sha256_file(path) == digest:
                 continue
             what = f"is not the file that {how} (its digest differs)"
         except FileNotFoundError:
@@ -72,7 +70,7 @@ def seal(run: RunDirectory, files: Iterable[str], start: Mapping[str, str]) -> N
         files: Names of the files that its stages wrote.
         start: SHA-256, by path, of the files that its model was read from.
     """
-    found = {name: _facts(run.path / name, _digest(run.path / name)) for name in sorted(files)}
+    found = {name: _facts(run.path / name, sha256_file(run.path / name)) for name in sorted(files)}
     write_json(run.done, Manifest(files=found, start={path: _started(Path(path), start[path]) for path in start}))
 
 
@@ -109,18 +107,9 @@ def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
 def unchanged(path: Path, facts: FileFacts) -> bool:
     """Return whether a file is the one that it was; it is read only if its size or its time of change is another."""
     try:
-        return _facts(path, facts["sha256"]) == facts or _digest(path) == facts["sha256"]
+        return _facts(path, facts["sha256"]) == facts or sha256_file(path) == facts["sha256"]
     except OSError:
         return False
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file; one that nobody has written to since is not read twice by a process."""
-    found = path.stat()
-    key = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = sha256_file(path)
-    return _DIGESTS[key]
 
 
 def _facts(path: Path, digest: str) -> FileFacts:

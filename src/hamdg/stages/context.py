@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from hamdg.data.parallel import limit_threads
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.tensors import sha256_tensor
+from hamdg.merge.tensors import sha256_tensor, sha256_tensors
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.learned_head import read_head
@@ -199,15 +198,8 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
     """
     pick_device(recipe.runtime.device)
     loaded = load_clip(recipe.model)
-    return Context(recipe, run, loaded, _digest(loaded))
-
-
-def _digest(loaded: LoadedClip) -> str:
-    """Return the SHA-256 of everything that a run starts from: the whole CLIP, text tower included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(loaded.model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    # Of everything that a run starts from, the text tower included.
+    return Context(recipe, run, loaded, sha256_tensors(loaded.model.state_dict()))
 
 
 def pick_device(wanted: str) -> torch.device:
