@@ -182,11 +182,17 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
             ["sweep", "a.yaml", "--processes=two"],
             "argument --processes: invalid int value: 'two'; see `hamdg sweep --help`.",
         ),
-        (["sweep", "a.yaml", "--processes=0"], "Expected `--processes` to be 1 or more, but got `0`."),
-        (["sweep", "a.yaml", "--processes=9999"], "Expected `--processes` to be at most 1,024, but got `9999`."),
+        (
+            ["sweep", "a.yaml", "--processes=0"],
+            "Expected `--processes` to be an integer between 1 and 1,024, but got `0`.",
+        ),
+        (
+            ["sweep", "a.yaml", "--processes=9999"],
+            "Expected `--processes` to be an integer between 1 and 1,024, but got `9999`.",
+        ),
         (
             ["merge", "--method", "uniform", "a.pt", "b.pt", "--out", "c.pt", "--threads=1000000"],
-            "Expected `--threads` to be at most 1,024, but got `1000000`.",
+            "Expected `--threads` to be an integer between 1 and 1,024, but got `1000000`.",
         ),
         (
             ["merge", "logs/run", "--train.steps=3"],

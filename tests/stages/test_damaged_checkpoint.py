@@ -80,9 +80,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "noise": (lambda path: path.write_bytes(b"PK\x03\x04" + b"\x80\x05." * 200), "is damaged or no checkpoint"),
     "a zeroed tensor": (zeroed, "is damaged (the checksum of `"),
     "a pickle of code": (lambda path: torch.save(Path, path), "is damaged or no checkpoint"),
-    "a list": (lambda path: torch.save([1, 2], path), "is damaged (expected it to be a JSON object, but got `[1, 2]`)"),
-    "no loops": (changed(loops=[]), "is damaged (expected `loops` to be a JSON object"),
-    "tensors for a step": (changed(global_step=torch.ones(3)), "is damaged (expected `global_step` to be a whole numb"),
+    "a list": (lambda path: torch.save([1, 2], path), "is damaged (expected it to be a mapping, but got `[1, 2]`)"),
+    "no loops": (changed(loops=[]), "is damaged (expected `loops` to be a mapping"),
+    "tensors for a step": (changed(global_step=torch.ones(3)), "is damaged (expected `global_step` to be an integ"),
     "a step too far": (changed(global_step=99), "is damaged (it claims to be of step 99 of 4)"),
     "another model": (without_shapes, "is of another training"),
     "another run's": (of_another_training, "is of another training"),
@@ -171,7 +171,7 @@ def assert_same(found: Command, expected: Command) -> None:
     assert ours.is_done
     names = sorted(str(path.relative_to(theirs.path)) for path in theirs.path.rglob("*.safetensors"))
     assert names == sorted(str(path.relative_to(ours.path)) for path in ours.path.rglob("*.safetensors"))
-    for name in (*names, "train/history/index.json", "splits.json"):
+    for name in (*names, "train/index.json", "splits.json"):
         assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
     assert read_rows(ours.step("train").metrics) == read_rows(theirs.step("train").metrics)
 

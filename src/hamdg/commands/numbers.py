@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hamdg.errors import ConfigError
+from hamdg.values import Range
 
 
 def check_count(flag: str, value: int, most: int) -> None:
@@ -16,7 +17,5 @@ def check_count(flag: str, value: int, most: int) -> None:
     Raises:
         ConfigError: It is too small or too large.
     """
-    if value < 1:
-        raise ConfigError(f"Expected `{flag}` to be 1 or more, but got `{value}`.")
-    if value > most:
-        raise ConfigError(f"Expected `{flag}` to be at most {most:,}, but got `{value}`.")
+    if value not in Range(1, most):
+        raise ConfigError(f"Expected `{flag}` to be an integer {Range(1, most)}, but got `{value}`.")

@@ -223,10 +223,16 @@ def test_a_parquet_file_or_a_folder_of_them_is_a_root(
             "`mini` is rendered on this machine, so there are no files to verify; look at it with "
             "`hamdg data sheet mini`.",
         ),
-        (["sheet", "mini", "--per-cell=0"], "Expected `--per-cell` to be 1 or more, but got `0`."),
-        (["sheet", "mini", "--per-cell=101"], "Expected `--per-cell` to be at most 100, but got `101`."),
-        (["prepare", "toys", "--size=1000000000"], "Expected `--size` to be at most 4,096, but got `1000000000`."),
-        (["prepare", "toys", "--size=0"], "Expected `--size` to be 1 or more, but got `0`."),
+        (["sheet", "mini", "--per-cell=0"], "Expected `--per-cell` to be an integer between 1 and 100, but got `0`."),
+        (
+            ["sheet", "mini", "--per-cell=101"],
+            "Expected `--per-cell` to be an integer between 1 and 100, but got `101`.",
+        ),
+        (
+            ["prepare", "toys", "--size=1000000000"],
+            "Expected `--size` to be an integer between 1 and 4,096, but got `1000000000`.",
+        ),
+        (["prepare", "toys", "--size=0"], "Expected `--size` to be an integer between 1 and 4,096, but got `0`."),
         (["prepare", "toys", "--view=trainign"], "There is no view `trainign`; did you mean `training`?"),
         (
             ["prepare", "toys", "Toys", "--domain=photo"],
