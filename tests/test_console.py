@@ -23,7 +23,7 @@ def _loud() -> Iterator[None]:
 
 
 def test_stages_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
-    console.stage("Train")
+    console.heading("Train")
     console.note("3 sources [art_painting]")
     console.skipped("done before")
     assert capsys.readouterr().out == "==> Train\n    3 sources [art_painting]\n    skipped: done before\n"
@@ -36,7 +36,7 @@ def test_a_table_obeys_nothing_that_is_written_in_it(capsys: pytest.CaptureFixtu
 
 def test_quiet_leaves_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
     console.set_quiet(True)
-    console.stage("Train")
+    console.heading("Train")
     console.note("a")
     console.skipped("b")
     console.result("the result")
@@ -45,7 +45,7 @@ def test_quiet_leaves_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     console.result("x" * 500)
-    console.stage("y" * 500)
+    console.heading("y" * 500)
     assert capsys.readouterr().out == f"{'x' * 500}\n==> {'y' * 500}\n"
 
 
@@ -155,7 +155,7 @@ def printing_to(monkeypatch: pytest.MonkeyPatch, out: TextIO) -> Iterator[None]:
 
 def test_stages_go_on_where_the_output_is_full_and_results_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w") as out, printing_to(monkeypatch, out):
-        console.stage("Train")
+        console.heading("Train")
         console.step("1/4")
         with pytest.raises(OutputError) as caught:
             console.result("text")
@@ -172,7 +172,7 @@ def test_a_reader_that_has_gone_is_an_error_only_where_something_is_kept(monkeyp
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as out, printing_to(monkeypatch, out):
-        console.stage("Train")
+        console.heading("Train")
         with pytest.raises(BrokenPipeError):
             console.result("text")
         with pytest.raises(OutputError, match=r"^The output cannot be written: broken pipe; the run is done\.$"):

@@ -1,4 +1,9 @@
-"""Domain generalization by merging: one CLIP per source domain, their histories merged into one model."""
+"""Domain generalization by merging: one model per source domain, their histories merged into one.
+
+What a Lightning script of your own takes from here: `CheckpointHistory`, a callback for any LightningModule; and
+`Learner`, `Loss`, `Network`, `Coupling` and `Cohort`, which train several networks in lock-step. Merge methods are in
+`hamdg.merge`, benchmarks in `hamdg.data`.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What the stages say: one line a stage, notes below it; colors only on a terminal.
+"""What commands print: one heading a step, notes below it; colors only on a terminal.
 
-Nothing that is said ends a run: what the output's encoding lacks is written in other characters, what a terminal would
-obey is written out, and once the output is full or closed the stages go on without a word. Only `result` and `table`
-say so.
+No output ends a run: what the output's encoding lacks is written in other characters, control sequences are escaped,
+and once the output is full or closed the run goes on in silence. Only `result` and `table` report that.
 """
 
 from __future__ import annotations
@@ -66,28 +65,28 @@ def complain(text: str) -> None:
 
 
 def set_quiet(quiet: bool) -> None:
-    """Switch `stage`, `note` and `skipped` off or on; `result` and `table` are always printed."""
+    """Switch `heading`, `note` and `skipped` off or on; `result` and `table` are always printed."""
     global _quiet
     _quiet = quiet
 
 
-def stage(title: str) -> None:
-    """Announce a stage."""
+def heading(title: str) -> None:
+    """Print the title of what begins now."""
     _say(title, "bold cyan", "==> ")
 
 
 def note(text: str) -> None:
-    """Tell what a stage did."""
+    """Print a line on what was done."""
     _say(text, "", "    ")
 
 
 def skipped(text: str) -> None:
-    """Tell what was left out because it had been done before."""
+    """Print what was left out because it had been done before."""
     _say(f"skipped: {text}", "dim", "    ")
 
 
 def step(text: str) -> None:
-    """Tell how far a stage is."""
+    """Print how far a training is."""
     _say(text, "", "  ")
 
 

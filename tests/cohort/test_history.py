@@ -334,7 +334,7 @@ def test_swad_refuses_a_loss_that_is_no_number(world: World, tmp_path: Path, los
     with pytest.raises(TrainingError) as caught:
         training.run(range(4))
     assert str(caught.value) == (
-        f"the loss of source `art` on its own hold-out became {loss} at step 4, and SWAD goes by it. "
+        f"the loss of source `art` on its own hold-out set became {loss} at step 4, and SWAD uses it. "
         "Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
     )
 

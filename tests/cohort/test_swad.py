@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hamdg.cohort.swad import ValleyFacts, told, valley_facts
+from hamdg.cohort.swad import ValleyFacts, describe_valley, valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.merge.swad_average import SwadAverage
 
@@ -22,12 +22,12 @@ def facts(found: bool, ended: bool) -> ValleyFacts:
         (
             False,
             False,
-            "no valley of the hold-out loss began, so SWAD is the mean of 3 states, of steps 4 to 9: all there are",
+            "no valley of the validation loss began, so SWAD is the mean of 3 states, of steps 4 to 9: all there are",
         ),
     ],
 )
 def test_valleys_in_words(found: bool, ended: bool, said: str) -> None:
-    assert told(facts(found, ended)) == said
+    assert describe_valley(facts(found, ended)) == said
 
 
 @settings(deadline=None, max_examples=150)

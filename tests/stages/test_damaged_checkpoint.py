@@ -1,4 +1,4 @@
-"""A checkpoint that training cannot go on from: said, and the step begins anew, to the same bytes."""
+"""A checkpoint that training cannot go on from: said, and the step starts again, to the same bytes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_the_training_begins_anew_and_ends_as_if_nothing_had_happened(
     assert cli.main(hurt.argv) == 0
     error = capsys.readouterr().err
     assert error.startswith(f"hamdg: warning: `{run.step('train').resume}` {said}")
-    assert error.endswith("; the step begins anew.\n")
+    assert error.endswith("; the step starts again.\n")
     assert error.count("\n") == 1
     assert not stray.exists()
     assert_same(hurt, calm)

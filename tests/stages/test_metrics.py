@@ -10,7 +10,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.subset import Subset
 from hamdg.runs.record import Metrics
 from hamdg.stages.metrics import TargetMetrics
-from hamdg.stages.scoring import Batch, Scored, Scorer
+from hamdg.stages.scoring import Scored, ScoredBatch, Scorer
 from hamdg.tasks.classification import Classification
 
 CLASSES, IMAGES, BATCH = 4, 103, 16
@@ -53,12 +53,12 @@ class Known(Scorer):
         super().__init__(torch.device("cpu"), cast("Preprocess", None))
         self.known, self.labels = known, labels
 
-    def scores(self, models: Sequence[Scored], part: Subset) -> Iterator[Batch]:
+    def scores(self, models: Sequence[Scored], part: Subset) -> Iterator[ScoredBatch]:
         name = cast("str", part)
         for start in range(0, len(self.labels[name]), BATCH):
             for model, own in enumerate(self.known[name]):
                 chosen = slice(start, start + BATCH)
-                yield Batch(model, own[chosen], self.labels[name][chosen], start)
+                yield ScoredBatch(model, own[chosen], self.labels[name][chosen], start)
 
 
 def test_validation_is_the_mean_over_the_sources_of_the_hand_written_accuracy() -> None:

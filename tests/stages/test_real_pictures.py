@@ -54,7 +54,7 @@ def test_ham_goes_through_all_of_pacs(tiny: Tiny, pacs_root: Path, tmp_path: Pat
     run = RunDirectory(run_directory(recipe))
     pipeline.run(recipe, until="merge")
     assert run.step("merge").summary.exists()
-    # The held-out domain is not looked at before `evaluate`; every source's hold-out is.
+    # The held-out domain is not looked at before `evaluate`; every source's hold-out set is.
     before = Counter(read)
     assert set(before) == set(SOURCES)
     assert all(before[name] >= int(0.2 * COUNTS[name]) for name in SOURCES)

@@ -1,4 +1,4 @@
-"""All stages of a run work on the same images and splits."""
+"""All steps of a run work on the same images and splits."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(root / "photo" / "dog" / "new.png")
     message = (
         f"`{run.path}` began with other images of `photo` (35 then, 36 now; `splits.json` has their digests); "
-        "bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+        "bring those back, or start again with `--force` (a control: by deleting its folder)."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         pipeline.run(recipe)
@@ -137,7 +137,7 @@ def test_pictures_of_the_same_names_and_sizes_are_refused_by_a_run_that_began_wi
     assert run.step("train").summary.exists()
     message = (
         f"`{run.path}` began with other images of `art_painting` (35 then as now, but not the same; `splits.json` "
-        "has their digests); bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+        "has their digests); bring those back, or start again with `--force` (a control: by deleting its folder)."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         pipeline.run(pacs(tiny, noise))
@@ -285,7 +285,7 @@ def test_a_domain_that_was_added_or_removed_is_noticed(tiny: Tiny, small_pacs: P
     custom._of_folder.cache_clear()
     message = (
         f"`{run.path}` began with the source domains `art_painting`, `cartoon`, but now they are `art_painting`, "
-        "`cartoon`, `photo`; bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+        "`cartoon`, `photo`; bring those back, or start again with `--force` (a control: by deleting its folder)."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         pipeline.run(recipe)

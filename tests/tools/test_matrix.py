@@ -13,7 +13,7 @@ DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
-    """Replace the pipeline: source i reaches 0.i on the held-out domain, and 0.9 on its own hold-out if measured."""
+    """Replace the pipeline: source i reaches 0.i on the held-out domain, and 0.9 on its own hold-out set."""
     made: list[Recipe] = []
 
     def run(recipe: Recipe, command: str, show: bool) -> Path:

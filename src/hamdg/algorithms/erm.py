@@ -12,8 +12,7 @@ from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entry
 from hamdg.stages.fit import train_step
 from hamdg.stages.merging import merge_step
-
-POOLED = "pooled"
+from hamdg.stages.pooled import POOLED
 
 
 class Erm(Algorithm):

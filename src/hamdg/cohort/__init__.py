@@ -1,1 +1,1 @@
-"""Source models, and what they do together: enrichment, harmonization, history."""
+"""Learners in lock-step: one training step for all of them, checkpoint histories, validation, resuming, progress."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort.coupling import Coupling
-from hamdg.cohort.learner import Learner, Pair, Step, make_optimizer, seeded, step_of
+from hamdg.cohort.learner import Learner, Pair, StepBatches, make_optimizer, seeded, step_of
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.keys import MetricKey
@@ -68,7 +68,7 @@ class Cohort(LightningModule):
         optimizer, scheduler = make_optimizer([(groups[name], one.config) for name, one in self.learners.items()])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: Step | Mapping[str, Batch | Pair], batch_idx: int) -> None:
+    def training_step(self, batch: StepBatches | Mapping[str, Batch | Pair], batch_idx: int) -> None:
         """Advance every learner by one step."""
         step, batches = step_of(batch, self.trainer.global_step)
         log_now = step % self.log_every == 0 or step == self.steps - 1

@@ -26,7 +26,7 @@ from hamdg.merge.swad_average import SwadAverage
 from hamdg.models.network import Network, Weights, statistics, trained_tensors
 
 Select = Callable[[LightningModule], Mapping[str, Weights]]
-"""Gives what of a module enters which history: by the history's name, tensors by their names in files."""
+"""Returns the tensors of a module that enter each history: by the history's name, then by their names in files."""
 
 # What a history is called where a module has one.
 ONLY = "model"
@@ -58,7 +58,7 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int | None = N
     """Return the steps (from 1; 0 is the start) after which a model enters its history.
 
     The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does. `swad`
-    takes in every state that has a loss, too.
+    also takes every state that has a loss.
     """
     if config.kind == "last":
         return [steps]
@@ -155,8 +155,8 @@ class CheckpointHistory(Callback):
             assert step == self._newest, "a state enters its history before it is measured"
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of source `{source}` on its own hold-out became {loss} at step {step}, and SWAD goes by "
-                    "it. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
+                    f"the loss of source `{source}` on its own hold-out set became {loss} at step {step}, and SWAD "
+                    "uses it. Lower `train.lr`, lengthen `train.warmup` or lower `train.clip_norm`."
                 )
             average.validated(loss)
             self._losses.setdefault(source, {})[step] = loss
@@ -218,7 +218,7 @@ class CheckpointHistory(Callback):
         if (self.folder / start).is_file():  # a training that goes on elsewhere has none
             digest = sha256_file(self.folder / start)
             files["start"] = {"file": start, "step": 0, "sha256": digest, "validation_accuracy": None}
-        # Nobody validated an average itself.
+        # An average itself has not been validated.
         if kept:
             states = {entry["file"]: load_tensors(self.folder / entry["file"]) for entry in kept}
             mean = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
@@ -277,7 +277,7 @@ def _steps_of(trainer: Trainer) -> int:
     """Return how many optimizer steps a Trainer will make.
 
     Raises:
-        ConfigError: It trains until somebody stops it.
+        ConfigError: It has neither a number of steps nor of epochs.
     """
     steps = trainer.estimated_stepping_batches
     if math.isinf(steps):

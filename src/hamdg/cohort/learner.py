@@ -25,7 +25,7 @@ from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
 
-Step = tuple[int, Mapping[str, Batch]]
+StepBatches = tuple[int, Mapping[str, Batch]]
 """The number of a training step, from 0, and a batch of every domain."""
 Pair = Sequence[Tensor]
 """Images and labels, as loaders of other libraries give them."""
@@ -122,7 +122,7 @@ class Learner(LightningModule):
         optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def training_step(self, batch: Step | Mapping[str, Batch | Pair], batch_idx: int) -> Tensor:
+    def training_step(self, batch: StepBatches | Mapping[str, Batch | Pair], batch_idx: int) -> Tensor:
         """Return the loss of the step; used when the learner is trained alone."""
         self._given = step, batches = step_of(batch, self.trainer.global_step)
         loss = self.loss(batches, step)
@@ -149,7 +149,7 @@ class Learner(LightningModule):
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
 
 
-def step_of(batch: Step | Mapping[str, Batch | Pair], number: int) -> Step:
+def step_of(batch: StepBatches | Mapping[str, Batch | Pair], number: int) -> StepBatches:
     """Return what a loader gives as a step: ours gives steps, Lightning's `CombinedLoader` gives pairs by domain."""
     if isinstance(batch, tuple):
         return batch

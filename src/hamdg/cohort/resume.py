@@ -40,7 +40,7 @@ class _Checkpoint(TypedDict):
 
 
 class ResumeCheckpoint(Callback):
-    """Replaces `checkpoints/resume.ckpt` every few steps.
+    """Replaces a step's `resume.ckpt` every few optimizer steps.
 
     It must be the last callback, so that the state of all others is that of the same step.
 

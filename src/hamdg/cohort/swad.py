@@ -1,4 +1,4 @@
-"""Where SWAD's average of one source model begins and ends, told from the hold-out losses that it was made with."""
+"""Where SWAD's average of one source model begins and ends, found from the validation losses that chose it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def valley_facts(config: HistoryConfig, states: Iterable[int], losses: Mapping[i
     Args:
         config: How a valley is recognized.
         states: The steps after which the weights entered the history.
-        losses: The loss on the hold-out by step; the last state has one.
+        losses: The loss on the hold-out set by step; the last state has one.
     """
     valley: Valley[tuple[int, ...]] = Valley(config.n_s, config.n_e, config.r, "all", "keep", add)
     steps, before = sorted(states), 0
@@ -50,10 +50,10 @@ def valley_facts(config: HistoryConfig, states: Iterable[int], losses: Mapping[i
     )
 
 
-def told(facts: ValleyFacts) -> str:
+def describe_valley(facts: ValleyFacts) -> str:
     """Return the facts as a sentence without its full stop."""
     states = f"the mean of {facts['states']} states, of steps {facts['first_step']} to {facts['last_step']}"
     if not facts["found"]:
-        return f"no valley of the hold-out loss began, so SWAD is {states}: all there are"
+        return f"no valley of the validation loss began, so SWAD is {states}: all there are"
     end = "ended" if facts["ended"] else "had not ended with the training"
     return f"SWAD is {states}; its valley {end}"

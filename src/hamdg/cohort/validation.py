@@ -22,7 +22,7 @@ CHUNK = 256
 
 
 class Measurement(NamedTuple):
-    """How a model does on a hold-out.
+    """How a model does on a hold-out set.
 
     Args:
         accuracy: The share of right predictions.
@@ -60,11 +60,11 @@ class SourceValidation(Callback):
     """Measures each learner on its own hold-out set every few steps, against the labels that a user would have.
 
     Args:
-        parts: The hold-out of each source domain.
+        parts: The hold-out set of each source domain.
         prepare: Turns uint8 images into what the networks take, without augmentation.
         every: Steps between two measurements; the last step is always measured.
         steps: Number of training steps.
-        note: Told (source, step, accuracy, loss) of every measurement.
+        note: Called with (source, step, accuracy, loss) for every measurement.
         log_loss: Log the losses, too.
     """
 
@@ -91,7 +91,7 @@ class SourceValidation(Callback):
         step = trainer.global_step
         if (step % self.every and step != self.steps) or not isinstance(pl_module, Cohort):
             return
-        # Learners of domains whose labels are withheld have no hold-out.
+        # Learners of domains whose labels are withheld have no hold-out set.
         measurable = {name: one for name, one in pl_module.learners.items() if self.parts.keys() >= set(one.own)}
         found = {name: self._own_measurement(learner) for name, learner in measurable.items()}
         for name, (share, loss) in found.items():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hamdg.config.algorithms import find
 from hamdg.config.recipe import HistoryConfig, Recipe
 
-POOLED = "erm"
+CONTROL = "erm"
 
 
 def controls_of(recipe: Recipe) -> list[Recipe]:
@@ -19,4 +19,4 @@ def controls_of(recipe: Recipe) -> list[Recipe]:
         return []
     train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
     history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
-    return [replace(recipe, algorithm=POOLED, settings=find(POOLED)(), label="", train=train, history=history)]
+    return [replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)]

@@ -56,7 +56,7 @@ def _section(algorithm: str, settings: type[AlgorithmSettings]) -> Mapping[str, 
 
 
 def algorithm_of(key: str) -> str | None:
-    """Return which algorithm's section a dotted key lies in, `None` for what all recipes share or nobody knows."""
+    """Return which algorithm's section a dotted key lies in, `None` for shared and for unknown keys."""
     first = key.partition(".")[0]
     return first if first not in shared() and first in names() else None
 

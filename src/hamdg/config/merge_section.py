@@ -17,7 +17,7 @@ from hamdg.values import yaml_name
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
 ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
-# What `merge.examples` has a say in.
+# The evidence that `merge.examples` is about.
 SAMPLED: frozenset[Kind] = frozenset(["gradients", "activations"])
 
 

@@ -89,7 +89,7 @@ class DataConfig:
         subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
             all. For smoke tests.
         shots: Train on this many images per class and source domain, drawn by the seed from the training part; `null`
-            for all. Hold-outs and the held-out domain stay whole.
+            for all. Hold-out sets and the held-out domain stay whole.
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
             flip); `domainbed` (the same with color jitter and grayscale).
         truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
@@ -154,7 +154,7 @@ class TrainConfig:
         weight_decay: AdamW's decoupled weight decay.
         warmup: Steps of linear warm-up before the cosine decay.
         clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
-        check_every: Steps between validations on the source hold-outs.
+        check_every: Steps between validations on the sources' hold-out sets.
     """
 
     steps: Steps = 200
@@ -171,15 +171,15 @@ class HistoryConfig:
 
     Args:
         kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
-            merge), or `swad` (the mean of a valley of the loss on the own hold-out, which is measured every
+            merge), or `swad` (the mean of a valley of the loss on its own hold-out set, measured every
             `train.check_every` steps).
         start: First step of the history, as a fraction of all steps; `swad` starts where the losses say.
         every: Steps between two checkpoints of the history.
         decay: Decay of `ema`.
         beta: Both shape parameters of `beta`'s density.
         keep: At most this many snapshots are stored per source; the oldest goes first.
-        n_s: How many hold-out losses decide where `swad`'s valley begins; the default is the paper's.
-        n_e: How many hold-out losses in a row above the threshold end it; the default is the paper's.
+        n_s: How many validation losses decide where `swad`'s valley begins; the default is the paper's.
+        n_e: How many validation losses in a row above the threshold end it; the default is the paper's.
         r: The threshold, relative to the mean of the losses that it began with; the default is the paper's.
     """
 
@@ -258,8 +258,8 @@ class Recipe:
     """Everything that defines a run (and, in `runtime`, how it is executed).
 
     Args:
-        benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of one's own.
-        held_out: The domain that no stage before `evaluate` reads; short names allowed where unambiguous.
+        benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of your own.
+        held_out: The domain that no step before `evaluate` reads; short names allowed where unambiguous.
         excluded: Domains that are never read: neither trained on nor evaluated.
         algorithm: Name of an algorithm, such as `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
         seed: Seed of the split, the batch order and the augmentation.

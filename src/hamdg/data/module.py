@@ -116,7 +116,7 @@ class SourceData(LightningDataModule):
             )
 
     def holdouts(self) -> dict[str, Subset]:
-        """Return the hold-out of every domain that has labels, decoded."""
+        """Return the hold-out set of every domain that has labels, decoded."""
         parts = {
             name: holdout(domain, self.validation_part[name])
             for name, domain in self.domains.items()

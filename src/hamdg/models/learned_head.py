@@ -16,8 +16,8 @@ from hamdg.merge.files import load_tensors, save_tensors
 from hamdg.models.text_head import coinciding
 from hamdg.text import listed, shortened
 
-# Of a linear probe; see `linear_probe`. Of the powers of ten the most accurate on source hold-outs of PACS, and near it
-# on those of `mini`, both with mini-CLIP; class features come out about as long as those of text, 1.
+# Of a linear probe; see `linear_probe`. Of the powers of ten the most accurate on the sources' hold-out sets of PACS,
+# and near it on those of `mini`, both with mini-CLIP; class features come out about as long as those of text, 1.
 L2 = 1e-4
 _TENSOR = "class_features"
 _LISTED = 12

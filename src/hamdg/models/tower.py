@@ -54,7 +54,7 @@ class ImageTower(nn.Module):
 def layer_of(parameter_name: str) -> str:
     """Return the layer that a parameter of an image tower belongs to.
 
-    Numbered blocks keep their number (`layer1.0`, `transformer.resblocks.3`); all else goes by its first word
+    Numbered blocks keep their number (`layer1.0`, `transformer.resblocks.3`); all else has its first word as its layer
     (`conv1`, `attnpool`, `class_embedding`).
     """
     words = parameter_name.split(".")

@@ -69,7 +69,7 @@ def read_state(path: Path, like: Collection[str] | None = None) -> Mapping[str, 
 
 
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Say in words which tensors are missing, unexpected or of another shape; empty if all fit."""
+    """Return in words which tensors are missing, unexpected or of another shape; empty if all fit."""
     missing = [f"`{key}`" for key in expected if key not in given]
     unexpected = [f"`{key}`" for key in given if key not in expected]
     misshapen = [
@@ -82,7 +82,7 @@ def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> l
 
 
 def faults(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Say in words which tensors hold what no model works with; empty if all are sound.
+    """Return in words which tensors hold what no model works with; empty if all are sound.
 
     Args:
         expected: The model's own tensors.

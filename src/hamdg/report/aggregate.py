@@ -81,7 +81,7 @@ class NoiseRow:
 
 @dataclass(frozen=True)
 class Selection:
-    """A variant's accuracy on the source hold-outs, for one row of its table.
+    """A variant's accuracy on the source hold-out sets, for one row of its table.
 
     Args:
         condition: What the data were like.

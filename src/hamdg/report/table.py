@@ -31,7 +31,7 @@ class TableRow:
         held_out: Accuracy on the whole held-out domain.
         standard_error: Binomial standard error of `held_out`.
         in80: Accuracy on DomainBed's 80 % part of the held-out domain.
-        validation: Accuracy on the source hold-outs, where measured.
+        validation: Accuracy on the source hold-out sets, where measured.
         note: A few words about the row.
         is_result: Whether this is what the run was made for.
         gain: `held_out` minus the zero-shot model's, where the run has one.

@@ -83,7 +83,7 @@ class StepDirectory:
 class RunDirectory:
     """The files of one run.
 
-    A plain `RunDirectory(path)` only knows the names. `open` and `hold` also take the lock that keeps a second process
+    A plain `RunDirectory(path)` only names files. `open` and `hold` also take the lock that keeps a second process
     out; both give it back when their `with` block ends.
 
     Args:
@@ -126,7 +126,7 @@ class RunDirectory:
 
     @property
     def validation(self) -> Path:
-        """Accuracies of all entries on the sources' hold-outs, `validation.json`."""
+        """Accuracies of all entries on the sources' hold-out sets, `validation.json`."""
         return self.path / "validation.json"
 
     @property
@@ -178,7 +178,7 @@ class RunDirectory:
 
     @classmethod
     def hold(cls, path: Path) -> Self:
-        """Take the lock of an existing run, to repeat one of its stages.
+        """Take the lock of an existing run, to repeat one of its steps.
 
         Raises:
             RunDirectoryError: If `path` is no run directory, is not writable or is in use.
@@ -231,7 +231,7 @@ class RunDirectory:
         self.release()
 
     def unmark_done(self) -> None:
-        """Remove the `done` mark; the first thing when a stage of a finished run is repeated."""
+        """Remove the `done` mark; the first thing when a step of a finished run is repeated."""
         self.done.unlink(missing_ok=True)
 
     def reset(self) -> None:

@@ -47,7 +47,7 @@ class _ImagesSeen(TypedDict):
 
 
 class Record(TypedDict):
-    """One finished run; `opened` names the domains whose images each stage opened."""
+    """One finished run; `opened` names the domains whose images each step opened."""
 
     format: int
     benchmark: str

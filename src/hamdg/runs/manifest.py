@@ -1,4 +1,4 @@
-"""Digests of a run's files: compared by the stage that reads them, and kept in `done` when the run is complete."""
+"""Digests of a run's files: compared by the step that reads them, and kept in `done` when the run is complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEVER = -1
 
 
 class FileFacts(TypedDict):
-    """A file's SHA-256, and its size and time of change: while these two stay, nobody has written to it."""
+    """A file's SHA-256, and its size and time of change: while these two stay, it has not been written to."""
 
     sha256: str
     bytes: int
@@ -38,7 +38,7 @@ def digests(run: RunDirectory, files: Iterable[Path]) -> dict[str, str]:
 
 
 def check_digests(run: RunDirectory, known: Mapping[str, str], how: str, remedy: str = schema.REPEAT) -> None:
-    """Check that files of a run are those that one of its stages knew.
+    """Check that files of a run are those that one of its steps knew.
 
     Args:
         run: The run.
@@ -67,7 +67,7 @@ def seal(run: RunDirectory, files: Iterable[str], start: Mapping[str, str]) -> N
 
     Args:
         run: The run.
-        files: Names of the files that its stages wrote.
+        files: Names of the files that its steps wrote.
         start: SHA-256, by path, of the files that its model was read from.
     """
     found = {name: _facts(run.path / name, sha256_file(run.path / name)) for name in sorted(files)}
@@ -123,11 +123,11 @@ def _started(path: Path, digest: str) -> FileFacts:
 
 
 def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
-    """Return what helps with a file that is another: all but what trained is made anew from what is there."""
-    anew = {run.base.name, run.merged.name, run.record.name, run.validation.name, run.class_features.name}
+    """Return the remedy for a file that is another: all but what a training wrote can be made again from the rest."""
+    remade = {run.base.name, run.merged.name, run.record.name, run.validation.name, run.class_features.name}
     step = run.step(name.partition("/")[0].removesuffix(".json"))
     trained = step.metrics.relative_to(run.path).as_posix() in known
-    if name in anew or name.startswith("hamdg-"):
+    if name in remade or name.startswith("hamdg-"):
         wrong = name
     elif step.summary.name in known and not trained and step.summary not in (run.splits, run.start):
         wrong = step.summary.name

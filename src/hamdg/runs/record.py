@@ -19,7 +19,7 @@ from hamdg.values import MismatchError, check, required_keys
 T = TypeVar("T")
 
 FORMAT = 2
-# What follows every algorithm's own steps: scores on the sources' hold-outs, then those on the held-out domain.
+# What follows every algorithm's own steps: scores on the sources' hold-out sets, then those on the held-out domain.
 VALIDATE, EVALUATE = "validate", "evaluate"
 
 RowGroup = Literal["control", "source", "merged"]
@@ -41,7 +41,7 @@ class Row(TypedDict):
         held_out: The headline: the primary metric on the record's `part`, averaged over the targets.
         held_out_in80: The same on DomainBed's 80 % part.
         standard_error: Binomial standard error of `held_out`.
-        validation: The same metric on the source hold-outs, where measured.
+        validation: The same metric on the source hold-out sets, where measured.
         note: A few words about the row.
         targets: All metrics, by target.
     """

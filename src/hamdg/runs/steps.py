@@ -53,7 +53,7 @@ class ValidationSummary(TypedDict):
     """`validation.json`: what sweeps choose by.
 
     Attributes:
-        validation: Accuracy on the sources' hold-outs, by row.
+        validation: Accuracy on the sources' hold-out sets, by row.
         opened: The domains whose images were opened.
         seconds: How long it took.
         wrote: SHA-256 of the files that the run's result was exported to.
@@ -102,7 +102,7 @@ def read_start(run: RunDirectory) -> Start:
 
 
 def read_validation(run: RunDirectory) -> dict[str, float]:
-    """Return the accuracies on the sources' hold-outs by row, also of runs whose `merge.json` holds them.
+    """Return the accuracies on the sources' hold-out sets by row, also of runs whose `merge.json` holds them.
 
     Raises:
         RunDirectoryError: The run has none yet, or the file is damaged.

@@ -1,1 +1,1 @@
-"""Train, merge, evaluate: each reads files and writes files, is skipped when done and goes on when killed."""
+"""The steps of a run: builders of steps that algorithms share, the pipeline that runs them, and the evaluation."""

@@ -29,7 +29,7 @@ _LISTED = 8
 
 
 def check_words(context: Context) -> None:
-    """Make sure that prompts tell the classes apart, where they give the class features; say which words mean little.
+    """Check that prompts distinguish the classes, where they give the class features; name words without a meaning.
 
     Raises:
         ConfigError: If the features of two classes coincide.

@@ -48,7 +48,7 @@ class SourceEvidence:
         self.examples = examples
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
-        """Return the mean of the primary metric on the source domains' hold-outs."""
+        """Return the mean of the primary metric on the source domains' hold-out sets."""
         return self._scorer.validation([Scored(self._network, weights)], self._holdouts, self.context.task)[0]
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:

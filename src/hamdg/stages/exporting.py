@@ -1,4 +1,4 @@
-"""Writes the run's result as one file that other libraries load, and scores all entries on the sources' hold-outs."""
+"""Exports a run's result to a file that other libraries load; scores all entries on the sources' hold-out sets."""
 
 from __future__ import annotations
 

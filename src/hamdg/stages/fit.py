@@ -19,7 +19,7 @@ from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.learner import Learner
 from hamdg.cohort.progress import progress_callback
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
-from hamdg.cohort.swad import ValleyFacts, told
+from hamdg.cohort.swad import ValleyFacts, describe_valley
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config.recipe import HistoryConfig
 from hamdg.data.domain import Domain
@@ -121,7 +121,7 @@ def trained(context: Context, cohort: Cohort) -> Summary:
     if valleys := {name: files["valley"] for name, files in index.items() if "valley" in files}:
         facts["valleys"] = valleys
         for name, valley in valleys.items():
-            console.note(f"{name}: {told(cast('ValleyFacts', valley))}")
+            console.note(f"{name}: {describe_valley(cast('ValleyFacts', valley))}")
     domains = {domain for names in own.values() for domain in names}
     return Summary(facts, images_seen=context.recipe.train.steps * context.recipe.data.batch_size * len(domains))
 
@@ -156,7 +156,7 @@ def _run_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-    # Lightning's own use of torch's pytree; nothing a user could do about.
+    # Lightning's own use of torch's pytree, about which a user can do nothing.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     trainer = Trainer(logger=tracker, callbacks=list(callbacks), **_trainer_options(context))
     checkpoint = context.files.resume if context.files.resume.exists() else None

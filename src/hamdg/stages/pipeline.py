@@ -159,7 +159,7 @@ def _advance(contexts: Sequence[Context], command: str, until: str, force: bool,
 
 def _evaluate(context: Context, command: str, controls: Sequence[Context], again: bool = False) -> None:
     run, targets = context.run, ", ".join(context.targets)
-    console.stage(f"evaluate {context.algorithm.label} on {targets}{_opened_by(context)}")
+    console.heading(f"evaluate {context.algorithm.label} on {targets}{_opened_by(context)}")
     if not evaluate(context, command, controls, again):
         console.skipped("evaluated before")
     if context.recipe.runtime.report:
@@ -187,7 +187,7 @@ def _opened_by(context: Context) -> str:
 
 
 def _names_other_images(recipe: Recipe, done: RunDirectory) -> bool:
-    """Say whether a recipe gives another place of images than the done run has: one that holds none is refused."""
+    """Return whether a recipe names another place of images than the done run, which has to be looked into."""
     places = (recipe.data.root, recipe.data.hub, recipe.data.lists)
     if recipe.benchmark == CUSTOM or not any(places):
         return False
@@ -222,7 +222,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
 
 
 def reevaluate(path: Path) -> Path:
-    """Evaluate a merged run again and write its record and report anew."""
+    """Evaluate a merged run again and write its record and report again."""
     with RunDirectory.hold(path) as found:
         recipe = _recipe_at(found)
         check_layout(found)

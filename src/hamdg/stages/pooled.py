@@ -11,6 +11,7 @@ from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entry
 from hamdg.stages.fit import train_step
 
+# The name of the one learner, and so of its history.
 POOLED = "pooled"
 
 

@@ -35,7 +35,7 @@ def run_steps(context: Context, steps: Sequence[Step], share: bool) -> None:
 
 def _run(own: Context, run: Context, step: Step, share: bool) -> None:
     files = own.files
-    console.stage(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(run.sources)}" if step.reads else ""))
+    console.heading(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(run.sources)}" if step.reads else ""))
     if files.is_done:
         check_step(own.run, files)
         # A process that died just before it removed the state.
@@ -57,7 +57,7 @@ def _work(own: Context, step: Step) -> None:
     """Run a step behind its wall and write its summary, last."""
     files, started = own.files, time.monotonic()
     if not files.resume.exists():
-        # What a process that died before its first checkpoint left is nobody's.
+        # A process that died before its first checkpoint may have left files, which belong to no state.
         files.reset()
     else:
         console.note("going on from the last checkpoint of a stopped run")
@@ -65,7 +65,7 @@ def _work(own: Context, step: Step) -> None:
         try:
             found = step.run(own)
         except CheckpointError as error:
-            console.warning(f"`{files.resume}` {error}; the step begins anew.")
+            console.warning(f"`{files.resume}` {error}; the step starts again.")
             files.reset()
             own.spent.clear()
             found = step.run(own)

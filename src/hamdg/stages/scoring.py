@@ -26,7 +26,7 @@ class Scored(NamedTuple):
     weights: Weights
 
 
-class Batch(NamedTuple):
+class ScoredBatch(NamedTuple):
     """Scores [n, classes] of one model, the labels [n], and the position of the first image in the subset."""
 
     model: int
@@ -61,7 +61,7 @@ class Scorer:
         return network
 
     @torch.no_grad()
-    def scores(self, models: Sequence[Scored], part: Subset) -> Iterator[Batch]:
+    def scores(self, models: Sequence[Scored], part: Subset) -> Iterator[ScoredBatch]:
         """Yield every model's scores, in batches that bound the memory; each image is read once for all of them."""
         start = 0
         for images, labels in part.parts(READ):
@@ -71,11 +71,11 @@ class Scorer:
                 for offset in range(0, len(images), CHUNK):
                     chosen = slice(offset, offset + CHUNK)
                     scores = network(self.preprocess(images[chosen]))
-                    yield Batch(number, scores, labels[chosen], start + offset)
+                    yield ScoredBatch(number, scores, labels[chosen], start + offset)
             start += len(images)
 
     def validation(self, models: Sequence[Scored], parts: Mapping[str, Subset], task: Task) -> list[float]:
-        """Return every model's primary metric, its mean over the sources' hold-outs, against the labels of a user."""
+        """Return every model's primary metric, as its mean over hold-out sets, against the labels that a user has."""
         totals = [0.0] * len(models)
         for part in parts.values():
             found: dict[int, Metric] = {}

@@ -81,7 +81,7 @@ def open_sources(context: Context, begun: bool) -> SourceData:
         _compare(run, schema.read(run.splits, Splits)["domains"], found)
     else:
         _write(context, found, data)
-        _tell(context.recipe, data)
+        _announce(context.recipe, data)
     return data
 
 
@@ -143,8 +143,8 @@ def _digest(positions: Indices) -> str:
     return hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
 
 
-def _tell(recipe: Recipe, data: SourceData) -> None:
-    """Say which images these are, and whether they are those of a published copy."""
+def _announce(recipe: Recipe, data: SourceData) -> None:
+    """Print which images these are, and whether they are those of a published copy."""
     if recipe.benchmark == "mini":
         return
     place, bench = place_of(recipe), benchmark_of(recipe)
@@ -165,7 +165,7 @@ def _tell(recipe: Recipe, data: SourceData) -> None:
 
 
 def _version_of(bench: Benchmark, counts: Mapping[str, Indices]) -> str:
-    """Say which published copies have these images in the source domains; the held-out one is not looked at."""
+    """Return which published copies have these images in the source domains; the held-out one is not looked at."""
     same = [one.name for one in bench.versions if all(agrees(one, name, own) for name, own in counts.items())]
     if not same:
         return f"no known version; `hamdg data verify {bench.name}` says what differs"
@@ -191,7 +191,7 @@ def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) 
 
 
 def _compare(run: RunDirectory, before: Mapping[str, SplitFacts], now: Mapping[str, SplitFacts]) -> None:
-    remedy = "bring those back, or begin anew with `--force` (a control: by deleting its folder)."
+    remedy = "bring those back, or start again with `--force` (a control: by deleting its folder)."
     if before.keys() != now.keys():
         raise DataError(
             f"`{run.path}` began with the source domains {listed(list(before))}, but now they are "

@@ -107,7 +107,7 @@ def _files(config: ModelConfig) -> dict[str, str]:
 
 
 def changed_start(config: ModelConfig, before: Mapping[str, FileFacts]) -> str:
-    """Say which file of a model is another one than it was when a done run was trained; nothing if none is.
+    """Return in words which file of a model is another one than when a done run was trained; nothing if none is.
 
     Args:
         config: The run's model.

@@ -34,7 +34,7 @@ class Job:
         condition: Name of the condition.
         variant: Name of the variant.
         recipe: Its recipe.
-        until: What comes last: `validate` scores on source hold-outs alone, `evaluate` on the held-out domain.
+        until: What comes last: `validate` scores on source hold-out sets alone, `evaluate` on the held-out domain.
         command: The command that makes this run alone.
     """
 

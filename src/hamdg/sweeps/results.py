@@ -52,7 +52,7 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     # The page first: nothing may be lost where the output takes nothing.
     page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None else None
     head = ("condition", "variant", "model", "source validation", "±", "n")
-    console.table(head, [_cells(one) for one in found], title="% correct on the source hold-outs")
+    console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
     if records:
         console.result("")
         print_accuracies(records, sweep_table(records, chosen))

@@ -48,7 +48,7 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None = None, launcher: 
     folder = user_path(sweep.root, "root") / "sweeps"
     with open_ledger(folder / f"{path.stem}-{_digest(sweep)}.jsonl") as ledger:
         each = f"with {threads} thread(s) each" if threads else f"by `{launcher}`"
-        console.stage(f"{len(jobs)} runs, {workers} at a time {each}; ledger {ledger.path}")
+        console.heading(f"{len(jobs)} runs, {workers} at a time {each}; ledger {ledger.path}")
         if threads:
             # Processes read it before they import torch: two with as many threads as cores each starve each other.
             os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -1,7 +1,7 @@
 """How far the domains are apart: train on one, test on every other (`python -m hamdg.tools.matrix`).
 
 Four runs of `experiments/mini/separate.yaml`, one per held-out domain, hold all of it: a source model's accuracy on
-the held-out domain is a cell off the diagonal; its accuracy on its own hold-out is one on the diagonal.
+the held-out domain is a cell off the diagonal; its accuracy on its own hold-out set is one on the diagonal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(overrides: list[str]) -> int:
     start, *others = cells
     columns = sorted(others)
     rows = [[name, *(f"{100 * cells[name][column]:.1f}" for column in columns)] for name in (start, *columns)]
-    console.table(["trained on", *columns], rows, title="% correct; diagonal: the domain's own hold-out")
+    console.table(["trained on", *columns], rows, title="% correct; diagonal: the domain's own hold-out set")
     return 0
 
 

@@ -41,7 +41,7 @@ def check(value: object, kind: object, key: str = "") -> None:
         value: The value.
         kind: `int`, `float`, `str`, `bool`, `None`, a `Literal`, a list or mapping of such, a `TypedDict` (whose
             further keys are not checked), a union, each perhaps `Annotated` with `Range`, `Words` and `Filled`;
-            `object` takes all. Several `TypedDict`s of a union are told apart by their key `kind`.
+            `object` takes all. Several `TypedDict`s of a union are distinguished by their key `kind`.
         key: Where the value is, for the message.
 
     Raises:

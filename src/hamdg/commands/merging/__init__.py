@@ -1,1 +1,1 @@
-"""`hamdg merge`: its arguments, and what it does beyond starting a stage."""
+"""`hamdg merge`: its arguments, and what it does beyond starting a run."""

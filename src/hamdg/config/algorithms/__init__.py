@@ -18,7 +18,7 @@ ENTRY_POINTS = "hamdg.algorithms"
 
 @dataclass(frozen=True)
 class AlgorithmSettings:
-    """What an algorithm is told beyond the sections that all recipes share; each algorithm has a subclass of its own.
+    """What an algorithm reads beyond the sections that all recipes share; each algorithm has a subclass of its own.
 
     A recipe's section of these settings has the algorithm's name, which is the name of the module here, or of the
     entry point elsewhere.
