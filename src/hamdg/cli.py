@@ -119,7 +119,7 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "merge" and not asks_for_help:
         return merge.main(arguments[1:])
     if verb in _OPTIONS and not asks_for_help:
-        from hamdg.config.reading import split_overrides
+        from hamdg.config.parsing import split_overrides
 
         overrides, rest = split_overrides(arguments[len(verb.split()) :], _OPTIONS[verb], f"hamdg {verb}")
         arguments = [*verb.split(), *rest]

@@ -9,7 +9,8 @@ import pytest
 
 from hamdg.config.algorithms import names
 from hamdg.config.algorithms.ham import HamSettings
-from hamdg.config.reading import checked, read_recipe, split_overrides
+from hamdg.config.parsing import split_overrides
+from hamdg.config.reading import checked, read_recipe
 from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.errors import ConfigError
 from hamdg.text import listed

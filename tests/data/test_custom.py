@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config.reading import checked, overridden, read_recipe
+from hamdg.config.parsing import overridden
+from hamdg.config.reading import checked, read_recipe
 from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub

@@ -44,7 +44,7 @@ def key_help(arguments: Sequence[str]) -> str:
     Raises:
         ConfigError: If the recipe or an override cannot be read.
     """
-    from hamdg.config.reading import read_unchecked, split_overrides
+    from hamdg.config.parsing import read_unchecked, split_overrides
     from hamdg.config.reference import help_text
     from hamdg.config.shipped import find_file
 

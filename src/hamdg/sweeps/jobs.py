@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from hamdg.config.keys import algorithm_of
-from hamdg.config.reading import named_algorithm, read_recipe
+from hamdg.config.parsing import named_algorithm
+from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import find_file, public_name
 from hamdg.data.find_images import find_images

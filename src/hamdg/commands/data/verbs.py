@@ -249,7 +249,8 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
         ConfigError: If something in them is wrong.
     """
     from hamdg.config.checks import place_problems
-    from hamdg.config.reading import overridden, read_recipe
+    from hamdg.config.parsing import overridden
+    from hamdg.config.reading import read_recipe
     from hamdg.config.recipe import CUSTOM, Recipe
     from hamdg.data.registry import benchmark
 

@@ -82,7 +82,7 @@ def _answer(request: Request) -> int:
 
 
 def _merge_run(arguments: Sequence[str]) -> int:
-    from hamdg.config.reading import split_overrides
+    from hamdg.config.parsing import split_overrides
 
     overrides, others = split_overrides(arguments, ())
     for override in overrides:
