@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _known(error: OSError) -> HamdgError | None:
-    """Return what an error of the system means that nobody expected where it was met; `None` if that is a bug."""
+    """Return what an unexpected error of the system means; `None` if it is a bug."""
     if error.filename is not None and error.errno in _ENVIRONMENT:
         return ConfigError(f"`{os.fsdecode(error.filename)}`: {(error.strerror or '').lower()}.")
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
