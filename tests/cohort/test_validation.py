@@ -10,7 +10,7 @@ from lightning import Trainer
 from torch import Tensor
 
 from hamdg.cohort import validation
-from hamdg.cohort.validation import SourceValidation, accuracy, measured, predict
+from hamdg.cohort.validation import SourceValidation, accuracy, measured
 from hamdg.data.augment import to_float
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ class Log:
 def images_of(part: Subset) -> Tensor:
     ((images, _),) = part.parts(100)
     return images
-
-
-def test_predictions_do_not_depend_on_the_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, images = world.network(), images_of(world.hold_outs()["photo"])
-    whole = predict(model, images, to_float)
-    monkeypatch.setattr(validation, "CHUNK", 4)
-
-    assert torch.equal(predict(model, images, to_float), whole)
-    assert torch.equal(whole, model(to_float(images)).argmax(dim=1))
 
 
 def test_accuracy_by_hand() -> None:
@@ -64,8 +55,9 @@ def test_accuracy_and_loss_are_those_of_one_pass(world: World, monkeypatch: pyte
 
     assert seen == [4, 4, 3]
     with torch.no_grad():
-        assert found == pytest.approx(slow_measurement(model(to_float(images_of(part))), part.labels), rel=1e-5)
-    assert found.accuracy == accuracy(predict(model, images_of(part), to_float), part.labels)
+        whole = model(to_float(images_of(part)))
+    assert found == pytest.approx(slow_measurement(whole, part.labels), rel=1e-5)
+    assert found.accuracy == accuracy(whole.argmax(dim=1), part.labels)
 
 
 @pytest.mark.parametrize("log_loss", [False, True])

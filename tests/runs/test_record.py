@@ -52,7 +52,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "lacking"), [(False, "rows"), (False, "steps"), (True, "rows"), (True, "merge")])
 def test_missing_keys_are_named(ham: Record, format_1: dict[str, object], old: bool, lacking: str) -> None:
     cut = {key: value for key, value in (format_1 if old else ham).items() if key not in (lacking, "classes")}
-    message = f"`here` lacks `classes`, `{lacking}`. Repeat the run with `--force` to write the record anew."
+    message = f"`here` lacks `classes`, `{lacking}`. Repeat the run with `--force` to write the record again."
     with pytest.raises(DataError, match=re.escape(message)):
         checked(cut, "here")
 

@@ -29,7 +29,7 @@ LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every
 
 def kept_files(run: RunDirectory) -> dict[str, bytes]:
     """Return the content of all files that must not depend on what happened on the way."""
-    names = ["merged.safetensors", "train/history/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
+    names = ["merged.safetensors", "train/index.json", *(path.name for path in run.path.glob("hamdg-*.json"))]
     assert len(names) == 3
     if run.recipe().model.text_head != "prompts":
         names.append(run.class_features.name)

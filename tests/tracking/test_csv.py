@@ -13,7 +13,7 @@ from hamdg.report.metrics import read_metrics
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.loggers import log_values
-from hamdg.tracking.rows import HEADER, Row, read_rows
+from hamdg.tracking.rows import HEADER, Measurement, read_rows
 
 PAIR = MetricKey("cosine/after", "cartoon|photo", "layer1.0")
 
@@ -42,7 +42,7 @@ def test_keys_reach_the_file_whole_and_other_loggers_as_text(tmp_path: Path, key
     log_values([tracker, other], {key: 0.25}, 3)
     tracker.save()
 
-    assert read_rows(tmp_path / "metrics.csv") == [Row(3, key.source, key.layer, key.name, 0.25)]
+    assert read_rows(tmp_path / "metrics.csv") == [Measurement(3, key.source, key.layer, key.name, 0.25)]
     assert other.rows == [(3, {text: 0.25})]
 
 
@@ -70,7 +70,7 @@ def test_rows_are_appended_under_one_header(tmp_path: Path) -> None:
         "2,cartoon|photo,layer1.0,cosine/after,-0.5",
         "2,,,lr,0.0001",
     ]
-    assert read_rows(path)[3] == Row(2, "photo", "", "loss", 2 / 3)
+    assert read_rows(path)[3] == Measurement(2, "photo", "", "loss", 2 / 3)
 
 
 def test_nothing_is_written_before_save_and_nothing_twice(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_written_before_save_and_nothing_twice(tmp_path: Path) -> Non
     tracker.save()
     tracker.finalize("success")
 
-    assert read_rows(path) == [Row(1, "", "", "lr", 1.0)]
+    assert read_rows(path) == [Measurement(1, "", "", "lr", 1.0)]
 
 
 def test_a_resumed_run_drops_what_it_measures_again(tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_spreadsheets_take_no_name_for_a_formula(tmp_path: Path, source: str) ->
     cells = next(csv.reader(path.read_text(encoding="utf-8").splitlines()[1:]))
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells[:4])
     assert cells[4] == "-0.5"
-    assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
+    assert read_rows(path) == [Measurement(1, source, source, "loss", -0.5)]
     assert list(read_metrics(path).series) == [("loss", source, source)]
     CsvTracker(path, last_step=1)
-    assert read_rows(path) == [Row(1, source, source, "loss", -0.5)]
+    assert read_rows(path) == [Measurement(1, source, source, "loss", -0.5)]
 
 
 @pytest.mark.parametrize("line", ["1,a,,loss,abc", "²,a,,loss,1", '1,a,,loss,"1\n2', '"' + "9" * 200_000])

@@ -47,6 +47,7 @@ class Cohort(LightningModule):
         log_every: int = 1,
     ) -> None:
         super().__init__()
+        # Lightning would make one backward pass of one loss; here couplings act between the gradients and the update.
         self.automatic_optimization = False
         self.learners: dict[str, Learner] = dict(learners)
         # A `ModuleDict` would refuse domains called `clear` or `v1.0`.
@@ -77,11 +78,13 @@ class Cohort(LightningModule):
         assert isinstance(scheduler, LambdaLR), "`configure_optimizers` gives one"
         optimizer.zero_grad()
         values = self._losses(step, batches)
+        # Before the clipping, so that a coupling compares whole gradients and nothing that it adds escapes the limit.
         for coupling in self.couplings:
             values |= coupling.before_update(self.learners, step, log_now)
         values |= self._clip()
         rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
+        # Couplings before learners: a learner's moving average or clamp has the last word on its own weights.
         for coupling in self.couplings:
             values |= coupling.after_update(self.learners, step, log_now)
         for learner in self.learners.values():

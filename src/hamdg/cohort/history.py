@@ -108,6 +108,7 @@ class CheckpointHistory(Callback):
         self._snapshots: dict[str, list[_Entry]] = {}
         self._validation: dict[str, dict[int, float]] = {}
         self._losses: dict[str, dict[int, float]] = {}
+        # The optimizer step that was seen last, since `on_train_batch_end` also comes for batches that only accumulate.
         self._newest = 0
         self._plan(steps)
 
@@ -118,6 +119,7 @@ class CheckpointHistory(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the start, and take it in where the history begins with it; called once, also in a resumed run."""
         self._newest = trainer.global_step
+        # A resumed run has its steps from its checkpoint: the Trainer may by now be told to make more.
         if self.steps is None:
             self._plan(_steps_of(trainer))
         if trainer.global_step == 0 and trainer.is_global_zero:

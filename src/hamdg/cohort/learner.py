@@ -191,7 +191,9 @@ def seeded(seed: int, step: int, name: str, device: torch.device) -> Iterator[No
 
     A resumed run draws what the killed one would have drawn, and learners do not change each other's draws.
     """
+    # A hash and not a sum: (seed 1, step 2) and (seed 2, step 1) must not draw the same.
     digest = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
+    # Only this device's state is saved: by default `fork_rng` copies that of every GPU, at every step.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(digest[:8], "big"))
         yield

@@ -21,7 +21,7 @@ from hamdg.tracking.loggers import log_values
 CHUNK = 256
 
 
-class Measurement(NamedTuple):
+class HoldoutScore(NamedTuple):
     """How a model does on a hold-out set.
 
     Args:
@@ -33,19 +33,13 @@ class Measurement(NamedTuple):
     loss: float
 
 
-@torch.no_grad()
-def predict(model: Callable[[Tensor], Tensor], images: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the predicted classes [n] of uint8 images [n, h, w, 3], in chunks that bound the memory."""
-    return torch.cat([model(prepare(part)).argmax(dim=1) for part in torch.split(images, CHUNK)])
-
-
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Return the share of right predictions."""
     return float((predicted.cpu() == labels.cpu()).double().mean())
 
 
 @torch.no_grad()
-def measured(network: Network, part: Subset, prepare: Callable[[Tensor], Tensor]) -> Measurement:
+def measured(network: Network, part: Subset, prepare: Callable[[Tensor], Tensor]) -> HoldoutScore:
     """Return accuracy and loss on labeled images from one pass over them, in chunks that bound the memory."""
     predicted, losses = [], []
     device = next(network.parameters()).device
@@ -53,7 +47,7 @@ def measured(network: Network, part: Subset, prepare: Callable[[Tensor], Tensor]
         scores = network(prepare(images.to(device)))
         predicted.append(scores.argmax(dim=1))
         losses.append(CLASSIFICATION.losses(scores, labels.to(device)))
-    return Measurement(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
+    return HoldoutScore(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
 
 
 class SourceValidation(Callback):
@@ -93,7 +87,7 @@ class SourceValidation(Callback):
             return
         # Learners of domains whose labels are withheld have no hold-out set.
         measurable = {name: one for name, one in pl_module.learners.items() if self.parts.keys() >= set(one.own)}
-        found = {name: self._own_measurement(learner) for name, learner in measurable.items()}
+        found = {name: self._score(learner) for name, learner in measurable.items()}
         for name, (share, loss) in found.items():
             self.note(name, step, share, loss)
         values = {MetricKey("validation/accuracy", name): share for name, (share, _) in found.items()}
@@ -101,8 +95,8 @@ class SourceValidation(Callback):
             values |= {MetricKey("validation/loss", name): loss for name, (_, loss) in found.items()}
         log_values(trainer.loggers, values, step)
 
-    def _own_measurement(self, learner: Learner) -> Measurement:
+    def _score(self, learner: Learner) -> HoldoutScore:
         learner.eval()
         parts = [measured(learner.result, self.parts[domain], self.prepare) for domain in learner.own]
         learner.train()
-        return Measurement(*(sum(values) / len(values) for values in zip(*parts, strict=True)))
+        return HoldoutScore(*(sum(values) / len(values) for values in zip(*parts, strict=True)))

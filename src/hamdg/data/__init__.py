@@ -1,7 +1,8 @@
 """Where images come from: benchmarks, folders, lists and the hub; caches, splits, augmentation and batches.
 
-`from hamdg.data import benchmark` gives the function that finds a benchmark by its name; the module of that name, which
-defines `Benchmark`, is imported from, never itself.
+Public are the names below: `benchmark("pacs")` finds a benchmark by its name, `names()` lists all, and a package that
+brings a benchmark makes a `Benchmark`. The function `benchmark` hides the module of the same name: write
+`from hamdg.data.benchmark import ...` for what is in that.
 """
 
 from hamdg.data.benchmark import Benchmark, Hub, Version

@@ -16,7 +16,12 @@ PROMPTS = ("a photo of a {}.",)
 
 def normalized(text: str) -> str:
     """Return a name as names are compared: in lower case, without spaces, underscores and hyphens, accents composed."""
-    return unicodedata.normalize("NFC", text.lower()).replace("_", "").replace(" ", "").replace("-", "")
+    return composed(text.lower()).replace("_", "").replace(" ", "").replace("-", "")
+
+
+def composed(name: str) -> str:
+    """Return a name with composed accents: macOS writes an umlaut as two characters, a keyboard as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def prompt_name(name: str) -> str:

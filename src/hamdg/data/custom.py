@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,14 +12,13 @@ from pathlib import Path
 import yaml
 
 from hamdg.config.recipe import CUSTOM
-from hamdg.data.benchmark import Benchmark, Hub, Lists, normalized
-from hamdg.data.folders.layout import class_folders, printable, subfolders
+from hamdg.data.benchmark import Benchmark, Hub, Lists, composed, normalized
+from hamdg.data.folders.layout import LAYOUT, class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
 from hamdg.text import escaped, listed, reason_of
 
-LAYOUT = "<domain>/<class>/image"
 _LISTED = 12
 _LONGEST_NAME = 200
 # Files of a run would lie where the folder of such a domain lies.
@@ -64,7 +62,7 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
     try:
         folders = subfolders(root)
         left_out = left_out_of(f"`{root}`", folders, chosen)
-        classes = {_composed(domain): class_folders(root / domain) for domain in folders if domain not in left_out}
+        classes = {composed(domain): class_folders(root / domain) for domain in folders if domain not in left_out}
     except OSError as error:
         raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({reason_of(error)}).") from error
     if bare := [domain for domain, names in classes.items() if not names]:
@@ -73,7 +71,7 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
             f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. "
             f"{_without_bare(others)}"
         )
-    names = [_composed(name) for names in classes.values() for name in names]
+    names = [composed(name) for names in classes.values() for name in names]
     found = checked_names(f"`{root}`", list(classes), names)
     if not _has_images(root, [domain for domain in folders if domain not in left_out]):
         raise DataError(f"`data.root`: there is no image in the folders of `{root}`; expected `{LAYOUT}`.")
@@ -187,11 +185,6 @@ def _name_problem(name: str, kind: str) -> str:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         return f"is longer than {_LONGEST_NAME} bytes"
     return "is kept for files of a run" if name.casefold().endswith(_TAKEN) else ""
-
-
-def _composed(name: str) -> str:
-    """Return a folder's name with composed accents: macOS writes an umlaut as two characters, a keyboard as one."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _has_images(root: Path, domains: Sequence[str]) -> bool:

@@ -27,7 +27,7 @@ from hamdg.mini import DomainArrays, data_digest, load_domain
 CROPPING = ("clip", "domainbed")
 
 _LISTENERS: list[set[str]] = []
-# Domains that may be opened; several walls may stand at once.
+# Domains that may be opened. Walls nest (a step's inside a command's), and a domain must be allowed by all of them.
 _WALLS: list[frozenset[str]] = []
 
 

@@ -90,7 +90,6 @@ class SourceData(LightningDataModule):
             # Published benchmarks have classes of three images; their splits are what they are.
             console.note(f"{domain.name}: no training image of {listed(missing, 10)}")
         check_holdout(domain.name, len(domain.labels), validation, self.recipe.data.validation_fraction)
-
         self._note_few(domain, train)
 
     def _note_few(self, domain: Domain, train: Indices) -> None:

@@ -1,4 +1,8 @@
-"""Merging of models that share a start: a library of its own, knowing tensors and nothing else."""
+"""Merging of models that share a start: a library of its own, for tensors and files of tensors.
+
+Public are the names below. `merge` merges state dicts by a method's name, `merge_files` merges files, `list_methods`
+returns the methods; `tensorwise_method` and `global_method` register one.
+"""
 
 from __future__ import annotations
 

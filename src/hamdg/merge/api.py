@@ -1,4 +1,4 @@
-"""The door of the library: models in memory in, one model out."""
+"""The library's entry: models in memory in, one model out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def merge(
     under two names are merged once and tied again. Inputs are never modified and never shared with the result.
 
     Args:
-        method: Name of a registered method, see `methods`.
+        method: Name of a registered method, see `list_methods`.
         models: Tensors of every source by the source's name: dictionaries, or files opened with `open_tensors`.
         base: The common start. Its order of names and its dtypes are the result's (without one, the first source's).
         weights: Weight of every source, for methods that take weights (`MethodInfo.weights`). The buffers of a source

@@ -1,4 +1,4 @@
-"""CLIP models: loading, the image tower, the text head, the shipped mini-CLIP and how it was pretrained."""
+"""Networks, and the CLIP behind them: loading, class features, export, the shipped mini-CLIP and its pretraining."""
 
 from __future__ import annotations
 

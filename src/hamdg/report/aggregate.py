@@ -45,7 +45,7 @@ class SweepRow:
         by_domain: Accuracy on each held-out domain, over seeds.
         average: Mean over the held-out domains, taken in each seed first; `None` unless some seed has them all.
         difference: Seed by seed, `average` minus the reference method's; `None` where no seed has both.
-        train_seconds: Time of the training stage, over all runs.
+        train_seconds: Time of the training step, over all runs.
         target_data: Whether one of its steps opened the held-out domain.
     """
 
@@ -60,15 +60,15 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class NoiseRow:
-    """How well enrichment kept wrong labels out, over seeds; shares are fractions of 1.
+    """How many wrong labels enrichment was offered and accepted, over seeds; shares are fractions of 1.
 
     Args:
         condition: What the data were like.
         label: The method.
         held_out: The held-out domain.
         offered: Wrong labels among the candidates.
-        added: Wrong labels among what was let in.
-        rate: Share of the candidates that was let in.
+        added: Wrong labels among the accepted.
+        rate: Share of the candidates that was accepted.
     """
 
     condition: str
@@ -148,7 +148,7 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
 
 
 def noise_table(records: Sequence[Record]) -> list[NoiseRow]:
-    """Return the share of wrong labels that enrichment was offered and let in, for all runs in which it met any."""
+    """Return the share of wrong labels that enrichment was offered and accepted, for all runs in which it met any."""
     shares: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
     names = footnote_names(records)
     for record in records:
@@ -269,8 +269,8 @@ def _seed_means(cells: Mapping[tuple[str, int], float], domains: Sequence[str]) 
 def _noise_shares(record: Record) -> tuple[float, float, float] | None:
     counts = list((selection_counts(record) or {}).values())
     offered = sum(count["noisy_candidates"] or 0 for count in counts)
-    let_in = sum(count["noisy_added"] or 0 for count in counts)
+    accepted = sum(count["noisy_added"] or 0 for count in counts)
     candidates, added = sum(count["candidates"] for count in counts), sum(count["added"] for count in counts)
     if offered == 0 or added == 0:
         return None
-    return offered / candidates, let_in / added, added / candidates
+    return offered / candidates, accepted / added, added / candidates

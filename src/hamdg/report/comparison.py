@@ -162,7 +162,7 @@ def _lines_by_layer(found: Comparison) -> tuple[list[Line], list[Line]]:
 
 
 def _lines(values: Mapping[str, Sequence[float | None]]) -> list[Line]:
-    """Return one line a name, or mean and range where so many lines could not be told apart."""
+    """Return one line a name, or mean and range where so many lines could not be distinguished."""
     plain = {name: [float("nan") if value is None else value for value in row] for name, row in values.items()}
     if len(plain) > PALETTE_SIZE:
         columns = [[value for value in column if value is not None] for column in zip(*values.values(), strict=True)]

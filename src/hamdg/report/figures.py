@@ -191,7 +191,7 @@ class _Drawing:
             lines += _strokes(own, palette, curve["style"], figure["smooth"])
             meanings += [curve["meaning"]] if curve["meaning"] else []
         if len(drawn) == 1:
-            # Nothing to tell it from.
+            # A single line needs no style of its own.
             lines, meanings = [_solid(line) for line in lines], []
         body = plot(lines, figure["limits"])
         raw = "Faint: the steps themselves." if any(line.kind == "faint" for line in lines) else ""
@@ -286,7 +286,7 @@ def _cell(value: float | None, figure: HeatMap, digits: int) -> Cell:
 
 
 def _few(series: Mapping[str, Series]) -> Mapping[str, Series]:
-    """Return the series, or their mean where so many lines could not be told apart."""
+    """Return the series, or their mean where so many lines could not be distinguished."""
     every = list(series.values())
     if len(every) <= PALETTE_SIZE or any(one.steps != every[0].steps for one in every):
         return series

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.errors import DataError
-from hamdg.tracking.rows import HEADER, Row, row_of
+from hamdg.tracking.rows import HEADER, Measurement, row_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _series(values: Mapping[int, float]) -> Series:
     return Series(steps, tuple(values[step] for step in steps))
 
 
-def _rows(stream: Iterator[str], path: Path) -> Iterator[Row]:
+def _rows(stream: Iterator[str], path: Path) -> Iterator[Measurement]:
     reader = csv.reader(stream)
     header = next(reader, [])
     if tuple(header) != HEADER:

@@ -110,7 +110,7 @@ def _section(name: str, record: Record, found: Mapping[str, StepData]) -> StepSe
 
 
 def _lead(step: StepRecord, record: Record) -> str:
-    """Say whose images a step read."""
+    """Return whose images a step read, in words."""
     if step["opened"] is not None:
         read = f"Read images of {listed_in_words(step['opened'])}." if step["opened"] else "Read no images."
     else:

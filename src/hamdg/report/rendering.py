@@ -1,4 +1,4 @@
-"""Renders this room's templates: everything is escaped, and no character that a terminal would obey gets through."""
+"""Renders this room's templates: everything is escaped, control characters included."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def cards(record: Record) -> list[Card]:
 
 
 def what_was_read(record: Record) -> str:
-    """Say on which images the model is tested, and which steps had read some of them before."""
+    """Return in words on which images the model is tested, and which steps had read some of them before."""
     name, steps = targets(record), record["steps"]
     tested = f"Tested on {record['n_held_out']:,} images of {name}"
     if earlier := list(read_before(record)):

@@ -102,7 +102,7 @@ def _accuracies(row: SweepRow, domains: Sequence[str]) -> list[str]:
 
 
 def noise_markdown(rows: Sequence[NoiseRow]) -> str:
-    """Return the table of wrong labels offered to enrichment and let in, in per cent."""
+    """Return the table of wrong labels offered to enrichment and accepted, in per cent."""
     head = ["data", "method", "held out", "wrong among the offered", "wrong among the let in", "let in", "n"]
     body = [
         [

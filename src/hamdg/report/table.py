@@ -50,16 +50,16 @@ class TableRow:
 
 
 def footnote_names(records: Iterable[Record]) -> list[str]:
-    """Return whom the footnotes of runs are about: what stands before their colon, such as `HAM (reconstruction)`."""
+    """Return the names that footnotes are about, which stand before their colon, such as `HAM (reconstruction)`."""
     return list(dict.fromkeys(record["footnote"].partition(":")[0] for record in records if record["footnote"]))
 
 
 def qualified(label: str, names: Iterable[str]) -> str:
-    """Return a label with the qualifier of whom it names: `HAM, tuned` becomes `HAM (reconstruction), tuned`.
+    """Return a label with the qualifier of the name in it: `HAM, tuned` becomes `HAM (reconstruction), tuned`.
 
     Args:
         label: What a recipe or a sweep file calls a row.
-        names: Whom footnotes are about.
+        names: The names that footnotes are about.
     """
     for name in names:
         short, _, qualifier = name.rstrip(")").partition(" (")

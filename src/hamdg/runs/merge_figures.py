@@ -89,7 +89,7 @@ def _matrix(facts: MergeFacts) -> HeatMap:
 
 
 def _in_words(cosines: Mapping[str, float]) -> str:
-    """Say which source models have become one, if any: there is little left to merge then."""
+    """Return which source models have become one, if any: there is little left to merge then."""
     equal = [" and ".join(pair.split("|")) for pair, value in cosines.items() if value >= _ONE]
     if not equal:
         return ""

@@ -1,6 +1,6 @@
 """What lies in a run's `record.json`, typed, and the reader that checks it.
 
-Records of format 1 are upgraded when they are read, so that everybody else knows format 2 only.
+Records of format 1 are upgraded when they are read, so that all other code meets format 2 only.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def checked(record: object, place: str) -> Record:
         )
     if missing := sorted(required_keys(kind) - record.keys()):
         names = ", ".join(f"`{name}`" for name in missing)
-        raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record anew.")
+        raise DataError(f"`{place}` lacks {names}. Repeat the run with `--force` to write the record again.")
     try:
         check(record, kind)
     except MismatchError as error:

@@ -136,7 +136,7 @@ def check_step(run: RunDirectory, step: StepDirectory) -> None:
 
 def remedy(step: StepDirectory) -> str:
     """Return what is to be done about a file of a step that is missing or another, for messages."""
-    return f"restore it, or delete `{step.summary}` and let `hamdg run` do that step anew"
+    return f"restore it, or delete `{step.summary}` and let `hamdg run` do that step again"
 
 
 def wrote_by(name: str) -> str:

@@ -44,6 +44,7 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
         return
     own.run.unmark_done()
     _forget_after(run, step)
+    # A twin is looked for inside the lock: whoever held it may just have finished this step.
     with step_lock(own.run, own.identity):
         twin = twin_of(own, step) if share and not files.begun() else None
         if twin is not None:
@@ -61,6 +62,7 @@ def _work(own: Context, step: Step) -> None:
         files.reset()
     else:
         console.note("going on from the last checkpoint of a stopped run")
+    # The wall holds for whatever code the step calls, that of other packages included.
     with only_domains(own.readable or ()), opened_domains() as opened:
         try:
             found = step.run(own)

@@ -39,6 +39,7 @@ def step_identities(
             "before": before,
             "recipe": part(recipe, step.sections),
         }
+        # The step before it stands for its whole past: a change of an early step is a change of all later ones.
         before = found[step.name] = hashed(values)
     return found
 
@@ -46,6 +47,8 @@ def step_identities(
 @contextmanager
 def step_lock(run: RunDirectory, identity: str) -> Iterator[None]:
     """Keep other processes from doing the same step while the block runs; waits for one that does it already."""
+    # By identity and at the root, not in the run: two runs of a sweep may need the very same training, and the second
+    # one links it.
     folder = run.path.absolute().parents[3] / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{identity}.lock", is_singleton=False)

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from hamdg.files import atomic_path, explained_storage
 from hamdg.tracking.keys import MetricKey
-from hamdg.tracking.rows import HEADER, Row, cells_of, read_rows
+from hamdg.tracking.rows import HEADER, Measurement, cells_of, read_rows
 
 
 class CsvTracker(Logger):
@@ -25,7 +25,7 @@ class CsvTracker(Logger):
     def __init__(self, path: Path, last_step: int) -> None:
         super().__init__()
         self.path = path
-        self._pending: list[Row] = []
+        self._pending: list[Measurement] = []
         kept = [row for row in read_rows(path) if row.step <= last_step]
         with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.writer(lines)
@@ -47,7 +47,8 @@ class CsvTracker(Logger):
 
     def log(self, values: Mapping[MetricKey, float], step: int) -> None:
         """Take measurements by key."""
-        self._pending += [Row(step, key.source, key.layer, key.name, float(value)) for key, value in values.items()]
+        found = ((key, float(value)) for key, value in values.items())
+        self._pending += [Measurement(step, key.source, key.layer, key.name, value) for key, value in found]
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Take measurements that have no more than a name; called by Lightning for what a module logs itself."""

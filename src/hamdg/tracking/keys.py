@@ -1,4 +1,4 @@
-"""What a measurement is called: a value, not a string that somebody has to read back."""
+"""Keys of measurements: values, not strings that would have to be parsed."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 HEADER = ("step", "source", "layer", "name", "value")
 
 
-class Row(NamedTuple):
-    """One line of `metrics.csv`."""
+class Measurement(NamedTuple):
+    """A measurement, which is one line of `metrics.csv`."""
 
     step: int
     source: str
@@ -24,12 +24,12 @@ class Row(NamedTuple):
     value: float
 
 
-def cells_of(row: Row) -> tuple[str, ...]:
+def cells_of(row: Measurement) -> tuple[str, ...]:
     """Return a line's cells; texts that a spreadsheet would take for a formula (`=1+1`) get a quote in front."""
     return (str(row.step), *(_inert(text) for text in (row.source, row.layer, row.name)), repr(row.value))
 
 
-def row_of(cells: Sequence[str]) -> Row:
+def row_of(cells: Sequence[str]) -> Measurement:
     """Return what the cells of a line say.
 
     Raises:
@@ -37,14 +37,14 @@ def row_of(cells: Sequence[str]) -> Row:
     """
     step, *texts, value = cells
     source, layer, name = (text.removeprefix("'") for text in texts)
-    return Row(int(step), source, layer, name, float(value))
+    return Measurement(int(step), source, layer, name, float(value))
 
 
 def _inert(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Measurement]:
     """Read all measurements; a last line cut off by a kill is left out.
 
     Raises:

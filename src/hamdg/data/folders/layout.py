@@ -9,6 +9,8 @@ from pathlib import Path
 from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.text import escaped
 
+# How benchmarks lie in folders, for messages.
+LAYOUT = "<domain>/<class>/image"
 PARTS = ("train", "crossval", "val", "valid", "validation", "test", "full")
 # JiGen's copy of VLCS has one beside `train`, `crossval` and `test`: the same images again.
 WHOLE = "full"

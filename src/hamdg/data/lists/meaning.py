@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from hamdg.config.recipe import CUSTOM
-from hamdg.data.benchmark import Benchmark, Lists, normalized
-from hamdg.data.folders.layout import PARTS, domain_of_folder
+from hamdg.data.benchmark import Benchmark, Lists, composed, normalized
+from hamdg.data.folders.layout import LAYOUT, PARTS, domain_of_folder
 from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_files
 from hamdg.text import did_you_mean, excerpt, listed
 
-LAYOUT = "<domain>/<class>/image"
 _LISTED = 12
 
 
@@ -131,8 +129,8 @@ def _parts_in(folder: str) -> list[str]:
 def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | None, str | None]:
     """Return which domain and class the folders of a path name; parts (`train`, `test`) may lie between the two."""
     if benchmark is None:
-        above = [_composed(name) for name in folders[:-1] if normalized(name) not in PARTS]
-        return above[-1] if above else None, _composed(folders[-1]) if folders else None
+        above = [composed(name) for name in folders[:-1] if normalized(name) not in PARTS]
+        return above[-1] if above else None, composed(folders[-1]) if folders else None
     domain, label = None, None
     for place, name in enumerate(folders):
         found = domain_of_folder(benchmark, name)
@@ -152,7 +150,7 @@ def _of_folders(folders: list[str], benchmark: Benchmark | None) -> tuple[str | 
 def _named(file: ListFile, line: Line, benchmark: Benchmark | None, name: str, what: str) -> str:
     """Return the domain or class that a name means."""
     if benchmark is None:
-        return _composed(name)
+        return composed(name)
     if what == "domain":
         found, known = benchmark.find_domain(name), benchmark.domains
     else:
@@ -184,7 +182,3 @@ def _check_number(
 
 def _of(benchmark: Benchmark | None) -> str:
     return f" of `{benchmark.name}`" if benchmark else ""
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
