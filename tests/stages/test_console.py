@@ -91,7 +91,9 @@ def test_smoke_names_the_recipe_that_fails(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "bad.yaml").write_text("seed: one\n")
     assert smoke.main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"smoke: {tmp_path / 'bad.yaml'}: Expected `seed` to be an integer, but got `one`")
+    assert error.startswith(
+        f"smoke: {tmp_path / 'bad.yaml'}: Expected `seed` to be an integer of at least 0, but got `one`"
+    )
 
 
 def test_smoke_wants_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

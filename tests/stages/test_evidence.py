@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -50,6 +50,7 @@ def evidence_of(recipe: Recipe) -> SourceEvidence:
         source: {name: value + 0.05 * torch.randn(value.shape, generator=generator) for name, value in base.items()}
         for source, base in dict.fromkeys(SOURCES, context.base()).items()
     }
+    open_sources(context, begun=False)  # as a run does before its first step
     own = {source: (source,) for source in SOURCES}
     return SourceEvidence(context, models, own, recipe.merge.examples)
 
@@ -109,9 +110,8 @@ def test_fisher_equals_a_reference_in_float64(tiny: Tiny, tower: Tower) -> None:
     model.double()
     assert isinstance(model, ClipClassifier)
     wanted = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
-    class_features = cast("Tensor", model.class_features)
     for image, label in zip(images, labels, strict=True):
-        scores = cast("float", model.logit_scale) * model.features(image[None].double()) @ class_features.T
+        scores = model.logit_scale * model.features(image[None].double()) @ model.class_features.T
         loss = nn.functional.cross_entropy(scores, torch.tensor([label]))
         gradients = torch.autograd.grad(loss, list(model.trainable().values()))
         for name, gradient in zip(named, gradients, strict=True):
