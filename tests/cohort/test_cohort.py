@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
-from hamdg.cohort.learner import Learner, Loss
+from hamdg.cohort.learner import Learner, Loss, check_whole
 from hamdg.cohort.resume import ResumeCheckpoint
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.batches import Batch
-from hamdg.errors import TrainingError
+from hamdg.errors import ConfigError, TrainingError
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.rows import read_rows
@@ -216,3 +216,32 @@ def test_couplings_act_before_and_after_every_update(world: World) -> None:
 
     assert coupling.seen == [(when, step, step in (0, 4, 5)) for step in range(6) for when in ("before", "after")]
     assert cohort.latest[MetricKey("asked")] == 5.0
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_accumulated_gradients_are_those_of_the_whole_batch(world: World, parts: int) -> None:
+    short = world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
+
+    def trained(accumulate: int) -> tuple[dict[str, dict[str, Tensor]], Cohort]:
+        learners = {"art": short.learner(("art", "photo")), "cartoon": short.learner(("cartoon",))}
+        cohort = Cohort(learners, accumulate=accumulate)
+        return short.fit(cohort), cohort
+
+    (whole, one), (found, several) = trained(1), trained(parts)
+    for name, weights in whole.items():
+        for key, tensor in weights.items():
+            torch.testing.assert_close(found[name][key], tensor, rtol=1e-3, atol=2e-4)
+    for metric in (MetricKey("loss", "art"), MetricKey("gradient_norm", "cartoon")):
+        assert several.latest[metric] == pytest.approx(one.latest[metric], rel=1e-3)
+
+
+def test_a_loss_that_needs_the_whole_batch_is_not_split(world: World) -> None:
+    message = (
+        "The loss of `HamLearner` (learner `art`) needs the whole batch, which cannot be split into 2 parts; set "
+        "`train.accumulate` to 1 and use one device."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        world.fit(Cohort({"art": world.ham_learner("art")}, accumulate=2))
+    with pytest.raises(ConfigError, match=r"cannot be split over 4 processes; set `train.accumulate` to 1"):
+        check_whole({"art": world.ham_learner("art")}, 1, processes=4)
+    check_whole({"art": world.ham_learner("art")}, 1, processes=1)

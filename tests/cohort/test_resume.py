@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,14 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
 from hamdg.algorithms.ham.learner import kept_samples
+from hamdg.cohort import resume
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.resume import ResumeCheckpoint
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config.algorithms.ham import HarmonizationConfig
 from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.augment import to_float
+from hamdg.errors import StorageError
 from hamdg.tracking.csv import CsvTracker
 
 if TYPE_CHECKING:
@@ -138,3 +141,65 @@ def test_the_time_of_the_killed_run_counts(tmp_path: Path, monkeypatch: pytest.M
 
     assert second.seconds_before == 30.0
     assert second.state_dict()["seconds"] == 35.0
+
+
+def test_checkpoints_come_by_time(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, written = 0.0, []
+    monkeypatch.setattr("hamdg.cohort.resume.time.monotonic", lambda: now)
+    callback = ResumeCheckpoint(tmp_path / "resume.ckpt", minutes=1.0)
+
+    class Clock(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
+        ) -> None:
+            nonlocal now
+            callback._writer.wait()
+            if (tmp_path / "resume.ckpt").exists():
+                written.append(torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"])
+            now += 25.0
+
+    world.fit(world.cohort(), [Clock(), callback])
+    assert written == [3, 3, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["resume.ckpt"]
+
+
+def test_a_checkpoint_is_the_state_of_its_step_whatever_is_trained_meanwhile(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, write = threading.Event(), resume._write
+
+    def slow(checkpoint: object, path: Path) -> None:
+        assert done.wait(60)
+        write(checkpoint, path)
+
+    class Free(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+        ) -> None:
+            if trainer.global_step == 4:
+                self.state = {name: value.clone() for name, value in tensors(pl_module).items()}
+            if trainer.global_step == 5:
+                done.set()
+
+    monkeypatch.setattr(resume, "_write", slow)
+    free = Free()
+    cohort = world.cohort()
+    world.fit(cohort, [free, ResumeCheckpoint(tmp_path / "resume.ckpt", every=4)])
+    found = torch.load(tmp_path / "resume.ckpt", weights_only=True)
+    assert found["global_step"] == 4
+    state = {name: value for name, value in found["state_dict"].items() if isinstance(value, torch.Tensor)}
+    assert any(not torch.equal(state[name], value) for name, value in tensors(cohort).items())
+    assert all(torch.equal(state[name], value) for name, value in free.state.items())
+
+
+def tensors(module: LightningModule) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
+def test_a_disk_that_is_full_ends_the_training(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(checkpoint: object, path: Path) -> None:
+        raise StorageError(f"Cannot write `{path}`")
+
+    monkeypatch.setattr(resume, "_write", full)
+    with pytest.raises(StorageError, match=r"^Cannot write `"):
+        world.fit(world.cohort(), [ResumeCheckpoint(tmp_path / "resume.ckpt", every=5)])

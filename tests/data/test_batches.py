@@ -234,3 +234,20 @@ def test_a_image_that_cannot_be_decoded_ahead_is_told_at_its_step_as_ever() -> N
     with pytest.raises(DataError, match=message):
         next(iterator)
     steps.close()
+
+
+def test_pinned_batches_are_read_ahead_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins: list[torch.Size] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pins.append(tensor.shape)
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    plain, pinning = loader(), loader()
+    pinning.pin = True
+    for (step, one), (other_step, other) in zip(plain, pinning, strict=True):
+        assert step == other_step
+        assert positions(one) == positions(other)
+        assert same(one, other)
+    assert len(pins) == len(plain) * 2 * 4

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort.coupling import Coupling
-from hamdg.cohort.learner import Learner, Pair, StepBatches, make_optimizer, seeded, step_of
+from hamdg.cohort.learner import Learner, Pair, StepBatches, check_whole, make_optimizer, parts_of, seeded, step_of
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.keys import MetricKey
@@ -37,6 +37,7 @@ class Cohort(LightningModule):
         couplings: What acts on their gradients and parameters, in this order.
         seed: Seeds the random numbers that losses draw.
         log_every: Steps between two measurements by couplings, and between two transfers of all measurements.
+        accumulate: Into how many parts a batch is split whose gradients are added up, to save memory.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Cohort(LightningModule):
         couplings: Sequence[Coupling] = (),
         seed: int = 0,
         log_every: int = 1,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         # Lightning would make one backward pass of one loss; here couplings act between the gradients and the update.
@@ -55,12 +57,21 @@ class Cohort(LightningModule):
         self.couplings: Sequence[Coupling] = nn.ModuleList(couplings)  # type: ignore[assignment]
         self.seed = seed
         self.log_every = log_every
+        self.accumulate = accumulate
         self.steps = max(learner.config.steps for learner in learners.values())
         self.latest: dict[MetricKey, float] = {}
         self._pending: list[tuple[int, float, dict[MetricKey, Tensor]]] = []
         self._parameters_of: dict[str, list[nn.Parameter]] = {}
         members = {name: dict(learner.hparams) for name, learner in learners.items()}
         self.save_hyperparameters({"learners": members, "seed": seed, "log_every": log_every})
+
+    def on_fit_start(self) -> None:
+        """Refuse to split batches that must stay whole; called once.
+
+        Raises:
+            ConfigError: A learner's loss needs the whole batch.
+        """
+        check_whole(self.learners, self.accumulate, self.trainer.world_size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return one AdamW for all learners: with several, Lightning would count every step several times."""
@@ -114,15 +125,19 @@ class Cohort(LightningModule):
         summed: list[Tensor] = []
         # DistributedDataParallel counts on one backward pass for all parameters; several need a third of the memory.
         together = self.trainer.world_size > 1
+        parts = parts_of(batches, self.accumulate) if self.accumulate > 1 else [batches]
         for name, learner in self.learners.items():
             with seeded(self.seed, step, name, self.device):
-                loss, logs = learner.loss(batches, step)
-            values[MetricKey(LOSS, name)] = loss.detach()
-            values |= {key if key.source else key._replace(source=name): value for key, value in logs.items()}
-            if together:
-                summed.append(loss)
-            else:
-                self.manual_backward(loss)
+                for part in parts:
+                    loss, logs = learner.loss(part, step)
+                    share = 1.0 if len(parts) == 1 else _share(learner, part, batches)
+                    _add(values, MetricKey(LOSS, name), loss.detach(), share)
+                    for key, value in logs.items():
+                        _add(values, key if key.source else key._replace(source=name), value, share)
+                    if together:
+                        summed.append(loss * share)
+                    else:
+                        self.manual_backward(loss if share == 1.0 else loss * share)
         if together:
             self.manual_backward(torch.stack(summed).sum())
         return values
@@ -134,6 +149,20 @@ class Cohort(LightningModule):
             limit = self.learners[name].config.clip_norm or math.inf
             norms[MetricKey(NORM, name)] = torch.nn.utils.clip_grad_norm_(parameters, limit)
         return norms
+
+
+def _share(learner: Learner, part: Mapping[str, Batch], whole: Mapping[str, Batch]) -> float:
+    """Return how much of a learner's samples a part has."""
+    sizes = [sum(len(batches[name].positions) for name in learner.own) for batches in (part, whole)]
+    return sizes[0] / sizes[1]
+
+
+def _add(values: dict[MetricKey, Tensor], key: MetricKey, value: Tensor, share: float) -> None:
+    """Add a part's share of a measurement."""
+    if share == 1.0:
+        values[key] = value
+    else:
+        values[key] = values[key] + value * share if key in values else value * share
 
 
 def flush(module: LightningModule) -> None:

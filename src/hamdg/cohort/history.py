@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort, flush
-from hamdg.cohort.learner import Learner
+from hamdg.cohort.learner import ONLY, Learner
 from hamdg.cohort.swad import valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.digests import sha256_file
@@ -27,9 +27,6 @@ from hamdg.models.network import Network, Weights, statistics, trained_tensors
 
 Select = Callable[[LightningModule], Mapping[str, Weights]]
 """Returns the tensors of a module that enter each history: by the history's name, then by their names in files."""
-
-# What a history is called where a module has one.
-ONLY = "model"
 
 
 class _Entry(TypedDict):

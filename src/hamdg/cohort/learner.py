@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, Labels, concatenate
+from hamdg.errors import ConfigError
 from hamdg.models.network import Network
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
@@ -27,6 +28,8 @@ from hamdg.tracking.keys import MetricKey
 
 StepBatches = tuple[int, Mapping[str, Batch]]
 """The number of a training step, from 0, and a batch of every domain."""
+# What a model is called where there is one.
+ONLY = "model"
 Pair = Sequence[Tensor]
 """Images and labels, as loaders of other libraries give them."""
 
@@ -117,6 +120,14 @@ class Learner(LightningModule):
         """Return what the optimizer changes; by default one group of all that requires a gradient."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
+    def on_fit_start(self) -> None:
+        """Refuse a Trainer that splits batches which must stay whole; called when the learner is trained alone.
+
+        Raises:
+            ConfigError: The loss needs the whole batch.
+        """
+        check_whole({ONLY: self}, self.trainer.accumulate_grad_batches, self.trainer.world_size)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW with warm-up and cosine decay, stepped every batch; used when the learner is trained alone."""
         optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
@@ -126,9 +137,11 @@ class Learner(LightningModule):
         """Return the loss of the step; used when the learner is trained alone."""
         self._given = step, batches = step_of(batch, self.trainer.global_step)
         loss = self.loss(batches, step)
-        self.log("loss", loss.value.detach(), prog_bar=True)
-        for key, value in loss.logs.items():
-            self.log(key.text, value)
+        # As often as Lightning passes values on.
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("loss", loss.value.detach(), prog_bar=True)
+            for key, value in loss.logs.items():
+                self.log(key.text, value)
         return loss.value
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -160,6 +173,33 @@ def step_of(batch: StepBatches | Mapping[str, Batch | Pair], number: int) -> Ste
             part = Batch(images, torch.arange(len(labels), device=labels.device), Labels(labels, labels))
         found[name] = part
     return number, found
+
+
+def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int) -> None:
+    """Refuse to split batches over steps or processes where a learner's loss is no mean over samples.
+
+    Raises:
+        ConfigError: There is such a learner.
+    """
+    for name, learner in learners.items():
+        if learner.whole_batch and (accumulate > 1 or processes > 1):
+            how = f"into {accumulate} parts" if accumulate > 1 else f"over {processes} processes"
+            raise ConfigError(
+                f"The loss of `{type(learner).__name__}` (learner `{name}`) needs the whole batch, which cannot be "
+                f"split {how}; set `train.accumulate` to 1 and use one device."
+            )
+
+
+def parts_of(batches: Mapping[str, Batch], count: int) -> list[dict[str, Batch]]:
+    """Split the batches of all domains into `count` parts of equal size but for one sample."""
+    parts: list[dict[str, Batch]] = [{} for _ in range(count)]
+    for name, batch in batches.items():
+        images, positions = torch.tensor_split(batch.images, count), torch.tensor_split(batch.positions, count)
+        labels = [torch.tensor_split(values, count) for values in batch.given or ()]
+        for number, part in enumerate(parts):
+            given = Labels(*(values[number] for values in labels)) if labels else None
+            part[name] = Batch(images[number], positions[number], given)
+    return parts
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:

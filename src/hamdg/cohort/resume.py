@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback
 from torch import Tensor
 
@@ -40,23 +43,33 @@ class _Checkpoint(TypedDict):
 
 
 class ResumeCheckpoint(Callback):
-    """Replaces a step's `resume.ckpt` every few optimizer steps.
+    """Replaces a step's `resume.ckpt` every few minutes, and every few optimizer steps, while training goes on.
 
-    It must be the last callback, so that the state of all others is that of the same step.
+    It must be the last callback, so that the state of all others is that of the same step. What is written is a copy,
+    made before the next step begins; an error of the disk is raised at the next checkpoint or at the end.
 
     Args:
         path: The checkpoint.
-        every: Steps between two checkpoints.
+        every: Steps between two checkpoints; none by steps if `None`.
+        minutes: Minutes between two checkpoints.
         origin: What tells the training from others; kept in the checkpoint.
     """
 
-    def __init__(self, path: Path, every: int, origin: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        every: int | None = None,
+        minutes: float = math.inf,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.every = every
+        self.minutes = minutes
         self.origin = dict(origin or {})
         self.restored = False
         self.seconds_before = 0.0
-        self._started = time.monotonic()
+        self._started = self._newest = time.monotonic()
+        self._writer = _Writer()
 
     def state_dict(self) -> dict[str, Any]:
         """Return whose checkpoint it is, and how long training took; called when the checkpoint is written."""
@@ -66,21 +79,87 @@ class ResumeCheckpoint(Callback):
         """Take over the time of the killed run; called when it goes on."""
         self.seconds_before = state_dict["seconds"]
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let the Trainer's checkpoints be written by this callback; called once, before anything is restored."""
+        trainer.strategy.checkpoint_io = self._writer
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all states are restored; called once, also when a run is resumed."""
         self.restored = True
+        self._newest = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Write the checkpoint where one is due, measurements first; called after every batch."""
+        """Begin to write the checkpoint where one is due, measurements first; called after every batch."""
         # From a checkpoint of the last step there is nothing to go on with: Lightning would not even end the training.
-        if trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
+        if self._due(trainer.global_step) and trainer.global_step < trainer.max_steps:
             flush(pl_module)
             for logger in trainer.loggers:
                 logger.save()
-            with atomic_path(self.path) as temporary:
-                trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(self.path)
+            self._newest = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for what is being written; called once, when all steps are done."""
+        self._writer.wait()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait for what is being written; called also when training was interrupted."""
+        self._writer.teardown()
+
+    def _due(self, step: int) -> bool:
+        by_steps = self.every is not None and step % self.every == 0
+        return by_steps or time.monotonic() - self._newest >= 60 * self.minutes
+
+
+class _Writer(TorchCheckpointIO):
+    """Writes checkpoints in a thread, one at a time, each as a whole or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+        """Copy the state and begin to write it; the one before is complete then."""
+        self.wait()
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing = self._thread.submit(_write, _copied(checkpoint), Path(path))
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def teardown(self) -> None:
+        """End the thread, when what it writes is written."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._thread = None
+
+
+def _write(checkpoint: object, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def _copied(value: object) -> object:
+    """Return a copy of a state on the CPU, which the next steps do not change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(_copied(item) for item in value)
+    return value
 
 
 def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: Mapping[str, str]) -> int:

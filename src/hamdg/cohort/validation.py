@@ -87,7 +87,9 @@ class SourceValidation(Callback):
             return
         # Learners of domains whose labels are withheld have no hold-out set.
         measurable = {name: one for name, one in pl_module.learners.items() if self.parts.keys() >= set(one.own)}
-        found = {name: self._score(learner) for name, learner in measurable.items()}
+        # In the precision of training: in full precision the checks would take longer than the training on a GPU.
+        with trainer.precision_plugin.forward_context():
+            found = {name: self._score(learner) for name, learner in measurable.items()}
         for name, (share, loss) in found.items():
             self.note(name, step, share, loss)
         values = {MetricKey("validation/accuracy", name): share for name, (share, _) in found.items()}

@@ -155,6 +155,9 @@ class TrainConfig:
         warmup: Steps of linear warm-up before the cosine decay.
         clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
         check_every: Steps between validations on the sources' hold-out sets.
+        check_images: At most this many images of each hold-out set are looked at then; `null` for all.
+        accumulate: A batch is split into this many parts, whose gradients are added up, where the memory of a GPU is
+            too small; some losses need the whole batch and refuse.
     """
 
     steps: Steps = 200
@@ -163,6 +166,8 @@ class TrainConfig:
     warmup: Annotated[int, Range(0, 1_000_000)] = 20
     clip_norm: Annotated[float, Range(0)] = 1.0
     check_every: Steps = 50
+    check_images: Annotated[int, Range(1)] | None = None
+    accumulate: Annotated[int, Range(1, 10_000)] = 1
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,10 @@ class RuntimeConfig:
         root: Folder that run directories are created in.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of this process; 0 for all cores of this process.
-        checkpoint_every: Steps between two resumable checkpoints.
+        checkpoint_minutes: Minutes between two resumable checkpoints, which are written while training goes on.
+        checkpoint_every: Steps between two more of them; `null` for none.
+        precision: `auto` (`bf16` on a GPU, `32` on a CPU), `bf16` (autocast; weights stay in single precision) or `32`.
+        compile: Compile networks with `torch.compile` before they are trained.
         log_every: Steps between two rows of per-layer measurements.
         report: Write `report.html`.
         quiet: Print the result table only.
@@ -247,7 +255,10 @@ class RuntimeConfig:
     root: str = "lightning_logs"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Range(0, THREADS)] = 0
-    checkpoint_every: Steps = 50
+    checkpoint_minutes: Annotated[float, Range(0, above=True)] = 1.0
+    checkpoint_every: Steps | None = None
+    precision: Literal["auto", "bf16", "32"] = "auto"
+    compile: bool = False
     log_every: Steps = 5
     report: bool = True
     quiet: bool = False

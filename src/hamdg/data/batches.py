@@ -81,6 +81,14 @@ def concatenate(batches: list[Batch]) -> Batch:
     return Batch(images, positions, Labels(*map(torch.cat, zip(*given, strict=True))) if labeled else None)
 
 
+def pinned(batch: RawBatch) -> RawBatch:
+    """Return a batch in memory that a GPU can read by itself."""
+    images = batch.images
+    moved = images.pin_memory() if isinstance(images, Tensor) else [image.pin_memory() for image in images]
+    given = None if batch.given is None else Labels(*(values.pin_memory() for values in batch.given))
+    return RawBatch(moved, batch.positions.pin_memory(), given)
+
+
 def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
     """Read the samples at `positions` for training; those of a domain whose labels are withheld have none."""
     labels = None
@@ -120,6 +128,7 @@ class StepLoader:
         batch_size: Samples per domain and step.
         steps: How many steps there are.
         seed: The run's seed.
+        pin: Put batches into memory that a GPU reads while it computes, and read the next ones meanwhile.
     """
 
     def __init__(
@@ -130,6 +139,7 @@ class StepLoader:
         batch_size: int,
         steps: int,
         seed: int,
+        pin: bool = False,
     ) -> None:
         for name, pool in pools.items():
             if batch_size > len(pool):
@@ -143,19 +153,20 @@ class StepLoader:
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
+        self.pin = pin
         self._next = 0
-        self._ahead = Ahead(self.batches)
+        self._ahead = Ahead(self._ready)
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, RawBatch]]]:
-        decodes = any(domain.training.decodes for domain in self.domains.values())
+        ahead = self.pin or any(domain.training.decodes for domain in self.domains.values())
         while self._next < self.steps:
             step = self._next
             self._next += 1
             # Files are decoded for the next steps while one is being used.
-            yield step, self._ahead.take(step, range(step + 1, self.steps)) if decodes else self.batches(step)
+            yield step, self._ahead.take(step, range(step + 1, self.steps)) if ahead else self.batches(step)
         self._next = 0
 
     def close(self) -> None:
@@ -168,6 +179,10 @@ class StepLoader:
             name: take(domain, sample_positions(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
             for name, domain in self.domains.items()
         }
+
+    def _ready(self, step: int) -> dict[str, RawBatch]:
+        found = self.batches(step)
+        return {name: pinned(batch) for name, batch in found.items()} if self.pin else found
 
     def state_dict(self) -> dict[str, int]:
         """Return which step comes next."""

@@ -133,7 +133,8 @@ class SourceData(LightningDataModule):
         order = {name: self.bench.domains.index(name) for name in self.domains}
         data, steps = self.recipe.data, self.recipe.train.steps
         seed = seed_hash(self.recipe.seed, self.draw) if self.draw else self.recipe.seed
-        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed)
+        pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin)
         return self._loader
 
     def close(self) -> None:

@@ -29,6 +29,10 @@ class Subset:
     positions: Indices
     labels: Tensor
 
+    def first(self, count: int | None) -> Subset:
+        """Return the first images, in the random order of the split; `None` for all."""
+        return self if count is None else Subset(self.images, self.positions[:count], self.labels[:count])
+
     def prepare(self) -> None:
         """Decode all images."""
         self.images.prepare(self.positions)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM, HistoryConfig, Recipe
+from hamdg.config.recipe import CUSTOM, HistoryConfig, Recipe, TrainConfig
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
 
@@ -89,7 +89,15 @@ def _section(recipe: Recipe, name: str) -> object:
         return defining_merge(recipe.merge)
     if name == "history":
         return _history(recipe.history)
+    if name == "train":
+        return _train(recipe.train)
     return asdict(getattr(recipe, name))
+
+
+def _train(config: TrainConfig) -> dict[str, object]:
+    # Runs from before these keys are the runs with their defaults.
+    defaults = {"check_images": None, "accumulate": 1}
+    return {name: value for name, value in asdict(config).items() if name not in defaults or value != defaults[name]}
 
 
 def _history(config: HistoryConfig) -> dict[str, object]:

@@ -34,6 +34,8 @@ from hamdg.stages.start import keep_base
 from hamdg.text import reason_of
 from hamdg.tracking.csv import CsvTracker
 
+# What Lightning calls the precisions of recipes.
+PRECISIONS = {"auto": "", "bf16": "bf16-mixed", "32": "32-true"}
 Learners = Callable[[Context], Mapping[str, Learner]]
 Couplings = Callable[[Context], Sequence[Coupling]]
 
@@ -64,18 +66,23 @@ def fit(
         CheckpointError: If the step cannot go on from its checkpoint.
         KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
     """
-    recipe, files = context.recipe, context.files
+    recipe, files, runtime = context.recipe, context.files, context.recipe.runtime
     data = SourceData(recipe, context.preprocess, domains or context.data(context.sources), draw=draw)
     data.setup()
-    cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=recipe.runtime.log_every)
+    cohort = Cohort(
+        learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=recipe.train.accumulate
+    )
+    if runtime.compile:
+        for learner in learners.values():
+            learner.network.compile()
     origin = _origin(context)
     done = _resumed_step(context, cohort, origin)
     train, kept_as = recipe.train, history or recipe.history
     completed = {COMPLETED_BY: keep_base(context)}
     kept = CheckpointHistory(files.folder, kept_as, train.steps, check_every=train.check_every, metadata=completed)
-    resume = ResumeCheckpoint(files.resume, recipe.runtime.checkpoint_every, origin)
+    resume = ResumeCheckpoint(files.resume, runtime.checkpoint_every, runtime.checkpoint_minutes, origin)
     validation = SourceValidation(
-        data.holdouts(),
+        {name: part.first(train.check_images) for name, part in data.holdouts().items()},
         context.preprocess,
         train.check_every,
         train.steps,
@@ -178,7 +185,7 @@ def _trainer_options(context: Context) -> dict[str, Any]:
         "max_epochs": -1,
         "accelerator": "gpu" if gpu else "cpu",
         "devices": 1,
-        "precision": "bf16-mixed" if gpu else "32-true",
+        "precision": PRECISIONS[context.recipe.runtime.precision] or ("bf16-mixed" if gpu else "32-true"),
         "enable_checkpointing": False,
         "enable_model_summary": False,
         "enable_progress_bar": False,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.ham.harmonization import cosines, gram
-from hamdg.algorithms.ham.harmonizer import Harmonizer
+from hamdg.algorithms.ham.harmonizer import Columns, Harmonizer, pull_together
 from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import HarmonizationConfig, HarmonizationMethod, HarmonizationScope
 from hamdg.models import layer_of
@@ -293,3 +293,13 @@ def test_layer_scope_differs_from_global_scope() -> None:
         results.append(gradients(models))
 
     assert not same(*results)
+
+
+def test_what_gpus_do_at_once_is_the_same_pull() -> None:
+    models, expected = cohort(), cohort()
+    make("l2", weight=0.5).before_update(as_learners(expected), 0, log_now=False)
+    columns = [[models[source][name] for source in SOURCES] for name in SHAPES]
+    own = [[cast("Tensor", parameter.grad) for parameter in column] for column in columns]
+    pull_together(cast("Columns", columns), own, list(START.values()), weight=0.5)
+    for source in SOURCES:
+        torch.testing.assert_close(gradients(models)[source], gradients(expected)[source])

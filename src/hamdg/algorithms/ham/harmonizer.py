@@ -51,6 +51,7 @@ class Harmonizer(Coupling):
         self.start = _Buffers(start.values(), persistent=False)
         anchored = count if config.method == "sign_consensus" and count > 1 else 0
         self.anchors = nn.ModuleList(_Buffers(start.values(), persistent=True) for _ in range(anchored))
+        self._room = torch.empty(0)
         self._columns_of: tuple[Mapping[str, Learner] | None, Columns] = (None, [])
 
     def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Measured:
@@ -95,17 +96,35 @@ class Harmonizer(Coupling):
         starts = self.start.buffers()
         return [[p.detach() - start for p in column] for column, start in zip(columns, starts, strict=True)]
 
+    @torch.no_grad()
     def _change(self, columns: Columns, gradients: list[list[Tensor]], grams: list[Tensor], step: int) -> None:
         projects = self.config.method == "pcgrad"
-        moved = gradients if projects else self._moved(columns)
-        products = grams if projects else _grams(moved) if self.config.method == "cosine" else []
-        coefficients = self._coefficients(len(columns[0]), products, step)
-        for column, own, vectors, scope in zip(columns, gradients, moved, coefficients, strict=True):
-            mixed = harmonization.combine(vectors, scope)
+        starts = list(self.start.buffers())
+        if self.config.method == "l2" and starts[0].is_cuda:
+            pull_together(columns, gradients, starts, self.config.weight)
+            return
+        if self.config.method == "cosine":
+            grams = _grams(self._moved(columns))
+        scopes = self._coefficients(len(columns[0]), grams, step)
+        for column, own, start, scope in zip(columns, gradients, starts, scopes, strict=True):
+            rows = torch.stack([g.flatten() for g in own]) if projects else self._moved_rows(column, start)
+            mixed = scope @ rows
             if not projects:
-                mixed = [gradient + self.config.weight * pull for gradient, pull in zip(own, mixed, strict=True)]
-            for parameter, gradient in zip(column, mixed, strict=True):
-                parameter.grad = gradient
+                # Multiplied first: an addition that multiplies, too, would round otherwise.
+                mixed *= self.config.weight
+            for parameter, gradient, change in zip(column, own, mixed, strict=True):
+                change = change.view_as(parameter)
+                parameter.grad = gradient.copy_(change) if projects else gradient.add_(change)
+
+    def _moved_rows(self, column: list[nn.Parameter], start: Tensor) -> Tensor:
+        """Return how far a parameter of every learner has moved [learners, numbers], in memory that is used again."""
+        size = len(column) * start.numel()
+        if self._room.numel() < size or self._room.device != start.device:
+            self._room = start.new_empty(size)
+        rows = self._room[:size].view(len(column), *start.shape)
+        for row, parameter in zip(rows, column, strict=True):
+            torch.sub(parameter, start, out=row)
+        return rows.view(len(column), -1)
 
     def _coefficients(self, count: int, products: list[Tensor], step: int) -> list[Tensor]:
         """Return the mixing coefficients of each parameter; all parameters of a scope share theirs."""
@@ -169,6 +188,31 @@ class _Buffers(nn.Module):
         super().__init__()
         for number, tensor in enumerate(tensors):
             self.register_buffer(str(number), tensor.detach().clone(), persistent=persistent)
+
+
+@torch.no_grad()
+def pull_together(
+    columns: Columns, gradients: Sequence[Sequence[Tensor]], starts: Sequence[Tensor], weight: float
+) -> None:
+    """Add the l2 penalty's gradient with a few operations on all parameters at once, which is what GPUs are fast at.
+
+    Args:
+        columns: For every parameter name, that parameter of all learners.
+        gradients: Their gradients, likewise.
+        starts: Where the learners started.
+        weight: Weight of the penalty.
+    """
+    models = [list(parameters) for parameters in zip(*columns, strict=True)]
+    moved = [torch._foreach_sub(parameters, list(starts)) for parameters in models]
+    mean = [tensor.clone() for tensor in moved[0]]
+    for other in moved[1:]:
+        torch._foreach_add_(mean, other)
+    torch._foreach_div_(mean, len(models))
+    for parameters, pulls, own in zip(models, moved, zip(*gradients, strict=True), strict=True):
+        torch._foreach_sub_(pulls, mean)
+        torch._foreach_add_(list(own), pulls, alpha=weight)
+        for parameter, gradient in zip(parameters, own, strict=True):
+            parameter.grad = gradient
 
 
 def _grams(vectors: Iterable[Sequence[Tensor]]) -> list[Tensor]:
