@@ -63,7 +63,7 @@ report: $(STAMP) ## write the reports of all runs below lightning_logs/
 smoke: $(STAMP) ## run every recipe in experiments/ on a few images (under a minute)
 	$(BIN)/python -m hamdg.tools.smoke experiments
 
-mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP anew (about 4 minutes on 2 cores)
+mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP again (about 4 minutes on 2 cores)
 	$(BIN)/python -m hamdg.models.pretrain --model mini-rn --out $(ASSETS)
 
 mini-clip-vit: $(STAMP) ## the same for its sister with a vision transformer (about 16 minutes)

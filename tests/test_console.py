@@ -22,7 +22,7 @@ def _loud() -> Iterator[None]:
     console.set_quiet(False)
 
 
-def test_stages_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
     console.heading("Train")
     console.note("3 sources [art_painting]")
     console.skipped("done before")
@@ -153,7 +153,7 @@ def printing_to(monkeypatch: pytest.MonkeyPatch, out: TextIO) -> Iterator[None]:
     console.open_streams()
 
 
-def test_stages_go_on_where_the_output_is_full_and_results_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_go_on_where_the_output_is_full_and_results_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w") as out, printing_to(monkeypatch, out):
         console.heading("Train")
         console.step("1/4")

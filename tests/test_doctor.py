@@ -62,7 +62,7 @@ def test_a_torch_that_cannot_be_imported_is_installed_anew() -> None:
     facts = replace(FACTS, probe="OSError: libcudart.so.13: cannot open shared object file", probe_failed=True)
     check = found("torch", facts)
     assert check.status == "broken"
-    assert check.remedy.startswith("torch cannot be imported; install it anew: `pip install")
+    assert check.remedy.startswith("torch cannot be imported; install it again: `pip install")
 
 
 def test_a_matching_pair_says_so() -> None:

@@ -86,7 +86,7 @@ def test_an_install_that_lost_a_package_is_repeated(project: Path) -> None:
     assert installs(project) == 3
 
 
-def test_a_venv_without_its_interpreter_is_made_anew(project: Path) -> None:
+def test_a_venv_without_its_interpreter_is_made_again(project: Path) -> None:
     make(project, "setup")
     (project / ".venv" / "bin" / "python").unlink()
     (project / ".venv" / "rubbish").touch()

@@ -47,7 +47,7 @@ def flush() -> None:
     """Write out what is still in stdout's buffer.
 
     Raises:
-        BrokenPipeError: If whoever read the output has gone.
+        BrokenPipeError: If the reader of the output has gone.
         OutputError: If it cannot be written for another reason.
     """
     try:
@@ -98,7 +98,7 @@ def result(text: str, kept: str = "") -> None:
         kept: What is safe in files even if the text cannot be printed: "the run is done".
 
     Raises:
-        BrokenPipeError: If whoever read the output has gone, and nothing is `kept`.
+        BrokenPipeError: If the reader of the output has gone, and nothing is `kept`.
         OutputError: If it cannot be written.
     """
     if _lost is None:

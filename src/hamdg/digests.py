@@ -21,7 +21,7 @@ TITLES: dict[HashName, str] = {"sha256": "SHA-256", "blake3": "BLAKE3"}
 
 # Hashed at once without Python's lock: long enough that waiting for the lock takes no share of the time.
 _CHUNK = 1 << 25
-# Digests of files by what changes when somebody writes to them, unless that was so short ago (in nanoseconds) that the
+# Digests of files by what changes when they are written to, unless that was so short ago (in nanoseconds) that the
 # file system's clock may not tell two writes apart.
 _KNOWN: dict[tuple[int, ...], str] = {}
 _RECENT = 2_000_000_000

@@ -145,7 +145,7 @@ def _torch_remedy(facts: Facts) -> str:
     again = "`pip install --force-reinstall -c constraints.txt torch torchvision`"
     if "torchvision::nms does not exist" in facts.probe or "torchvision" in facts.probe:
         return f"torch and torchvision come from different releases or builds; install both in one command: {again}."
-    return f"torch cannot be imported; install it anew: {again}."
+    return f"torch cannot be imported; install it again: {again}."
 
 
 def _packages(facts: Facts) -> Iterable[Check]:
@@ -212,7 +212,7 @@ def _weights(facts: Facts) -> Iterable[Check]:
     if "mini-rn.safetensors" in facts.assets:
         yield Check("mini-CLIP", "ok", ", ".join(facts.assets))
     else:
-        remedy = "the installation is not complete; install hamdg anew, or make the weights with `make mini-clip`."
+        remedy = "the installation is not complete; install hamdg again, or make the weights with `make mini-clip`."
         yield Check("mini-CLIP", "broken", "mini-rn.safetensors is missing", remedy)
 
 

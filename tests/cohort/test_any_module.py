@@ -42,7 +42,7 @@ class Plain(LightningModule):
 
 
 class Trajectory(Callback):
-    """Remembers the state after every optimizer step, told by the module's own weights."""
+    """Remembers the state after every optimizer step, read from the module's own weights."""
 
     def __init__(self) -> None:
         self.states: list[Named] = []

@@ -235,7 +235,7 @@ def test_a_resumed_history_is_equal_bit_for_bit(world: World, tmp_path: Path, ki
 
     killed = begin(world, tmp_path / "part", history, losses)
     killed.run(range(stop))
-    if kind != "swad":  # it has been told already, where it was due
+    if kind != "swad":  # it was reported already, where it was due
         killed.history.note_validation("art", stop, 0.5, 1.0)
     saved = io.BytesIO()
     torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)

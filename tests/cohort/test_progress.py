@@ -1,4 +1,4 @@
-"""What somebody sees of a training: a bar on a terminal, a line at every quarter elsewhere."""
+"""What a user sees of a training: a bar on a terminal, a line at every quarter elsewhere."""
 
 from __future__ import annotations
 

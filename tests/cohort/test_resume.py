@@ -47,7 +47,7 @@ class Crash(Callback):
 
 
 SNAPSHOTS = HistoryConfig("snapshots", start=0.0, every=1, keep=3)
-# It keeps averages alone, and goes by the losses that are measured on the way.
+# It keeps averages alone, and uses the losses that are measured on the way.
 SWAD = HistoryConfig("swad", every=1, n_s=2, n_e=1, r=1.0)
 
 

@@ -126,7 +126,7 @@ def test_label_noise_is_checked_by_domain() -> None:
     )
 
 
-def test_imbalance_must_leave_two_pictures_of_the_rarest_class() -> None:
+def test_imbalance_must_leave_two_images_of_the_rarest_class() -> None:
     assert list(problems(Recipe(data=DataConfig(mini=MiniConfig(imbalance=50))))) == []
     assert first(Recipe(data=DataConfig(mini=MiniConfig(imbalance=80.0)))) == (
         "`data.mini.imbalance` of `80.0` leaves the rarest class fewer than 2 of `100` images; "
@@ -227,7 +227,7 @@ def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> 
         ),
     ],
 )
-def test_pictures_are_named_once_and_where_they_are_used(
+def test_images_are_named_once_and_where_they_are_used(
     benchmark: str, data: dict[str, object], key: str, sentence: str
 ) -> None:
     recipe = Recipe(benchmark=benchmark, data=replace(DataConfig(), **data))  # type: ignore[arg-type]

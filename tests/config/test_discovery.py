@@ -79,7 +79,7 @@ def test_what_an_algorithm_uses_defines_its_runs(install: Install) -> None:
         assert training_identity(read_recipe(None, ["--algorithm=mine", other])) != training_identity(recipe)
 
 
-def test_a_misspelt_key_of_an_installed_algorithm_is_found(install: Install) -> None:
+def test_a_misspelled_key_of_an_installed_algorithm_is_found(install: Install) -> None:
     install("mine", GOOD)
     assert message("--algorithm=mine", "--mine.wieght=1") == (
         "There is no option or key `--mine.wieght`; did you mean `--mine.weight`?"

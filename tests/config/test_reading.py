@@ -240,7 +240,7 @@ def test_trainings_from_before_there_was_swad_are_still_the_same(kind: str, ham:
     for algorithm, expected in (("ham", ham), ("erm", erm)):
         own = [f"--history.kind={kind}", f"--algorithm={algorithm}"]
         assert training_identity(read_recipe(None, own)) == expected
-        # What only `swad` goes by makes no other run of it.
+        # What only `swad` uses makes no other run of it.
         others = [*own, "--history.n_s=2", "--history.n_e=2", "--history.r=2"]
         assert training_identity(read_recipe(None, others)) == expected
 

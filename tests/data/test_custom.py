@@ -107,7 +107,7 @@ def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
         (
             "b/hose/1.jpg",
             "has no folder for the class `hose`. Every domain needs every class that any domain has: rename a class "
-            "folder that is misspelt in another domain, or move one that not all of them have elsewhere; "
+            "folder that is misspelled in another domain, or move one that not all of them have elsewhere; "
             "`data.domains` leaves out folders that are no domains.",
         ),
         (

@@ -55,7 +55,7 @@ def test_a_missing_domain_is_missed_before_anything_is_trained(small_pacs: Path,
         find_images(replace(recipe, held_out="photo"), held_out=False)
 
 
-def test_a_misspelt_class_of_a_source_is_told_before_anything_is_loaded(small_pacs: Path, tmp_path: Path) -> None:
+def test_a_misspelled_class_of_a_source_is_reported_before_anything_is_loaded(small_pacs: Path, tmp_path: Path) -> None:
     root = tmp_path / "PACS"
     shutil.copytree(small_pacs, root)
     (root / "photo" / "dog").rename(root / "photo" / "dgo")
@@ -68,7 +68,7 @@ def test_a_misspelt_class_of_a_source_is_told_before_anything_is_loaded(small_pa
     find_images(replace(recipe, held_out="photo"), held_out=False)
 
 
-def test_a_class_without_images_in_the_held_out_domain_is_told_before_anything_is_loaded(
+def test_a_class_without_images_in_the_held_out_domain_is_reported_before_anything_is_loaded(
     small_pacs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "PACS"
@@ -85,7 +85,7 @@ def test_a_class_without_images_in_the_held_out_domain_is_told_before_anything_i
             find_images(one)
 
 
-def test_an_empty_file_of_the_held_out_domain_is_told_before_anything_is_loaded(
+def test_an_empty_file_of_the_held_out_domain_is_reported_before_anything_is_loaded(
     small_pacs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "PACS"
@@ -99,5 +99,5 @@ def test_an_empty_file_of_the_held_out_domain_is_told_before_anything_is_loaded(
     for one in (recipe, replace(recipe, benchmark="custom")):
         with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
             find_images(one)
-    file.write_bytes(b"not opened, so not told yet")
+    file.write_bytes(b"not opened, so not reported yet")
     find_images(recipe)

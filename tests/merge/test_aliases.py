@@ -70,9 +70,9 @@ def test_the_header_of_adapters_has_our_name_too(tmp_path: Path) -> None:
         settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["fc"]}
         (paths[name] / "adapter_config.json").write_text(json.dumps(settings))
     out = merge_files("dare_linear", paths, tmp_path / "out" / "adapter_model.safetensors", options={"drop_rate": 0.5})
-    told = read_provenance(out)
-    assert told is not None
-    assert (told.method, told.options["then"], told.options["rescale"]) == ("dare", "task_arithmetic", "l1")
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert (recorded.method, recorded.options["then"], recorded.options["rescale"]) == ("dare", "task_arithmetic", "l1")
 
 
 def test_what_is_given_counts_more_than_what_the_name_means() -> None:
@@ -119,7 +119,7 @@ def test_words_of_mergekit_name_options_that_there_are() -> None:
                 assert word not in info.options, f"{method} has `{word}` itself"
 
 
-def test_a_misspelt_alias_is_told_and_its_name_is_taken() -> None:
+def test_a_misspelled_alias_is_reported_and_its_name_is_taken() -> None:
     with pytest.raises(ConfigError, match=r"^There is no merge method `dare_tiess`; did you mean `dare_ties`\?$"):
         get_method("dare_tiess")
 

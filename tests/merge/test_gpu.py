@@ -347,9 +347,9 @@ def test_files_are_merged_on_the_gpu(method: str, tmp_path: Path, device: str) -
         for where in (device, "cpu")
     )
     assert_near(load_tensors(there), load_tensors(here))
-    told = read_provenance(there)
-    assert told is not None
-    assert told.settings["device"] == "cuda"
+    recorded = read_provenance(there)
+    assert recorded is not None
+    assert recorded.settings["device"] == "cuda"
 
 
 @on_gpu

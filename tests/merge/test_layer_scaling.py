@@ -37,7 +37,7 @@ def test_two_towers_are_counted_apart() -> None:
     assert list(depths(tuple(names)).values()) == [0.0, 0.5, 1.0, 0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_the_blocks_of_a_residual_network_are_counted_through_its_stages() -> None:
+def test_the_blocks_of_a_residual_network_are_counted_through_its_steps() -> None:
     assert depths(
         (
             "visual.conv1.weight",

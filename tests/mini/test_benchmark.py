@@ -18,8 +18,8 @@ from hamdg.mini.benchmark import (
     SCENE_MAPS,
     class_counts,
     clean_labels,
+    motif_of,
     noisy_labels,
-    picture_of,
     render_image,
 )
 from hamdg.mini.palette import SCENES
@@ -67,9 +67,9 @@ def test_fewer_images_are_a_prefix_of_more(domain: str) -> None:
 @pytest.mark.parametrize("size", [32, 48, 64])
 def test_the_size_changes_the_resolution_and_not_the_motif(size: int) -> None:
     config = replace(SMALL, image_size=size)
-    picture, same = picture_of("photo", 4, 1, config), picture_of("photo", 4, 1, SMALL)
+    motif, same = motif_of("photo", 4, 1, config), motif_of("photo", 4, 1, SMALL)
     assert render_image("photo", 4, 1, config).shape == (size, size, 3)
-    for part, other in zip(picture.drawing, same.drawing, strict=True):
+    for part, other in zip(motif.drawing, same.drawing, strict=True):
         np.testing.assert_array_equal(part.points, other.points)
 
 
@@ -123,7 +123,7 @@ def test_no_two_domains_agree_on_the_scene_behind_a_class() -> None:
 def test_a_fully_spurious_background_follows_the_class(domain: str) -> None:
     config = replace(SMALL, spurious=1.0)
     for label in range(len(CLASSES)):
-        scenes = {picture_of(domain, label, index, config).backdrop.scene for index in range(10)}
+        scenes = {motif_of(domain, label, index, config).backdrop.scene for index in range(10)}
         assert scenes == {SCENE_MAPS[domain][label]}
 
 
@@ -131,7 +131,7 @@ def test_a_fully_spurious_background_follows_the_class(domain: str) -> None:
 def test_the_spurious_dial_is_the_probability_of_the_cue(probability: float, expected: float) -> None:
     config = replace(SMALL, spurious=probability)
     hits = [
-        picture_of("photo", label, index, config).backdrop.scene == SCENE_MAPS["photo"][label]
+        motif_of("photo", label, index, config).backdrop.scene == SCENE_MAPS["photo"][label]
         for label in range(len(CLASSES))
         for index in range(150)
     ]
@@ -141,11 +141,11 @@ def test_the_spurious_dial_is_the_probability_of_the_cue(probability: float, exp
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_the_cue_can_be_seen_in_every_domain(domain: str) -> None:
     plain, cued = replace(SMALL, spurious=0.0), replace(SMALL, spurious=1.0)
-    index = next(i for i in range(50) if picture_of(domain, 0, i, plain).backdrop.scene != SCENE_MAPS[domain][0])
+    index = next(i for i in range(50) if motif_of(domain, 0, i, plain).backdrop.scene != SCENE_MAPS[domain][0])
     before, after = render_image(domain, 0, index, plain), render_image(domain, 0, index, cued)
     assert np.abs(before.astype(int) - after.astype(int)).mean() > 2
     for part, other in zip(
-        picture_of(domain, 0, index, plain).drawing, picture_of(domain, 0, index, cued).drawing, strict=True
+        motif_of(domain, 0, index, plain).drawing, motif_of(domain, 0, index, cued).drawing, strict=True
     ):
         np.testing.assert_array_equal(part.points, other.points)
 

@@ -14,7 +14,7 @@ from hamdg.mini.captions import caption_renders, domain_shares
 from hamdg.mini.geometry import pose
 from hamdg.mini.nouns import NOUNS, SEVEN
 from hamdg.mini.palette import COLORS, SCENES, apart, natural
-from hamdg.mini.styles.painter import Picture, Style
+from hamdg.mini.styles.painter import Motif, Style
 from hamdg.mini.styles.wider import WIDER
 
 
@@ -53,7 +53,7 @@ def test_every_style_draws_every_noun_visibly(name: str) -> None:
         palette = natural(noun.palettes, rng)
         backdrop = apart(SCENES[2], palette["body"])
         drawing = pose(noun.draw(rng), rng, noun.tilt, noun.flip)
-        image = style(Picture(drawing, palette, backdrop, 32), rng)
+        image = style(Motif(drawing, palette, backdrop, 32), rng)
         assert image.shape == (32, 32, 3)
         assert image.std() > 4, noun.name
 

@@ -141,7 +141,7 @@ def test_weights_of_a_tag_are_looked_for_and_files_and_shipped_ones_are_not(monk
     assert asked == [("RN50", "openai")]
 
 
-def test_pictures_are_normalized_as_a_recipe_says() -> None:
+def test_images_are_normalized_as_a_recipe_says() -> None:
     own, clip = load_clip(TINY), load_clip(replace(TINY, normalization="clip"))
     imagenet = load_clip(replace(TINY, normalization="imagenet"))
     assert (own.mean, own.std) == (clip.mean, clip.std)

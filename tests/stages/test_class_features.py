@@ -1,4 +1,4 @@
-"""A folder of drawn shapes, whose names the shipped CLIP does not know, as somebody's own data set."""
+"""A folder of drawn shapes, whose names the shipped CLIP does not know, as a user's own data set."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_class_features_exchanged_or_lost_while_a_training_was_stopped_are_learn
     assert found == expected
 
 
-def test_pictures_that_are_read_for_class_features_alone_are_not_kept(shapes: Path, tmp_path: Path) -> None:
+def test_images_that_are_read_for_class_features_alone_are_not_kept(shapes: Path, tmp_path: Path) -> None:
     small = ("--train.steps=1", "--train.warmup=0", "--algorithm=erm", f"--data.cache={tmp_path / 'cache'}")
     command = arguments(shapes, tmp_path, "--model.text_head=source_means", *small)
     recipe = read_recipe(Path(command[1]), [*command[2:], "--data.augment=clip"])

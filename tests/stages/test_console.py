@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SPEAKING = re.compile(r"^(==>|    |  step )", re.MULTILINE)
 
 
-def test_a_run_tells_its_stages_and_where_its_files_are(command: Commander, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_tells_its_steps_and_where_its_files_are(command: Commander, capsys: pytest.CaptureFixture[str]) -> None:
     own = command("own", "--runtime.report=true", tower="vit")
     assert cli.main(own.argv) == 0
     said = capsys.readouterr()

@@ -141,7 +141,7 @@ def unlike_any_optimizer(path: Path) -> None:
         (unlike_any_optimizer, "holds a state that training cannot take over"),
     ],
 )
-def test_the_training_begins_anew_and_ends_as_if_nothing_had_happened(
+def test_the_training_starts_again_and_ends_as_if_nothing_had_happened(
     command: Commander,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -207,7 +207,7 @@ def test_scores_are_the_mean_accuracies_on_the_source_hold_outs(tiny: Tiny) -> N
     assert evidence.score(weights) == wanted
 
 
-def test_pictures_are_those_of_the_sources_own_training_part_and_no_more_than_there_are(tiny: Tiny) -> None:
+def test_images_are_those_of_the_sources_own_training_part_and_no_more_than_there_are(tiny: Tiny) -> None:
     recipe = tiny("--merge.examples=1000", tower="vit")
     evidence = evidence_of(recipe)
     data = SourceData(recipe, evidence.context.preprocess)

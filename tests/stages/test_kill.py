@@ -138,7 +138,7 @@ def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander,
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_forty_kills_over_all_stages(zygote: Zygote, command: Commander) -> None:
+def test_forty_kills_over_all_steps(zygote: Zygote, command: Commander) -> None:
     options = (*SIGN_CONSENSUS, *LONG, "--controls.erm=true", "--runtime.report=true")
     calm = command("calm", *options)
     seconds = undisturbed(zygote, calm)

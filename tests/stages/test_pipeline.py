@@ -321,8 +321,8 @@ def test_a_run_with_swad_goes_by_the_losses_on_its_hold_outs_and_says_what_it_av
     assert read_record(run.path)["steps"]["train"]["facts"]["valleys"] == valleys
     said = capsys.readouterr().out
     for source in SOURCES:
-        told = "SWAD is the mean of 3 states, of steps 2 to 4; its valley had not ended with the training"
-        assert f"{source}: {told}\n" in said
+        sentence = "SWAD is the mean of 3 states, of steps 2 to 4; its valley had not ended with the training"
+        assert f"{source}: {sentence}\n" in said
 
 
 def test_a_run_without_swad_tells_of_no_valley(finished: Finished) -> None:

@@ -99,7 +99,7 @@ def test_what_is_there_or_will_not_be_read_is_not_counted(
     pipeline.run(pacs(tiny, small_pacs, cache), force=True, until="train")
 
 
-def test_a_trained_run_is_not_asked_for_pictures_to_train_on(
+def test_a_trained_run_is_not_asked_for_images_to_train_on(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -113,7 +113,7 @@ def test_a_trained_run_is_not_asked_for_pictures_to_train_on(
     pipeline.run(pacs(tiny, small_pacs, cache, "--merge.method=uniform"))
 
 
-def test_compressed_pictures_are_summed_once_for_training_and_evaluation(
+def test_compressed_images_are_summed_once_for_training_and_evaluation(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -130,7 +130,7 @@ def test_compressed_pictures_are_summed_once_for_training_and_evaluation(
     assert taken(cache) == files
 
 
-def test_methods_that_look_at_pictures_need_them_decoded(
+def test_methods_that_look_at_images_need_them_decoded(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"

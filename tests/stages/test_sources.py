@@ -80,9 +80,7 @@ def test_shots_are_written_down_with_what_was_drawn(
     assert "trained on, of 2 images per class or all that there are: art_painting " in capsys.readouterr().out
 
 
-def test_a_run_says_which_pictures_it_trains_on(
-    tiny: Tiny, small_pacs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_says_which_images_it_trains_on(tiny: Tiny, small_pacs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline.run(pacs(tiny, small_pacs), until="merge")
     said = capsys.readouterr().out
     assert f"images of PACS in `{small_pacs}`: art_painting 35, cartoon 35, photo 35\n" in said
@@ -99,7 +97,7 @@ def test_copies_with_the_same_sources_are_both_named() -> None:
     assert _version_of(known, counts) == "as in the papers or Dassl's, which have the same sources"
 
 
-def test_changed_pictures_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_changed_images_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     root = tmp_path / "PACS"
     shutil.copytree(small_pacs, root)
     recipe = pacs(tiny, root)
@@ -128,7 +126,7 @@ def bitmaps(source: Path, root: Path, seed: int | None = None) -> Path:
     return root
 
 
-def test_pictures_of_the_same_names_and_sizes_are_refused_by_a_run_that_began_with_others(
+def test_images_of_the_same_names_and_sizes_are_refused_by_a_run_that_began_with_others(
     tiny: Tiny, small_pacs: Path, tmp_path: Path
 ) -> None:
     real, noise = bitmaps(small_pacs, tmp_path / "PACS"), bitmaps(small_pacs, tmp_path / "noise", seed=0)
@@ -149,7 +147,7 @@ def digest_of(record: Path) -> str:
     return hashlib.sha256(RunDirectory(record.parent).merged.read_bytes()).hexdigest()
 
 
-def test_one_picture_that_was_replaced_by_another_of_its_size_is_refused(
+def test_one_image_that_was_replaced_by_another_of_its_size_is_refused(
     tiny: Tiny, small_pacs: Path, tmp_path: Path
 ) -> None:
     root = bitmaps(small_pacs, tmp_path / "PACS")
@@ -163,7 +161,7 @@ def test_one_picture_that_was_replaced_by_another_of_its_size_is_refused(
         pipeline.run(recipe)
 
 
-def test_histories_are_not_merged_again_beside_other_pictures_or_weights(
+def test_histories_are_not_merged_again_beside_other_images_or_weights(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = bitmaps(small_pacs, tmp_path / "PACS")
@@ -195,7 +193,7 @@ def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> No
     assert read_record(pipeline.run(recipe))["n_held_out"] == 35
 
 
-def test_a_training_is_not_taken_from_a_run_on_other_pictures(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_a_training_is_not_taken_from_a_run_on_other_images(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     real, noise = bitmaps(small_pacs, tmp_path / "PACS"), bitmaps(small_pacs, tmp_path / "noise", seed=0)
     pipeline.run(pacs(tiny, real), until="train")
     other = pacs(tiny, noise, "--merge.method=uniform")
@@ -206,7 +204,7 @@ def test_a_training_is_not_taken_from_a_run_on_other_pictures(tiny: Tiny, small_
     assert [path.stat().st_nlink for path in histories] == [2, 2, 1]
 
 
-def test_damaged_pictures_may_be_taken_away_until_something_is_learned(
+def test_damaged_images_may_be_taken_away_until_something_is_learned(
     tiny: Tiny, small_pacs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "PACS"
@@ -223,7 +221,7 @@ def test_damaged_pictures_may_be_taken_away_until_something_is_learned(
 
 
 @pytest.mark.parametrize("stage", ["train", "merge"])
-def test_pictures_that_change_between_stages_are_refused(
+def test_images_that_change_between_steps_are_refused(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, stage: Literal["train", "merge"]
 ) -> None:
     root = tmp_path / "PACS"
@@ -235,7 +233,7 @@ def test_pictures_that_change_between_stages_are_refused(
         pipeline.run(recipe)
 
 
-def test_a_control_that_was_trained_on_other_pictures_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_a_control_that_was_trained_on_other_images_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     pipeline.run(pacs(tiny, small_pacs, "--controls.erm=true"))
     other = tmp_path / "PACS"
     shutil.copytree(small_pacs, other)
@@ -247,7 +245,7 @@ def test_a_control_that_was_trained_on_other_pictures_is_refused(tiny: Tiny, sma
     assert not RunDirectory(run_directory(recipe)).step("train").summary.exists()
 
 
-def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_the_same_images_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     recipe = pacs(tiny, small_pacs)
     pipeline.run(recipe, until="merge")
     moved = tmp_path / "moved"
@@ -258,7 +256,7 @@ def test_the_same_pictures_elsewhere_are_the_same_run(tiny: Tiny, small_pacs: Pa
     assert record["benchmark"] == "pacs"
 
 
-def test_a_control_that_was_tested_on_other_pictures_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_a_control_that_was_tested_on_other_images_is_refused(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     first = pacs(tiny, small_pacs, "--controls.erm=true")
     pipeline.run(first)
     (control,) = run_directory(first).parents[1].glob("erm/*")
@@ -292,7 +290,7 @@ def test_a_domain_that_was_added_or_removed_is_noticed(tiny: Tiny, small_pacs: P
     custom._of_folder.cache_clear()
 
 
-def test_a_done_run_refuses_a_place_without_its_pictures_and_keeps_its_recipe(
+def test_a_done_run_refuses_a_place_without_its_images_and_keeps_its_recipe(
     tiny: Tiny, small_pacs: Path, tmp_path: Path
 ) -> None:
     recipe = pacs(tiny, small_pacs)
@@ -308,7 +306,7 @@ def test_a_done_run_refuses_a_place_without_its_pictures_and_keeps_its_recipe(
     assert pipeline.run(gone).exists()
 
 
-def test_a_class_without_a_held_out_picture_has_no_accuracy(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+def test_a_class_without_a_held_out_image_has_no_accuracy(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
     recipe = pacs(tiny, small_pacs, "--data.subset=1", "--data.validation_fraction=0.3", "--data.batch_size=2")
     record = read_record(pipeline.run(recipe))
     assert all(len(metrics["per_class_accuracy"]) == 7 for row in record["rows"] for metrics in row["targets"].values())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Files of a run that were changed, exchanged, lost or written by somebody else: named before they are used."""
+"""Files of a run that were changed, exchanged, lost or written by another program: named before they are used."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
     assert again(run) == 2
     what = "is missing" if gone else "is not the file that it ended with"
     first = "delete `merge.json` and " if name.startswith("merge/") else "" if gone else "delete it and "
-    anew = f"{first}let `hamdg evaluate {run.path}` write it anew"
-    remedy = "repeat the run with `--force`" if name in TRAINED else anew
+    rewrite = f"{first}let `hamdg evaluate {run.path}` write it again"
+    remedy = "repeat the run with `--force`" if name in TRAINED else rewrite
     assert error_of(capsys) == f"`{run.path}` is done, but `{name}` {what}; restore it, or {remedy}."
 
 

@@ -153,7 +153,7 @@ def test_a_merge_that_opens_the_held_out_domain_without_saying_so_does_not_end(
     assert not RunDirectory(run_directory(recipe)).step("merge").is_done
 
 
-def test_entropy_and_its_gradient_are_those_of_the_next_pictures(tiny: Tiny) -> None:
+def test_entropy_and_its_gradient_are_those_of_the_next_images(tiny: Tiny) -> None:
     recipe = tiny("--data.batch_size=16", tower="vit")
     context = open_context(recipe, RunDirectory(run_directory(recipe)))
     base = context.base()

@@ -87,7 +87,7 @@ def test_without_rows_all_rows_are_printed_and_written(
         assert f"\n| {label} | " in page
 
 
-def test_a_page_that_cannot_be_written_is_told_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a\n")
     results.check(sweep)
     results.check(replace(sweep, out=None))

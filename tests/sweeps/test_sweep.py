@@ -135,7 +135,7 @@ def test_a_wrong_key_of_a_variant_is_found_before_anything_runs(sweep_file: Swee
     assert not (tmp_path / "logs").exists()
 
 
-def test_pictures_are_looked_for_once_before_anything_runs_unless_all_is_done(
+def test_images_are_looked_for_once_before_anything_runs_unless_all_is_done(
     sweep_file: SweepFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = sweep_file(conditions={"clean": {"benchmark": "pacs"}}, held_out=["sketch"])
@@ -188,7 +188,7 @@ def test_two_names_of_one_domain_are_refused(sweep_file: SweepFile) -> None:
 
 
 @pytest.mark.parametrize("row", ["hamm", "source/sketch", "erm_sma"])
-def test_a_row_that_no_run_will_have_is_told_before_anything_runs(
+def test_a_row_that_no_run_will_have_is_reported_before_anything_runs(
     sweep_file: SweepFile, tmp_path: Path, row: str
 ) -> None:
     path = sweep_file(held_out=["sketch"], variants={"own": {"recipe": "ham.yaml", "rows": {row: "x"}}})

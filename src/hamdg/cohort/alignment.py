@@ -1,4 +1,4 @@
-"""A learner whose loss has a penalty on what tells the features of its domains apart."""
+"""A learner whose loss has a penalty on differences between the features of its domains."""
 
 from __future__ import annotations
 

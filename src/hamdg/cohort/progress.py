@@ -14,7 +14,7 @@ LINES = 4
 
 
 def progress_callback(steps: int, quiet: bool) -> list[Callback]:
-    """Return the callback that shows progress where this process writes to, or none when it shall be quiet."""
+    """Return the callback that shows progress where this process writes, or none when it is to be quiet."""
     if quiet:
         return []
     return [ProgressBar(steps) if sys.stderr.isatty() else ProgressLines(steps)]

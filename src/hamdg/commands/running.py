@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
-    parser.add_argument("--force", action="store_true", help="start anew even if the run is done")
+    parser.add_argument("--force", action="store_true", help="start again even if the run is done")
     parser.add_argument("--quiet", action="store_true", help="print the result table only")
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)

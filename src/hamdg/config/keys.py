@@ -106,7 +106,7 @@ def known(algorithm: str | None = None) -> tuple[str, ...]:
     """Return all keys that hold a value: those that all recipes share, and those of an algorithm, or of all."""
     found = dict(shared())
     for name in names() if algorithm is None else (algorithm,):
-        # A broken package is reported where its algorithm is used, not where another key is misspelt.
+        # A broken package is reported where its algorithm is used, not where another key is misspelled.
         with suppress(ConfigError):
             found |= own(name)
     return tuple(key for key, kind in found.items() if not is_dataclass(kind))

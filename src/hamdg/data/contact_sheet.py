@@ -70,7 +70,7 @@ def rendered_cells(arrays: DomainArrays, per_cell: int) -> Cells:
 def listed_cells(listing: Listing, per_cell: int, tile: int = TILE) -> Cells:
     """Return what gives the images of a domain's files, as large as fits into a tile; damaged ones are left out."""
 
-    def picture(position: int) -> Image.Image | None:
+    def image_at(position: int) -> Image.Image | None:
         try:
             image = decoded(listing.content(position), listing.truncated)
         except (OSError, UnreadableError):
@@ -78,7 +78,7 @@ def listed_cells(listing: Listing, per_cell: int, tile: int = TILE) -> Cells:
         return _resized(image, tile / max(image.size))
 
     def cell(label: int) -> Cell:
-        return [picture(int(position)) for position in np.flatnonzero(listing.labels == label)[:per_cell]]
+        return [image_at(int(position)) for position in np.flatnonzero(listing.labels == label)[:per_cell]]
 
     return cell
 
@@ -91,10 +91,10 @@ def pages(classes: Sequence[str], most: int = MOST_ROWS) -> list[list[str]]:
 
 def _paste(sheet: Image.Image, images: Cell, left: int, top: int, tile: int) -> None:
     """Put images side by side, each in the middle of its tile."""
-    for place, picture in enumerate(images):
-        if picture is not None:
-            x = left + place * (tile + GAP) + (tile - picture.width) // 2
-            sheet.paste(picture, (x, top + (tile - picture.height) // 2))
+    for place, image in enumerate(images):
+        if image is not None:
+            x = left + place * (tile + GAP) + (tile - image.width) // 2
+            sheet.paste(image, (x, top + (tile - image.height) // 2))
 
 
 def _resized(image: Image.Image, factor: float) -> Image.Image:

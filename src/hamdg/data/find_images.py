@@ -56,8 +56,8 @@ def subset_positions(recipe: Recipe, domain: str, labels: NDArray[np.int64]) -> 
 def find_images(recipe: Recipe, held_out: bool = True) -> None:
     """Check that the recipe's images can be found, before anything heavy is loaded.
 
-    Files are listed as a run will list them, so that a misspelt class is reported now. The held-out domain's are listed
-    too: what is wrong with their names and sizes would otherwise come up after the training.
+    Files are listed as a run will list them, so that a misspelled class is reported now. Those of the held-out domain
+    are, too: what is wrong with their names and sizes would otherwise come up after the training.
 
     Args:
         recipe: The recipe.

@@ -51,7 +51,7 @@ class Source(Protocol):
 def stamp_of(status: os.stat_result) -> int:
     """Return the stamp of a file: of its size, and of when its contents and its entry were changed last.
 
-    Nobody sets the time of the entry, so that a file which is put in the place of another shows even where both have
+    The time of the entry cannot be set, so that a file which is put in the place of another shows even where both have
     the same size and modification time. What was changed just now may be changed again within the same tick of the
     file system's clock: it has no stamp yet.
     """

@@ -149,7 +149,7 @@ class _Layer:
         prefix: What stands before `running_mean` and the like.
         models: Tensors of every source.
         base: Those of the common start.
-        shares: What counts of whom; none is negative, and one is above zero.
+        shares: The share of every source; none is negative, and one is above zero.
         cumulative: Whether counters go on from one source to the next.
     """
 

@@ -270,5 +270,5 @@ def _as_plan(rule: Rule | MergePlan, sources: tuple[str, ...] | None = None) -> 
 
 
 def _held(model: Tensors) -> Tensors:
-    """Return a plain dictionary's copy, which nobody else can change; what reads lazily stays as it is."""
+    """Return a plain dictionary's copy, which no other code can change; what reads lazily stays as it is."""
     return dict(model) if type(model) in (dict, OrderedDict) else model

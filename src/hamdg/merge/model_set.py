@@ -27,7 +27,7 @@ class TensorSet:
         name: The tensor's name.
         tensors: The tensor of every source by the source's name, in alphabetical order: what the source changed
             (theta_i - theta_0) for methods that work on changes, theta_i for the others. Every access reads the model
-            anew, so that nobody holds all models at once; keep what is needed twice. Never modify one in place.
+            again, so that all models are never in memory at once; keep what is needed twice. Never modify one in place.
         base: The tensor of the common start, if there is one.
         weights: Weight of every source.
         start: Where in the flattened tensor this piece begins.

@@ -39,7 +39,7 @@ def promoted(one: torch.dtype, other: torch.dtype) -> torch.dtype:
 def rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor on the CPU in another dtype, with NaN where a dtype of eight bits cannot hold its values.
 
-    torch saturates: 1000 would become 448 in float8_e4m3fn, and nobody would know.
+    torch saturates: 1000 would become 448 in float8_e4m3fn, without any notice.
     """
     if is_narrow(dtype) and tensor.dtype != dtype:
         wide = tensor.to(unless_narrow(tensor.dtype))

@@ -16,7 +16,7 @@ from hamdg.mini.geometry import pose
 from hamdg.mini.nouns.seven import SEVEN
 from hamdg.mini.palette import SCENES, apart, natural
 from hamdg.mini.styles import four
-from hamdg.mini.styles.painter import Picture, Pixels, Style
+from hamdg.mini.styles.painter import Motif, Pixels, Style
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
@@ -131,7 +131,7 @@ def _generator(*keys: int) -> Generator:
     return Generator(Philox(SeedSequence(keys)))
 
 
-def picture_of(domain: str, label: int, index: int, config: MiniConfig) -> Picture:
+def motif_of(domain: str, label: int, index: int, config: MiniConfig) -> Motif:
     """Return what the image with this index shows; a pure function of seed, domain, class and index."""
     rng = _generator(config.seed, DOMAINS.index(domain), label, index, 0)
     # Both are always drawn, so that the dial changes an image's background and nothing else.
@@ -140,13 +140,13 @@ def picture_of(domain: str, label: int, index: int, config: MiniConfig) -> Pictu
     palette = natural(noun.palettes, rng)
     drawing = pose(noun.draw(rng), rng, noun.tilt, noun.flip, EXTENTS[domain])
     backdrop = SCENES[SCENE_MAPS[domain][label] if follows else scene]
-    return Picture(drawing, palette, apart(backdrop, palette["body"]), config.image_size)
+    return Motif(drawing, palette, apart(backdrop, palette["body"]), config.image_size)
 
 
 def render_image(domain: str, label: int, index: int, config: MiniConfig) -> Pixels:
     """Return one image, uint8 `[size, size, 3]`; a pure function of seed, domain, class and index."""
     rng = _generator(config.seed, DOMAINS.index(domain), label, index, 1)
-    return STYLES[domain](picture_of(domain, label, index, config), rng)
+    return STYLES[domain](motif_of(domain, label, index, config), rng)
 
 
 def known_domain(domain: str) -> None:

@@ -69,7 +69,7 @@ def _store(path: Path, images: Pixels) -> None:
 def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
     """Return one domain of the benchmark, its images memory-mapped from the cache.
 
-    A missing or damaged file is rendered anew. The labels are computed, so one file serves all amounts of label noise.
+    A missing or damaged file is rendered again. The labels are computed, so one file serves all amounts of label noise.
 
     Args:
         domain: One of `DOMAINS`.

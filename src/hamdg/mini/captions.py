@@ -15,7 +15,7 @@ from hamdg.mini.benchmark import STYLES
 from hamdg.mini.geometry import pose
 from hamdg.mini.nouns import NOUNS
 from hamdg.mini.palette import COLORS, SCENES, Backdrop, apart, jittered, named, natural
-from hamdg.mini.styles.painter import Picture, Pixels, Style
+from hamdg.mini.styles.painter import Motif, Pixels, Style
 from hamdg.mini.styles.wider import WIDER
 
 BENCHMARK_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ def captioned(index: int, seed: int, size: int, shares: Mapping[str, float]) -> 
     drawing = pose(noun.draw(rng), rng, noun.tilt * 1.5, noun.flip, share=(0.62, 0.93))
     ground = "" if style_name in _NO_BACKGROUND or distinct != backdrop else ground
     caption = _caption(rng, noun.name, "" if style_name in _NO_COLOR else color, ground, spoken)
-    return style(Picture(drawing, palette, distinct, size), rng), caption
+    return style(Motif(drawing, palette, distinct, size), rng), caption
 
 
 def _chunk(start: int, stop: int, seed: int, size: int, shares: Mapping[str, float]) -> tuple[Pixels, list[str]]:

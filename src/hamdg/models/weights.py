@@ -82,7 +82,7 @@ def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> l
 
 
 def faults(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Return in words which tensors hold what no model works with; empty if all are sound.
+    """Return in words which tensors hold what no model works with; empty if there is none.
 
     Args:
         expected: The model's own tensors.

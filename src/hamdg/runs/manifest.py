@@ -135,4 +135,4 @@ def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
         return f"restore it, or {schema.REPEAT}"
     what = "it" if wrong == name else f"`{wrong}`"
     first = f"delete {what} and " if (run.path / wrong).exists() else ""
-    return f"restore it, or {first}let `hamdg evaluate {run.path}` write it anew"
+    return f"restore it, or {first}let `hamdg evaluate {run.path}` write it again"

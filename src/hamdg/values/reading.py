@@ -51,7 +51,7 @@ def check(value: object, kind: object, key: str = "") -> None:
 
 
 def convert(value: object, kind: object, key: str = "") -> object:
-    """Return a value that somebody wrote in the type that it should have.
+    """Return a written value in the type that it should have.
 
     Integers become floats, floats without a fraction integers, `yes` and `off` truth values, paths strings, and tuples
     lists.

@@ -14,7 +14,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "merge-methods.md"
 
 def test_the_reference_is_what_the_methods_say(capsys: pytest.CaptureFixture[str]) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == reference(), "write it anew with `python -m hamdg.commands.merging.reference`"
+    assert document == reference(), "write it again with `python -m hamdg.commands.merging.reference`"
     assert cli.main(["merge", "--list", "--markdown"]) == 0
     assert all(line in document for line in capsys.readouterr().out.splitlines())
 

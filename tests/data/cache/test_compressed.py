@@ -131,7 +131,7 @@ def test_damage_is_noticed_and_repaired(pictures: Files, tmp_path: Path, capsys:
     assert "1 of the decoded images of `photo` in" in capsys.readouterr().out
 
 
-def test_a_file_that_was_replaced_is_made_anew(pictures: Files, tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_made_again(pictures: Files, tmp_path: Path) -> None:
     opened(pictures, tmp_path).read(ALL)
     listing = pictures.listing()
     pictures.contents[5], pictures.stamps = pictures.contents[7], {5: 2}
@@ -139,7 +139,7 @@ def test_a_file_that_was_replaced_is_made_anew(pictures: Files, tmp_path: Path) 
     assert torch.equal(read[5], read[7])
 
 
-def test_many_threads_may_meet_what_nobody_has_looked_at(pictures: Files, tmp_path: Path) -> None:
+def test_many_threads_may_meet_images_that_were_not_looked_at(pictures: Files, tmp_path: Path) -> None:
     shared = opened(pictures, tmp_path)
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(lambda start: shared.read(ALL[start : start + 6]), range(0, COUNT, 6)))

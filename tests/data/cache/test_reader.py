@@ -95,7 +95,7 @@ def test_a_damaged_image_is_noticed_and_decoded_anew(
     files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert files.reads == [5]
     assert capsys.readouterr().out == (
-        f"    1 of the decoded images of `photo` in {files.folder_of(tmp_path)} were damaged; they are decoded anew\n"
+        f"    1 of the decoded images of `photo` in {files.folder_of(tmp_path)} were damaged; they are decoded again\n"
     )
     files.assert_same(files.opened(SQUARE, tmp_path), SQUARE)
     assert files.reads == [5]
@@ -167,7 +167,7 @@ def test_a_file_that_was_replaced_by_one_of_its_size_is_decoded_anew(
     files.stamps = {5: stamp}
     capsys.readouterr()
     listing = Listing("photo", np.zeros(COUNT, np.int64), list(files.listing().names), sizes, files)
-    for said in ("    1 images of `photo` were replaced since they were decoded; they are decoded anew\n", ""):
+    for said in ("    1 images of `photo` were replaced since they were decoded; they are decoded again\n", ""):
         pictures = open_images(listing, WHOLE, tmp_path)
         if prepared:
             pictures.prepare(ALL)

@@ -1,4 +1,4 @@
-"""Stores are listed as they are, and deleted only where nobody uses them."""
+"""Stores are listed as they are, and deleted only where they are not in use."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_a_domain_is_scanned_once(place: Location, scans: list[str]) -> None:
     assert [second.describe(position) for position in range(3)] == [first.describe(position) for position in range(3)]
 
 
-def _add_a_picture(root: Path) -> None:
+def _add_an_image(root: Path) -> None:
     (root / "metal/bear/deep/new.jpg").touch()
 
 
@@ -78,7 +78,7 @@ def _add_a_domain(root: Path) -> None:
     (root / "Wood").mkdir()
 
 
-@pytest.mark.parametrize(("change", "count"), [(_add_a_picture, 4), (_remove_a_folder, 2), (_add_a_domain, 3)])
+@pytest.mark.parametrize(("change", "count"), [(_add_an_image, 4), (_remove_a_folder, 2), (_add_a_domain, 3)])
 def test_a_change_in_any_folder_is_noticed(
     place: Location, scans: list[str], change: Callable[[Path], None], count: int
 ) -> None:

@@ -163,7 +163,7 @@ def test_two_folders_for_one_class_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_misspelt_and_surplus_classes_are_named_with_the_nearest_class(tmp_path: Path) -> None:
+def test_misspelled_and_surplus_classes_are_named_with_the_nearest_class(tmp_path: Path) -> None:
     plant(tmp_path / "metal", {"Tabel" if name == "Table" else name: files for name, files in FILES.items()})
     plant(tmp_path / "metal", {"giraffe": ["a.jpg"]})
     assert refusal(tmp_path) == (

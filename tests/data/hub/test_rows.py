@@ -111,7 +111,7 @@ def test_rows_are_listed_without_a_image_being_read(hubs: Hubs, monkeypatch: pyt
     assert sorted(read) == [4, 5, 6, 7]
 
 
-def test_a_held_out_domain_that_no_row_has_is_told_before_training(hubs: Hubs) -> None:
+def test_a_held_out_domain_that_no_row_has_is_reported_before_training(hubs: Hubs) -> None:
     pacs = benchmark("pacs")
     rows = hubs.product(("photo", "art_painting", "cartoon"), range(7))
     hub = hubs.write(rows, {"label": ClassLabel(names=list(pacs.classes))})

@@ -382,7 +382,7 @@ def test_a_list_as_the_root_is_sent_where_it_belongs(tmp_path: Path) -> None:
         place_of(Recipe(benchmark="pacs", data=DataConfig(root=str(lists))))
 
 
-def test_a_fault_of_the_held_out_domain_is_told_before_training(small_pacs: Path, tmp_path: Path) -> None:
+def test_a_fault_of_the_held_out_domain_is_reported_before_training(small_pacs: Path, tmp_path: Path) -> None:
     lists = kfold(small_pacs, tmp_path / "splits", 1)
     file = lists / "sketch_test_kfold.txt"
     file.write_text(file.read_text() + "sketch/dog/none.png 1\n")

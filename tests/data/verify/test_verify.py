@@ -195,16 +195,16 @@ def test_without_decoding_nothing_is_known_of_sizes(root: Path) -> None:
 
 
 def test_progress_is_told_of_every_image(root: Path) -> None:
-    told: list[int] = []
+    advanced: list[int] = []
 
     @contextmanager
     def progress(total: int) -> Iterator[Advance]:
-        told.append(-total)
-        yield told.append
+        advanced.append(-total)
+        yield advanced.append
 
     verify(Location(TOYS, root, None), progress=progress)
-    assert sum(told) == 0
-    assert told[0] == -6
+    assert sum(advanced) == 0
+    assert advanced[0] == -6
 
 
 @pytest.mark.parametrize(

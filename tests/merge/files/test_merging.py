@@ -66,11 +66,11 @@ def test_files_of_all_kinds_are_merged_with_each_other(paths: dict[str, Path], t
     for base in ("base.pt", "base.safetensors"):
         out = merge_files("ties", mixed, tmp_path / "o.safetensors", tmp_path / base)
         assert_equal(open_tensors(out), merge_with("ties", MODELS, BASE))
-    told = read_provenance(out)
-    assert told is not None
-    assert told.sources["photo"] == blake3_of(tmp_path / "photo.ckpt")
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert recorded.sources["photo"] == blake3_of(tmp_path / "photo.ckpt")
     with Digests(hash_name="blake3") as digests:
-        assert told.sources["sketch"] == digests.of((index, tmp_path / "s-1.safetensors"))
+        assert recorded.sources["sketch"] == digests.of((index, tmp_path / "s-1.safetensors"))
 
 
 def test_checkpoints_are_compared_with_any_plain_file(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -131,16 +131,16 @@ def test_the_header_says_how_the_file_was_made(paths: dict[str, Path], tmp_path:
     settings = MergeSettings(weights={"art": 1, "photo": 2, "sketch": 0.5}, lines=(0, 1), buffers="first", threads=2)
     base = tmp_path / "base.safetensors"
     out = merge_files("ties", paths, tmp_path / "o.safetensors", base, options={"density": 0.4}, settings=settings)
-    told = read_provenance(out)
-    assert told is not None
-    assert told.method == "ties"
-    assert (told.options["density"], told.options["scope"], told.options["scale"]) == (0.4, "global", 1.0)
-    assert told.sources == {source: blake3_of(path) for source, path in paths.items()}
-    assert told.base == blake3_of(base)
-    assert told.weights == {"art": 1.0, "photo": 2.0, "sketch": 0.5}
-    assert (told.settings["lines"], told.settings["buffers"]) == ([0.0, 1.0], "first")
-    assert set(told.versions) == {"hamdg", "python", "torch"}
-    assert told.hash_name == read_metadata(out)["hamdg.hash"] == "blake3"
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert recorded.method == "ties"
+    assert (recorded.options["density"], recorded.options["scope"], recorded.options["scale"]) == (0.4, "global", 1.0)
+    assert recorded.sources == {source: blake3_of(path) for source, path in paths.items()}
+    assert recorded.base == blake3_of(base)
+    assert recorded.weights == {"art": 1.0, "photo": 2.0, "sketch": 0.5}
+    assert (recorded.settings["lines"], recorded.settings["buffers"]) == ([0.0, 1.0], "first")
+    assert set(recorded.versions) == {"hamdg", "python", "torch"}
+    assert recorded.hash_name == read_metadata(out)["hamdg.hash"] == "blake3"
     assert str(tmp_path) not in str(read_metadata(out))
 
 
@@ -210,10 +210,10 @@ def test_digests_begun_before_are_used(paths: dict[str, Path], tmp_path: Path) -
 def test_the_header_follows_the_digests_that_were_begun(paths: dict[str, Path], tmp_path: Path) -> None:
     with Digests() as digests:
         merge_files("uniform", paths, tmp_path / "1.safetensors", digests=digests)
-    told = read_provenance(tmp_path / "1.safetensors")
-    assert told is not None
-    assert told.hash_name == "sha256"
-    assert told.sources == {source: sha256_file(path) for source, path in paths.items()}
+    recorded = read_provenance(tmp_path / "1.safetensors")
+    assert recorded is not None
+    assert recorded.hash_name == "sha256"
+    assert recorded.sources == {source: sha256_file(path) for source, path in paths.items()}
     # As before there was another hash.
     assert "hamdg.hash" not in read_metadata(tmp_path / "1.safetensors")
 
@@ -227,9 +227,9 @@ def test_evidence_comes_from_files_and_is_told(paths: dict[str, Path], tmp_path:
     # The weights are 1, 2 and 3 of 6.
     expected = sum(seed * MODELS[source]["fc.weight"] / 6 for seed, source in enumerate(SOURCES, 1))
     torch.testing.assert_close(open_tensors(out)["fc.weight"], expected)
-    told = read_provenance(out)
-    assert told is not None
-    assert told.evidence == {source: blake3_of(path) for source, path in evidence.items()}
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert recorded.evidence == {source: blake3_of(path) for source, path in evidence.items()}
     with pytest.raises(ConfigError, match=r"needs gradients: give `evidence`"):
         merge_files("by_evidence", paths, out)
     with pytest.raises(

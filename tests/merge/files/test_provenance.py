@@ -35,7 +35,7 @@ def test_metadata_depend_on_what_was_merged_only() -> None:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    told = Provenance(
+    recorded = Provenance(
         "ties",
         {"density": 0.2, "sign": "mass", "on": True, "limit": None},
         {"art": "11", "photo": "22"},
@@ -46,7 +46,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         {"torch": "2.8"},
         "blake3",
     )
-    for given in (told, Provenance("uniform", {}, {"a": "11"})):
+    for given in (recorded, Provenance("uniform", {}, {"a": "11"})):
         save_tensors(path, TENSORS, given.metadata())
         assert read_provenance(path) == given
 
@@ -102,8 +102,8 @@ def test_defaults_are_filled_in_and_numbers_are_one_kind() -> None:
 
 
 def test_settings_that_change_nothing_are_not_told() -> None:
-    told = resolved_settings(MergeSettings(threads=3, dtype=torch.bfloat16, lines=(1, 2), device="cpu"))
-    assert told == {
+    recorded = resolved_settings(MergeSettings(threads=3, dtype=torch.bfloat16, lines=(1, 2), device="cpu"))
+    assert recorded == {
         "allow_nonfinite": False,
         "buffers": "moments",
         "device": "cpu",
@@ -111,7 +111,7 @@ def test_settings_that_change_nothing_are_not_told() -> None:
         "lines": [1.0, 2.0],
         "precision": "fp32",
     }
-    assert "1.0" in json.dumps(told["lines"])
+    assert "1.0" in json.dumps(recorded["lines"])
     assert resolved_settings(MergeSettings(threads=1)) == resolved_settings(MergeSettings())
     assert resolved_settings(MergeSettings(device="cuda:1"))["device"] == "cuda"
 

@@ -58,9 +58,9 @@ def test_folders_of_peft_give_a_folder_that_peft_loads(pair: dict[str, Path], tm
     config = json.loads((out.parent / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["use_rslora"], config["target_modules"]) == (5, 5, False, ["fc"])
     assert config["base_model_name_or_path"] == "clip"
-    told = read_provenance(out)
-    assert told is not None
-    assert (told.settings["lora_rank"], told.settings["lora_error"]) == (5, pytest.approx(0, abs=1e-6))
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert (recorded.settings["lora_rank"], recorded.settings["lora_error"]) == (5, pytest.approx(0, abs=1e-6))
     # Merged adapters are adapters: with themselves they give themselves, and the same bytes every time.
     again = tmp_path / "again" / "adapter_model.safetensors"
     merge_files("uniform", {"x": out.parent}, again)
@@ -76,9 +76,9 @@ def test_the_configuration_is_a_part_of_what_is_merged(pair: dict[str, Path], tm
     for alpha in (4, 8):
         (pair["a"] / "adapter_config.json").write_text(json.dumps(CONFIG | {"lora_alpha": alpha}))
         merge_files("uniform", pair, out)
-        told = read_provenance(out)
-        assert told is not None
-        digests.append(told.sources)
+        recorded = read_provenance(out)
+        assert recorded is not None
+        digests.append(recorded.sources)
     assert digests[0]["a"] != digests[1]["a"]
     assert digests[0]["b"] == digests[1]["b"]
 
@@ -90,9 +90,9 @@ def test_a_rank_that_does_not_hold_all_is_told(pair: dict[str, Path], tmp_path: 
     ):
         merge_files("uniform", pair, out, lora_rank=1)
     assert {tuple(tensor.shape) for tensor in load_file(out).values()} == {(1, 5), (6, 1)}
-    told = read_provenance(out)
-    assert told is not None
-    assert float(str(told.settings["lora_error"])) > 0.1
+    recorded = read_provenance(out)
+    assert recorded is not None
+    assert float(str(recorded.settings["lora_error"])) > 0.1
 
 
 def test_kohya_s_files_give_one_file(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def counted(
     no_start: NoStart = "all",
     no_end: NoEnd = "keep",
 ) -> list[float]:
-    """Return how often every checkpoint is in the sum, told by models that are the columns of a unit matrix."""
+    """Return how often every checkpoint is in the sum, read off models that are the columns of a unit matrix."""
     unit = torch.eye(len(losses), dtype=torch.float64)
     models = {f"step-{t}": {"w": unit[t]} for t in range(len(losses))}
     options = {"n_s": n_s, "n_e": n_e, "r": r, "no_start": no_start, "no_end": no_end}

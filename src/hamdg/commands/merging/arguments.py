@@ -22,7 +22,7 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
 USAGE = """\
 hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
        hamdg merge --list | --explain NAME | --show FILE
-       hamdg merge --compare [NAME=]FILE ... --base FILE [--out PICTURE.svg]
+       hamdg merge --compare [NAME=]FILE ... --base FILE [--out IMAGE.svg]
        hamdg merge RUN [--merge.KEY=VALUE ...]"""
 _HELP = "see `hamdg merge --help`"
 _THREADS = 1_024

@@ -1,4 +1,4 @@
-"""Images kept as small files: those of large ones reduced and encoded anew, all others as they are.
+"""Images kept as small files: those of large ones reduced and encoded again, all others as they are.
 
 Reading decodes, but less than the files themselves would take; one store serves training and evaluation.
 """
@@ -87,7 +87,7 @@ class CompressedImages(CachedImages):
         self._view = view
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
-        """Return images, decoded in parallel; those that are missing or damaged are made anew first.
+        """Return images, decoded in parallel; those that are missing or damaged are made again first.
 
         Raises:
             StorageError: If an image had to be made and could not be written.

@@ -76,7 +76,7 @@ class StoreFiles:
         return self.folder / "index"
 
     def load(self) -> bool:
-        """Read the index and map the pixels anew; `False` (and no image is there) if the files do not fit."""
+        """Read the index and map the pixels again; `False` (and no image is there) if the files do not fit."""
         try:
             about = json.loads((self.folder / "about.json").read_bytes())
             content = self.index_file.read_bytes()

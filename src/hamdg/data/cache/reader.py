@@ -36,7 +36,7 @@ class Store:
     """What is made of the files of a domain, once, and kept in `<cache>/pictures` for all later runs.
 
     Each image's checksum is compared when this process first reads it, and its file is looked at: a damaged one, and
-    one whose file was replaced, is made anew. Data sets in different places share nothing. What another release of
+    one whose file was replaced, is made again. Data sets in different places share nothing. What another release of
     Pillow made is not used, since its decoders and filters may round differently.
 
     Args:
@@ -60,7 +60,7 @@ class Store:
         self.view = view
         self.files = StoreFiles(folder, about, len(listing), view.side, view.channels)
         self._used = self.files.load() and use(self, folder)
-        # Several threads may meet images that nobody has looked at.
+        # Several threads may meet images that were not compared yet.
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Store:
             if damaged:
                 console.note(
                     f"{damaged:,} of the decoded images of `{self.listing.domain}` in {self.files.folder} were "
-                    "damaged; they are decoded anew"
+                    "damaged; they are decoded again"
                 )
             repair(self.listing, self.view, self.files, broken)
             self._used = self._used or use(self, self.files.folder)

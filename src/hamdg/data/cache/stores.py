@@ -62,7 +62,7 @@ class StoreInfo:
 def use(owner: object, folder: Path) -> bool:
     """Note that a store is used from now on, as long as `owner` lives; `False` where that cannot be noted.
 
-    Nobody is kept from reading or filling it, only from deleting it.
+    Others can still read and fill it, but not delete it.
     """
     try:
         handle = os.open(folder / _USED, os.O_RDWR | os.O_CREAT, 0o666)

@@ -84,7 +84,7 @@ def _outdated(listing: Listing, files: StoreFiles, positions: Positions) -> list
     if found.replaced:
         console.note(
             f"{len(found.replaced):,} images of `{listing.domain}` were replaced since they were decoded; "
-            "they are decoded anew"
+            "they are decoded again"
         )
     files.current[positions] = True
     return sorted([*positions[~kept].tolist(), *found.replaced])
@@ -117,7 +117,7 @@ def _decode(
 
 @contextmanager
 def _alone(listing: Listing, files: StoreFiles, wait: bool = True) -> Iterator[None]:
-    """Hold the store's lock, with its files there and read anew.
+    """Hold the store's lock, with its files there and read again.
 
     Raises:
         Timeout: If another process holds it, and it is not waited for.

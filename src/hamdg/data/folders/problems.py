@@ -79,8 +79,9 @@ def _unexpected(scan: Scan) -> str:
 
 def _missing(scan: Scan) -> str:
     fix = (
-        "Every domain needs every class that any domain has: rename a class folder that is misspelt in another domain, "
-        "or move one that not all of them have elsewhere; `data.domains` leaves out folders that are no domains."
+        "Every domain needs every class that any domain has: rename a class folder that is misspelled in another "
+        "domain, or move one that not all of them have elsewhere; `data.domains` leaves out folders that are no "
+        "domains."
         if scan.benchmark.name == CUSTOM
         else "This copy is not complete: get the folders that are missing, or name another copy with "
         "`--data.root=FOLDER`."

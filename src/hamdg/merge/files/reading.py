@@ -1,4 +1,4 @@
-"""Files of tensors: mapped into memory and read where somebody looks; nothing in them is executed."""
+"""Files of tensors: mapped into memory and read on access; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_NAME = 255
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a file by name; what nobody looks at is not read.
+    """The tensors of a file by name; what is not asked for is not read.
 
     Args:
         path: What was opened.

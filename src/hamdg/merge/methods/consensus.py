@@ -33,7 +33,7 @@ def consensus(
 
     Published are the masks, made from the unscaled sum; thresholds searched for each task on its validation data
     among .2 to .6; 2 for `agree`; and a factor searched between .1 and 1. The comparison is strict, as in the authors'
-    code, so that an entry that a source left alone is of no use to it, even if nobody changed it.
+    code, so that an entry that a source left alone is of no use to it, even if no source changed it.
 
     Ours: one threshold for all sources, since a search per source would fit the masks to the very domains that they
     are to generalize from (.6 is FusionBench's); .3 for the factor, as in task arithmetic. Mind that the masks were
@@ -42,7 +42,7 @@ def consensus(
 
     Args:
         threshold: How far the sum may lead away from a source's own change; larger values give sparser masks.
-        agree: How many sources must have a use for an entry; 1 drops what is of use to nobody, 0 drops nothing.
+        agree: How many sources must have a use for an entry; 1 drops what no source has a use for, 0 drops nothing.
         scale: Factor of the merged change.
         total: What is masked: the `sum` of the changes, or what `ties` gives in its place, with global trimming and
             without division (the authors' code: its "dis-sum").

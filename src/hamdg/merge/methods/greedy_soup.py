@@ -23,7 +23,7 @@ def greedy_soup(model_set: ModelSet, *, accept: Literal["ge", "gt"] = "ge") -> M
     model soups accepts gains only.
 
     Our choices: equal scores are sorted by name; buffers are pooled over the models of the soup alone. Every soup
-    that is tried is averaged anew from its models, so that memory does not grow with them; for n models that is n
+    that is tried is averaged again from its models, so that memory does not grow with them; for n models that is n
     evaluations of single models and n - 1 of soups.
 
     Args:

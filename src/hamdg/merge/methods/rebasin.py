@@ -43,7 +43,7 @@ def rebasin(
 
     Our choice: an order is changed only where that raises the objective, so models that match already stay as they are.
     Attention heads (as wholes, if `head_width` is given), text and vision transformers, and BatchNorm, whose statistics
-    move with their channels and are then merged as `buffers` says; where that is not good enough, measure them anew on
+    move with their channels and are then merged as `buffers` says; where that is not good enough, measure them again on
     data. Groups in which a tensor lies that all models share (a frozen one) stay. Weights of sources count in the
     average, not in the matching. Models fine-tuned from one start match already: expect the plain average there.
 

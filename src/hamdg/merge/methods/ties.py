@@ -57,7 +57,7 @@ def ties(
         density: Share of entries that each source keeps: `round(density * n)` of n, at least one unless it is 0; the
             paper's 20 %.
         scope: What the share is taken of: the whole model (`global`, the paper), each tensor, or each row (first
-            axis) of a tensor. Tensors that nobody moved count nowhere.
+            axis) of a tensor. Tensors that no source moved count nowhere.
         scale: Factor of the merged change.
         sign: Whether the larger sum (`mass`, the paper) or the larger number (`count`) of trimmed changes elects.
         combine: `mean` divides by the weights of those that agree (their number without weights, the paper), `sum`
@@ -144,7 +144,7 @@ def elected(
         if combine == "mean":
             voters.add_(agreeing.sign_(), alpha=abs(tensor_set.weight(source)))
     if combine == "mean":
-        # Where nobody agrees zero is divided by whatever there is.
+        # Where no source agrees, zero is divided by whatever there is.
         total /= voters.clamp_(min=torch.finfo(voters.dtype).tiny)
     return total.mul_(winner)
 

@@ -12,7 +12,7 @@ from hamdg.mini.geometry import Part, Points, bounds
 from hamdg.mini.palette import RGB, jittered, mix, saturated, scaled
 from hamdg.mini.styles.painter import (
     Floats,
-    Picture,
+    Motif,
     Pixels,
     add_props,
     clipped,
@@ -41,29 +41,29 @@ SCHOOLS: tuple[tuple[Matrix, tuple[float, float, float]], ...] = (
 )
 
 
-def _scene(picture: Picture, rng: Generator, strength: float) -> tuple[Image.Image, float]:
+def _scene(motif: Motif, rng: Generator, strength: float) -> tuple[Image.Image, float]:
     level = horizon(rng)
-    upper, lower = jittered(picture.backdrop.upper, rng, 10), jittered(picture.backdrop.lower, rng, 10)
-    image = two_bands(picture, upper, lower, level)
-    add_props(image, picture, rng, level, strength)
+    upper, lower = jittered(motif.backdrop.upper, rng, 10), jittered(motif.backdrop.lower, rng, 10)
+    image = two_bands(motif, upper, lower, level)
+    add_props(image, motif, rng, level, strength)
     return image, level
 
 
-def _lit(picture: Picture, image: Image.Image, rng: Generator, depth: float, contour: float) -> Floats:
+def _lit(motif: Motif, image: Image.Image, rng: Generator, depth: float, contour: float) -> Floats:
     """Paint the subject and model it with light; return float pixels at the image's own size."""
-    palette = picture.palette
-    paint(image, picture.drawing, lambda part: palette[part.role], lambda part: scaled(palette[part.role], contour), 1)
-    mask = shrink(silhouette(picture.drawing, picture.side))
+    palette = motif.palette
+    paint(image, motif.drawing, lambda part: palette[part.role], lambda part: scaled(palette[part.role], contour), 1)
+    mask = shrink(silhouette(motif.drawing, motif.side))
     angle = rng.uniform(-0.75, -0.25) * math.pi
-    light = relief(mask, 0.055 * picture.size, angle) * floats(mask) * np.float32(depth / 255)
+    light = relief(mask, 0.055 * motif.size, angle) * floats(mask) * np.float32(depth / 255)
     return floats(shrink(image)) * (1 + light)[:, :, None]
 
 
-def _clutter(image: Image.Image, picture: Picture, rng: Generator) -> None:
+def _clutter(image: Image.Image, motif: Motif, rng: Generator) -> None:
     """Scatter things of no interest behind the subject, in colors near those of the scene."""
-    pen, side = ImageDraw.Draw(image), picture.side
+    pen, side = ImageDraw.Draw(image), motif.side
     for x, y, wide, high, tone, hue in rng.random((int(rng.integers(1, 6)), 6)).tolist():
-        base = mix(picture.backdrop.upper, picture.backdrop.lower, hue)
+        base = mix(motif.backdrop.upper, motif.backdrop.lower, hue)
         color = scaled(jittered(base, rng, 25), 0.7 + 0.6 * tone)
         w, h = (0.04 + 0.16 * wide) * side, (0.04 + 0.2 * high) * side
         box = [x * side - w, y * side - h, x * side + w, y * side + h]
@@ -73,10 +73,10 @@ def _clutter(image: Image.Image, picture: Picture, rng: Generator) -> None:
             pen.rectangle(box, fill=color)
 
 
-def _in_front(image: Image.Image, picture: Picture, rng: Generator) -> None:
+def _in_front(image: Image.Image, motif: Motif, rng: Generator) -> None:
     """Let blades of grass or the edge of something cover a little of the subject."""
-    pen, side = ImageDraw.Draw(image), picture.side
-    color = jittered(scaled(picture.backdrop.lower, rng.uniform(0.55, 1.0)), rng, 12)
+    pen, side = ImageDraw.Draw(image), motif.side
+    color = jittered(scaled(motif.backdrop.lower, rng.uniform(0.55, 1.0)), rng, 12)
     if rng.random() < 0.5:
         x = float(rng.choice([0.0, 0.86])) * side
         pen.rectangle([x, rng.uniform(0.0, 0.5) * side, x + 0.14 * side, side], fill=color)
@@ -86,29 +86,29 @@ def _in_front(image: Image.Image, picture: Picture, rng: Generator) -> None:
         pen.line([foot, side, tip, (0.97 - 0.14 * height) * side], fill=color, width=3)
 
 
-def photo(picture: Picture, rng: Generator) -> Pixels:
+def photo(motif: Motif, rng: Generator) -> Pixels:
     """Render like a snapshot: natural light, a soft shadow, a cluttered, unsharp background, a little noise."""
-    image, _ = _scene(picture, rng, 0.5)
-    _clutter(image, picture, rng)
-    left, _, right, low = (value * picture.side for value in bounds(picture.drawing))
-    shadow = [left + 0.06 * (right - left), low - 0.05 * picture.side, right, low + 0.045 * picture.side]
-    ImageDraw.Draw(image).ellipse(shadow, fill=scaled(picture.backdrop.lower, 0.5))
-    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.015, 0.04) * picture.side))
-    shade = 1 + 0.05 * soft_noise(rng, picture.side, 10)[:, :, None]
+    image, _ = _scene(motif, rng, 0.5)
+    _clutter(image, motif, rng)
+    left, _, right, low = (value * motif.side for value in bounds(motif.drawing))
+    shadow = [left + 0.06 * (right - left), low - 0.05 * motif.side, right, low + 0.045 * motif.side]
+    ImageDraw.Draw(image).ellipse(shadow, fill=scaled(motif.backdrop.lower, 0.5))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.015, 0.04) * motif.side))
+    shade = 1 + 0.05 * soft_noise(rng, motif.side, 10)[:, :, None]
     image = Image.fromarray(clipped(floats(image) * shade))
-    lit = _lit(picture, image, rng, rng.uniform(0.7, 1.1), 0.82)
+    lit = _lit(motif, image, rng, rng.uniform(0.7, 1.1), 0.82)
     if rng.random() < 0.35:
-        front = Image.fromarray(clipped(lit)).resize((picture.side, picture.side), Image.Resampling.BILINEAR)
-        _in_front(front, picture, rng)
+        front = Image.fromarray(clipped(lit)).resize((motif.side, motif.side), Image.Resampling.BILINEAR)
+        _in_front(front, motif, rng)
         lit = floats(shrink(front))
-    ramp = np.linspace(-1, 1, picture.size, dtype=np.float32) * np.float32(rng.uniform(-0.2, 0.2))
+    ramp = np.linspace(-1, 1, motif.size, dtype=np.float32) * np.float32(rng.uniform(-0.2, 0.2))
     exposure = np.float32(rng.uniform(0.72, 1.2)) + (ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None])
     warmth = np.array([1, 1, 1], dtype=np.float32) + np.float32(rng.uniform(-0.09, 0.09)) * np.array(
         [1, 0, -1], dtype=np.float32
     )
-    grain = rng.standard_normal((picture.size, picture.size, 1), dtype=np.float32) * np.float32(rng.uniform(2.0, 7.0))
+    grain = rng.standard_normal((motif.size, motif.size, 1), dtype=np.float32) * np.float32(rng.uniform(2.0, 7.0))
     taken = Image.fromarray(clipped(lit * exposure * warmth + grain))
-    return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.7) * picture.size / 48)))
+    return pixels(taken.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, 0.7) * motif.size / 48)))
 
 
 def _strokes(
@@ -128,13 +128,13 @@ def _strokes(
         pen.line(end, fill=tuple(color), width=width)
 
 
-def art_painting(picture: Picture, rng: Generator) -> Pixels:
+def art_painting(motif: Motif, rng: Generator) -> Pixels:
     """Render like an oil painting: bent colors, visible brush strokes of 2.4 to 9 % of the side, canvas."""
-    image, _ = _scene(picture, rng, 0.8)
-    lit = _lit(picture, image, rng, 0.5, rng.uniform(0.35, 0.6))
+    image, _ = _scene(motif, rng, 0.8)
+    lit = _lit(motif, image, rng, 0.5, rng.uniform(0.35, 0.6))
     bend, lift = SCHOOLS[int(rng.integers(len(SCHOOLS)))]
     bent = lit @ np.array(bend, dtype=np.float32).T + np.array(lift, dtype=np.float32)
-    size, side = picture.size, picture.side
+    size, side = motif.size, motif.side
     swirl = soft_noise(rng, size, 4) * 2.5 + np.float32(rng.uniform(0, math.pi))
     canvas = Image.fromarray(clipped(bent)).resize((side, side), Image.Resampling.BILINEAR)
     pen, fine = ImageDraw.Draw(canvas), rng.uniform(0.03, 0.046)
@@ -148,20 +148,20 @@ def art_painting(picture: Picture, rng: Generator) -> Pixels:
     return clipped((0.85 * painted + 0.15 * bent) * grain[:, :, None])
 
 
-def cartoon(picture: Picture, rng: Generator) -> Pixels:
+def cartoon(motif: Motif, rng: Generator) -> Pixels:
     """Render like a cartoon: flat saturated colors, thick black contours, a simple background."""
     level = horizon(rng)
-    upper, lower = saturated(picture.backdrop.upper, 1.7), saturated(picture.backdrop.lower, 1.7)
-    image = two_bands(picture, upper, lower, level)
-    add_props(image, picture, rng, level, 0.6)
+    upper, lower = saturated(motif.backdrop.upper, 1.7), saturated(motif.backdrop.lower, 1.7)
+    image = two_bands(motif, upper, lower, level)
+    add_props(image, motif, rng, level, 0.6)
     strength, black = rng.uniform(1.4, 1.9), (8, 8, 10)
-    colors = {role: saturated(color, strength) for role, color in picture.palette.items()}
+    colors = {role: saturated(color, strength) for role, color in motif.palette.items()}
     paint(
         image,
-        picture.drawing,
+        motif.drawing,
         lambda part: colors[part.role],
         lambda part: black,
-        rng.uniform(0.028, 0.042) * picture.side,
+        rng.uniform(0.028, 0.042) * motif.side,
     )
     return pixels(shrink(image))
 
@@ -198,17 +198,17 @@ def _hatched(pen: ImageDraw.ImageDraw, side: int, rng: Generator, scene: int, to
         pen.line([x - dx, y - dy, x + dx, y + dy], fill=tone, width=1)
 
 
-def sketch(picture: Picture, rng: Generator) -> Pixels:
+def sketch(motif: Motif, rng: Generator) -> Pixels:
     """Render like a pencil sketch: thin, broken, shaky gray lines on nearly white paper."""
-    side = picture.side
-    paper = mix((252, 252, 250), picture.backdrop.upper, 0.12)
+    side = motif.side
+    paper = mix((252, 252, 250), motif.backdrop.upper, 0.12)
     image = Image.new("RGB", (side, side), paper)
     pen = ImageDraw.Draw(image)
-    _hatched(pen, side, rng, picture.backdrop.scene, scaled(paper, 0.93))
+    _hatched(pen, side, rng, motif.backdrop.scene, scaled(paper, 0.93))
     gray = int(rng.integers(15, 80))
     tone, width = (gray, gray, gray + 4), max(1, round(side / 48 * rng.uniform(0.7, 1.1)))
     inside = mix(paper, (255, 255, 255), 0.6)
-    for part in picture.drawing:
+    for part in motif.drawing:
         if part.width:
             pen.line(flat(part.points, side), fill=tone, width=1)
             continue

@@ -20,7 +20,7 @@ Fill = Callable[[Part], RGB]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Motif:
     """What is to be seen: a posed drawing, its colors, what stands behind it, and the image's side in pixels."""
 
     drawing: Drawing
@@ -34,7 +34,7 @@ class Picture:
         return self.size * SUPERSAMPLING
 
 
-Style = Callable[[Picture, Generator], Pixels]
+Style = Callable[[Motif, Generator], Pixels]
 
 
 def flat(points: Points, side: int) -> list[float]:
@@ -122,29 +122,29 @@ def horizon(rng: Generator) -> float:
     return float(rng.uniform(0.55, 0.78))
 
 
-def two_bands(picture: Picture, upper: RGB, lower: RGB, level: float) -> Image.Image:
+def two_bands(motif: Motif, upper: RGB, lower: RGB, level: float) -> Image.Image:
     """Return a canvas with the upper color above the horizon and the lower color below."""
-    side = picture.side
+    side = motif.side
     image = Image.new("RGB", (side, side), upper)
-    if not picture.backdrop.plain:
+    if not motif.backdrop.plain:
         ImageDraw.Draw(image).rectangle([0, level * side, side, side], fill=lower)
     return image
 
 
-def add_props(image: Image.Image, picture: Picture, rng: Generator, level: float, strength: float) -> None:
+def add_props(image: Image.Image, motif: Motif, rng: Generator, level: float, strength: float) -> None:
     """Draw what belongs to the scene: clouds, waves, firs, a sun, stars, an image on the wall, houses far away.
 
     Args:
         image: The canvas, changed in place.
-        picture: Its backdrop names the scene.
+        motif: Its backdrop names the scene.
         rng: Source of places and sizes.
         level: The horizon.
         strength: How strongly the props differ from what is behind them, 0 to 1.
     """
-    if picture.backdrop.plain:
+    if motif.backdrop.plain:
         return
-    pen, side, scene = ImageDraw.Draw(image), image.width, picture.backdrop.scene
-    upper, lower = picture.backdrop.upper, picture.backdrop.lower
+    pen, side, scene = ImageDraw.Draw(image), image.width, motif.backdrop.scene
+    upper, lower = motif.backdrop.upper, motif.backdrop.lower
     places = rng.random((4, 3))
     ground = level * side
     for x, y, s in (places * side).tolist():
