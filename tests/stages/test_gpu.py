@@ -69,8 +69,8 @@ def test_methods_that_ask_for_data_run_on_a_gpu(tiny: Tiny, method: str, tower: 
 
 
 def test_batches_of_a_gpu_are_pinned_and_compiled_networks_train(tiny: Tiny) -> None:
-    recipe = tiny("--runtime.device=cuda", "--runtime.compile=true", "--runtime.precision=32", tower="vit")
-    eager = tiny("--runtime.device=cuda", "--runtime.precision=32", "--label=eager", tower="vit")
+    recipe = tiny("--runtime.device=cuda", "--runtime.compile=true", "--runtime.precision=fp32", tower="vit")
+    eager = tiny("--runtime.device=cuda", "--runtime.precision=fp32", "--label=eager", tower="vit")
     for one in (recipe, eager):
         pipeline.run(one, until="merge", force=True)
     whole = load_tensors(RunDirectory(run_directory(eager)).merged)
@@ -81,7 +81,7 @@ def test_batches_of_a_gpu_are_pinned_and_compiled_networks_train(tiny: Tiny) -> 
 def test_the_l2_pull_of_a_gpu_is_that_of_a_cpu(tiny: Tiny) -> None:
     found = []
     for device in ("cpu", "cuda"):
-        own = ("--runtime.precision=32", "--ham.harmonization.method=l2", f"--label={device}")
+        own = ("--runtime.precision=fp32", "--ham.harmonization.method=l2", f"--label={device}")
         recipe = tiny(f"--runtime.device={device}", *own, tower="vit")
         pipeline.run(recipe, until="merge", force=True)
         found.append(load_tensors(RunDirectory(run_directory(recipe)).merged))

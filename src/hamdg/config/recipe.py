@@ -245,7 +245,7 @@ class RuntimeConfig:
         threads: CPU threads of this process; 0 for all cores of this process.
         checkpoint_minutes: Minutes between two resumable checkpoints, which are written while training goes on.
         checkpoint_every: Steps between two more of them; `null` for none.
-        precision: `auto` (`bf16` on a GPU, `32` on a CPU), `bf16` (autocast; weights stay in single precision) or `32`.
+        precision: `auto` (`bf16` on a GPU, `fp32` on a CPU), `bf16` (autocast; weights stay in fp32) or `fp32`.
         compile: Compile networks with `torch.compile` before they are trained.
         log_every: Steps between two rows of per-layer measurements.
         report: Write `report.html`.
@@ -257,7 +257,7 @@ class RuntimeConfig:
     threads: Annotated[int, Range(0, THREADS)] = 0
     checkpoint_minutes: Annotated[float, Range(0, above=True)] = 1.0
     checkpoint_every: Steps | None = None
-    precision: Literal["auto", "bf16", "32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
     log_every: Steps = 5
     report: bool = True

@@ -88,6 +88,12 @@ class Context:
         return pick_device(self.recipe.runtime.device)
 
     @property
+    def half(self) -> bool:
+        """Return whether networks compute in bf16, in training and wherever else they are run for a result."""
+        precision = self.recipe.runtime.precision
+        return precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+
+    @property
     def preprocess(self) -> Preprocess:
         """Return what the model expects of its images."""
         return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)

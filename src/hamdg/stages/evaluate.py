@@ -93,7 +93,7 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> dic
     own = [entry for entry in entries if not entry.only or domain.name in entry.only]
     inside = torch.from_numpy(split_domain(context.recipe, domain)[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
-    scorer = Scorer(context.device, context.preprocess)
+    scorer = Scorer(context.device, context.preprocess, context.half)
     for batch in scorer.scores([Scored(entry.network, entry.weights) for entry in own], everything):
         metrics[batch.model].update(batch.scores, batch.labels, batch.start)
     return {entry.key: found.compute() for entry, found in zip(own, metrics, strict=True)}

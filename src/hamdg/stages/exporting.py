@@ -34,7 +34,7 @@ def validate(context: Context) -> bool:
     with only_domains(context.sources), opened_domains() as opened:
         entries = context.algorithm.entries(context)
         written = export(context, entries[-1])
-        scorer = Scorer(context.device, context.preprocess)
+        scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]
         accuracies = scorer.validation(models, open_sources(context, begun=True).holdouts(), context.task)
     summary = ValidationSummary(

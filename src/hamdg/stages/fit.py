@@ -34,8 +34,6 @@ from hamdg.stages.start import keep_base
 from hamdg.text import reason_of
 from hamdg.tracking.csv import CsvTracker
 
-# What Lightning calls the precisions of recipes.
-PRECISIONS = {"auto": "", "bf16": "bf16-mixed", "32": "32-true"}
 Learners = Callable[[Context], Mapping[str, Learner]]
 Couplings = Callable[[Context], Sequence[Coupling]]
 
@@ -185,7 +183,7 @@ def _trainer_options(context: Context) -> dict[str, Any]:
         "max_epochs": -1,
         "accelerator": "gpu" if gpu else "cpu",
         "devices": 1,
-        "precision": PRECISIONS[context.recipe.runtime.precision] or ("bf16-mixed" if gpu else "32-true"),
+        "precision": "bf16-mixed" if context.half else "32-true",
         "enable_checkpointing": False,
         "enable_model_summary": False,
         "enable_progress_bar": False,

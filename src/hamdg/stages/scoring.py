@@ -44,11 +44,13 @@ class Scorer:
     Args:
         device: Where networks are put.
         preprocess: What the networks expect of their images.
+        half: Whether they compute in bf16, as in training.
     """
 
-    def __init__(self, device: torch.device, preprocess: Preprocess) -> None:
+    def __init__(self, device: torch.device, preprocess: Preprocess, half: bool = False) -> None:
         self.device = device
         self.preprocess = preprocess
+        self.half = half
         self._own: dict[int, dict[str, Tensor]] = {}
 
     def put(self, model: Scored) -> Network:
@@ -70,7 +72,8 @@ class Scorer:
                 network = self.put(model)
                 for offset in range(0, len(images), CHUNK):
                     chosen = slice(offset, offset + CHUNK)
-                    scores = network(self.preprocess(images[chosen]))
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                        scores = network(self.preprocess(images[chosen]))
                     yield ScoredBatch(number, scores, labels[chosen], start + offset)
             start += len(images)
 
