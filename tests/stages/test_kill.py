@@ -136,6 +136,18 @@ def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander,
     assert moment > 30
 
 
+def test_a_run_that_dies_while_force_deletes_it_begins_anew(zygote: Zygote, command: Commander) -> None:
+    calm, disturbed = command("calm", tower="vit"), command("disturbed", tower="vit")
+    undisturbed(zygote, calm)
+    undisturbed(zygote, disturbed)
+    # The first removals of `--force` are those of `done`, summaries, and what the run began with.
+    for moment in range(1, 21):
+        assert zygote.run([*disturbed.argv, "--force"], disturbed.folder, die_at=moment).code == 77
+        if moment % 3 == 0:
+            assert zygote.run(disturbed.argv, disturbed.folder).code == 0
+            assert_same(disturbed.directory, calm.directory)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_forty_kills_over_all_steps(zygote: Zygote, command: Commander) -> None:

@@ -327,3 +327,62 @@ def test_a_sibling_s_damaged_summary_stops_no_other_run(copied: Copied) -> None:
     run = copied("vit")
     run.step("train").summary.write_text("[]")
     assert again(run, "--merge.options.keep=0.3") == 0
+
+
+@pytest.mark.parametrize("name", ["splits.json", "start.json"])
+def test_a_run_that_lost_what_it_began_with_does_not_go_on(copied: Copied, name: str, capsys: Capture) -> None:
+    run = copied("vit")
+    run.unmark_done()
+    run.step("merge").summary.unlink()
+    (run.path / name).unlink()
+    assert again(run) == 2
+    error = error_of(capsys)
+    assert error.startswith(f"`{run.path / name}` is missing")
+    assert error.endswith("repeat the run with `--force`.")
+    assert again(run, "--force") == 0
+
+
+def test_what_follows_from_a_step_is_done_anew_with_it(copied: Copied, capsys: Capture) -> None:
+    run = copied("vit")
+    before = {path: path.read_bytes() for path in run.path.rglob("*.safetensors")}
+    run.unmark_done()
+    run.step("train").summary.unlink()
+    stray = run.step("train").folder / "stray.txt"
+    stray.write_text("of a process that died before its first checkpoint")
+    zeroed(run.step("merge").folder / "merged.safetensors")
+    capsys.readouterr()
+    assert again(run, "--runtime.quiet=false") == 0
+    assert capsys.readouterr().out.count("done before") == 2  # the control's steps
+    assert {path: path.read_bytes() for path in run.path.rglob("*.safetensors")} == before
+    assert not stray.exists()
+
+
+@pytest.mark.parametrize("name", ["train/history/cartoon.safetensors", "merge/merged.safetensors"])
+def test_a_step_whose_file_was_changed_is_done_anew_once_its_summary_is_deleted(
+    copied: Copied, name: str, capsys: Capture
+) -> None:
+    run = copied("vit")
+    before = {path: path.read_bytes() for path in run.path.rglob("*.safetensors")}
+    run.unmark_done()
+    zeroed(run.path / name)
+    step = run.step(name.partition("/")[0])
+    assert again(run) == 2
+    assert error_of(capsys) == (
+        f"`{run.path / name}` is not the file that the step `{step.name}` wrote (its digest differs); restore it, or "
+        f"delete `{step.summary}` and let `hamdg run` do that step anew."
+    )
+    step.summary.unlink()
+    assert again(run) == 0
+    assert {path: path.read_bytes() for path in run.path.rglob("*.safetensors")} == before
+
+
+def test_the_state_of_a_step_that_is_done_is_removed_and_no_other_run_takes_it(copied: Copied) -> None:
+    run = copied("vit")
+    run.unmark_done()
+    run.step("train").resume.write_bytes(b"of a process that died just before it removed it")
+    assert again(run, "--merge.options.keep=0.3") == 0
+    (other,) = [RunDirectory(one) for one in run.path.parent.iterdir() if one != run.path]
+    assert not other.step("train").resume.exists()
+    assert other.step("train").index.samefile(run.step("train").index)
+    assert again(run) == 0
+    assert not run.step("train").resume.exists()

@@ -54,17 +54,23 @@ def _will_train(context: Context) -> bool:
 def _sources(context: Context, trains: bool) -> tuple[float, float]:
     """Return the bytes that the source domains will still take, and would at most if they were compressed."""
     recipe, need, smaller = context.recipe, 0.0, 0.0
-    steps = context.algorithm.steps()
-    examples = max((step.examples for step in steps if trains or "train" not in step.sections), default=0)
     for name in context.sources:
         domain = open_domain(recipe, name, context.preprocess.side)
         train, (_, validation) = training_part(recipe, domain), split_domain(recipe, domain)
-        need += domain.training.missing_bytes(train) if trains else 0.0
+        own = domain.training.missing_bytes(train) if trains else 0.0
+        need += own
         if trains and (domain.training is domain.evaluation or recipe.data.store == "compressed"):
             need += domain.evaluation.missing_bytes(validation)
         else:
             # Not augmented are also the training images that steps look at.
-            need += domain.evaluation.missing_bytes(np.concatenate([validation, train[:examples]]))
+            looked_at = train[: _examples(context, trains=own > 0)]
+            need += domain.evaluation.missing_bytes(np.concatenate([validation, looked_at]))
         assert isinstance(domain.contents, Listing)
         smaller += compressed_bytes(domain.contents)
     return need, smaller
+
+
+def _examples(context: Context, trains: bool) -> int:
+    """Return how many training images of a source steps look at; those of a training are there if its images are."""
+    steps = context.algorithm.steps()
+    return max((step.examples for step in steps if trains or "train" not in step.sections), default=0)
