@@ -253,10 +253,14 @@ def without(*keys: str) -> Callable[[Any], Any]:
 SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
     ("train.json", lambda _: [], "expected it to be a mapping, but got `[]`"),
     ("train.json", without("seconds"), "`seconds` is missing"),
-    ("train.json", set_to("facts", value=[1]), "expected `facts` to be a mapping, but got `[1]`"),
-    ("train.json", set_to("figures", value=[{}]), "expected `figures.0.kind` to be `heat_map` or"),
-    ("train.json", set_to("reads", value=["labels"]), "expected `reads.0` to be `sources` or `targets`, but got `"),
-    ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a mapping, but got `"x"`'),
+    ("train.json", set_to("facts", value=[1]), "expected `facts` to be a mapping of names to values, but got `[1]`"),
+    ("train.json", set_to("figures", value=[{}]), "expected `figures.0.kind` to be one of `heat_map`, "),
+    (
+        "train.json",
+        set_to("reads", value=["labels"]),
+        "expected `reads.0` to be one of `sources`, `targets`, but got `",
+    ),
+    ("train.json", set_to("wrote", value="x"), 'expected `wrote` to be a mapping of names to strings, but got `"x"`'),
     ("merge.json", lambda _: "x", 'expected it to be a mapping, but got `"x"`'),
     ("validation.json", without("validation"), "`validation` is missing"),
     (
@@ -264,9 +268,13 @@ SHAPES: list[tuple[str, Callable[[Any], Any], str]] = [
         set_to("validation", "ham", value=None),
         "expected `validation.ham` to be a number, but got `null`",
     ),
-    ("validation.json", set_to("wrote", value=[]), "expected `wrote` to be a mapping, but got `[]`"),
+    (
+        "validation.json",
+        set_to("wrote", value=[]),
+        "expected `wrote` to be a mapping of names to strings, but got `[]`",
+    ),
     ("start.json", without("sha256"), "`sha256` is missing"),
-    ("start.json", set_to("class_features", value=1), "expected `class_features` to be a mapping, but got `1`"),
+    ("start.json", set_to("class_features", value=1), "expected `class_features` to be a mapping of names to strings"),
     ("merge.json", set_to("seconds", value="1"), 'expected `seconds` to be a number, but got `"1"`'),
     ("splits.json", lambda _: 3, "expected it to be a mapping, but got `3`"),
     ("splits.json", without("domains"), "`domains` is missing"),
@@ -305,8 +313,8 @@ def test_json_of_another_shape_is_one_sentence(
 RECORDS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda _: [], "expected a JSON object, got `list`"),
     (set_to("seed", value="<b>"), 'expected `seed` to be an integer, but got `"<b>"`'),
-    (set_to("rows", value={}), "expected `rows` to be a list, but got `{}`"),
-    (set_to("steps", "merge", "facts", value=None), "expected `steps.merge.facts` to be a mapping, but got `null`"),
+    (set_to("rows", value={}), "expected `rows` to be a list of mappings, but got `{}`"),
+    (set_to("steps", "merge", "facts", value=None), "expected `steps.merge.facts` to be a mapping of names to values"),
     (set_to("timings", "train", value="x"), 'expected `timings.train` to be a number, but got `"x"`'),
 ]
 
