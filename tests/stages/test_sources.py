@@ -175,7 +175,7 @@ def test_histories_are_not_merged_again_beside_other_images_or_weights(
         pipeline.remerge(run.path, ["--merge.method=uniform"])
     path.write_bytes(content)
     with monkeypatch.context() as patch:
-        patch.setattr("hamdg.stages.context._digest", lambda _: "0" * 64)
+        patch.setattr("hamdg.stages.context.sha256_tensors", lambda _: "0" * 64)
         with pytest.raises(WeightsError, match=r"are not those that `.*` was trained from; bring them back"):
             pipeline.remerge(run.path, ["--merge.method=uniform"])
     assert list(run.path.parent.iterdir()) == [run.path]
