@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.cohort.learner import make_optimizer, schedule
+from hamdg.cohort.learner import make_optimizer
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import TrainConfig
 
@@ -21,23 +21,6 @@ pytestmark = [
     # Lightning's own use of torch's pytree.
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
 ]
-
-
-def test_the_schedule_rises_linearly_and_falls_like_half_a_cosine() -> None:
-    found = [schedule(step, warmup=4, steps=12) for step in range(12)]
-
-    assert found[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert found[4] == 1.0
-    assert found[8] == pytest.approx(0.5)
-    assert found[6] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    assert found[4:] == sorted(found[4:], reverse=True)
-    assert found[-1] > 0
-    assert schedule(12, warmup=4, steps=12) == pytest.approx(0)
-
-
-def test_a_schedule_without_decay_or_warmup_is_defined() -> None:
-    assert [schedule(step, warmup=3, steps=3) for step in range(3)] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert schedule(0, warmup=0, steps=1) == 1
 
 
 def test_the_optimizer_has_one_group_per_model() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, Labels, concatenate
 from hamdg.errors import ConfigError
 from hamdg.models.network import Network
+from hamdg.models.schedule import warm_cosine
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
@@ -202,13 +202,6 @@ def parts_of(batches: Mapping[str, Batch], count: int) -> list[dict[str, Batch]]
     return parts
 
 
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Return the learning rate's factor at `step` (from 0): linear warm-up, then half a cosine down to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
 def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> tuple[AdamW, LambdaLR]:
     """Return one AdamW over the groups of all learners (elementwise the same as one each), and its schedule.
 
@@ -219,7 +212,7 @@ def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> 
         {"lr": config.lr, "weight_decay": config.weight_decay, **group} for own, config in learners for group in own
     ]
     factors: list[Callable[[int], float]] = [
-        partial(schedule, warmup=config.warmup, steps=config.steps) for own, config in learners for _ in own
+        partial(warm_cosine, warmup=config.warmup, steps=config.steps) for own, config in learners for _ in own
     ]
     optimizer = AdamW(groups, fused=True)
     return optimizer, LambdaLR(optimizer, factors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hamdg.models.clip import LoadedClip
+from hamdg.models.schedule import warm_cosine
 from hamdg.models.text_head import MAX_SCALE, tokenize
 from hamdg.models.zero_shot import to_input
 
@@ -75,7 +75,7 @@ def train_contrastive(
     model = loaded.model
     optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.98))
     total = config.epochs * (len(captions) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, config.warmup, total))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, config.warmup, total))
     texts, caption_of = np.unique(np.asarray(captions), return_inverse=True)
     tokens = tokenize(loaded, texts.tolist())
     for epoch in range(config.epochs):
@@ -104,13 +104,6 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def _warm_cosine(step: int, warmup: int, total: int) -> float:
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min((step - warmup) / max(total - warmup, 1), 1.0)
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def _batches(count: int, config: ContrastiveConfig, epoch: int) -> Iterator[NDArray[np.int64]]:

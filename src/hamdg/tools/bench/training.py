@@ -21,7 +21,7 @@ from hamdg import console
 from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.learner import HamLearner
 from hamdg.cohort.cohort import Cohort
-from hamdg.cohort.learner import Learner, schedule
+from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import DataConfig, HistoryConfig, MiniConfig, ModelConfig, RuntimeConfig, TrainConfig
 from hamdg.data.batches import Batch, Labels
@@ -30,6 +30,7 @@ from hamdg.mini import CLASSES, DOMAINS
 from hamdg.mini.benchmark import render_image
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.schedule import warm_cosine
 from hamdg.models.tower import layer_of
 from hamdg.stages.context import set_threads
 
@@ -88,7 +89,7 @@ class Bare:
             [{"params": own} for own in self.parameters], config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: schedule(step, config.warmup, config.steps)
+            self.optimizer, lambda step: warm_cosine(step, config.warmup, config.steps)
         )
 
     def step(self, batches: Batches) -> None:

@@ -1,0 +1,12 @@
+"""The learning rate's course, of fine-tuning as of pretraining."""
+
+from __future__ import annotations
+
+import math
+
+
+def warm_cosine(step: int, warmup: int, steps: int) -> float:
+    """Return the learning rate's factor at `step` (from 0): linear warm-up, then half a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
