@@ -1,4 +1,4 @@
-"""What an algorithm is: its steps, the rows of its table, and the runs that it is compared with."""
+"""The interface of algorithms: steps, rows of the table, and the runs that they are compared with."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One model of a run's table; entries of one key are one row.
+    """One model of a run's table: weights, and the network that they belong to; entries of one key are one row.
 
     Args:
         key: Stable name of the row.
@@ -73,7 +73,7 @@ class Entry(NamedTuple):
 
 
 class Algorithm(ABC):
-    """Composes the rooms: which steps there are, and which models the table compares.
+    """A way to get one model from several source domains: its steps, and the models that its table compares.
 
     Args:
         recipe: The run's recipe.

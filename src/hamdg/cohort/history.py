@@ -72,7 +72,7 @@ class CheckpointHistory(Callback):
     """Keeps the start, the last weights, and a running average of the weights on the way (or snapshots of them).
 
     It works in any Trainer with any LightningModule. The folder gets `start/<name>.safetensors`,
-    `last/<name>.safetensors` and `history/<name>.safetensors`, the average; what merges needs no more: the start is
+    `last/<name>.safetensors` and `history/<name>.safetensors`, the average; a merge needs no more: the start is
     the base of its task vectors. `index.json` says which steps they are of. Snapshots lie in `snapshots/<name>/`, and
     `history/` has their mean. Averages take constant memory (one fp32 copy of the weights; a few of them for `swad`).
     Override `due` to decide differently when a model enters its history.

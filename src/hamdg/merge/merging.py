@@ -159,7 +159,7 @@ class Merge:
         return self.tie(parts | self._merged_buffers(plan))
 
     def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors in the order of the result, with twins tied again."""
+        """Return tensors in the order of the result, with tied ones tied again."""
         return {name: tensors[self.aliases.get(name, name)] for name in self.like}
 
     def _result(self, tensor_set: TensorSet, rule: Rule, check: TensorCheck) -> Tensor:

@@ -78,9 +78,9 @@ def sha256_tensors(tensors: Tensors) -> str:
 
 
 def tied_names(models: tuple[Tensors, ...]) -> dict[str, str]:
-    """Return, for every name that is another's twin, the name that stands for both.
+    """Return, for every name that is tied to another, the name that stands for both.
 
-    Two names are twins where one model holds the same memory under them and every other model the same memory or the
+    Two names are tied where one model holds the same memory under them and every other model the same memory or the
     same values (files of some kinds store each name apart).
 
     Args:

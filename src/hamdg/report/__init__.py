@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hamdg.errors import DataError
+
 __all__ = ["build"]
 
 
@@ -17,7 +19,7 @@ def build(paths: Sequence[Path]) -> Path:
     Raises:
         DataError: No path was given, or one is not a finished run.
     """
-    from hamdg.errors import DataError
+    # The page brings Jinja and Pillow, which tables do without.
     from hamdg.report.page import write_report
 
     if not paths:

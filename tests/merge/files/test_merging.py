@@ -111,7 +111,7 @@ def test_the_base_s_prefix_can_be_named(tmp_path: Path, paths: dict[str, Path]) 
         merge_files("ties", paths, tmp_path / "o.safetensors", tmp_path / "base.ckpt", prefixes={"foto": "b."})
 
 
-def test_twins_are_stored_twice_and_tied_again(tmp_path: Path) -> None:
+def test_tied_tensors_are_stored_twice_and_tied_again(tmp_path: Path) -> None:
     models = {source: {"a": MODELS[source]["fc.weight"].clone(), "c": torch.ones(2)} for source in SOURCES}
     paths = {source: tmp_path / f"{source}.pt" for source in SOURCES}
     for source, path in paths.items():
@@ -122,7 +122,7 @@ def test_twins_are_stored_twice_and_tied_again(tmp_path: Path) -> None:
     assert read_metadata(first)["hamdg.tied"] == '{"b": "a"}'
     found = open_tensors(first)
     assert found["a"].data_ptr() == found["b"].data_ptr()
-    # Merged again, they are still twins, also beside a file that does not say so.
+    # Merged again, they are still tied, also beside a file that does not say so.
     second = merge_files("uniform", {"first": first, "art": paths["art"]}, tmp_path / "2.safetensors")
     assert read_metadata(second)["hamdg.tied"] == '{"b": "a"}'
 

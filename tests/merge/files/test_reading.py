@@ -143,11 +143,11 @@ def test_pickled_shards_are_read(tmp_path: Path) -> None:
     assert_state(open_tensors(index), {"w": torch.ones(2), "v": torch.ones(3)})
 
 
-def test_twins_share_memory_again_where_the_header_says_so(tmp_path: Path) -> None:
+def test_tied_names_share_memory_again_where_the_header_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     state = {"a": torch.ones(3), "b": torch.ones(3), "c": torch.ones(3), "d": torch.zeros(3), "e": torch.ones(1, 3)}
-    twins = {"b": "a", "d": "a", "e": "a", "x": "a", "c": "x"}
-    save_tensors(path, state, {"hamdg.tied": json.dumps(twins)})
+    ties = {"b": "a", "d": "a", "e": "a", "x": "a", "c": "x"}
+    save_tensors(path, state, {"hamdg.tied": json.dumps(ties)})
     found = open_tensors(path)
     assert_state(found, state)
     # `d` and `e` are stored with other values: the file was changed by somebody who did not know.

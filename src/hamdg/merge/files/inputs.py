@@ -12,7 +12,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge.files.evidence import FileEvidence
 from hamdg.merge.files.partial import check_base, completed
 from hamdg.merge.files.reading import TensorFile, open_raw
-from hamdg.merge.files.twins import with_twins
+from hamdg.merge.files.tied import with_tied_names
 from hamdg.merge.validate import check_paths
 
 # What the base is called where files are named by their role.
@@ -54,9 +54,9 @@ class Inputs:
         like = _reference([*([] if start is None else [(BASE, start)]), *models.items()], prefixes)
         self.base = None if start is None else start.without_prefix(prefixes.get(BASE), like)
         named = {source: file.without_prefix(prefixes.get(source), like) for source, file in models.items()}
-        twins = with_twins(named | ({} if self.base is None else {_START: self.base}))
-        self.base = twins.pop(_START, None)
-        self.models = {source: completed(file, self.base) for source, file in twins.items()}
+        whole = with_tied_names(named | ({} if self.base is None else {_START: self.base}))
+        self.base = whole.pop(_START, None)
+        self.models = {source: completed(file, self.base) for source, file in whole.items()}
         self.keys = {role: file.key for role, file in self._roles() if keys is not None and file.key}
         self.evidence = None if evidence is None else FileEvidence(evidence)
         if self.evidence is not None:

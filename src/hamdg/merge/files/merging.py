@@ -114,9 +114,9 @@ def _merge_adapters(
 
 def _run(job: Merge, inputs: Inputs, out: Path, digests: Digests) -> None:
     digests.start(inputs.files)
-    twins: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name in job.layout:
-        twins.setdefault(job.aliases.get(name, name), []).append(name)
+        names_of.setdefault(job.aliases.get(name, name), []).append(name)
     with new_tensor_file(out, job.layout, _job_metadata(job, inputs, digests, known=False)) as writer:
         checked = False
 
@@ -126,8 +126,8 @@ def _run(job: Merge, inputs: Inputs, out: Path, digests: Digests) -> None:
             if not checked and digests.done(inputs.model_files):
                 inputs.check_contents(digests, job.info.needs_base)
                 checked = True
-            for twin in twins[name]:
-                writer.write(twin, tensor)
+            for own in names_of[name]:
+                writer.write(own, tensor)
 
         job.run(write)
         # Digests may not be done yet: the disk can work meanwhile.

@@ -22,7 +22,7 @@ from hamdg.text import excerpt
 # `.tar` (mostly `.pth.tar`) is how torch's own examples call checkpoints; `.pkl` is DomainBed's.
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl")
 ENDINGS = (".safetensors", *PICKLES)
-# Metadata of a file that holds a tensor under two names: which name is whose twin.
+# Metadata of a file that holds a tensor under two names: each name that is tied, with the one that it is tied to.
 TIED = "hamdg.tied"
 # Of a file, in bytes, on every common file system.
 _LONGEST_NAME = 255
@@ -174,15 +174,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _tied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
-    """Let names that the metadata call twins share memory, where what is stored under them agrees."""
+    """Let names that the metadata call tied share memory, where what is stored under them agrees."""
     result = dict(tensors)
     try:
-        twins = json.loads(metadata.get(TIED, "{}"))
+        ties = json.loads(metadata.get(TIED, "{}"))
     except ValueError:
         return result
-    for name, twin in twins.items() if isinstance(twins, dict) else ():
-        if name in tensors and twin in tensors and _same(tensors[name], tensors[twin]):
-            result[name] = tensors[twin]
+    for name, other in ties.items() if isinstance(ties, dict) else ():
+        if name in tensors and other in tensors and _same(tensors[name], tensors[other]):
+            result[name] = tensors[other]
     return result
 
 

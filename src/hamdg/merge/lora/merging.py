@@ -155,12 +155,12 @@ class _Result:
 
     def take(self, name: str, tensor: Tensor) -> None:
         """Take a merged tensor in, factored if it is the change of a module."""
-        for twin in (name, *(alias for alias, first in self._aliases.items() if first == name)):
-            module = twin.removesuffix(_WEIGHT)
-            if module in self._owners and twin.endswith(_WEIGHT):
+        for own in (name, *(alias for alias, first in self._aliases.items() if first == name)):
+            module = own.removesuffix(_WEIGHT)
+            if module in self._owners and own.endswith(_WEIGHT):
                 self._factor(module, tensor)
             else:
-                self._tensors[twin] = tensor.clone()
+                self._tensors[own] = tensor.clone()
 
     def merged(self) -> MergedAdapter:
         """Return the whole adapter."""

@@ -10,12 +10,12 @@ from torch import Tensor
 from hamdg.merge.files.reading import TensorFile
 
 
-def with_twins(models: Mapping[str, TensorFile]) -> dict[str, TensorFile]:
+def with_tied_names(models: Mapping[str, TensorFile]) -> dict[str, TensorFile]:
     """Return the models, each with the tensors that it lacks only because it stores them under another name.
 
     A `.bin` file holds both names of a tied tensor, in the same memory, where a `.safetensors` file has one of them.
-    Which names are twins is read off the memory, or off what safetensors' `save_model` put into the header; values
-    that are equal by chance make none. Where another model holds both names with different values they are not tied.
+    Which names are tied is read off the memory, or off what safetensors' `save_model` put into the header; values
+    that are equal by chance tie none. Where another model holds both names with different values they are not tied.
 
     Args:
         models: Opened files under common names.
