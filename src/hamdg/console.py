@@ -157,7 +157,7 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequen
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal while the block runs; nothing when quiet, or where the output is no terminal.
+    """Show a bar on a terminal while the block runs; nothing when quiet, or where the output is not a terminal.
 
     Args:
         total: What there is to do.

@@ -141,7 +141,7 @@ def needed_cache(own: str | None = None) -> Path:
     name, folder = _named_cache(own)
     there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if there.exists() and not there.is_dir():
-        raise ConfigError(f"`{name}` is `{folder}`, but `{there}` is no folder; name another one.")
+        raise ConfigError(f"`{name}` is `{folder}`, but `{there}` is not a folder; name another one.")
     return folder
 
 

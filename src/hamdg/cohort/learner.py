@@ -68,7 +68,7 @@ class Learner(LightningModule):
         task: The loss on scores and labels.
 
     Attributes:
-        whole_batch: The loss is no mean over samples, so a batch must not be split over steps or processes.
+        whole_batch: The loss is not a mean over samples, so a batch must not be split over steps or processes.
         shown: Metrics that progress bars show, by the word before them: the mean of one over sources, or one as a share
             of another.
     """
@@ -176,7 +176,7 @@ def step_of(batch: StepBatches | Mapping[str, Batch | Pair], number: int) -> Ste
 
 
 def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int) -> None:
-    """Refuse to split batches over steps or processes where a learner's loss is no mean over samples.
+    """Refuse to split batches over steps or processes where a learner's loss is not a mean over samples.
 
     Raises:
         ConfigError: There is such a learner.

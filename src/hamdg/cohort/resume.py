@@ -22,7 +22,7 @@ from hamdg.files import atomic_path
 from hamdg.text import listed
 from hamdg.values import MismatchError, check
 
-# What reading a file that is no checkpoint of ours may raise.
+# What reading a file that is not a checkpoint of ours may raise.
 UNREADABLE = (
     *(zipfile.BadZipFile, pickle.UnpicklingError, EOFError, NotImplementedError, RuntimeError),
     *(LookupError, ValueError, TypeError, AttributeError, IsADirectoryError),

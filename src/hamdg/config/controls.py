@@ -13,7 +13,7 @@ CONTROL = "erm"
 def controls_of(recipe: Recipe) -> list[Recipe]:
     """Return the runs that the recipe's `controls` ask for: pooled fine-tuning with the same data, model and steps.
 
-    All variants of a run share their controls: what only one algorithm has is no part of another's identity.
+    All variants of a run share their controls: what only one algorithm has is not part of another's identity.
     """
     if not recipe.controls.erm:
         return []

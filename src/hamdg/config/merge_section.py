@@ -115,7 +115,7 @@ def _unknown(name: str, info: MethodInfo) -> str:
 def _check_target(config: MergeConfig, info: MethodInfo) -> None:
     if info.target and config.target_data != info.name:
         raise ConfigError(
-            f"`merge.method`: `{info.name}` learns from images of the held-out domain, which is no domain "
+            f"`merge.method`: `{info.name}` learns from images of the held-out domain, which is not domain "
             f"generalization; to do so all the same, set `merge.target_data` to `{info.name}`."
         )
     if config.target_data is not None and not info.target:

@@ -177,7 +177,7 @@ def file_settings(path: Path) -> Iterator[Setting]:
     """Yield what a recipe file says.
 
     Raises:
-        ConfigError: If it cannot be read, is no mapping, or a key is unknown.
+        ConfigError: If it cannot be read, is not a mapping, or a key is unknown.
     """
     document = read_yaml(path, "recipe", "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`.")
     value, lines = document.values, document.lines

@@ -84,7 +84,7 @@ class DataConfig:
         domains: Of `benchmark: custom`, the domains to use; `null` for all.
         batch_size: Images per source domain and step.
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
-        words: How prompts call classes whose names are no words, such as `{n02084071: dog}`, or the path of a YAML or
+        words: How prompts call classes whose names are not words, such as `{n02084071: dog}`, or the path of a YAML or
             JSON file of them; `null`, and classes that are left out: by their names.
         subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
             all. For smoke tests.
@@ -212,7 +212,7 @@ class MergeConfig:
         examples: Training images of each source that Fisher information and activations are measured on, for methods
             that ask for them; all of them where there are fewer. It changes nothing for other methods.
         target_data: The merge method, named once more, where it is meant to see the held-out domain's images (without
-            labels). That is no domain generalization.
+            labels). That is not domain generalization.
     """
 
     method: str = "rhm"

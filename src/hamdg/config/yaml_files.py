@@ -84,7 +84,7 @@ def parse_yaml(text: str, place: str) -> Document:
         place: Where it stands, for messages: "`file.yaml`", "the command line".
 
     Raises:
-        ConfigError: If it is no YAML, refers to itself, is nested too deeply or gives a key twice.
+        ConfigError: If it is not YAML, refers to itself, is nested too deeply or gives a key twice.
     """
     try:
         loader = _Loader(text)
@@ -174,7 +174,7 @@ class _Loader(yaml.SafeLoader):
         """Return an integer."""
         text = self.construct_scalar(node)
         if not _INTEGER.fullmatch(text):
-            raise _problem(f"`{text[:_MAX_DIGITS]}` is no integer", node.start_mark)
+            raise _problem(f"`{text[:_MAX_DIGITS]}` is not an integer", node.start_mark)
         if len(text) > _MAX_DIGITS:
             raise _problem(f"a number of more than {_MAX_DIGITS} characters", node.start_mark)
         return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
@@ -185,7 +185,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return float(re.sub(r"\.(?=[iInN])", "", text))
         except ValueError:
-            raise _problem(f"`{text[:_MAX_DIGITS]}` is no number", node.start_mark) from None
+            raise _problem(f"`{text[:_MAX_DIGITS]}` is not a number", node.start_mark) from None
 
     def construct_bool(self, node: yaml.ScalarNode) -> bool:
         """Return `True` or `False`."""

@@ -85,7 +85,7 @@ def _without_bare(others: Sequence[str]) -> str:
     names = yaml.safe_dump(list(others), default_flow_style=True, allow_unicode=True, width=math.inf).strip()
     option = shlex.quote(f"--data.domains={names}")
     choose = f", or choose the domains with `{option}`" if 1 < len(others) <= _LISTED else ""
-    return f"Move what is no domain elsewhere{choose}."
+    return f"Move what is not a domain elsewhere{choose}."
 
 
 def _of_hub(hub: Hub, chosen: tuple[str, ...]) -> Benchmark:

@@ -48,7 +48,7 @@ def decoded(content: bytes, truncated: Truncated = "refuse", least: int | None =
             side becomes shorter than this; that takes a fraction of the time, and pixels differ a little.
 
     Raises:
-        UnreadableError: If it is no image, is cut off or damaged, or is too large to be an image.
+        UnreadableError: If it is not an image, is cut off or damaged, or is too large to be an image.
     """
     try:
         return _decoded(content, least)

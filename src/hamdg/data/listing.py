@@ -114,7 +114,7 @@ class NameTable(Names):
         return len(self.ends)
 
     def name(self, position: int) -> str:
-        r"""Return a name; bytes that are no UTF-8 are written as `\xff`, so that every name can be printed."""
+        r"""Return a name; bytes that are not UTF-8 are written as `\xff`, so that every name can be printed."""
         return self.raw(position).decode("utf-8", "backslashreplace")
 
     def __iter__(self) -> Iterator[str]:

@@ -102,7 +102,7 @@ def check_quantized(models: Mapping[str, Tensors]) -> None:
         if wrong:
             raise WeightsError(
                 f"In {model} {listed(wrong, _QUANTIZED)} {'is' if len(wrong) == 1 else 'are'} quantized "
-                f"({dtype_name(tensors[wrong[0]].dtype)}): without their scales these numbers are no weights, and no "
+                f"({dtype_name(tensors[wrong[0]].dtype)}): without their scales these numbers are not weights, and no "
                 "average or difference of them means anything. Dequantize the models first, with the library that "
                 "quantized them, and merge those."
             )

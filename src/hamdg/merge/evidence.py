@@ -107,7 +107,7 @@ def gather_by_tensor(
         `{source: {tensor name: values}}`, for all sources the same names.
 
     Raises:
-        WeightsError: A name is no tensor of the models, names differ between sources, a shape is wrong, or a value is
+        WeightsError: A name is not a tensor of the models, names differ between sources, a shape is wrong, or a value is
             NaN or infinite.
     """
     model = next(iter(model_set.models.values()))
@@ -118,7 +118,7 @@ def gather_by_tensor(
         unknown = sorted(set(given) - set(model))
         if unknown:
             raise WeightsError(
-                f"The {what} of `{source}` names `{unknown[0]}`, which is no tensor of the models; name tensors as the "
+                f"The {what} of `{source}` names `{unknown[0]}`, which is not a tensor of the models; name tensors as the "
                 "models do."
             )
         found[source] = {name: _real(given[name]) for name in model_set.names if name in given}

@@ -61,7 +61,7 @@ class MethodInfo:
         linear: Its result is a weighted sum of the tensors, so that a non-finite value in one is one in the result.
         trajectory: Its sources are the checkpoints of one trajectory, in the order of their names.
         needs: What it asks of data (see `hamdg.merge.evidence`).
-        target: It looks at data of the target domain, so its result is no domain generalization.
+        target: It looks at data of the target domain, so its result is not domain generalization.
         buffers: Gives what the merged buffers are made of, from the sources' weights and what its keyword-only
             parameters name: options, or `base`, whether there is one.
         alias: What this is another name of, if it is one.

@@ -200,7 +200,7 @@ def _add(info: MethodInfo) -> None:
     for option in keyword_names(info.buffers):
         if option not in (*info.options, "base"):
             raise ConfigError(
-                f"The buffers of the merge method `{info.name}` take `{option}`, which is no option of it."
+                f"The buffers of the merge method `{info.name}` take `{option}`, which is not an option of it."
             )
     _METHODS[info.name] = info
 

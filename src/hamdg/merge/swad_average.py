@@ -70,7 +70,7 @@ class SwadAverage:
         """Close a segment: the newest state has this validation loss.
 
         Raises:
-            ConfigError: The loss is no finite number, or there was no update since the last loss.
+            ConfigError: The loss is not a finite number, or there was no update since the last loss.
         """
         if self.ended:
             return

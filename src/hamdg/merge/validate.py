@@ -28,8 +28,8 @@ def check_kinds(models: object, base: object) -> None:
     """Check that models are mappings of tensors by name.
 
     Raises:
-        ConfigError: Something is no mapping, or a name is no text.
-        WeightsError: Something in a model is no plain tensor.
+        ConfigError: Something is not a mapping, or a name is not text.
+        WeightsError: Something in a model is not a plain tensor.
     """
     if not isinstance(models, Mapping):
         raise ConfigError(
@@ -104,7 +104,7 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
         )
     if set(weights) != set(sources):
         wrong = sorted(set(weights) ^ set(sources))
-        what = "has no weight" if wrong[0] in sources else "is no source"
+        what = "has no weight" if wrong[0] in sources else "is not a source"
         raise ConfigError(
             "Expected ",
             Argument("weights", "argument "),
@@ -128,7 +128,7 @@ def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
     """Check what a method states about the buffers.
 
     Raises:
-        ConfigError: It is no `BufferShares`, names something that is no source, or holds what is no finite number.
+        ConfigError: It is not a `BufferShares`, names something that is not a source, or holds what is not a finite number.
     """
     if not isinstance(shares, BufferShares):
         raise ConfigError(
@@ -136,7 +136,7 @@ def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
         )
     strange = [source for source in shares.sources if source not in sources]
     if strange:
-        raise ConfigError(f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is no source.")
+        raise ConfigError(f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is not a source.")
     for source, share in {
         **{f"`{name}`": share for name, share in shares.sources.items()},
         "the base": shares.base,
@@ -163,7 +163,7 @@ def _check_model(which: str, model: object) -> None:
         if not isinstance(name, str):
             raise ConfigError(f"Expected the names of tensors to be texts, but {which} has `{name!r}`.")
         if fault := _fault(tensor):
-            raise WeightsError(f"`{name}` in {which} is no plain tensor but a {fault}; leave it out or convert it.")
+            raise WeightsError(f"`{name}` in {which} is not a plain tensor but a {fault}; leave it out or convert it.")
 
 
 def _way_out(model: object) -> str:

@@ -48,7 +48,7 @@ def resolve_config(name: str) -> ResolvedConfig:
     """Find the configuration of a model by its name or by the path of an open_clip JSON file.
 
     Raises:
-        ConfigError: If there is no such model or file, or the file is no open_clip configuration.
+        ConfigError: If there is no such model or file, or the file is not an open_clip configuration.
     """
     if name in SHIPPED:
         path = ASSETS / f"{name}.json"
@@ -66,7 +66,7 @@ def read_config(path: Path) -> ClipConfig:
     """Read an open_clip model JSON.
 
     Raises:
-        ConfigError: If the file is missing, is no JSON, or lacks one of the keys every CLIP needs.
+        ConfigError: If the file is missing, is not JSON, or lacks one of the keys every CLIP needs.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def read_config(path: Path) -> ClipConfig:
             "Give the path of an open_clip model JSON or a model name."
         ) from error
     except ValueError as error:
-        raise ConfigError(f"The model configuration `{path}` is no valid JSON ({error}). Mend the file.") from error
+        raise ConfigError(f"The model configuration `{path}` is not valid JSON ({error}). Mend the file.") from error
     missing = [key for key in REQUIRED if not isinstance(config, dict) or key not in config]
     if missing:
         keys = ", ".join(f"`{key}`" for key in missing)

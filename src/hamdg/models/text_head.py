@@ -54,7 +54,7 @@ def encode_prompts(
     head = normalize(per_prompt.mean(dim=0), dim=-1)
     if not bool(torch.isfinite(head).all()):
         raise WeightsError(
-            f"The text tower of `{loaded.name}` gives values that are no finite numbers for {listed(names, _LISTED)}. "
+            f"The text tower of `{loaded.name}` gives values that are not finite numbers for {listed(names, _LISTED)}. "
             "Give other weights (`model.weights`), or another model (`model.name`)."
         )
     if same := coinciding(head):

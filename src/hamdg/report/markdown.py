@@ -98,7 +98,7 @@ def check_page(page: Path) -> None:
     """Raise what `write_part` would raise about the page as it is.
 
     Raises:
-        DataError: If the page is no text, or its markers are damaged.
+        DataError: If the page is not text, or its markers are damaged.
     """
     _check_markers(page, _text_of(page))
 

@@ -58,7 +58,7 @@ def read_metrics(path: Path) -> Metrics:
         DataError: The header or a row is not as expected.
     """
     points: dict[tuple[str, str, str], dict[int, float]] = {}
-    # Bytes that are no text make a line that is no measurement, which `_rows` refuses by its number.
+    # Bytes that are not text make a line that is not a measurement, which `_rows` refuses by its number.
     with open(path, newline="", encoding="utf-8", errors="replace") as stream:
         for step, source, layer, name, value in _rows(stream, path):
             points.setdefault((name, source, layer), {})[step] = value

@@ -13,7 +13,7 @@ from hamdg.runs.figures import heat_map, table
 from hamdg.runs.record import Metrics, Record, known, read_before, steps_before
 from hamdg.text import listed_in_words
 
-# Metrics that the result table shows already, or that are no shares of images.
+# Metrics that the result table shows already, or that are not shares of images.
 _SHOWN = ("images", "per_class_accuracy")
 
 

@@ -181,7 +181,7 @@ class RunDirectory:
         """Take the lock of an existing run, to repeat one of its steps.
 
         Raises:
-            RunDirectoryError: If `path` is no run directory, is not writable or is in use.
+            RunDirectoryError: If `path` is not a run directory, is not writable or is in use.
         """
         run = cls(path)
         if not run.config.is_file():

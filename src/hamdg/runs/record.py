@@ -166,7 +166,7 @@ def checked(record: object, place: str) -> Record:
         place: Where it came from, for the message.
 
     Raises:
-        DataError: It is no mapping, is of an unknown format, lacks a key, or has a value of another type.
+        DataError: It is not a mapping, is of an unknown format, lacks a key, or has a value of another type.
     """
     if not isinstance(record, dict):
         raise DataError(f"`{place}` is not a record: expected a JSON object, got `{type(record).__name__}`.")

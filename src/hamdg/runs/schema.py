@@ -26,7 +26,7 @@ def read(path: Path, kind: type[T], remedy: str = REPEAT) -> T:
         remedy: What a message says is to be done.
 
     Raises:
-        RunDirectoryError: The file is missing, cannot be read, is no JSON, or does not hold what it should.
+        RunDirectoryError: The file is missing, cannot be read, is not JSON, or does not hold what it should.
     """
     try:
         value = load(path)
@@ -46,7 +46,7 @@ def load(path: Path) -> object:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no JSON, not even text, or larger or deeper than any that a run writes.
+        ValueError: It is not JSON, not even text, or larger or deeper than any that a run writes.
     """
     if path.stat().st_size > LARGEST:
         raise MismatchError(f"it is larger than {LARGEST >> 20} MiB")

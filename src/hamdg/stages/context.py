@@ -223,7 +223,7 @@ def set_threads(wanted: int) -> int:
     """Give this process its CPU threads (0: as `OMP_NUM_THREADS` says, else one a core) and return how many.
 
     Raises:
-        ConfigError: If the environment variable is no number of threads.
+        ConfigError: If the environment variable is not a number of threads.
     """
     threads = wanted or _threads_of_environment() or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ def algorithm_of(recipe: Recipe) -> Algorithm:
     """Return the algorithm that a recipe names.
 
     Raises:
-        ConfigError: If its code cannot be imported, or is no algorithm.
+        ConfigError: If its code cannot be imported, or is not an algorithm.
     """
     code = recipe.settings.code
     module, _, name = code.partition(":")

@@ -146,6 +146,6 @@ def _say(context: Context, facts: MergeFacts) -> None:
     options = ", ".join(f"{name} {value}" for name, value in facts.get("options", {}).items())
     console.note(f"method {facts.get('method')}" + (f": {options}" if options else ""))
     if facts.get("target_data"):
-        console.note(f"{NOTE}: images of {', '.join(context.targets)}, which is no domain generalization")
+        console.note(f"{NOTE}: images of {', '.join(context.targets)}, which is not domain generalization")
     lengths = ", ".join(f"{name} {value:.2f}" for name, value in facts["norms"].items())
     console.note(f"norms of the histories: {lengths}; of the merged model: {facts['merged_norm']:.2f}")

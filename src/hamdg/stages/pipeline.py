@@ -24,9 +24,9 @@ from hamdg.runs.steps import check_step, read_start
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.disk import check_disk
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
-from hamdg.stages.room import check_room
 from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_layout, check_start, prepare
@@ -71,7 +71,7 @@ def run(
     if own is not None:
         if trained is not None and not _is_trained(own):
             _check_taken(own, trained)
-        check_room([*_controls(own), own], held_out=evaluates, force=force)
+        check_disk([*_controls(own), own], held_out=evaluates, force=force)
     with ExitStack() as stack:
         main = stack.enter_context(RunDirectory.open(recipe))
         if main.is_done and not force and not again:

@@ -41,7 +41,7 @@ def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: boo
         Whether all of them are gone; those that a process uses stay.
 
     Raises:
-        ConfigError: If nothing is named, there is no such store, or `older` is no number of days.
+        ConfigError: If nothing is named, there is no such store, or `older` is not a number of days.
         StorageError: If one cannot be deleted.
     """
     if not (names or everything or outdated or older is not None):

@@ -108,7 +108,7 @@ def _remarks(found: Verification) -> list[str]:
     if lists is not None and (repeated := read_lists(lists, found.benchmark).repeated):
         lines.append(f"Lines of `data.lists` that repeat others: {repeated:,}; each image counts once.")
     if found.ignored:
-        lines.append(f"Files ignored because they are no images: {found.ignored:,}.")
+        lines.append(f"Files ignored because they are not images: {found.ignored:,}.")
     peculiar: Counter[str] = Counter()
     for check in found.checks:
         peculiar.update(check.examination.peculiar)

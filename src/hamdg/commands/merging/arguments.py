@@ -238,7 +238,7 @@ class _StoreOption(_Store):
 
 
 def _parser(mode: str, names: Sequence[str]) -> _Parser:
-    """Return the parser of a mode; what is no flag of ours is an option of the method, which is not known yet."""
+    """Return the parser of a mode; what is not a flag of ours is an option of the method, which is not known yet."""
     parser = _Parser(prog=f"hamdg merge {mode}", add_help=False, allow_abbrev=False)
     known = set()
     for flag in FLAGS.values():
@@ -285,7 +285,7 @@ def _no_option(mode: str, name: str) -> ConfigError:
 
 
 def _check_run(arguments: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse what is no call to merge a run again."""
+    """Refuse what is not a call to merge a run again."""
     strays = [name for name in names if name in FLAGS]
     files = [argument for argument in arguments if not argument.startswith("-")]
     if not files and not strays:

@@ -43,7 +43,7 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
         if path in indices or (path.parent in histories and path.is_dir()):
             continue
         if name in files and "=" in text and not path.exists() and is_number(path.name):
-            raise ConfigError(f"`{text}` is no file; weights are written as one word, `--weights {name}={path},...`.")
+            raise ConfigError(f"`{text}` is not a file; weights are written as one word, `--weights {name}={path},...`.")
         if name in files:
             what = "is given twice" if files[name] == path else f"is the name of `{files[name]}` and of `{path}`"
             raise ConfigError(f"The source `{name}` {what}; give every source once, with a name of its own: NAME=FILE.")
@@ -126,7 +126,7 @@ def weights_of(request: Request, sources: Collection[str]) -> dict[str, float] |
         if float(value) == 0 and Decimal(value) != 0:
             raise ConfigError(f"The weight of `{name}`, `{value}`, is too small; multiply all weights by a number.")
         if name not in sources:
-            raise ConfigError(f"`--weights` names `{name}`, which is no source; {nearest(name, sorted(sources))}")
+            raise ConfigError(f"`--weights` names `{name}`, which is not a source; {nearest(name, sorted(sources))}")
     missing = sorted(set(sources) - set(values))
     if missing:
         raise ConfigError(f"`--weights` leaves out the source `{missing[0]}`; give every source a weight.")

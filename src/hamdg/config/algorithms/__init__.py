@@ -77,7 +77,7 @@ def _loaded(name: str) -> type[AlgorithmSettings]:
     settings = load_plugin(ENTRY_POINTS, name, "algorithm")
     if not _is_settings(settings):
         raise ConfigError(
-            f"The entry point `{name}` of `{ENTRY_POINTS}` is no dataclass that derives from `AlgorithmSettings` and "
+            f"The entry point `{name}` of `{ENTRY_POINTS}` is not a dataclass that derives from `AlgorithmSettings` and "
             "has `code` and `uses`; repair or remove its package."
         )
     return settings

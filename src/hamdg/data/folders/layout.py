@@ -103,5 +103,5 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def printable(path: Path | str) -> str:
-    r"""Return a path as messages show it: bytes that are no UTF-8 and control characters are written as `\xff`."""
+    r"""Return a path as messages show it: bytes that are not UTF-8 and control characters are written as `\xff`."""
     return escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))

@@ -72,7 +72,7 @@ def _unexpected(scan: Scan) -> str:
         shown.append(f"`{printable(folder)}`" + (f" (did you mean `{near}`?)" if near else ""))
     missing = f" There is no folder for {_classes(scan.missing)}." if scan.missing else ""
     return (
-        f"{_where(scan)} holds folders that are no classes: {shortened(shown, _SHOWN)}.{missing} "
+        f"{_where(scan)} holds folders that are not classes: {shortened(shown, _SHOWN)}.{missing} "
         "Rename them, or move them elsewhere."
     )
 
@@ -124,7 +124,7 @@ def fault_lines(scan: Scan) -> Iterator[str]:
         near = nearest_class(scan.benchmark, folder.rpartition("/")[2])
         hint = f"; did you mean `{near}`?" if near else "."
         title = scan.benchmark.title or scan.benchmark.name
-        yield f"{where}: the folder `{printable(folder)}` is no class of {title}{hint}"
+        yield f"{where}: the folder `{printable(folder)}` is not a class of {title}{hint}"
     for folders in scan.duplicates:
         yield f"{where}: the folders {listed(folders)} mean the same class; put their images into one."
     if scan.missing:

@@ -83,7 +83,7 @@ class Scan:
         missing: Classes without a folder, though some published copy has images of them.
         empty: Classes whose folders hold no image, though some published copy has some.
         unreadable: Folders and files that cannot be looked at, and why.
-        ignored: How many files are no images, or lie beside the class folders.
+        ignored: How many files are not images, or lie beside the class folders.
         visited: All folders that were looked into, and when each was changed last, in nanoseconds.
         listing: The images of the benchmark's classes; `None` without a folder.
     """

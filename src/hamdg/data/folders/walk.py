@@ -45,7 +45,7 @@ class Walk:
     Args:
         files: The images: folder relative to the one walked (empty where it is that one), name, size in bytes.
         unreadable: Folders and files that cannot be looked at, and why.
-        ignored: How many files are no images.
+        ignored: How many files are not images.
         visited: All folders that were looked into, and when each was changed last, in nanoseconds.
     """
 

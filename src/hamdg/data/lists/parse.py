@@ -68,7 +68,7 @@ def read_files(lists: Lists) -> Iterator[ListFile]:
         except OSError as error:
             raise DataError(f"`data.lists`: `{printable(path)}` cannot be read ({reason_of(error)}).") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"`data.lists`: `{printable(path)}` is no text in UTF-8; save it as that.") from error
+            raise DataError(f"`data.lists`: `{printable(path)}` is not text in UTF-8; save it as that.") from error
         is_table = path.suffix.lower() == CSV
         rows = _table(lists, path, text) if is_table else _lines(lists, path, text)
         yield ListFile(path, rows, numbered=not is_table)
@@ -129,7 +129,7 @@ def _table(lists: Lists, file: Path, text: str) -> Iterator[Line]:
                 path, label, domain = _cells(file, reader.line_num, row, header, places)
                 yield Line(reader.line_num, _inside(lists, file, reader.line_num, path), label, domain)
     except csv.Error as error:
-        raise wrong(file, reader.line_num, f"it is no CSV ({error}).") from error
+        raise wrong(file, reader.line_num, f"it is not CSV ({error}).") from error
 
 
 def _cells(file: Path, number: int, row: Sequence[str], header: Sequence[str], places: Sequence[int]) -> list[str]:
@@ -170,7 +170,7 @@ def _inside(lists: Lists, file: Path, number: int, text: str) -> str:
         DataError: If it leads out of the root.
     """
     if "\0" in text:
-        raise wrong(file, number, f"`{excerpt(text)}` is no path, since it has a zero byte.")
+        raise wrong(file, number, f"`{excerpt(text)}` is not a path, since it has a zero byte.")
     path = os.path.relpath(text, lists.root) if text.startswith("/") else posixpath.normpath(text)
     if path in (".", "..") or path.startswith("../"):
         place = f"`{excerpt(text)}` is not below `{printable(lists.root)}`"

@@ -104,7 +104,7 @@ class Verification:
 
     @property
     def ignored(self) -> int:
-        """Return how many files are no images."""
+        """Return how many files are not images."""
         return sum(check.scan.ignored for check in self.checks if check.scan)
 
     @property

@@ -48,7 +48,7 @@ class FileEvidence:
         """
         wrong = sorted(set(sources) ^ set(self.paths))
         if wrong:
-            what = "has none" if wrong[0] in sources else "is no source"
+            what = "has none" if wrong[0] in sources else "is not a source"
             raise ConfigError(
                 "Expected ", Argument("evidence"), f" to hold one file for each source, but `{wrong[0]}` {what}."
             )

@@ -32,7 +32,7 @@ class Inputs:
         keys: Where in a file the model lies, by source (or `base`); or one key for all files that have keys.
 
     Raises:
-        ConfigError: A prefix, a key or a file of evidence is for something that is no source.
+        ConfigError: A prefix, a key or a file of evidence is for something that is not a source.
         WeightsError: A file is missing, damaged or unsafe, or its names fit no model.
     """
 
@@ -98,7 +98,7 @@ class Inputs:
             reason = os.strerror(error.errno or 0).lower()
             raise ConfigError(f"The output `{out}` cannot be written: {reason}; choose another name.") from error
         if exists and not out.is_file():
-            raise ConfigError(f"The output `{out}` is no ordinary file and cannot be replaced; choose another name.")
+            raise ConfigError(f"The output `{out}` is not an ordinary file and cannot be replaced; choose another name.")
         if exists and any(out.samefile(file) for file in self.files):
             raise ConfigError(f"The output `{out}` is one of the inputs; choose another name.")
 

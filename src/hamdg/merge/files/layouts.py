@@ -123,7 +123,7 @@ def _named(path: Path, content: Content, found: Mapping[str, Content], key: str)
 
 
 def _at(content: Content, key: str) -> Content | None:
-    """Return the mapping under a key, which may hold dots that are no steps (Lightning's callbacks)."""
+    """Return the mapping under a key, which may hold dots that are not steps (Lightning's callbacks)."""
     for name, value in content.items():
         if isinstance(name, str) and isinstance(value, Mapping):
             if name == key:

@@ -23,7 +23,7 @@ _REFUSED = "holds code or objects besides tensors and was refused without runnin
 
 
 class _Ignored:
-    """Stands for a value beside a model that is no tensor; what it was made from is not used, and nothing is computed.
+    """Stands for a value beside a model that is not a tensor; what it was made from is not used, and nothing is computed.
 
     NumPy's own functions are no choice: bytes that are made up let them crash the process.
     """
@@ -66,7 +66,7 @@ def read_pickle(path: Path, key: str | None = None, optional: bool = False) -> t
     found, model = find_model(path, content, key, optional)
     for name, value in model.items():
         if fault := _fault(value):
-            raise WeightsError(f"`{name}` in the weights file `{path}` is no plain tensor but a {fault}.")
+            raise WeightsError(f"`{name}` in the weights file `{path}` is not a plain tensor but a {fault}.")
     tensors = {str(name): value.detach() for name, value in model.items() if isinstance(value, Tensor)}
     return tensors, path.suffix == ".ckpt" or is_lightning(content), found
 
@@ -91,12 +91,12 @@ def _load(path: Path) -> object:
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ARCHIVE)
             return content
     except pickle.UnpicklingError as error:
-        # torch has one exception for "asks for a function" and for "these bytes are no pickle"; its text would advise
+        # torch has one exception for "asks for a function" and for "these bytes are not a pickle"; its text would advise
         # to load the file unsafely.
         if "global" in str(error).lower() or start[:1] == pickle.PROTO:
             raise WeightsError(_unsafe(path, str(error))) from error
         raise WeightsError(damaged(path, ValueError("no pickle"))) from error
-    except Exception as error:  # torch's readers raise whatever bytes that are no pickle lead to
+    except Exception as error:  # torch's readers raise whatever bytes that are not a pickle lead to
         if "torchscript" in str(error).lower():
             raise WeightsError(_script(path)) from error
         raise WeightsError(damaged(path, error)) from error

@@ -22,7 +22,7 @@ _LISTED = 12
 def own_names(names: Collection[str]) -> dict[str, str]:
     """Return the names in a file, each with the one that the tensor has without torch's wrappers.
 
-    The counter of an `AveragedModel` is no part of the model and is left out.
+    The counter of an `AveragedModel` is not part of the model and is left out.
     """
     plain = {name: _unwrapped(name) for name in names if not _is_counter(name, names)}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}

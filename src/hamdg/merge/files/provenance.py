@@ -112,7 +112,7 @@ def resolved_options(info: MethodInfo, given: Mapping[str, object]) -> dict[str,
 
 
 def resolved_settings(settings: MergeSettings) -> dict[str, object]:
-    """Return what decides over the result and is no option of the method; how many threads there are does not."""
+    """Return what decides over the result and is not an option of the method; how many threads there are does not."""
     kind = type(settings.evidence)
     # What an object in memory answered is not known; that it was asked, is.
     evidence = {} if settings.evidence is None else {"evidence": f"{kind.__module__}.{kind.__qualname__}"}
@@ -139,7 +139,7 @@ def _title(name: str) -> str:
 def _table(text: str) -> dict[str, object]:
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise TypeError(f"`{text}` is no table")
+        raise TypeError(f"`{text}` is not a table")
     return content
 
 
@@ -147,7 +147,7 @@ def _hash_name(text: str) -> HashName:
     for name in TITLES:
         if text == name:
             return name
-    raise ValueError(f"`{text}` is no hash that is known")
+    raise ValueError(f"`{text}` is not a hash that is known")
 
 
 def _texts(table: Mapping[str, object]) -> dict[str, str]:

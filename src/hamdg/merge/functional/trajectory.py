@@ -83,7 +83,7 @@ class Valley(Generic[T]):
         """Take in the next segment and the validation loss at its end.
 
         Raises:
-            ConfigError: The loss is no finite number.
+            ConfigError: The loss is not a finite number.
         """
         if not math.isfinite(loss):
             raise ConfigError(f"Expected a validation loss to be a finite number, but got `{loss}`.")

@@ -26,7 +26,7 @@ _LAYOUTS: dict[Layout, re.Pattern[str]] = {
     "kohya": re.compile(r"(?P<module>[^.]+)\.(?P<kind>)(?P<part>lora_down\.weight|lora_up\.weight|alpha)"),
 }
 _DOWN, _UP = ("A", "lora_down.weight"), ("B", "lora_up.weight")
-# Parameters of adapters that are no products of two matrices (LoHa, LoKr, VeRA, OFT, DoRA, AdaLoRA, Tucker), or that
+# Parameters of adapters that are not products of two matrices (LoHa, LoKr, VeRA, OFT, DoRA, AdaLoRA, Tucker), or that
 # the patterns above do not know.
 _UNKNOWN = re.compile(
     r"(.+\.)?((hada|lokr)_[wt]\d(_[ab])?|vera_lambda_[bd]|b?oft_(blocks|diag|[rRsS])|dora_scale"

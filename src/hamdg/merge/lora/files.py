@@ -137,7 +137,7 @@ def _opened(source: str, file: TensorFile, factor: str) -> Adapter:
     if strange or config.get("peft_type") != "LORA":
         what = f"`{strange[0]}`" if strange else f"`peft_type` `{config.get('peft_type')}`"
         raise WeightsError(
-            f"The adapter `{source}` has {what} in its `{CONFIG}` and is no plain LoRA, whose changes are products of "
+            f"The adapter `{source}` has {what} in its `{CONFIG}` and is not plain LoRA, whose changes are products of "
             "two matrices. Add each adapter to its model first (PEFT: `merge_and_unload`), and merge the models."
         )
     start = config.get("init_lora_weights")
@@ -161,7 +161,7 @@ def _config(source: str, file: TensorFile, factor: str) -> dict[str, object]:
     except ValueError as error:
         raise WeightsError(f"`{path}` is damaged ({error}); copy it again from where it came.") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"`{path}` is no configuration of an adapter: expected a table of keys.")
+        raise WeightsError(f"`{path}` is not a configuration of an adapter: expected a table of keys.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Merging of adapters of low rank: of the changes that they make, for the mean of factors is no mean of changes."""
+"""Merging of adapters of low rank: of the changes that they make, for the mean of factors is not a mean of changes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def breadcrumbs(
 
     Args:
         beta: Share of entries, from the smallest, that are dropped.
-        gamma: Share of entries up to which they are no outliers; 1 drops none. Must be larger than `beta`.
+        gamma: Share of entries up to which they are not outliers; 1 drops none. Must be larger than `beta`.
         scale: Factor of the sum.
         scope: What the shares are taken of: each tensor (the paper), the whole model, or each row (first axis) of a
             tensor (the authors' code, where matrices are concerned).

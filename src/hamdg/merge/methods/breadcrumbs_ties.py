@@ -41,7 +41,7 @@ def breadcrumbs_ties(
 
     Args:
         beta: Share of entries, from the smallest, that are dropped.
-        gamma: Share of entries up to which they are no outliers; 1 drops none. Must be larger than `beta`.
+        gamma: Share of entries up to which they are not outliers; 1 drops none. Must be larger than `beta`.
         scale: Factor of the merged change.
         scope: What the shares are taken of, see `breadcrumbs`; mergekit knows tensors only.
         sign: How signs are elected, see `ties`.

@@ -26,7 +26,7 @@ def iso_c(
     With sum_i tau_i = U diag(s) V^T: theta = theta_0 + scale mean(s) U V^T.
 
     See Marczak et al., https://arxiv.org/abs/2502.04959. Stated, as read in the authors' code and not in the paper's
-    text: the mean is taken of the sum's singular values, everything that is no matrix is averaged (not summed) and
+    text: the mean is taken of the sum's singular values, everything that is not a matrix is averaged (not summed) and
     multiplied by `scale` as well, and so is `text_projection`. Our choice: singular values that are zero (below 1e-6 of
     the largest, 1e-12 in double precision) stay zero and do not count in the mean. The authors raise them, too, along
     vectors that the decomposition routine is free to choose; for matrices of full rank both are the same, and the sum

@@ -46,7 +46,7 @@ def ties(
     https://arxiv.org/abs/2306.01708.
 
     Published are the three steps, the share of the whole model, the mass in the election and the mean over those that
-    agree; the factor is searched on validation data (.8 to 2.5), with 1 as the default. Weights are no part of it:
+    agree; the factor is searched on validation data (.8 to 2.5), with 1 as the default. Weights are not part of it:
     that they multiply the trimmed changes, count in the election and divide the mean is ours, so that weights of 2
     for everybody change nothing. Ours, too: exactly `round(density * n)` of n entries are kept, and at least one of
     each tensor or row that a share is taken of, so that a tensor of one entry moves (the authors' code keeps one more,

@@ -28,7 +28,7 @@ def tsv(
     theta = theta_0 + scale U_perp S V_perp^T.
 
     See Gargiulo et al. (TSV-Merge), https://arxiv.org/abs/2412.00081. Stated, as read in the authors' code and not in
-    the paper's text: k, the polar factor, and that everything that is no matrix is averaged (not summed) and multiplied
+    the paper's text: k, the polar factor, and that everything that is not a matrix is averaged (not summed) and multiplied
     by `scale` as well, and so is `text_projection`. Our choice: directions whose singular value is zero (below 1e-6 of
     the largest, 1e-12 in double precision) take no part; where sources share a direction exactly, the polar factor adds
     no other in its place (the code adds vectors that the decomposition routine is free to choose), so that equal

@@ -15,7 +15,7 @@ from hamdg.stages.sharing import is_done_somewhere
 from hamdg.text import listed
 
 
-def check_room(contexts: Sequence[Context], held_out: bool, force: bool) -> None:
+def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> None:
     """Compare all that a run will keep of decoded images, and does not have yet, with what is free.
 
     Counted are the images of every source domain for training and for validation, and those of the held-out domain
