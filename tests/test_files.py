@@ -120,12 +120,11 @@ def test_a_cache_that_is_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError) as caught:
         needed_cache(str(tmp_path / "file"))
-    assert (
-        str(caught.value) == f"`data.cache` is `{tmp_path}/file`, but `{tmp_path}/file` is no folder; name another one."
-    )
+    place = f"{tmp_path}/file"
+    assert str(caught.value) == f"`data.cache` is `{place}`, but `{place}` is not a folder; name another one."
     monkeypatch.delenv("HAMDG_CACHE", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
-    with pytest.raises(ConfigError, match=r"^`HAMDG_CACHE` is `.*below(/hamdg)?`, but `.*/file` is no folder"):
+    with pytest.raises(ConfigError, match=r"^`HAMDG_CACHE` is `.*below(/hamdg)?`, but `.*/file` is not a folder"):
         needed_cache()
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-# Control characters, separators of lines, marks of direction, and bytes of a name that are no UTF-8 (surrogates).
+# Control characters, separators of lines, marks of direction, and bytes of a name that are not UTF-8 (surrogates).
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", re.MULTILINE | re.DOTALL)

@@ -262,7 +262,7 @@ def facts(found: bool, ended: bool, first: int, last: int, states: int, threshol
 # By hand, with n_s 2, n_e 1, r 1.5, checks after steps 2, 4, 6 and 7; a check closes the segment of all states since
 # the one before.
 BY_HAND = [
-    # 3 is no minimum of 3, 1; 1 is one of 1, 2: the threshold is 1.5 * 1.5. 9 is above and ends it: segments 2 and 3.
+    # 3 is not the least of 3, 1; 1 is, of 1, 2: the threshold is 1.5 * 1.5. 9 is above and ends it: segments 2 and 3.
     (1, [3.0, 1.0, 2.0, 9.0], [3, 4, 5, 6], facts(True, True, 3, 6, 4, 2.25)),
     # Every 3rd step, and those with a check: 2 | 3, 4 | 6 | 7.
     (3, [3.0, 1.0, 2.0, 9.0], [3, 4, 6], facts(True, True, 3, 6, 3, 2.25)),

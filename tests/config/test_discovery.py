@@ -107,7 +107,7 @@ def test_a_broken_package_is_one_line(install: Install) -> None:
 def test_what_an_installed_algorithm_must_be(install: Install, code: str) -> None:
     install("mine", code)
     assert message("--algorithm=mine") == (
-        "`algorithm`: the entry point `mine` of `hamdg.algorithms` is no dataclass that derives from "
+        "`algorithm`: the entry point `mine` of `hamdg.algorithms` is not a dataclass that derives from "
         "`AlgorithmSettings` and has `code` and `uses`; repair or remove its package (on the command line)."
     )
 

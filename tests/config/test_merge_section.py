@@ -136,7 +136,7 @@ def test_training_does_not_depend_on_the_merge() -> None:
         ),
         (
             MergeConfig("peeking", {"level": 1}),
-            "`merge.method`: `peeking` learns from images of the held-out domain, which is no domain generalization; "
+            "`merge.method`: `peeking` learns from images of the held-out domain, which is not domain generalization; "
             "to do so all the same, set `merge.target_data` to `peeking`.",
         ),
         (

@@ -108,7 +108,7 @@ def test_accents_may_be_one_character_or_two(tmp_path: Path) -> None:
             "b/hose/1.jpg",
             "has no folder for the class `hose`. Every domain needs every class that any domain has: rename a class "
             "folder that is misspelled in another domain, or move one that not all of them have elsewhere; "
-            "`data.domains` leaves out folders that are no domains.",
+            "`data.domains` leaves out folders that are not domains.",
         ),
         (
             "a/hose/",
@@ -174,7 +174,7 @@ def test_one_place_has_to_be_named(root: str | None, hub: Hub | None, sentence: 
         (
             ["a/x/1.jpg", "b/y/1.jpg", "splits/a.txt"],
             "`data.root`: `splits` in `{root}` holds no class folders; expected `<domain>/<class>/image`. "
-            "Move what is no domain elsewhere, or choose the domains with `'--data.domains=[a, b]'`.",
+            "Move what is not a domain elsewhere, or choose the domains with `'--data.domains=[a, b]'`.",
         ),
         (
             ["x/1.jpg", "y/1.jpg"],

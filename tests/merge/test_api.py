@@ -251,7 +251,7 @@ def test_a_base_that_holds_no_numbers_is_named_alone() -> None:
         (
             "task_arithmetic",
             {"a": 1.0, "b": 1.0, "c": 2.0},
-            "Expected argument `weights` to hold one number for each of `a`, `b`, but `c` is no source.",
+            "Expected argument `weights` to hold one number for each of `a`, `b`, but `c` is not a source.",
         ),
         ("task_arithmetic", {"a": 1.0, "b": NAN}, "Expected the weight of `b` to be a number, but got `nan`."),
     ],

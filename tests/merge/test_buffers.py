@@ -177,13 +177,13 @@ def test_wrong_statements_about_buffers() -> None:
     def depends(weights: Mapping[str, float], *, part: float) -> BufferShares:
         return BufferShares(weights, part)
 
-    message = "The buffers of the merge method `odd` take `part`, which is no option of it."
+    message = "The buffers of the merge method `odd` take `part`, which is not an option of it."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         tensorwise_method("odd", on="models", buffers=depends)(lambda tensor_set: tensor_set.like)
 
     stated = {
         "plain": ({"a": 1.0}, "states a `dict` for its buffers; expected are `BufferShares`."),
-        "stranger": (BufferShares({"c": 1.0}), "states a share of buffers for `c`, which is no source."),
+        "stranger": (BufferShares({"c": 1.0}), "states a share of buffers for `c`, which is not a source."),
         "nan": (BufferShares({"a": float("nan")}), "states `nan` as the share of `a` in the buffers."),
         "inf": (BufferShares({"a": 1.0}, float("inf")), "states `inf` as the share of the base in the buffers."),
     }

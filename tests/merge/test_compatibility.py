@@ -96,7 +96,7 @@ def test_quantized_weights_are_refused_with_the_way_out(case: str, buffers: Poli
     name = next(iter(found["a"]))
     message = (
         f"In `a` `{name}` is quantized ({str(found['a'][name].dtype).removeprefix('torch.')}): without their scales "
-        "these numbers are no weights, and no average or difference of them means anything. Dequantize the models "
+        "these numbers are not weights, and no average or difference of them means anything. Dequantize the models "
         "first, with the library that quantized them, and merge those."
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):

@@ -64,7 +64,7 @@ def test_the_blocks_of_a_residual_network_are_counted_through_its_steps() -> Non
 @pytest.mark.parametrize(
     "expected",
     [
-        # timm: ViT, ConvNeXt (its stem's numbers are no blocks; a stage's downsampling goes with its first block), Swin
+        # timm: ViT, ConvNeXt (its stem's numbers are not blocks; a stage's downsampling is in its first block), Swin
         {
             "patch_embed.proj.weight": 0.0,
             "blocks.0.mlp.fc1.weight": 0.0,
@@ -90,7 +90,7 @@ def test_the_blocks_of_a_residual_network_are_counted_through_its_steps() -> Non
             "heads.head.weight": 0.0,
         },
         {"features.1.0.block.0.weight": 0.0, "features.1.2.block.5.weight": 0.5, "features.3.0.block.0.weight": 1.0},
-        # language models: sublayers are no blocks of their own
+        # language models: sublayers are not blocks of their own
         {
             "encoder.block.0.layer.0.q.weight": 0.0,
             "encoder.block.0.layer.1.wi.weight": 0.0,

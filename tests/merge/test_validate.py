@@ -79,7 +79,7 @@ def test_a_base_that_is_something_else() -> None:
 def test_tensors_that_are_none(tensor: object, kind: str) -> None:
     error = refused(lambda: merge("uniform", cast("Models", {"a": {"w": W}, "b": {"w": tensor}})))
     assert isinstance(error, WeightsError)
-    assert str(error) == f"`w` in `b` is no plain tensor but a {kind}; leave it out or convert it."
+    assert str(error) == f"`w` in `b` is not a plain tensor but a {kind}; leave it out or convert it."
 
 
 @pytest.mark.parametrize(

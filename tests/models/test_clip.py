@@ -93,7 +93,7 @@ def test_missing_configuration_file(tmp_path: Path) -> None:
 def test_configuration_that_is_no_json(tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text("{")
-    with pytest.raises(ConfigError, match=r"`.*bad.json` is no valid JSON \(.*\)\. Mend the file\."):
+    with pytest.raises(ConfigError, match=r"`.*bad.json` is not valid JSON \(.*\)\. Mend the file\."):
         load_clip(ModelConfig(str(path)))
 
 

@@ -119,5 +119,5 @@ def test_features_coincide_below_the_threshold_only() -> None:
 def test_a_text_tower_that_gives_no_numbers_is_not_asked_for_words() -> None:
     broken = load_clip(ModelConfig(str(CONF / "tiny-vit.json"), "random"))
     broken.model.token_embedding.weight.data.fill_(torch.inf)
-    with pytest.raises(WeightsError, match=r"^The text tower of `tiny-vit` gives values that are no finite numbers"):
+    with pytest.raises(WeightsError, match=r"^The text tower of `tiny-vit` gives values that are not finite numbers"):
         encode_prompts(broken, ["dog", "cat"], ["a {}"])

@@ -60,7 +60,7 @@ def peeking(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_run_refuses_before_training_unless_it_is_asked_for_by_name(tiny: Tiny, peeking: str) -> None:
     message = (
-        "`merge.method`: `peek` learns from images of the held-out domain, which is no domain generalization; to do "
+        "`merge.method`: `peek` learns from images of the held-out domain, which is not domain generalization; to do "
         "so all the same, set `merge.target_data` to `peek`."
     )
     for asked in ((), ("--merge.target_data=other",)):
@@ -109,7 +109,7 @@ def test_table_record_and_report_say_that_target_data_were_seen(
     assert provenance.settings["evidence"] == "hamdg.stages.target_evidence.TargetEvidence"
     assert "uses unlabeled target data" in format_text(record)
     said = capsys.readouterr().out
-    assert "uses unlabeled target data: images of sketch, which is no domain generalization" in said
+    assert "uses unlabeled target data: images of sketch, which is not domain generalization" in said
     assert "on sketch, which merge opened before" in said
 
 
@@ -131,7 +131,7 @@ def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
     assert merge["target_data"] is True
     assert peeked["rows"][-1]["note"] == NOTE
     said = capsys.readouterr().out
-    assert f"{NOTE}: images of sketch, which is no domain generalization" in said
+    assert f"{NOTE}: images of sketch, which is not domain generalization" in said
     assert "on sketch, which merge opened before" in said
     pages = [report_html(record, {}) for record in (honest, peeked)]
     assert [page.count("none of which was read before the evaluation") for page in pages] == [1, 0]

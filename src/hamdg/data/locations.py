@@ -139,7 +139,7 @@ def _searched(benchmark: Benchmark) -> Location:
     if (hub := benchmark.hub) is None:
         raise DataError(_nowhere(benchmark, looked, "no data set of the hub is known to hold them"))
     if (why := copies.why_unavailable(hub)) is not None:
-        raise DataError(_nowhere(benchmark, looked, f"`{hub.id}` of the hub cannot be had ({why})"))
+        raise DataError(_nowhere(benchmark, looked, f"`{hub.id}` of the hub is not available ({why})"))
     return Location(benchmark, None, hub)
 
 

@@ -107,8 +107,8 @@ def gather_by_tensor(
         `{source: {tensor name: values}}`, for all sources the same names.
 
     Raises:
-        WeightsError: A name is not a tensor of the models, names differ between sources, a shape is wrong, or a value is
-            NaN or infinite.
+        WeightsError: A name is not a tensor of the models, names differ between sources, a shape is wrong, or a value
+            is NaN or infinite.
     """
     model = next(iter(model_set.models.values()))
     found: dict[str, dict[str, Tensor]] = {}
@@ -118,8 +118,8 @@ def gather_by_tensor(
         unknown = sorted(set(given) - set(model))
         if unknown:
             raise WeightsError(
-                f"The {what} of `{source}` names `{unknown[0]}`, which is not a tensor of the models; name tensors as the "
-                "models do."
+                f"The {what} of `{source}` names `{unknown[0]}`, which is not a tensor of the models; name tensors as "
+                "the models do."
             )
         found[source] = {name: _real(given[name]) for name in model_set.names if name in given}
         for name, tensor in found[source].items():

@@ -128,7 +128,7 @@ def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
     """Check what a method states about the buffers.
 
     Raises:
-        ConfigError: It is not a `BufferShares`, names something that is not a source, or holds what is not a finite number.
+        ConfigError: It is not a `BufferShares`, names what is not a source, or holds a value that is not finite.
     """
     if not isinstance(shares, BufferShares):
         raise ConfigError(
@@ -136,7 +136,9 @@ def check_shares(method: str, shares: object, sources: Collection[str]) -> None:
         )
     strange = [source for source in shares.sources if source not in sources]
     if strange:
-        raise ConfigError(f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is not a source.")
+        raise ConfigError(
+            f"Merge method `{method}` states a share of buffers for `{strange[0]}`, which is not a source."
+        )
     for source, share in {
         **{f"`{name}`": share for name, share in shares.sources.items()},
         "the base": shares.base,

@@ -80,7 +80,7 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        ConfigError: If it is missing, is no YAML mapping, or a key is unknown, missing, given twice or mistyped.
+        ConfigError: If it is missing, is not a YAML mapping, or a key is unknown, missing, given twice or mistyped.
     """
     document = read_yaml(path, "sweep file", "sweep files lie in `experiments/sweeps/`.")
     if not isinstance(document.values, dict):

@@ -42,7 +42,7 @@ CUSTOM_IMAGES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("ca
 
 
 def recipes(folder: Path) -> list[Path]:
-    """Return all recipes below a folder; sweep files are no recipes."""
+    """Return all recipes below a folder; sweep files are not recipes."""
     return sorted(path for path in folder.rglob("*.yaml") if "sweeps" not in path.parts)
 
 

@@ -33,7 +33,7 @@ def row_of(cells: Sequence[str]) -> Measurement:
     """Return what the cells of a line say.
 
     Raises:
-        ValueError: If they are no measurement.
+        ValueError: If they are not a measurement.
     """
     step, *texts, value = cells
     source, layer, name = (text.removeprefix("'") for text in texts)

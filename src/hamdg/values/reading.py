@@ -111,7 +111,7 @@ def _limited(value: object, base: object, extras: tuple[object, ...], key: str, 
 
 def _read_union(value: object, union: object, key: str, lenient: bool) -> object:
     kinds = get_args(union)
-    # An integer is no float where both are allowed, nor is a number a string.
+    # An integer is not a float where both are allowed, nor is a number a string.
     exact = _exact(union, cast("Hashable", type(value)))
     inner = [] if exact or type(value) in _SCALARS else [kind for kind in kinds if _describes_inside(kind, value)]
     if len(inner) > 1:

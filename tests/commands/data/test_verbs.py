@@ -105,10 +105,10 @@ def test_verify_lists_all_that_is_wrong(root: Path, capsys: pytest.CaptureFixtur
     ]
     assert lines[6:] == [
         "",
-        "`sketch`: the folder `dogs` is no class of Toys; did you mean `dog`?",
+        "`sketch`: the folder `dogs` is not a class of Toys; did you mean `dog`?",
         "1 image cannot be read:",
         f"    {root}/sketch/cat/0.png: no image format that Pillow knows; the file begins with b'no image'",
-        "Files ignored because they are no images: 1.",
+        "Files ignored because they are not images: 1.",
         "This is no known version of Toys; nearest is Toys, as in the papers: 6 images; here -1 in real/cat.",
         "The data card is in data_card.json.",
     ]

@@ -101,9 +101,9 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
         ),
         (
             f"{TIES} --weights art=2 photo=1",
-            "`photo=1` is no file; weights are written as one word, `--weights photo=1,...`.",
+            "`photo=1` is not a file; weights are written as one word, `--weights photo=1,...`.",
         ),
-        (f"{TIES} --weights art=2,phot=1", "`--weights` names `phot`, which is no source; did you mean `photo`?"),
+        (f"{TIES} --weights art=2,phot=1", "`--weights` names `phot`, which is not a source; did you mean `photo`?"),
         (f"{TIES} --weights art=2", "`--weights` leaves out the source `photo`; give every source a weight."),
         (f"{TIES} --weights art=2,photo=much", "Expected the weight of `photo` to be a number, but got `much`."),
         (

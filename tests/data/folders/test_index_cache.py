@@ -129,7 +129,7 @@ def test_faults_are_not_remembered(place: Location, scans: list[str]) -> None:
     (place.root / "metal" / "train").mkdir()
     settle(place.root)
     for _ in range(2):
-        with pytest.raises(DataError, match="no classes: `train`"):
+        with pytest.raises(DataError, match="not classes: `train`"):
             list_folder(place, "metal")
     assert scans == ["metal", "metal"]
 

@@ -167,7 +167,7 @@ def test_misspelled_and_surplus_classes_are_named_with_the_nearest_class(tmp_pat
     plant(tmp_path / "metal", {"Tabel" if name == "Table" else name: files for name, files in FILES.items()})
     plant(tmp_path / "metal", {"giraffe": ["a.jpg"]})
     assert refusal(tmp_path) == (
-        f"`{tmp_path}/metal` (domain `metal` of `toys`) holds folders that are no classes: `Tabel` (did you mean "
+        f"`{tmp_path}/metal` (domain `metal` of `toys`) holds folders that are not classes: `Tabel` (did you mean "
         "`Table`?), `giraffe`. There is no folder for the class `Table`. Rename them, or move them elsewhere."
     )
 

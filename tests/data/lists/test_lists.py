@@ -202,7 +202,7 @@ def added(*lines: str) -> Change:
         (Path.unlink, "`data.lists`: there is no file or folder `{lists}`."),
         (
             lambda lists: lists.write_bytes("path,class,domain\n\u00e9".encode("latin-1")),
-            "`data.lists`: `{lists}` is no text in UTF-8; save it as that.",
+            "`data.lists`: `{lists}` is not text in UTF-8; save it as that.",
         ),
         (
             lambda lists: lists.write_text("a;b;c\n"),
@@ -225,8 +225,8 @@ def added(*lines: str) -> Change:
             "double quotes.",
         ),
         (added("a/1.jpg,,a,1"), "`{lists}`, line 10: every image needs a path, a class and a domain."),
-        (added("a/\0.jpg,Z,a,1"), "`{lists}`, line 10: `a/\\x00.jpg` is no path, since it has a zero byte."),
-        (added('"a/1.jpg,Z,a,1'), "`{lists}`, line 10: it is no CSV (unexpected end of data)."),
+        (added("a/\0.jpg,Z,a,1"), "`{lists}`, line 10: `a/\\x00.jpg` is not a path, since it has a zero byte."),
+        (added('"a/1.jpg,Z,a,1'), "`{lists}`, line 10: it is not CSV (unexpected end of data)."),
         (
             added("../1.jpg,Z,a,1"),
             "`{lists}`, line 10: `../1.jpg` is not below `{root}`; give the folder that all images are below with "

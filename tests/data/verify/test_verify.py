@@ -49,9 +49,9 @@ def test_every_fault_of_folders_is_named(root: Path) -> None:
     found = verified(root)
     assert not found.good
     assert found.faults == [
-        "`real`: the folder `dgo` is no class of Toys; did you mean `dog`?",
+        "`real`: the folder `dgo` is not a class of Toys; did you mean `dog`?",
         "`real`: there is no folder for the class `dog`.",
-        "`sketch`: the folder `notes` is no class of Toys.",
+        "`sketch`: the folder `notes` is not a class of Toys.",
         "`sketch`: the folders `Dog`, `dog` mean the same class; put their images into one.",
         "`sketch`: there are no images in the folder of the class `cat`.",
     ]

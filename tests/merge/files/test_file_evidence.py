@@ -34,7 +34,7 @@ def test_every_source_has_a_file(tmp_path: Path) -> None:
     evidence = FileEvidence({"a": tmp_path / "a.safetensors"})
     evidence.check_sources(("a",))
     start = "Expected `evidence` to hold one file for each source, but "
-    for sources, end in ((("a", "b"), "`b` has none."), (("b",), "`a` is no source.")):
+    for sources, end in ((("a", "b"), "`b` has none."), (("b",), "`a` is not a source.")):
         with pytest.raises(ConfigError, match=f"^{re.escape(start + end)}$"):
             evidence.check_sources(sources)
 

@@ -150,10 +150,10 @@ def test_a_model_with_something_odd_among_its_tensors_is_named_not_searched(tmp_
     # The extra state of one layer is not the model.
     extra = {"fp8.scale": torch.ones(2), "fp8.history": torch.ones(4)}
     path = saved(tmp_path / "x.pt", {**STATE, "fc._extra_state": extra})
-    with pytest.raises(WeightsError, match=r"^`fc._extra_state` in .* is no plain tensor but a dict\."):
+    with pytest.raises(WeightsError, match=r"^`fc._extra_state` in .* is not a plain tensor but a dict\."):
         open_tensors(path)
     path = saved(tmp_path / "y.pt", {"model": {**STATE, "epoch": 3}})
-    with pytest.raises(WeightsError, match=r"^`epoch` in the weights file .* is no plain tensor but a int\."):
+    with pytest.raises(WeightsError, match=r"^`epoch` in the weights file .* is not a plain tensor but a int\."):
         open_tensors(path)
 
 
@@ -255,7 +255,7 @@ def test_names_that_would_coincide_without_wrappers_stay(tmp_path: Path) -> None
     assert_state(saved(tmp_path / "x.pt", state), state)
 
 
-# Values that are no tensors
+# Values that are not tensors
 
 
 def test_numbers_and_arrays_of_numpy_beside_a_model_are_data(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_arrays_of_objects_are_not_looked_into(tmp_path: Path) -> None:
 def test_a_number_of_numpy_among_the_tensors_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pth", {**STATE, "acc": np.float64(0.5)})
     message = (
-        f"`acc` in the weights file `{path}` is no plain tensor but a value of another library. Save the model's "
+        f"`acc` in the weights file `{path}` is not a plain tensor but a value of another library. Save the model's "
         "`state_dict()` without it."
     )
     with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):

@@ -60,7 +60,7 @@ def test_outputs_that_cannot_be(paths: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "device.safetensors").symlink_to("/dev/full")
     for name in ("folder", "device"):
         out = tmp_path / f"{name}.safetensors"
-        message = f"The output `{out}` is no ordinary file and cannot be replaced; choose another name."
+        message = f"The output `{out}` is not an ordinary file and cannot be replaced; choose another name."
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             merge_files("uniform", paths, out)
 

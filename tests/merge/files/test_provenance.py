@@ -54,7 +54,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 def test_an_unknown_hash_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_tensors(path, TENSORS, Provenance("uniform", {}, {"a": "11"}).metadata() | {"hamdg.hash": "md5"})
-    with pytest.raises(WeightsError, match=r"its header is damaged \(`md5` is no hash that is known\)"):
+    with pytest.raises(WeightsError, match=r"its header is damaged \(`md5` is not a hash that is known\)"):
         read_provenance(path)
 
 

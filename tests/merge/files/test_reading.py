@@ -304,7 +304,7 @@ def test_what_is_no_plain_tensor_is_named(tmp_path: Path) -> None:
     }
     for end, value in kinds.items():
         torch.save({"w": torch.ones(2), "extra": value}, path)
-        message = f"`extra` in the weights file `{path}` is no plain tensor but a {end}"
+        message = f"`extra` in the weights file `{path}` is not a plain tensor but a {end}"
         with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
             open_tensors(path)
 
@@ -373,7 +373,7 @@ def test_an_index_with_places_that_are_no_names_of_files(tmp_path: Path, place: 
     index = tmp_path / "m.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"w": "m-1.safetensors", "v": place}}))
     with pytest.raises(
-        WeightsError, match=r"m.safetensors.index.json` gives `v` the place `.*`, which is no file's name"
+        WeightsError, match=r"m.safetensors.index.json` gives `v` the place `.*`, which is not a file's name"
     ):
         open_tensors(index)
 

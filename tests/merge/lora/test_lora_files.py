@@ -112,12 +112,12 @@ def test_kohya_s_files_give_one_file(tmp_path: Path) -> None:
 REFUSED: list[tuple[dict[str, object], str]] = [
     (
         {"use_dora": True},
-        "The adapter `c` has `use_dora` in its `adapter_config.json` and is no plain LoRA, whose changes are products "
+        "The adapter `c` has `use_dora` in its `adapter_config.json` and is not plain LoRA, whose changes are products "
         "of two matrices. Add each adapter to its model first (PEFT: `merge_and_unload`), and merge the models.",
     ),
     (
         {"peft_type": "ADALORA"},
-        "The adapter `c` has `peft_type` `ADALORA` in its `adapter_config.json` and is no plain LoRA, whose changes "
+        "The adapter `c` has `peft_type` `ADALORA` in its `adapter_config.json` and is not plain LoRA, whose changes "
         "are products of two matrices. Add each adapter to its model first (PEFT: `merge_and_unload`), and merge the "
         "models.",
     ),
@@ -144,7 +144,7 @@ def test_configurations_that_are_refused(
 def test_a_configuration_that_is_missing_or_damaged(pair: dict[str, Path], tmp_path: Path) -> None:
     config = pair["a"] / "adapter_config.json"
     config.write_text("[1]")
-    refused(f"`{config}` is no configuration of an adapter: expected a table of keys.", WeightsError, pair, tmp_path)
+    refused(f"`{config}` is not a configuration of an adapter: expected a table of keys.", WeightsError, pair, tmp_path)
     config.write_text("{")
     refused(f"`{config}` is damaged (", WeightsError, pair, tmp_path, whole=False)
     config.unlink()

@@ -167,7 +167,8 @@ ONE = torch.ones(1)
     [
         (
             {"a": {"w": ONE}, "b": {"v": ONE}},
-            "The Fisher information of `b` names `v`, which is no tensor of the models; name tensors as the models do.",
+            "The Fisher information of `b` names `v`, which is not a tensor of the models; name tensors as the "
+            "models do.",
         ),
         (
             {"a": {"w": ONE}, "b": {}},

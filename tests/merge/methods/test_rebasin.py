@@ -254,7 +254,7 @@ def test_layers_in_which_a_frozen_tensor_lies_stay(tmp_path: Path) -> None:
     merged = merge("rebasin", {"a": a, "b": b}, spec=hidden(tmp_path, 4))
     plain = merge("weighted", {"a": a, "b": b})
     assert all(torch.equal(merged[name], plain[name]) for name in a)
-    # A frozen tensor that is the same for all units is no obstacle.
+    # A frozen tensor that is the same for all units is not an obstacle.
     alike = {"fc1.bias": torch.zeros(4, dtype=torch.float64)}
     merged = merge("rebasin", {"a": a | alike, "b": b | alike}, spec=hidden(tmp_path, 4))
     assert torch.equal(merged["fc1.weight"], a["fc1.weight"])

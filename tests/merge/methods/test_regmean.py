@@ -216,7 +216,7 @@ def test_dtypes_are_kept_and_only_rounded_at_the_end(dtype: torch.dtype) -> None
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"v": torch.eye(2)}, "The Gram matrix of `b` names `v`, which is no tensor of the models"),
+        ({"v": torch.eye(2)}, "The Gram matrix of `b` names `v`, which is not a tensor of the models"),
         ({"w": torch.eye(3)}, "The Gram matrix of `b` for `w` has the shape (3, 3); expected is (2, 2)."),
         ({}, "The Gram matrix of `b` lacks `w`, which that of another source has"),
         ({"w": torch.full((2, 2), torch.inf)}, "The Gram matrix of `b` for `w` holds NaN or infinite values"),

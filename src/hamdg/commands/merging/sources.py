@@ -43,7 +43,9 @@ def named_files(texts: Sequence[str]) -> dict[str, Path]:
         if path in indices or (path.parent in histories and path.is_dir()):
             continue
         if name in files and "=" in text and not path.exists() and is_number(path.name):
-            raise ConfigError(f"`{text}` is not a file; weights are written as one word, `--weights {name}={path},...`.")
+            raise ConfigError(
+                f"`{text}` is not a file; weights are written as one word, `--weights {name}={path},...`."
+            )
         if name in files:
             what = "is given twice" if files[name] == path else f"is the name of `{files[name]}` and of `{path}`"
             raise ConfigError(f"The source `{name}` {what}; give every source once, with a name of its own: NAME=FILE.")

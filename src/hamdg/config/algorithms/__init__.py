@@ -77,8 +77,8 @@ def _loaded(name: str) -> type[AlgorithmSettings]:
     settings = load_plugin(ENTRY_POINTS, name, "algorithm")
     if not _is_settings(settings):
         raise ConfigError(
-            f"The entry point `{name}` of `{ENTRY_POINTS}` is not a dataclass that derives from `AlgorithmSettings` and "
-            "has `code` and `uses`; repair or remove its package."
+            f"The entry point `{name}` of `{ENTRY_POINTS}` is not a dataclass that derives from `AlgorithmSettings` "
+            "and has `code` and `uses`; repair or remove its package."
         )
     return settings
 

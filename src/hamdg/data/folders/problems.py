@@ -80,7 +80,7 @@ def _unexpected(scan: Scan) -> str:
 def _missing(scan: Scan) -> str:
     fix = (
         "Every domain needs every class that any domain has: rename a class folder that is misspelled in another "
-        "domain, or move one that not all of them have elsewhere; `data.domains` leaves out folders that are no "
+        "domain, or move one that not all of them have elsewhere; `data.domains` leaves out folders that are not "
         "domains."
         if scan.benchmark.name == CUSTOM
         else "This copy is not complete: get the folders that are missing, or name another copy with "

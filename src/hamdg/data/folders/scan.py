@@ -56,7 +56,7 @@ class FolderSource:
         Raises:
             OSError: If the file cannot be looked at.
         """
-        # Half a million of these are taken where a run begins; as a `Path`, each would take thrice as long.
+        # Half a million of these are taken where a run begins; as a `Path`, each would take three times as long.
         return stamp_of(os.stat(self._start + self.names.raw(position)))  # noqa: PTH116
 
     @cached_property

@@ -98,7 +98,9 @@ class Inputs:
             reason = os.strerror(error.errno or 0).lower()
             raise ConfigError(f"The output `{out}` cannot be written: {reason}; choose another name.") from error
         if exists and not out.is_file():
-            raise ConfigError(f"The output `{out}` is not an ordinary file and cannot be replaced; choose another name.")
+            raise ConfigError(
+                f"The output `{out}` is not an ordinary file and cannot be replaced; choose another name."
+            )
         if exists and any(out.samefile(file) for file in self.files):
             raise ConfigError(f"The output `{out}` is one of the inputs; choose another name.")
 

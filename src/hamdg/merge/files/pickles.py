@@ -23,7 +23,7 @@ _REFUSED = "holds code or objects besides tensors and was refused without runnin
 
 
 class _Ignored:
-    """Stands for a value beside a model that is not a tensor; what it was made from is not used, and nothing is computed.
+    """Stands for a value beside a model that is not a tensor; what made it is not used, and nothing is computed.
 
     NumPy's own functions are no choice: bytes that are made up let them crash the process.
     """
@@ -91,8 +91,8 @@ def _load(path: Path) -> object:
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ARCHIVE)
             return content
     except pickle.UnpicklingError as error:
-        # torch has one exception for "asks for a function" and for "these bytes are not a pickle"; its text would advise
-        # to load the file unsafely.
+        # torch has one exception for "asks for a function" and for "these bytes are not a pickle"; its text would
+        # advise to load the file unsafely.
         if "global" in str(error).lower() or start[:1] == pickle.PROTO:
             raise WeightsError(_unsafe(path, str(error))) from error
         raise WeightsError(damaged(path, ValueError("no pickle"))) from error

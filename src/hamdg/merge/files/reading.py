@@ -231,8 +231,8 @@ def _shards(index: Path) -> dict[str, list[str]]:
     for name, shard in sorted(places.items()):
         if not isinstance(shard, str) or not shard or "\0" in shard or len(os.fsencode(shard)) > _LONGEST_NAME:
             raise WeightsError(
-                f"The index `{index}` gives `{excerpt(name)}` the place `{excerpt(shard)}`, which is not a file's name. "
-                "Copy or download it again."
+                f"The index `{index}` gives `{excerpt(name)}` the place `{excerpt(shard)}`, which is not a file's "
+                "name. Copy or download it again."
             )
         if Path(shard).name != shard:
             raise WeightsError(f"The index `{index}` points to `{shard}`, outside its own folder, and was refused.")

@@ -41,7 +41,7 @@ def pcb(
     source in [.8, 1.3] (their vision code has 1.2 for all); we take one `scale`, and weights for the sources' own
     factors. Ours: negative scores, entries that pull against the others, count as zero, so that they are never kept
     (the code would, if fewer entries than `density` agree); exactly `round(tail * n)` entries are clamped at each
-    end; at least one entry has a say unless `density` is 0; if all magnitudes are equal n is 1, and if all kept
+    end; at least one entry counts unless `density` is 0; if all magnitudes are equal n is 1, and if all kept
     scores are equal so are their weights (the code divides by zero, in tensors of one entry always).
 
     Args:

@@ -44,12 +44,12 @@ def score(
     basis, the pruning, the threshold. Authors' code only: t is divided by N on all but the medical data sets (`divisor`
     is then `sources`: set it to repeat their numbers on PACS, OfficeHome, TerraIncognita, DomainNet), which the
     paper's formula lacks; entries are measured from their mean; mean and standard deviation (with n - 1) are over all
-    entries of the matrix with the diagonal set to zero; factor 1; what is not a matrix is averaged, not summed. Ours: the
-    basis has the columns of U and V only, where the code fills up to r, and for directions that sources share exactly,
-    with vectors that the decomposition routine is free to choose; matrices with r < N are averaged; singular vectors
-    have the sign that makes the largest entry of the right one positive, because the mean of the entries (not with
-    `center` zero) depends on signs. Where singular values of a source are equal, the definition itself depends on which
-    of their vectors are taken. With `allow_nonfinite`, matrices that hold non-finite values are averaged.
+    entries of the matrix with the diagonal set to zero; factor 1; what is not a matrix is averaged, not summed. Ours:
+    the basis has the columns of U and V only, where the code fills up to r, and for directions that sources share
+    exactly, with vectors that the decomposition routine is free to choose; matrices with r < N are averaged; singular
+    vectors have the sign that makes the largest entry of the right one positive, because the mean of the entries (not
+    with `center` zero) depends on signs. Where singular values of a source are equal, the definition itself depends on
+    which of their vectors are taken. With `allow_nonfinite`, matrices that hold non-finite values are averaged.
 
     Args:
         threshold: How many standard deviations from the center an entry may lie; the paper's.

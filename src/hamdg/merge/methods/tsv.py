@@ -28,13 +28,13 @@ def tsv(
     theta = theta_0 + scale U_perp S V_perp^T.
 
     See Gargiulo et al. (TSV-Merge), https://arxiv.org/abs/2412.00081. Stated, as read in the authors' code and not in
-    the paper's text: k, the polar factor, and that everything that is not a matrix is averaged (not summed) and multiplied
-    by `scale` as well, and so is `text_projection`. Our choice: directions whose singular value is zero (below 1e-6 of
-    the largest, 1e-12 in double precision) take no part; where sources share a direction exactly, the polar factor adds
-    no other in its place (the code adds vectors that the decomposition routine is free to choose), so that equal
-    sources give what one of them keeps; matrices with r < N, of which the code keeps nothing at all, are averaged. The
-    k-th singular value should differ from the next, or the choice between their directions is arbitrary. With
-    `allow_nonfinite`, matrices that hold non-finite values are averaged.
+    the paper's text: k, the polar factor, and that everything that is not a matrix is averaged (not summed) and
+    multiplied by `scale` as well, and so is `text_projection`. Our choice: directions whose singular value is zero
+    (below 1e-6 of the largest, 1e-12 in double precision) take no part; where sources share a direction exactly, the
+    polar factor adds no other in its place (the code adds vectors that the decomposition routine is free to choose), so
+    that equal sources give what one of them keeps; matrices with r < N, of which the code keeps nothing at all, are
+    averaged. The k-th singular value should differ from the next, or the choice between their directions is arbitrary.
+    With `allow_nonfinite`, matrices that hold non-finite values are averaged.
 
     Args:
         scale: Factor of the merged change; published as 1, or chosen on validation data between 0 and 3.

@@ -87,7 +87,7 @@ def _lazy(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is not a mapping
 
 
 CONTENDERS: dict[str, Callable[[Path], object]] = {
