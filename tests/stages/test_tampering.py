@@ -377,7 +377,7 @@ def test_a_step_whose_file_was_changed_is_done_anew_once_its_summary_is_deleted(
     assert again(run) == 2
     assert error_of(capsys) == (
         f"`{run.path / name}` is not the file that the step `{step.name}` wrote (its digest differs); restore it, or "
-        f"delete `{step.summary}` and let `hamdg run` do that step anew."
+        f"delete `{step.summary}` and let `hamdg run` do that step again."
     )
     step.summary.unlink()
     assert again(run) == 0
