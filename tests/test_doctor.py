@@ -58,7 +58,7 @@ def test_the_well_known_mismatch_has_its_remedy() -> None:
     )
 
 
-def test_a_torch_that_cannot_be_imported_is_installed_anew() -> None:
+def test_a_torch_that_cannot_be_imported_is_installed_again() -> None:
     facts = replace(FACTS, probe="OSError: libcudart.so.13: cannot open shared object file", probe_failed=True)
     check = found("torch", facts)
     assert check.status == "broken"

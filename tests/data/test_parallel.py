@@ -76,7 +76,7 @@ def test_another_number_than_the_next_is_as_good(make: Maker, ahead: Ahead[str])
     assert ahead.take(1, range(2, 10)) == "thing 1"
 
 
-def test_the_threads_end_with_the_last_number_and_start_anew(ahead: Ahead[str]) -> None:
+def test_the_threads_end_with_the_last_number_and_start_again(ahead: Ahead[str]) -> None:
     ahead.take(0, range(1, 2))
     assert running()
     ahead.take(1, range(2, 2))

@@ -122,7 +122,7 @@ def test_a_source_of_weight_zero_counts_in_no_method(method: str, zero: float, s
         expected = merge_with(method, some, base, options, without_c)
         for name, tensor in expected.items():
             torch.testing.assert_close(merged[name], tensor, rtol=1e-5, atol=1e-6)
-        assert torch.equal(merged["only_c"], base["only_c"]), "nobody with a weight moved it"
+        assert torch.equal(merged["only_c"], base["only_c"]), "no source with a weight moved it"
         assert torch.equal(merged["bn.running_var"], expected["bn.running_var"]), "buffers are no exception"
         # It would have had a say.
         given = merge_with(

@@ -59,7 +59,7 @@ def test_what_changes_the_images_changes_the_file(tmp_path: Path, other: MiniCon
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
-def test_a_damaged_file_is_rendered_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_rendered_again(tmp_path: Path, damage: str) -> None:
     load_domain("sketch", CONFIG, tmp_path)
     path = cache_file("sketch", CONFIG, tmp_path)
     content = path.read_bytes()

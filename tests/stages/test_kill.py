@@ -136,7 +136,7 @@ def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander,
     assert moment > 30
 
 
-def test_a_run_that_dies_while_force_deletes_it_begins_anew(zygote: Zygote, command: Commander) -> None:
+def test_a_run_that_dies_while_force_deletes_it_begins_again(zygote: Zygote, command: Commander) -> None:
     calm, disturbed = command("calm", tower="vit"), command("disturbed", tower="vit")
     undisturbed(zygote, calm)
     undisturbed(zygote, disturbed)

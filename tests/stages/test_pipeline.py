@@ -181,7 +181,7 @@ def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
         assert after[name] == before[name], name
 
 
-def test_evaluate_writes_the_record_of_a_moved_run_anew(copied: Finished) -> None:
+def test_evaluate_writes_the_record_of_a_moved_run_again(copied: Finished) -> None:
     run = copied("rn")
     old = read_record(run.path)
     run.report.unlink()

@@ -300,7 +300,7 @@ def test_a_done_run_refuses_a_place_without_its_images_and_keeps_its_recipe(
     with pytest.raises(DataError, match=r"^The folder `.*nowhere`, where the images of `pacs` should be"):
         pipeline.run(pacs(tiny, tmp_path / "nowhere"))
     assert config.read_text() == before
-    # Where the run has its images nobody looks again: results outlive them.
+    # Where the run has its images it does not look again: results outlive them.
     gone = replace(recipe, data=replace(recipe.data, root=str(tmp_path / "gone")))
     config.write_text(before.replace(str(small_pacs), str(tmp_path / "gone")))
     assert pipeline.run(gone).exists()

@@ -67,7 +67,7 @@ def test_a_done_run_says_which_of_its_files_is_no_longer_its_own(
     assert error_of(capsys) == f"`{run.path}` is done, but `{name}` {what}; restore it, or {remedy}."
 
 
-def test_evaluate_writes_anew_what_follows_from_the_training(copied: Copied) -> None:
+def test_evaluate_writes_again_what_follows_from_the_training(copied: Copied) -> None:
     run = copied("vit")
     before = {file: (run.path / file).read_bytes() for file in ("base.safetensors", "merged.safetensors")}
     rows = read_record(run.path)["rows"]
@@ -350,7 +350,7 @@ def test_a_run_that_lost_what_it_began_with_does_not_go_on(copied: Copied, name:
     assert again(run, "--force") == 0
 
 
-def test_what_follows_from_a_step_is_done_anew_with_it(copied: Copied, capsys: Capture) -> None:
+def test_what_follows_from_a_step_is_done_again_with_it(copied: Copied, capsys: Capture) -> None:
     run = copied("vit")
     before = {path: path.read_bytes() for path in run.path.rglob("*.safetensors")}
     run.unmark_done()
@@ -366,7 +366,7 @@ def test_what_follows_from_a_step_is_done_anew_with_it(copied: Copied, capsys: C
 
 
 @pytest.mark.parametrize("name", ["train/history/cartoon.safetensors", "merge/merged.safetensors"])
-def test_a_step_whose_file_was_changed_is_done_anew_once_its_summary_is_deleted(
+def test_a_step_whose_file_was_changed_is_done_again_once_its_summary_is_deleted(
     copied: Copied, name: str, capsys: Capture
 ) -> None:
     run = copied("vit")

@@ -364,7 +364,7 @@ class Trainings:
 
 def command(path: Path) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "hamdg", "sweep", str(path), "--processes=1"]
-    # A session of its own, so that a signal to it reaches nobody else.
+    # A session of its own, so that a signal to it reaches no other process.
     return subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=path.parent, start_new_session=True
     )

@@ -85,7 +85,7 @@ def test_parts_and_other_orders_have_stores_of_their_own(files: Files, tmp_path:
         assert torch.equal(torch.as_tensor(pictures.read(np.arange(len(part)))), expected)
 
 
-def test_a_damaged_image_is_noticed_and_decoded_anew(
+def test_a_damaged_image_is_noticed_and_decoded_again(
     files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.opened(SQUARE, tmp_path).prepare(ALL)
@@ -158,7 +158,7 @@ def test_data_sets_in_different_places_share_no_pixels(files: Files, view: View,
 
 @pytest.mark.parametrize("prepared", [True, False])
 @pytest.mark.parametrize("stamp", [2, 0])
-def test_a_file_that_was_replaced_by_one_of_its_size_is_decoded_anew(
+def test_a_file_that_was_replaced_by_one_of_its_size_is_decoded_again(
     files: Files, prepared: bool, stamp: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.opened(WHOLE, tmp_path).prepare(ALL)
@@ -222,7 +222,7 @@ def test_a_damaged_row_does_not_shift_what_is_kept_later(files: Files, tmp_path:
     assert (files.folder_of(tmp_path) / "pixels").stat().st_size == COUNT * 16 * 16 * 3
 
 
-def test_what_was_verified_is_verified_again_where_another_process_has_written_it_anew(
+def test_what_was_verified_is_verified_again_where_another_process_has_written_it_again(
     files: Files, tmp_path: Path
 ) -> None:
     first, second = files.opened(SQUARE, tmp_path), files.opened(SQUARE, tmp_path)

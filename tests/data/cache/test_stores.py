@@ -99,7 +99,7 @@ def test_who_fills_a_store_keeps_it(files: Files, tmp_path: Path) -> None:
     assert not is_used(kept)
 
 
-def test_a_deleted_store_is_filled_anew(files: Files, tmp_path: Path) -> None:
+def test_a_deleted_store_is_filled_again(files: Files, tmp_path: Path) -> None:
     filled(files, tmp_path)
     assert all(delete(kept) for kept in stores(tmp_path))
     filled(files, tmp_path)

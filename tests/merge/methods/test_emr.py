@@ -27,7 +27,7 @@ def test_equals_the_slow_reference() -> None:
         assert tensor.shape == base[name].shape
 
 
-# Sums 5, -6, 0, .5: the first elects plus with 4 and 3, the second minus with -2 and -5, the third nobody.
+# Sums 5, -6, 0, .5: the first elects plus with 4 and 3, the second minus with -2 and -5, the third no source.
 MODELS = {
     "a": {"w": torch.tensor([4.0, -2.0, 1.0, 0.0])},
     "b": {"w": torch.tensor([3.0, -5.0, -1.0, 0.25])},

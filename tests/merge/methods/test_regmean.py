@@ -164,7 +164,7 @@ def test_fewer_examples_than_inputs_do_not_blow_up_in_single_precision() -> None
         tables[source] = {"w": x.T @ x}
         exact[source] = {"w": x.double().T @ x.double()}
     merged = merge("regmean", models, evidence=Grams(tables), alpha=1.0)["w"]
-    # Directions that nobody saw keep the average, whatever the rounding of the products says about them.
+    # Directions that no source saw keep the average, whatever the rounding of the products says about them.
     torch.testing.assert_close(
         merged, merge("regmean", models, evidence=Grams(exact), alpha=1.0)["w"], rtol=0, atol=1e-3
     )

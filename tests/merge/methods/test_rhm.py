@@ -105,7 +105,7 @@ def test_ties_are_broken_as_in_the_slow_reference(
 ) -> None:
     base = {"b": [1.0] * 4, "a": [0.0] * 3}
     models = {f"s{i}": {"b": [1.0 + x for x in row[:4]], "a": row[4:]} for i, row in enumerate(rows)}
-    # A tensor that nobody moves takes no part in the share; here every tensor is moved.
+    # A tensor that no source moves takes no part in the share; here every tensor is moved.
     models["s0"]["a"][0], models["s0"]["b"][0] = 3.0, 4.0
     tensors = {s: {n: torch.tensor(v, dtype=torch.float64) for n, v in state.items()} for s, state in models.items()}
     start = {n: torch.tensor(v, dtype=torch.float64) for n, v in base.items()}

@@ -99,7 +99,7 @@ def test_ties_are_broken_as_in_the_slow_reference(
 ) -> None:
     keys = ("scope", "sign", "combine", "vote")
     options: dict[str, object] = {"density": density, "tie_rule": tie_rule, **dict(zip(keys, choice, strict=True))}
-    # Tensors that nobody moves count nowhere; here every tensor is moved.
+    # Tensors that no source moves count nowhere; here every tensor is moved.
     rows[0][0] = rows[0][6] = 3.0
     changes = {
         source: {"m": torch.tensor(row[:6]).double().view(2, 3), "v": torch.tensor(row[6:]).double()}

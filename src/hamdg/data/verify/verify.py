@@ -162,7 +162,7 @@ def survey(place: Location, truncated: Truncated = "refuse") -> tuple[dict[str, 
         truncated: What becomes of images whose files are cut off.
 
     Raises:
-        DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
+        DataError: If the hub's data set is not available, or its domains or classes are not the benchmark's.
     """
     if place.root is None:
         listings = {domain: _listed(place, domain) for domain in place.benchmark.domains}
@@ -198,7 +198,7 @@ def verify(
             number of those that are done.
 
     Raises:
-        DataError: If the hub's data set cannot be had, or its domains or classes are not the benchmark's.
+        DataError: If the hub's data set is not available, or its domains or classes are not the benchmark's.
     """
     scans, listings = survey(place, truncated)
     with progress(sum(map(len, listings.values())) if decode or contents else 0) as advance:
