@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict
+from typing import ClassVar, NamedTuple, NotRequired, TypedDict
 
 import torch
 from lightning import LightningModule
@@ -35,7 +35,7 @@ Pair = Sequence[Tensor]
 
 
 class Loss(NamedTuple):
-    """What a learner says of one step.
+    """The loss of one step, and what else the learner measured.
 
     Args:
         value: The loss (0-d).
@@ -144,7 +144,13 @@ class Learner(LightningModule):
                 self.log(key.text, value)
         return loss.value
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], object] | None = None,
+    ) -> None:
         """Update, and do what follows; called by Lightning when the learner is trained alone."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         step, batches = self._given
