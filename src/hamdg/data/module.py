@@ -50,6 +50,7 @@ class SourceData(LightningDataModule):
         preprocess: What the model expects of its images.
         domains: The domains, opened; all sources by default.
         draw: Another order of batches than that of the run's seed.
+        steps: How many batches there are; the recipe's `train.steps` by default.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class SourceData(LightningDataModule):
         preprocess: Preprocess,
         domains: Mapping[str, Domain] | None = None,
         draw: int = 0,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         self.recipe = recipe
         self.preprocess = preprocess
         self.bench = benchmark_of(recipe)
         self.draw = draw
+        self.steps = steps
         self._given = domains
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
@@ -131,7 +134,8 @@ class SourceData(LightningDataModule):
         for name, domain in self.domains.items():
             domain.training.prepare(self.train_part[name])
         order = {name: self.bench.domains.index(name) for name in self.domains}
-        data, steps = self.recipe.data, self.recipe.train.steps
+        data = self.recipe.data
+        steps = self.recipe.train.steps if self.steps is None else self.steps
         seed = seed_hash(self.recipe.seed, self.draw) if self.draw else self.recipe.seed
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin)

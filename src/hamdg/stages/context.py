@@ -155,9 +155,9 @@ class Context:
 
     def base(self) -> dict[str, Tensor]:
         """Return copies of the pretrained weights, as histories and merges see them."""
-        # Not those of a new network, whose class features may still have to be learned.
-        visual = self.loaded.model.visual
-        return {name: own.detach().clone() for name, own in visual.named_parameters() if own.requires_grad}
+        # The class features, which may still have to be learned, are not among them.
+        network = replace(self, unlearned=True).network()
+        return {name: tensor.detach().clone() for name, tensor in network.weights().items()}
 
     def narrowed(self, step: Step, identity: str) -> Context:
         """Return the context of a step: the sections and the domains that it declares."""

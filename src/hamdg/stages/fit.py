@@ -47,7 +47,7 @@ def fit(
     history: HistoryConfig | None = None,
     draw: int = 0,
 ) -> Cohort:
-    """Train learners for `train.steps` steps, going on where a killed step stopped.
+    """Train learners as their own configuration says, going on where a killed step stopped.
 
     The step's folder gets `metrics.csv`, the histories with their index, and `resume.ckpt` while it is not done.
 
@@ -65,17 +65,18 @@ def fit(
         KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
     """
     recipe, files, runtime = context.recipe, context.files, context.recipe.runtime
-    data = SourceData(recipe, context.preprocess, domains or context.data(context.sources), draw=draw)
+    # Not the recipe's: a step may train otherwise than another one of the same run.
+    train = next(iter(learners.values())).config
+    opened = domains or context.data(context.sources)
+    data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)
     data.setup()
-    cohort = Cohort(
-        learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=recipe.train.accumulate
-    )
+    cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=train.accumulate)
     if runtime.compile:
         for learner in learners.values():
             learner.network.compile()
     origin = _origin(context)
     done = _resumed_step(context, cohort, origin)
-    train, kept_as = recipe.train, history or recipe.history
+    kept_as = history or recipe.history
     completed = {COMPLETED_BY: keep_base(context)}
     kept = CheckpointHistory(files.folder, kept_as, train.steps, check_every=train.check_every, metadata=completed)
     resume = ResumeCheckpoint(files.resume, runtime.checkpoint_every, runtime.checkpoint_minutes, origin)
@@ -87,7 +88,7 @@ def fit(
         kept.note_validation,
         log_loss=kept_as.kind == "swad",
     )
-    progress = progress_callback(recipe.train.steps, recipe.runtime.quiet)
+    progress = progress_callback(train.steps, runtime.quiet)
     tracker = CsvTracker(files.metrics, last_step=done)
     try:
         _run_trainer(context, cohort, data, tracker, [kept, validation, *progress, resume])
@@ -121,14 +122,14 @@ def train_step(
 def trained(context: Context, cohort: Cohort) -> Summary:
     """Return what a step that has trained a cohort says of itself."""
     own = {name: list(learner.own) for name, learner in cohort.learners.items()}
-    facts: dict[str, object] = {"learners": own, "steps": context.recipe.train.steps}
+    facts: dict[str, object] = {"learners": own, "steps": cohort.steps}
     index = read_index(context.files)["sources"]
     if valleys := {name: files["valley"] for name, files in index.items() if "valley" in files}:
         facts["valleys"] = valleys
         for name, valley in valleys.items():
             console.note(f"{name}: {describe_valley(cast('ValleyFacts', valley))}")
     domains = {domain for names in own.values() for domain in names}
-    return Summary(facts, images_seen=context.recipe.train.steps * context.recipe.data.batch_size * len(domains))
+    return Summary(facts, images_seen=cohort.steps * context.recipe.data.batch_size * len(domains))
 
 
 def _origin(context: Context) -> dict[str, str]:
@@ -149,7 +150,7 @@ def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -
     if not path.exists():
         return 0
     try:
-        return read_checkpoint(path, cohort.state_dict(), context.recipe.train.steps, origin)
+        return read_checkpoint(path, cohort.state_dict(), cohort.steps, origin)
     except OSError as error:
         reason = reason_of(error).lower()
         raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
@@ -163,7 +164,7 @@ def _run_trainer(
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # Lightning's own use of torch's pytree, about which a user can do nothing.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    trainer = Trainer(logger=tracker, callbacks=list(callbacks), **_trainer_options(context))
+    trainer = Trainer(logger=tracker, callbacks=list(callbacks), **_trainer_options(context, cohort.steps))
     checkpoint = context.files.resume if context.files.resume.exists() else None
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -176,10 +177,10 @@ def _run_trainer(
         signal.signal(signal.SIGINT, handler)
 
 
-def _trainer_options(context: Context) -> dict[str, Any]:
+def _trainer_options(context: Context, steps: int) -> dict[str, Any]:
     gpu = context.device.type == "cuda"
     return {
-        "max_steps": context.recipe.train.steps,
+        "max_steps": steps,
         "max_epochs": -1,
         "accelerator": "gpu" if gpu else "cpu",
         "devices": 1,
