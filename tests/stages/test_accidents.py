@@ -13,11 +13,13 @@ import pytest
 
 from hamdg import cli
 from hamdg.config.controls import controls_of
+from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
+from hamdg.stages import pipeline
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Outcome, Zygote
+    from tests.stages.conftest import Commander, Outcome, Tiny, Zygote
 
 FEW = ("--train.steps=12", "--runtime.checkpoint_every=2", "--history.kind=snapshots")
 
@@ -245,3 +247,11 @@ def test_a_control_that_is_in_use_can_be_done_without(command: Commander, capsys
         assert error.endswith(" `--controls.erm=false` does without it.\n")
     finally:
         control.release()
+
+
+@pytest.mark.parametrize("algorithm", ["ham", "coral"])
+def test_parts_of_a_batch_are_refused_before_the_control_is_trained(tiny: Tiny, algorithm: str) -> None:
+    recipe = tiny(f"--algorithm={algorithm}", "--controls.erm=true", "--train.accumulate=2")
+    with pytest.raises(ConfigError, match=r"needs the whole batch, which cannot be split into 2 parts"):
+        pipeline.run(recipe)
+    assert not Path(recipe.runtime.root).exists()

@@ -181,7 +181,7 @@ def step_of(batch: StepBatches | Mapping[str, Batch | Pair], number: int) -> Ste
     return number, found
 
 
-def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int) -> None:
+def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int = 1) -> None:
     """Refuse to split batches over steps or processes where a learner's loss is not a mean over samples.
 
     Raises:

@@ -16,13 +16,13 @@ from hamdg.algorithms.base import Step, Summary
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
-from hamdg.cohort.learner import Learner
+from hamdg.cohort.learner import Learner, check_whole
 from hamdg.cohort.progress import progress_callback
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.swad import ValleyFacts, describe_valley
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config.recipe import HistoryConfig
-from hamdg.data.domain import Domain
+from hamdg.data.domain import Domain, only_domains
 from hamdg.data.module import SourceData
 from hamdg.errors import HamdgError, RunDirectoryError
 from hamdg.merge.files.partial import COMPLETED_BY
@@ -116,7 +116,13 @@ def train_step(
         cohort = fit(context, learners(context), couplings=couplings(context) if couplings else ())
         return trained(context, cohort)
 
-    return Step(name, run, sections=frozenset({"train", "history", *sections}))
+    def check(context: Context) -> None:
+        # Networks are copies of the model's weights, which most recipes need not make twice.
+        if (accumulate := context.recipe.train.accumulate) > 1:
+            with only_domains(context.sources):
+                check_whole(learners(context), accumulate)
+
+    return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check)
 
 
 def trained(context: Context, cohort: Cohort) -> Summary:

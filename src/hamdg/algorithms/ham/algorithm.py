@@ -11,6 +11,7 @@ from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.learner import HamLearner, kept_samples
 from hamdg.algorithms.ham.report import RULE, enrichment_counts, say_counts, write_samples
 from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
+from hamdg.cohort.learner import check_whole
 from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.merge_section import merge_options
 from hamdg.config.recipe import MergeConfig
@@ -47,9 +48,10 @@ class Ham(Algorithm):
         """Return the training of all source models, and the merge of their histories."""
         own = self.recipe.merge.method == labels.OWN
         settings = cast("HamSettings", self.recipe.settings)
+        sections = frozenset({"train", "history", "ham"})
         shown = 2 * MOMENTS * PER_KIND if settings.enrichment.enabled else 0
         return [
-            Step("train", self._train, sections=frozenset({"train", "history", "ham"}), examples=shown),
+            Step("train", self._train, sections=sections, check=_check_parts, examples=shown),
             merge_step(sources_of(self.recipe), self.recipe.merge, kept=_kept if own else None),
         ]
 
@@ -77,13 +79,10 @@ class Ham(Algorithm):
         return ("zero_shot", *models, "uniform_last", "uniform_history", "shrunk", "ham")
 
     def _train(self, context: Context) -> Summary:
-        settings, train = context.settings(HamSettings), context.recipe.train
+        settings = context.settings(HamSettings)
         domains = context.data(context.sources)
         noise_known = any(bool((one.labels != one.clean_labels).any()) for one in domains.values())
-        learners = {
-            name: HamLearner(name, context.network(), (name,), train, settings.enrichment, noise_known)
-            for name in context.sources
-        }
+        learners = {name: _learner(context, name, noise_known) for name in context.sources}
         seed = context.recipe.seed
         harmonizer = Harmonizer(settings.harmonization, context.base(), len(learners), layer_of, seed)
         cohort = fit(context, learners, couplings=[harmonizer], domains=domains)
@@ -97,6 +96,16 @@ class Ham(Algorithm):
         note = f"{RULE} With the accepted images the models saw {seen:,} images."
         figures = selection_figures(counts, "enrichment", note=note, samples=samples)
         return Summary({**own.facts, "selection": counts}, [*figures, *direction_figures()], own.images_seen)
+
+
+def _learner(context: Context, name: str, noise_known: bool) -> HamLearner:
+    enrichment = context.settings(HamSettings).enrichment
+    return HamLearner(name, context.network(), (name,), context.recipe.train, enrichment, noise_known)
+
+
+def _check_parts(context: Context) -> None:
+    first = context.sources[0]
+    check_whole({first: _learner(context, first, noise_known=False)}, context.recipe.train.accumulate)
 
 
 def _kept(base: Weights, history: Mapping[str, Weights], config: MergeConfig) -> dict[str, dict[str, float]]:
