@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,7 @@ def data() -> DataLoader[tuple[Tensor, ...]]:
     return DataLoader(TensorDataset(images, labels), batch_size=4)
 
 
-def fit(history: CheckpointHistory, **options: object) -> tuple[Plain, list[Named]]:
+def fit(history: CheckpointHistory, *others: Callback, **options: object) -> tuple[Plain, list[Named]]:
     torch.manual_seed(0)
     module, trajectory = Plain(), Trajectory()
     quiet: Mapping[str, object] = {
@@ -82,7 +83,7 @@ def fit(history: CheckpointHistory, **options: object) -> tuple[Plain, list[Name
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    Trainer(**quiet, **options, callbacks=[history, trajectory]).fit(module, data())  # type: ignore[arg-type]
+    Trainer(**quiet, **options, callbacks=[history, *others, trajectory]).fit(module, data())  # type: ignore[arg-type]
     return module, trajectory.states
 
 
@@ -138,3 +139,30 @@ def test_a_training_without_end_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         fit(CheckpointHistory(tmp_path), max_epochs=-1, max_time="00:00:01:00")
+
+
+class StopAfter(Callback):
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.global_step >= self.steps
+
+
+def test_a_training_that_stops_early_says_of_which_steps_its_files_are(tmp_path: Path) -> None:
+    history = CheckpointHistory(tmp_path, HistoryConfig(kind="mean", start=0.25, every=1))
+    fit(history, StopAfter(5), max_epochs=2)
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["steps"] == [2, 3, 4, 5]
+    assert index["sources"]["model"]["last"]["step"] == 5
+
+
+def test_the_same_callback_in_a_second_training_starts_again(tmp_path: Path) -> None:
+    history = CheckpointHistory(tmp_path, HistoryConfig(kind="mean", start=0.5, every=1))
+    fit(history, max_epochs=1)
+    _, states = fit(history, max_epochs=2)
+    expected = merge("uniform", {str(step): states[step] for step in range(4, 9)})
+    found = load_tensors(tmp_path / "history" / "model.safetensors")
+    torch.testing.assert_close(found["net.0.weight"], expected["net.0.weight"])

@@ -107,6 +107,7 @@ class CheckpointHistory(Callback):
         self._losses: dict[str, dict[int, float]] = {}
         # The optimizer step that was seen last, since `on_train_batch_end` also comes for batches that only accumulate.
         self._newest = 0
+        self._given = steps
         self._plan(steps)
 
     def due(self, step: int) -> bool:
@@ -116,6 +117,10 @@ class CheckpointHistory(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the start, and take it in where the history begins with it; called once, also in a resumed run."""
         self._newest = trainer.global_step
+        if trainer.global_step == 0:
+            # What an earlier training with the same callback left must not enter this one's averages.
+            self._averages, self._snapshots, self._losses = {}, {}, {}
+            self._plan(self._given)
         # A resumed run has its steps from its checkpoint: the Trainer may by now be told to make more.
         if self.steps is None:
             self._plan(_steps_of(trainer))
@@ -139,7 +144,9 @@ class CheckpointHistory(Callback):
         flush(pl_module)
         if trainer.is_global_zero:
             sources = {name: self._finished(name, weights) for name, weights in self.select(pl_module).items()}
-            index = {"kind": self.config.kind, "steps": self._chosen, "sources": sources}
+            # Fewer than were planned where the Trainer was stopped early.
+            steps = [step for step in self._chosen if step <= self._newest]
+            index = {"kind": self.config.kind, "steps": steps, "sources": sources}
             write_json(self.folder / "index.json", index)
 
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
@@ -209,8 +216,7 @@ class CheckpointHistory(Callback):
 
     def _finished(self, name: str, weights: Weights) -> dict[str, object]:
         """Write the last weights of a model and its history; return what the index says of them."""
-        assert self.steps is not None, "known since the training started"
-        last = self._write(name, f"last/{name}", weights, self.steps)
+        last = self._write(name, f"last/{name}", weights, self._newest)
         kept = self._snapshots.get(name, [])
         files: dict[str, object] = {"last": self._validated(name, last)}
         start = f"start/{name}.safetensors"
@@ -221,19 +227,19 @@ class CheckpointHistory(Callback):
         if kept:
             states = {entry["file"]: load_tensors(self.folder / entry["file"]) for entry in kept}
             mean = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
-            average = self._write(name, f"history/{name}", mean, self.steps) | {"validation_accuracy": None}
+            average = self._write(name, f"history/{name}", mean, self._newest) | {"validation_accuracy": None}
             files |= {"history": [self._validated(name, entry) for entry in kept], "mean": average}
         elif name in self._averages:
             floating = (key for key, tensor in weights.items() if tensor.is_floating_point())
             # Counts of batches and the like have no mean; the last ones are as good as any.
             values = dict(weights) | dict(zip(floating, self._averages[name].value(), strict=True))
-            average = self._write(name, f"history/{name}", values, self.steps) | {"validation_accuracy": None}
+            average = self._write(name, f"history/{name}", values, self._newest) | {"validation_accuracy": None}
             files["history"] = [average]
         else:  # the history is the last model itself
             link(self.folder / last["file"], self.folder / f"history/{name}.safetensors")
             files["history"] = [self._validated(name, last | {"file": f"history/{name}.safetensors"})]
         if self.config.kind == "swad":
-            states_of = filter(self.due, range(1, self.steps + 1))
+            states_of = filter(self.due, range(1, self._newest + 1))
             files["valley"] = valley_facts(self.config, states_of, self._losses[name])
         return files
 

@@ -75,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.stages import pipeline
 
     command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
-    pipeline.run(recipe, force=arguments.force, command=command, until=arguments.until or EVALUATE)
+    # An empty name (`--until=$STEP` of a variable that is not set) must not open the held-out domain.
+    until = EVALUATE if arguments.until is None else arguments.until
+    pipeline.run(recipe, force=arguments.force, command=command, until=until)
     return 0
 
 

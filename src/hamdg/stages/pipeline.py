@@ -215,6 +215,8 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
             if not source.step(name).is_done:
                 raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
             check_step(source, source.step(name))
+        if "merge" not in own.settings.uses:
+            raise ConfigError(f"`{path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
         recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
