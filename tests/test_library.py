@@ -46,6 +46,7 @@ def test_a_script_of_somebody_else_ends_with_a_file_that_torchvision_loads(tmp_p
     assert not torch.equal(merged["conv1.weight"], start["conv1.weight"])
 
 
+@pytest.mark.slow
 def test_a_cohort_trains_in_somebodys_script(tmp_path: Path) -> None:
     run(SCRIPTS[1], tmp_path)
     assert files(tmp_path) == {
@@ -64,7 +65,5 @@ def test_the_package_names_what_it_offers_and_nothing_else() -> None:
 
 
 def test_importing_the_package_imports_no_torch() -> None:
-    code = (
-        "import sys, hamdg; assert 'torch' not in sys.modules; from hamdg import Learner; assert 'torch' in sys.modules"
-    )
+    code = "import sys, hamdg; assert 'torch' not in sys.modules; assert 'Learner' in dir(hamdg)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

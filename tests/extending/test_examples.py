@@ -89,6 +89,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 def test_a_launcher(install: Install, tmp_path: Path) -> None:
     grid = {"held_out": ["sketch"], "seeds": [0], "variants": {"ERM": {"recipe": "mini/erm", "set": TINY}}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))

@@ -136,6 +136,7 @@ def test_a_run_may_die_at_any_file_operation(zygote: Zygote, command: Commander,
     assert moment > 30
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_while_force_deletes_it_begins_again(zygote: Zygote, command: Commander) -> None:
     calm, disturbed = command("calm", tower="vit"), command("disturbed", tower="vit")
     undisturbed(zygote, calm)

@@ -123,7 +123,11 @@ def test_a_damaged_base_is_not_shared(tiny: Tiny) -> None:
     assert second.read_bytes() == whole
 
 
-@pytest.mark.parametrize("verb", [("evaluate",), ("merge", "--merge.options.keep=0.3")], ids=lambda verb: verb[0])
+@pytest.mark.parametrize(
+    "verb",
+    [("evaluate",), pytest.param(("merge", "--merge.options.keep=0.3"), marks=pytest.mark.slow)],
+    ids=lambda verb: verb[0],
+)
 def test_a_run_of_a_version_without_steps_is_refused_but_shown(
     copied: Callable[[Tower], RunDirectory], verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
