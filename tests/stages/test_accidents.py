@@ -46,6 +46,7 @@ def interrupted(zygote: Zygote, argv: list[str], folder: Path, number: signal.Si
         wait, argv = wait / 2, [*argv, "--force"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_run_goes_on_to_the_same_bytes(zygote: Zygote, command: Commander) -> None:
     longer = (*FEW, "--train.steps=30")
     calm, stopped = command("calm", *longer, tower="vit"), command("stopped", *longer, tower="vit")

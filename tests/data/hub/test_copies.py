@@ -87,7 +87,7 @@ def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["data/mine/pets", "csv", "a b/c", "../x"])
+@pytest.mark.parametrize("name", ["data/mine/pets", "csv", "a b/c", "../there-is-no-such-folder"])
 def test_what_is_neither_a_folder_nor_a_name_is_never_looked_for(name: str) -> None:
     assert why_unavailable(Hub(name)) == "it is neither a folder nor a name such as `owner/name`"
 

@@ -25,6 +25,7 @@ def test_rendering_is_timed_in_processor_time_after_a_warm_up(monkeypatch: pytes
     assert drawn == [(label, index) for index in (0, 0, 1) for label in range(7)]
 
 
+@pytest.mark.slow
 def test_every_part_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bench, "images_per_second", lambda name, config: 400.0)
     for name, small in {"LARGE": 1_000_000, "MODELS": ("mini-vit",), "PAIRS": 2, "WARM": 1}.items():
