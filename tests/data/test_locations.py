@@ -123,8 +123,8 @@ def test_nowhere_says_where_it_looked_and_the_three_ways_to_provide_the_images(t
     assert refusal() == (
         "The images of `toys` (Toys) were found nowhere: looked for `Toy_Set`, `Toy_Set/images`, `toys/kfold` in "
         f"`HAMDG_DATA` (not set) and in `data` (`{tmp_path}/cwd/data`: no such folder); `shop/toys` of the hub is "
-        "not available (the hub cannot be reached). Give their folder with `--data.root=FOLDER`, set `HAMDG_DATA` to the "
-        "folder that holds it, or connect this machine so that `shop/toys` can be downloaded."
+        "not available (the hub cannot be reached). Give their folder with `--data.root=FOLDER`, set `HAMDG_DATA` to "
+        "the folder that holds it, or connect this machine so that `shop/toys` can be downloaded."
     )
 
 
