@@ -145,8 +145,14 @@ class _Writer(TorchCheckpointIO):
 
 
 def _write(checkpoint: object, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        try:
+            torch.save(checkpoint, stream)
+        except RuntimeError as error:
+            # On a full disk torch ends its archive after the failed write, and complains of that in place of the disk.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _copied(value: object) -> object:
