@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from hamdg.stages.context import Context
 
 
+# Keys of rows: of the model that training starts from, and how those of source models begin.
+START = "zero_shot"
+SOURCE = "source/"
+
+
 class Summary(NamedTuple):
     """What a step found.
 
@@ -111,8 +116,8 @@ class Algorithm(ABC):
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows, which are known before anything has run."""
-        models = [f"source/{name}" for name in sources] if self.source_rows else []
-        return ("zero_shot", *models, self.name)
+        models = [f"{SOURCE}{name}" for name in sources] if self.source_rows else []
+        return (START, *models, self.name)
 
     def controls(self) -> Sequence[Recipe]:
         """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""

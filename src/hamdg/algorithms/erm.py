@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from hamdg.algorithms.base import Algorithm, Entry, Step
+from hamdg.algorithms.base import START, Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
 from hamdg.config.recipe import MergeConfig
 from hamdg.stages.context import Context
@@ -36,7 +36,7 @@ class Erm(Algorithm):
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows."""
-        return ("zero_shot", "erm", "erm_sma")
+        return (START, "erm", "erm_sma")
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: Learner(context.network(), context.sources, context.recipe.train, context.task)}

@@ -104,7 +104,7 @@ class Learner(LightningModule):
         return concatenate([batches[name] for name in self.own])
 
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
-        """Return the loss of one step; by default the task's, on the own domains.
+        """Return the loss of one step; by default the task's, on its own domains.
 
         Args:
             batches: The batches of all domains that the run reads, by domain.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hamdg.algorithms.base import Entry
+from hamdg.algorithms.base import SOURCE, START, Entry
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
-
-START = "zero_shot"
-SOURCE = "source/"
 
 
 def start_entry(context: Context, network: Network) -> Entry:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 
-from hamdg.algorithms.base import Entry
+from hamdg.algorithms.base import SOURCE, START, Entry
 from hamdg.config.reading import values_of
 from hamdg.data.domain import Domain, combined_fingerprint, only_domains, open_domain, opened_domains
 from hamdg.data.listing import Listing
@@ -205,9 +205,9 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "identity": identity(recipe),
         "held_out_accuracy": result["held_out"],
         "held_out_accuracy_in80": result["held_out_in80"],
-        "zero_shot_accuracy": by_key["zero_shot"]["held_out"] if "zero_shot" in by_key else None,
+        "zero_shot_accuracy": by_key[START]["held_out"] if START in by_key else None,
         "source_accuracies": {
-            key.removeprefix("source/"): row["held_out"] for key, row in by_key.items() if key.startswith("source/")
+            key.removeprefix(SOURCE): row["held_out"] for key, row in by_key.items() if key.startswith(SOURCE)
         },
         "validation_accuracy": result["validation"],
         "classes": list(context.bench.classes),

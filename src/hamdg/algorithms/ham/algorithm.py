@@ -33,6 +33,7 @@ class Ham(Algorithm):
     """Source models with enrichment and harmonization, whose histories any merge method fuses; `rhm` is HAM's own."""
 
     name: ClassVar[str] = "ham"
+    source_rows: ClassVar[bool] = True
 
     @property
     def label(self) -> str:
@@ -75,8 +76,8 @@ class Ham(Algorithm):
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows."""
-        models = (f"source/{name}" for name in sources)
-        return ("zero_shot", *models, "uniform_last", "uniform_history", "shrunk", "ham")
+        *first, own = super().keys(sources)
+        return (*first, "uniform_last", "uniform_history", "shrunk", own)
 
     def _train(self, context: Context) -> Summary:
         settings = context.settings(HamSettings)

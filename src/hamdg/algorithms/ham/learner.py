@@ -31,7 +31,7 @@ class HamLearner(Learner):
         noise_known: Whether wrong labels are known, so that the precision of the enrichment can be measured.
     """
 
-    # The threshold is the mean confidence on the own mini-batch.
+    # The threshold is the mean confidence on its own mini-batch.
     whole_batch: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, tuple[str, ...]]] = {"added": ("enrichment/added", "enrichment/candidates")}
 
