@@ -29,7 +29,9 @@ def requirements() -> dict[str, Requirement]:
     parser = setup_cfg()
     texts = [parser["options"]["install_requires"], *parser["options.extras_require"].values()]
     lines = [line for text in texts for line in text.splitlines() if line and not line.startswith("#")]
-    return {requirement.name.lower(): requirement for requirement in map(Requirement, lines)}
+    # The extras for developers bring others of its own.
+    found = {requirement.name.lower(): requirement for requirement in map(Requirement, lines)}
+    return {name: requirement for name, requirement in found.items() if name != "hamdg"}
 
 
 def constraints() -> dict[str, str]:
