@@ -270,7 +270,8 @@ class Recipe:
 
     Args:
         benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of your own.
-        held_out: The domain that no step before `evaluate` reads; short names allowed where unambiguous.
+        held_out: The domain that no step before `evaluate` reads, or several at once (`photo+sketch`), whose accuracies
+            are averaged; short names allowed where unambiguous.
         excluded: Domains that are never read: neither trained on nor evaluated.
         algorithm: Name of an algorithm, such as `ham`, or `erm` (pooled fine-tuning with its running average, SMA).
         seed: Seed of the split, the batch order and the augmentation.

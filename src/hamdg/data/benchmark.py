@@ -12,6 +12,8 @@ from hamdg.errors import ConfigError
 from hamdg.text import excerpt
 
 PROMPTS = ("a photo of a {}.",)
+# Stands between domains that are held out together.
+JOIN = "+"
 
 
 def normalized(text: str) -> str:
@@ -146,18 +148,37 @@ class Benchmark:
         names = ", ".join(f"`{name}`" for name in self.domains)
         raise ConfigError(f"`{key}`: benchmark `{self.name}` has no domain `{excerpt(text)}`; it has {names}.")
 
+    def targets(self, held_out: str) -> tuple[str, ...]:
+        """Return the domains that `held_out` names, in the benchmark's order: one, or several joined by `+`.
+
+        Raises:
+            ConfigError: If no domain has one of these names, or one is named twice.
+        """
+        if self.find_domain(held_out) is not None or JOIN not in held_out:
+            return (self.domain(held_out),)
+        found = [self.domain(name.strip()) for name in held_out.split(JOIN)]
+        for name in found:
+            if found.count(name) > 1:
+                raise ConfigError(f"`held_out`: `{excerpt(held_out)}` names the domain `{name}` twice; keep one.")
+        if (joined := JOIN.join(name for name in self.domains if name in found)) in self.domains:
+            raise ConfigError(f"`held_out`: `{joined}` is a domain, so these cannot be held out together; rename it.")
+        return tuple(name for name in self.domains if name in found)
+
     def sources(self, held_out: str, excluded: Sequence[str | int] = ()) -> tuple[str, ...]:
         """Return the domains that are trained on when `held_out` is not, and `excluded` ones are not read at all.
 
         Raises:
             ConfigError: If no domain has one of these names, or none is left to train on.
         """
-        target, never = self.domain(held_out), [self.domain(str(name), "excluded") for name in excluded]
-        if target in never:
-            raise ConfigError(f"`excluded` names `{target}`, which is `held_out`; leave it out of `excluded`.")
-        sources = tuple(name for name in self.domains if name != target and name not in never)
+        targets, never = self.targets(held_out), [self.domain(str(name), "excluded") for name in excluded]
+        for target in targets:
+            if target in never:
+                raise ConfigError(f"`excluded` names `{target}`, which is `held_out`; leave it out of `excluded`.")
+        sources = tuple(name for name in self.domains if name not in targets and name not in never)
         if not sources and never:
             raise ConfigError("`excluded` leaves no domain to train on; name fewer.")
+        if not sources and len(targets) > 1:
+            raise ConfigError("`held_out` leaves no domain to train on; name fewer.")
         if not sources:
             raise ConfigError(
                 f"`held_out`: benchmark `{self.name}` has only the domain `{held_out}`, which leaves none to train on; "

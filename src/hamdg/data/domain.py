@@ -149,12 +149,12 @@ def read_once(domain: Domain, side: int) -> Images:
     return evaluation if shared or not isinstance(contents, Listing) else open_images(contents, EvaluationView(side))
 
 
-def held_out_bytes(recipe: Recipe, side: int) -> tuple[float, float]:
-    """Return the bytes that the held-out domain's images will still take, and would if all of them were compressed.
+def held_out_bytes(recipe: Recipe, name: str, side: int) -> tuple[float, float]:
+    """Return the bytes that a held-out domain's images will still take, and would if all of them were compressed.
 
     No file of it is opened.
     """
-    listing = list_images(recipe, recipe.held_out)
+    listing = list_images(recipe, name)
     _, images = _views(recipe, listing, side)
     return images.missing_bytes(np.arange(len(listing)), unopened=True), compressed_bytes(listing)
 

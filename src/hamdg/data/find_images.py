@@ -56,22 +56,22 @@ def subset_positions(recipe: Recipe, domain: str, labels: NDArray[np.int64]) -> 
 def find_images(recipe: Recipe, held_out: bool = True) -> None:
     """Check that the recipe's images can be found, before anything heavy is loaded.
 
-    Files are listed as a run will list them, so that a misspelled class is reported now. Those of the held-out domain
+    Files are listed as a run will list them, so that a misspelled class is reported now. Those of held-out domains
     are, too: what is wrong with their names and sizes would otherwise come up after the training.
 
     Args:
         recipe: The recipe.
-        held_out: Whether the held-out domain is wanted too.
+        held_out: Whether the held-out domains are wanted too.
 
     Raises:
-        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of the
+        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of a
             held-out domain is an empty file.
     """
     if recipe.benchmark == "mini":
         return
     place = place_of(recipe)
     sources = place.benchmark.sources(recipe.held_out, recipe.excluded)
-    needed = (*sources, recipe.held_out) if held_out else sources
+    needed = (*sources, *place.benchmark.targets(recipe.held_out)) if held_out else sources
     wanted = [name for name in place.benchmark.domains if name in needed]
     if place.root is not None:
         check_domains(place, wanted)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.config.yaml_files import read_yaml
-from hamdg.data.benchmark import PROMPTS, Benchmark, Hub, Lists, prompt_name
+from hamdg.data.benchmark import JOIN, PROMPTS, Benchmark, Hub, Lists, prompt_name
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.folders.layout import holds_table
 from hamdg.data.locations import Location, locate
@@ -127,7 +127,7 @@ def with_own_domains(recipe: Recipe) -> Recipe:
     data = recipe.data
     if recipe.benchmark == CUSTOM and data.domains:
         data = replace(data, domains=list(bench.domains))
-    return replace(recipe, held_out=bench.domain(recipe.held_out), excluded=excluded, data=data)
+    return replace(recipe, held_out=JOIN.join(bench.targets(recipe.held_out)), excluded=excluded, data=data)
 
 
 def hub_of(recipe: Recipe) -> Hub | None:

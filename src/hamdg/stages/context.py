@@ -80,7 +80,7 @@ class Context:
     @property
     def targets(self) -> tuple[str, ...]:
         """Return the held-out domains."""
-        return (self.recipe.held_out,)
+        return self.bench.targets(self.recipe.held_out)
 
     @property
     def device(self) -> torch.device:

@@ -18,7 +18,7 @@ from hamdg.text import listed
 def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> None:
     """Compare all that a run will keep of decoded images, and does not have yet, with what is free.
 
-    Counted are the images of every source domain for training and for validation, and those of the held-out domain
+    Counted are the images of every source domain for training and for validation, and those of held-out domains
     for evaluation; of the latter no file is opened. Controls are trained and tested on the same images.
 
     Args:
@@ -35,10 +35,10 @@ def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> None
         return
     need, smaller = _sources(context, trains=force or any(map(_will_train, contexts)))
     names = list(context.sources)
-    if held_out:
-        own, compressed = held_out_bytes(recipe, context.preprocess.side)
+    for name in context.targets if held_out else ():
+        own, compressed = held_out_bytes(recipe, name, context.preprocess.side)
         need, smaller = need + own, smaller + compressed
-        names.append(recipe.held_out)
+        names.append(name)
     if need:
         what = f"the decoded images of this run ({listed(names)})"
         folder = cache_of(recipe) / "pictures"

@@ -48,16 +48,17 @@ class TargetEvidence(SourceEvidence):
         return float(entropy.detach()), {name: value.cpu() for name, value in zip(parameters, gradients, strict=True)}
 
     @cached_property
-    def _domain(self) -> Domain:
-        (target,) = self.context.targets
-        return self.context.data([target])[target]
+    def _domains(self) -> list[Domain]:
+        return list(self.context.data(self.context.targets).values())
 
     def _next(self) -> Tensor:
-        recipe, pool = self.context.recipe, adaptation_part(self.context.recipe, self._domain)
-        index = self.context.bench.domains.index(self._domain.name)
+        """Return the next batch; of several held-out domains, each in turn."""
+        domain = self._domains[self._step % len(self._domains)]
+        recipe, pool = self.context.recipe, adaptation_part(self.context.recipe, domain)
+        index = self.context.bench.domains.index(domain.name)
         positions = sample_positions(pool, min(recipe.data.batch_size, len(pool)), self._step, recipe.seed, index)
         self._step += 1
-        images = self._domain.evaluation.read(positions)
+        images = domain.evaluation.read(positions)
         # The sizes of images that are evaluated are all the same.
         assert isinstance(images, Tensor)
         return self.context.preprocess(images.to(self.context.device))
