@@ -60,8 +60,8 @@ bench: $(STAMP) ## measure rendering, training, loading and merging; PEERS=/path
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
 	$(BIN)/hamdg report $(LOGS)
 
-smoke: $(STAMP) ## run every recipe in experiments/ on a few images (under a minute)
-	$(BIN)/python -m hamdg.tools.smoke experiments
+smoke: $(STAMP) ## run every recipe on a few images (a minute); BENCHMARK=pacs: only its, ROOT=FOLDER: on a few real images
+	$(BIN)/python -m hamdg.tools.smoke experiments $(if $(BENCHMARK),--benchmark $(BENCHMARK)) $(if $(ROOT),--root $(ROOT))
 
 mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP again (about 4 minutes on 2 cores)
 	$(BIN)/python -m hamdg.models.pretrain --model mini-rn --out $(ASSETS)

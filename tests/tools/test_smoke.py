@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from hamdg.data.find_images import list_domain
@@ -52,6 +54,56 @@ def test_a_recipe_for_images_of_your_own_gets_some(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "custom" / "folder.yaml", tmp_path)
     assert (recipe.benchmark, recipe.held_out) == ("custom", "night")
     assert len(list_domain(place_of(recipe), "day")) > 2
+
+
+def test_the_recipes_of_one_benchmark_are_chosen() -> None:
+    every, own = smoke.recipes(ROOT / "experiments"), smoke.recipes(ROOT / "experiments", "pacs")
+    assert [path.relative_to(ROOT).as_posix() for path in own] == [
+        "experiments/pacs/ham.yaml",
+        "experiments/pacs/mini-clip.yaml",
+    ]
+    assert set(own) < set(every)
+    assert not any(path.parent.name in ("sweeps", "ablations", "wandb") for path in every)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--benchmark=pcas"], "there is no recipe of the benchmark `pcas` below `experiments`"),
+        (["--root=images"], "`--root` holds the images of one benchmark: name it with `--benchmark`"),
+    ],
+)
+def test_what_cannot_be_run_is_said(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    try:
+        code = smoke.main(arguments)
+    except SystemExit as error:
+        code = error.code  # type: ignore[assignment]
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_real_images_take_the_place_of_made_up_ones(small_pacs: Path, tmp_path: Path) -> None:
+    recipe = smoke.tiny_recipe(ROOT / "experiments" / "pacs" / "mini-clip.yaml", tmp_path, str(small_pacs))
+    assert recipe.data.root == str(small_pacs)
+    assert not (tmp_path / "images").exists()
+
+
+def test_the_workflow_for_other_repositories_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = yaml.safe_load((ROOT / "docs" / "examples" / "smoke.yml").read_text())
+    commands = [step["run"] for step in workflow["jobs"]["smoke"]["steps"] if "run" in step]
+    ours = [shlex.split(one)[3:] for one in commands if one.startswith("python -m hamdg.tools.smoke ")]
+    assert len(ours) == len(commands) - 1 == 2
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.yaml").write_text("benchmark: mini\nalgorithm: erm\nheld_out: photo\n")
+    monkeypatch.chdir(tmp_path)
+    for arguments in ours:
+        assert smoke.main(arguments) == 0
+    assert capsys.readouterr().out.count("smoke: recipes/own.yaml passed") == 2
 
 
 @pytest.mark.slow

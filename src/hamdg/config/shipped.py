@@ -12,6 +12,8 @@ from hamdg.text import excerpt, listed, reason_of
 # In a checkout a link to its `experiments/`; a wheel has the files themselves here.
 FOLDER = Path(__file__).parents[1] / "experiments"
 _SUFFIX = ".yaml"
+# What lies in these folders of experiments; in all others lie recipes.
+_KINDS = {"sweeps": "sweep file", "ablations": "sweep file", "wandb": "W&B sweep"}
 
 
 def find_file(text: str, what: str = "recipe") -> Path:
@@ -43,8 +45,12 @@ def shipped_names(what: str) -> list[str]:
     Args:
         what: Which of them: "recipe", "sweep file".
     """
-    files = (path for path in FOLDER.glob(f"*/*{_SUFFIX}") if (path.parent.name == "sweeps") == (what == "sweep file"))
-    return sorted(map(shipped_name, files))
+    return sorted(shipped_name(path) for path in FOLDER.glob(f"*/*{_SUFFIX}") if kind_of(path) == what)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a YAML file of experiments is, by the folder that it lies in: "recipe", "sweep file", "W&B sweep"."""
+    return _KINDS.get(path.parent.name, "recipe")
 
 
 def shipped_file(name: str) -> Path:

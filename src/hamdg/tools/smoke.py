@@ -1,11 +1,12 @@
-"""Runs every recipe below a folder on a few images and steps: `python -m hamdg.tools.smoke experiments`.
+"""Runs recipes on a few images and steps: `python -m hamdg.tools.smoke experiments --benchmark pacs`.
 
-Recipes of benchmarks that are kept on a disk get made-up images in folders with the right names, and the shipped
-CLIP, so that neither data nor weights are needed.
+Recipes of benchmarks that are kept on a disk get made-up images in folders with the right names, or a few of your own
+(`--root`), and the shipped CLIP, so that neither data nor weights are needed.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from PIL import Image
 from hamdg import console
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.shipped import kind_of
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
@@ -41,9 +43,10 @@ PER_DOMAIN = 40
 CUSTOM_IMAGES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
 
 
-def recipes(folder: Path) -> list[Path]:
-    """Return all recipes below a folder; sweep files are not recipes."""
-    return sorted(path for path in folder.rglob("*.yaml") if "sweeps" not in path.parts)
+def recipes(folder: Path, name: str | None = None) -> list[Path]:
+    """Return all recipes below a folder, or those of one benchmark; sweep files are not recipes."""
+    found = sorted(path for path in folder.rglob("*.yaml") if kind_of(path) == "recipe")
+    return [path for path in found if name is None or _named_benchmark(path) == name]
 
 
 def make_images(root: Path, one: Benchmark) -> Path:
@@ -62,34 +65,47 @@ def make_images(root: Path, one: Benchmark) -> Path:
     return folder
 
 
-def tiny_recipe(path: Path, root: Path) -> Recipe:
-    """Return a recipe with few steps and images; its run, its cache and its images lie below `root`."""
+def tiny_recipe(path: Path, root: Path, images: str | None = None) -> Recipe:
+    """Return a recipe with few steps and images; its run and its cache lie below `root`.
+
+    Args:
+        path: The recipe.
+        root: The folder of the run, and of made-up images.
+        images: The folder of real images; without one they are made up.
+    """
     overrides = [*TINY, f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}"]
-    one = _benchmark_of(path)
-    if one.name != "mini":
-        overrides += [*SHIPPED, f"--data.root={make_images(root / 'images', one)}"]
+    name = _named_benchmark(path)
+    if name != "mini":
+        one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
+        overrides += [*SHIPPED, f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
 
 
-def _benchmark_of(path: Path) -> Benchmark:
+def _named_benchmark(path: Path) -> str:
     """Return a recipe's benchmark, for which it need not be read: a `custom` one can only be read with its images."""
     given = re.search(r"^benchmark: *(\w+)", path.read_text(), re.MULTILINE)
-    name = given[1] if given else "mini"
-    return CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
+    return given[1] if given else "mini"
 
 
 def main(arguments: list[str]) -> int:
     """Run the recipes and return the exit code."""
-    folder = Path(arguments[0]) if arguments else Path("experiments")
-    found = recipes(folder)
+    parser = argparse.ArgumentParser(prog="python -m hamdg.tools.smoke", description="Run recipes on a few images.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("experiments"), help="where the recipes lie")
+    parser.add_argument("--benchmark", metavar="NAME", help="only the recipes of this benchmark")
+    parser.add_argument("--root", metavar="FOLDER", help="real images to take a few of (with --benchmark)")
+    given = parser.parse_args(arguments)
+    if given.root is not None and given.benchmark is None:
+        parser.error("`--root` holds the images of one benchmark: name it with `--benchmark`")
+    found = recipes(given.folder, given.benchmark)
     if not found:
-        print(f"smoke: there is no recipe below `{folder}`", file=sys.stderr)
+        of = f" of the benchmark `{given.benchmark}`" if given.benchmark else ""
+        print(f"smoke: there is no recipe{of} below `{given.folder}`", file=sys.stderr)
         return 2
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as root:
         for path in found:
             try:
-                pipeline.run(tiny_recipe(path, Path(root)), command=f"smoke {path}", show=False)
+                pipeline.run(tiny_recipe(path, Path(root), given.root), command=f"smoke {path}", show=False)
             except HamdgError as error:
                 print(f"smoke: {path}: {error}", file=sys.stderr)
                 return error.exit_code
