@@ -6,7 +6,8 @@ import re
 import pytest
 
 from hamdg.errors import DataError
-from hamdg.report.aggregate import REFERENCE, Estimate, estimate, noise_table, sweep_table
+from hamdg.report.aggregate import REFERENCE, noise_table, sweep_table
+from hamdg.report.estimates import Estimate
 from hamdg.runs.record import Record, StepRecord
 from hamdg.runs.selection import SelectionCounts
 
@@ -43,11 +44,6 @@ def near(value: Estimate | None, mean: float, error: float | None, n: int) -> bo
     assert (value.standard_error is None) == (error is None)
     same_error = error is None or math.isclose(value.standard_error or 0.0, error, abs_tol=1e-9)
     return math.isclose(value.mean, mean) and same_error and value.n == n
-
-
-def test_estimate_by_hand() -> None:
-    assert near(estimate([1.0, 2.0, 3.0, 6.0]), 3.0, math.sqrt(14 / 3) / 2, 4)
-    assert near(estimate([5.0]), 5.0, None, 1)
 
 
 def test_means_over_seeds_by_hand(sweep: list[Record]) -> None:

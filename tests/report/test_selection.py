@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import RunDirectoryError
-from hamdg.report.aggregate import Estimate, Selection, select
+from hamdg.report.aggregate import Selection, select
+from hamdg.report.estimates import Estimate
 
 
 def run(folder: Path, **validation: float) -> Path:

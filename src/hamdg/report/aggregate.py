@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.errors import DataError
+from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.table import footnote_names, qualified
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import Record, known, read_before, selection_counts
@@ -18,21 +19,6 @@ from hamdg.text import listed
 RowChoice = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 EVERY_SOURCE = "source/*"
 REFERENCE = "ERM + SMA"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Args:
-        mean: The mean.
-        standard_error: Sample standard deviation (n - 1) over the square root of n; `None` for a single seed.
-        n: Number of seeds.
-    """
-
-    mean: float
-    standard_error: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -94,16 +80,6 @@ class Selection:
     variant: str
     row: str
     accuracy: Estimate
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Return mean, standard error and count of at least one value."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Estimate(mean, None, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return Estimate(mean, math.sqrt(variance / n), n)
 
 
 def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = REFERENCE) -> list[SweepRow]:

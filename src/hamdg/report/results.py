@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.errors import DataError
-from hamdg.report.aggregate import REFERENCE, Estimate, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
+from hamdg.report.aggregate import REFERENCE, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
+from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.table import MISSING, footnotes, percent, signed_points

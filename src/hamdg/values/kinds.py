@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
@@ -107,9 +108,16 @@ def yaml_name(value: object) -> str:
     return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | NoneType) else str(value)
 
 
+@cache  # annotations that are texts take long to read, and a record holds many objects of one kind
+def hints_of(kind: Any) -> Mapping[str, Any]:
+    """Return the types of the keys of a `TypedDict`."""
+    return get_type_hints(kind, include_extras=True)
+
+
+@cache
 def required_keys(kind: Any) -> frozenset[str]:
     """Return the keys that an object described by a `TypedDict` must have."""
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     # Annotations that are texts hide from Python which keys may be missing.
     return frozenset(name for name in kind.__required_keys__ if get_origin(hints[name]) is not NotRequired)
 

@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import PurePath
 from types import NoneType
-from typing import Annotated, Any, Literal, NotRequired, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, cast, get_args, get_origin, is_typeddict
 
 from hamdg.text import excerpt
-from hamdg.values.kinds import Filled, Range, describe, is_union, plain, required_keys, yaml_name
+from hamdg.values.kinds import Filled, Range, describe, hints_of, is_union, plain, required_keys, yaml_name
 
 _SCALARS = (int, float, str, bool, NoneType)
 # What YAML 1.1 reads as `true` and `false`.
@@ -143,7 +143,7 @@ def _describes_inside(kind: object, value: object) -> bool:
 
 def _by_name(kinds: list[Any], value: object, key: str) -> object:
     """Return which of several `TypedDict`s describes a value, by its key `kind`."""
-    by_name = {name: kind for kind in kinds for name in get_args(get_type_hints(kind)["kind"])}
+    by_name = {name: kind for kind in kinds for name in get_args(hints_of(kind)["kind"])}
     name = cast("Mapping[str, object]", value).get("kind")
     if name not in by_name:
         raise _mismatch(name, Literal[tuple(by_name)], f"{key}.kind" if key else "kind")
@@ -156,7 +156,7 @@ def _read_keys(value: object, kind: Any, key: str, lenient: bool) -> object:
     if missing := sorted(required_keys(kind) - value.keys()):
         where = _joined(key, missing[0])
         raise MismatchError(f"`{excerpt(where)}` is missing", where)
-    hints = {name: hint for name, hint in get_type_hints(kind, include_extras=True).items() if name in value}
+    hints = {name: hint for name, hint in hints_of(kind).items() if name in value}
     for name, hint in hints.items():
         inner = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
         _read(value[name], inner, _joined(key, name), lenient)

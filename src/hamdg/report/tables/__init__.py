@@ -1,0 +1,1 @@
+"""Tables over many runs: what is in one, how it is made of records, and how it is written."""

@@ -1,0 +1,99 @@
+"""What tables over many runs read of a record: all but what its steps found, and which figures they drew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class StepSummary:
+    """What a step read, and what it cost; as in the record.
+
+    Args:
+        reads: Which domains it may open, as the algorithm declares it.
+        opened: Those whose images it did open; `None` in runs from before this was noted.
+        seconds: How long it took.
+        images_seen: How many images its models saw in their own batches.
+    """
+
+    reads: list[Reads]
+    opened: list[str] | None
+    seconds: float
+    images_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A record without what is large in it; every field is the record's of the same name.
+
+    Args:
+        condition: What the data were like; a sweep adds it.
+        variant: The variant that the run belongs to; a sweep adds it, it is the label otherwise.
+    """
+
+    benchmark: str
+    held_out: str
+    targets: list[str]
+    algorithm: str
+    label: str
+    footnote: str
+    metric: str
+    part: Part
+    seed: int
+    identity: str
+    classes: list[str]
+    domains: list[str]
+    sources: list[str]
+    prompts: list[str]
+    rows: list[Row]
+    controls: list[str]
+    steps: dict[str, StepSummary]
+    images_seen: int
+    n_held_out: int
+    timings: dict[str, float]
+    data_digest: str
+    versions: dict[str, str]
+    command: str
+    config: dict[str, object]
+    condition: str = "clean"
+    variant: str = ""
+
+    @property
+    def result(self) -> Row:
+        """The row that the run was made for: the last one."""
+        return self.rows[-1]
+
+    def read_before(self) -> dict[str, list[str]]:
+        """Return the targets whose images each step opened before the evaluation did, as `record.read_before` does."""
+        found = {}
+        for name, step in self.steps.items():
+            opened = self.targets if step.opened is None and "targets" in step.reads else step.opened or []
+            targets = [target for target in self.targets if target in opened]
+            if targets and name != EVALUATE:
+                found[name] = targets
+        return found
+
+
+def summary_of(record: Record) -> Summary:
+    """Return the summary of a whole record."""
+    names = [name for name in Summary.__dataclass_fields__ if name in record and name not in ("steps", "variant")]
+    values: dict[str, object] = {name: cast("dict[str, object]", record)[name] for name in names}
+    steps = {
+        name: StepSummary(step["reads"], step["opened"], step["seconds"], step["images_seen"])
+        for name, step in record["steps"].items()
+    }
+    variant = record.get("variant") or record["label"] or record["algorithm"]
+    return Summary(**values, steps=steps, variant=variant)  # type: ignore[arg-type]
+
+
+def read_summary(path: Path) -> Summary:
+    """Read the summary of a `record.json`.
+
+    Raises:
+        DataError: The file is missing, is not JSON, or does not hold what a record does.
+    """
+    return summary_of(read_record(path))
