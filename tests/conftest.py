@@ -172,8 +172,6 @@ def _no_leaks() -> Iterator[None]:
     # What a run sets for its process.
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    if "hamdg.console" in sys.modules:
-        sys.modules["hamdg.console"].set_quiet(False)
     if "hamdg.data.parallel" in sys.modules:
         sys.modules["hamdg.data.parallel"].limit_threads(None)
     before = (_environment(), Path.cwd(), _threads())

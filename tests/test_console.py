@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -13,13 +14,6 @@ import pytest
 
 from hamdg import console
 from hamdg.errors import OutputError
-
-
-@pytest.fixture(autouse=True)
-def _loud() -> Iterator[None]:
-    console.set_quiet(False)
-    yield
-    console.set_quiet(False)
 
 
 def test_steps_notes_and_skips(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,11 +29,11 @@ def test_a_table_obeys_nothing_that_is_written_in_it(capsys: pytest.CaptureFixtu
 
 
 def test_quiet_leaves_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    console.set_quiet(True)
-    console.heading("Train")
-    console.note("a")
-    console.skipped("b")
-    console.result("the result")
+    with console.output(quiet=True), console.output(quiet=False):
+        console.heading("Train")
+        console.note("a")
+        console.skipped("b")
+        console.result("the result")
     assert capsys.readouterr().out == "the result\n"
 
 
@@ -106,8 +100,7 @@ def test_progress_shows_a_bar_on_a_terminal_only(
     assert "2/3" in shown.err
     assert shown.out == ""
 
-    console.set_quiet(True)
-    with console.progress(3, "pictures") as advance:
+    with console.output(quiet=True), console.progress(3, "pictures") as advance:
         advance(2)
     assert capsys.readouterr() == ("", "")
 
@@ -188,3 +181,47 @@ def test_closed_streams_take_everything(monkeypatch: pytest.MonkeyPatch) -> None
     console.flush()
     sys.stdout.close()
     sys.stderr.close()
+
+
+def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.output(as_json=True):
+        console.heading("Train")
+        console.step("1/4")
+        print("a library")
+        console.table(("a",), [("1",)])
+        console.result("text")
+        console.result_json({"accuracy": 1 / 3, "path": Path("a"), "missing": float("nan")})
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"accuracy": 1 / 3, "path": "a", "missing": None}
+    assert said.err == "==> Train\n  1/4\na library\n"
+
+
+def test_quiet_json_is_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.output(as_json=True, quiet=True), console.output(as_json=True):
+        console.note("a")
+        console.result_json({})
+    assert capsys.readouterr() == ("{}\n", "")
+
+
+def test_without_json_the_text_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(ZeroDivisionError), console.output(as_json=True):
+        raise ZeroDivisionError
+    console.result("text")
+    console.result_json({"a": 1})
+    assert capsys.readouterr() == ("text\n", "")
+
+
+def test_json_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as out, printing_to(monkeypatch, out), console.output(as_json=True):
+        console.note("goes elsewhere")
+        with pytest.raises(OutputError, match=r"no space left on device; the run is done\.$"):
+            console.result_json({"a": 1}, kept="the run is done")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        os.fdopen(writing, "w") as out,
+        printing_to(monkeypatch, out),
+        console.output(as_json=True),
+        pytest.raises(BrokenPipeError),
+    ):
+        console.result_json({"a": 1})

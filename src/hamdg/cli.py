@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import recipes, running, sweeping
+from hamdg.commands import output, recipes, running, sweeping
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -35,7 +35,7 @@ _ENVIRONMENT = (
 )
 
 # The verbs that take recipe keys, with their own options.
-_OPTIONS = {"run": running.OPTIONS, **data.OPTIONS}
+_OPTIONS = {verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, **data.OPTIONS}.items()}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,7 +117,9 @@ def _dispatch(arguments: list[str]) -> int:
     verb = " ".join(arguments[:2] if arguments[:1] == ["data"] else arguments[:1])
     asks_for_help = bool({"-h", "--help"} & set(arguments))
     if verb == "merge" and not asks_for_help:
-        return merge.main(arguments[1:])
+        chosen, rest = output.take(arguments[1:])
+        with console.output(quiet=chosen.quiet, as_json=chosen.json):
+            return merge.main(rest)
     if verb in _OPTIONS and not asks_for_help:
         from hamdg.config.parsing import split_overrides
 
@@ -135,7 +137,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise ConfigError(f"unrecognized arguments: {shlex.join(surplus)}; see `{program} --help`.")
     parsed.overrides = overrides
     handler: Callable[[argparse.Namespace], int] = parsed.handler
-    return handler(parsed)
+    with console.output(quiet="quiet" in parsed and parsed.quiet, as_json="json" in parsed and parsed.json):
+        return handler(parsed)
 
 
 def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -162,7 +165,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
 
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
-    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks"))
+    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks", prints=False))
     _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
     return parser
 
@@ -172,8 +175,12 @@ def _verb(
     name: str,
     text: str,
     handler: Callable[[argparse.Namespace], int] | None = None,
+    prints: bool = True,
 ) -> _Parser:
+    """Add a verb; with the options on what it prints, unless it has commands that do."""
     parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+    if prints:
+        output.add_arguments(parser)
     if handler is not None:
         parser.set_defaults(handler=handler)
     return parser

@@ -1,7 +1,9 @@
 """What commands print: one heading a step, notes below it; colors only on a terminal.
 
 No output ends a run: what the output's encoding lacks is written in other characters, control sequences are escaped,
-and once the output is full or closed the run goes on in silence. Only `result` and `table` report that.
+and once the output is full or closed the run goes on in silence. Only `result`, `table` and `result_json` report that.
+
+A verb prints its result twice, as text (`result`, `table`) and as a value (`result_json`); `output` chooses.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from hamdg.errors import OutputError
+from hamdg.json_text import json_text
 from hamdg.text import escaped, reason_of
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _quiet = False
+# Where the one JSON document of a command goes, if it is to print JSON.
+_document: TextIO | None = None
 # Why the output can take no more.
 _lost: OSError | None = None
 _PLAIN = dict(zip("\N{EN DASH}\N{MINUS SIGN}\N{MIDDLE DOT}\N{BOX DRAWINGS LIGHT HORIZONTAL}", "----", strict=True))
@@ -64,10 +69,37 @@ def complain(text: str) -> None:
         print(escaped(text, keep="\n"), file=sys.stderr, flush=True)
 
 
-def set_quiet(quiet: bool) -> None:
-    """Switch `heading`, `note` and `skipped` off or on; `result` and `table` are always printed."""
-    global _quiet
-    _quiet = quiet
+@contextmanager
+def output(*, quiet: bool = False, as_json: bool = False) -> Iterator[None]:
+    """Choose what is printed while the block runs; what is chosen already stays.
+
+    Args:
+        quiet: Leave out headings, notes and progress.
+        as_json: Print nothing on stdout but what `result_json` gets; headings, notes and whatever else is printed go to
+            stderr, and text results are left out.
+    """
+    global _quiet, _document
+    before = _quiet, _document
+    _quiet = _quiet or quiet
+    try:
+        if as_json and _document is None:
+            _document = sys.stdout
+            with redirect_stdout(sys.stderr):
+                yield
+        else:
+            yield
+    finally:
+        _quiet, _document = before
+
+
+def is_quiet() -> bool:
+    """Return whether headings, notes and progress are left out."""
+    return _quiet
+
+
+def wants_json() -> bool:
+    """Return whether the result is to be printed as JSON."""
+    return _document is not None
 
 
 def heading(title: str) -> None:
@@ -91,7 +123,7 @@ def step(text: str) -> None:
 
 
 def result(text: str, kept: str = "") -> None:
-    """Print `text`, even when quiet.
+    """Print `text`, even when quiet; nothing where JSON is wanted.
 
     Args:
         text: The text.
@@ -101,10 +133,32 @@ def result(text: str, kept: str = "") -> None:
         BrokenPipeError: If the reader of the output has gone, and nothing is `kept`.
         OutputError: If it cannot be written.
     """
+    if _document is not None:
+        return
     if _lost is None:
         _print(text, "")
     if _lost is not None:
         _complain(_lost, kept)
+
+
+def result_json(value: Mapping[str, object], kept: str = "") -> None:
+    """Print the result of a command as its one JSON document, where JSON is wanted; nothing elsewhere.
+
+    Args:
+        value: The result, its numbers not rounded.
+        kept: What is safe in files even if it cannot be printed.
+
+    Raises:
+        BrokenPipeError: If the reader of the output has gone, and nothing is `kept`.
+        OutputError: If it cannot be written.
+    """
+    if _document is None:
+        return
+    try:
+        print(json_text(value), file=_document, flush=True)
+    except OSError as error:
+        _discard(_document)
+        _complain(error, kept)
 
 
 def warning(text: str) -> None:
@@ -113,11 +167,13 @@ def warning(text: str) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table, even when quiet; numbers are aligned to the right.
+    """Print a table, even when quiet, but not where JSON is wanted; numbers are aligned to the right.
 
     A terminal gets one that fits its width; anything else gets plain aligned columns, one row a line, so that what is
     piped or kept looks the same everywhere.
     """
+    if _document is not None:
+        return
     headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))
     numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
     if _lost is None and _console().is_terminal:
@@ -197,7 +253,8 @@ def _print(text: str, style: str) -> None:
     try:
         _console().print(escaped(text, keep="\n"), style=style, markup=False, highlight=False, soft_wrap=True)
     except OSError as error:
-        lose(error)
+        if _document is None:  # else these are notes on stderr, and the result can still be printed
+            lose(error)
 
 
 def lose(error: OSError) -> None:
@@ -205,8 +262,13 @@ def lose(error: OSError) -> None:
     global _lost
     _lost = _lost or error
     _console.cache_clear()  # rich keeps what it could not write
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let whatever is written to a stream from now on go nowhere."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
+        os.dup2(nothing.fileno(), stream.fileno())
 
 
 def _complain(error: OSError, kept: str) -> NoReturn:

@@ -84,6 +84,7 @@ def doctor() -> int:
             console.result(f"{check.status}: {check.name}: {check.remedy}")
     broken = [check.name for check in checks if check.status == "broken"]
     console.result(f"broken: {', '.join(broken)}" if broken else "hamdg can run here.")
+    console.result_json({"checks": checks, "broken": broken})
     return 1 if broken else 0
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from hamdg import console
 from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
 from hamdg.data.batches import Batch, Labels, RawBatch
 from hamdg.data.domain import open_domain
@@ -138,7 +137,6 @@ def test_a_subset_is_taken_by_the_true_class(opened: list[str]) -> None:
 def test_shots_are_drawn_from_the_training_part_and_leave_the_hold_out_whole(
     opened: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console.set_quiet(False)
     few = replace(recipe(), data=replace(recipe().data, shots=3))
     data = SourceData(few, FORMAT)
     data.setup()
@@ -182,7 +180,6 @@ def test_a_batch_larger_than_the_shots_names_them(opened: list[str], limits: dic
 
 
 def test_too_many_shots_take_all_and_say_so(opened: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    console.set_quiet(False)
     data = SourceData(replace(recipe(), data=replace(recipe().data, shots=8)), FORMAT)
     data.setup()
     train, _ = split(COUNT, 0.2, 0, 2)

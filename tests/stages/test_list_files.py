@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from hamdg import cli, console
+from hamdg import cli
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.hub.table import open_table
 from hamdg.stages import pipeline
@@ -32,7 +32,6 @@ def two_lists(root: Path, folder: Path) -> Path:
 def test_runs_from_lists_verify_and_sheets_see_the_same(
     tiny: Tiny, small_pacs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console.set_quiet(False)
     lists = two_lists(small_pacs, tmp_path / "splits")
     place = (f"--data.lists={lists}", f"--data.root={small_pacs}")
     recipe = tiny("--benchmark=pacs", "--held_out=sketch", *place, tower="vit")

@@ -37,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the arguments ask for and return the exit code."""
-    chosen = select(arguments.names)
-    console.result("\n\n".join(describe(name) for name in chosen))
+    chosen = {name: read_head(shipped_file(name)) for name in select(arguments.names)}
+    console.result("\n\n".join(describe(name, head) for name, head in chosen.items()))
+    console.result_json({"recipes": [{"name": name} | head._asdict() for name, head in chosen.items()]})
     return 0
 
 
@@ -60,9 +61,8 @@ def select(names: list[str]) -> list[str]:
     return [name for name in shipped if not names or name in names or Path(name).parent.name in names]
 
 
-def describe(name: str) -> str:
+def describe(name: str, head: Head) -> str:
     """Return a paragraph on a shipped file."""
-    head = read_head(shipped_file(name))
     first, dot, _ = head.purpose.partition(". ")
     lines = [f"{name}  {first}{dot.strip()}"]
     lines += [f"    {field.lower():<10}{getattr(head, field.lower())}" for field in FIELDS]

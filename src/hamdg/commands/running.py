@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hamdg import console
+from hamdg.commands import output
 
 if TYPE_CHECKING:
     from hamdg.config.recipe import Recipe
 
 SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
 # Its own options; all others are keys of the recipe.
-OPTIONS = ("--force", "--quiet", "--until", "--print-config", "--print_config")
+OPTIONS = ("--force", "--until", "--print-config", "--print_config")
 EPILOG = (
     "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
     "these are the keys (after RECIPE: those of its algorithm):"
@@ -26,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
     parser.add_argument("--force", action="store_true", help="start again even if the run is done")
-    parser.add_argument("--quiet", action="store_true", help="print the result table only")
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)
     text = "print the whole recipe as YAML, defaults included, and do nothing else"
@@ -49,7 +49,7 @@ def key_help(arguments: Sequence[str]) -> str:
     from hamdg.config.shipped import find_file
 
     own = [argument for argument in arguments if argument not in ("-h", "--help")]
-    overrides, rest = split_overrides(own, OPTIONS)
+    overrides, rest = split_overrides(own, (*OPTIONS, *output.OPTIONS))
     names = [argument for argument in rest if not argument.startswith("-")]
     if not names and not overrides:
         return help_text(None)

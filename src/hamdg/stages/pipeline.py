@@ -60,7 +60,13 @@ def run(
         Path of the run's `record.json` (which exists only after `evaluate`).
     """
     recipe = completed(checked(recipe))
-    console.set_quiet(recipe.runtime.quiet)
+    with console.output(quiet=recipe.runtime.quiet):
+        return _run(recipe, force, command, until, show, again, trained)
+
+
+def _run(
+    recipe: Recipe, force: bool, command: str, until: str, show: bool, again: bool, trained: RunDirectory | None
+) -> Path:
     set_threads(recipe.runtime.threads)
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
     wanted = force or again or not place.is_done

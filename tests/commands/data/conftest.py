@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg import cli, console
+from hamdg import cli
 from hamdg.data import registry
 from hamdg.data.benchmark import Benchmark, Version
 from tests.toys import TOYS, grow
@@ -28,7 +28,6 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no hub"))
     monkeypatch.setitem(registry.builtin(), "toys", TOYS)
     monkeypatch.setitem(registry.builtin(), "many", MANY)
-    console.set_quiet(False)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hamdg.commands import output
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
 from hamdg.text import listed, reason_of
@@ -120,6 +121,7 @@ def _verb(
     epilog: str | None = None,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
+    output.add_arguments(parser)
     parser.set_defaults(handler=handler)
     return parser
 

@@ -107,7 +107,6 @@ FLAGS: dict[str, Flag] = {
         ),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH", hash_name),
         Flag("--allow-nonfinite", (MERGE,), "allow NaN and infinite values"),
-        Flag("--json", (SHOW, COMPARE), "print JSON"),
         Flag("--markdown", (LIST,), "print the table as Markdown"),
     )
 }
@@ -142,7 +141,6 @@ class Request(argparse.Namespace):
     lora_rank: int | None = None
     digest: HashName = "blake3"
     allow_nonfinite: bool = False
-    json: bool = False
     markdown: bool = False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -49,10 +48,8 @@ def compare(request: Request) -> int:
         found = measure(inputs.models, inputs.base or {}, device=request.device, threads=request.threads)
     if out is not None:
         _draw(found, out)
-    if request.json:
-        print(json.dumps(asdict(found), indent=2))
-    else:
-        _print(found)
+    _print(found)
+    console.result_json(asdict(found))
     return 0
 
 

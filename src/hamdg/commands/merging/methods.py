@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
+from hamdg import console
 from hamdg.commands.merging.values import shown
 from hamdg.merge import MethodInfo, Option, list_methods
 from hamdg.merge.aliases import ALIASES, Alias
@@ -23,8 +24,6 @@ WEIGHTS = {"none": "", "factors": "factors", "shares": "shares"}
 
 def show_list() -> int:
     """Print all methods in one table, and what mergekit calls some of them in another."""
-    from hamdg import console
-
     rows = [
         # The formula after a colon is for `--explain`.
         (info.name, works_on(info), needs(info), WEIGHTS[info.weights], info.summary.partition(": ")[0].rstrip("."))
@@ -33,6 +32,11 @@ def show_list() -> int:
     console.table(("method", "works on", "needs", "weights", "summary"), rows)
     others = [(name, alias.method, meaning(alias)) for name, alias in ALIASES.items()]
     console.table(("mergekit's name", "method", "options"), others, title="\nThe same by other names")
+    aliases = [
+        {"name": name, "method": alias.method, "options": {**alias.fixed, **alias.defaults}}
+        for name, alias in ALIASES.items()
+    ]
+    console.result_json({"methods": [facts(info) for info in list_methods().values()], "aliases": aliases})
     return 0
 
 
@@ -43,8 +47,35 @@ def explain(name: str) -> int:
         ConfigError: There is no such method.
     """
     info = get_method(name)
-    print("\n".join(explanation(info)))
+    console.result("\n".join(explanation(info)))
+    console.result_json(facts(info) | {"text": info.text})
     return 0
+
+
+def facts(info: MethodInfo) -> dict[str, object]:
+    """Return what is known of a method, for programs."""
+    options = [
+        {
+            "name": option.name,
+            "expected": option.expected,
+            "choices": option.choices,
+            "required": option.required,
+            "default": option.default,
+            "text": option.text,
+        }
+        for option in info.options.values()
+    ]
+    return {
+        "name": info.name,
+        "alias_of": info.alias.method if info.alias else None,
+        "summary": info.summary,
+        "works_on": works_on(info),
+        "needs_base": info.needs_base,
+        "needs": info.needs,
+        "target_data": info.target,
+        "weights": info.weights,
+        "options": options,
+    }
 
 
 def explanation(info: MethodInfo) -> list[str]:

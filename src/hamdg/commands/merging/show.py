@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
+from hamdg import console
 from hamdg.commands.merging.values import shown
 from hamdg.errors import WeightsError
 from hamdg.merge.files.provenance import Provenance, read_provenance
 
 
-def show(path: Path, *, as_json: bool) -> int:
+def show(path: Path) -> int:
     """Print how a file was made.
 
     Raises:
@@ -22,13 +22,8 @@ def show(path: Path, *, as_json: bool) -> int:
         raise WeightsError(
             f"`{path}` says nothing about how it was made; `hamdg merge` writes that into the files that it makes."
         )
-    if as_json:
-        print(json.dumps(asdict(found), indent=2, sort_keys=True))
-        return 0
-
-    from hamdg import console
-
     console.table(("method", found.method), _rows(found))
+    console.result_json(asdict(found))
     return 0
 
 

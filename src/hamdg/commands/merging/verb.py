@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hamdg import console
 from hamdg.commands.merging.arguments import (
     COMPARE,
     EXAMPLE,
@@ -66,12 +67,14 @@ def _answer(request: Request) -> int:
     if request.mode == SHOW:
         from hamdg.commands.merging.show import show
 
-        return show(Path(request.show), as_json=request.json)
+        return show(Path(request.show))
 
     if request.markdown:
         from hamdg.commands.merging.reference import aliases_table, methods_table
 
-        print(f"{methods_table()}\n\n{aliases_table()}")
+        if console.wants_json():
+            raise ConfigError("`--markdown` and `--json` are two forms of one list; keep one of them.")
+        console.result(f"{methods_table()}\n\n{aliases_table()}")
         return 0
 
     from hamdg.commands.merging import methods
@@ -166,21 +169,23 @@ def _summarize(
     out: Path,
     seconds: float,
 ) -> None:
-    from hamdg import console
     from hamdg.merge.files.provenance import resolved_options
 
     own, given = info.resolved(options)
     values = resolved_options(own, given)
+    size = out.stat().st_size
     rows = [
         ("options", ", ".join(f"{name} {shown(value)}" for name, value in values.items())),
         ("base", "" if base is None else str(base)),
         ("sources", ", ".join(sorted(paths))),
-        ("merged", f"{out} ({_size(out.stat().st_size)})"),
+        ("merged", f"{out} ({_size(size)})"),
         ("seconds", f"{seconds:.1f}"),
     ]
     console.table(
         ("method", info.name if own is info else f"{info.name}, which is {own.name}"), [row for row in rows if row[1]]
     )
+    facts = {"method": own.name, "options": values, "base": base, "sources": paths, "merged": out, "bytes": size}
+    console.result_json({"called": info.name} | facts | {"seconds": seconds})
 
 
 def _check_inputs(info: MethodInfo, paths: Mapping[str, Path], request: Request, evidence: Mapping[str, Path]) -> None:
