@@ -198,7 +198,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
     from hamdg import report
 
-    console.result("\n".join([str(report.build([run])) for run in runs]))
+    pages = [report.build([run]) for run in runs]
+    console.result("\n".join(map(str, pages)))
+    console.result_json({"pages": pages})
     return 0
 
 

@@ -60,12 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the run that the arguments ask for and return the exit code."""
     from hamdg.config.reading import read_recipe
     from hamdg.config.shipped import find_file, is_shipped, shipped_name
+    from hamdg.config.yaml_files import dump_yaml
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
     file = find_file(arguments.recipe)
     recipe = read_recipe(file, overrides)
     if arguments.print_config:
-        console.result(_whole(recipe))
+        whole = _whole(recipe)
+        console.result(dump_yaml(whole).rstrip())
+        console.result_json(whole)
         return 0
     if is_shipped(file) and not recipe.runtime.quiet:
         console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
@@ -81,14 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(recipe: Recipe) -> str:
-    """Return a recipe as YAML, with the merge method's options where its algorithm merges."""
+def _whole(recipe: Recipe) -> dict[str, object]:
+    """Return the values of a recipe, with the merge method's options where its algorithm merges."""
     from hamdg.config.merge_section import completed
     from hamdg.config.reading import values_of
-    from hamdg.config.yaml_files import dump_yaml
 
-    whole = completed(recipe) if "merge" in recipe.settings.uses else recipe
-    return dump_yaml(values_of(whole)).rstrip()
+    return values_of(completed(recipe) if "merge" in recipe.settings.uses else recipe)
 
 
 def _check_inputs(recipe: Recipe, force: bool) -> None:

@@ -15,12 +15,12 @@ from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
 from hamdg.report import build
-from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record
 from hamdg.runs.steps import check_step, read_start
+from hamdg.stages import outcome
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.discovery import algorithm_of
@@ -89,8 +89,8 @@ def _run(
             if force:
                 main.reset()
             _advance(contexts, command, until, force=force, again=again)
-        if show and main.is_done:
-            _show(main)
+        if show:
+            outcome.show(main, recipe)
         return main.record
 
 
@@ -270,12 +270,6 @@ def _check_taken(context: Context, trained: RunDirectory) -> None:
     """
     check_start(replace(context, run=trained))
     check_learned_from_these(context, trained)
-
-
-def _show(run: RunDirectory) -> None:
-    files = [f"record  {run.record}", *([f"report  {run.report}"] if run.report.exists() else [])]
-    text = "\n".join(["", format_text(read_record(run.record)), "", *files])
-    console.result(text, kept=f"the run is done, and `{run.record}` has its result")
 
 
 def _recipe_at(run: RunDirectory) -> Recipe:

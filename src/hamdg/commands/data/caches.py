@@ -19,11 +19,12 @@ _HEADERS = ("store", "images of", "domain", "kept", "size", "last used", "")
 
 def show(cache: Path) -> None:
     """Print a table of the stores in a cache."""
-    found = stores(cache)
+    found, folder = stores(cache), cache / "pictures"
+    console.result_json({"folder": folder, "bytes": sum(one.size for one in found), "stores": [*map(_values, found)]})
     if not found:
-        console.result(f"No decoded images are kept in {cache / 'pictures'}.")
+        console.result(f"No decoded images are kept in {folder}.")
         return
-    title = f"{amount(sum(one.size for one in found))} of decoded images in {cache / 'pictures'}"
+    title = f"{amount(sum(one.size for one in found))} of decoded images in {folder}"
     console.table(_HEADERS, [_line(one) for one in found], title=title)
 
 
@@ -63,6 +64,8 @@ def remove(cache: Path, names: Sequence[str], *, everything: bool, outdated: boo
     console.result(f"Deleted {len(gone)} of {len(found)} stores, {amount(sum(one.size for one in gone))}.")
     if used:
         console.result(f"A process uses {listed([one.name for one in used])}; nothing of that was deleted.")
+    names_of = {"deleted": [one.name for one in gone], "in_use": [one.name for one in used]}
+    console.result_json(names_of | {"bytes": sum(one.size for one in gone), "stores": len(found) - len(gone)})
     return not used
 
 
@@ -71,6 +74,21 @@ def _named(found: Sequence[StoreInfo], name: str) -> list[StoreInfo]:
     if not own:
         raise ConfigError(f"There is no store `{name}`; `hamdg data cache list` shows the names.")
     return own
+
+
+def _values(one: StoreInfo) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "place": one.place or None,
+        "domain": one.domain,
+        "view": one.view,
+        "images": one.images,
+        "kept": one.there,
+        "bytes": one.size,
+        "last_used": one.used,
+        "outdated": one.outdated,
+        "in_use": is_used(one),
+    }
 
 
 def _line(one: StoreInfo) -> tuple[str, ...]:

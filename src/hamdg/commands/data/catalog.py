@@ -14,12 +14,35 @@ from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
 
 _FEW = 12
+_NOWHERE = "not found"
 _OWN = "custom\n    found     where ROOT, --data.lists or --data.hub says: any data set of your own"
 
 
 def catalog() -> str:
     """Return a paragraph on every benchmark."""
     return "\n\n".join([*map(_entry, names()), _OWN])
+
+
+def values() -> list[dict[str, object]]:
+    """Return what is known of every benchmark, for programs."""
+    return [_values(name) for name in names()]
+
+
+def _values(name: str) -> dict[str, object]:
+    try:
+        one = benchmark(name)
+    except ConfigError as error:
+        return {"name": name, "broken": str(error)}
+    found = _found(one)
+    return {
+        "name": one.name,
+        "title": one.title,
+        "domains": one.domains,
+        "classes": one.classes,
+        "versions": {version.name: sum(version.totals.values()) for version in one.versions},
+        "hub": one.hub.id if one.hub else None,
+        "found": None if found == _NOWHERE else found,
+    }
 
 
 def _entry(name: str) -> str:
@@ -58,7 +81,7 @@ def _found(benchmark: Benchmark) -> str:
         pass
     if benchmark.hub is not None and _is_cached(benchmark.hub):
         return "a copy of the hub's, in the cache"
-    return "not found"
+    return _NOWHERE
 
 
 def _is_cached(hub: Hub) -> bool:

@@ -44,8 +44,10 @@ def prepare(
     names = benchmark.domains if domains is None else [_domain(benchmark, name) for name in domains]
     cache = needed_cache(recipe.data.cache)
     if benchmark.name == "mini":
-        for name in names:
-            console.note(f"`{name}`: {len(load_domain(name, recipe.data.mini, cache).labels):,} images rendered")
+        counts = {name: len(load_domain(name, recipe.data.mini, cache).labels) for name in names}
+        for name, count in counts.items():
+            console.note(f"`{name}`: {count:,} images rendered")
+        console.result_json({"folder": cache, "images": counts})
         return
     listings = [list_images(recipe, name) for name in names]
     wanted: list[View] = []
@@ -72,6 +74,7 @@ def _fill(listings: Sequence[Listing], views: Sequence[View], cache: Path) -> No
     for store in stores:
         store.prepare(np.arange(len(store)))
     console.result(f"{sum(map(len, listings)):,} images are decoded in {folder}.")
+    console.result_json({"folder": folder, "images": {listing.domain: len(listing) for listing in listings}})
 
 
 def _domain(benchmark: Benchmark, text: str) -> str:

@@ -32,11 +32,13 @@ def draw(recipe: Recipe, classes: str | None, per_cell: int, out: Path) -> None:
     benchmark = benchmark_of(recipe)
     chosen = _chosen(benchmark, classes)
     domains, tile = _domains(recipe, per_cell)
-    sheets = pages(chosen)
+    sheets, files = pages(chosen), list[Path]()
     for number, names in enumerate(sheets, start=1):
         file = out if len(sheets) == 1 else out.with_name(f"{out.stem}-{number}{out.suffix or '.png'}")
         contact_sheet(domains, {name: benchmark.classes.index(name) for name in names}, per_cell, tile, file)
         console.result(str(file))
+        files.append(file)
+    console.result_json({"files": files})
 
 
 def _domains(recipe: Recipe, per_cell: int) -> tuple[Mapping[str, Cells], int]:

@@ -133,9 +133,12 @@ def _add_place(verb: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from hamdg import console
-    from hamdg.commands.data.catalog import catalog
+    from hamdg.commands.data.catalog import catalog, values
 
-    console.result(catalog())
+    if console.wants_json():
+        console.result_json({"benchmarks": values()})
+    else:  # looking for the images twice takes twice as long
+        console.result(catalog())
     return 0
 
 
@@ -161,8 +164,10 @@ def _verify(arguments: argparse.Namespace) -> int:
         print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
         return _INTERRUPTED
     verification.show(found, everything=arguments.all)
-    _write(out, lambda: write_json(out, found.card()))
+    card = found.card()
+    _write(out, lambda: write_json(out, card))
     console.result(f"The data card is in {out}.")
+    console.result_json({"card_file": out} | verification.values(found) | {"card": card})
     return 0 if found.good else 1
 
 

@@ -31,6 +31,21 @@ def show(found: Verification, *, everything: bool) -> None:
     console.result("\n".join(["", *lines]))
 
 
+def values(found: Verification) -> dict[str, object]:
+    """Return the verdict and all faults, for programs; the numbers are on the data card."""
+    comparison = found.comparison
+    return {
+        "good": found.good,
+        "nearest_version": comparison.version.name if comparison else None,
+        "exact": comparison.exact if comparison else None,
+        "faults": found.faults,
+        "unreadable": dict(found.unreadable),
+        "truncated": dict(found.truncated),
+        "ignored": found.ignored,
+        "duplicates": found.duplicates() if found.contents else None,
+    }
+
+
 def _rows(found: Verification, everything: bool) -> tuple[list[list[str]], int]:
     """Return the rows of the table, the last with the totals, and how many classes are left out."""
     classes, domains, counts = found.benchmark.classes, found.benchmark.domains, found.counts
