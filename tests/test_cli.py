@@ -118,6 +118,10 @@ def test_missing_weights_end_the_command_before_a_run_begins(
     assert not (tmp_path / "runs").exists()
 
 
+class NamedSweep(str):
+    launcher = None
+
+
 def test_sweep_runs_and_shows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,14 +130,15 @@ def test_sweep_runs_and_shows(
     runs, shown = ModuleType("hamdg.sweeps.sweep"), ModuleType("hamdg.sweeps.results")
     vars(runs)["run_sweep"] = lambda path, sweep, *how: f"outcomes of {sweep} by {how}"
     vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
-    monkeypatch.setattr("hamdg.sweeps.sweep_file.read_sweep", lambda path: f"sweep {path}")
+    monkeypatch.setattr("hamdg.sweeps.sweep_file.read_sweep", lambda path: NamedSweep(f"sweep {path}"))
     vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
     monkeypatch.setitem(sys.modules, "hamdg.sweeps.sweep", runs)
     monkeypatch.setitem(sys.modules, "hamdg.sweeps.results", shown)
     monkeypatch.setattr("hamdg.sweeps.results", shown, raising=False)
-    assert cli.main(["sweep", "a.yaml", "--processes", "2", "--launcher", "mine"]) == 0
+    call = ["sweep", "a.yaml", "--launcher.local.gpus", "0.5", "--processes", "2", "--launcher", "local"]
+    assert cli.main(call) == 0
     said = capsys.readouterr().out
-    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by (2, 'mine')\n"
+    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by (2, Local(gpus=0.5))\n"
     assert cli.main(["sweep", "sweeps/mini-table"]) == 0
     assert f"sweep {FOLDER / 'sweeps' / 'mini-table.yaml'} is checked\n" in capsys.readouterr().out
     assert cli.main(["sweep", "sweeps/mini-tabel"]) == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import output, recipes, running, sweeping
+from hamdg.commands import launching, output, recipes, running, sweeping
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -36,6 +36,9 @@ _ENVIRONMENT = (
 
 # The verbs that take recipe keys, with their own options.
 _OPTIONS = {verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, **data.OPTIONS}.items()}
+
+# The verbs that make many runs.
+_LAUNCHING = ("sweep",)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,6 +123,9 @@ def _dispatch(arguments: list[str]) -> int:
         chosen, rest = output.take(arguments[1:])
         with console.output(quiet=chosen.quiet, as_json=chosen.json):
             return merge.main(rest)
+    launcher_options: list[str] = []
+    if verb in _LAUNCHING:
+        launcher_options, arguments = launching.split_options(arguments)
     if verb in _OPTIONS and not asks_for_help:
         from hamdg.config.parsing import split_overrides
 
@@ -135,7 +141,7 @@ def _dispatch(arguments: list[str]) -> int:
     if surplus:
         program = parser.prog if arguments[0].startswith("-") else f"{parser.prog} {verb}"
         raise ConfigError(f"unrecognized arguments: {shlex.join(surplus)}; see `{program} --help`.")
-    parsed.overrides = overrides
+    parsed.overrides, parsed.launcher_options = overrides, launcher_options
     handler: Callable[[argparse.Namespace], int] = parsed.handler
     with console.output(quiet="quiet" in parsed and parsed.quiet, as_json="json" in parsed and parsed.json):
         return handler(parsed)
@@ -159,7 +165,9 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     evaluate = _verb(verbs, "evaluate", "evaluate a merged run again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
 
-    sweeping.add_arguments(_verb(verbs, "sweep", sweeping.SUMMARY))
+    sweep = _verb(verbs, "sweep", sweeping.SUMMARY)
+    sweeping.add_arguments(sweep)
+    sweep.further = launching.option_help
 
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")

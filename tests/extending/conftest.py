@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,6 @@ def hamdg(
     folder: Path,
     *calls: Sequence[str],
     codes: Sequence[int] | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run commands of hamdg in a folder, beside a package; in one process, since importing torch takes the time.
 
@@ -57,13 +56,11 @@ def hamdg(
         folder: The working directory.
         calls: The arguments of each command.
         codes: The exit codes that are expected; all 0 if not given.
-        environment: Variables to set.
     """
     expected = list(codes or [0] * len(calls))
     code = "import sys; from hamdg.cli import main; "
     code += f"codes = [main(call) for call in {[list(call) for call in calls]!r}]; sys.exit(codes != {expected!r})"
     variables = os.environ | {"PYTHONPATH": f"{package}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    variables |= dict(environment or {})
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, cwd=folder)
     assert done.returncode == 0, done.stderr

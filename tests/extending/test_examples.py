@@ -95,8 +95,8 @@ def test_a_launcher(install: Install, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     (tmp_path / "begin").write_text(BEGIN)
     (tmp_path / "begin").chmod(0o755)
-    call = ["sweep", "grid.yaml", "--launcher", "prefix"]
-    done = hamdg(install("A launcher"), tmp_path, call, call, codes=[1, 0], environment={"RUN_WITH": "./begin"})
+    call = ["sweep", "grid.yaml", "--launcher", "prefix", "--launcher.prefix.command=./begin"]
+    done = hamdg(install("A launcher"), tmp_path, call, call, codes=[1, 0])
     place = "variant `ERM`, condition `clean`, held out `sketch`, seed 0"
     assert f"1 of 1 runs failed: {place}: RuntimeError: no place is free." in done.stderr
     assert (tmp_path / "began.txt").read_text() == "-c\n-c\n"

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from hamdg.errors import ConfigError, DataError, RunDirectoryError, TrainingErro
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps import sweep
 from hamdg.sweeps.jobs import Job, check_inputs, jobs_of
+from hamdg.sweeps.launchers.local import Local
 from hamdg.sweeps.ledger import Outcome, SweepError, reason_of_failure
 from hamdg.sweeps.sweep import run_sweep
 from hamdg.sweeps.sweep_file import read_sweep
@@ -47,7 +47,7 @@ def jobs(path: Path) -> list[Job]:
 
 
 def run(path: Path, processes: int = 1) -> list[Outcome]:
-    return run_sweep(path, read_sweep(path), processes)
+    return run_sweep(path, read_sweep(path), processes, Local())
 
 
 def test_the_documented_sweep_works(tmp_path: Path) -> None:
@@ -219,8 +219,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         return str(run_directory(job.recipe))
 
     monkeypatch.setattr(sweep, "run_job", work)
-    monkeypatch.setattr(sweep, "find_launcher", lambda name: lambda workers: Inline())
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sweep, "start", lambda *how: Inline())
     return done
 
 
@@ -286,7 +285,6 @@ def test_the_traceback_of_a_job_that_then_succeeds_is_removed(
     [
         (TrainingError("It stopped."), "It stopped."),
         (KeyError("art"), "KeyError: 'art'."),
-        (BrokenProcessPool("abruptly"), "Its process was killed; the system does that when memory runs out."),
     ],
 )
 def test_reasons_are_sentences(error: BaseException, reason: str) -> None:

@@ -33,7 +33,7 @@ HAM = {"recipe": "ham.yaml"}
         (
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `until`, "
-            "`out`, `title`, `intro`, `root`.",
+            "`out`, `title`, `intro`, `root`, `launcher`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},

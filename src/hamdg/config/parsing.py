@@ -158,10 +158,10 @@ def override_settings(overrides: Sequence[str]) -> Iterator[Setting]:
     for override in joined:
         name, _, text = override.partition("=")
         key = _key(name)
-        yield from leaves(key, _written(text, type_of(key)), lambda _: "on the command line")
+        yield from leaves(key, written(text, type_of(key)), lambda _: "on the command line")
 
 
-def _written(text: str, kind: object) -> object:
+def written(text: str, kind: object) -> object:
     """Return what the text of an override means: itself where a text is wanted, else YAML."""
     kinds = members(kind)
     if text == "null" and NoneType in kinds:

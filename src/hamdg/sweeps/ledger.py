@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +116,6 @@ def _outcome(job: Job, result: str | BaseException, folder: Path) -> Outcome:
 
 def reason_of_failure(error: BaseException) -> str:
     """Return why a job failed, as a sentence."""
-    if isinstance(error, BrokenProcessPool):
-        return "Its process was killed; the system does that when memory runs out."
     text = str(error) if isinstance(error, HamdgError) else f"{type(error).__name__}: {excerpt(error, 300)}"
     return text if text.endswith((".", "!", "?")) else f"{text}."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 from hamdg import console
 from hamdg.files import user_path
 from hamdg.sweeps.jobs import Job, by_training, check_inputs, jobs_of
-from hamdg.sweeps.launchers import LOCAL, find_launcher, start
+from hamdg.sweeps.launchers import Launcher, start
 from hamdg.sweeps.ledger import Outcome, open_ledger
 from hamdg.sweeps.queue import Claims, run_all
 from hamdg.sweeps.sweep_file import Sweep
 
 
-def run_sweep(path: Path, sweep: Sweep, processes: int | None = None, launcher: str = LOCAL) -> list[Outcome]:
+def run_sweep(path: Path, sweep: Sweep, processes: int | None, launcher: Launcher) -> list[Outcome]:
     """Run all jobs of a sweep at the same time; finished ones are skipped, failed ones do not stop the others.
 
     Several sweeps may run in one folder at once: each waits for what another works on, and takes over what a killed one
@@ -26,7 +25,7 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None = None, launcher: 
     Args:
         path: The sweep file.
         sweep: What it says.
-        processes: Runs at the same time; by default one per core.
+        processes: Runs at the same time; `None` for what the launcher says.
         launcher: Where they run.
 
     Returns:
@@ -39,22 +38,18 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None = None, launcher: 
         WeightsError: If its weights are nowhere.
         RunDirectoryError: If the folder of the runs cannot be written to.
     """
-    launch, cores = find_launcher(launcher), len(os.sched_getaffinity(0))
-    # Another launcher's machines have other cores than this one.
-    threads = max(1, cores // (processes or cores)) if launcher == LOCAL else 0
+    threads = launcher.threads(processes)
     jobs = jobs_of(sweep, path, threads)
-    workers = min(processes or cores, len(jobs))
+    workers = min(processes or launcher.workers() or len(jobs), len(jobs))
     check_inputs(jobs)
     folder = user_path(sweep.root, "root") / "sweeps"
     with open_ledger(folder / f"{path.stem}-{_digest(sweep)}.jsonl") as ledger:
-        each = f"with {threads} thread(s) each" if threads else f"by `{launcher}`"
-        console.heading(f"{len(jobs)} runs, {workers} at a time {each}; ledger {ledger.path}")
-        if threads:
-            # Processes read it before they import torch: two with as many threads as cores each starve each other.
-            os.environ["OMP_NUM_THREADS"] = str(threads)
+        each = f", {threads} thread(s) each" if threads else ""
+        where = type(launcher).__name__
+        console.heading(f"{len(jobs)} runs, {workers} at a time by {where}{each}; ledger {ledger.path}")
         work: list[Callable[[], str]] = [partial(run_job, job) for job in jobs]
         outcomes: dict[int, Outcome] = {}
-        executor = start(launcher, launch, workers)
+        executor = start(launcher, workers, folder)
         for number, result in run_all(work, by_training(jobs), Claims(folder / "claims"), executor, workers):
             outcomes[number] = outcome = ledger.add(jobs[number], result)
             how = f"failed: {jobs[number]}: {outcome.error}" if outcome.error else f"done: {jobs[number]}"

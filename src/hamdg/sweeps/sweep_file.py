@@ -15,6 +15,7 @@ from hamdg.values import Filled, MismatchError, Words, check
 
 Settings = Mapping[str, object]
 Label = Annotated[str, Filled()]
+Launch = Annotated[str | Settings | None, Words("the name of a launcher, or one name with its options")]
 # What `variants` is in the file, before each is read.
 _VARIANTS = Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to `{recipe: ..., set: {...}}`")]
 
@@ -61,6 +62,7 @@ class Sweep:
         title: That part's heading.
         intro: What that part says before its tables (Markdown).
         root: Folder of the run directories.
+        launcher: Where runs take place: a launcher's name, or one name with its options.
     """
 
     held_out: Annotated[Sequence[str], Words("a list of domains")]
@@ -74,6 +76,8 @@ class Sweep:
     title: str = ""
     intro: str = ""
     root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
+    # No part of what the sweep is: it goes on elsewhere with the same ledger.
+    launcher: Launch = field(default=None, repr=False)
 
 
 def read_sweep(path: Path) -> Sweep:
