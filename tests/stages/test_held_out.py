@@ -94,8 +94,8 @@ def test_files_of_the_held_out_domain_are_listed_but_not_opened_before_evaluate(
     recipe = tiny(*place, "--data.decode_once=false", tower="vit")
     validated: list[int] = []
 
-    def watched(context: Context) -> bool:
-        done = validate(context)
+    def watched(context: Context, again: bool) -> bool:
+        done = validate(context, again)
         validated.append(sum(str(small_pacs / "sketch") in name for name in _opened_files))
         return done
 
@@ -141,9 +141,9 @@ def test_the_controls_are_validated_before_anything_is_evaluated(
 ) -> None:
     moments: list[int] = []
 
-    def watched(context: Context) -> bool:
+    def watched(context: Context, again: bool) -> bool:
         moments.append(opened.count("sketch"))
-        return validate(context)
+        return validate(context, again)
 
     monkeypatch.setattr(pipeline, "validate", watched)
     pipeline.run(tiny("--controls.erm=true", tower="vit"))

@@ -70,7 +70,17 @@ def test_a_run_leaves_the_files_of_the_contract(finished: Finished, tower: Tower
         "merge.json",
         "merge/merged.safetensors",
     }
-    ends = {"merged.safetensors", config, "validation.json", "record.json", "report.html", "done", ".lock"}
+    ends = {
+        "merged.safetensors",
+        config,
+        "validation.json",
+        "predictions.npz",
+        "lines.json",
+        "record.json",
+        "report.html",
+        "done",
+        ".lock",
+    }
     assert files == HISTORIES | whole | steps | ends
     assert run.done.stat().st_mtime_ns == max(path.stat().st_mtime_ns for path in run.path.rglob("*[!k]"))
 

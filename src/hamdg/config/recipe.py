@@ -236,6 +236,22 @@ class ControlsConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """What the evaluation keeps for the page beside the accuracies; none of this changes what the run is.
+
+    Args:
+        lines: Points on each line between two models, from a source model or the start to the result, where accuracy
+            is measured; both ends count, and below 2 nothing is measured.
+        images: At most this many images of each domain are scored at each point; 0 measures no lines.
+        mistakes: At most this many of the most confident mistakes are kept as pictures.
+    """
+
+    lines: Annotated[int, Range(0, 101)] = 5
+    images: Annotated[int, Range(0)] = 500
+    mistakes: Annotated[int, Range(0, 200)] = 24
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """Where and how a run is executed; none of this changes what the run is.
 
@@ -293,6 +309,7 @@ class Recipe:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:

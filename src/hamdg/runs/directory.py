@@ -135,6 +135,16 @@ class RunDirectory:
         return self.path / "record.json"
 
     @property
+    def predictions(self) -> Path:
+        """What every entry predicted on the held-out domain, and pictures of mistakes, `predictions.npz`."""
+        return self.path / "predictions.npz"
+
+    @property
+    def lines(self) -> Path:
+        """Accuracies on the lines between models, `lines.json`."""
+        return self.path / "lines.json"
+
+    @property
     def report(self) -> Path:
         """The page to look at, `report.html`."""
         return self.path / "report.html"

@@ -44,6 +44,7 @@ class Row(TypedDict):
         validation: The same metric on the source hold-out sets, where measured.
         note: A few words about the row.
         targets: All metrics, by target.
+        sources: The metric of `validation` on each source domain's hold-out set, where measured.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Row(TypedDict):
     validation: float | None
     note: str
     targets: dict[str, Metrics]
+    sources: NotRequired[dict[str, float]]
 
 
 class StepRecord(TypedDict):
@@ -89,6 +91,7 @@ class Record(TypedDict):
         part: Which part of the targets the headline is of.
         source_accuracies: Headline of the source models.
         controls: Keys of the rows that come from the runs it is compared with, the most important one last.
+        control_runs: Where these runs lie, beside this run's algorithm: `erm/seed0-1a2b3c4d`.
         layers: The network's layers by depth.
         images_seen: How many images the models saw in their own batches.
         class_features: What stands for the classes (`model.text_head`), and its digest.
@@ -135,6 +138,7 @@ class Record(TypedDict):
     splits: NotRequired[dict[str, dict[str, int | str]]]
     data: NotRequired[dict[str, object]]
     files: NotRequired[dict[str, str]]
+    control_runs: NotRequired[list[str]]
     condition: NotRequired[str]
     variant: NotRequired[str]
 

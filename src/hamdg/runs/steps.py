@@ -54,12 +54,14 @@ class ValidationSummary(TypedDict):
 
     Attributes:
         validation: Accuracy on the sources' hold-out sets, by row.
+        sources: The same on each of them; runs of earlier versions have none.
         opened: The domains whose images were opened.
         seconds: How long it took.
         wrote: SHA-256 of the files that the run's result was exported to.
     """
 
     validation: dict[str, float]
+    sources: NotRequired[dict[str, dict[str, float]]]
     opened: list[str]
     seconds: float
     wrote: dict[str, str]
@@ -112,8 +114,20 @@ def read_validation(run: RunDirectory) -> dict[str, float]:
     return schema.read(path, _Validation)["validation"]
 
 
+def read_validation_by_source(run: RunDirectory) -> dict[str, dict[str, float]]:
+    """Return the accuracies by row and source domain; empty for runs of versions that kept their means alone.
+
+    Raises:
+        RunDirectoryError: The file is damaged.
+    """
+    if not run.validation.exists():
+        return {}
+    return schema.read(run.validation, _Validation).get("sources", {})
+
+
 class _Validation(TypedDict):
     validation: dict[str, float]
+    sources: NotRequired[dict[str, dict[str, float]]]
 
 
 def read_index(step: StepDirectory) -> HistoryIndex:

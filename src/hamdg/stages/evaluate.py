@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,25 +18,42 @@ from hamdg.data.module import split_domain
 from hamdg.data.resolve import prompts_of, words_of
 from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
-from hamdg.errors import DataError
 from hamdg.files import write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
+from hamdg.runs.lines import LineFacts
 from hamdg.runs.manifest import check_digests, digests
+from hamdg.runs.predictions import Predictions, TargetPredictions, write_predictions
 from hamdg.runs.record import EVALUATE, FORMAT, Metrics, Part, Row, StepRecord, read_record
-from hamdg.runs.steps import read_start, read_validation
+from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
+from hamdg.stages.controls import check_control, join_predictions, joined_rows
+from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
+from hamdg.stages.predictions import PredictionLog, choose_mistakes
 from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.sources import same_images, split_facts
+from hamdg.stages.sources import split_facts
 
-# Of a control's rows in the table of another run.
-CONTROL_NOTE = "same images"
+
+class Found(NamedTuple):
+    """What an evaluation found: rows, controls before the result; what the page draws; what the images were."""
+
+    rows: list[Row]
+    predictions: Predictions
+    lines: LineFacts | None
+    data: dict[str, object]
+
+
+class Tested(NamedTuple):
+    """What was measured and predicted on one target, by the key of the entries that are for it."""
+
+    metrics: dict[str, Metrics]
+    predictions: TargetPredictions
 
 
 def evaluate(context: Context, command: str, controls: Sequence[Context], again: bool = False) -> bool:
-    """Test every entry of the run on the held-out domain and write `record.json`.
+    """Test every entry of the run on the held-out domain; write what they predicted and, last, `record.json`.
 
     Args:
         context: The run, its steps done.
@@ -57,46 +75,102 @@ def evaluate(context: Context, command: str, controls: Sequence[Context], again:
     started = time.monotonic()
     with only_domains((*context.sources, *context.targets)), opened_domains() as opened:
         entries = context.algorithm.entries(context)
-        rows, data = _tested(context, entries, controls)
+        found = _tested(context, entries, controls)
     steps = _steps(context) | {EVALUATE: _own_step(sorted(opened), time.monotonic() - started)}
-    joined = [row["key"] for row in rows if row["key"] not in {entry.key for entry in entries}]
+    joined = [row["key"] for row in found.rows if row["key"] not in {entry.key for entry in entries}]
+    places = {"control_runs": [control.run.path.relative_to(run.path.parents[1]).as_posix() for control in controls]}
     run.unmark_done()
-    write_json(run.record, _record(context, rows, steps, command) | {"controls": joined} | data)
+    _write_evidence(run, found)
+    record = _record(context, found.rows, steps, command)
+    write_json(run.record, record | {"controls": joined} | (places if controls else {}) | found.data)
     return True
+
+
+def _write_evidence(run: RunDirectory, found: Found) -> None:
+    """Write what the page draws beside the record, whose size is that of its table."""
+    write_predictions(run.predictions, found.predictions)
+    if found.lines is None:
+        run.lines.unlink(missing_ok=True)
+    else:
+        write_json(run.lines, found.lines)
 
 
 def _own_step(opened: list[str], seconds: float) -> StepRecord:
     return StepRecord(reads=["sources", "targets"], opened=opened, facts={}, figures=[], seconds=seconds, images_seen=0)
 
 
-def _tested(
-    context: Context, entries: Sequence[Entry], controls: Sequence[Context]
-) -> tuple[list[Row], dict[str, object]]:
-    """Test every entry; return the rows of the table, controls before the result, and what the images were."""
+def _tested(context: Context, entries: Sequence[Entry], controls: Sequence[Context]) -> Found:
+    """Test every entry."""
     opened = {name: open_domain(context.recipe, name, context.preprocess.side) for name in context.targets}
     for control in controls:
-        _check_control(context, control.run, opened)
+        check_control(context, control.run, opened)
     tested = {name: _measured(context, domain, entries) for name, domain in opened.items()}
-    validation, shown = read_validation(context.run), {entry.key: entry for entry in entries}
-    rows = [_row(context, entry, tested, validation.get(key)) for key, entry in shown.items()]
-    rows[-1:-1] = [row for control in controls for row in _joined(control, known=shown)]
+    rows = _rows(context, entries, tested)
+    ends = {row["key"]: _on_domains(context, row) for row in rows}
+    lines = measure_lines(context, entries, opened, ends)
+    known = {row["key"] for row in rows}
+    rows[-1:-1] = [row for control in controls for row in joined_rows(control, known)]
     names = [name for name in context.bench.domains if name in (*context.sources, *context.targets)]
     domains = [opened.get(name) or open_domain(context.recipe, name, context.preprocess.side) for name in names]
-    return rows, _data(context, domains)
+    predictions = _predictions(context, rows[-1]["key"], opened, tested, controls)
+    return Found(rows, predictions, lines, _data(context, domains))
 
 
-def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> dict[str, Metrics]:
-    """Return everything measured on one target, by the key of the entries that are for it."""
+def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tested:
+    """Return everything measured and predicted on one target."""
     labels, classes = torch.from_numpy(np.array(domain.clean_labels)), len(context.bench.classes)
     everything = Subset(domain.evaluation, np.arange(len(domain)), labels)
     everything.prepare()
     own = [entry for entry in entries if not entry.only or domain.name in entry.only]
     inside = torch.from_numpy(split_domain(context.recipe, domain)[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
+    logs = [PredictionLog(len(domain)) for _ in own]
     scorer = Scorer(context.device, context.preprocess, context.half)
     for batch in scorer.scores([Scored(entry.network, entry.weights) for entry in own], everything):
         metrics[batch.model].update(batch.scores, batch.labels, batch.start)
-    return {entry.key: found.compute() for entry, found in zip(own, metrics, strict=True)}
+        logs[batch.model].update(batch.scores, batch.start)
+    return Tested(
+        {entry.key: found.compute() for entry, found in zip(own, metrics, strict=True)},
+        TargetPredictions(
+            np.array(domain.clean_labels),
+            {entry.key: log.predicted.numpy() for entry, log in zip(own, logs, strict=True)},
+            {entry.key: log.confidence.numpy() for entry, log in zip(own, logs, strict=True)},
+        ),
+    )
+
+
+def _predictions(
+    context: Context,
+    result: str,
+    domains: Mapping[str, Domain],
+    tested: Mapping[str, Tested],
+    controls: Sequence[Context],
+) -> Predictions:
+    """Return what was predicted, controls included: their rows are in the table, too."""
+    own = {name: one.predictions for name, one in tested.items()}
+    mistakes = choose_mistakes(domains, own, result, context.recipe.evaluate.mistakes)
+    for control in controls:
+        own = join_predictions(control, own)
+    return Predictions(own, mistakes)
+
+
+def _rows(context: Context, entries: Sequence[Entry], tested: Mapping[str, Tested]) -> list[Row]:
+    """Return the entries' own rows; entries of one key are one."""
+    metrics = {name: one.metrics for name, one in tested.items()}
+    validation, sources = read_validation(context.run), read_validation_by_source(context.run)
+    found = []
+    for key, entry in {entry.key: entry for entry in entries}.items():
+        row = _row(context, entry, metrics, validation.get(key))
+        if key in sources:
+            row["sources"] = sources[key]
+        found.append(row)
+    return found
+
+
+def _on_domains(context: Context, row: Row) -> dict[str, float]:
+    """Return a row's primary metric on every domain as a whole."""
+    primary = {name: metrics[context.task.primary] for name, metrics in row["targets"].items()}
+    return {**row.get("sources", {}), **{name: value for name, value in primary.items() if isinstance(value, float)}}
 
 
 # What is added to the name of the primary metric, by the part of the target that the headline is of.
@@ -130,33 +204,6 @@ def _mean(values: Sequence[object]) -> float:
 def _part(context: Context) -> Part:
     """Return which part of the targets the headline is of: of those that a step has read, what it has not seen."""
     return "20%" if any("targets" in step.reads for step in context.algorithm.steps()) else "all"
-
-
-def _joined(control: Context, known: Collection[str]) -> list[Row]:
-    """Return a control's rows but those that are the run's own; they are called after the control."""
-    rows = read_record(control.run.record)["rows"]
-    name = control.recipe.algorithm
-    return [
-        {**row, "key": f"{name}/{row['key']}", "group": "control", "note": row["note"] or CONTROL_NOTE}
-        for row in rows
-        if row["key"] not in known
-    ]
-
-
-def _check_control(context: Context, control: RunDirectory, targets: Mapping[str, Domain]) -> None:
-    """Refuse a control whose rows are of other images: one table would hold both.
-
-    Raises:
-        DataError: If it was tested on others.
-    """
-    splits = read_record(control.record).get("splits", {})
-    for name, domain in targets.items():
-        now = split_facts(context.recipe, domain, source=False)
-        if name not in splits or not same_images(splits[name], now):
-            raise DataError(
-                f"The control `{control.path}` was tested on other images of `{name}` than there are now; "
-                f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
-            )
 
 
 def _data(context: Context, domains: Sequence[Domain]) -> dict[str, object]:

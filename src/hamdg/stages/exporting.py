@@ -13,14 +13,18 @@ from hamdg.files import write_json
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import check_digests, digests
-from hamdg.runs.steps import ValidationSummary
+from hamdg.runs.steps import ValidationSummary, read_validation_by_source
 from hamdg.stages.context import Context
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
 
-def validate(context: Context) -> bool:
+def validate(context: Context, again: bool = False) -> bool:
     """Export the result and write `validation.json`, unless both are there; the held-out domain stays closed.
+
+    Args:
+        context: The run, its steps done.
+        again: Score the entries once more where an earlier version kept their means over the sources alone.
 
     Returns:
         Whether there was anything to do.
@@ -28,7 +32,8 @@ def validate(context: Context) -> bool:
     run = context.run
     if run.validation.exists() and all((run.path / name).exists() for name in exported(run)):
         check_digests(run, exported(run), "the export wrote", "restore it, or delete it and repeat the command")
-        return False
+        if not again or read_validation_by_source(run):
+            return False
     run.unmark_done()
     started = time.monotonic()
     with only_domains(context.sources), opened_domains() as opened:
@@ -36,15 +41,17 @@ def validate(context: Context) -> bool:
         written = export(context, entries[-1])
         scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]
-        accuracies = scorer.validation(models, open_sources(context, begun=True).holdouts(), context.task)
+        values = scorer.by_domain(models, open_sources(context, begun=True).holdouts(), context.task)
+    sources = {entry.key: own for entry, own in zip(entries, values, strict=True)}
     summary = ValidationSummary(
-        validation={entry.key: value for entry, value in zip(entries, accuracies, strict=True)},
+        validation={key: sum(own.values()) / len(own) for key, own in sources.items()},
+        sources=sources,
         opened=sorted(opened),
         seconds=time.monotonic() - started,
         wrote=written,
     )
     write_json(run.validation, summary)
-    console.note(f"source validation: {accuracies[-1]:.1%}")
+    console.note(f"source validation: {summary['validation'][entries[-1].key]:.1%}")
     return True
 
 

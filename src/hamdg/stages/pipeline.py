@@ -156,10 +156,11 @@ def _advance(contexts: Sequence[Context], command: str, until: str, force: bool,
         chosen = steps[: names.index(until) + 1] if until in names else steps
         run_steps(context, chosen, share=not force)
         if len(chosen) == len(steps):
-            validate(context)
+            validate(context, again)
     if until == EVALUATE:
         for control in controls:
-            _evaluate(control, command, ())
+            # One of an earlier version kept less of its evaluation than a new one of this run wants.
+            _evaluate(control, command, (), again and not control.run.predictions.exists())
         _evaluate(own, command, controls, again)
 
 
@@ -180,7 +181,8 @@ def _finish(context: Context) -> None:
     for step in context.algorithm.steps():
         own = context.step(step.name)
         files |= {own.summary.name, *own.read()["wrote"]}
-    kept = [path for path in (run.base, run.class_features, run.splits, run.start) if path.exists()]
+    maybe = (run.base, run.class_features, run.splits, run.start, run.predictions, run.lines)
+    kept = [path for path in maybe if path.exists()]
     files |= {path.name for path in (*kept, run.validation, run.record)} | set(exported(run))
     seal(run, files, read_start(run)["files"])
 

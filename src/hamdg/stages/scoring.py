@@ -79,13 +79,17 @@ class Scorer:
 
     def validation(self, models: Sequence[Scored], parts: Mapping[str, Subset], task: Task) -> list[float]:
         """Return every model's primary metric, as its mean over hold-out sets, against the labels that a user has."""
-        totals = [0.0] * len(models)
-        for part in parts.values():
+        return [sum(own.values()) / len(parts) for own in self.by_domain(models, parts, task)]
+
+    def by_domain(self, models: Sequence[Scored], parts: Mapping[str, Subset], task: Task) -> list[dict[str, float]]:
+        """Return every model's primary metric on each of some subsets, against the labels that these have."""
+        values: list[dict[str, float]] = [{} for _ in models]
+        for name, part in parts.items():
             found: dict[int, Metric] = {}
             for batch in self.scores(models, part):
                 if batch.model not in found:
                     found[batch.model] = task.metrics(batch.scores.shape[1])[task.primary]
                 found[batch.model].update(batch.scores.cpu(), batch.labels.cpu())
             for model, metric in found.items():
-                totals[model] += float(metric.compute())
-        return [total / len(parts) for total in totals]
+                values[model][name] = float(metric.compute())
+        return values

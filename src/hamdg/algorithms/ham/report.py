@@ -6,20 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from hamdg import console
 from hamdg.algorithms.ham.sample_log import Sample
 from hamdg.data.domain import Domain
-from hamdg.data.subset import holdout
+from hamdg.data.thumbnails import thumbnails
 from hamdg.files import atomic_path
 from hamdg.runs.selection import SelectionCounts
 from hamdg.stages.context import Context
 from hamdg.tracking.rows import read_rows
 
-# Side of the images that are kept for the report.
-THUMBNAIL = 96
 SAMPLES = "samples.npz"
 RULE = (
     "At each step a model is offered the other sources' batches and accepts what it is more confident about than it "
@@ -60,7 +56,7 @@ def write_samples(context: Context, domains: Mapping[str, Domain], samples: Sequ
     if not samples:
         return ""
     sources, path = list(context.sources), context.files.folder / SAMPLES
-    images = [_thumbnail(domains[one.domain], one.position) for one in samples]
+    images = [thumbnails(domains[one.domain].evaluation, np.array([one.position]))[0] for one in samples]
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
@@ -77,11 +73,3 @@ def write_samples(context: Context, domains: Mapping[str, Domain], samples: Sequ
             classes=np.array(context.bench.classes),
         )
     return path.relative_to(context.run.path).as_posix()
-
-
-def _thumbnail(domain: Domain, position: int) -> NDArray[np.uint8]:
-    """Return an image as it is evaluated, made smaller where it is large: the report holds dozens of them."""
-    ((images, _),) = holdout(domain, np.array([position])).parts(1)
-    image = Image.fromarray(images[0].numpy())
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return np.asarray(image)

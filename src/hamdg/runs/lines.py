@@ -1,0 +1,39 @@
+"""`lines.json`: accuracy on the straight lines between two models' weights."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from hamdg.runs import schema
+from hamdg.runs.directory import RunDirectory
+
+
+class LineFacts(TypedDict):
+    """`lines.json`: from each of some entries to the result.
+
+    Attributes:
+        result: Key of the entry in which all lines end.
+        at: The points: 0 is the beginning of a line, 1 its end.
+        images: How many images of each domain were scored: of sources those that validate, of targets all, or a draw.
+        lines: By the key of the entry in which a line begins, and by domain, the primary metric at each point.
+    """
+
+    result: str
+    at: list[float]
+    images: dict[str, int]
+    lines: dict[str, dict[str, list[float | None]]]
+
+
+def read_lines(run: RunDirectory) -> LineFacts | None:
+    """Return what was measured; `None` if nothing was.
+
+    Raises:
+        RunDirectoryError: The file is damaged.
+    """
+    if not run.lines.is_file():
+        return None
+    again = f"let `hamdg evaluate {run.path}` write it again"
+    found = schema.read(run.lines, LineFacts, again)
+    if any(len(own) != len(found["at"]) for line in found["lines"].values() for own in line.values()):
+        raise schema.damaged(run.lines, "a line has not one value a point", again)
+    return found

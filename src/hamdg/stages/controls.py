@@ -1,0 +1,73 @@
+"""What the table and the predictions of a run take from the runs that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from hamdg.data.domain import Domain
+from hamdg.errors import DataError
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.predictions import TargetPredictions, read_predictions
+from hamdg.runs.record import Row, read_record
+from hamdg.stages.context import Context
+from hamdg.stages.sources import same_images, split_facts
+
+# Of a control's rows in the table of another run.
+CONTROL_NOTE = "same images"
+
+
+def joined_rows(control: Context, known: Collection[str]) -> list[Row]:
+    """Return a control's rows but those that are the run's own; they are called after the control."""
+    return [
+        {**row, "key": _joined_key(control, row["key"]), "group": "control", "note": row["note"] or CONTROL_NOTE}
+        for row in read_record(control.run.record)["rows"]
+        if row["key"] not in known
+    ]
+
+
+def join_predictions(control: Context, own: Mapping[str, TargetPredictions]) -> dict[str, TargetPredictions]:
+    """Return the predictions of a run with those of a control's rows; controls of earlier versions have none.
+
+    Args:
+        control: The control.
+        own: The run's own predictions, by target.
+
+    Raises:
+        DataError: If the control's file is damaged.
+    """
+    file = control.run.predictions
+    theirs = read_predictions(file).targets if file.exists() else {}
+    return {name: _joined(control, one, theirs[name]) if name in theirs else one for name, one in own.items()}
+
+
+def _joined(control: Context, own: TargetPredictions, theirs: TargetPredictions) -> TargetPredictions:
+    if not np.array_equal(own.labels, theirs.labels):
+        return own
+    added = {_joined_key(control, key): key for key in theirs.predicted if key not in own.predicted}
+    return TargetPredictions(
+        own.labels,
+        {**own.predicted, **{name: theirs.predicted[key] for name, key in added.items()}},
+        {**own.confidence, **{name: theirs.confidence[key] for name, key in added.items()}},
+    )
+
+
+def _joined_key(control: Context, key: str) -> str:
+    return f"{control.recipe.algorithm}/{key}"
+
+
+def check_control(context: Context, control: RunDirectory, targets: Mapping[str, Domain]) -> None:
+    """Refuse a control whose rows are of other images: one table would hold both.
+
+    Raises:
+        DataError: If it was tested on others.
+    """
+    splits = read_record(control.record).get("splits", {})
+    for name, domain in targets.items():
+        now = split_facts(context.recipe, domain, source=False)
+        if name not in splits or not same_images(splits[name], now):
+            raise DataError(
+                f"The control `{control.path}` was tested on other images of `{name}` than there are now; "
+                f"test it again with `hamdg evaluate {control.path}`, or do without it with `--controls.erm=false`."
+            )

@@ -1,0 +1,56 @@
+"""Keeps what every entry predicts while it is tested, and chooses the mistakes that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hamdg.data.domain import Domain
+from hamdg.data.thumbnails import thumbnails
+from hamdg.runs.predictions import Mistakes, TargetPredictions
+
+
+class PredictionLog:
+    """The predicted class and its confidence for every image of a target, taken in batch by batch.
+
+    Args:
+        images: Number of images of the target.
+    """
+
+    def __init__(self, images: int) -> None:
+        self.predicted = torch.zeros(images, dtype=torch.int64)
+        self.confidence = torch.zeros(images)
+
+    def update(self, scores: Tensor, start: int) -> None:
+        """Take in scores [n, classes], and the position of their first image in the target."""
+        scores = scores.cpu()
+        own = slice(start, start + len(scores))
+        self.predicted[own] = scores.argmax(dim=1)
+        self.confidence[own] = scores.float().softmax(dim=1).amax(dim=1)
+
+
+def choose_mistakes(
+    domains: Mapping[str, Domain], found: Mapping[str, TargetPredictions], key: str, count: int
+) -> Mistakes | None:
+    """Return the most confident wrong predictions of an entry on all targets; `None` if there are none to show.
+
+    Args:
+        domains: The targets.
+        found: What was predicted on them.
+        key: The entry.
+        count: How many are kept at most.
+    """
+    wrong = [
+        (-float(one.confidence[key][position]), name, int(position))
+        for name, one in found.items()
+        if key in one.predicted
+        for position in np.flatnonzero((one.predicted[key] != one.labels) & np.isfinite(one.confidence[key]))
+    ]
+    chosen = sorted(wrong)[:count]
+    if not chosen:
+        return None
+    images = [thumbnails(domains[name].evaluation, np.array([position]))[0] for _, name, position in chosen]
+    return Mistakes(np.stack(images), tuple(name for _, name, _ in chosen), np.array([at for _, _, at in chosen]))
