@@ -14,6 +14,8 @@ T = TypeVar("T")
 SWEEP: dict[str, object] = {
     "held_out": ["sketch", "art"],
     "seeds": [0, 3],
+    "controls": False,
+    "reports": False,
     "conditions": {"clean": {}, "noisy": {"data.mini.label_noise": 0.2}},
     "variants": {
         "plain": {"recipe": "ham.yaml", "set": {"ham.harmonization.method": "none", "train.lr": 0.00001}},

@@ -32,21 +32,23 @@ HAM = {"recipe": "ham.yaml"}
         ({"held_outs": ["sketch"]}, "there is no key `held_outs` in a sweep; did you mean `held_out`?"),
         (
             {"zzz": 1},
-            "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `until`, "
-            "`out`, `title`, `intro`, `root`, `launcher`.",
+            "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
+            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `out`, `title`, `intro`, "
+            "`root`, `launcher`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},
             "there is no key `sets` in `variants.HAM`; did you mean `set`?",
         ),
         ({"variants": {"HAM": {"set": {}}}}, "`variants.HAM` lacks `recipe`, the recipe file that it starts from."),
-        ({"held_out": "sketch"}, 'expected `held_out` to be a list of domains, but got `"sketch"`.'),
+        ({"held_out": 3}, "expected `held_out` to be a list of domains, or `all`, but got `3`."),
         (
             {"held_out": ["sketch", "art", "sketch"]},
             "`held_out` holds `sketch` twice; every run is made once, so keep one.",
         ),
         ({"seeds": [0, 1, 0]}, "`seeds` holds `0` twice; every run is made once, so keep one."),
-        ({"seeds": 3}, "expected `seeds` to be a list of integers, but got `3`."),
+        ({"seeds": 0}, "expected `seeds` to be a list of integers, or how many, but got `0`."),
+        ({"seeds": "three"}, 'expected `seeds` to be a list of integers, or how many, but got `"three"`.'),
         ({"seeds": ["a"]}, 'expected `seeds.0` to be an integer, but got `"a"`.'),
         ({"seeds": [True]}, "expected `seeds.0` to be an integer, but got `true`."),
         (

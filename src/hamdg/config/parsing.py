@@ -33,14 +33,17 @@ def named_algorithm(path: Path, changes: Iterable[tuple[str, object]] = ()) -> s
     return next((str(one.value) for one in reversed(given) if one.key == "algorithm"), Recipe().algorithm)
 
 
-def read_unchecked(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+def read_unchecked(
+    path: Path | None, overrides: Sequence[str] = (), changes: Sequence[tuple[str, object]] = (), place: str = ""
+) -> Recipe:
     """Read a recipe as `read_recipe` does, but check types only: no images are looked for.
 
     Raises:
         ConfigError: If the file cannot be read, a key is unknown, or a value has the wrong type.
     """
     recipe = applied(Recipe(), list(file_settings(path)) if path is not None else [])
-    return overridden(recipe, overrides)
+    given = [one for key, value in changes for one in leaves(key, value, lambda _: place)]
+    return changed(recipe, [*given, *override_settings(overrides)])
 
 
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

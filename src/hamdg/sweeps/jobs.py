@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-from hamdg.config.keys import algorithm_of
-from hamdg.config.parsing import named_algorithm
+from hamdg.config.keys import value_at
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
-from hamdg.config.shipped import find_file, public_name
+from hamdg.config.shipped import public_name
 from hamdg.data.find_images import find_images
 from hamdg.data.resolve import benchmark_of
-from hamdg.errors import ConfigError, DataError, WeightsError
+from hamdg.errors import ConfigError
 from hamdg.report.aggregate import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
+from hamdg.sweeps.grid import defines
+from hamdg.sweeps.picking import Entry, fits
+from hamdg.sweeps.points import Point, naming, points_of
+from hamdg.sweeps.random_draws import drawn
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, listed
 
@@ -33,17 +34,31 @@ class Job:
 
     Args:
         condition: Name of the condition.
-        variant: Name of the variant.
+        variant: Name of the variant, with its values of the grid and the number of its draw.
         recipe: Its recipe.
         until: What comes last: `validate` scores on source hold-out sets alone, `evaluate` on the held-out domain.
         command: The command that makes this run alone.
+        origin: Name of the variant in the file.
+        family: Name of the variant without its draw: one of a family's draws is chosen.
+        draw: The number of the draw of its settings; `None` where nothing is drawn.
+        is_pair: Whether it holds out one more domain, for cross-validation.
+        force: Whether it is made again if it is done.
     """
 
     condition: str
     variant: str
     recipe: Recipe
-    until: Literal["validate", "evaluate"]
+    until: str
     command: str = ""
+    origin: str = ""
+    family: str = ""
+    draw: int | None = None
+    is_pair: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("origin", "family"):
+            object.__setattr__(self, name, getattr(self, name) or self.variant)
 
     def __str__(self) -> str:
         place = f"condition `{self.condition}`, held out `{self.recipe.held_out}`, seed {self.recipe.seed}"
@@ -59,31 +74,89 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
         threads: CPU threads of each run; 0 for what it finds where it runs.
 
     Raises:
-        ConfigError: If a recipe is wrong, two jobs are one and the same run, or no run has a row that is asked for.
+        ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, or
+            none is excluded by an item of `exclude`.
     """
-    jobs = []
-    for (condition, shared), domain, seed in product(sweep.conditions.items(), sweep.held_out, sweep.seeds):
-        for name, variant in sweep.variants.items():
-            given: dict[str, object] = {
-                "label": name,
-                "held_out": domain,
-                "seed": seed,
-                "controls.erm": False,
-                "runtime.root": sweep.root,
-            }
-            silent = [("runtime.threads", threads), ("runtime.quiet", True), ("runtime.report", False)]
-            with _named(f"variant `{name}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
-                source = _recipe_file(file, variant.recipe)
-                algorithm = named_algorithm(source, {**shared, **variant.set}.items())
-                # A condition is for variants of several algorithms; none of them has another's section.
-                common = [(key, value) for key, value in shared.items() if algorithm_of(key) in (None, algorithm)]
-                changes = [*common, *variant.set.items(), *given.items()]
-                recipe = read_recipe(source, changes=[*changes, *silent], place=f"in `{file}`")
-                run_directory(recipe)  # which asks the merge library, the only one to know methods and options
-            jobs.append(Job(condition, name, recipe, sweep.until, _command(source, changes)))
-    _refuse_twins(jobs)
+    unused = dict(enumerate(sweep.exclude))
+    jobs: list[Job] = []
+    for condition in sweep.conditions:
+        points = points_of(sweep, file, condition)
+        single = [domain for one in points for domain in one.held_out]
+        domains = dict.fromkeys([*single, *(domain for one in points for domain in one.pairs)])
+        seeds = dict.fromkeys(seed for one in points for seed in one.seeds)
+        for domain, seed, point in product(domains, seeds, points):
+            if seed in point.seeds and domain in (*point.held_out, *point.pairs):
+                place = Place(condition, point, domain, seed)
+                for draw in range(point.draws) if point.draws else (None,):
+                    jobs += _made(sweep, file, place, draw, threads, unused)
+    for number in unused:
+        raise ConfigError(f"`{file}`: `exclude.{number}` fits no run; correct it, or leave it out.")
+    if not jobs:
+        raise ConfigError(f"`{file}` excludes all of its runs; leave some.")
+    jobs = _without_twins(jobs)
     _check_rows(sweep, file, jobs)
     return jobs
+
+
+class Place(NamedTuple):
+    """A point of a sweep with a held-out domain and a seed."""
+
+    condition: str
+    point: Point
+    domain: str
+    seed: int
+
+
+def _made(
+    sweep: Sweep, file: Path, place: Place, draw: int | None, threads: int, unused: dict[int, Entry]
+) -> Iterator[Job]:
+    """Yield the job of a place and a draw, unless it is excluded; entries that exclude it leave `unused`."""
+    condition, point, domain, seed = place
+    values = drawn(point.ranges, draw, seed) if draw else {}
+    suffix = "" if draw is None else f", draw {draw}"
+    settings = point.settings | values
+    facts: dict[str, Sequence[object]] = {
+        "variant": (f"{point.name}{suffix}", point.name, point.origin),
+        "condition": (condition,),
+        "held_out": (domain,),
+        "seed": (seed,),
+        "draw": (draw,),
+        **{key: (value,) for key, value in settings.items()},
+    }
+    entries = {number: _canonical(entry, point) for number, entry in enumerate(sweep.exclude)}
+    if _excluded(entries, facts, unused):
+        return
+    given: dict[str, object] = {"label": f"{point.label}{suffix}", "held_out": domain, "seed": seed}
+    given |= {} if sweep.controls else {"controls.erm": False}
+    given["runtime.root"] = sweep.root
+    silent: dict[str, object] = {"runtime.threads": threads, "runtime.quiet": True}
+    silent |= {} if sweep.reports else {"runtime.report": False}
+    with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
+        changes = settings | given
+        recipe = read_recipe(point.source, changes=[*changes.items(), *silent.items()], place=f"in `{file}`")
+        run_directory(recipe)  # which asks the merge library, the only one to know methods and options
+    # What the recipe itself says, or leaves at its default.
+    others = {key for entry in entries.values() for key in entry} - facts.keys()
+    facts |= {key: (value_at(recipe, key),) for key in others if defines(key, recipe.algorithm)}
+    if not _excluded(entries, facts, unused):
+        command = _command(point.source, list(changes.items()))
+        is_pair = domain not in point.held_out
+        yield Job(
+            condition, f"{point.name}{suffix}", recipe, sweep.until, command, point.origin, point.name, draw, is_pair
+        )
+
+
+def _excluded(entries: Mapping[int, Entry], facts: Mapping[str, Sequence[object]], unused: dict[int, Entry]) -> bool:
+    found = [number for number, entry in entries.items() if fits(facts, entry)]
+    for number in found:
+        unused.pop(number, None)
+    return bool(found)
+
+
+def _canonical(entry: Entry, point: Point) -> Entry:
+    """Return an entry with domains as the benchmark has them."""
+    names = {name: point.benchmark.find_domain(str(name)) or name for name in entry.get("held_out", ())}
+    return {**entry, "held_out": list(names.values())} if names else entry
 
 
 def check_inputs(jobs: Sequence[Job]) -> None:
@@ -97,10 +170,10 @@ def check_inputs(jobs: Sequence[Job]) -> None:
 
     open_jobs = [job for job in jobs if not RunDirectory(run_directory(job.recipe)).is_done]
     for job in {(one.recipe.benchmark, repr(one.recipe.data)): one for one in reversed(open_jobs)}.values():
-        with _named(str(job)):
+        with naming(str(job)):
             find_images(job.recipe, held_out=job.until == "evaluate")
     for job in {repr(one.recipe.model): one for one in reversed(open_jobs)}.values():
-        with _named(str(job)):
+        with naming(str(job)):
             find_weights(job.recipe.model)
 
 
@@ -112,48 +185,38 @@ def by_training(jobs: Sequence[Job]) -> dict[str, list[int]]:
     return groups
 
 
-@contextmanager
-def _named(job: str) -> Iterator[None]:
-    """Name the job in an error about what it needs."""
-    try:
-        yield
-    except (ConfigError, DataError, WeightsError) as error:
-        raise type(error)(f"{job[:1].upper()}{job[1:]}: {error}") from error
-
-
-def _recipe_file(file: Path, name: str) -> Path:
-    """Return the recipe that a variant names: a file by its path from the sweep file, or one that comes with hamdg."""
-    own = Path(os.path.normpath(file.parent / name))
-    return own if own.exists() or Path(name).is_absolute() or name.startswith(".") else find_file(name)
-
-
 def _command(recipe: Path, changes: Sequence[tuple[str, object]]) -> str:
     """Return the command that makes a run of a sweep alone: the page and the record of a run name it."""
     values = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes]
     return shlex.join(["hamdg", "run", public_name(recipe), *values])
 
 
-def _refuse_twins(jobs: list[Job]) -> None:
-    """Refuse jobs that share a run directory: the second would take the first one's label."""
+def _without_twins(jobs: list[Job]) -> list[Job]:
+    """Return the jobs without draws that came out alike.
+
+    Raises:
+        ConfigError: If other jobs share a run directory: the second would take the first one's label.
+    """
     first: dict[Path, Job] = {}
+    kept = []
     for job in jobs:
         twin = first.setdefault(run_directory(job.recipe), job)
-        if twin is not job and (twin.condition, twin.variant) == (job.condition, job.variant):
-            # Exact repetitions are refused with the file; these are two names of one domain.
-            raise ConfigError(f"`held_out` names the domain `{job.recipe.held_out}` twice; keep one of its names.")
-        if twin is not job:
+        if twin is job:
+            kept.append(job)
+        elif (twin.condition, twin.family) != (job.condition, job.family):
             raise ConfigError(
                 f"`{job.variant}` ({job.condition}, {job.recipe.held_out}, seed {job.recipe.seed}) is the same run as "
                 f"`{twin.variant}` ({twin.condition}); drop one of them."
             )
+    return kept
 
 
 def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
     """Refuse rows that no run of their variant will have, before hours of training show it."""
     from hamdg.stages.discovery import algorithm_of
 
-    for name, variant in sweep.variants.items():
-        own = [job.recipe for job in jobs if job.variant == name]
+    for name, variant in sweep.origins.items():
+        own = [job.recipe for job in jobs if job.origin == name]
         keys = {
             key: None
             for one in own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hamdg import console
@@ -16,6 +16,7 @@ from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
 from hamdg.report.table import MISSING
 from hamdg.runs.record import Record, read_record
+from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome
 from hamdg.sweeps.sweep_file import Sweep
 
@@ -48,7 +49,7 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     """
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in outcomes])
     records = [_record(one) for one in outcomes] if sweep.until == "evaluate" else []
-    chosen = choose_rows(records, {name: variant.rows for name, variant in sweep.variants.items()})
+    chosen = choose_rows(records, {one.job.variant: _rows(sweep, one.job) for one in outcomes})
     # The page first: nothing may be lost where the output takes nothing.
     page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None else None
     head = ("condition", "variant", "model", "source validation", "±", "n")
@@ -58,6 +59,13 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
         print_accuracies(records, sweep_table(records, chosen))
     if page is not None:
         console.result(f"\nresults {page}")
+
+
+def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
+    """Return the labels of a variant's rows; with values of a grid in its name, in theirs, too."""
+    suffix = job.variant.removeprefix(job.origin)
+    rows = sweep.origins[job.origin].rows
+    return rows if rows is None else {key: f"{label}{suffix}" for key, label in rows.items()}
 
 
 def _write_page(file: Path, sweep: Sweep, records: list[Record], chosen: RowChoice) -> Path:

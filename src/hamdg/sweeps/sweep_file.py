@@ -6,28 +6,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from hamdg.config.yaml_files import Document, read_yaml
+from hamdg.config.yaml_files import read_yaml
 from hamdg.errors import ConfigError
+from hamdg.sweeps.checking import Checker, Settings
+from hamdg.sweeps.grid import typed_grid
+from hamdg.sweeps.picking import Entry, read_entries
+from hamdg.sweeps.random_draws import RandomDraws, read_draws
 from hamdg.text import did_you_mean, excerpt, listed
-from hamdg.values import Filled, MismatchError, Words, check
+from hamdg.values import Filled, Words
 
-Settings = Mapping[str, object]
 Label = Annotated[str, Filled()]
+Rows = Annotated[Mapping[str, Label], Filled(), Words("a mapping of row keys to labels, one at least")]
+RecipeName = Annotated[str, Filled(), Words("the path or the name of a recipe")]
 Launch = Annotated[str | Settings | None, Words("the name of a launcher, or one name with its options")]
-# What `variants` is in the file, before each is read.
-_VARIANTS = Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to `{recipe: ..., set: {...}}`")]
 
-# Keys of a recipe that a sweep gives itself, and what gives them.
-GIVEN: Mapping[str, str] = {
-    "held_out": "`held_out` of the sweep",
-    "seed": "`seeds` of the sweep",
-    "label": "the name of the variant",
-    "controls.erm": "a variant of its own, with `algorithm: erm`",
-    "runtime.root": "`root` of the sweep",
-    "runtime.threads": "the number of `--processes`",
-}
+# All domains of a benchmark, each in turn.
+ALL = "all"
+# The condition of sweeps that name none.
+CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,32 @@ class Variant:
             out. `source/*` is the mean of the source models.
     """
 
-    recipe: Annotated[str, Filled(), Words("the path or the name of a recipe")]
+    recipe: RecipeName
     set: Settings = field(default_factory=dict)
-    rows: Annotated[Mapping[str, Label], Filled(), Words("a mapping of row keys to labels, one at least")] | None = None
+    rows: Rows | None = None
+
+
+@dataclass(frozen=True)
+class Include:
+    """Runs beside the grid: one more variant, or one of the variants with other settings.
+
+    Args:
+        variant: Its name; or that of one of `variants`, whose recipe, settings and rows it takes over.
+        recipe: The recipe of a new variant.
+        set: Keys that differ; those of one of `variants` are part of the name.
+        rows: As in a variant.
+        held_out: Domains that it is run on; those of the sweep when left out.
+        seeds: Its seeds; those of the sweep when left out.
+        conditions: Names of its conditions; all when left out.
+    """
+
+    variant: Label
+    recipe: RecipeName | None = None
+    set: Settings = field(default_factory=dict)
+    rows: Rows | None = None
+    held_out: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    conditions: Annotated[Sequence[str], Filled(), Words("a list of conditions")] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +72,21 @@ class Sweep:
     """What a sweep file says.
 
     Args:
-        held_out: Domains, each held out in turn.
-        seeds: Seeds.
+        held_out: Domains, each held out in turn; `all` for all of the benchmark, `photo+sketch` for two at once.
+        seeds: Seeds, or how many: `3` is 0, 1 and 2.
         variants: Recipes to compare, by name.
         conditions: Keys that all variants share, by the condition's name; those of an algorithm's own section are for
             its variants.
+        grid: Values of keys, each combination of which is crossed with the variants that use these keys.
+        random: Keys whose values are drawn, in so many draws.
+        include: Runs beside the grid.
+        exclude: What to leave out: runs for which all of `variant`, `condition`, `held_out`, `seed` or a key of the
+            recipe are as given.
+        leave_out: `pairs` adds what leave-one-domain-out cross-validation chooses by: for each domain that is held out,
+            runs for which another one is held out, too.
         until: What comes last: `validate` never opens a held-out domain (for choosing defaults).
+        controls: Whether runs have their own controls, as recipes say; off where ERM is a variant.
+        reports: Whether each run gets its page, as recipes say.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
         title: That part's heading.
@@ -65,19 +95,34 @@ class Sweep:
         launcher: Where runs take place: a launcher's name, or one name with its options.
     """
 
-    held_out: Annotated[Sequence[str], Words("a list of domains")]
-    seeds: Annotated[Sequence[int], Words("a list of integers")]
+    held_out: Sequence[str]
+    seeds: Sequence[int]
     variants: Mapping[str, Variant]
     conditions: Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to settings, one at least")] = (
-        field(default_factory=lambda: {"clean": {}})
+        field(default_factory=lambda: {CLEAN: {}})
     )
+    grid: Annotated[Mapping[str, Sequence[object]], Words("a mapping of keys to lists of values")] = field(
+        default_factory=dict
+    )
+    random: RandomDraws | None = None
+    include: Sequence[Include] = ()
+    exclude: Sequence[Entry] = ()
+    leave_out: Literal["one", "pairs"] = "one"
     until: Literal["validate", "evaluate"] = "evaluate"
+    controls: bool = True
+    reports: bool = True
     out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""
     root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
     # No part of what the sweep is: it goes on elsewhere with the same ledger.
     launcher: Launch = field(default=None, repr=False)
+
+    @property
+    def origins(self) -> Mapping[str, Variant]:
+        """Return the variants, and those that `include` adds, by name."""
+        added = {one.variant: Variant(one.recipe, one.set, one.rows) for one in self.include if one.recipe is not None}
+        return {**self.variants, **added}
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -89,86 +134,102 @@ def read_sweep(path: Path) -> Sweep:
     document = read_yaml(path, "sweep file", "sweep files lie in `experiments/sweeps/`.")
     if not isinstance(document.values, dict):
         raise ConfigError(f"Sweep file `{path}` must be a mapping with `held_out`, `seeds` and `variants`.")
-    values, checker = dict(document.values), _Checker(path, document)
+    values, checker = dict(document.values), Checker(path, document)
     checker.keys(values, Sweep, "")
     for key in ("held_out", "seeds", "variants"):
-        if not values.get(key):
+        if not values.get(key) and values.get(key) != 0:
             raise ConfigError(f"Sweep file `{path}` lacks `{key}`, which must not be empty.")
     checker.values(values, Sweep, "")
-    for key in ("held_out", "seeds"):
-        checker.once(values[key], key)
+    _spread(values, "", checker)
     for name, settings in values.get("conditions", {}).items():
         checker.settings(settings, f"conditions.{name}.")
-    variants = {name: _variant(parts, f"variants.{name}.", checker) for name, parts in values.pop("variants").items()}
-    sweep = Sweep(variants=variants, **values)
+    values["variants"] = {
+        name: _variant(parts, f"variants.{name}.", checker) for name, parts in values["variants"].items()
+    }
+    if "grid" in values:
+        values["grid"] = typed_grid(values["grid"], checker)
+    if "random" in values:
+        values["random"] = read_draws(values["random"], checker)
+    values["include"] = [
+        _include(parts, f"include.{place}.", values, checker) for place, parts in enumerate(values.get("include", ()))
+    ]
+    values["exclude"] = read_entries(values.get("exclude", ()), checker)
+    sweep = Sweep(**values)
+    _check_together(sweep, checker)
+    return sweep
+
+
+def _check_together(sweep: Sweep, checker: Checker) -> None:
+    """Raise where two keys of a sweep do not go together."""
     if sweep.out is not None and sweep.until == "validate":
         raise checker.error(
             "out", "`out` is a page of held-out results, which `until: validate` has none of; drop either."
         )
-    return sweep
+    if sweep.leave_out == "pairs" and sweep.until == "validate":
+        raise checker.error(
+            "leave_out",
+            "`leave_out: pairs` is for results on held-out domains, which `until: validate` has none of; drop either.",
+        )
+    others: dict[str, Mapping[str, object]] = {f"variants.{name}.set": one.set for name, one in sweep.variants.items()}
+    others |= {f"conditions.{name}": one for name, one in sweep.conditions.items()}
+    others |= {"random.ranges": sweep.random.ranges} if sweep.random is not None else {}
+    for place, keys in others.items():
+        for key in keys:
+            if key in sweep.grid:
+                text = f"`{key}` stands in `grid` and in `{place}`; take it out of one of them."
+                raise checker.error(f"{place}.{key}", text)
 
 
-def _variant(parts: Mapping[str, object], place: str, checker: _Checker) -> Variant:
+def _spread(values: dict[str, Any], place: str, checker: Checker) -> None:
+    """Write out `held_out: all` and `seeds: 3` as lists, in place, and raise if one holds a value twice."""
+    if isinstance(values.get("held_out"), str):
+        values["held_out"] = [values["held_out"]]
+    if isinstance(values.get("seeds"), int):
+        values["seeds"] = list(range(values["seeds"]))
+    for key in ("held_out", "seeds"):
+        checker.once(values.get(key) or (), f"{place}{key}")
+
+
+def _variant(parts: Mapping[str, Any], place: str, checker: Checker) -> Variant:
     checker.keys(parts, Variant, place)
     if "recipe" not in parts:
         raise checker.error(place[:-1], f"`{place[:-1]}` lacks `recipe`, the recipe file that it starts from.")
     checker.values(parts, Variant, place)
-    variant = Variant(**parts)  # type: ignore[arg-type]
-    checker.settings(variant.set, f"{place}set.")
-    twice = [label for label, count in Counter((variant.rows or {}).values()).items() if count > 1]
-    if twice:
-        raise checker.error(f"{place}rows", f"`{place}rows` gives the label `{twice[0]}` to two rows.")
+    variant = Variant(**parts)
+    _check_parts(variant, place, checker)
     return variant
 
 
-@dataclass(frozen=True)
-class _Checker:
-    """Checks parts of a sweep file; errors name the file and the line.
+def _check_parts(one: Variant | Include, place: str, checker: Checker) -> None:
+    checker.settings(one.set, f"{place}set.")
+    twice = [label for label, count in Counter((one.rows or {}).values()).items() if count > 1]
+    if twice:
+        raise checker.error(f"{place}rows", f"`{place}rows` gives the label `{twice[0]}` to two rows.")
 
-    Args:
-        path: The file.
-        document: What was read from it.
-    """
 
-    path: Path
-    document: Document
-
-    def error(self, key: str, text: str) -> ConfigError:
-        """Return an error about a dotted key; its line is that of the nearest part of the file around it."""
-        parts = key.split(".")
-        around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-        line = next((self.document.lines[name] for name in around if name in self.document.lines), None)
-        return ConfigError(f"`{self.path}`{f', line {line}' if line else ''}: {text}")
-
-    def keys(self, values: Mapping[str, object], kind: type[Sweep | Variant], place: str) -> None:
-        """Raise if there is a key that a part of a sweep does not have."""
-        known = list(kind.__dataclass_fields__)
-        for key in values:
-            if key not in known:
-                hint = did_you_mean(key, known, f"it can hold {listed(known)}.")
-                whole = f"`{place[:-1]}`" if place else "a sweep"
-                raise self.error(f"{place}{key}", f"there is no key `{excerpt(key)}` in {whole}; {hint}")
-
-    def values(self, values: Mapping[str, object], kind: type[Sweep | Variant], place: str) -> None:
-        """Raise if a value is not of its key's type, or something in it has an empty name."""
-        kinds = {**get_type_hints(kind, include_extras=True), "variants": _VARIANTS}
-        for key, value in values.items():
-            try:
-                check(value, kinds[key], f"{place}{key}")
-            except MismatchError as error:
-                raise self.error(error.key, f"{error}.") from None
-            if isinstance(value, dict) and "" in value:
-                raise self.error(f"{place}{key}", f"a name in `{place}{key}` is empty; give it one.")
-
-    def once(self, values: Sequence[object], key: str) -> None:
-        """Raise if a list holds a value twice: both runs would be the same."""
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise self.error(key, f"`{key}` holds `{excerpt(twice[0])}` twice; every run is made once, so keep one.")
-
-    def settings(self, settings: Settings, place: str) -> None:
-        """Raise if a key of a recipe is one that the sweep gives itself."""
-        for key in settings:
-            if key in GIVEN:
-                text = f"`{key}` is given by {GIVEN[key]}; leave it out of `{place[:-1]}`."
-                raise self.error(f"{place}{key}", text)
+def _include(parts: Mapping[str, Any], place: str, sweep: Mapping[str, Any], checker: Checker) -> Include:
+    """Return an item of `include`; its name says whether it is a new variant."""
+    checker.keys(parts, Include, place)
+    if "variant" not in parts:
+        raise checker.error(place[:-1], f"`{place[:-1]}` lacks `variant`, the name of a variant, new or known.")
+    checker.values(parts, Include, place)
+    values = dict(parts)
+    _spread(values, place, checker)
+    one = Include(**values)
+    _check_parts(one, place, checker)
+    known, conditions = sweep["variants"], sweep.get("conditions", {CLEAN: {}})
+    if one.variant in known and one.recipe is not None:
+        text = f"`{one.variant}` is one of `variants`, whose recipe it takes; leave `recipe` out, or give another name."
+        raise checker.error(f"{place}recipe", text)
+    if one.variant not in known and one.recipe is None:
+        hint = did_you_mean(one.variant, known, f"there are {listed(list(known))}.")
+        text = f"`{excerpt(one.variant)}` is not one of `variants`, and a new one needs `recipe`; {hint}"
+        raise checker.error(f"{place}variant", text)
+    if one.variant in known and not one.set:
+        text = f"`{place[:-1]}` repeats the variant `{one.variant}`; say under `set` what is different."
+        raise checker.error(place[:-1], text)
+    for name in one.conditions or ():
+        if name not in conditions:
+            hint = did_you_mean(name, conditions, f"there are {listed(list(conditions))}.")
+            raise checker.error(f"{place}conditions", f"there is no condition `{excerpt(name)}`; {hint}")
+    return one

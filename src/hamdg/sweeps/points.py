@@ -1,0 +1,164 @@
+"""The variants of a sweep under one condition: each with one combination of the grid's values, and where it is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hamdg.config.keys import algorithm_of
+from hamdg.config.parsing import named_algorithm, read_unchecked
+from hamdg.config.shipped import find_file
+from hamdg.data.benchmark import JOIN, Benchmark
+from hamdg.data.resolve import benchmark_of
+from hamdg.errors import ConfigError, DataError, WeightsError
+from hamdg.sweeps.grid import defines, named, points, short_names
+from hamdg.sweeps.random_draws import Distribution
+from hamdg.sweeps.sweep_file import ALL, Include, Sweep, Variant
+
+Settings = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A variant with one combination of the grid's values, under one condition.
+
+    Args:
+        origin: The name of the variant in the file.
+        name: Its name with the grid's values.
+        label: How tables call its runs.
+        source: The recipe file.
+        settings: What differs from the recipe.
+        seeds: Its seeds.
+        draws: How many draws of random settings there are; 0 for none.
+        ranges: Where the random settings are drawn from.
+        benchmark: The benchmark.
+        domains: Its domains without those that the recipe excludes.
+        held_out: The domains, each held out in turn; several at once are joined.
+        pairs: Pairs of domains held out at once, for cross-validation.
+    """
+
+    origin: str
+    name: str
+    label: str
+    source: Path
+    settings: Settings
+    seeds: Sequence[int]
+    draws: int
+    ranges: Mapping[str, Distribution]
+    benchmark: Benchmark
+    domains: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+
+
+def points_of(sweep: Sweep, file: Path, condition: str) -> list[Point]:
+    """Return the points of a sweep under one of its conditions: those of the variants, then those of `include`.
+
+    Raises:
+        ConfigError: If a recipe or a domain does not exist, or two points have one name.
+        DataError: If the images of `custom` make no benchmark.
+    """
+    found: list[Point] = []
+    for name, variant in sweep.variants.items():
+        with naming(f"variant `{name}`, condition `{condition}`"):
+            found += _crossed(sweep, file, condition, name, variant)
+    for one in sweep.include:
+        if one.conditions is None or condition in one.conditions:
+            with naming(f"variant `{one.variant}` of `include`, condition `{condition}`"):
+                found.append(_included(sweep, file, condition, one))
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"`{file}` has two variants called `{name}`; give one of them another name.")
+    return found
+
+
+@contextmanager
+def naming(job: str) -> Iterator[None]:
+    """Name a job in an error about what it needs."""
+    try:
+        yield
+    except (ConfigError, DataError, WeightsError) as error:
+        raise type(error)(f"{job[:1].upper()}{job[1:]}: {error}") from error
+
+
+def _crossed(sweep: Sweep, file: Path, condition: str, name: str, variant: Variant) -> Iterator[Point]:
+    """Yield a variant with every combination of those of the grid's values that its algorithm uses."""
+    source, shared = _recipe_file(file, variant.recipe), sweep.conditions[condition]
+    names = short_names(list(sweep.grid))
+    # Which other keys an algorithm uses is known when it is.
+    for algorithm in sweep.grid.get("algorithm", [None]):
+        head = {} if algorithm is None else {"algorithm": algorithm}
+        own = str(algorithm or named_algorithm(source, {**shared, **variant.set}.items()))
+        used = {key: values for key, values in sweep.grid.items() if key != "algorithm" and defines(key, own)}
+        for suffix, settings in points(used, names):
+            whole = f"{named(head, names)}{suffix}"
+            point = _point(sweep, file, source, _common(shared, own) | dict(variant.set) | head | settings, own)
+            label = f"{variant.set.get('label', name)}{whole}".removeprefix(", ")
+            yield _placed(replace(point, origin=name, name=f"{name}{whole}", label=label), sweep, sweep.held_out)
+
+
+def _included(sweep: Sweep, file: Path, condition: str, one: Include) -> Point:
+    base = sweep.origins[one.variant]
+    source, shared = _recipe_file(file, base.recipe), sweep.conditions[condition]
+    name = one.variant + (named(one.set, short_names(list(one.set))) if one.recipe is None else "")
+    settings = dict(base.set) | dict(one.set)
+    algorithm = named_algorithm(source, {**shared, **settings}.items())
+    point = replace(
+        _point(sweep, file, source, _common(shared, algorithm) | settings, algorithm),
+        origin=one.variant,
+        name=name,
+        label=name,
+        draws=0,
+        ranges={},
+        seeds=list(sweep.seeds if one.seeds is None else one.seeds),
+    )
+    return _placed(point, sweep, sweep.held_out if one.held_out is None else one.held_out)
+
+
+def _common(shared: Mapping[str, object], algorithm: str) -> Settings:
+    """Return what a condition says of an algorithm: it is for variants of several, none of which has another's keys."""
+    return {key: value for key, value in shared.items() if algorithm_of(key) in (None, algorithm)}
+
+
+def _point(sweep: Sweep, file: Path, source: Path, settings: Settings, algorithm: str) -> Point:
+    """Return a point without names and domains."""
+    random = sweep.random
+    ranges = {key: one for key, one in (random.ranges if random else {}).items() if defines(key, algorithm)}
+    draws = random.draws if random is not None and ranges else 0
+    recipe = read_unchecked(source, changes=list(settings.items()), place=f"in `{file}`")
+    bench = benchmark_of(recipe)
+    never = [bench.domain(str(name), "excluded") for name in recipe.excluded]
+    domains = tuple(name for name in bench.domains if name not in never)
+    return Point("", "", "", source, settings, list(sweep.seeds), draws, ranges, bench, domains)
+
+
+def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:
+    """Return a point with the domains that it is run on, as its benchmark has them."""
+    bench = point.benchmark
+    found = [name for text in held_out for name in (point.domains if text == ALL else [_joined(bench, text)])]
+    for name in found:
+        if found.count(name) > 1:
+            raise ConfigError(f"`held_out` names the domain `{name}` twice; keep one of its names.")
+    if sweep.leave_out == "one":
+        return replace(point, held_out=tuple(found))
+    for name in found:
+        if name not in bench.domains:
+            raise ConfigError(f"`leave_out: pairs` takes single domains, but `held_out` names `{name}`; take it out.")
+    pairs = [_joined(bench, f"{one}{JOIN}{other}") for one in found for other in point.domains if other != one]
+    return replace(point, held_out=tuple(found), pairs=tuple(dict.fromkeys(pairs)))
+
+
+def _joined(bench: Benchmark, held_out: str) -> str:
+    """Return the domains that `held_out` names as recipes have them."""
+    return JOIN.join(bench.targets(held_out))
+
+
+def _recipe_file(file: Path, name: object) -> Path:
+    """Return the recipe that a variant names: a file by its path from the sweep file, or one that comes with hamdg."""
+    text = str(name)
+    own = Path(os.path.normpath(file.parent / text))
+    return own if own.exists() or Path(text).is_absolute() or text.startswith(".") else find_file(text)

@@ -1,0 +1,355 @@
+"""A sweep's file becomes runs: domains, seeds, grids, draws, what is included, excluded and left out twice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from hamdg.config.keys import value_at
+from hamdg.errors import ConfigError
+from hamdg.runs.identity import run_directory
+from hamdg.sweeps.jobs import Job, jobs_of
+from hamdg.sweeps.random_draws import Distribution, drawn, seed_hash
+from hamdg.sweeps.sweep_file import read_sweep
+
+if TYPE_CHECKING:
+    from tests.sweeps.conftest import SweepFile
+
+DOMAINS = ["art_painting", "cartoon", "photo", "sketch"]
+BOTH = {"HAM": {"recipe": "ham.yaml"}, "ERM": {"recipe": "erm.yaml"}}
+# One variant on one domain with one seed.
+ONE: dict[str, object] = {
+    "held_out": ["sketch"],
+    "seeds": [0],
+    "conditions": None,
+    "variants": {"HAM": {"recipe": "ham.yaml"}},
+}
+
+
+def jobs(path: Path) -> list[Job]:
+    return jobs_of(read_sweep(path), path, threads=1)
+
+
+def names(path: Path) -> list[str]:
+    return [job.variant for job in jobs(path)]
+
+
+def values(path: Path, key: str) -> list[object]:
+    return [value_at(job.recipe, key) for job in jobs(path)]
+
+
+def test_all_domains_and_a_number_of_seeds(sweep_file: SweepFile) -> None:
+    found = jobs(sweep_file(**{**ONE, "held_out": "all", "seeds": 2}))
+    assert [(job.recipe.held_out, job.recipe.seed) for job in found] == [
+        (name, seed) for name in DOMAINS for seed in (0, 1)
+    ]
+    assert [job.recipe.held_out for job in jobs(sweep_file(**{**ONE, "held_out": "art"}))] == ["art_painting"]
+    both = jobs(sweep_file(**{**ONE, "held_out": ["sketch+photo", "cartoon"]}))
+    assert [job.recipe.held_out for job in both] == ["photo+sketch", "cartoon"]
+
+
+def test_all_are_those_of_each_variants_benchmark_without_what_it_excludes(sweep_file: SweepFile) -> None:
+    variants = {
+        "mini": {"recipe": "erm.yaml", "set": {"excluded": ["cartoon"]}},
+        "terra": {"recipe": "erm.yaml", "set": {"benchmark": "terra"}},
+    }
+    found = jobs(sweep_file(**{**ONE, "held_out": "all", "variants": variants}))
+    places = {name: [job.recipe.held_out for job in found if job.variant == name] for name in variants}
+    assert places["mini"] == ["art_painting", "photo", "sketch"]
+    assert len(places["terra"]) == 4
+    assert not set(places["terra"]) & set(DOMAINS)
+
+
+def test_a_grid_is_crossed_with_the_variants_that_use_its_keys(sweep_file: SweepFile) -> None:
+    grid = {"train.lr": [0.001, 1e-5], "merge.options.keep": [0.2, 0.5], "ham.enrichment.enabled": [True, False]}
+    path = sweep_file(**{**ONE, "variants": BOTH, "grid": grid})
+    assert names(path) == [
+        *(f"HAM, lr={lr}, keep={keep}, enabled={on}" for lr in ("0.001", "1e-05") for keep in (0.2, 0.5)
+          for on in ("true", "false")),
+        "ERM, lr=0.001",
+        "ERM, lr=1e-05",
+    ]  # fmt: skip
+    found = jobs(path)
+    assert [value_at(job.recipe, "train.lr") for job in found] == [0.001] * 4 + [1e-5] * 4 + [0.001, 1e-5]
+    assert [job.recipe.merge.options for job in found[:3]] == [{"keep": 0.2}, {"keep": 0.2}, {"keep": 0.5}]
+    assert {job.origin for job in found} == {"HAM", "ERM"}
+    assert found[0].recipe.label == found[0].variant
+    assert len({run_directory(job.recipe) for job in found}) == 10
+
+
+def test_keys_of_one_name_are_told_apart_and_lists_are_values(sweep_file: SweepFile) -> None:
+    grid = {"ham.harmonization.weight": [0.5], "train.weight_decay": [0.1], "model.prompts": [["a {}."], ["the {}."]]}
+    first, second = names(sweep_file(**{**ONE, "grid": grid}))
+    assert first == 'HAM, weight=0.5, weight_decay=0.1, prompts=["a {}."]'
+    assert second.endswith('prompts=["the {}."]')
+    grid = {"ham.harmonization.weight": [0.5], "coral.weight": [1.0], "algorithm": ["ham", "coral"]}
+    assert names(sweep_file(**{**ONE, "grid": grid})) == [
+        "HAM, algorithm=ham, harmonization.weight=0.5",
+        "HAM, algorithm=coral, coral.weight=1.0",
+    ]
+
+
+def test_an_algorithm_of_a_grid_brings_its_own_keys(sweep_file: SweepFile) -> None:
+    grid = {"algorithm": ["erm", "coral"], "coral.weight": [1.0, 2.0], "train.steps": [30.0]}
+    path = sweep_file(**{**ONE, "grid": grid})
+    assert names(path) == [
+        "HAM, algorithm=erm, steps=30",
+        "HAM, algorithm=coral, weight=1.0, steps=30",
+        "HAM, algorithm=coral, weight=2.0, steps=30",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": {"train.lrr": [1]}}, "there is no key `train.lrr` in `grid`; did you mean `train.lr`?"),
+        ({"grid": {"ham.enrichmnt.enabled": [True]}}, "did you mean `ham.enrichment.enabled`?"),
+        ({"grid": {"enrichment.enabled": [True]}}, "in `grid` any more; write `ham.enrichment.enabled`."),
+        ({"grid": {"train": [1]}}, "`train` is a section; name one of its keys, such as `train.steps`, `train.lr`."),
+        ({"grid": {"train.lr": [1, "fast"]}}, 'expected `grid.train.lr.1` to be a number above 0, but got `"fast"`.'),
+        ({"grid": {"train.lr": [1, 1.0]}}, "`grid.train.lr` holds `1.0` twice; every run is made once, so keep one."),
+        ({"grid": {"train.lr": []}}, "`grid.train.lr` is empty; give the values that `train.lr` is to have."),
+        ({"grid": {"train.lr": 1}}, "expected `grid.train.lr` to be a list of values, but got `1`."),
+        ({"grid": {"seed": [1]}}, "`seed` is given by `seeds` of the sweep; leave it out of `grid`."),
+        (
+            {"grid": {"runtime.precision": ["fp32", "bf16"]}},
+            "`runtime.precision` does not define a run, so that all of `grid.runtime.precision` would be one; leave it "
+            "out.",
+        ),
+        (
+            {"grid": {"train.lr": [1]}, "conditions": {"a": {"train.lr": 2}}},
+            "`train.lr` stands in `grid` and in `conditions.a`; take it out of one of them.",
+        ),
+        ({"random": {"draws": 2}}, "`random` lacks `ranges`; it is `{draws: N, ranges: {...}}`."),
+        ({"random": {"draws": 0, "ranges": {}}}, "expected `random.draws` to be an integer between 1 and 10,000"),
+        ({"random": {"draws": 2, "ranges": {"train.lrr": {}}}}, "there is no key `train.lrr` in `random.ranges`"),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"log": [1, 2]}}}},
+            "there is no distribution `log` in `random.ranges.train.lr`; did you mean `log2`?",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"uniform": [1, 2], "choice": [1]}}}},
+            "`random.ranges.train.lr` must be one of `uniform`, `log10`, `log2`, `integer`, `choice` with its values",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"uniform": [2, 1]}}}},
+            "`random.ranges.train.lr.uniform` must be its two ends, `[low, high]`, the smaller one first.",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"uniform": [-1, 1]}}}},
+            "expected `random.ranges.train.lr.uniform` to be a number above 0, but got `-1.0`.",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.steps": {"integer": [1.5, 3]}}}},
+            "expected `random.ranges.train.steps.integer.0` to be an integer, but got `1.5`.",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"ham.enrichment.combine": {"choice": ["sum", "meen"]}}}},
+            "expected `random.ranges.ham.enrichment.combine.choice.1` to be one of `",
+        ),
+        ({"include": [{"set": {}}]}, "`include.0` lacks `variant`, the name of a variant, new or known."),
+        ({"include": [{"variant": "HAM"}]}, "`include.0` repeats the variant `HAM`; say under `set` what"),
+        (
+            {"include": [{"variant": "HMA", "set": {"train.lr": 1}}]},
+            "`HMA` is not one of `variants`, and a new one needs `recipe`; did you mean `HAM`?",
+        ),
+        (
+            {"include": [{"variant": "HAM", "recipe": "erm.yaml"}]},
+            "`HAM` is one of `variants`, whose recipe it takes; leave `recipe` out, or give another name.",
+        ),
+        (
+            {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "conditions": ["claen"]}]},
+            "there is no condition `claen`; did you mean `clean`?",
+        ),
+        ({"exclude": [{}]}, "`exclude.0` is empty, so that it would exclude all runs; name a variant, for instance."),
+        ({"exclude": [{"varaint": "HAM"}]}, "there is no key `varaint` in `exclude.0`; did you mean `variant`?"),
+        (
+            {"leave_out": "pairs", "until": "validate"},
+            "`leave_out: pairs` is for results on held-out domains, which `until: validate` has none of; drop either.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_line(sweep_file: SweepFile, changes: dict[str, object], message: str) -> None:
+    path = sweep_file(**{**ONE, **changes})
+    with pytest.raises(ConfigError, match=rf"^{re.escape(f'`{path}`')}, line \d+: .*{re.escape(message)}"):
+        read_sweep(path)
+
+
+def test_the_line_is_that_of_the_key(sweep_file: SweepFile) -> None:
+    path = sweep_file(**{**ONE, "grid": {"train.lr": [0.1], "train.stepz": [1, 2]}})
+    line = path.read_text().splitlines().index("  train.stepz:") + 1
+    with pytest.raises(ConfigError, match=f"^`{re.escape(str(path))}`, line {line}: there is no key `train.stepz`"):
+        read_sweep(path)
+
+
+def test_an_option_that_a_merge_method_lacks_is_named_with_its_variant(sweep_file: SweepFile) -> None:
+    path = sweep_file(**{**ONE, "grid": {"merge.options.kep": [0.1]}})
+    message = "Variant `HAM, kep=0.1`, condition `clean`, held out `sketch`, seed 0: "
+    with pytest.raises(ConfigError, match=rf"^{re.escape(message)}.*did you mean `merge\.options\.keep`\?"):
+        jobs(path)
+
+
+RANGES: dict[str, dict[str, list[Any]]] = {
+    "train.lr": {"log10": [-5, -3.5]},
+    "train.weight_decay": {"log10": [-6, -2]},
+    "data.batch_size": {"log2": [3, 5.5]},
+    "train.steps": {"integer": [30, 32]},
+    "ham.enrichment.combine": {"choice": ["sum", "mean"]},
+    "merge.options.keep": {"uniform": [0.1, 0.9]},
+}
+
+
+def domainbed(draw: int, trial: int, name: str, value: Any) -> Any:
+    """Return what DomainBed's `hparams_registry` draws: written after it, with nothing of this package."""
+    import hashlib
+
+    def seed_hash(*arguments: object) -> int:
+        return int(hashlib.md5(str(arguments).encode("utf-8")).hexdigest(), 16) % (2**31)
+
+    return value(np.random.RandomState(seed_hash(seed_hash(draw, trial), name)))
+
+
+@pytest.mark.parametrize(("draw", "trial"), [(1, 0), (7, 2), (19, 1)])
+def test_draws_are_domainbeds(draw: int, trial: int) -> None:
+    ranges = {
+        "lr": Distribution("log10", (-5, -3.5)),
+        "batch_size": Distribution("log2", (3, 5.5), whole=True),
+        "resnet_dropout": Distribution("choice", (0.0, 0.1, 0.5)),
+        "rsc_f_drop_factor": Distribution("uniform", (0, 0.5)),
+    }
+    assert drawn(ranges, draw, trial) == {
+        "lr": domainbed(draw, trial, "lr", lambda r: 10 ** r.uniform(-5, -3.5)),
+        "batch_size": domainbed(draw, trial, "batch_size", lambda r: int(2 ** r.uniform(3, 5.5))),
+        "resnet_dropout": domainbed(draw, trial, "resnet_dropout", lambda r: r.choice([0.0, 0.1, 0.5])),
+        "rsc_f_drop_factor": domainbed(draw, trial, "rsc_f_drop_factor", lambda r: r.uniform(0, 0.5)),
+    }
+    assert drawn(ranges, 0, trial) == {}
+
+
+def test_the_hash_is_domainbeds_by_its_check_values() -> None:
+    assert [seed_hash(0, number) for number in range(4)] == [894182419, 1514274641, 1325548499, 1796103049]
+
+
+def test_draw_0_is_the_recipe_and_others_follow_from_draw_seed_and_key(sweep_file: SweepFile) -> None:
+    random = {"draws": 4, "ranges": RANGES}
+    path = sweep_file(**{**ONE, "held_out": ["sketch", "art"], "seeds": [0, 1], "random": random})
+    found = jobs(path)
+    assert len(found) == 16
+    assert [job.variant for job in found[:4]] == [f"HAM, draw {number}" for number in range(4)]
+    assert {(job.family, job.origin) for job in found} == {("HAM", "HAM")}
+    by = {(job.recipe.held_out, job.recipe.seed, job.draw): job.recipe for job in found}
+    default = by["sketch", 0, 0]
+    assert (default.train.lr, default.train.steps, default.merge.options) == (0.001, 40, {})
+    for seed in (0, 1):
+        for draw in (1, 2, 3):
+            keys = ("train", "data.batch_size", "merge.options", "ham.enrichment.combine")
+            both = [by[domain, seed, draw] for domain in ("sketch", "art_painting")]
+            own, other = ([value_at(recipe, key) for key in keys] for recipe in both)
+            assert own == other
+            assert 30 <= by["sketch", seed, draw].train.steps <= 32
+    assert len({by["sketch", seed, draw].train.lr for seed in (0, 1) for draw in range(1, 4)}) == 6
+    # One more range changes no other value.
+    fewer = {"draws": 4, "ranges": {key: one for key, one in RANGES.items() if key != "train.lr"}}
+    again = jobs(sweep_file(**{**ONE, "random": fewer}))
+    decays = [job.recipe.train.weight_decay for job in again]
+    assert decays == [by["sketch", 0, draw].train.weight_decay for draw in range(4)]
+
+
+def test_draws_that_come_out_alike_are_made_once_and_none_are_made_of_what_an_algorithm_ignores(
+    sweep_file: SweepFile,
+) -> None:
+    random = {"draws": 12, "ranges": {"ham.enrichment.combine": {"choice": ["sum", "mean"]}}}
+    found = jobs(sweep_file(**{**ONE, "variants": BOTH, "random": random}))
+    draws = [job.draw for job in found if job.origin == "HAM"]
+    assert draws[0] == 0
+    assert len(draws) == 2
+    assert [(job.variant, job.draw) for job in found if job.origin == "ERM"] == [("ERM", None)]
+
+
+def test_what_is_included_stands_beside_the_grid(sweep_file: SweepFile) -> None:
+    include = [
+        {"variant": "HAM", "set": {"train.lr": 0.5, "train.steps": 70}, "held_out": "photo", "seeds": [9]},
+        {"variant": "experts", "recipe": "mini/experts", "seeds": 1},
+    ]
+    path = sweep_file(**{**ONE, "grid": {"train.lr": [0.1, 0.2]}, "include": include})
+    found = [(job.variant, job.origin, job.recipe.held_out, job.recipe.seed) for job in jobs(path)]
+    assert sorted(found) == [
+        ("HAM, lr=0.1", "HAM", "sketch", 0),
+        ("HAM, lr=0.2", "HAM", "sketch", 0),
+        ("HAM, lr=0.5, steps=70", "HAM", "photo", 9),
+        ("experts", "experts", "sketch", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "left"),
+    [
+        ({"variant": "ERM"}, 8),
+        ({"variant": "HAM"}, 4),
+        ({"variant": "HAM, lr=0.1"}, 8),
+        ({"variant": ["HAM, lr=0.1", "ERM"], "held_out": "art"}, 8),
+        ({"held_out": "Art Painting", "seed": 1}, 9),
+        ({"train.lr": 0.1, "seed": [0, 1]}, 8),
+        ({"algorithm": "ham", "seed": 0}, 8),  # what the recipe says, or leaves at its default
+        ({"train.steps": 40, "held_out": "sketch"}, 8),
+    ],
+)
+def test_what_is_excluded_is_left_out(sweep_file: SweepFile, entry: dict[str, object], left: int) -> None:
+    variants = {"HAM": {"recipe": "ham.yaml"}}
+    path = sweep_file(
+        **{**ONE, "held_out": ["sketch", "art"], "seeds": 2, "variants": variants},
+        grid={"train.lr": [0.1, 0.2]},
+        include=[{"variant": "ERM", "recipe": "erm.yaml"}],
+        exclude=[entry],
+    )
+    assert len(jobs(path)) == left
+
+
+def test_an_exclusion_that_fits_nothing_is_named(sweep_file: SweepFile) -> None:
+    path = sweep_file(**ONE, exclude=[{"variant": "HAM", "seed": 4}])
+    with pytest.raises(ConfigError, match=r"`exclude\.0` fits no run; correct it, or leave it out\.$"):
+        jobs(path)
+    with pytest.raises(ConfigError, match="excludes all of its runs; leave some"):
+        jobs(sweep_file(**ONE, exclude=[{"variant": "HAM"}]))
+
+
+def test_what_is_excluded_need_not_make_sense(sweep_file: SweepFile) -> None:
+    grid = {"merge.method": ["ties", "rhm"], "merge.options.keep": [0.2]}
+    with pytest.raises(ConfigError, match="Variant `HAM, method=ties, keep="):
+        jobs(sweep_file(**ONE, grid={**grid, "merge.options.criterion": ["magnitude"]}))
+    exclude = [{"merge.method": "ties"}]
+    assert len(names(sweep_file(**ONE, grid={**grid, "merge.options.criterion": ["magnitude"]}, exclude=exclude))) == 1
+
+
+def test_pairs_are_domainbeds_test_domains_one_and_two_at_a_time(sweep_file: SweepFile) -> None:
+    found = jobs(sweep_file(**{**ONE, "held_out": "all"}, leave_out="pairs"))
+    singles = [job.recipe.held_out for job in found if not job.is_pair]
+    pairs = [job.recipe.held_out for job in found if job.is_pair]
+    assert singles == DOMAINS
+    assert pairs == [f"{one}+{other}" for place, one in enumerate(DOMAINS) for other in DOMAINS[place + 1 :]]
+    some = jobs(sweep_file(**{**ONE, "held_out": ["photo"]}, leave_out="pairs"))
+    assert [job.recipe.held_out for job in some] == ["photo", "art_painting+photo", "cartoon+photo", "photo+sketch"]
+    with pytest.raises(ConfigError, match=r"takes single domains, but `held_out` names `photo\+sketch`; take it out"):
+        jobs(sweep_file(**{**ONE, "held_out": ["photo+sketch"]}, leave_out="pairs"))
+
+
+def test_controls_and_pages_are_those_of_single_runs_unless_switched_off(sweep_file: SweepFile) -> None:
+    (own,) = jobs(sweep_file(**ONE, controls=None, reports=None))
+    assert own.recipe.controls.erm
+    assert own.recipe.runtime.report
+    assert "--controls" not in own.command
+    (bare,) = jobs(sweep_file(**ONE))
+    assert not bare.recipe.controls.erm
+    assert not bare.recipe.runtime.report
+    assert "--controls.erm=false" in bare.command
+
+
+def test_two_variants_of_one_name_are_refused(sweep_file: SweepFile) -> None:
+    variants = {"HAM": {"recipe": "ham.yaml"}, "HAM, lr=0.5": {"recipe": "erm.yaml"}}
+    include = [{"variant": "HAM", "set": {"train.lr": 0.5}}]
+    with pytest.raises(ConfigError, match=r"has two variants called `HAM, lr=0\.5`; give one of them another name"):
+        jobs(sweep_file(**{**ONE, "variants": variants, "include": include}))
