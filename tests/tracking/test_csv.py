@@ -11,8 +11,8 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from hamdg.errors import DataError
 from hamdg.report.metrics import read_metrics
 from hamdg.tracking.csv import CsvTracker
+from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
-from hamdg.tracking.loggers import log_values
 from hamdg.tracking.rows import HEADER, Measurement, read_rows
 
 PAIR = MetricKey("cosine/after", "cartoon|photo", "layer1.0")

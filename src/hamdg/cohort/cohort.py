@@ -16,8 +16,8 @@ from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.learner import Learner, Pair, StepBatches, check_whole, make_optimizer, parts_of, seeded, step_of
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
+from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
-from hamdg.tracking.loggers import log_values
 
 LOSS, NORM, RATE = "loss", "gradient_norm", "lr"
 

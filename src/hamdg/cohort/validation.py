@@ -15,8 +15,8 @@ from hamdg.cohort.learner import Learner
 from hamdg.data.subset import Subset
 from hamdg.models.network import Network
 from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
-from hamdg.tracking.loggers import log_values
 
 CHUNK = 256
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hamdg import console
-from hamdg.commands import output
+from hamdg.commands import output, tracking
 
 if TYPE_CHECKING:
     from hamdg.config.recipe import Recipe
 
 SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
 # Its own options; all others are keys of the recipe.
-OPTIONS = ("--force", "--until", "--print-config", "--print_config")
+OPTIONS = ("--force", "--until", "--tracking", "--print-config", "--print_config")
 EPILOG = (
     "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
     "these are the keys (after RECIPE: those of its algorithm):"
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="start again even if the run is done")
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)
+    tracking.add_arguments(parser)
     text = "print the whole recipe as YAML, defaults included, and do nothing else"
     parser.add_argument("--print-config", "--print_config", action="store_true", help=text)
     parser.epilog = EPILOG
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.config.yaml_files import dump_yaml
 
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
+    overrides += tracking.overrides(arguments)
     file = find_file(arguments.recipe)
     recipe = read_recipe(file, overrides)
     if arguments.print_config:
@@ -72,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if is_shipped(file) and not recipe.runtime.quiet:
         console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
+    tracking.check(recipe)
     _check_inputs(recipe, arguments.force)
 
     from hamdg.runs.record import EVALUATE

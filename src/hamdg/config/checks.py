@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from hamdg.config.keys import value_at
 from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.tracking import tracking_problems
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
 from hamdg.errors import ConfigError, DataError
@@ -49,6 +50,8 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         )
         yield Problem("train.warmup", sentence)
     yield from _swad_problems(recipe)
+    for key, sentence in tracking_problems(recipe.tracking):
+        yield Problem(key, sentence)
 
 
 def _path_problems(recipe: Recipe) -> Iterator[Problem]:

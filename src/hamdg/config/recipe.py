@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings, find
+from hamdg.config.tracking import TrackingConfig
 from hamdg.errors import ConfigError
 from hamdg.values import Range, Words
 
@@ -282,7 +283,7 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that defines a run (and, in `runtime`, how it is executed).
+    """Everything that defines a run (and, in `runtime` and `tracking`, how it is executed and followed).
 
     Args:
         benchmark: Name of a registered benchmark, or `custom` for a folder or hub data set of your own.
@@ -311,6 +312,7 @@ class Recipe:
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
         if self.settings is _DEFAULTS:

@@ -21,7 +21,7 @@ from hamdg.text import argument_texts
 from hamdg.values import describe, yaml_name
 
 # What every algorithm reads; which of the other shared sections it reads, its settings say.
-ALWAYS = ("", "data", "model", "evaluate", "runtime")
+ALWAYS = ("", "data", "model", "evaluate", "runtime", "tracking")
 _WIDTH, _COLUMN = 112, 34
 _INTRODUCTION = """\
 # The keys of a recipe
@@ -30,7 +30,7 @@ _INTRODUCTION = """\
 
 A recipe is a YAML file of sections with keys. Every key has a default, so that a recipe holds only what differs from it.
 On the command line a key is written as `--section.key=value`, as in `hamdg run mini/ham --train.steps=400`. An algorithm
-reads the sections `data`, `model`, `evaluate` and `runtime`, the shared sections that are named with it below, and its own section,
+reads the sections `data`, `model`, `evaluate`, `runtime` and `tracking`, the shared sections that are named with it below, and its own section,
 which is called like the algorithm; what other sections say makes no other run. With another algorithm on the command
 line (`--algorithm=erm`) the file's own section of the first one is dropped, and all shared sections stay. `hamdg run RECIPE --help` shows the keys
 of one recipe with its values, and `hamdg run RECIPE --print-config` prints the whole recipe, defaults included.

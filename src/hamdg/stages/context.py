@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TypeVar, cast, overload
 
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from hamdg.algorithms.base import Algorithm, Step
@@ -32,6 +33,7 @@ from hamdg.stages.narrowing import narrowed
 from hamdg.stages.step_files import StepFiles
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import Classification
+from hamdg.tracking.tracker import StepTracker
 
 S = TypeVar("S")
 N = TypeVar("N", bound=Network)
@@ -53,6 +55,7 @@ class Context:
         identity: The hash of all that the step depends on.
         unlearned: Whether nothing is learned yet, so that learned class features are zeros: for checks of steps.
         spent: Seconds of earlier processes on the step, which those that go on with it add.
+        tracker: The loggers that follow the step beside `metrics.csv`.
     """
 
     recipe: Recipe
@@ -66,6 +69,7 @@ class Context:
     identity: str = ""
     unlearned: bool = False
     spent: list[float] = field(default_factory=list)
+    tracker: StepTracker | None = None
 
     @property
     def bench(self) -> Benchmark:
@@ -152,6 +156,14 @@ class Context:
     def files(self) -> StepFiles:
         """Return the files of the current step."""
         return self.step(self.current)
+
+    def loggers(self, last_step: int = 0) -> list[Logger]:
+        """Return the loggers that follow the step, opened when they are first asked for.
+
+        Args:
+            last_step: What was measured after this training step is about to be measured again.
+        """
+        return self.tracker.loggers(last_step) if self.tracker is not None else []
 
     def base(self) -> dict[str, Tensor]:
         """Return copies of the pretrained weights, as histories and merges see them."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from lightning import Trainer
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
 
 from hamdg import console
 from hamdg.algorithms.base import Step, Summary
@@ -89,9 +90,9 @@ def fit(
         log_loss=kept_as.kind == "swad",
     )
     progress = progress_callback(train.steps, runtime.quiet)
-    tracker = CsvTracker(files.metrics, last_step=done)
+    loggers = [CsvTracker(files.metrics, last_step=done), *context.loggers(last_step=done)]
     try:
-        _run_trainer(context, cohort, data, tracker, [kept, validation, *progress, resume])
+        _run_trainer(context, cohort, data, loggers, [kept, validation, *progress, resume])
     except UNREADABLE as error:
         if resume.restored or not done or isinstance(error, HamdgError):
             raise
@@ -163,14 +164,14 @@ def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -
 
 
 def _run_trainer(
-    context: Context, cohort: Cohort, data: SourceData, tracker: CsvTracker, callbacks: Sequence[Callback]
+    context: Context, cohort: Cohort, data: SourceData, loggers: Sequence[Logger], callbacks: Sequence[Callback]
 ) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # Lightning's own use of torch's pytree, about which a user can do nothing.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    trainer = Trainer(logger=tracker, callbacks=list(callbacks), **_trainer_options(context, cohort.steps))
+    trainer = Trainer(logger=list(loggers), callbacks=list(callbacks), **_trainer_options(context, cohort.steps))
     checkpoint = context.files.resume if context.files.resume.exists() else None
     handler = signal.getsignal(signal.SIGINT)
     try:

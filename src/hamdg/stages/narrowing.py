@@ -8,8 +8,10 @@ from typing import Any
 
 from hamdg.config.recipe import Recipe
 
-# What defines data, model and execution, which every step may read.
-COMMON = frozenset({"benchmark", "held_out", "excluded", "algorithm", "seed", "label", "data", "model", "runtime"})
+# What defines data, model, execution and tracking, which every step may read.
+COMMON = frozenset(
+    {"benchmark", "held_out", "excluded", "algorithm", "seed", "label", "data", "model", "runtime", "tracking"}
+)
 
 
 class UndeclaredSectionError(RuntimeError):

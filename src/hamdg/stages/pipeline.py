@@ -12,6 +12,7 @@ from hamdg.algorithms.base import Step
 from hamdg.config.merge_section import completed
 from hamdg.config.reading import checked, read_recipe
 from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
 from hamdg.report import build
@@ -30,6 +31,7 @@ from hamdg.stages.exporting import exported, validate
 from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_layout, check_start, prepare
+from hamdg.stages.tracking import evaluation_results, experiment_of, track_evaluation
 
 
 def run(
@@ -67,6 +69,7 @@ def run(
 def _run(
     recipe: Recipe, force: bool, command: str, until: str, show: bool, again: bool, trained: RunDirectory | None
 ) -> Path:
+    check_loggers(recipe.tracking)
     set_threads(recipe.runtime.threads)
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
     wanted = force or again or not place.is_done
@@ -128,7 +131,9 @@ def _check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
 
 def _controls(own: Context) -> list[Context]:
     """Return the contexts of the runs that a run is compared with, their directories not opened."""
-    return [replace(own, recipe=recipe, run=RunDirectory(run_directory(recipe))) for recipe in own.algorithm.controls()]
+    group = own.recipe.tracking.group or experiment_of(own.run)
+    found = [replace(one, tracking=replace(one.tracking, group=group)) for one in own.algorithm.controls()]
+    return [replace(own, recipe=recipe, run=RunDirectory(run_directory(recipe))) for recipe in found]
 
 
 def _opened_controls(stack: ExitStack, own: Context) -> list[Context]:
@@ -161,14 +166,19 @@ def _advance(contexts: Sequence[Context], command: str, until: str, force: bool,
         for control in controls:
             # One of an earlier version kept less of its evaluation than a new one of this run wants.
             _evaluate(control, command, (), again and not control.run.predictions.exists())
-        _evaluate(own, command, controls, again)
+        _evaluate(own, command, controls, again, is_result=True)
 
 
-def _evaluate(context: Context, command: str, controls: Sequence[Context], again: bool = False) -> None:
+def _evaluate(
+    context: Context, command: str, controls: Sequence[Context], again: bool = False, is_result: bool = False
+) -> None:
     run, targets = context.run, ", ".join(context.targets)
     console.heading(f"evaluate {context.algorithm.label} on {targets}{_opened_by(context)}")
-    if not evaluate(context, command, controls, again):
-        console.skipped("evaluated before")
+    with track_evaluation(context, is_result) as tracker:
+        if evaluate(context, command, controls, again):
+            tracker.finish(lambda: evaluation_results(context, read_record(run.record)))
+        else:
+            console.skipped("evaluated before")
     if context.recipe.runtime.report:
         build([run.path])
     if not run.is_done:

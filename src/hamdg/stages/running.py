@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hamdg import console
@@ -15,6 +16,8 @@ from hamdg.runs.manifest import digests
 from hamdg.runs.steps import StepSummary, check_step
 from hamdg.stages.context import Context
 from hamdg.stages.sharing import link_step, step_identities, step_lock, twin_of
+from hamdg.stages.tracking import step_results, track_step
+from hamdg.tracking.links import take_link
 
 
 def run_steps(context: Context, steps: Sequence[Step], share: bool) -> None:
@@ -49,9 +52,12 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
         twin = twin_of(own, step) if share and not files.begun() else None
         if twin is not None:
             link_step(twin, own.run, step.name)
+            take_link(twin.path, own.run.path, step.name)
             console.skipped(f"the same step of `{twin.path}` is taken")
             return
-        _work(own, step)
+        with track_step(run, step.name, own.identity) as tracker:
+            _work(replace(own, tracker=tracker), step)
+            tracker.finish(lambda: step_results(run, step.name))
 
 
 def _work(own: Context, step: Step) -> None:

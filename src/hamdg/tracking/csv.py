@@ -7,14 +7,13 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning.pytorch.loggers import Logger
-
 from hamdg.files import atomic_path, explained_storage
+from hamdg.tracking.interface import KeyedLogger
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.rows import HEADER, Measurement, cells_of, read_rows
 
 
-class CsvTracker(Logger):
+class CsvTracker(KeyedLogger):
     """A Lightning logger that appends rows to `metrics.csv`.
 
     Args:

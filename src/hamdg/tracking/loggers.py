@@ -1,19 +1,99 @@
-"""How values reach Lightning's loggers."""
+"""Builds the loggers that a recipe names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import cast
 
-from lightning.fabric.loggers.logger import Logger
+from lightning.pytorch.loggers import Logger
 
-from hamdg.tracking.csv import CsvTracker
-from hamdg.tracking.keys import MetricKey
+from hamdg.config.tracking import GROUP, KNOWN, WANDB, LoggerOption, TrackingConfig, check_loggers, owner_of, short_name
+from hamdg.errors import ConfigError
+from hamdg.plugins import load_plugin
+from hamdg.text import excerpt
+from hamdg.tracking.step import TrackedStep
 
 
-def log_values(loggers: Iterable[Logger], values: Mapping[MetricKey, float], step: int) -> None:
-    """Give measurements to all loggers: to our own by key, to others under the key's text."""
-    for logger in loggers:
-        if isinstance(logger, CsvTracker):
-            logger.log(values, step)
-        else:
-            logger.log_metrics({key.text: value for key, value in values.items()}, step)
+def open_loggers(config: TrackingConfig, step: TrackedStep, last_step: int = 0) -> list[Logger]:
+    """Return the loggers of a step, in the order in which the recipe names them.
+
+    Args:
+        config: Which loggers, and how.
+        step: The step.
+        last_step: What was measured after this training step is about to be measured again.
+
+    Raises:
+        ConfigError: If a logger does not exist, its package is missing, or it does not take its options.
+    """
+    check_loggers(config)
+    return [_opened(name, config, step, last_step) for name in config.loggers]
+
+
+def _opened(name: str, config: TrackingConfig, step: TrackedStep, last_step: int) -> Logger:
+    if short_name(name) == WANDB:
+        from hamdg.tracking.wandb_logger import WandbLogger
+
+        return WandbLogger(config, step)
+    options = {key.partition(".")[2]: one for key, one in config.options.items() if owner_of(key, [name]) == name}
+    kind = _class_of(name)
+    logger = _built(name, kind, _arguments(name, kind, step, last_step) | options)
+    if not isinstance(logger, Logger):
+        raise ConfigError(
+            f"`tracking.loggers`: expected `{excerpt(name)}` to be a `lightning.pytorch.loggers.Logger`, but got a "
+            f"`{type(logger).__name__}`."
+        )
+    logger.log_hyperparams(dict(step.config))
+    return logger
+
+
+def _class_of(name: str) -> Callable[..., object]:
+    """Return what makes a logger: its class, or the function of a package's entry point."""
+    short = short_name(name)
+    if short in KNOWN or "." in name:
+        module, _, own = (KNOWN[short].path if short in KNOWN else name).rpartition(".")
+        try:
+            found = getattr(import_module(module), own)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be loaded ({error}); write "
+                "`package.module.Class`."
+            ) from error
+    else:
+        found = load_plugin(GROUP, name, "logger")
+    if not callable(found):
+        raise ConfigError(f"`tracking.loggers`: `{excerpt(name)}` is a `{type(found).__name__}`, not a logger's class.")
+    return cast("Callable[..., object]", found)
+
+
+def _arguments(name: str, kind: Callable[..., object], step: TrackedStep, last_step: int) -> dict[str, object]:
+    """Return what a logger's class is given of what it takes: where its files lie, and what it follows."""
+    folder = str(step.folder / short_name(name).rpartition(".")[2].lower())
+    known: dict[str, object] = {
+        "step": step,
+        "save_dir": folder,
+        "root_dir": folder,
+        "name": step.name,
+        "version": "",
+        "experiment_name": step.group,
+        "run_name": step.title,
+    }
+    takes = inspect.signature(kind).parameters
+    found = {key: value for key, value in known.items() if key in takes}
+    if short_name(name) == "tensorboard":
+        # No page of its own, and points that are measured again take the place of those before.
+        found |= {"default_hp_metric": False, "purge_step": last_step + 1 if last_step else None}
+    return found
+
+
+def _built(name: str, kind: Callable[..., object], arguments: Mapping[str, object | LoggerOption]) -> object:
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be made ({error}); give what it needs under "
+            "`tracking.options`."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`tracking.loggers`: the logger `{excerpt(name)}` lacks a package: {error}.") from error

@@ -1,0 +1,39 @@
+"""The option `--tracking` of verbs that make runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hamdg.config.recipe import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the option."""
+    what = "follow runs with these loggers beside metrics.csv: wandb, tensorboard, mlflow, package.module.Class, ..."
+    parser.add_argument("--tracking", metavar="NAME[,NAME]", help=what)
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """Return what the option says as an override of a recipe; nothing where it is not given.
+
+    Raises:
+        ConfigError: If it names no logger.
+    """
+    from hamdg.config.tracking import names_in
+
+    given: str | None = arguments.tracking
+    return [] if given is None else [f"--tracking.loggers={json.dumps(names_in(given))}"]
+
+
+def check(recipe: Recipe) -> None:
+    """Check that all loggers exist and their packages are installed, before anything is loaded.
+
+    Raises:
+        ConfigError: If one does not.
+    """
+    from hamdg.config.tracking import check_loggers
+
+    check_loggers(recipe.tracking)
