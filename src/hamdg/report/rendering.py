@@ -28,11 +28,17 @@ def style() -> str:
 
 
 @cache
-def style_parts() -> dict[str, str]:
-    """Return the style sheet cut at its headings: `colors`, `charts` (which images take, too) and `page`."""
+def source(name: str) -> str:
+    """Return the text of a style sheet or a script, to stand inside a page."""
     loader = _environment().loader
     assert loader is not None
-    _, *parts = loader.get_source(_environment(), _STYLE)[0].split("/* == ")
+    return loader.get_source(_environment(), name)[0].strip()
+
+
+@cache
+def style_parts() -> dict[str, str]:
+    """Return the style sheet cut at its headings: `colors`, `charts` (which images take, too) and `page`."""
+    _, *parts = source(_STYLE).split("/* == ")
     return {name: rules.strip() for name, _, rules in (part.partition(" == */") for part in parts)}
 
 

@@ -1,0 +1,203 @@
+"""Cost against accuracy: what each method's training took and what it reached, as a drawing for two widths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hamdg.report.charts import Tick, number, padded_limits, ticks
+from hamdg.report.many.labels import Box, Label, place, text_width
+
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 16.0, 34.0, 44.0
+# From the cheapest to the dearest: what differs by more is drawn on a logarithmic axis.
+_LINEAR = 8.0
+_LONGEST_NAME = 34
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method took and what it reached.
+
+    Args:
+        label: The method.
+        cost: What it took, above zero.
+        value: What it reached, in per cent.
+        error: Its standard error; `None` for a single seed.
+        text: All that in words.
+        is_best: Whether nothing is better.
+    """
+
+    label: str
+    cost: float
+    value: float
+    error: float | None
+    text: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method as it is drawn; the whisker reaches from `low` to `high`."""
+
+    method: Cost
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    label: Label | None
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value without a cost, as a line across the drawing, with its name."""
+
+    y: float
+    label: Label
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """The drawing.
+
+    Args:
+        width: Its width in pixels.
+        height: Its height in pixels.
+        points: The methods.
+        front: The line of the methods that no other one beats at their cost, as points of a polyline.
+        levels: Values without a cost.
+        x_ticks: Round costs.
+        y_ticks: Round values.
+        is_logarithmic: Whether each step along the cost axis multiplies it.
+        unnamed: Methods whose name has no room.
+        x_title: What the cost is.
+        y_title: What the value is.
+    """
+
+    width: float
+    height: float
+    points: Sequence[Point]
+    front: str
+    levels: Sequence[Level]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    is_logarithmic: bool
+    unnamed: Sequence[str]
+    x_title: str
+    y_title: str
+
+    @property
+    def left(self) -> float:
+        """Where the value axis is."""
+        return LEFT
+
+    @property
+    def right(self) -> float:
+        """Where the drawing's inside ends."""
+        return self.width - RIGHT
+
+    @property
+    def foot(self) -> float:
+        """Where the cost axis is."""
+        return self.height - BOTTOM
+
+
+def scatter(
+    methods: Sequence[Cost], free: Sequence[tuple[str, float]], titles: tuple[str, str], size: tuple[float, float]
+) -> Scatter:
+    """Return cost against value.
+
+    Args:
+        methods: What is drawn; two at least.
+        free: Names and values that cost nothing, such as zero-shot.
+        titles: What the cost is, and what the value is.
+        size: Pixels across and down.
+    """
+    width, height = size
+    costs = [one.cost for one in methods]
+    logarithmic = max(costs) > _LINEAR * min(costs)
+    x_low, x_high = _decades(costs) if logarithmic else padded_limits([0.0, *costs], 6)
+    ends = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
+    y_low, y_high = padded_limits([*ends, *(value for _, value in free)])
+
+    def across(cost: float) -> float:
+        share = math.log(cost / x_low) / math.log(x_high / x_low) if logarithmic else (cost - x_low) / (x_high - x_low)
+        return LEFT + share * (width - LEFT - RIGHT)
+
+    def down(value: float) -> float:
+        return TOP + (y_high - value) / (y_high - y_low) * (height - TOP - BOTTOM)
+
+    marks = _round_costs(x_low, x_high) if logarithmic else ticks(x_low, x_high, 6)
+    ordered = sorted(methods, key=lambda one: (not one.is_best, -one.value, one.label))
+    places = [(across(one.cost), down(one.value)) for one in ordered]
+    levels = [_level(name, down(value), width) for name, value in free]
+    whiskers = [
+        Box(x - 3, down(one.value + one.error), x + 3, down(one.value - one.error))
+        for one, (x, _) in zip(ordered, places, strict=True)
+        if one.error is not None
+    ]
+    lines = [Box(LEFT, level.y - 3, width - RIGHT, level.y + 3) for level in levels]
+    named = [
+        Box(level.label.x - text_width(level.label.text), level.y - 18, level.label.x, level.y) for level in levels
+    ]
+    frame = Box(LEFT + 2, TOP - 6, width - 4, height - BOTTOM - 2)
+    names = place([(one.label, _short(one.label)) for one in ordered], places, frame, [*whiskers, *lines, *named])
+    front = _front(methods)
+    points = [
+        Point(
+            one,
+            x,
+            y,
+            None if one.error is None else down(one.value - one.error),
+            None if one.error is None else down(one.value + one.error),
+            label,
+            one in front,
+        )
+        for one, (x, y), label in zip(ordered, places, names, strict=True)
+    ]
+    return Scatter(
+        width,
+        height,
+        points,
+        " ".join(f"{across(one.cost):.1f},{down(one.value):.1f}" for one in front) if len(front) > 1 else "",
+        levels,
+        [Tick(across(mark), f"{mark:,.10g}") for mark in marks],
+        [Tick(down(value), number(value)) for value in ticks(y_low, y_high)],
+        logarithmic,
+        [one.method.label for one in points if one.label is None],
+        *titles,
+    )
+
+
+def _front(methods: Sequence[Cost]) -> list[Cost]:
+    """Return the methods that are better than all that cost no more, from the cheapest to the dearest."""
+    found: list[Cost] = []
+    for one in sorted(methods, key=lambda one: (one.cost, -one.value)):
+        if not found or one.value > found[-1].value:
+            found.append(one)
+    return found
+
+
+def _level(name: str, y: float, width: float) -> Level:
+    return Level(y, Label(_short(name), width - RIGHT - 4, y - 5, "end"))
+
+
+def _decades(costs: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a logarithmic axis: a little beyond the data."""
+    margin = (max(costs) / min(costs)) ** 0.06
+    return min(costs) / margin, max(costs) * margin
+
+
+def _round_costs(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten between two costs; powers of ten alone where that would be many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
+        if len(found) <= 8:
+            return found
+    return found
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST_NAME else f"{label[: _LONGEST_NAME - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

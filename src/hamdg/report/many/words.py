@@ -1,0 +1,90 @@
+"""What a table says, in a few sentences: which method is best, which ones may be as good, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hamdg.report.many.differences import UNKNOWN, comparison_place, reading
+from hamdg.report.many.headline import main_cells, main_column, ranked
+from hamdg.report.many.strips import shown, unit
+from hamdg.report.tables.model import Cell, Heading, Table
+from hamdg.text import listed_in_words
+
+# How many names a sentence lists, and how many it lists beside other lists.
+_NAMED, _FEW = 4, 2
+Row = tuple[Heading, Cell]
+
+
+def answer(table: Table) -> str:
+    """Return the answer to the first question: which method is best, and by how much that can be told."""
+    rows = [(table.rows[row], main_cells(table)[row]) for row in ranked(table)]
+    known = [(head, cell) for head, cell in rows if cell.mean is not None]
+    if not known:
+        return f"No method has a result {comparison_place(table)} yet."
+    if len(known) == 1:
+        return _only(table, known[0])
+    best = [(head, cell) for head, cell in known if cell.is_best] or known[:1]
+    tied = [head.label for head, cell in known if cell.is_tied and not cell.is_best]
+    sentences = [_best(table, best)]
+    if all(cell.n == 1 for _, cell in known):
+        sentences.append("There is one seed: a difference may be chance.")
+    elif tied:
+        verb = "is" if len(tied) == 1 else "are"
+        than = "it" if len(best) == 1 else "them"
+        sentences.append(f"{_several(tied)} {verb} not distinguishable from {than}.")
+    else:
+        others = len(known) - len(best)
+        subject = "The other" if others == 1 else f"All {others} others" if others > 2 else "Both others"
+        sentences.append(f"{subject} {'is' if others == 1 else 'are'} distinguishably worse.")
+    return " ".join(sentences)
+
+
+def against_baseline(table: Table) -> str:
+    """Return how many methods are better and worse than the baseline; empty without one."""
+    readings: dict[str, list[str]] = {}
+    for head, cell in zip(table.rows, main_cells(table), strict=True):
+        if cell.difference is not None:
+            readings.setdefault(reading(cell.difference, table.metric), []).append(head.label)
+    if not readings:
+        return ""
+    parts = []
+    for word in ("better", "worse", "higher", "lower", "not distinguishable", UNKNOWN):
+        names = readings.get(word, [])
+        subject = _several(names) if len(names) <= _FEW else f"{len(names)} methods"
+        parts += [f"{subject} {'is' if len(names) == 1 else 'are'} {word}"] if names else []
+    return f"Against {table.baseline}, {listed_in_words(parts)}."
+
+
+def gaps(table: Table) -> str:
+    """Return how many numbers are missing or lack seeds; empty for none."""
+    main = main_column(table) if table.columns[main_column(table)].is_average else -1
+    cells = [cell for row in table.cells for column, cell in enumerate(row) if column != main]
+    missing, partial = sum(bool(cell.missing) for cell in cells), sum(bool(cell.incomplete) for cell in cells)
+    parts = [f"{missing} of {len(cells)} numbers {'is' if missing == 1 else 'are'} missing"] if missing else []
+    parts += [f"{partial} {'lacks' if partial == 1 else 'lack'} seeds"] if partial else []
+    return f"{' and '.join(parts)}; the notes below the table say why." if parts else ""
+
+
+def _only(table: Table, row: Row) -> str:
+    head, cell = row
+    seeds = "one seed" if cell.n == 1 else f"{cell.n} seeds"
+    return f"{head.label} reaches {_value(table, cell)} {comparison_place(table)}, over {seeds}."
+
+
+def _best(table: Table, best: Sequence[Row]) -> str:
+    names = _several([head.label for head, _ in best])
+    verb = "is" if len(best) == 1 else "are"
+    word = "highest" if table.metric.higher_is_better is None else "best"
+    return f"{names} {verb} {word} {comparison_place(table)}: {_value(table, best[0][1])}."
+
+
+def _value(table: Table, cell: Cell) -> str:
+    error = "" if cell.standard_error is None else f" ± {shown(cell.standard_error, table.metric)}"
+    return f"{shown(cell.mean, table.metric)}{error}{unit(table.metric)}"
+
+
+def _several(names: Sequence[str]) -> str:
+    """Return names in words, the first few where there are many."""
+    if len(names) <= _NAMED + 1:
+        return listed_in_words(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} others"
