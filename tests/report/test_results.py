@@ -9,7 +9,8 @@ import pytest
 from hamdg.errors import DataError
 from hamdg.report.aggregate import sweep_table
 from hamdg.report.markdown import Part
-from hamdg.report.results import TARGET_MARK, TARGET_NOTE, print_accuracies, results_markdown, write_results
+from hamdg.report.results import print_accuracies, results_markdown, write_results
+from hamdg.report.table import TARGET_MARK, TARGET_NOTE
 from hamdg.runs.record import Record
 
 CHOSEN = {

@@ -12,7 +12,7 @@ from hamdg.report.aggregate import REFERENCE, NoiseRow, RowChoice, SweepRow, noi
 from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
-from hamdg.report.table import MISSING, footnotes, percent, signed_points
+from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE, footnotes, percent, signed_points
 from hamdg.runs.record import Record
 
 
@@ -118,11 +118,6 @@ def noise_markdown(rows: Sequence[NoiseRow]) -> str:
     return markdown_table(head, body, left=3)
 
 
-TARGET_MARK = "\N{DAGGER}"
-TARGET_NOTE = (
-    f"{TARGET_MARK} One of its steps read images of the held-out domain, without their labels: test-time adaptation, "
-    "not domain generalization."
-)
 _NOISE_TEXT = (
     "Training labels were made wrong on purpose, so it is known which ones are. Of the images that enrichment was "
     "offered and of those it let in, the share with a wrong label, in per cent."

@@ -18,6 +18,12 @@ CLASS_FEATURES = {
 }
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# Of runs that opened the held-out domain before the evaluation.
+TARGET_MARK = "\N{DAGGER}"
+TARGET_NOTE = (
+    f"{TARGET_MARK} One of its steps read images of the held-out domain, without their labels: test-time adaptation, "
+    "not domain generalization."
+)
 
 
 @dataclass(frozen=True)

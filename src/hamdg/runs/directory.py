@@ -18,6 +18,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
 from hamdg.files import remove_leftovers, write_text
 from hamdg.runs.identity import defining_part, run_directory
+from hamdg.runs.settings import flat
 from hamdg.text import reason_of
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
@@ -271,12 +272,12 @@ class RunDirectory:
             return
         remedy = f"move `{self.path}` away, or choose another folder with `--runtime.root`."
         try:
-            found = _flat(defining_part(self.recipe()))
+            found = flat(defining_part(self.recipe()))
         except ConfigError as error:
             raise RunDirectoryError(
                 f"The run directory's own `{self.config.name}` is damaged: {error} To go on, {remedy}"
             ) from None
-        wanted = _flat(defining_part(recipe))
+        wanted = flat(defining_part(recipe))
         different = [key for key in wanted if wanted[key] != found.get(key)]
         if different:
             listed = "; ".join(f"`{key}` is `{found.get(key)}` there and `{wanted[key]}` here" for key in different[:3])
@@ -289,17 +290,6 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        # A mapping that is itself a value (label noise by domain) is compared as a whole.
-        if isinstance(value, dict) and f"{prefix}{name}" != "data.mini.label_noise":
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 @contextmanager

@@ -100,6 +100,7 @@ class Table:
 
     Args:
         title: Which benchmark, condition and metric it is of.
+        place: Benchmark and condition, where they make neither rows nor columns.
         metric: What its numbers are.
         row_keys: What makes a row.
         column_keys: What makes a column.
@@ -114,6 +115,7 @@ class Table:
     """
 
     title: str
+    place: Mapping[str, str]
     metric: Metric
     row_keys: Sequence[str]
     column_keys: Sequence[str]

@@ -1,0 +1,306 @@
+"""Tables of records: numbers sorted into rows and columns, averaged over seeds, compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hamdg.errors import ConfigError, DataError
+from hamdg.report.collection import FoundRun
+from hamdg.report.estimates import estimate
+from hamdg.report.tables.comparing import baselines, compared, marked
+from hamdg.report.tables.filling import Filled, fill
+from hamdg.report.tables.headings import Headings, Values, rank
+from hamdg.report.tables.means import Unit, seed_means
+from hamdg.report.tables.measured import Measured, measure
+from hamdg.report.tables.metrics import find_metric, is_per_class
+from hamdg.report.tables.missing import why_incomplete, why_missing
+from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter
+from hamdg.report.tables.model import Cell, Heading, Metric, Table
+from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
+from hamdg.report.tables.problems import gaps, no_whole_seed, unequal
+from hamdg.report.tables.selection import Pairs, excluded_of
+from hamdg.report.tables.wording import caption, notes_of, title
+from hamdg.text import listed
+
+# One table each, unless they make its rows or columns: numbers of several are not averaged.
+APART = ("benchmark", "condition")
+AVERAGE = "average"
+NO_MODEL = "no such model"
+
+
+def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[Absent] = ()) -> list[Table]:
+    """Return tables of runs: one for each benchmark and condition, unless these are keys of its rows or columns.
+
+    Args:
+        runs: Finished runs.
+        options: What is asked for.
+        absent: Runs that are not there, and why; they explain missing cells.
+
+    Raises:
+        ConfigError: No run has a key, value, metric, model or baseline that is asked for.
+        DataError: Runs of one cell differ in more than their seed, or contradict each other.
+    """
+    metric = find_metric(options.metric, (run.summary for run in runs))
+    rows, columns = _axes(options, any(is_per_class(metric, run.summary.result["targets"]) for run in runs))
+    apart = [key for key in APART if key not in (*rows, *columns)]
+    numbers, unmeasured = measure(runs, metric, [*rows, *columns, *apart], options)
+    if not numbers:
+        raise DataError(f"None of the {len(runs)} runs has a number to show; ask for less with `--where`.")
+    groups: dict[Values, list[Measured]] = {}
+    for one in numbers:
+        groups.setdefault(tuple(one.values[key] for key in apart), []).append(one)
+    tables = []
+    for values, own in sorted(groups.items(), key=lambda group: rank(group[0], apart, options.order)):
+        place = dict(zip(apart, values, strict=True))
+        fitting = [
+            one for one in (*absent, *unmeasured) if all(one.values.get(key, v) == v for key, v in place.items())
+        ]
+        tables.append(_Builder(own, metric, options, fitting).table(rows, columns, place))
+    if options.baseline and not any(table.baseline for table in tables):
+        labels = list(dict.fromkeys(row.label for table in tables for row in table.rows))
+        raise ConfigError(
+            f"There is no row `{options.baseline}` to compare with; `--baseline` can be {listed(labels)}."
+        )
+    return tables
+
+
+def _axes(options: TableOptions, per_class: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keys of rows and columns: those that are asked for, and what they need to tell numbers apart."""
+    rows = tuple(options.rows)
+    if options.columns is not None:
+        columns = tuple(options.columns)
+    elif per_class:
+        columns = (CLASS,)
+    else:
+        columns = ("algorithm",) if "held_out" in rows else ("held_out",)
+    if per_class and CLASS not in (*rows, *columns):
+        columns = (*columns, CLASS)
+    if tuple(options.models) != (RESULT,) and MODEL not in (*rows, *columns):
+        rows = (*rows, MODEL)
+    if twice := [key for key in rows if key in columns]:
+        raise ConfigError(f"`{twice[0]}` makes both rows and columns; leave it out of one of them.")
+    if CLASS in (*rows, *columns) and not per_class:
+        raise ConfigError("Only `--metric per_class_accuracy` has a number for each `class`.")
+    return rows, columns
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A column, or an average over several.
+
+    Args:
+        heading: Its head.
+        values: What its numbers say; of an average, of each column that it is over.
+        units: Which benchmarks and held-out domains it is over.
+    """
+
+    heading: Heading
+    values: Sequence[Values]
+    units: Collection[Unit]
+
+
+class _Builder:
+    """Makes one table.
+
+    Args:
+        numbers: Its numbers.
+        metric: What they are.
+        options: What is asked for.
+        absent: Runs that are not there.
+    """
+
+    def __init__(
+        self, numbers: Sequence[Measured], metric: Metric, options: TableOptions, absent: Sequence[Absent]
+    ) -> None:
+        self._metric, self._options, self._absent = metric, options, absent
+        self._problems: list[str] = []
+        self._pairs = Pairs(numbers if options.select == "leave_one_out" else ())
+        self._numbers = self._without_pairs(numbers)
+        self._headings = Headings(self._numbers, options.order)
+
+    def table(self, row_keys: Sequence[str], column_keys: Sequence[str], place: Mapping[str, str]) -> Table:
+        """Return the table.
+
+        Args:
+            row_keys: What makes a row.
+            column_keys: What makes a column.
+            place: Benchmark and condition, where they are not among these.
+        """
+        averaged = next((key for key in ("held_out", "benchmark") if key in (*row_keys, *column_keys)), "")
+        if averaged in row_keys:
+            # Averages are taken along a row, comparisons made along a column.
+            return transposed(self._table(column_keys, row_keys, averaged, place))
+        return self._table(row_keys, column_keys, averaged, place)
+
+    def _table(
+        self, row_keys: Sequence[str], column_keys: Sequence[str], averaged: str, place: Mapping[str, str]
+    ) -> Table:
+        rows = self._headings.of(row_keys)
+        heads = [self._headings.heading(values, row_keys, own) for values, own in rows.items()]
+        lines = self._columns(column_keys, averaged)
+        filled = {values: self._fill(row_keys, values, own, column_keys) for values, own in rows.items()}
+        cells = [
+            [self._cell(head, filled[values], line) for line in lines] for values, head in zip(rows, heads, strict=True)
+        ]
+        places = [_place_of(head) for head in heads]
+        bases = baselines(
+            [self._names(head, own) for head, own in zip(heads, rows.values(), strict=True)],
+            places,
+            self._options.baseline,
+        )
+        cells = marked(compared(cells, bases), places, self._metric)
+        heads = [replace(head, is_baseline=number in bases) for number, head in enumerate(heads)]
+        chosen = sorted({key for row in filled.values() for one in row.values() for key in one.keys})
+        self._problems += [text for row in filled.values() for one in row.values() for text in one.problems]
+        self._problems += unequal(list(zip(heads, rows.values(), strict=True)), places, row_keys)
+        self._problems += gaps(heads, [line.heading for line in lines], cells)
+        table = Table(
+            title=title(self._metric, place),
+            place=dict(place),
+            metric=self._metric,
+            row_keys=list(row_keys),
+            column_keys=list(column_keys),
+            rows=heads,
+            columns=[line.heading for line in lines],
+            cells=cells,
+            caption="",
+            notes=notes_of(self._numbers, any(head.target_data for head in heads)),
+            problems=self._problems,
+            baseline=next((heads[base].label for base in bases if base is not None), ""),
+            error=self._options.error,
+        )
+        return replace(table, caption=caption(table, self._options.select, chosen))
+
+    def _without_pairs(self, numbers: Sequence[Measured]) -> list[Measured]:
+        """Leave out runs that are there for leave-one-out alone: without a domain that others of their row train on."""
+        asked = (*self._options.rows, *(self._options.columns or ()), *self._options.where)
+        if "excluded" in asked:
+            return list(numbers)
+        sets: dict[tuple[str, str], set[frozenset[str]]] = {}
+        for one in numbers:
+            sets.setdefault((one.run.summary.algorithm, one.model), set()).add(excluded_of(one))
+        kept = []
+        for one in numbers:
+            own = excluded_of(one)
+            is_pair = any(other < own for other in sets[one.run.summary.algorithm, one.model])
+            several = self._options.select is not None and len(one.run.summary.targets) > 1
+            if not (is_pair or several):
+                kept.append(one)
+        if left := len({one.run.path for one in numbers} - {one.run.path for one in kept}):
+            self._problems.append(
+                f"{left} runs with a second domain held out are for leave-one-domain-out cross-validation; they are "
+                "not shown."
+            )
+        return kept
+
+    def _columns(self, keys: Sequence[str], averaged: str) -> list[_Line]:
+        """Return the columns, each average after those that it is over."""
+        lines: list[_Line] = []
+        groups: dict[Values, list[_Line]] = {}
+        for values, own in self._headings.of(keys).items():
+            units = {(one.trial.benchmark, one.trial.held_out) for one in own}
+            line = _Line(self._headings.heading(values, keys, own), [values], units)
+            group = tuple(value for key, value in zip(keys, values, strict=True) if key != averaged)
+            groups.setdefault(group, []).append(line)
+        for group, members in groups.items():
+            lines += members
+            # Runs with several held-out domains at once are no part of the average over single ones.
+            single = [line for line in members if not all("+" in domain for _, domain in line.units)] or members
+            if averaged and len(single) > 1:
+                rest = dict(zip([key for key in keys if key != averaged], group, strict=True))
+                label = ", ".join([*([self._headings.label(rest, ())] if rest else []), AVERAGE])
+                units = {unit for line in single for unit in line.units}
+                values_of = [values for line in single for values in line.values]
+                lines.append(_Line(Heading(rest, label, is_average=True), values_of, units))
+        return lines
+
+    def _fill(
+        self, row_keys: Sequence[str], values: Values, numbers: Sequence[Measured], column_keys: Sequence[str]
+    ) -> dict[Values, Filled]:
+        """Return what the cells of a row hold, by what their columns say."""
+        own: dict[Values, list[Measured]] = {}
+        for one in numbers:
+            own.setdefault(tuple(one.values[key] for key in column_keys), []).append(one)
+        said = dict(zip(row_keys, values, strict=True))
+        label = self._headings.label(said, numbers)
+        filled = {}
+        for column, inside in own.items():
+            where = ", ".join(f"`{value}`" for value in column if value)
+            filled[column] = fill(inside, f"`{label}` on {where}", self._options.select, self._pairs)
+        return filled
+
+    def _cell(self, head: Heading, filled: Mapping[Values, Filled], line: _Line) -> Cell:
+        """Return the cell of a row in a column, or its average over several."""
+        parts = [filled[values] for values in line.values if values in filled]
+        numbers = {trial: one for part in parts for trial, one in part.numbers.items()}
+        said = {**head.values, **line.heading.values}
+        if not numbers:
+            reasons = {reason for part in parts for reason in part.reasons.values()}
+            return Cell(missing="; ".join(sorted(reasons)) or self._why_missing(said))
+        if line.heading.is_average and (mixed := self._mixed_average(parts)):
+            return Cell(missing=mixed)
+        values = {trial: one.value for trial, one in numbers.items()}
+        means = seed_means(values, line.units)
+        reasons_by_seed = {trial.seed: reason for part in parts for trial, reason in part.reasons.items()}
+        if not means:
+            return Cell(missing=no_whole_seed(numbers.values(), line.units))
+        lacking = [seed for seed in self._seeds if seed not in means]
+        found = estimate(list(means.values()), self._options.error)
+        return Cell(
+            mean=found.mean,
+            standard_error=found.standard_error,
+            n=found.n,
+            values={trial: value for trial, value in sorted(values.items()) if trial.seed in means},
+            values_by_seed=means,
+            incomplete=why_incomplete(said, lacking, reasons_by_seed, self._absent),
+            runs=[one.run for trial, one in sorted(numbers.items()) if trial.seed in means],
+            chosen={trial: text for part in parts for trial, text in part.chosen.items()},
+        )
+
+    @property
+    def _seeds(self) -> list[int]:
+        return sorted({one.trial.seed for one in self._numbers})
+
+    def _why_missing(self, said: Mapping[str, str]) -> str:
+        there = any(
+            all(one.values[key] == value for key, value in said.items() if key != MODEL) for one in self._numbers
+        )
+        return NO_MODEL if MODEL in said and there else why_missing(said, self._absent)
+
+    def _mixed_average(self, parts: Sequence[Filled]) -> str:
+        """Return in words what keeps the numbers of several columns from being averaged; empty for nothing."""
+        found = differences([one for part in parts for one in part.numbers.values()])
+        if self._options.select is not None:
+            found = {key: values for key, values in found.items() if not is_hyper_parameter(key)}
+        return f"its runs differ in {describe(found)}" if found else ""
+
+    def _names(self, head: Heading, numbers: Sequence[Measured]) -> list[str]:
+        """Return what a row can be called as a baseline, the surest name first."""
+        method = {key: value for key, value in head.values.items() if not _is_place(key)}
+        first = numbers[0].run.summary
+        names = [head.label, self._headings.label(method, numbers)]
+        if all(one.is_result for one in numbers):
+            names += [first.variant, first.label, first.algorithm]
+        return [*names, names[1].partition(" (")[0]]
+
+
+def transposed(table: Table) -> Table:
+    """Return a table with its rows as columns."""
+    return replace(
+        table,
+        row_keys=table.column_keys,
+        column_keys=table.row_keys,
+        rows=table.columns,
+        columns=table.rows,
+        cells=[list(column) for column in zip(*table.cells, strict=True)],
+    )
+
+
+def _is_place(key: str) -> bool:
+    """Return whether a key says where methods are tested, not which method it is."""
+    return key in (*APART, "held_out", CLASS) or (key.startswith("data.") and not is_hyper_parameter(key))
+
+
+def _place_of(head: Heading) -> tuple[str, ...]:
+    return tuple(value for key, value in head.values.items() if _is_place(key))

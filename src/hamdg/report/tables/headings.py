@@ -1,0 +1,92 @@
+"""Rows and columns: which there are, in which order, and what people read of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hamdg.report.table import qualified
+from hamdg.report.tables.measured import NOTHING, Measured
+from hamdg.report.tables.mixing import by_number
+from hamdg.report.tables.model import Heading
+from hamdg.report.tables.options import MODEL
+
+Values = tuple[str, ...]
+Order = Mapping[str, Sequence[str]]
+
+# Keys whose values name a method, and those whose values speak for themselves.
+_NAMES = ("algorithm", "label", "variant")
+_PLAIN = ("benchmark", "held_out", "condition", "class")
+
+
+class Headings:
+    """Heads of rows and columns.
+
+    Args:
+        numbers: The numbers of a table.
+        order: In which order values come, by key; those that are not named follow.
+    """
+
+    def __init__(self, numbers: Sequence[Measured], order: Order) -> None:
+        self._numbers = numbers
+        models = [row["key"] for one in numbers for row in one.run.summary.rows]
+        self._order = {MODEL: list(dict.fromkeys(models)), **order}
+        footnotes = (one.run.summary.footnote for one in numbers)
+        self._names = list(dict.fromkeys(text.partition(":")[0] for text in footnotes if text))
+
+    def of(self, keys: Sequence[str]) -> dict[Values, list[Measured]]:
+        """Return the numbers by what they say under some keys, in order."""
+        found: dict[Values, list[Measured]] = {}
+        for one in self._numbers:
+            found.setdefault(tuple(one.values[key] for key in keys), []).append(one)
+        return dict(sorted(found.items(), key=lambda item: rank(item[0], keys, self._order)))
+
+    def heading(self, values: Values, keys: Sequence[str], numbers: Sequence[Measured]) -> Heading:
+        """Return the head of a row or column.
+
+        Args:
+            values: What its numbers say.
+            keys: Under which keys.
+            numbers: Its numbers.
+        """
+        said = dict(zip(keys, values, strict=True))
+        adapted = any(one.is_result and one.run.summary.read_before() for one in numbers)
+        return Heading(said, self.label(said, numbers), target_data=adapted and not _is_of_a_place(keys))
+
+    def label(self, said: Mapping[str, str], numbers: Iterable[Measured]) -> str:
+        """Return what people read of numbers that say the same."""
+        own = list(numbers)
+        names = list(dict.fromkeys(self._name(key, own) for key in _NAMES if said.get(key, NOTHING) != NOTHING))
+        parts = names[:1] if len(names) == 1 else [", ".join(names)] * bool(names)
+        if MODEL in said and not (names and all(one.is_result for one in own)):
+            model = qualified(own[0].model_label, self._names)
+            parts = [f"{parts[0]}: {model}" if parts else model]
+        return ", ".join([*parts, *(_part(key, value) for key, value in said.items() if _is_shown(key, value))])
+
+    def _name(self, key: str, numbers: Sequence[Measured]) -> str:
+        """Return how a method is called: by its label, where all its runs have the same."""
+        first = numbers[0].run.summary
+        labels = {one.run.summary.label for one in numbers}
+        name = {"algorithm": first.algorithm, "label": first.label, "variant": first.variant or first.label}[key]
+        return qualified(labels.pop() if key == "algorithm" and len(labels) == 1 else name, self._names)
+
+
+def rank(values: Values, keys: Sequence[str], order: Order) -> tuple[object, ...]:
+    """Return what values are sorted by: their place in a given order, then numbers by size, then words."""
+    return tuple(
+        (order[key].index(value) if value in order.get(key, ()) else len(order.get(key, ())), by_number(value))
+        for key, value in zip(keys, values, strict=True)
+    )
+
+
+def _is_of_a_place(keys: Sequence[str]) -> bool:
+    return all(key in (*_PLAIN, "seed") for key in keys)
+
+
+def _is_shown(key: str, value: str) -> bool:
+    return key not in (*_NAMES, MODEL) and value != NOTHING
+
+
+def _part(key: str, value: str) -> str:
+    if key in _PLAIN:
+        return value
+    return f"seed {value}" if key == "seed" else f"{key}={value}"

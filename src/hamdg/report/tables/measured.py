@@ -1,0 +1,221 @@
+"""The single numbers of a table: one a run and shown model, each with what it can be sorted by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hamdg.errors import ConfigError
+from hamdg.report.collection import FoundRun
+from hamdg.report.tables.metrics import is_per_class, value_of
+from hamdg.report.tables.model import Metric, Trial
+from hamdg.report.tables.options import ALL, CLASS, EVERY_SOURCE, MODEL, OWN_KEYS, RESULT, Absent, TableOptions
+from hamdg.runs.record import Row
+from hamdg.runs.settings import settings
+from hamdg.text import did_you_mean, excerpt, listed
+from hamdg.values import yaml_name
+
+ZERO_SHOT = "zero_shot"
+# A key that says nothing about a run.
+NOTHING = ""
+# What the model that training started from does not depend on.
+_OF_TRAINING = ("algorithm", "label", "variant")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One number.
+
+    Args:
+        run: The run.
+        rows: The rows of its record that it comes from: one, or all source models.
+        model: Key of the model.
+        is_result: Whether the model is what the run was made for.
+        trial: What it is paired by.
+        values: What it says by the keys that were asked for, as text.
+        settings: All values of its recipe, by dotted key.
+        value: The number.
+    """
+
+    run: FoundRun
+    rows: Sequence[Row]
+    model: str
+    is_result: bool
+    trial: Trial
+    values: Mapping[str, str]
+    settings: Mapping[str, object]
+    value: float
+
+    @property
+    def model_label(self) -> str:
+        """What people read of the model."""
+        return "source models (mean)" if self.model == EVERY_SOURCE else self.rows[0]["label"]
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it is the model that training started from, which is the same for all methods."""
+        return self.model == ZERO_SHOT
+
+
+def measure(
+    runs: Iterable[FoundRun], metric: Metric, keys: Collection[str], options: TableOptions
+) -> tuple[list[Measured], list[Absent]]:
+    """Return the numbers of all runs that are asked for, and which of these runs have none.
+
+    Args:
+        runs: The runs.
+        metric: What is shown of them.
+        keys: What they are sorted by.
+        options: Which models are shown, and what the runs have to say.
+
+    Raises:
+        ConfigError: No run has a key, a value or a model that is asked for.
+    """
+    asked = list(dict.fromkeys([*keys, *options.where]))
+    found, absent, texts, models = [], [], _Texts(), set[str]()
+    for run in runs:
+        values = settings(run.summary.config, run.summary.algorithm)
+        own = texts.of(run, values, asked)
+        chosen = _models(run, options.models)
+        models |= {row["key"] for row in run.summary.rows}
+        for model, rows in chosen.items():
+            said = _said(own, model, rows)
+            if not texts.passes(said, options.where):
+                continue
+            trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
+            is_result = model == run.summary.result["key"]
+            numbers = _numbers(run, rows, model, metric)
+            if not numbers:
+                absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
+            found += [
+                Measured(run, rows, model, is_result, trial, said | of_class, values, value)
+                for of_class, value in numbers
+            ]
+    texts.check(asked, options.where)
+    _check_models(options.models, models)
+    return found, absent
+
+
+def text_of(value: object) -> str:
+    """Return a value of a recipe as it is written."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text_of(one)}" for name, one in value.items())
+    return yaml_name(value)
+
+
+def same_text(first: str, second: str) -> bool:
+    """Return whether two texts say the same: `1e-3` is `0.001`."""
+    if first == second:
+        return True
+    try:
+        return float(first) == float(second)
+    except ValueError:
+        return False
+
+
+class _Texts:
+    """What runs say by keys, and which keys and values were met, for messages."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, None] = dict.fromkeys(OWN_KEYS)
+        self.met: dict[str, dict[str, None]] = {}
+        self._shown: dict[int, None] = {}
+
+    def of(self, run: FoundRun, values: Mapping[str, object], keys: Sequence[str]) -> dict[str, str]:
+        """Return what a run says by some keys."""
+        summary = run.summary
+        own = {
+            "algorithm": summary.algorithm,
+            "label": summary.label,
+            "variant": summary.variant or summary.label,
+            "benchmark": summary.benchmark,
+            "held_out": summary.held_out,
+            "condition": summary.condition,
+            "seed": str(summary.seed),
+        }
+        self.known |= dict.fromkeys(values)
+        return {
+            key: own[key] if key in own else text_of(values[key]) if key in values else NOTHING
+            for key in keys
+            if key not in (MODEL, CLASS)
+        }
+
+    def passes(self, said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
+        """Return whether what a run says is what it has to say."""
+        passed = True
+        for key, allowed in where.items():
+            text = said.get(key, NOTHING)
+            self.met.setdefault(key, {})[text] = None
+            passed = passed and any(same_text(text, one) for one in allowed)
+        return passed
+
+    def check(self, keys: Iterable[str], where: Mapping[str, Sequence[str]]) -> None:
+        """Raise if no run has a key that was asked for, or says what it had to say."""
+        for key in keys:
+            if key not in self.known and key != CLASS:
+                hint = did_you_mean(key, self.known, f"it can be {listed(OWN_KEYS)}, or a key of a recipe.")
+                raise ConfigError(f"No run has a key `{excerpt(key)}`; {hint}")
+        for key, allowed in where.items():
+            met = list(self.met.get(key, {}))
+            for one in allowed:
+                if not any(same_text(text, one) for text in met):
+                    hint = did_you_mean(one, met, f"there are {listed(met, 12)}.")
+                    raise ConfigError(f"No run has `{excerpt(one)}` as `{key}`; {hint}")
+
+
+def _said(own: Mapping[str, str], model: str, rows: Sequence[Row]) -> dict[str, str]:
+    said = {**own, MODEL: model}
+    if model == ZERO_SHOT:
+        # It is the same for all that start from it, and stands in a table once.
+        said |= {key: NOTHING for key in own if key in _OF_TRAINING or _is_of_training(key)}
+    return said
+
+
+def _is_of_training(key: str) -> bool:
+    return "." in key and key.partition(".")[0] not in ("data", "model")
+
+
+def _place(run: FoundRun) -> dict[str, str]:
+    return {"held_out": run.summary.held_out, "seed": str(run.summary.seed), "benchmark": run.summary.benchmark}
+
+
+def _models(run: FoundRun, asked: Sequence[str]) -> dict[str, list[Row]]:
+    """Return the rows of the models that are asked for, by key."""
+    rows = run.summary.rows
+    sources = [row for row in rows if row["group"] == "source"]
+    if ALL in asked:
+        own = {row["key"]: [row] for row in rows if row["group"] != "source" and row["key"] not in run.summary.controls}
+        result = own.pop(rows[-1]["key"])
+        return {**own, **({EVERY_SOURCE: sources} if sources else {}), rows[-1]["key"]: result}
+    found = {}
+    for key in asked:
+        if key == EVERY_SOURCE and sources:
+            found[key] = sources
+        for row in rows:
+            if row["key"] == (rows[-1]["key"] if key == RESULT else key):
+                found[row["key"]] = [row]
+    return found
+
+
+def _check_models(asked: Sequence[str], known: Collection[str]) -> None:
+    choices = [RESULT, ALL, EVERY_SOURCE, *sorted(known)]
+    for key in asked:
+        if key not in choices:
+            hint = did_you_mean(key, choices, f"there are {listed(choices, 12)}.")
+            raise ConfigError(f"No run has a model `{excerpt(key)}`; {hint}")
+
+
+def _numbers(run: FoundRun, rows: Sequence[Row], model: str, metric: Metric) -> list[tuple[dict[str, str], float]]:
+    """Return a model's number, or one a class with the class's name."""
+    summary = run.summary
+    if model == ZERO_SHOT and metric.name in ("train_seconds", "images_seen"):
+        return []
+    if is_per_class(metric, rows[0]["targets"]):
+        named = [(name, value_of(summary, rows, metric, number)) for number, name in enumerate(summary.classes)]
+        return [({CLASS: name}, value) for name, value in named if value is not None]
+    value = value_of(summary, rows, metric)
+    return [] if value is None else [({}, value)]

@@ -1,0 +1,107 @@
+"""What runs may differ in and still be averaged: the seed, and nothing else that defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from hamdg.report.tables.measured import Measured, text_of
+from hamdg.runs.settings import is_used
+
+# What does not change a run's result, or is what runs are paired by.
+_IGNORED = frozenset(
+    {
+        "seed",
+        "held_out",
+        "excluded",
+        "label",
+        *(f"data.{name}" for name in ("root", "hub", "revision", "lists", "cache", "decode_once")),
+        *(f"data.columns.{name}" for name in ("image", "label", "domain")),
+    }
+)
+_IGNORED_SECTIONS = frozenset({"runtime", "controls", "tracking", "evaluate"})
+# The zero-shot model depends on these sections alone.
+_START_SECTIONS = frozenset({"data", "model"})
+# Of the sections that say what a method is tested on, what belongs to the method.
+_OF_METHODS = frozenset({"data.augment", "data.batch_size"})
+# Facts of a record that are no keys of a recipe.
+PROMPTS, IMAGES, CLASSES = "prompts", "images", "classes"
+
+
+def differences(numbers: Sequence[Measured], ignored: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return what the runs of some numbers differ in, beside their seed and held-out domain: values by key.
+
+    Args:
+        numbers: The numbers.
+        ignored: Keys that they may differ in.
+    """
+    first = numbers[0]
+    keys: dict[str, None] = {}
+    for one in numbers[1:]:
+        if one.settings is not first.settings and one.settings != first.settings:
+            names = {**first.settings, **one.settings}
+            keys |= {key: None for key in names if first.settings.get(key) != one.settings.get(key)}
+    kept = [key for key in keys if key not in ignored and any(matters(key, one) for one in numbers)]
+    found = {key: _texts(text_of(one.settings.get(key, "default")) for one in numbers) for key in kept}
+    facts = [_facts(one) for one in numbers]
+    for name in (PROMPTS, IMAGES, CLASSES):
+        known = _texts(fact[name] for fact in facts if fact[name])
+        # Other settings of the data are other images.
+        explained = name == IMAGES and any(key.startswith("data.") for key in keys)
+        if len(known) > 1 and name not in ignored and not explained:
+            found[name] = known
+    return found
+
+
+def matters(key: str, one: Measured) -> bool:
+    """Return whether a key of a recipe changes what a run gives."""
+    section = key.partition(".")[0]
+    if key in _IGNORED or section in _IGNORED_SECTIONS:
+        return False
+    if one.is_start:
+        return section in _START_SECTIONS and key not in _OF_METHODS
+    return is_used(key, one.run.summary.algorithm)
+
+
+def is_hyper_parameter(key: str) -> bool:
+    """Return whether runs that differ in a key are tries of one method, among which a rule may choose."""
+    return key in _OF_METHODS or (key.partition(".")[0] not in _START_SECTIONS and "." in key)
+
+
+def signature(one: Measured, keys: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return a run's settings by some keys, as text."""
+    return tuple((key, text_of(one.settings.get(key, "default"))) for key in keys)
+
+
+def describe(found: Mapping[str, Sequence[str]]) -> str:
+    """Return differences in words: "`train.lr` (0.0005, 0.001) and `train.steps` (200, 400)"."""
+    parts = [f"`{key}` ({_short(values)})" for key, values in found.items()]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _short(values: Sequence[str]) -> str:
+    texts = [value if len(value) <= 40 else f"{value[:37]}..." for value in values[:4]]
+    return ", ".join(texts) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
+
+
+def _texts(values: Iterable[str]) -> list[str]:
+    return sorted(set(values), key=by_number)
+
+
+def by_number(text: str) -> tuple[bool, float, str]:
+    """Return what texts are sorted by: numbers by their size, before all others."""
+    try:
+        return False, float(text), text
+    except ValueError:
+        return True, 0.0, text
+
+
+def _facts(one: Measured) -> dict[str, str]:
+    summary = one.run.summary
+    # Of fewer images, drawn by the seed, those of every seed are others.
+    drawn = any(one.settings.get(key) is not None for key in ("data.subset", "data.shots"))
+    without = set(summary.domains) - set(summary.sources) - set(summary.targets)
+    return {
+        PROMPTS: "; ".join(summary.prompts),
+        IMAGES: "" if drawn or without else summary.data_digest[:12],
+        CLASSES: ", ".join(summary.classes),
+    }

@@ -1,0 +1,66 @@
+"""What is missing from a table, or not the same in all of its rows, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hamdg.report.tables.means import Unit
+from hamdg.report.tables.measured import Measured
+from hamdg.report.tables.mixing import describe, differences
+from hamdg.report.tables.model import Cell, Heading
+from hamdg.text import listed
+
+
+def no_whole_seed(numbers: Iterable[Measured], units: Iterable[Unit]) -> str:
+    """Return why no seed can be averaged: what it would need to have, and no seed has."""
+    there = {(one.trial.benchmark, one.trial.held_out) for one in numbers}
+    lacking = sorted(held_out for benchmark, held_out in set(units) - there)
+    return f"no run on {listed(lacking, 3)}" if lacking else "no seed has all held-out domains"
+
+
+def unequal(
+    rows: Sequence[tuple[Heading, Sequence[Measured]]], places: Sequence[tuple[str, ...]], keys: Sequence[str]
+) -> list[str]:
+    """Return a sentence about what rows that are compared differ in beside their names: images, model, steps, ..."""
+    sentences = []
+    for place in dict.fromkeys(places):
+        own = [numbers for (_, numbers), one in zip(rows, places, strict=True) if one == place]
+        # The model that training started from has no training to differ in.
+        flat = [one for numbers in own for one in numbers if not one.is_start]
+        if len(own) < 2 or not flat:
+            continue
+        found = {key: values for key, values in differences(flat, keys).items() if key in _FIXED}
+        if found:
+            where = f"{', '.join(place)}: " if any(place) else ""
+            sentences.append(f"{where}The rows differ in {describe(found)}.")
+    return sentences
+
+
+# What methods are expected to have in common when they are compared.
+_FIXED = (
+    *("model.name", "model.weights", "model.normalization", "model.text_head", "prompts", "classes", "images"),
+    *("data.subset", "data.shots", "data.validation_fraction", "data.truncated", "data.store", "data.domains"),
+    *("train.steps", "data.batch_size", "data.augment"),
+)
+
+
+def gaps(heads: Sequence[Heading], columns: Sequence[Heading], cells: Sequence[Sequence[Cell]]) -> list[str]:
+    """Return a sentence for every reason why numbers are missing or of fewer seeds; averages follow their columns."""
+    found: dict[str, list[str]] = {}
+    for head, row in zip(heads, cells, strict=True):
+        for column, cell in zip(columns, row, strict=True):
+            where = f"{head.label} on {column.label}"
+            if cell.missing and not (column.is_average and any(one.missing for one in row if one is not cell)):
+                found.setdefault(f"missing: {cell.missing}", []).append(where)
+            elif cell.incomplete and not column.is_average:
+                found.setdefault(f"fewer seeds: {cell.incomplete}", []).append(where)
+    return [f"{_first_up(reason)}: {_few(places)}." for reason, places in found.items()]
+
+
+def _few(places: Sequence[str]) -> str:
+    more = f" and {len(places) - 4} more" if len(places) > 4 else ""
+    return ", ".join(places[:4]) + more
+
+
+def _first_up(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,137 @@
+"""Which of the runs of one trial is shown, where they differ in hyper-parameters: DomainBed's three rules.
+
+For each held-out domain and seed the best setting is chosen on its own, as Gulrajani and Lopez-Paz do
+(https://arxiv.org/abs/2007.01434, section 3): a sweep's settings may be others for every seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hamdg.report.tables.measured import Measured, text_of
+from hamdg.report.tables.metrics import value_of
+from hamdg.report.tables.mixing import matters, signature
+from hamdg.report.tables.model import Metric
+from hamdg.report.tables.options import Rule
+from hamdg.runs.record import known
+from hamdg.runs.summary import Summary
+
+# Settings of a run with its seed and model; then held-out domain and excluded domains.
+_Twin = tuple[object, ...]
+_Place = tuple[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The number that was chosen for a trial.
+
+    Args:
+        number: The number; `None` where no run could be judged.
+        reason: Why not.
+        candidates: How many settings it was chosen among.
+        dropped: How many others could not be judged.
+        lacking: Of leave-one-out, which pairs were missing.
+    """
+
+    number: Measured | None
+    reason: str = ""
+    candidates: int = 0
+    dropped: int = 0
+    lacking: Sequence[str] = ()
+
+
+class Pairs:
+    """Runs that held out two domains, for leave-one-domain-out cross-validation: accuracy on one without the other.
+
+    Args:
+        numbers: All numbers of a table.
+    """
+
+    def __init__(self, numbers: Iterable[Measured]) -> None:
+        # By the settings: (tested domain, domains that were not trained on besides) -> accuracy on its 80 % part.
+        self._found: dict[_Twin, dict[_Place, float]] = {}
+        for one in numbers:
+            summary, excluded = one.run.summary, excluded_of(one)
+            own = self._found.setdefault(_twin(one), {})
+            for target in summary.targets:
+                value = _in80(one, target)
+                if value is not None:
+                    own[target, excluded | frozenset(summary.targets) - {target}] = value
+
+    def score(self, one: Measured) -> tuple[float | None, list[str]]:
+        """Return a run's mean accuracy over its source domains, each held out in turn beside the run's own target.
+
+        Args:
+            one: The run's number.
+
+        Returns:
+            The mean, `None` if a pair is missing, and the missing pairs.
+        """
+        (target,) = one.run.summary.targets
+        own, excluded = self._found.get(_twin(one), {}), excluded_of(one)
+        others = [name for name in one.run.summary.domains if name != target and name not in excluded]
+        found = {name: own.get((name, excluded | {target})) for name in others}
+        lacking = [f"{name} without {target}" for name, value in found.items() if value is None]
+        values = [value for value in found.values() if value is not None]
+        return (None, lacking) if lacking or not values else (math.fsum(values) / len(values), [])
+
+
+def choose(candidates: Sequence[Measured], rule: Rule, keys: Collection[str], pairs: Pairs) -> Choice:
+    """Return the number of the best run of one trial; of equally good ones that of the first settings.
+
+    Args:
+        candidates: Numbers of runs of one held-out domain and seed.
+        rule: How they are judged.
+        keys: What they differ in.
+        pairs: Runs with two held-out domains.
+    """
+    best: tuple[float, Measured] | None = None
+    lacking: dict[str, None] = {}
+    judged = 0
+    for one in sorted(candidates, key=lambda one: signature(one, keys)):
+        score, missing = pairs.score(one) if rule == "leave_one_out" else (_score(one, rule), [])
+        lacking |= dict.fromkeys(missing)
+        if score is None:
+            continue
+        judged += 1
+        if best is None or score > best[0]:
+            best = score, one
+    dropped = len(candidates) - judged
+    if best is None:
+        return Choice(None, _UNJUDGED[rule], 0, dropped, list(lacking))
+    return Choice(best[1], "", judged, dropped, list(lacking))
+
+
+_UNJUDGED: Mapping[Rule, str] = {
+    "validation": "no run was validated on its sources",
+    "oracle": "no run was tested on the 20 % part",
+    "leave_one_out": "runs with a second domain held out are missing",
+}
+
+
+def excluded_of(one: Measured) -> frozenset[str]:
+    """Return the domains that a run neither trained on nor tested."""
+    excluded = one.settings.get("excluded")
+    return frozenset(text_of(name) for name in excluded) if isinstance(excluded, list) else frozenset()
+
+
+def _score(one: Measured, rule: Rule) -> float | None:
+    summary, (row, *_) = one.run.summary, one.rows
+    if rule == "validation":
+        return row["validation"] if known(row["validation"]) else None
+    return value_of(summary, one.rows, Metric(f"{summary.metric}_in20", ""))
+
+
+def _in80(one: Measured, target: str) -> float | None:
+    values = [row["targets"].get(target, {}).get(f"{one.run.summary.metric}_in80") for row in one.rows]
+    numbers = [value for value in values if isinstance(value, int | float) and known(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+def _twin(one: Measured) -> _Twin:
+    """Return all that runs with a second domain held out have in common with the run that they stand for."""
+    summary: Summary = one.run.summary
+    same = tuple((key, text_of(value)) for key, value in sorted(one.settings.items()) if matters(key, one))
+    return summary.benchmark, summary.algorithm, summary.condition, summary.seed, one.model, same

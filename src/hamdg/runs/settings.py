@@ -1,0 +1,56 @@
+"""A recipe's values as one flat mapping of dotted keys, so that runs can be compared key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+
+from hamdg.config.algorithms import find
+from hamdg.config.recipe import Recipe
+from hamdg.errors import ConfigError
+
+# Mappings that are a value themselves.
+_WHOLE = ("data.mini.label_noise",)
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested values by dotted keys; a mapping that is itself a value (label noise by domain) stays whole."""
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and key not in _WHOLE:
+            found |= flat(value, f"{key}.")
+        else:
+            found[key] = value
+    return found
+
+
+def settings(config: Mapping[str, object], algorithm: str) -> dict[str, object]:
+    """Return the values of a recipe as a record keeps it, with today's defaults for keys that are younger than it.
+
+    Args:
+        config: The recipe's keys and values.
+        algorithm: Its algorithm.
+    """
+    return {**_defaults(algorithm)[0], **flat(config)}
+
+
+def is_used(key: str, algorithm: str) -> bool:
+    """Return whether a key is of a section that the algorithm's runs depend on, or of none."""
+    section, _, inner = key.partition(".")
+    sections = _defaults(algorithm)[1]
+    return not inner or sections is None or section in sections
+
+
+@cache
+def _defaults(algorithm: str) -> tuple[dict[str, object], frozenset[str] | None]:
+    """Return the default values, and the sections that define a run; `None` for algorithms that are not installed."""
+    values, sections = asdict(Recipe()), None
+    del values["settings"]
+    with suppress(ConfigError):
+        own = find(algorithm)
+        values[algorithm] = asdict(own())
+        sections = frozenset({"data", "model", algorithm, *own.uses})
+    return flat(values) | {"algorithm": algorithm}, sections

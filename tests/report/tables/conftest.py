@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hamdg.report.collection import FoundRun
+from hamdg.runs.record import Metrics, Row
+from hamdg.runs.summary import StepSummary, Summary
+
+DOMAINS = ["art", "photo", "sketch"]
+FOOTNOTE = "HAM (reconstruction): parts are ours."
+LABELS = {"ham": "HAM (reconstruction)", "erm": "ERM"}
+Made = Callable[..., FoundRun]
+
+
+def row(key: str, group: str, accuracy: float, targets: list[str], **metrics: object) -> Row:
+    """Return a row with the same metrics on all targets; the parts follow the accuracy unless they are given."""
+    validation = metrics.pop("validation", None)
+    found: Metrics = {"accuracy": accuracy, "accuracy_in80": accuracy, "accuracy_in20": accuracy, "images": 100}
+    found |= metrics  # type: ignore[arg-type]
+    made: dict[str, object] = {
+        "key": key,
+        "label": key.replace("_", "-"),
+        "group": group,
+        "held_out": accuracy,
+        "held_out_in80": accuracy,
+        "standard_error": 0.01,
+        "validation": validation,
+        "note": "",
+        "targets": {target: dict(found) for target in targets},
+    }
+    return made  # type: ignore[return-value]
+
+
+def nested(changes: Mapping[str, object]) -> dict[str, Any]:
+    """Return dotted keys as nested mappings."""
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        *folders, name = key.split(".")
+        inner = found
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[name] = value
+    return found
+
+
+@pytest.fixture
+def made() -> Made:
+    """Return a function that makes a finished run."""
+
+    def make(
+        algorithm: str,
+        held_out: str,
+        seed: int,
+        accuracy: float,
+        *,
+        label: str = "",
+        condition: str = "clean",
+        benchmark: str = "toy",
+        settings: Mapping[str, object] | None = None,
+        rows: list[Row] | None = None,
+        digest: str = "d" * 64,
+        opened: list[str] | None = None,
+        timings: Mapping[str, float] | None = None,
+        **metrics: object,
+    ) -> FoundRun:
+        config = nested({"benchmark": benchmark, "held_out": held_out, "seed": seed, **(settings or {})})
+        targets = held_out.split("+")
+        excluded = config.get("excluded", [])
+        label = label or LABELS.get(algorithm, algorithm)
+        name = f"seed{seed}-{abs(hash((algorithm, repr(config), label, condition))) % 16**8:08x}"
+        summary = Summary(
+            benchmark=benchmark,
+            held_out=held_out,
+            targets=targets,
+            algorithm=algorithm,
+            label=label,
+            footnote=FOOTNOTE if algorithm == "ham" else "",
+            metric="accuracy",
+            part="all",
+            seed=seed,
+            identity=name[-8:],
+            classes=["cat", "dog"],
+            domains=DOMAINS,
+            sources=[name for name in DOMAINS if name not in (*targets, *excluded)],
+            prompts=["a photo of a {}."],
+            rows=[*(rows or []), row(algorithm, "merged", accuracy, targets, **metrics)],
+            controls=[],
+            steps={"train": StepSummary(["sources"], opened or [], 60.0, 960)},
+            images_seen=960,
+            n_held_out=100,
+            timings=dict(timings or {"train": 60.0}),
+            data_digest=digest,
+            versions={"hamdg": "0.1.0"},
+            command="hamdg run",
+            config=config,
+            condition=condition,
+            variant=label,
+        )
+        return FoundRun(Path("logs") / benchmark / held_out / algorithm / name, summary)
+
+    return make
