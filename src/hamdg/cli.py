@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import launching, output, recipes, running, sweeping
+from hamdg.commands import launching, output, recipes, running, sweeping, table
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -168,6 +168,8 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     sweep = _verb(verbs, "sweep", sweeping.SUMMARY)
     sweeping.add_arguments(sweep)
     sweep.further = launching.option_help
+
+    table.add_arguments(_verb(verbs, "table", table.SUMMARY))
 
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")

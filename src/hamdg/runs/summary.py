@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
+
+import msgspec
 
 from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, read_record
+
+_RECORD = "record.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +33,14 @@ class StepSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A record without what is large in it; every field is the record's of the same name.
+    """A record without what is large in it; every field is the record's of the same name, checked when it is read.
 
     Args:
         condition: What the data were like; a sweep adds it.
         variant: The variant that the run belongs to; a sweep adds it, it is the label otherwise.
     """
 
+    format: Literal[2]
     benchmark: str
     held_out: str
     targets: list[str]
@@ -91,9 +97,23 @@ def summary_of(record: Record) -> Summary:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read the summary of a `record.json`.
+    """Read the summary of a `record.json`, decoding no more of it than that.
+
+    Args:
+        path: The file, or the run directory that holds it.
 
     Raises:
         DataError: The file is missing, is not JSON, or does not hold what a record does.
     """
-    return summary_of(read_record(path))
+    file = path if path.name == _RECORD else path / _RECORD
+    try:
+        found = _decoder().decode(file.read_bytes())
+    except (OSError, ValueError):
+        # A record of an older format, or none: what is wrong is said by the reader of whole records.
+        return summary_of(read_record(path))
+    return found if found.variant else replace(found, variant=found.label or found.algorithm)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Summary]:
+    return msgspec.json.Decoder(Summary)

@@ -73,6 +73,7 @@ def made() -> Made:
         label = label or LABELS.get(algorithm, algorithm)
         name = f"seed{seed}-{abs(hash((algorithm, repr(config), label, condition))) % 16**8:08x}"
         summary = Summary(
+            format=2,
             benchmark=benchmark,
             held_out=held_out,
             targets=targets,

@@ -15,7 +15,7 @@ from hamdg.report.tables.means import Unit, seed_means
 from hamdg.report.tables.measured import Measured, measure
 from hamdg.report.tables.metrics import find_metric, is_per_class
 from hamdg.report.tables.missing import why_incomplete, why_missing
-from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter
+from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal
@@ -239,7 +239,10 @@ class _Builder:
             reasons = {reason for part in parts for reason in part.reasons.values()}
             return Cell(missing="; ".join(sorted(reasons)) or self._why_missing(said))
         if line.heading.is_average and (mixed := self._mixed_average(parts)):
-            return Cell(missing=mixed)
+            if len({benchmark for benchmark, _ in line.units}) == 1:
+                return Cell(missing=f"its runs differ in {mixed}")
+            # Every benchmark has its own number of steps; that is said, not refused.
+            self._problems.append(f"The average of {head.label} is over runs that differ in {mixed}.")
         values = {trial: one.value for trial, one in numbers.items()}
         means = seed_means(values, line.units)
         reasons_by_seed = {trial.seed: reason for part in parts for trial, reason in part.reasons.items()}
@@ -269,11 +272,14 @@ class _Builder:
         return NO_MODEL if MODEL in said and there else why_missing(said, self._absent)
 
     def _mixed_average(self, parts: Sequence[Filled]) -> str:
-        """Return in words what keeps the numbers of several columns from being averaged; empty for nothing."""
-        found = differences([one for part in parts for one in part.numbers.values()])
+        """Return in words what the runs of several columns differ in that should be the same; empty for nothing."""
+        numbers = [one for part in parts for one in part.numbers.values()]
+        found = differences(numbers)
         if self._options.select is not None:
             found = {key: values for key, values in found.items() if not is_hyper_parameter(key)}
-        return f"its runs differ in {describe(found)}" if found else ""
+        if len({one.trial.benchmark for one in numbers}) > 1:
+            found = {key: values for key, values in found.items() if not is_of_benchmark(key)}
+        return describe(found) if found else ""
 
     def _names(self, head: Heading, numbers: Sequence[Measured]) -> list[str]:
         """Return what a row can be called as a baseline, the surest name first."""

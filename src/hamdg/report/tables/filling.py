@@ -84,9 +84,9 @@ def _same(own: Sequence[Measured], trial: Trial, place: str, keys: Sequence[str]
         twin = first.setdefault(signature(one, keys), one)
         if twin.value != one.value:
             raise DataError(
-                f"Two runs give {place} on `{trial.held_out}` with seed {trial.seed}: {twin.value:.4f} "
-                f"(`{twin.run.path}`) and {one.value:.4f} (`{one.run.path}`). Remove the older run, or name the "
-                "folders that are meant."
+                f"{place} has two runs with seed {trial.seed} and held out `{trial.held_out}` that contradict each "
+                f"other: {twin.value:.4f} in `{twin.run.path}`, {one.value:.4f} in `{one.run.path}`. Remove the "
+                "older one, or name the folders that are meant."
             )
 
 

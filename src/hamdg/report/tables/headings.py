@@ -8,7 +8,7 @@ from hamdg.report.table import qualified
 from hamdg.report.tables.measured import NOTHING, Measured
 from hamdg.report.tables.mixing import by_number
 from hamdg.report.tables.model import Heading
-from hamdg.report.tables.options import MODEL
+from hamdg.report.tables.options import EVERY_SOURCE, MODEL
 
 Values = tuple[str, ...]
 Order = Mapping[str, Sequence[str]]
@@ -28,8 +28,14 @@ class Headings:
 
     def __init__(self, numbers: Sequence[Measured], order: Order) -> None:
         self._numbers = numbers
-        models = [row["key"] for one in numbers for row in one.run.summary.rows]
-        self._order = {MODEL: list(dict.fromkeys(models)), **order}
+        # As the tables of single runs have them; source models, or their mean, before what is made of them.
+        models = dict.fromkeys(
+            key
+            for one in numbers
+            for row in one.run.summary.rows
+            for key in (*[EVERY_SOURCE] * (row["group"] == "source"), row["key"])
+        )
+        self._order = {MODEL: list(models), **order}
         footnotes = (one.run.summary.footnote for one in numbers)
         self._names = list(dict.fromkeys(text.partition(":")[0] for text in footnotes if text))
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from hamdg.json_text import json_text
 from hamdg.report.tables.model import Cell, Heading, Table
 
 _HEADER = (
@@ -33,6 +34,11 @@ def as_csv(tables: Sequence[Table]) -> str:
 def as_data(tables: Sequence[Table]) -> dict[str, object]:
     """Return tables as plain data, numbers by row and column."""
     return {"tables": [_table(table) for table in tables]}
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """Return tables as JSON."""
+    return json_text(as_data(tables))
 
 
 def _keys(table: Table) -> list[str]:

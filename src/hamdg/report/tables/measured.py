@@ -76,12 +76,12 @@ def measure(
     for run in runs:
         values = settings(run.summary.config, run.summary.algorithm)
         own = texts.of(run, values, asked)
-        chosen = _models(run, options.models)
+        texts.note(own, options.where)
         models |= {row["key"] for row in run.summary.rows}
-        for model, rows in chosen.items():
-            said = _said(own, model, rows)
-            if not texts.passes(said, options.where):
+        for model, rows in _models(run, options.models).items():
+            if not _passes({**own, MODEL: model}, options.where):
                 continue
+            said = _said(own, model)
             trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
             is_result = model == run.summary.result["key"]
             numbers = _numbers(run, rows, model, metric)
@@ -123,7 +123,6 @@ class _Texts:
     def __init__(self) -> None:
         self.known: dict[str, None] = dict.fromkeys(OWN_KEYS)
         self.met: dict[str, dict[str, None]] = {}
-        self._shown: dict[int, None] = {}
 
     def of(self, run: FoundRun, values: Mapping[str, object], keys: Sequence[str]) -> dict[str, str]:
         """Return what a run says by some keys."""
@@ -144,14 +143,10 @@ class _Texts:
             if key not in (MODEL, CLASS)
         }
 
-    def passes(self, said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
-        """Return whether what a run says is what it has to say."""
-        passed = True
-        for key, allowed in where.items():
-            text = said.get(key, NOTHING)
-            self.met.setdefault(key, {})[text] = None
-            passed = passed and any(same_text(text, one) for one in allowed)
-        return passed
+    def note(self, said: Mapping[str, str], where: Iterable[str]) -> None:
+        """Note what a run says by the keys that choose among runs."""
+        for key in where:
+            self.met.setdefault(key, {})[said.get(key, NOTHING)] = None
 
     def check(self, keys: Iterable[str], where: Mapping[str, Sequence[str]]) -> None:
         """Raise if no run has a key that was asked for, or says what it had to say."""
@@ -161,13 +156,18 @@ class _Texts:
                 raise ConfigError(f"No run has a key `{excerpt(key)}`; {hint}")
         for key, allowed in where.items():
             met = list(self.met.get(key, {}))
-            for one in allowed:
+            for one in allowed if key != MODEL else ():
                 if not any(same_text(text, one) for text in met):
                     hint = did_you_mean(one, met, f"there are {listed(met, 12)}.")
                     raise ConfigError(f"No run has `{excerpt(one)}` as `{key}`; {hint}")
 
 
-def _said(own: Mapping[str, str], model: str, rows: Sequence[Row]) -> dict[str, str]:
+def _passes(said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether what a run says is what it has to say."""
+    return all(any(same_text(said[key], one) for one in allowed) for key, allowed in where.items() if key in said)
+
+
+def _said(own: Mapping[str, str], model: str) -> dict[str, str]:
     said = {**own, MODEL: model}
     if model == ZERO_SHOT:
         # It is the same for all that start from it, and stands in a table once.

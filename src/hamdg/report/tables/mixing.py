@@ -67,6 +67,12 @@ def is_hyper_parameter(key: str) -> bool:
     return key in _OF_METHODS or (key.partition(".")[0] not in _START_SECTIONS and "." in key)
 
 
+def is_of_benchmark(key: str) -> bool:
+    """Return whether runs of several benchmarks differ in a key because of these."""
+    of_data = key.startswith("data.") and key not in _OF_METHODS
+    return of_data or key in ("benchmark", "model.prompts", PROMPTS, IMAGES, CLASSES)
+
+
 def signature(one: Measured, keys: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Return a run's settings by some keys, as text."""
     return tuple((key, text_of(one.settings.get(key, "default"))) for key in keys)

@@ -1,0 +1,167 @@
+"""`hamdg table`: many runs in one table, from run directories or from a sweep file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hamdg import console
+from hamdg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from hamdg.report.collection import FoundRun
+    from hamdg.report.tables.model import Table
+    from hamdg.report.tables.options import Absent, TableOptions
+
+SUMMARY = "tabulate many runs: means over seeds, differences, what is missing"
+FORMATS = ("text", "md", "latex", "csv", "json")
+RULES = ("validation", "leave_one_out", "oracle")
+ERRORS = ("sample", "population")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    what = "run directories, folders of them, sweep files, or names of sweeps that come with hamdg"
+    parser.add_argument("paths", nargs="+", metavar="RUNS", help=what)
+    keys = "`algorithm`, `label`, `variant`, `held_out`, `seed`, `benchmark`, `condition`, `model`, or keys of a recipe"
+    parser.add_argument("--rows", metavar="KEYS", help=f"what makes a row: {keys}, joined by commas")
+    parser.add_argument("--columns", metavar="KEYS", help="what makes a column (default: held_out)")
+    metric = "`accuracy` (the default), `accuracy_in80`, `macro_accuracy`, `per_class_accuracy`, `validation`, ..."
+    parser.add_argument("--metric", metavar="METRIC", help=f"what is shown: {metric}")
+    models = "models of each run, by the keys of its table: `result` (the default), `all`, `zero_shot`, `source/*`, ..."
+    parser.add_argument("--models", metavar="KEYS", default="result", help=models)
+    where = "leave out runs that say something else; several values of one key by repeating it"
+    parser.add_argument("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
+    select = f"choose among runs that differ in hyper-parameters, for each seed: {', '.join(RULES)}"
+    parser.add_argument("--select", metavar="RULE", choices=RULES, help=select)
+    parser.add_argument("--baseline", metavar="ROW", default="", help="compare the rows with this one, pair by pair")
+    error = "standard error: of a sample (n - 1), or population as DomainBed has it (n) (default: sample)"
+    parser.add_argument("--error", metavar="ERROR", choices=ERRORS, default="sample", help=error)
+    parser.add_argument(
+        "--format", metavar="FORMAT", choices=FORMATS, default="text", help=f"{', '.join(FORMATS)} (default: text)"
+    )
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the tables that the arguments ask for and return the exit code."""
+    from hamdg.report.tables.build import tabulate
+
+    given = _given(arguments.paths, arguments.select)
+    tables = tabulate(given.runs, _options(arguments, given), given.absent)
+    if given.problems:
+        # Of the whole input, so below the last table.
+        tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.problems])
+    console.result(_writer(arguments.format)(tables))
+    if console.wants_json():
+        from hamdg.report.tables.long import as_data
+
+        console.result_json(as_data(tables))
+    return 0
+
+
+@dataclass
+class _Given:
+    """What the paths of a command lead to.
+
+    Args:
+        runs: Finished runs.
+        absent: Runs that are not there, and why.
+        problems: What is left out, a sentence each.
+        order: In which order values of a key come.
+        is_sweep: Whether all runs are of sweeps.
+    """
+
+    runs: list[FoundRun] = field(default_factory=list)
+    absent: list[Absent] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    order: dict[str, list[str]] = field(default_factory=dict)
+    is_sweep: bool = False
+
+
+def _given(paths: Sequence[str], select: str | None) -> _Given:
+    from hamdg.report.collection import collect
+    from hamdg.report.tables.missing import absent_of
+
+    folders = [Path(path) for path in paths if Path(path).is_dir() or Path(path).suffix == ".json"]
+    sweeps = [path for path in paths if Path(path) not in folders]
+    given = _Given(is_sweep=not folders)
+    if folders:
+        found = collect(folders)
+        given.runs += found.runs
+        given.absent += absent_of(found)
+        given.problems += [f"Left out: {problem.reason}" for problem in found.problems]
+        if found.unfinished:
+            given.problems.append(f"{len(found.unfinished)} runs are not finished.")
+    for sweep in sweeps:
+        _add_sweep(given, sweep, select)
+    if not given.runs:
+        raise DataError(f"No run of `{paths[0]}` is finished; start them with `hamdg sweep {paths[0]}`.")
+    return given
+
+
+def _add_sweep(given: _Given, name: str, select: str | None) -> None:
+    from hamdg.commands.sweep_runs import sweep_runs
+
+    found = sweep_runs(name, select)
+    given.runs += found.runs
+    given.absent += found.absent
+    given.problems += found.problems
+    for key, values in found.order.items():
+        own = given.order.setdefault(key, [])
+        own += [value for value in values if value not in own]
+
+
+def _options(arguments: argparse.Namespace, given: _Given) -> TableOptions:
+    from hamdg.report.tables.options import TableOptions
+
+    rows = ("variant",) if given.is_sweep else ("algorithm",)
+    return TableOptions(
+        rows=_keys(arguments.rows, "--rows") or rows,
+        columns=_keys(arguments.columns, "--columns"),
+        metric=arguments.metric,
+        models=_keys(arguments.models, "--models") or ("result",),
+        where=_where(arguments.where),
+        select=arguments.select,
+        baseline=arguments.baseline,
+        error=arguments.error,
+        order=given.order,
+    )
+
+
+def _keys(text: str | None, option: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    keys = tuple(key.strip() for key in text.split(","))
+    if "" in keys:
+        raise ConfigError(f"A key of `{option} {text}` is empty; give keys joined by commas.")
+    if twice := [key for number, key in enumerate(keys) if key in keys[:number]]:
+        raise ConfigError(f"`{option} {text}` has `{twice[0]}` twice; give it once.")
+    return keys
+
+
+def _where(given: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"`--where {text}` is not `KEY=VALUE`, such as `--where benchmark=pacs`.")
+        found.setdefault(key.strip(), []).append(value)
+    return found
+
+
+def _writer(name: str) -> Callable[[Sequence[Table]], str]:
+    if name == "text":
+        from hamdg.report.tables.plain import text
+
+        return text
+    if name in ("md", "latex"):
+        from hamdg.report.tables import markup
+
+        return markup.markdown if name == "md" else markup.latex
+    from hamdg.report.tables import long
+
+    return long.as_csv if name == "csv" else long.as_json
