@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hamdg import console
-from hamdg.errors import ConfigError, DataError
+from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hamdg.report.collection import FoundRun
+    from hamdg.commands.given import Given
     from hamdg.report.tables.model import Table
-    from hamdg.report.tables.options import Absent, TableOptions
+    from hamdg.report.tables.options import TableOptions
 
 SUMMARY = "tabulate many runs: means over seeds, differences, what is missing"
 FORMATS = ("text", "md", "latex", "csv", "json")
@@ -48,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the tables that the arguments ask for and return the exit code."""
+    from hamdg.commands.given import given as read
     from hamdg.report.tables.build import tabulate
 
-    given = _given(arguments.paths, arguments.select)
+    given = read(arguments.paths, arguments.select)
     tables = tabulate(given.runs, _options(arguments, given), given.absent)
-    if given.problems:
-        # Of the whole input, so below the last table.
-        tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.problems])
+    # What is wrong with the input as a whole stands below the last table.
+    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.sentences()])
     console.result(_writer(arguments.format)(tables))
     if console.wants_json():
         from hamdg.report.tables.long import as_data
@@ -63,59 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass
-class _Given:
-    """What the paths of a command lead to.
-
-    Args:
-        runs: Finished runs.
-        absent: Runs that are not there, and why.
-        problems: What is left out, a sentence each.
-        order: In which order values of a key come.
-        is_sweep: Whether all runs are of sweeps.
-    """
-
-    runs: list[FoundRun] = field(default_factory=list)
-    absent: list[Absent] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    order: dict[str, list[str]] = field(default_factory=dict)
-    is_sweep: bool = False
-
-
-def _given(paths: Sequence[str], select: str | None) -> _Given:
-    from hamdg.report.collection import collect
-    from hamdg.report.tables.missing import absent_of
-
-    folders = [Path(path) for path in paths if Path(path).is_dir() or Path(path).suffix == ".json"]
-    sweeps = [path for path in paths if Path(path) not in folders]
-    given = _Given(is_sweep=not folders)
-    if folders:
-        found = collect(folders)
-        given.runs += found.runs
-        given.absent += absent_of(found)
-        given.problems += [f"Left out: {problem.reason}" for problem in found.problems]
-        if found.unfinished:
-            given.problems.append(f"{len(found.unfinished)} runs are not finished.")
-    for sweep in sweeps:
-        _add_sweep(given, sweep, select)
-    if not given.runs:
-        raise DataError(f"No run of `{paths[0]}` is finished; start them with `hamdg sweep {paths[0]}`.")
-    return given
-
-
-def _add_sweep(given: _Given, name: str, select: str | None) -> None:
-    from hamdg.commands.sweep_runs import sweep_runs
-
-    found = sweep_runs(name, select)
-    given.runs += found.runs
-    given.absent += found.absent
-    given.problems += found.problems
-    for key, values in found.order.items():
-        own = given.order.setdefault(key, [])
-        own += [value for value in values if value not in own]
-
-
-def _options(arguments: argparse.Namespace, given: _Given) -> TableOptions:
+def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
     from hamdg.report.tables.options import TableOptions
 
     rows = ("variant",) if given.is_sweep else ("algorithm",)

@@ -100,7 +100,6 @@ class Table:
 
     Args:
         title: Which benchmark, condition and metric it is of.
-        place: Benchmark and condition, where they make neither rows nor columns.
         metric: What its numbers are.
         row_keys: What makes a row.
         column_keys: What makes a column.
@@ -112,10 +111,10 @@ class Table:
         problems: What is missing, left out or not the same in all rows, a sentence each.
         baseline: Label of the row that the others are compared with; empty for none.
         error: Which standard error it has.
+        place: Benchmark and condition, where they make neither rows nor columns.
     """
 
     title: str
-    place: Mapping[str, str]
     metric: Metric
     row_keys: Sequence[str]
     column_keys: Sequence[str]
@@ -127,3 +126,4 @@ class Table:
     problems: Sequence[str] = ()
     baseline: str = ""
     error: ErrorKind = "sample"
+    place: Mapping[str, str] = field(default_factory=dict)
