@@ -7,7 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +16,10 @@ from hamdg.config.controls import controls_of
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline
+from hamdg.stages import pipeline, shared_controls
 
 if TYPE_CHECKING:
+    from hamdg.stages.context import Context
     from tests.stages.conftest import Commander, Outcome, Tiny, Zygote
 
 FEW = ("--train.steps=12", "--runtime.checkpoint_every=2", "--history.kind=snapshots")
@@ -238,16 +239,47 @@ def test_weights_that_changed_since_the_training_are_refused(
     assert cli.main([*second.argv, "--force"]) == 0
 
 
-def test_a_control_that_is_in_use_can_be_done_without(command: Commander, capsys: pytest.CaptureFixture[str]) -> None:
-    own = command("own", "--controls.erm=true", "--runtime.quiet=true", tower="vit")
+def test_a_control_that_is_in_use_is_waited_for_after_the_runs_own_steps(
+    command: Commander, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = command("own", "--controls.erm=true", tower="vit")
     control = RunDirectory.open(controls_of(own.recipe)[0])
-    try:
-        assert cli.main(own.argv) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"hamdg: error: The ERM control: `{control.path}` is in use by process ")
-        assert error.endswith(" `--controls.erm=false` does without it.\n")
-    finally:
-        control.release()
+    waits = []
+
+    def wait(seconds: float) -> None:
+        # By then the run has done all that it can do alone.
+        assert own.directory.validation.exists()
+        assert not own.directory.record.exists()
+        waits.append(seconds)
+        if len(waits) == 3:
+            control.release()
+
+    monkeypatch.setattr(shared_controls, "sleep", wait)
+    assert cli.main(own.argv) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"waiting, as runs share their controls: The ERM control: `{control.path}` is in use by ") == 1
+    assert "`--controls.erm=false` does without it." in said
+    assert waits == [shared_controls.PAUSE] * 3
+    assert control.is_done
+    assert own.directory.is_done
+
+
+def test_the_lock_of_a_control_is_held_only_while_it_is_worked_on(
+    command: Commander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = command("own", "--controls.erm=true", "--runtime.quiet=true", tower="vit")
+    control, seen = controls_of(own.recipe)[0], []
+    take = pipeline._take_steps
+
+    def watched(context: Context, *arguments: Any) -> None:
+        take(context, *arguments)
+        if context.run.path == own.directory.path:
+            with RunDirectory.open(control) as run:
+                seen.append(run.validation.exists())
+
+    monkeypatch.setattr(pipeline, "_take_steps", watched)
+    assert cli.main(own.argv) == 0
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("algorithm", ["ham", "coral"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hamdg.config.reading import checked, read_recipe
 from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
-from hamdg.errors import ConfigError, DataError, RunDirectoryError
+from hamdg.errors import ConfigError, DataError, RunDirectoryError, RunInUseError
 from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
@@ -29,9 +28,10 @@ from hamdg.stages.disk import check_disk
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
 from hamdg.stages.running import run_steps
+from hamdg.stages.shared_controls import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_layout, check_start, prepare
-from hamdg.stages.tracking import evaluation_results, experiment_of, track_evaluation
+from hamdg.stages.tracking import evaluation_results, track_evaluation
 
 
 def run(
@@ -80,18 +80,19 @@ def _run(
     if own is not None:
         if trained is not None and not _is_trained(own):
             _check_taken(own, trained)
-        check_disk([*_controls(own), own], held_out=evaluates, force=force)
-    with ExitStack() as stack:
-        main = stack.enter_context(RunDirectory.open(recipe))
+        check_disk([*control_contexts(own), own], held_out=evaluates, force=force)
+    with RunDirectory.open(recipe) as main:
         if main.is_done and not force and not again:
             _check_done(main)
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
             own = replace(own or _opened(recipe, main, until), run=main)
-            contexts = [*_opened_controls(stack, own), own]
+            controls = control_contexts(own)
+            for control in controls:
+                check_sealed(control)
             if force:
                 main.reset()
-            _advance(contexts, command, until, force=force, again=again)
+            _advance(own, controls, command, until, force=force, again=again)
         if show:
             outcome.show(main, recipe)
         return main.record
@@ -129,44 +130,39 @@ def _check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
             )
 
 
-def _controls(own: Context) -> list[Context]:
-    """Return the contexts of the runs that a run is compared with, their directories not opened."""
-    group = own.recipe.tracking.group or experiment_of(own.run)
-    found = [replace(one, tracking=replace(one.tracking, group=group)) for one in own.algorithm.controls()]
-    return [replace(own, recipe=recipe, run=RunDirectory(run_directory(recipe))) for recipe in found]
+def _advance(own: Context, controls: Sequence[Context], command: str, until: str, force: bool, again: bool) -> None:
+    """Take controls and a run through their steps; when those of all of them are done, evaluate.
 
-
-def _opened_controls(stack: ExitStack, own: Context) -> list[Context]:
-    found = []
-    for control in _controls(own):
-        name = control.recipe.algorithm
+    Runs share their controls: one that another process works on is waited for only when this run has done its steps.
+    """
+    later = []
+    for control in controls:
         try:
-            run = stack.enter_context(RunDirectory.open(control.recipe))
-            if run.is_done:
-                check_seal(run, f"restore it, or repeat the control by deleting `{run.path}`")
-        except RunDirectoryError as error:
-            message = f"The {name.upper()} control: {error} `--controls.{name}=false` does without it."
-            raise RunDirectoryError(message) from error
-        found.append(replace(control, run=run))
-    return found
-
-
-def _advance(contexts: Sequence[Context], command: str, until: str, force: bool, again: bool) -> None:
-    """Take controls and run through their steps; when those of all of them are done, evaluate."""
-    *controls, own = contexts
-    for context in contexts:
-        prepare(context)
-        steps = context.algorithm.steps()
-        names = [step.name for step in steps]
-        chosen = steps[: names.index(until) + 1] if until in names else steps
-        run_steps(context, chosen, share=not force)
-        if len(chosen) == len(steps):
-            validate(context, again)
+            with held(control):
+                _take_steps(control, until, force, again)
+        except RunInUseError:
+            later.append(control)
+    _take_steps(own, until, force, again)
+    for control in later:
+        with waited_for(control):
+            _take_steps(control, until, force, again)
     if until == EVALUATE:
         for control in controls:
-            # One of an earlier version kept less of its evaluation than a new one of this run wants.
-            _evaluate(control, command, (), again and not control.run.predictions.exists())
+            with waited_for(control):
+                # One of an earlier version kept less of its evaluation than a new one of this run wants.
+                _evaluate(control, command, (), again and not control.run.predictions.exists())
         _evaluate(own, command, controls, again, is_result=True)
+
+
+def _take_steps(context: Context, until: str, force: bool, again: bool) -> None:
+    """Take a run through the steps that are asked for, and validate it if these are all."""
+    prepare(context)
+    steps = context.algorithm.steps()
+    names = [step.name for step in steps]
+    chosen = steps[: names.index(until) + 1] if until in names else steps
+    run_steps(context, chosen, share=not force)
+    if len(chosen) == len(steps):
+        validate(context, again)
 
 
 def _evaluate(
