@@ -46,7 +46,13 @@ ROOMS = (
         "The merge library: tensors and files; it would run if nothing else of hamdg existed.",
         never=("lightning", "open_clip", "torchvision"),
     ),
-    Room("console", ("console",), "What a terminal shows while something runs.", only=("base",), never=("torch",)),
+    Room(
+        "console",
+        ("console", "bars", "progress"),
+        "What a terminal shows while something runs.",
+        only=("base",),
+        never=("torch",),
+    ),
     Room(
         "config",
         ("config",),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _quiet = False
 # Where the one JSON document of a command goes, if it is to print JSON.
 _document: TextIO | None = None
+# The bar that stands at the bottom of the terminal now.
+_bar: Progress | None = None
 # Why the output can take no more.
 _lost: OSError | None = None
 _PLAIN = dict(zip("\N{EN DASH}\N{MINUS SIGN}\N{MIDDLE DOT}\N{BOX DRAWINGS LIGHT HORIZONTAL}", "----", strict=True))
@@ -225,23 +227,30 @@ def progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
     if _quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
-    with progress_bar(transient=True) as bar:
+    if _bar is not None:
+        bar, task = _bar, _bar.add_task(escaped(text), total=total)
+        try:
+            yield lambda done: bar.advance(task, done)
+        finally:
+            bar.remove_task(task)
+        return
+    from hamdg.bars import progress_bar
+
+    with above(progress_bar()) as bar:
         task = bar.add_task(escaped(text), total=total)
         yield lambda done: bar.advance(task, done)
 
 
-def progress_bar(transient: bool = False) -> Progress:
-    """Return a bar on the standard error stream, with its text beside it; `transient` ones are gone when they end."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=transient)
+@contextmanager
+def above(bar: Progress) -> Iterator[Progress]:
+    """Show a bar at the bottom of the terminal while the block runs; what is printed meanwhile stands above it."""
+    global _bar
+    with bar:
+        _bar = bar
+        try:
+            yield bar
+        finally:
+            _bar = None
 
 
 def _say(text: str, style: str, lead: str) -> None:

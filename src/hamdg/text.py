@@ -42,6 +42,18 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {listed(near)}?" if near else otherwise
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people read it: `40 s`, `3:05 min`, `2:10 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02} h"
+
+
 def reason_of(error: OSError) -> str:
     """Return why a file or folder could not be used, such as `Permission denied`."""
     return error.strerror or str(error)

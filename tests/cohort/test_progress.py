@@ -1,16 +1,15 @@
-"""What a user sees of a training: a bar on a terminal, a line at every quarter elsewhere."""
+"""What a training tells the progress of its run."""
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
 
-from hamdg.cohort.progress import ProgressBar, ProgressLines, describe, progress_callback
+from hamdg import console
+from hamdg.cohort.progress import TrainingProgress, describe
+from hamdg.progress import Progress
 from hamdg.tracking.keys import MetricKey
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ pytestmark = [
     # Lightning's own use of torch's pytree.
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
 ]
+LEFT = r"( \| (at least|about) \d+ s left)?"
 SHOWN = r"loss art \d\.\d\d, cartoon \d\.\d\d, photo \d\.\d\d \| added \d+%"
 
 
@@ -38,29 +38,16 @@ def test_losses_and_what_learners_and_couplings_show_stand_in_one_line(world: Wo
     assert describe(cohort) == "loss art 0.50, photo 1.23 | added 25% | cosine -0.50"
 
 
-def test_a_terminal_gets_a_bar_a_pipe_lines_and_quiet_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert progress_callback(8, quiet=True) == []
-    kinds = []
-    for is_terminal in (True, False):
-        monkeypatch.setattr(sys.stderr, "isatty", lambda found=is_terminal: found)
-        kinds += [type(callback) for callback in progress_callback(8, quiet=False)]
-    assert kinds == [ProgressBar, ProgressLines]
-
-
 def test_a_line_is_printed_at_every_quarter(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.fit(world.cohort(), [ProgressLines(world.train.steps)])
+    progress = Progress({"train": 1.0})
+    with progress.part("train"):
+        world.fit(world.cohort(), [TrainingProgress(world.train.steps, progress)])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  step")]
     assert [int(line.split()[1].partition("/")[0]) for line in said] == [1, 3, 4, 6]
-    assert all(re.fullmatch(rf"  step +\d/6 \| {SHOWN}( \| cosine [+-]\d\.\d\d)?", line) for line in said), said
+    assert all(re.fullmatch(rf"  step +\d/6 \| {SHOWN}( \| cosine [+-]\d\.\d\d)?{LEFT}", line) for line in said), said
 
 
-def test_the_bar_follows_the_steps_and_is_closed(world: World) -> None:
-    bar, screen = ProgressBar(world.train.steps), io.StringIO()
-    bar.progress.live.console = Console(file=screen, width=200)
-    world.fit(world.cohort(), [bar])
-    (task,) = bar.progress.tasks
-    assert (task.completed, task.total) == (6, 6)
-    assert re.match(SHOWN, task.description)
-    assert bar.progress.finished
-    assert not bar.progress.live.is_started
-    assert "6/6" in screen.getvalue()
+def test_a_quiet_training_prints_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with console.output(quiet=True):
+        world.fit(world.cohort(), [TrainingProgress(world.train.steps, Progress())])
+    assert "step" not in capsys.readouterr().out

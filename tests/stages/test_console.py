@@ -28,7 +28,7 @@ def test_a_run_tells_its_steps_and_where_its_files_are(command: Commander, capsy
     assert said.err == ""
     assert "\x1b" not in said.out
     stages = re.findall(r"^==> (\w+)", said.out, re.MULTILINE)
-    assert stages == ["train", "merge", "evaluate"]
+    assert stages == ["HAM", "train", "merge", "evaluate"]
     assert [int(step) for step in re.findall(r"^  step +(\d+)/4 \| loss ", said.out, re.MULTILINE)] == [1, 2, 3, 4]
     assert f"record  {own.directory.record}\n" in said.out
     assert said.out.endswith(f"report  {own.directory.report}\n")

@@ -45,6 +45,7 @@ class Step(NamedTuple):
         sections: All that it reads of the recipe beyond data and model: `train`, `mtda.adapt`; the rest raises.
         check: Refuses before anything trains, by raising a `ConfigError`.
         examples: How many training images of each source it looks at without augmentation.
+        learners: Names of the models that it trains, for what is said of a run before it begins.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Step(NamedTuple):
     sections: frozenset[str] = frozenset()
     check: Callable[[Context], None] | None = None
     examples: int = 0
+    learners: Sequence[str] = ()
 
 
 class Entry(NamedTuple):

@@ -23,7 +23,10 @@ class Erm(Algorithm):
 
     def steps(self) -> Sequence[Step]:
         """Return the training, and the average of the snapshots or the one average that it kept."""
-        return [train_step(self._learners), merge_step([POOLED], MergeConfig(method="uniform"), section=False)]
+        return [
+            train_step(self._learners, names=[POOLED]),
+            merge_step([POOLED], MergeConfig(method="uniform"), section=False),
+        ]
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the start, the last model and the average."""

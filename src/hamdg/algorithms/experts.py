@@ -22,7 +22,8 @@ class Experts(Algorithm):
 
     def steps(self) -> Sequence[Step]:
         """Return the training of all source models, and the merge of their histories."""
-        return [train_step(_learners), merge_step(sources_of(self.recipe), self.recipe.merge)]
+        sources = sources_of(self.recipe)
+        return [train_step(_learners, names=sources), merge_step(sources, self.recipe.merge)]
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the start, the source models, and their merge."""

@@ -1,23 +1,12 @@
-"""A progress bar on a terminal, and a line now and then where the output is piped."""
+"""What a user sees of a training: its newest losses, wherever the run's progress is shown."""
 
 from __future__ import annotations
-
-import sys
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
-from hamdg import console
 from hamdg.cohort.cohort import LOSS, Cohort, flush
-
-LINES = 4
-
-
-def progress_callback(steps: int, quiet: bool) -> list[Callback]:
-    """Return the callback that shows progress where this process writes, or none when it is to be quiet."""
-    if quiet:
-        return []
-    return [ProgressBar(steps) if sys.stderr.isatty() else ProgressLines(steps)]
+from hamdg.progress import Progress
 
 
 def describe(module: LightningModule) -> str:
@@ -40,49 +29,26 @@ def _values(module: Cohort, name: str) -> list[float]:
     return [value for key, value in module.latest.items() if key.name == name and not key.layer]
 
 
-class ProgressBar(Callback):
-    """A bar with the newest measurements.
+class TrainingProgress(Callback):
+    """Tells the progress of the run how far the training is.
 
     Args:
         steps: Number of training steps.
+        progress: That of the run.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, progress: Progress) -> None:
         self.steps = steps
-        self.progress = console.progress_bar()
-        self.task = self.progress.add_task("", total=steps)
+        self.progress = progress
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where the training stands; called once."""
-        self.progress.update(self.task, completed=trainer.global_step)
-        self.progress.start()
+        """Note where the training stands; called once."""
+        self.progress.update(trainer.global_step, self.steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Move the bar; called after every batch."""
-        self.progress.update(self.task, completed=trainer.global_step, description=describe(pl_module))
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar; called also when training was interrupted."""
-        self.progress.stop()
-
-
-class ProgressLines(Callback):
-    """A line at every quarter of the training.
-
-    Args:
-        steps: Number of training steps.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.shown = {max(1, steps * part // LINES) for part in range(1, LINES + 1)}
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        """Print the line where one is due; called after every batch."""
-        if trainer.global_step in self.shown:
+        """Show the newest measurements, brought to the host where a line is due; called after every batch."""
+        if self.progress.is_line_due(trainer.global_step, self.steps):
             flush(pl_module)
-            console.step(f"step {trainer.global_step:>5}/{self.steps} | {describe(pl_module)}")
+        self.progress.update(trainer.global_step, self.steps, lambda: describe(pl_module))

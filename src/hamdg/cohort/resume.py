@@ -199,6 +199,15 @@ def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: 
     return int(content["global_step"])
 
 
+def checkpoint_step(path: Path) -> int:
+    """Return the step that a checkpoint claims to be of, for people to read; 0 where it cannot be told."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(content["global_step"])
+    except (OSError, *UNREADABLE):
+        return 0
+
+
 def _compare(found: _Checkpoint, like: Mapping[str, object], steps: int, origin: Mapping[str, str]) -> None:
     # Checkpoints of earlier versions do not say whose they are.
     before = cast("Mapping[str, str]", found["callbacks"].get(ResumeCheckpoint.__name__, {}).get("origin", origin))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
 # Its own options; all others are keys of the recipe.
-OPTIONS = ("--force", "--until", "--tracking", "--print-config", "--print_config")
+OPTIONS = ("--force", "--dry-run", "--until", "--tracking", "--print-config", "--print_config")
 EPILOG = (
     "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
     "these are the keys (after RECIPE: those of its algorithm):"
@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
     parser.add_argument("--force", action="store_true", help="start again even if the run is done")
+    text = "print what would be done (steps, models, images, time, place), and do nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)
     tracking.add_arguments(parser)
@@ -83,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
     # An empty name (`--until=$STEP` of a variable that is not set) must not open the held-out domain.
     until = EVALUATE if arguments.until is None else arguments.until
+    if arguments.dry_run:
+        pipeline.dry_run(recipe, force=arguments.force, until=until)
+        return 0
     pipeline.run(recipe, force=arguments.force, command=command, until=until)
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg import console
@@ -24,17 +25,28 @@ from hamdg.text import listed, shortened
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
     """Return the positions of a domain's training and validation part."""
-    index = benchmark_of(recipe).domains.index(domain.name)
-    return split(len(domain), recipe.data.validation_fraction, recipe.seed, index)
+    return split_positions(recipe, domain.name, len(domain))
+
+
+def split_positions(recipe: Recipe, name: str, count: int) -> tuple[Indices, Indices]:
+    """Return the positions of the training and validation part of a domain that has so many images."""
+    return split(count, recipe.data.validation_fraction, recipe.seed, benchmark_of(recipe).domains.index(name))
 
 
 def training_part(recipe: Recipe, domain: Domain) -> Indices:
     """Return the positions of a source domain that are trained on: of the training part `data.shots` of each class."""
-    train, _ = split_domain(recipe, domain)
     if recipe.data.shots is None or isinstance(domain, UnlabeledDomain):
+        return split_domain(recipe, domain)[0]
+    return training_positions(recipe, domain.name, domain.clean_labels)
+
+
+def training_positions(recipe: Recipe, name: str, labels: NDArray[np.int64]) -> Indices:
+    """Return the positions of a source domain with these labels that are trained on."""
+    train, _ = split_positions(recipe, name, len(labels))
+    if recipe.data.shots is None:
         return train
-    index = benchmark_of(recipe).domains.index(domain.name)
-    return train[draw_per_class(domain.clean_labels[train], recipe.data.shots, recipe.seed, index, "shots")]
+    index = benchmark_of(recipe).domains.index(name)
+    return train[draw_per_class(labels[train], recipe.data.shots, recipe.seed, index, "shots")]
 
 
 def adaptation_part(recipe: Recipe, domain: Domain) -> Indices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamdg.mini.benchmark import CLASSES, DOMAINS, DomainArrays, data_digest, render_domain
+from hamdg.mini.benchmark import CLASSES, DOMAINS, DomainArrays, class_counts, data_digest, render_domain
 from hamdg.mini.cache import load_domain
 
-__all__ = ["CLASSES", "DOMAINS", "DomainArrays", "data_digest", "load_domain", "render_domain"]
+__all__ = ["CLASSES", "DOMAINS", "DomainArrays", "class_counts", "data_digest", "load_domain", "render_domain"]

@@ -26,6 +26,7 @@ from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.learned_head import read_head
 from hamdg.models.network import Network
 from hamdg.models.text_head import encode_prompts
+from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
 from hamdg.stages.discovery import algorithm_of
@@ -56,6 +57,7 @@ class Context:
         unlearned: Whether nothing is learned yet, so that learned class features are zeros: for checks of steps.
         spent: Seconds of earlier processes on the step, which those that go on with it add.
         tracker: The loggers that follow the step beside `metrics.csv`.
+        progress: How far the whole command is.
     """
 
     recipe: Recipe
@@ -70,6 +72,7 @@ class Context:
     unlearned: bool = False
     spent: list[float] = field(default_factory=list)
     tracker: StepTracker | None = None
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def bench(self) -> Benchmark:

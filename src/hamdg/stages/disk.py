@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +17,15 @@ from hamdg.stages.sharing import is_done_somewhere
 from hamdg.text import listed
 
 
-def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> None:
+class Disk(NamedTuple):
+    """What decoded images will take, and what is free where they are kept; bytes."""
+
+    needed: float
+    free: int
+    folder: Path
+
+
+def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> Disk | None:
     """Compare all that a run will keep of decoded images, and does not have yet, with what is free.
 
     Counted are the images of every source domain for training and for validation, and those of held-out domains
@@ -26,23 +36,28 @@ def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> None
         held_out: Whether it will evaluate.
         force: Whether it repeats what is done.
 
+    Returns:
+        What they take; `None` where none are kept, or all are there.
+
     Raises:
         StorageError: If they do not fit.
     """
     context = contexts[-1]
     recipe = context.recipe
     if recipe.benchmark == "mini" or not recipe.data.decode_once:
-        return
+        return None
     need, smaller = _sources(context, trains=force or any(map(_will_train, contexts)))
     names = list(context.sources)
     for name in context.targets if held_out else ():
         own, compressed = held_out_bytes(recipe, name, context.preprocess.side)
         need, smaller = need + own, smaller + compressed
         names.append(name)
-    if need:
-        what = f"the decoded images of this run ({listed(names)})"
-        folder = cache_of(recipe) / "pictures"
-        check_fits(need, what, folder, smaller if recipe.data.store == "uncompressed" else None)
+    if not need:
+        return None
+    what = f"the decoded images of this run ({listed(names)})"
+    folder = cache_of(recipe) / "pictures"
+    free = check_fits(need, what, folder, smaller if recipe.data.store == "uncompressed" else None)
+    return Disk(need, free, folder)
 
 
 def _will_train(context: Context) -> bool:

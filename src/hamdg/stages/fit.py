@@ -18,7 +18,7 @@ from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.learner import Learner, check_whole
-from hamdg.cohort.progress import progress_callback
+from hamdg.cohort.progress import TrainingProgress
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.swad import ValleyFacts, describe_valley
 from hamdg.cohort.validation import SourceValidation
@@ -89,10 +89,10 @@ def fit(
         kept.note_validation,
         log_loss=kept_as.kind == "swad",
     )
-    progress = progress_callback(train.steps, runtime.quiet)
+    progress = TrainingProgress(train.steps, context.progress)
     loggers = [CsvTracker(files.metrics, last_step=done), *context.loggers(last_step=done)]
     try:
-        _run_trainer(context, cohort, data, loggers, [kept, validation, *progress, resume])
+        _run_trainer(context, cohort, data, loggers, [kept, validation, progress, resume])
     except UNREADABLE as error:
         if resume.restored or not done or isinstance(error, HamdgError):
             raise
@@ -102,7 +102,12 @@ def fit(
 
 
 def train_step(
-    learners: Learners, *, name: str = "train", couplings: Couplings | None = None, sections: Sequence[str] = ()
+    learners: Learners,
+    *,
+    name: str = "train",
+    couplings: Couplings | None = None,
+    sections: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Step:
     """Return the step that trains learners on the sources.
 
@@ -111,6 +116,7 @@ def train_step(
         name: The step's name.
         couplings: Makes what couples them.
         sections: What they read of the recipe beyond `train` and `history`.
+        names: Their names, for what is said of a run before it begins.
     """
 
     def run(context: Context) -> Summary:
@@ -123,7 +129,7 @@ def train_step(
             with only_domains(context.sources):
                 check_whole(learners(context), accumulate)
 
-    return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check)
+    return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check, learners=names)
 
 
 def trained(context: Context, cohort: Cohort) -> Summary:

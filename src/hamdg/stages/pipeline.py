@@ -14,19 +14,21 @@ from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunDirectoryError, RunInUseError
+from hamdg.progress import Progress
 from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record
 from hamdg.runs.steps import check_step, read_start
-from hamdg.stages import outcome
+from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context, set_threads
 from hamdg.stages.discovery import algorithm_of
-from hamdg.stages.disk import check_disk
+from hamdg.stages.disk import Disk, check_disk
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
+from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.running import run_steps
 from hamdg.stages.shared_controls import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.sources import check_learned_from_these
@@ -80,7 +82,8 @@ def _run(
     if own is not None:
         if trained is not None and not _is_trained(own):
             _check_taken(own, trained)
-        check_disk([*control_contexts(own), own], held_out=evaluates, force=force)
+        disk = check_disk([*control_contexts(own), own], held_out=evaluates, force=force)
+        own = replace(own, progress=_announced(own, until, force, again, disk))
     with RunDirectory.open(recipe) as main:
         if main.is_done and not force and not again:
             _check_done(main)
@@ -92,10 +95,42 @@ def _run(
                 check_sealed(control)
             if force:
                 main.reset()
-            _advance(own, controls, command, until, force=force, again=again)
+            with own.progress.shown():
+                _advance(own, controls, command, until, force=force, again=again)
         if show:
             outcome.show(main, recipe)
         return main.record
+
+
+def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
+    """Print what a run would do, and do nothing; what is refused before a run is refused here too.
+
+    Args:
+        recipe: The run's recipe.
+        force: Whether the run would begin again.
+        until: The last step.
+    """
+    recipe = completed(checked(recipe))
+    with console.output(quiet=recipe.runtime.quiet):
+        set_threads(recipe.runtime.threads)
+        find_images(recipe, held_out=until == EVALUATE)
+        own = _opened(recipe, RunDirectory(run_directory(recipe)), until)
+        contexts = [*control_contexts(own), own]
+        disk = check_disk(contexts, held_out=until == EVALUATE, force=force)
+        plan = make_plan(contexts, until=until, force=force, disk=disk)
+        console.result("\n".join([plan_text.title(plan), *plan_text.lines(plan)]))
+        console.result_json(plan_text.values(plan))
+
+
+def _announced(own: Context, until: str, force: bool, again: bool, disk: Disk | None) -> Progress:
+    """Print what a run will do, and return its progress; nobody sees either of a quiet one."""
+    if console.is_quiet():
+        return Progress()
+    plan = make_plan([*control_contexts(own), own], until=until, force=force, again=again, disk=disk)
+    console.heading(plan_text.title(plan))
+    for line in plan_text.lines(plan):
+        console.note(line)
+    return plan.progress()
 
 
 def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
@@ -162,7 +197,8 @@ def _take_steps(context: Context, until: str, force: bool, again: bool) -> None:
     chosen = steps[: names.index(until) + 1] if until in names else steps
     run_steps(context, chosen, share=not force)
     if len(chosen) == len(steps):
-        validate(context, again)
+        with context.progress.part(part_name(context.algorithm.label, VALIDATE)):
+            validate(context, again)
 
 
 def _evaluate(
@@ -170,7 +206,8 @@ def _evaluate(
 ) -> None:
     run, targets = context.run, ", ".join(context.targets)
     console.heading(f"evaluate {context.algorithm.label} on {targets}{_opened_by(context)}")
-    with track_evaluation(context, is_result) as tracker:
+    part = context.progress.part(part_name(context.algorithm.label, EVALUATE))
+    with part, track_evaluation(context, is_result) as tracker:
         if evaluate(context, command, controls, again):
             tracker.finish(lambda: evaluation_results(context, read_record(run.record)))
         else:

@@ -24,7 +24,7 @@ class Pooled(Algorithm):
 
     def steps(self) -> Sequence[Step]:
         """Return the one step, which trains."""
-        return [train_step(self._learners, sections=[self.name])]
+        return [train_step(self._learners, sections=[self.name], names=[POOLED])]
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the start and the result."""

@@ -15,6 +15,7 @@ from hamdg.files import write_json
 from hamdg.runs.manifest import digests
 from hamdg.runs.steps import StepSummary, check_step
 from hamdg.stages.context import Context
+from hamdg.stages.plan import part_name
 from hamdg.stages.sharing import link_step, step_identities, step_lock, twin_of
 from hamdg.stages.tracking import step_results, track_step
 from hamdg.tracking.links import take_link
@@ -55,7 +56,8 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
             take_link(twin.path, own.run.path, step.name)
             console.skipped(f"the same step of `{twin.path}` is taken")
             return
-        with track_step(run, step.name, own.identity) as tracker:
+        part = run.progress.part(part_name(run.algorithm.label, step.name))
+        with part, track_step(run, step.name, own.identity) as tracker:
             _work(replace(own, tracker=tracker), step)
             tracker.finish(lambda: step_results(run, step.name))
 

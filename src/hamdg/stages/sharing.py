@@ -66,11 +66,14 @@ def step_lock(run: RunDirectory, identity: str) -> Iterator[None]:
 def is_done_somewhere(context: Context, name: str) -> bool:
     """Return whether a run, or another one below the same root, has done a step; a begun one goes on itself."""
     own = context.step(name)
-    if own.begun():
-        return own.is_done
+    return own.is_done if own.begun() else likely_twin(context, name) is not None
+
+
+def likely_twin(context: Context, name: str) -> RunDirectory | None:
+    """Return another run that has done the same step by its identity; weights and images are not compared."""
     steps = context.algorithm.steps()
     identity = step_identities(context.recipe, steps, context.sources, context.targets)[name]
-    return any(_identity_at(twin, name) == identity for twin in _siblings(context, name))
+    return next((twin for twin in _siblings(context, name) if _identity_at(twin, name) == identity), None)
 
 
 def twin_of(own: Context, step: Step) -> RunDirectory | None:

@@ -47,13 +47,13 @@ class Ham(Algorithm):
 
     def steps(self) -> Sequence[Step]:
         """Return the training of all source models, and the merge of their histories."""
-        own = self.recipe.merge.method == labels.OWN
+        own, sources = self.recipe.merge.method == labels.OWN, sources_of(self.recipe)
         settings = cast("HamSettings", self.recipe.settings)
         sections = frozenset({"train", "history", "ham"})
         shown = 2 * MOMENTS * PER_KIND if settings.enrichment.enabled else 0
         return [
-            Step("train", self._train, sections=sections, check=_check_parts, examples=shown),
-            merge_step(sources_of(self.recipe), self.recipe.merge, kept=_kept if own else None),
+            Step("train", self._train, sections=sections, check=_check_parts, examples=shown, learners=sources),
+            merge_step(sources, self.recipe.merge, kept=_kept if own else None),
         ]
 
     def entries(self, context: Context) -> Sequence[Entry]:

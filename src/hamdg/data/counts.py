@@ -1,0 +1,41 @@
+"""How many images a run has of each domain, without one of them being opened or rendered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hamdg.config.recipe import Recipe
+from hamdg.data.find_images import list_images, subset_positions
+from hamdg.data.module import split_positions, training_positions
+from hamdg.mini import CLASSES, class_counts
+
+
+class SourceCount(NamedTuple):
+    """How many images of a source domain are trained on, and how many are held out from training to validate."""
+
+    training: int
+    holdout: int
+
+
+def source_count(recipe: Recipe, name: str) -> SourceCount:
+    """Return how many images a source domain has for each purpose."""
+    labels = _labels(recipe, name)
+    holdout = split_positions(recipe, name, len(labels))[1]
+    return SourceCount(len(training_positions(recipe, name, labels)), len(holdout))
+
+
+def image_count(recipe: Recipe, name: str) -> int:
+    """Return how many images a domain has."""
+    return len(_labels(recipe, name))
+
+
+def _labels(recipe: Recipe, name: str) -> NDArray[np.int64]:
+    if recipe.benchmark != "mini":
+        return list_images(recipe, name).labels
+    # They are rendered class by class.
+    labels = np.repeat(np.arange(len(CLASSES)), class_counts(name, recipe.data.mini))
+    kept = subset_positions(recipe, name, labels)
+    return labels if kept is None else labels[kept]
