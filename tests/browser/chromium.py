@@ -34,7 +34,7 @@ _SWITCHES = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # no name is ever resolved
     "--remote-debugging-pipe",
 )
-_KEYS = {"Enter": (13, "\r"), " ": (32, " "), "Tab": (9, "")}
+_KEYS = {"Enter": (13, "\r"), " ": (32, " "), "Tab": (9, ""), "ArrowRight": (39, "")}
 
 
 def find_chromium() -> str | None:
@@ -175,7 +175,7 @@ class Page:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def press(self, key: str) -> None:
-        """Press a key: `Enter`, `Tab` or a space."""
+        """Press a key: `Enter`, `Tab`, `ArrowRight` or a space."""
         code, text = _KEYS[key]
         named = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code}
         self._call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **named)

@@ -13,17 +13,21 @@ import pytest
 
 from hamdg.errors import DataError
 from hamdg.report import build
+from hamdg.report.evidence import Evidence, read_steps
 from hamdg.report.figures import StepData
 from hamdg.report.metrics import Metrics
-from hamdg.report.page import read_steps, report_html, write_report
+from hamdg.report.page import report_html, write_report
+from hamdg.report.related import RelatedRun
 from hamdg.report.samples import Images
 from hamdg.runs import figures
 from hamdg.runs.merge_figures import MergeFacts, merge_figures
+from hamdg.runs.predictions import write_predictions
 from hamdg.runs.record import Record, Row, StepRecord, checked, merge_facts, read_record
 from hamdg.runs.selection import SelectionCounts
+from tests.report.made import by_source, evidence, lines, many_classes, predictions
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 Copy = Callable[[str], Path]
 
 
@@ -44,7 +48,7 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         self.attributes |= values.keys()
-        self.ids += [values["id"] or ""] if "id" in values else []
+        self.ids += [values["id"] or ""] if "id" in values and tag == "section" else []
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in VOID:
             self.open.append(tag)
@@ -65,7 +69,7 @@ def test_a_full_run_shows_every_part_and_needs_nothing_else(run_copy: Copy) -> N
     run = run_copy("ham")
     html = write_report(run).read_text(encoding="utf-8")
     page = Outline(html)
-    assert page.ids == ["result", "train", "merge", "classes", "time", "config"]
+    assert page.ids == ["result", "classes", "train", "merge", "run"]
     assert len(page.addresses) == 12
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not re.search(r"https?://|@import|url\(|<script|<link", html)
@@ -82,7 +86,7 @@ def test_the_page_says_what_was_run(run_copy: Copy) -> None:
 
 def test_a_run_without_figures_has_the_curves_of_its_training(run_copy: Copy) -> None:
     page = Outline(write_report(run_copy("erm")).read_text(encoding="utf-8"))
-    assert page.ids == ["result", "train", "classes", "time", "config"]
+    assert page.ids == ["result", "classes", "train", "run"]
     assert "reconstruction" not in page.text
     assert "all sources" in page.text
 
@@ -92,7 +96,28 @@ def test_metrics_and_samples_may_be_missing(run_copy: Copy) -> None:
     (run / "metrics.csv").unlink()
     (run / "samples.npz").unlink()
     page = Outline(write_report(run).read_text(encoding="utf-8"))
-    assert page.ids == ["result", "train", "merge", "classes", "time", "config"]
+    assert page.ids == ["result", "classes", "train", "merge", "run"]
+
+
+def test_what_the_evaluation_kept_is_drawn_first(ham: Record) -> None:
+    record = by_source(ham)
+    html = report_html(
+        record, replace(evidence(record), related=[RelatedRun("seed", "HAM", 1, "sketch", 0.7, "x.html")])
+    )
+    page = Outline(html)
+    assert page.ids == ["result", "mistakes", "calibration", "classes", "sources", "train", "merge", "related", "run"]
+    assert html.count('class="panel"') == html.count('class="reliability') == 3  # the result, its control, the start
+    assert html.count("<li><img") == 24
+    assert html.count('<figure class="chart">') == 5  # the loss, and the lines on four domains
+    assert '<a href="x.html">HAM</a>' in html
+    assert len(html.encode()) < 500_000
+
+
+def test_predictions_of_other_classes_are_refused(run_copy: Copy, ham: Record) -> None:
+    run = run_copy("ham")
+    write_predictions(run / "predictions.npz", predictions(many_classes(ham, 8)))
+    with pytest.raises(DataError, match=r"has other classes than the record; let `hamdg evaluate .*` write both again"):
+        write_report(run)
 
 
 SCRIPT = "</style></title><script>alert('&')</script><a href=\"javascript:alert(1)\">`\ud800\x1b"
@@ -110,7 +135,7 @@ def nasty(value: object) -> Any:
 # Texts that say what is drawn and how.
 FIXED = {
     *(name for kind in get_args(figures.Figure) for name in get_args(get_type_hints(kind)["kind"])),
-    *get_args(figures.Style), "all", "sources", "targets", "samples.npz",
+    *get_args(figures.Style), "all", "sources", "targets", "samples.npz", "source", "zero_shot",
     "cosine/before", "cosine/after", "cosine/history", *(f"enrichment/{name}" for name in (
         "candidates", "added", "threshold", "noisy_candidates", "noisy_added",
     )),
@@ -119,7 +144,8 @@ FIXED = {
 
 # What a record has to be called, in all its mappings.
 NAMES = {
-    *Record.__required_keys__, *Record.__optional_keys__, *Row.__required_keys__, *SelectionCounts.__required_keys__,
+    *Record.__required_keys__, *Record.__optional_keys__, *Row.__required_keys__, *Row.__optional_keys__,
+    *SelectionCounts.__required_keys__,
     *StepRecord.__required_keys__, *MergeFacts.__required_keys__, *MergeFacts.__optional_keys__, "",
     *(key for kind in get_args(figures.Figure) for key in kind.__required_keys__),
     *figures.Curve.__required_keys__, *figures.Strip.__required_keys__, *figures.StripImage.__required_keys__,
@@ -155,11 +181,14 @@ def test_nothing_of_a_record_or_of_its_measurements_becomes_markup(run_copy: Cop
         for one in found.images["samples.npz"].samples
     ]
     images = Images(found.images["samples.npz"].images, samples)
-    html = report_html(nasty(whole(ham)), {"train": StepData(Metrics(series), {"samples.npz": images})})
+    record = nasty(whole(by_source(ham)))
+    related = RelatedRun("control", SCRIPT, 0, SCRIPT, 0.5, "")
+    steps = {"train": StepData(Metrics(series), {"samples.npz": images})}
+    html = report_html(record, Evidence(steps, predictions(record), lines(record), [related]))
     assert safe(html)
     assert html.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") > 150
-    assert html.count("data:image/png") == 12
-    assert len(Outline(html).ids) == 6
+    assert html.count("data:image/png") == 12 + 24
+    assert len(Outline(html).ids) == 9
 
 
 def numbers_of(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -179,7 +208,7 @@ def test_a_number_that_is_a_text_is_refused_or_shown_as_one(ham: Record) -> None
             inner = inner[key]
         inner[place[-1]] = SCRIPT
         try:
-            html = report_html(checked(record, "here"), {})
+            html = report_html(checked(record, "here"), Evidence())
         except (DataError, TypeError, ValueError):
             continue
         assert safe(html), place
@@ -197,13 +226,13 @@ def test_a_class_without_images_is_a_dash(ham: Record) -> None:
     rows = ham["rows"]
     for row in rows:
         row["targets"]["sketch"]["per_class_accuracy"] = [None, *[0.5] * 6]
-    assert report_html(ham, {}).count('<td class="void">') == len(rows)
+    assert report_html(ham, Evidence()).count('<td class="void">') == len(rows)
 
 
 def lines_of(steps: dict[str, StepRecord]) -> list[str]:
     """Return what the page says of what each step read."""
     record = read_record(GOLDEN / "ham")
-    text = Outline(report_html({**record, "steps": steps}, {})).text
+    text = Outline(report_html({**record, "steps": steps}, Evidence())).text
     return re.findall(r"(?:Read|May read)[^.]*\.", text)
 
 
@@ -220,9 +249,9 @@ def test_the_page_says_of_each_step_what_it_read(ham: Record) -> None:
 def test_a_merge_that_read_the_target_is_no_unread_test(ham: Record) -> None:
     for step in ham["steps"].values():
         step["opened"] = ["photo"]
-    assert "none of which was read before the evaluation" in report_html(ham, {})
+    assert "none of which was read before the evaluation" in report_html(ham, Evidence())
     ham["steps"]["merge"]["opened"] = ["photo", "sketch"]
-    assert "none of which was read" not in report_html(ham, {})
+    assert "none of which was read" not in report_html(ham, Evidence())
 
 
 def test_each_step_has_its_own_metrics_and_images(run_copy: Copy, ham: Record) -> None:
@@ -252,13 +281,13 @@ def test_a_record_names_no_file_outside_its_run(run_copy: Copy, ham: Record, nam
 
 
 def test_source_models_that_have_become_one_are_said_to_have(ham: Record) -> None:
-    assert "have become one" not in report_html(ham, {})
+    assert "have become one" not in report_html(ham, Evidence())
     facts = merge_facts(ham)
     assert facts is not None
     for cosines in facts["cosines"].values():
         cosines[""] = 0.9998
     ham["steps"]["merge"]["figures"] = merge_figures(facts)
-    assert "The source models have become one (cosine 1.00 for every pair)" in report_html(ham, {})
+    assert "The source models have become one (cosine 1.00 for every pair)" in report_html(ham, Evidence())
 
 
 def test_every_heat_map_of_layers_has_the_same_order(run_copy: Copy) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hamdg.report import result
-from hamdg.report.result import by_class, cards, other_metrics, what_was_read
+from hamdg.report.by_class import by_class
+from hamdg.report.result import cards, other_metrics, what_was_read
 from hamdg.report.table import run_table
 from hamdg.runs.record import Record, Row
 
@@ -81,7 +82,7 @@ def test_several_targets_have_a_table_each(ham: Record) -> None:
     for row in ham["rows"]:
         row["targets"]["photo"] = {"accuracy": 0.5, "accuracy_in20": 0.25, "per_class_accuracy": [0.5] * 7}
     both: Record = {**ham, "targets": ["photo", "sketch"]}
-    assert [one.title for one in by_class(both)] == ["On photo", "On sketch"]
+    assert [one.every.title for one in by_class(both)] == ["On photo", "On sketch"]
     photo, sketch = other_metrics(both)
     assert photo["columns"] == ["model", "accuracy", "accuracy, 20 % part"]
     assert photo["rows"][0] == ["zero-shot", "50.0", "25.0"]
@@ -96,7 +97,7 @@ def test_other_metrics_are_those_that_the_result_does_not_show(ham: Record) -> N
 
 def test_rows_of_one_label_are_both_shown_by_class(ham: Record) -> None:
     ham["rows"][1]["label"] = ham["rows"][2]["label"] = "twin"
-    (found,) = by_class(ham)
+    found = by_class(ham)[0].every
     assert len(found.rows) == len(ham["rows"])
     twins = ["twin (source/art_painting)", "twin (source/cartoon)"]
     assert [name for name in found.rows if name.startswith("twin")] == twins

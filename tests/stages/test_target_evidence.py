@@ -20,6 +20,7 @@ from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
 from hamdg.mini import load_domain
 from hamdg.mini.benchmark import DomainArrays
+from hamdg.report.evidence import Evidence
 from hamdg.report.page import report_html
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
@@ -133,7 +134,7 @@ def test_what_is_said_of_the_held_out_domain_follows_from_what_was_opened(
     said = capsys.readouterr().out
     assert f"{NOTE}: images of sketch, which is not domain generalization" in said
     assert "on sketch, which merge opened before" in said
-    pages = [report_html(record, {}) for record in (honest, peeked)]
+    pages = [report_html(record, Evidence()) for record in (honest, peeked)]
     assert [page.count("none of which was read before the evaluation") for page in pages] == [1, 0]
     assert [page.count("The merge step read images of it before, without their labels") for page in pages] == [0, 1]
 

@@ -35,11 +35,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """A round number on an axis: where it is drawn, and what it says."""
+    """A place on an axis: where it is drawn, what it says, and which end of the text stands there."""
 
     at: float
     text: str
     is_zero: bool = False
+    anchor: str = "middle"
 
 
 @dataclass(frozen=True)

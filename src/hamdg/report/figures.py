@@ -51,7 +51,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heat:
-    """A heat map; `tall`: the names of its columns are written upwards."""
+    """A heat map; `tall`: the names of its columns are written upwards; `corner`: what rows and columns are."""
 
     title: str
     note: str
@@ -59,6 +59,7 @@ class Heat:
     rows: Mapping[str, Sequence[Cell]]
     tall: bool
     own: str = ""
+    corner: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.files import write_text
 from hamdg.report import result
+from hamdg.report.before_after import before_after
+from hamdg.report.by_class import by_class, distinct_labels
+from hamdg.report.calibration import calibration
+from hamdg.report.confusion import confusion
+from hamdg.report.evidence import Evidence, read_evidence
 from hamdg.report.figures import BarList, Block, StepData, bar_list, blocks
-from hamdg.report.metrics import Metrics, read_metrics
+from hamdg.report.mistakes import mistakes, wrong_count
+from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
-from hamdg.report.samples import Images, read_images
 from hamdg.report.table import class_features, fewer_images, footnotes, run_table
 from hamdg.runs.figures import bars
+from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
 from hamdg.text import listed_in_words
 
@@ -30,7 +36,7 @@ class StepSection:
 
 
 def write_report(run: Path) -> Path:
-    """Write `report.html` into a run directory, from its record and the files that its figures name.
+    """Write `report.html` into a run directory, from its record and what lies beside it.
 
     Args:
         run: A directory with `record.json`; what else is missing is left out of the page.
@@ -43,43 +49,21 @@ def write_report(run: Path) -> Path:
     """
     record = read_record(run)
     page = run / "report.html"
-    write_text(page, report_html(record, read_steps(run, record)))
+    write_text(page, report_html(record, read_evidence(run, record)))
     return page
 
 
-def read_steps(run: Path, record: Record) -> dict[str, StepData]:
-    """Return what the steps of a run left in files, by step.
-
-    Raises:
-        DataError: A file is not as expected.
-    """
-    found = {}
-    for index, (name, step) in enumerate(steps_before(record).items()):
-        metrics = run / name / "metrics.csv"
-        # Runs of the first version have one file, of their training.
-        if index == 0 and not metrics.is_file():
-            metrics = run / "metrics.csv"
-        measured = read_metrics(metrics) if metrics.is_file() else Metrics({})
-        found[name] = StepData(measured, _read_all_images(run, step))
-    return found
-
-
-def _read_all_images(run: Path, step: StepRecord) -> dict[str, Images]:
-    names = {figure["file"] for figure in step["figures"] if figure["kind"] == "images"}
-    # A record is not trusted to name files outside its run.
-    inside = {name: run / name for name in names if (run / name).resolve().is_relative_to(run.resolve())}
-    return {name: read_images(path) for name, path in inside.items() if path.is_file()}
-
-
-def report_html(record: Record, found: Mapping[str, StepData]) -> str:
+def report_html(record: Record, found: Evidence) -> str:
     """Return the whole page; parts without data are left out.
 
     Args:
         record: The run.
-        found: What its steps left in files, by step.
+        found: What else it left.
     """
     rows = run_table(record)
     own, domains = rows[-1], result.targets(record)
+    predicted = list(_predicted(record, found))
+    pictures = mistakes(found.predictions, own.key, record["classes"]) if found.predictions is not None else []
     return render(
         "page.html",
         style=style(),
@@ -89,17 +73,36 @@ def report_html(record: Record, found: Mapping[str, StepData]) -> str:
         sources=listed_in_words(record["sources"]),
         was_read=result.what_was_read(record),
         cards=result.cards(record),
-        facts=_facts(record),
+        remarks=remarks(record, found),
         result=result.result(record),
         footnotes=footnotes([record], [row.label for row in rows]),
-        steps=[section for name in steps_before(record) if (section := _section(name, record, found)).blocks],
-        classes=result.by_class(record),
+        confusions=[confusion(name, one, models, record["classes"]) for name, one, models in predicted],
+        mistakes=pictures,
+        wrong=0 if found.predictions is None else wrong_count(found.predictions, own.key),
+        calibrations=[calibration(name, one, models) for name, one, models in predicted],
+        classes=by_class(record),
         metrics=result.other_metrics(record),
+        merging=before_after(record, found.lines),
+        steps=[section for name in steps_before(record) if (section := _section(name, record, found.steps)).blocks],
+        related=found.related,
         domains=domains,
+        facts=_facts(record),
         time=_time(record),
         total=record["timings"].get("total", sum(record["timings"].values())),
         config=json.dumps(record["config"], indent=2, sort_keys=False),
     )
+
+
+def _predicted(record: Record, found: Evidence) -> Iterator[tuple[str, TargetPredictions, dict[str, str]]]:
+    """Yield each target, what was predicted on it, and the labels of the models to show: result, control, start."""
+    targets = {} if found.predictions is None else found.predictions.targets
+    rows = run_table(record)
+    labels = dict(zip((row.key for row in rows), distinct_labels(rows), strict=True))
+    keys = [record["rows"][-1]["key"], *record["controls"][-1:], "zero_shot"]
+    for name in record["targets"]:
+        one = targets.get(name)
+        if one is not None and keys[0] in one.predicted:
+            yield name, one, {key: labels[key] for key in keys if key in one.predicted and key in labels}
 
 
 def _section(name: str, record: Record, found: Mapping[str, StepData]) -> StepSection:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hamdg.report.charts import Tick, number, padded_limits, ticks
-from hamdg.report.figures import Heat, heat
 from hamdg.report.table import TableRow, metric_name, percent, run_table, signed_points, start_label
 from hamdg.runs.figures import Table as TableFigure
-from hamdg.runs.figures import heat_map, table
+from hamdg.runs.figures import table
 from hamdg.runs.record import Metrics, Record, known, read_before, steps_before
 from hamdg.text import listed_in_words
 
@@ -119,25 +118,6 @@ def result(record: Record) -> Result:
 def targets(record: Record) -> str:
     """Return the held-out domains in words."""
     return listed_in_words(record["targets"])
-
-
-def by_class(record: Record) -> list[Heat]:
-    """Return the accuracy of every model in every class, one heat map a target."""
-    rows = run_table(record)
-    every = [row.label for row in rows]
-    # Rows of several runs may have one label.
-    labels = [row.label if every.count(row.label) == 1 else f"{row.label} ({row.key})" for row in rows]
-    found = []
-    for target in record["targets"]:
-        title = f"On {target}" if len(record["targets"]) > 1 else ""
-        values = {
-            label: shares
-            for label, row in zip(labels, record["rows"], strict=True)
-            if isinstance(shares := row["targets"].get(target, {}).get("per_class_accuracy"), list)
-        }
-        drawn = heat(heat_map(title, record["classes"], values, percent=True), own=labels[-1])
-        found += [] if drawn is None else [drawn]
-    return found
 
 
 def other_metrics(record: Record) -> list[TableFigure]:

@@ -1,0 +1,329 @@
+"""What the numbers of a degenerate run mean, in words: one rule each, with the reason of its threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hamdg.report.evidence import Evidence
+from hamdg.report.table import percent, start_label
+from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.predictions import TargetPredictions
+from hamdg.runs.record import Record, Row, known, merge_facts
+from hamdg.text import listed_in_words
+
+# A loss of 0.95 ln K: the right class of K gets, as a geometric mean, a probability of K^-0.95, where guessing gives
+# it K^-1: of 7 classes 0.157 in place of 0.143.
+CHANCE_LOSS = 0.95
+# Cosine of two updates from which on they are one: where they are equally long, their distance is then a tenth of
+# their length.
+ONE = 0.995
+# One class in at least 95 % of all predictions is what a constant model with a few slips does. Where that class really
+# is that frequent, it is no fault: its share must also be 1.5 times the true one.
+CONSTANT, TOO_OFTEN = 0.95, 1.5
+# Image classifiers as they are trained have calibration errors of typically 4 to 10 %
+# (https://arxiv.org/abs/1706.04599, section 5).
+MISCALIBRATED = 0.15
+# Two standard errors hold 95 % of what chance makes of a difference.
+ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence that the reader of a page must know: a `problem` of the run, or a `caution` in reading it."""
+
+    kind: Literal["problem", "caution"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the result is than another row, and the standard error of that, as fractions of 1."""
+
+    value: float
+    error: float
+    paired: bool
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is more than chance makes of the same images."""
+        return abs(self.value) > ERRORS * self.error
+
+
+Rule = Callable[[Record, Evidence], Remark | None]
+
+
+def remarks(record: Record, found: Evidence) -> list[Remark]:
+    """Return what has to be said of a run, its problems first.
+
+    Args:
+        record: The run.
+        found: What else it left.
+    """
+    said = [remark for rule in RULES if (remark := rule(record, found)) is not None]
+    return sorted(said, key=lambda one: one.kind != "problem")
+
+
+def not_finite(record: Record, found: Evidence) -> Remark | None:
+    """Scores or losses that are no numbers; one of them is too many, since it spreads to all that follows."""
+    count = images = 0
+    for target in _targets(found):
+        confidence = target.confidence.get(record["rows"][-1]["key"], np.zeros(0, np.float32))
+        count, images = count + int((~np.isfinite(confidence)).sum()), images + len(confidence)
+    losses = [name for name, values in _losses(found) if not all(map(math.isfinite, values))]
+    if count:
+        return Remark(
+            "problem",
+            f"The result's scores are no numbers for {count:,} of {images:,} images: its weights hold NaN or infinity, "
+            "and its accuracy means nothing. Look at the loss below, and lower train.lr.",
+        )
+    if losses:
+        return Remark(
+            "problem",
+            f"The loss of {listed_in_words(losses)} became NaN or infinite while it was trained: what came after means "
+            "nothing. Lower train.lr.",
+        )
+    return None
+
+
+def learned_nothing(record: Record, found: Evidence) -> Remark | None:
+    """A training loss that ends where guessing is."""
+    guessing = math.log(len(record["classes"]))
+    ends = {name: end for name, values in _losses(found) if math.isfinite(end := _end(values))}
+    flat = [name for name, end in ends.items() if end >= CHANCE_LOSS * guessing]
+    if not flat:
+        return None
+    whose = "" if len(flat) == len(ends) else f" of {listed_in_words(flat)}"
+    worst, classes = max(ends[name] for name in flat), len(record["classes"])
+    return Remark(
+        "problem",
+        f"The training loss{whose} ended at {worst:.2f}, and guessing among {classes} classes costs ln {classes} = "
+        f"{guessing:.2f}: the training taught nothing, and what was merged knows nothing.",
+    )
+
+
+def did_not_move(record: Record, found: Evidence) -> Remark | None:
+    """Models that are where they started: an update of length 0 has no direction, and no merge changes it."""
+    facts = merge_facts(record)
+    if facts is None or not facts["norms"] or any(facts["norms"].values()):
+        return None
+    return Remark(
+        "problem", "No model moved from its start: all updates have length 0, and the result is the start model."
+    )
+
+
+def sources_are_one(record: Record, found: Evidence) -> Remark | None:
+    """Source models whose updates are the same: the merge of equal models is any one of them."""
+    facts = merge_facts(record)
+    whole = {} if facts is None else {pair: own[""] for pair, own in facts["cosines"].items() if "" in own}
+    if facts is None or not whole or min(whole.values()) < ONE:
+        return None
+    return Remark(
+        "caution",
+        f"The source models have become one: the cosine of their updates is {_lowest(whole)}{_apart(facts, whole)}. "
+        "Nothing was left to merge, and this run says nothing of the merge method: any average "
+        "of them is nearly the same model.",
+    )
+
+
+def below_start(record: Record, found: Evidence) -> Remark | None:
+    """A result that the training made worse than the model that it began with."""
+    start = next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
+    gap = _gap(record, found, start)
+    if gap is None or gap.value >= 0:
+        return None
+    return Remark(
+        "problem" if gap.is_clear else "caution",
+        f"The result is {_points(gap.value)} below {start_label(record)}: on {_targets_in_words(record)}, training and "
+        f"merging made the model worse than it was before{_doubt(gap)}.",
+    )
+
+
+def below_average(record: Record, found: Evidence) -> Remark | None:
+    """A merge that is worse than the plain average of the same models."""
+    averages = [row for row in record["rows"][:-1] if row["key"].startswith("uniform") and known(row["held_out"])]
+    best = max(averages, key=lambda row: row["held_out"], default=None)
+    gap = _gap(record, found, best)
+    if best is None or gap is None or gap.value >= 0:
+        return None
+    return Remark(
+        "problem" if gap.is_clear else "caution",
+        f"A plain average of the same models ({best['label']}) is {_points(gap.value)} better than the result: here "
+        f"the merge method gained nothing{_doubt(gap)}.",
+    )
+
+
+def control_is_better(record: Record, found: Evidence) -> Remark | None:
+    """A control that beats the result by more than chance."""
+    rival = _control(record)
+    gap = _gap(record, found, rival)
+    if rival is None or gap is None or gap.value >= 0 or not gap.is_clear:
+        return None
+    return Remark(
+        "problem",
+        f"{rival['label']}, trained on the same images, is {_points(gap.value)} better than the result, which is more "
+        f"than chance makes of these images ({ERRORS:.0f} standard errors: {_points(ERRORS * gap.error)}).",
+    )
+
+
+def too_few_images(record: Record, found: Evidence) -> Remark | None:
+    """A difference to the control that a few other images could turn round."""
+    rival = _control(record) or next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
+    gap = _gap(record, found, rival)
+    if rival is None or gap is None or gap.is_clear:
+        return None
+    direction = "above" if gap.value > 0 else "below"
+    place = f"{_points(gap.value)} {direction}" if gap.value else "as good as"
+    how = "compared image by image" if gap.paired else "as if the two were tested on different images"
+    return Remark(
+        "caution",
+        f"The result is {place} {rival['label']}, and {record['n_held_out']:,} images cannot tell this from no "
+        f"difference at all: two standard errors, {how}, are {_points(ERRORS * gap.error)}. Only more images, domains "
+        "or seeds can.",
+    )
+
+
+def at_chance(record: Record, found: Evidence) -> Remark | None:
+    """A result that is no better than guessing: within two standard errors of 1 / K, or below."""
+    row, guessing = record["rows"][-1], 1 / len(record["classes"])
+    error = row["standard_error"] if known(row["standard_error"]) else 0.0
+    if record["metric"] != "accuracy" or not known(row["held_out"]) or row["held_out"] > guessing + ERRORS * error:
+        return None
+    return Remark(
+        "problem",
+        f"The result is no better than guessing: {percent(row['held_out'])} % of {record['n_held_out']:,} images are "
+        f"right, and one of {len(record['classes'])} classes at random is right for {percent(guessing)} %.",
+    )
+
+
+def one_class(record: Record, found: Evidence) -> Remark | None:
+    """A result that answers one class whatever it is shown."""
+    key, classes = record["rows"][-1]["key"], record["classes"]
+    for target in _targets(found):
+        if key not in target.predicted:
+            continue
+        answers, truth = (np.bincount(one, minlength=len(classes)) for one in (target.predicted[key], target.labels))
+        most, images = int(answers.argmax()), len(target.labels)
+        if images and answers[most] >= max(CONSTANT * images, TOO_OFTEN * truth[most]):
+            share = f"{answers[most]:,} of {images:,} images, {truth[most]:,} of which are"
+            return Remark(
+                "problem",
+                f'The result answers "{classes[most]}" for {share}: it has collapsed to one class, and its accuracy is '
+                "that class's share.",
+            )
+    return None
+
+
+def badly_calibrated(record: Record, found: Evidence) -> Remark | None:
+    """A result whose confidences cannot be taken for probabilities."""
+    row = record["rows"][-1]
+    errors = {name: metrics.get("calibration_error") for name, metrics in row["targets"].items()}
+    bad = {name: error for name, error in errors.items() if isinstance(error, float) and error >= MISCALIBRATED}
+    if not bad:
+        return None
+    name = max(bad, key=lambda one: bad[one])
+    where = f" on {name}" if len(errors) > 1 else ""
+    return Remark(
+        "caution",
+        f"The result's confidences are no probabilities{where}: on average they are {_points(bad[name])} away from its "
+        f"accuracy{_lean(found, name, row['key'])}. They have to be calibrated before anybody relies on them.",
+    )
+
+
+RULES: Sequence[Rule] = (
+    not_finite,
+    learned_nothing,
+    did_not_move,
+    one_class,
+    at_chance,
+    below_start,
+    control_is_better,
+    sources_are_one,
+    below_average,
+    too_few_images,
+    badly_calibrated,
+)
+
+
+def _gap(record: Record, found: Evidence, other: Row | None) -> Gap | None:
+    own = record["rows"][-1]
+    if other is None or not known(own["held_out"]) or not known(other["held_out"]):
+        return None
+    value, targets = own["held_out"] - other["held_out"], _targets(found)
+    keys = {own["key"], other["key"]}
+    if record["part"] == "all" and targets and all(keys <= one.predicted.keys() for one in targets):
+        variance = sum(_paired_variance(one, own["key"], other["key"]) for one in targets) / len(targets) ** 2
+        return Gap(value, math.sqrt(variance), paired=True)
+    return Gap(value, math.hypot(own["standard_error"], other["standard_error"]), paired=False)
+
+
+def _paired_variance(target: TargetPredictions, key: str, other: str) -> float:
+    """Return the variance of the mean of +1 (only the first is right), -1 (only the second) and 0 over the images."""
+    first, second = (target.predicted[one] == target.labels for one in (key, other))
+    gains = first.astype(float) - second
+    return float(gains.var() / len(gains)) if len(gains) else 0.0
+
+
+def _control(record: Record) -> Row | None:
+    """Return the row of the most important control."""
+    return next((row for row in record["rows"] if row["key"] in record["controls"][-1:]), None)
+
+
+def _targets(found: Evidence) -> Sequence[TargetPredictions]:
+    return [] if found.predictions is None else list(found.predictions.targets.values())
+
+
+def _losses(found: Evidence) -> Iterator[tuple[str, Sequence[float]]]:
+    """Yield every model's training loss over the steps."""
+    for step in found.steps.values():
+        for name, series in step.metrics.by_source("loss").items():
+            yield name or "the model", series.values
+
+
+def _end(values: Sequence[float]) -> float:
+    """Return the mean of the last tenth, since single steps jump."""
+    last = values[-max(1, len(values) // 10) :]
+    return sum(last) / len(last)
+
+
+def _lowest(cosines: Mapping[str, float]) -> str:
+    lowest = f"{min(cosines.values()):.3f}"
+    return lowest if lowest == "1.000" else f"at least {lowest}"
+
+
+def _apart(facts: MergeFacts, cosines: Mapping[str, float]) -> str:
+    """Return in words how far apart the models are, in lengths of the longest update."""
+    longest = max(facts["norms"].values(), default=0.0)
+    if not longest:
+        return ""
+    square = 0.0
+    for pair, cosine in cosines.items():
+        one, other = (facts["norms"].get(name, 0.0) for name in pair.partition("|")[::2])
+        square = max(square, one**2 + other**2 - 2 * one * other * cosine)
+    return f", and they are at most {100 * math.sqrt(max(square, 0.0)) / longest:.1f} % of an update's length apart"
+
+
+def _lean(found: Evidence, target: str, key: str) -> str:
+    """Return in words to which side the confidences are wrong."""
+    predictions = {} if found.predictions is None else found.predictions.targets
+    if target not in predictions or key not in predictions[target].confidence:
+        return ""
+    one = predictions[target]
+    lean = float(one.confidence[key].mean(dtype=float) - (one.predicted[key] == one.labels).mean())
+    return f", {'above' if lean > 0 else 'below'} it for the most part" if math.isfinite(lean) else ""
+
+
+def _doubt(gap: Gap) -> str:
+    return "" if gap.is_clear else f" (within two standard errors, {_points(ERRORS * gap.error)}: it may be chance)"
+
+
+def _points(value: float) -> str:
+    return f"{100 * abs(value):.1f} points"
+
+
+def _targets_in_words(record: Record) -> str:
+    return listed_in_words(record["targets"])

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from hamdg.report.before_after import before_after
+from hamdg.report.by_class import by_class
+from hamdg.runs.record import Record
+from tests.report.made import by_source, lines, many_classes
+
+
+def test_every_source_model_has_its_accuracy_on_every_domain(ham: Record) -> None:
+    found = before_after(by_source(ham), None)
+    assert found is not None
+    assert found.table is not None
+    assert found.lines is None
+    assert list(found.table.columns) == ["art_painting", "cartoon", "photo", "sketch (held out)"]
+    texts = {name: [cell.text for cell in cells] for name, cells in found.table.rows.items()}
+    assert list(texts) == ["zero-shot", *(f"source model: {name}" for name in ham["sources"]), "HAM (reconstruction)"]
+    assert texts["source model: cartoon"] == ["70.3", "80.3", "90.3", "70.3"]
+    framed = [name for name, cells in found.table.rows.items() for cell in cells if "framed" in cell.kind]
+    assert framed == [f"source model: {name}" for name in ham["sources"]]
+    assert found.lead == (
+        "On their own domains, the result differs from the source models by +14.7 (art_painting), +1.0 (cartoon) and "
+        "+20.2 (photo) points. On sketch, it differs from the best of them, cartoon, by +1.0 points."
+    )
+
+
+def test_lines_are_one_chart_a_domain_on_one_axis(ham: Record) -> None:
+    found = before_after(ham, lines(ham))
+    assert found is not None
+    assert found.table is None
+    assert found.lines is not None
+    charts = found.lines.items
+    assert [chart.title for chart in charts] == ["sketch, held out", "art_painting", "cartoon", "photo"]  # type: ignore[attr-defined]
+    assert len({tuple(tick.text for tick in chart.drawn.value_ticks) for chart in charts}) == 1  # type: ignore[attr-defined]
+    assert list(found.lines.names) == ["art_painting", "cartoon", "photo", "zero-shot"]
+    assert "on 140 images of a domain" in found.note
+    assert "every 25 % of the way" in found.note
+
+
+def test_a_run_without_source_models_has_no_such_section(erm: Record) -> None:
+    assert before_after(erm, None) is None
+
+
+@pytest.mark.parametrize(("count", "tables"), [(30, 0), (345, 2)])
+def test_of_many_classes_the_page_shows_those_that_a_reader_looks_for(ham: Record, count: int, tables: int) -> None:
+    record = many_classes(ham, count)
+    own = record["rows"][-1]["targets"]["sketch"]["per_class_accuracy"]
+    assert isinstance(own, list)
+    own[7], own[9], own[11] = 0.01, 0.99, None
+    (found,) = by_class(record)
+    assert len(found.every.columns) == count
+    assert len(found.tables) == tables
+    if tables:
+        hardest, gaps = found.tables
+        assert hardest["rows"][0] == ["class 007", "1.0", "73.7", "60.1"]
+        assert hardest["columns"] == ["class", "HAM (reconstruction)", "ERM + SMA (pooled)", "zero-shot"]
+        assert gaps["rows"][0][-1] == "+25.3"
+        assert gaps["rows"][-1][0] == "class 007"
+        assert not any("class 011" in row for one in found.tables for row in one["rows"])
