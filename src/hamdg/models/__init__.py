@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hamdg.models.without_wandb  # noqa: F401 - before all that imports open_clip
 from hamdg.models.clip import LoadedClip, find_weights, load_clip
 from hamdg.models.configs import SHIPPED, tiny_config
 from hamdg.models.export import full_state, write_config
