@@ -10,14 +10,14 @@ from hamdg.commands.recipes import read_head
 from hamdg.config.keys import value_at
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
+from hamdg.config.shipped import kind_of
 from hamdg.data.registry import builtin
 from hamdg.data.resolve import prompts_of
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(
-    path.relative_to(ROOT) for path in (ROOT / "experiments").rglob("*.yaml") if path.parent.name != "sweeps"
-)
-SWEEPS = sorted(path.relative_to(ROOT) for path in (ROOT / "experiments" / "sweeps").glob("*.yaml"))
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "experiments").rglob("*.yaml"))
+RECIPES = [path for path in FILES if kind_of(path) == "recipe"]
+SWEEPS = [path for path in FILES if kind_of(path) == "sweep file"]
 REAL = ("domainnet", "officehome", "pacs", "terra", "vlcs")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import launching, output, recipes, running, sweeping, table
+from hamdg.commands import dashboard, launching, output, recipes, running, sweeping, table
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -174,6 +174,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     report = _verb(verbs, "report", "write the report of one run or of several", _report)
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
 
+    dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
     data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks", prints=False))
     _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
