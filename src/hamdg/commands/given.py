@@ -95,8 +95,9 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
             _note(found.order, {key: said[key] for key in ("variant", "condition", "held_out")})
         path = run_directory(job.recipe)
         if not (path / RECORD).is_file():
-            failure = failures.get((job.condition, job.variant, job.recipe.held_out, job.recipe.seed), "")
-            found.absent.append(Absent(said, _state(path, failure)))
+            key = (job.condition, job.variant, job.recipe.held_out, job.recipe.seed)
+            error, details = failures.get(key, ("", ""))
+            found.absent.append(Absent(said, _state(path, error), details))
             continue
         try:
             summary = read_summary(path)
@@ -132,15 +133,18 @@ def _note(order: dict[str, list[str]], said: dict[str, str]) -> None:
             order[key].append(value)
 
 
-def _failures(ledgers: Path, stem: str) -> dict[tuple[object, ...], str]:
-    """Return why runs failed, by condition, variant, held-out domain and seed; of several tries the last one counts."""
-    found: dict[tuple[object, ...], str] = {}
+def _failures(ledgers: Path, stem: str) -> dict[tuple[object, ...], tuple[str, str]]:
+    """Return why runs failed and the file of the traceback, by what `_KEYS` say; the last of several tries counts."""
+    found: dict[tuple[object, ...], tuple[str, str]] = {}
     for ledger in sorted(ledgers.glob(f"{stem}-*.jsonl"), key=lambda path: path.stat().st_mtime):
         for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
             # The last line may be cut off where the process was killed.
             with suppress(ValueError):
                 entry = json.loads(line)
-                found[tuple(entry.get(name) for name in _KEYS)] = entry.get("error", "")
+                found[tuple(entry.get(name) for name in _KEYS)] = (
+                    str(entry.get("error", "")),
+                    str(entry.get("traceback", "")),
+                )
     return found
 
 

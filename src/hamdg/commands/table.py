@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.commands.given import given as read
     from hamdg.report.tables.build import tabulate
 
-    given = read(arguments.paths, arguments.select)
-    tables = tabulate(given.runs, _options(arguments, given), given.absent)
+    with _without_collector():
+        given = read(arguments.paths, arguments.select)
+        tables = tabulate(given.runs, _options(arguments, given), given.absent)
     # What is wrong with the input as a whole stands below the last table.
     tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.sentences()])
     console.result(_writer(arguments.format)(tables))
@@ -60,6 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
 
         console.result_json(as_data(tables))
     return 0
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no garbage: thousands of records that live until the end are not looked through again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
+
+import msgspec
 
 from hamdg.config.algorithms import find
 from hamdg.config.recipe import Recipe
@@ -27,14 +29,22 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
-def settings(config: Mapping[str, object], algorithm: str) -> dict[str, object]:
-    """Return the values of a recipe as a record keeps it, with today's defaults for keys that are younger than it.
+def settings(config: Mapping[str, object], algorithm: str) -> Mapping[str, object]:
+    """Return the sections of a recipe as a record keeps them, with today's defaults for keys that are younger than it.
+
+    Runs that say the same in all sections get the same object, so that thousands of them are compared at once.
 
     Args:
         config: The recipe's keys and values.
         algorithm: Its algorithm.
     """
-    return {**_defaults(algorithm)[0], **flat(config)}
+    sections = {name: value for name, value in config.items() if isinstance(value, dict) or name == "excluded"}
+    return _settings(algorithm, msgspec.json.encode(sections))
+
+
+@lru_cache(maxsize=10_000)
+def _settings(algorithm: str, sections: bytes) -> Mapping[str, object]:
+    return {**_defaults(algorithm)[0], **flat(msgspec.json.decode(sections))}
 
 
 def is_used(key: str, algorithm: str) -> bool:
@@ -47,10 +57,11 @@ def is_used(key: str, algorithm: str) -> bool:
 @cache
 def _defaults(algorithm: str) -> tuple[dict[str, object], frozenset[str] | None]:
     """Return the default values, and the sections that define a run; `None` for algorithms that are not installed."""
-    values, sections = asdict(Recipe()), None
+    every, sections = asdict(Recipe()), None
+    values = {name: value for name, value in every.items() if isinstance(value, dict) or name == "excluded"}
     del values["settings"]
     with suppress(ConfigError):
         own = find(algorithm)
         values[algorithm] = asdict(own())
         sections = frozenset({"data", "model", algorithm, *own.uses})
-    return flat(values) | {"algorithm": algorithm}, sections
+    return flat(values), sections

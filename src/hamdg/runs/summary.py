@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, cast
@@ -68,6 +68,10 @@ class Summary:
     condition: str = "clean"
     variant: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.variant:
+            object.__setattr__(self, "variant", self.label or self.algorithm)
+
     @property
     def result(self) -> Row:
         """The row that the run was made for: the last one."""
@@ -86,14 +90,13 @@ class Summary:
 
 def summary_of(record: Record) -> Summary:
     """Return the summary of a whole record."""
-    names = [name for name in Summary.__dataclass_fields__ if name in record and name not in ("steps", "variant")]
+    names = [name for name in Summary.__dataclass_fields__ if name in record and name != "steps"]
     values: dict[str, object] = {name: cast("dict[str, object]", record)[name] for name in names}
     steps = {
         name: StepSummary(step["reads"], step["opened"], step["seconds"], step["images_seen"])
         for name, step in record["steps"].items()
     }
-    variant = record.get("variant") or record["label"] or record["algorithm"]
-    return Summary(**values, steps=steps, variant=variant)  # type: ignore[arg-type]
+    return Summary(**values, steps=steps)  # type: ignore[arg-type]
 
 
 def read_summary(path: Path) -> Summary:
@@ -107,11 +110,10 @@ def read_summary(path: Path) -> Summary:
     """
     file = path if path.name == _RECORD else path / _RECORD
     try:
-        found = _decoder().decode(file.read_bytes())
+        return _decoder().decode(file.read_bytes())
     except (OSError, ValueError):
         # A record of an older format, or none: what is wrong is said by the reader of whole records.
         return summary_of(read_record(path))
-    return found if found.variant else replace(found, variant=found.label or found.algorithm)
 
 
 @cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def made() -> Made:
         targets = held_out.split("+")
         excluded = config.get("excluded", [])
         label = label or LABELS.get(algorithm, algorithm)
-        name = f"seed{seed}-{abs(hash((algorithm, repr(config), label, condition))) % 16**8:08x}"
+        name = f"seed{seed}-{zlib.crc32(repr((algorithm, config, label, condition)).encode()):08x}"
         summary = Summary(
             format=2,
             benchmark=benchmark,

@@ -12,13 +12,13 @@ from hamdg.report.tables.comparing import baselines, compared, marked
 from hamdg.report.tables.filling import Filled, fill
 from hamdg.report.tables.headings import Headings, Values, rank
 from hamdg.report.tables.means import Unit, seed_means
-from hamdg.report.tables.measured import Measured, measure
+from hamdg.report.tables.measured import Measured, measure, passes
 from hamdg.report.tables.metrics import find_metric, is_per_class
-from hamdg.report.tables.missing import why_incomplete, why_missing
+from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
-from hamdg.report.tables.problems import gaps, no_whole_seed, unequal
+from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs, excluded_of
 from hamdg.report.tables.wording import caption, notes_of, title
 from hamdg.text import listed
@@ -50,13 +50,13 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     groups: dict[Values, list[Measured]] = {}
     for one in numbers:
         groups.setdefault(tuple(one.values[key] for key in apart), []).append(one)
+    gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]
     tables = []
     for values, own in sorted(groups.items(), key=lambda group: rank(group[0], apart, options.order)):
         place = dict(zip(apart, values, strict=True))
-        fitting = [
-            one for one in (*absent, *unmeasured) if all(one.values.get(key, v) == v for key, v in place.items())
-        ]
-        tables.append(_Builder(own, metric, options, fitting).table(rows, columns, place))
+        builder = _Builder(own, metric, options, [one for one in gone if fits(one, place)])
+        tables.append(builder.table(rows, columns, place))
+    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *without_numbers(gone, apart, list(groups))])
     if options.baseline and not any(table.baseline for table in tables):
         labels = list(dict.fromkeys(row.label for table in tables for row in table.rows))
         raise ConfigError(
@@ -117,7 +117,8 @@ class _Builder:
         self._problems: list[str] = []
         self._pairs = Pairs(numbers if options.select == "leave_one_out" else ())
         self._numbers = self._without_pairs(numbers)
-        self._headings = Headings(self._numbers, options.order)
+        self._seeds = {one.trial.seed for one in self._numbers}
+        self._headings = Headings(self._numbers, absent, options.order)
 
     def table(self, row_keys: Sequence[str], column_keys: Sequence[str], place: Mapping[str, str]) -> Table:
         """Return the table.
@@ -200,6 +201,7 @@ class _Builder:
         groups: dict[Values, list[_Line]] = {}
         for values, own in self._headings.of(keys).items():
             units = {(one.trial.benchmark, one.trial.held_out) for one in own}
+            units = units or {("", value) for key, value in zip(keys, values, strict=True) if key == "held_out"}
             line = _Line(self._headings.heading(values, keys, own), [values], units)
             group = tuple(value for key, value in zip(keys, values, strict=True) if key != averaged)
             groups.setdefault(group, []).append(line)
@@ -248,7 +250,11 @@ class _Builder:
         reasons_by_seed = {trial.seed: reason for part in parts for trial, reason in part.reasons.items()}
         if not means:
             return Cell(missing=no_whole_seed(numbers.values(), line.units))
-        lacking = [seed for seed in self._seeds if seed not in means]
+        expected = {
+            *self._seeds,
+            *(int(seed) for one in self._absent if fits(one, said) and (seed := one.values.get("seed"))),
+        }
+        lacking = sorted(expected - means.keys())
         found = estimate(list(means.values()), self._options.error)
         return Cell(
             mean=found.mean,
@@ -260,10 +266,6 @@ class _Builder:
             runs=[one.run for trial, one in sorted(numbers.items()) if trial.seed in means],
             chosen={trial: text for part in parts for trial, text in part.chosen.items()},
         )
-
-    @property
-    def _seeds(self) -> list[int]:
-        return sorted({one.trial.seed for one in self._numbers})
 
     def _why_missing(self, said: Mapping[str, str]) -> str:
         there = any(
@@ -284,9 +286,9 @@ class _Builder:
     def _names(self, head: Heading, numbers: Sequence[Measured]) -> list[str]:
         """Return what a row can be called as a baseline, the surest name first."""
         method = {key: value for key, value in head.values.items() if not _is_place(key)}
-        first = numbers[0].run.summary
         names = [head.label, self._headings.label(method, numbers)]
-        if all(one.is_result for one in numbers):
+        if numbers and all(one.is_result for one in numbers):
+            first = numbers[0].run.summary
             names += [first.variant, first.label, first.algorithm]
         return [*names, names[1].partition(" (")[0]]
 

@@ -8,7 +8,7 @@ from hamdg.report.table import qualified
 from hamdg.report.tables.measured import NOTHING, Measured
 from hamdg.report.tables.mixing import by_number
 from hamdg.report.tables.model import Heading
-from hamdg.report.tables.options import EVERY_SOURCE, MODEL
+from hamdg.report.tables.options import EVERY_SOURCE, MODEL, Absent
 
 Values = tuple[str, ...]
 Order = Mapping[str, Sequence[str]]
@@ -23,11 +23,12 @@ class Headings:
 
     Args:
         numbers: The numbers of a table.
+        absent: Runs that are not there; of those that say enough there are rows and columns, too.
         order: In which order values come, by key; those that are not named follow.
     """
 
-    def __init__(self, numbers: Sequence[Measured], order: Order) -> None:
-        self._numbers = numbers
+    def __init__(self, numbers: Sequence[Measured], absent: Sequence[Absent], order: Order) -> None:
+        self._numbers, self._absent = numbers, absent
         # As the tables of single runs have them; source models, or their mean, before what is made of them.
         models = dict.fromkeys(
             key
@@ -44,6 +45,9 @@ class Headings:
         found: dict[Values, list[Measured]] = {}
         for one in self._numbers:
             found.setdefault(tuple(one.values[key] for key in keys), []).append(one)
+        for gone in self._absent:
+            if all(key in gone.values for key in keys):
+                found.setdefault(tuple(gone.values[key] for key in keys), [])
         return dict(sorted(found.items(), key=lambda item: rank(item[0], keys, self._order)))
 
     def heading(self, values: Values, keys: Sequence[str], numbers: Sequence[Measured]) -> Heading:
@@ -61,19 +65,18 @@ class Headings:
     def label(self, said: Mapping[str, str], numbers: Iterable[Measured]) -> str:
         """Return what people read of numbers that say the same."""
         own = list(numbers)
-        names = list(dict.fromkeys(self._name(key, own) for key in _NAMES if said.get(key, NOTHING) != NOTHING))
+        named = [key for key in _NAMES if said.get(key, NOTHING) != NOTHING]
+        names = list(dict.fromkeys(self._name(key, said[key], own) for key in named))
         parts = names[:1] if len(names) == 1 else [", ".join(names)] * bool(names)
         if MODEL in said and not (names and all(one.is_result for one in own)):
-            model = qualified(own[0].model_label, self._names)
+            model = qualified(own[0].model_label if own else said[MODEL], self._names)
             parts = [f"{parts[0]}: {model}" if parts else model]
         return ", ".join([*parts, *(_part(key, value) for key, value in said.items() if _is_shown(key, value))])
 
-    def _name(self, key: str, numbers: Sequence[Measured]) -> str:
+    def _name(self, key: str, value: str, numbers: Sequence[Measured]) -> str:
         """Return how a method is called: by its label, where all its runs have the same."""
-        first = numbers[0].run.summary
         labels = {one.run.summary.label for one in numbers}
-        name = {"algorithm": first.algorithm, "label": first.label, "variant": first.variant or first.label}[key]
-        return qualified(labels.pop() if key == "algorithm" and len(labels) == 1 else name, self._names)
+        return qualified(labels.pop() if key == "algorithm" and len(labels) == 1 else value, self._names)
 
 
 def rank(values: Values, keys: Sequence[str], order: Order) -> tuple[object, ...]:

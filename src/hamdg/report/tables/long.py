@@ -17,7 +17,10 @@ _HEADER = (
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """Return tables in long format: a line for each row and column, with what each says by key; fractions of 1."""
+    """Return tables in long format: a line for each row and column, with what each says by key; fractions of 1.
+
+    Without the last line's end, as all texts of tables.
+    """
     keys = list(dict.fromkeys(key for table in tables for key in _keys(table)))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -28,7 +31,7 @@ def as_csv(tables: Sequence[Table]) -> str:
                 said = {**table.place, **row.values, **column.values}
                 line = [table.metric.name, *(said.get(key, "") for key in keys)]
                 writer.writerow([*line, *_numbers(table, row, column, cell)])
-    return stream.getvalue()
+    return stream.getvalue().removesuffix("\n")
 
 
 def as_data(tables: Sequence[Table]) -> dict[str, object]:

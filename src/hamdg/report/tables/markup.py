@@ -88,7 +88,8 @@ def _latex_cell(text: str) -> str:
         if text.startswith(mark):
             number, _, rest = text[1:].partition(_END)
             return rf"\{command}{{{_tex(number)}}}{_tex(rest)}"
-    return _tex(text)
+    # A bracket after the end of a line would be read as its option.
+    return f"{{}}{_tex(text)}" if text.startswith("[") else _tex(text)
 
 
 def _tex(text: str) -> str:

@@ -18,6 +18,8 @@ from hamdg.values import yaml_name
 ZERO_SHOT = "zero_shot"
 # A key that says nothing about a run.
 NOTHING = ""
+# Larger floats are not all integers.
+_EXACT = 1 << 53
 # What the model that training started from does not depend on.
 _OF_TRAINING = ("algorithm", "label", "variant")
 
@@ -79,7 +81,7 @@ def measure(
         texts.note(own, options.where)
         models |= {row["key"] for row in run.summary.rows}
         for model, rows in _models(run, options.models).items():
-            if not _passes({**own, MODEL: model}, options.where):
+            if not passes({**own, MODEL: model}, options.where):
                 continue
             said = _said(own, model)
             trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
@@ -99,7 +101,7 @@ def measure(
 def text_of(value: object) -> str:
     """Return a value of a recipe as it is written."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
     if isinstance(value, list | tuple):
         return ", ".join(text_of(one) for one in value)
     if isinstance(value, dict):
@@ -123,6 +125,7 @@ class _Texts:
     def __init__(self) -> None:
         self.known: dict[str, None] = dict.fromkeys(OWN_KEYS)
         self.met: dict[str, dict[str, None]] = {}
+        self._seen: dict[int, object] = {}
 
     def of(self, run: FoundRun, values: Mapping[str, object], keys: Sequence[str]) -> dict[str, str]:
         """Return what a run says by some keys."""
@@ -136,7 +139,9 @@ class _Texts:
             "condition": summary.condition,
             "seed": str(summary.seed),
         }
-        self.known |= dict.fromkeys(values)
+        if id(values) not in self._seen:
+            self._seen[id(values)] = values
+            self.known |= dict.fromkeys(values)
         return {
             key: own[key] if key in own else text_of(values[key]) if key in values else NOTHING
             for key in keys
@@ -162,7 +167,7 @@ class _Texts:
                     raise ConfigError(f"No run has `{excerpt(one)}` as `{key}`; {hint}")
 
 
-def _passes(said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
+def passes(said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
     """Return whether what a run says is what it has to say."""
     return all(any(same_text(said[key], one) for one in allowed) for key, allowed in where.items() if key in said)
 

@@ -10,10 +10,7 @@ from hamdg.runs.settings import is_used
 # What does not change a run's result, or is what runs are paired by.
 _IGNORED = frozenset(
     {
-        "seed",
-        "held_out",
         "excluded",
-        "label",
         *(f"data.{name}" for name in ("root", "hub", "revision", "lists", "cache", "decode_once")),
         *(f"data.columns.{name}" for name in ("image", "label", "domain")),
     }
@@ -25,24 +22,30 @@ _START_SECTIONS = frozenset({"data", "model"})
 _OF_METHODS = frozenset({"data.augment", "data.batch_size"})
 # Facts of a record that are no keys of a recipe.
 PROMPTS, IMAGES, CLASSES = "prompts", "images", "classes"
+ALGORITHM = "algorithm"
+# What stands for a key that a recipe leaves to a package, such as an option of a merge method.
+_DEFAULT = "default"
 
 
-def differences(numbers: Sequence[Measured], ignored: Collection[str] = ()) -> dict[str, list[str]]:
+def differences(numbers: Iterable[Measured], ignored: Collection[str] = ()) -> dict[str, list[str]]:
     """Return what the runs of some numbers differ in, beside their seed and held-out domain: values by key.
 
     Args:
         numbers: The numbers.
         ignored: Keys that they may differ in.
     """
-    first = numbers[0]
-    keys: dict[str, None] = {}
-    for one in numbers[1:]:
-        if one.settings is not first.settings and one.settings != first.settings:
-            names = {**first.settings, **one.settings}
-            keys |= {key: None for key in names if first.settings.get(key) != one.settings.get(key)}
-    kept = [key for key in keys if key not in ignored and any(matters(key, one) for one in numbers)]
-    found = {key: _texts(text_of(one.settings.get(key, "default")) for one in numbers) for key in kept}
-    facts = [_facts(one) for one in numbers]
+    # Of the thousands that are alike one is enough.
+    kinds = list({_kind(one): one for one in numbers}.values())
+    if len(kinds) < 2:
+        return {}
+    names = {key: None for one in kinds for key in one.settings}
+    keys = [key for key in names if len({text_of(one.settings.get(key, _DEFAULT)) for one in kinds}) > 1]
+    kept = [key for key in keys if key not in ignored and any(matters(key, one) for one in kinds)]
+    found = {key: _texts(text_of(one.settings.get(key, _DEFAULT)) for one in kinds) for key in kept}
+    algorithms = _texts(one.run.summary.algorithm for one in kinds if not one.is_start)
+    if len(algorithms) > 1 and ALGORITHM not in ignored:
+        found[ALGORITHM] = algorithms
+    facts = [_facts(one) for one in kinds]
     for name in (PROMPTS, IMAGES, CLASSES):
         known = _texts(fact[name] for fact in facts if fact[name])
         # Other settings of the data are other images.
@@ -50,6 +53,12 @@ def differences(numbers: Sequence[Measured], ignored: Collection[str] = ()) -> d
         if len(known) > 1 and name not in ignored and not explained:
             found[name] = known
     return found
+
+
+def _kind(one: Measured) -> tuple[object, ...]:
+    summary = one.run.summary
+    facts = (summary.data_digest, tuple(summary.prompts), tuple(summary.classes), _is_without_domains(one))
+    return (id(one.settings), summary.algorithm, one.is_start, *facts)
 
 
 def matters(key: str, one: Measured) -> bool:
@@ -70,12 +79,12 @@ def is_hyper_parameter(key: str) -> bool:
 def is_of_benchmark(key: str) -> bool:
     """Return whether runs of several benchmarks differ in a key because of these."""
     of_data = key.startswith("data.") and key not in _OF_METHODS
-    return of_data or key in ("benchmark", "model.prompts", PROMPTS, IMAGES, CLASSES)
+    return of_data or key in ("model.prompts", PROMPTS, IMAGES, CLASSES)
 
 
 def signature(one: Measured, keys: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Return a run's settings by some keys, as text."""
-    return tuple((key, text_of(one.settings.get(key, "default"))) for key in keys)
+    return tuple((key, text_of(one.settings.get(key, _DEFAULT))) for key in keys)
 
 
 def describe(found: Mapping[str, Sequence[str]]) -> str:
@@ -105,9 +114,14 @@ def _facts(one: Measured) -> dict[str, str]:
     summary = one.run.summary
     # Of fewer images, drawn by the seed, those of every seed are others.
     drawn = any(one.settings.get(key) is not None for key in ("data.subset", "data.shots"))
-    without = set(summary.domains) - set(summary.sources) - set(summary.targets)
     return {
         PROMPTS: "; ".join(summary.prompts),
-        IMAGES: "" if drawn or without else summary.data_digest[:12],
+        IMAGES: "" if drawn or _is_without_domains(one) else summary.data_digest[:12],
         CLASSES: ", ".join(summary.classes),
     }
+
+
+def _is_without_domains(one: Measured) -> bool:
+    """Return whether a run did without a domain, so that its images are others."""
+    summary = one.run.summary
+    return len(summary.sources) + len(summary.targets) < len(summary.domains)

@@ -55,7 +55,9 @@ class Absent:
     Args:
         values: What is known of it, by key, as text.
         reason: Why it is not there, in words: "not finished", "failed: ...", "not begun".
+        details: The file that says more, such as the traceback of a failed run; empty for none.
     """
 
     values: Mapping[str, str]
     reason: str
+    details: str = ""

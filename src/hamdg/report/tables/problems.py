@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from hamdg.report.tables.headings import Values
 from hamdg.report.tables.means import Unit
 from hamdg.report.tables.measured import Measured
+from hamdg.report.tables.missing import why_missing
 from hamdg.report.tables.mixing import describe, differences
 from hamdg.report.tables.model import Cell, Heading
+from hamdg.report.tables.options import Absent
 from hamdg.text import listed
 
 
@@ -16,6 +19,25 @@ def no_whole_seed(numbers: Iterable[Measured], units: Iterable[Unit]) -> str:
     there = {(one.trial.benchmark, one.trial.held_out) for one in numbers}
     lacking = sorted(held_out for benchmark, held_out in set(units) - there)
     return f"no run on {listed(lacking, 3)}" if lacking else "no seed has all held-out domains"
+
+
+def without_numbers(absent: Sequence[Absent], keys: Sequence[str], places: Collection[Values]) -> list[str]:
+    """Return a sentence for each benchmark and condition that has no table, because none of its runs is there.
+
+    Args:
+        absent: Runs that are not there.
+        keys: What makes tables of their own.
+        places: What those say that have one.
+    """
+    found: dict[Values, list[Absent]] = {}
+    for one in absent:
+        if all(key in one.values for key in keys):
+            found.setdefault(tuple(one.values[key] for key in keys), []).append(one)
+    return [
+        f"No run of {', '.join(f'`{value}`' for value in place)}: {why_missing({}, own)}."
+        for place, own in found.items()
+        if place not in places
+    ]
 
 
 def unequal(

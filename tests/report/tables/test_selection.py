@@ -1,0 +1,223 @@
+"""The three rules of selection: by hand, and against DomainBed's rules written anew over its own kind of records."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from hamdg.report.collection import FoundRun
+from hamdg.report.tables.build import tabulate
+from hamdg.report.tables.model import Cell, Table, Trial
+from hamdg.report.tables.options import Rule, TableOptions
+from tests.report.tables.conftest import DOMAINS, Made
+
+RULES: tuple[Rule, ...] = ("validation", "leave_one_out", "oracle")
+ENVS = range(len(DOMAINS))
+
+
+def one(runs: Sequence[FoundRun], rule: Rule, **options: object) -> Table:
+    (table,) = tabulate(runs, TableOptions(select=rule, **options))  # type: ignore[arg-type]
+    return table
+
+
+def tried(made: Made, lr: float, seed: int, accuracy: float, **metrics: object) -> FoundRun:
+    return made("erm", "art", seed, accuracy, settings={"train.lr": lr}, **metrics)
+
+
+def pair(made: Made, lr: float, held_out: str, accuracy: float) -> FoundRun:
+    settings = {"train.lr": lr, "excluded": ["art"]}
+    return made("erm", held_out, 0, 0.0, settings=settings, accuracy_in80=accuracy)
+
+
+def test_the_best_on_the_sources_is_chosen_in_each_seed(made: Made) -> None:
+    runs = [
+        tried(made, 0.1, 0, 0.60, validation=0.9),
+        tried(made, 0.2, 0, 0.90, validation=0.8),
+        tried(made, 0.1, 1, 0.50, validation=0.7),
+        tried(made, 0.2, 1, 0.70, validation=0.8),
+    ]
+    table = one(runs, "validation")
+    found = table.cells[0][0]
+    assert dict(found.values_by_seed) == {0: 0.60, 1: 0.70}
+    assert dict(found.chosen) == {Trial("toy", "art", 0): "train.lr=0.1", Trial("toy", "art", 1): "train.lr=0.2"}
+    assert "`train.lr` chosen by training-domain validation" in table.caption
+
+
+def test_the_oracle_chooses_by_the_small_part_and_says_so(made: Made) -> None:
+    runs = [tried(made, lr, 0, 0.5, accuracy_in20=part) for lr, part in ((0.1, 0.4), (0.2, 0.6))]
+    table = one(runs, "oracle", metric="accuracy_in80")
+    assert table.cells[0][0].chosen == {Trial("toy", "art", 0): "train.lr=0.2"}
+    assert "ORACLE" in table.caption
+
+
+def test_leave_one_out_chooses_by_the_domains_held_out_beside_the_target(made: Made) -> None:
+    runs = [tried(made, 0.1, 0, 0.60), tried(made, 0.2, 0, 0.70)]
+    # Means over photo and sketch: .7 and .6.
+    runs += [pair(made, 0.1, "photo", 0.8), pair(made, 0.1, "sketch", 0.6)]
+    runs += [pair(made, 0.2, "photo", 0.9), pair(made, 0.2, "sketch", 0.3)]
+    table = one(runs, "leave_one_out")
+    assert [head.label for head in table.columns] == ["art"]
+    assert table.cells[0][0].mean == 0.60
+    assert table.problems == [
+        "4 runs with a second domain held out are for leave-one-domain-out cross-validation; they are not shown."
+    ]
+
+
+def test_settings_without_all_pairs_are_dropped_and_named(made: Made) -> None:
+    runs = [tried(made, 0.1, 0, 0.60), tried(made, 0.2, 0, 0.70)]
+    runs += [pair(made, 0.1, "photo", 0.1), pair(made, 0.1, "sketch", 0.1), pair(made, 0.2, "photo", 0.9)]
+    table = one(runs, "leave_one_out")
+    assert table.cells[0][0].mean == 0.60
+    assert (
+        "`art`, seed 0: 1 of 2 settings lack a run (sketch without art) that `leave_one_out` needs." in table.problems
+    )
+    nothing = one(runs[:2], "leave_one_out")
+    assert nothing.cells[0][0].missing == "runs with a second domain held out are missing"
+
+
+def test_one_run_with_two_targets_is_a_pair_of_both(made: Made) -> None:
+    runs = [made("erm", held_out, 0, 0.5, settings={"train.lr": lr}) for held_out in DOMAINS for lr in (0.1, 0.2)]
+    for lr in (0.1, 0.2):
+        for first, second in (("art", "photo"), ("art", "sketch"), ("photo", "sketch")):
+            run = made("erm", f"{first}+{second}", 0, 0.5, settings={"train.lr": lr})
+            (own,) = run.summary.rows
+            for target in (first, second):
+                # The lower rate is better on photo, the higher one elsewhere.
+                own["targets"][target]["accuracy_in80"] = 0.9 if (lr == 0.1) == (target == "photo") else 0.1
+            runs.append(run)
+    table = one(runs, "leave_one_out")
+    assert [head.label for head in table.columns] == [*DOMAINS, "average"]
+    chosen = {trial.held_out: text for cell in table.cells[0][:3] for trial, text in cell.chosen.items()}
+    # For photo the others decide; for art and sketch photo and one other disagree, and the first settings win the tie.
+    assert chosen == {"art": "train.lr=0.1", "photo": "train.lr=0.2", "sketch": "train.lr=0.1"}
+
+
+def test_seeds_that_choose_among_fewer_settings_are_named(made: Made) -> None:
+    runs = [tried(made, lr, seed, 0.5, validation=0.5) for lr, seed in ((0.1, 0), (0.2, 0), (0.1, 1))]
+    assert one(runs, "validation").problems == [
+        "`ERM` on `art`: seed 1 on `art` chooses among 1 settings, others among 2."
+    ]
+
+
+def test_runs_without_validation_are_dropped(made: Made) -> None:
+    runs = [tried(made, 0.1, 0, 0.5), tried(made, 0.2, 0, 0.6, validation=0.1)]
+    table = one(runs, "validation")
+    assert table.cells[0][0].mean == 0.6
+    assert table.problems == ["`art`, seed 0: 1 of 2 settings lack a run that `validation` needs."]
+
+
+# DomainBed's rules (`model_selection.py`, `collect_results.py`), for runs of a single step.
+
+
+def domainbed_records(generator: random.Random, lost: float) -> list[dict[str, Any]]:
+    """Return made-up records as DomainBed's jobs write them: all settings and trials, one and two test domains."""
+    records = []
+    for algorithm in ("ERM", "HAM"):
+        for trial in range(3):
+            for hparams in range(4):
+                for tests in [(env,) for env in ENVS] + [(a, b) for a in ENVS for b in ENVS if a < b]:
+                    if generator.random() < lost:
+                        continue
+                    parts = {f"env{env}_{part}_acc": generator.random() for env in ENVS for part in ("in", "out")}
+                    args = {"algorithm": algorithm, "trial_seed": trial, "hparams_seed": hparams, "test_envs": tests}
+                    records.append({"args": args, **parts})
+    return records
+
+
+def domainbed_best(records: Sequence[dict[str, Any]], target: int, rule: Rule) -> float | None:
+    """Return the test accuracy that a rule chooses among the records of one algorithm and trial."""
+    judged = []
+    for hparams in range(4):
+        own = [one for one in records if one["args"]["hparams_seed"] == hparams and target in one["args"]["test_envs"]]
+        single = [one for one in own if len(one["args"]["test_envs"]) == 1]
+        if not single:
+            continue
+        (run,) = single
+        others = [env for env in ENVS if env != target]
+        if rule == "validation":
+            score = float(np.mean([run[f"env{env}_out_acc"] for env in others]))
+        elif rule == "oracle":
+            score = run[f"env{target}_out_acc"]
+        else:
+            pairs = {
+                env: one[f"env{env}_in_acc"]
+                for one in own
+                for env in others
+                if set(one["args"]["test_envs"]) == {target, env}
+            }
+            if len(pairs) < len(others):
+                continue
+            score = sum(pairs.values()) / len(others)
+        judged.append((score, run[f"env{target}_in_acc"]))
+    return max(judged)[1] if judged else None
+
+
+def as_runs(made: Made, records: Sequence[dict[str, Any]]) -> list[FoundRun]:
+    runs = []
+    for record in records:
+        args = record["args"]
+        tests = cast("tuple[int, ...]", args["test_envs"])
+        validation = float(np.mean([record[f"env{env}_out_acc"] for env in ENVS if env not in tests]))
+        run = made(
+            args["algorithm"].lower(),
+            "+".join(DOMAINS[env] for env in tests),
+            args["trial_seed"],
+            0.0,
+            settings={"train.lr": 0.1 + args["hparams_seed"]},
+            validation=validation,
+        )
+        for env in tests:
+            parts = {"accuracy_in80": record[f"env{env}_in_acc"], "accuracy_in20": record[f"env{env}_out_acc"]}
+            run.summary.result["targets"][DOMAINS[env]] |= parts
+        runs.append(run)
+    return runs
+
+
+def same(found: Cell, values: Sequence[float]) -> bool:
+    """Return whether a cell is what DomainBed prints of some trials: the mean, and `std(values / sqrt(n))`."""
+    if not values:
+        return found.mean is None
+    error = float(np.std(np.array(values) / np.sqrt(len(values))))
+    assert found.mean is not None
+    return (
+        math.isclose(found.mean, float(np.mean(values)))
+        and math.isclose(found.standard_error or 0.0, error, abs_tol=1e-12)
+        and found.n == len(values)
+    )
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("lost", [0.0, 0.05, 0.3])
+def test_the_rules_are_those_of_domainbed(made: Made, rule: Rule, lost: float) -> None:
+    records = domainbed_records(random.Random(f"{rule} {lost}"), lost)
+    table = one(as_runs(made, records), rule, metric="accuracy_in80", error="population")
+    names = {"ERM": "ERM", "HAM": "HAM (reconstruction)"}
+    columns = [head.label for head in table.columns]
+    for algorithm, label in names.items():
+        cells = table.cells[[head.label for head in table.rows].index(label)]
+        by_trial = [
+            [
+                domainbed_best(
+                    [
+                        one
+                        for one in records
+                        if (one["args"]["algorithm"], one["args"]["trial_seed"]) == (algorithm, trial)
+                    ],
+                    target,
+                    rule,
+                )
+                for target in ENVS
+            ]
+            for trial in range(3)
+        ]
+        for target in ENVS:
+            own = [best for trial in by_trial if (best := trial[target]) is not None]
+            assert same(cells[columns.index(DOMAINS[target])], own)
+        # Its table of averages takes trials that lack a domain, too; ours takes whole ones.
+        whole = [float(np.mean(cast("list[float]", trial))) for trial in by_trial if None not in trial]
+        assert same(cells[columns.index("average")], whole)
