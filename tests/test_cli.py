@@ -12,7 +12,6 @@ import pytest
 
 from hamdg import __version__, cli
 from hamdg.config.recipe import Recipe
-from hamdg.config.shipped import FOLDER
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
 
@@ -116,33 +115,6 @@ def test_missing_weights_end_the_command_before_a_run_begins(
     assert said.startswith("hamdg: error: The weights `openai` of the model `ViT-B-16-quickgelu` are not here: ")
     assert "Three ways to provide them: " in said
     assert not (tmp_path / "runs").exists()
-
-
-class NamedSweep(str):
-    launcher = None
-
-
-def test_sweep_runs_and_shows(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.yaml").touch()
-    runs, shown = ModuleType("hamdg.sweeps.sweep"), ModuleType("hamdg.sweeps.results")
-    vars(runs)["run_sweep"] = lambda path, sweep, *how: f"outcomes of {sweep} by {how}"
-    vars(shown)["check"] = lambda sweep: print(f"{sweep} is checked")
-    monkeypatch.setattr("hamdg.sweeps.sweep_file.read_sweep", lambda path: NamedSweep(f"sweep {path}"))
-    vars(shown)["show"] = lambda *parts: print(*parts, sep="; ")
-    monkeypatch.setitem(sys.modules, "hamdg.sweeps.sweep", runs)
-    monkeypatch.setitem(sys.modules, "hamdg.sweeps.results", shown)
-    monkeypatch.setattr("hamdg.sweeps.results", shown, raising=False)
-    call = ["sweep", "a.yaml", "--launcher.local.gpus", "0.5", "--processes", "2", "--launcher", "local"]
-    assert cli.main(call) == 0
-    said = capsys.readouterr().out
-    assert said == "sweep a.yaml is checked\na.yaml; sweep a.yaml; outcomes of sweep a.yaml by (2, Local(gpus=0.5))\n"
-    assert cli.main(["sweep", "sweeps/mini-table"]) == 0
-    assert f"sweep {FOLDER / 'sweeps' / 'mini-table.yaml'} is checked\n" in capsys.readouterr().out
-    assert cli.main(["sweep", "sweeps/mini-tabel"]) == 2
-    assert "There is no sweep file `sweeps/mini-tabel`; did you mean" in capsys.readouterr().err
 
 
 def test_report_finds_the_runs_below_a_folder(

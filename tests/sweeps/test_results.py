@@ -42,13 +42,13 @@ def sweep(tmp_path: Path) -> Sweep:
 def test_validation_is_printed_and_the_chosen_rows_are_written(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results.show(Path("grids/file.yaml"), sweep, outcomes)
+    results.show(Path("grids/file.yaml"), sweep, [one.job for one in outcomes], outcomes)
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert said[3:5] == [
+    assert said[4:6] == [
         ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
         ["clean", "own", "ham", "75.00", MISSING, "1"],
     ]
-    assert [line[:4] for line in said[9:12]] == [
+    assert [line[:4] for line in said[10:13]] == [
         ["clean", "ERM", "+", "SMA"],
         ["clean", "zero-shot", "60.1", "60.1"],
         ["clean", "HAM", "(reconstruction)", "71.3"],
@@ -67,7 +67,7 @@ def test_a_sweep_has_its_title_and_one_name_however_its_file_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for file in (Path("grids/file.yaml"), tmp_path / "grids" / "file.yaml", Path("grids/../grids/file.yaml")):
-        results.show(file, replace(sweep, title="How it went"), outcomes)
+        results.show(file, replace(sweep, title="How it went"), [one.job for one in outcomes], outcomes)
     page = Path(str(sweep.out)).read_text()
     assert page.count("<!-- begin: grids/file.yaml -->\n\n## How it went\n") == page.count("<!-- begin") == 1
     assert "```\nhamdg sweep grids/file.yaml\n```" in page
@@ -77,7 +77,7 @@ def test_without_rows_all_rows_are_printed_and_written(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = replace(sweep, variants={name: replace(one, rows=None) for name, one in sweep.variants.items()})
-    results.show(Path("grids/file.yaml"), bare, outcomes)
+    results.show(Path("grids/file.yaml"), bare, [one.job for one in outcomes], outcomes)
     printed = capsys.readouterr().out.partition("% correct on the held-out domain")[2]
     page = Path(str(sweep.out)).read_text().partition("### Clean\n\n")[2]
     labels = {row["label"] for one in outcomes for row in read_record(Path(one.run))["rows"]}
@@ -107,7 +107,7 @@ def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: S
 def test_without_evaluation_or_page_nothing_is_written(
     sweep: Sweep, outcomes: list[Outcome], change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results.show(Path("file.yaml"), replace(sweep, **change), outcomes)  # type: ignore[arg-type]
+    results.show(Path("file.yaml"), replace(sweep, **change), [one.job for one in outcomes], outcomes)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert "source validation" in said
     assert ("on the held-out domain" in said) == ("out" in change)
@@ -120,6 +120,6 @@ def test_the_page_is_written_although_nothing_can_be_printed(
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         with pytest.raises(OutputError, match="files that were written are complete"):
-            results.show(Path("grids/file.yaml"), sweep, outcomes)
+            results.show(Path("grids/file.yaml"), sweep, [one.job for one in outcomes], outcomes)
     console.open_streams()
     assert "HAM (reconstruction)" in Path(str(sweep.out)).read_text()

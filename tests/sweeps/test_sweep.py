@@ -23,7 +23,7 @@ from hamdg.runs.identity import run_directory
 from hamdg.sweeps import sweep
 from hamdg.sweeps.jobs import Job, check_inputs, jobs_of
 from hamdg.sweeps.launchers.local import Local
-from hamdg.sweeps.ledger import Outcome, SweepError, reason_of_failure
+from hamdg.sweeps.ledger import Outcome, SweepError, ledger_of, reason_of_failure
 from hamdg.sweeps.sweep import run_sweep
 from hamdg.sweeps.sweep_file import read_sweep
 from tests.sweeps.conftest import Inline
@@ -47,7 +47,9 @@ def jobs(path: Path) -> list[Job]:
 
 
 def run(path: Path, processes: int = 1) -> list[Outcome]:
-    return run_sweep(path, read_sweep(path), processes, Local())
+    outcomes = run_sweep(path, read_sweep(path), processes, Local())
+    ledger_of(read_sweep(path), path).raise_failures(outcomes)
+    return outcomes
 
 
 def test_the_documented_sweep_works(tmp_path: Path) -> None:
@@ -246,11 +248,17 @@ def test_a_failed_job_is_named_and_its_traceback_kept_while_the_others_finish(
 
     (lines,) = (tmp_path / "logs" / "sweeps").glob("*.jsonl")
     failed = [line for line in ledger(tmp_path) if line["error"]]
-    first = "variant `plain`, condition `noisy`, held out `sketch`, seed 3"
-    assert str(caught.value) == (
-        f"2 of 16 runs failed; the first is {first}: the loss became nan. Its traceback is in "
-        f"`{failed[0]['traceback']}`, all outcomes are in `{lines}`; the same command tries what failed again."
+    first, second = (
+        f"variant `plain`, condition `noisy`, held out `{name}`, seed 3" for name in ("sketch", "art_painting")
     )
+    assert str(caught.value).splitlines() == [
+        "2 of 16 runs failed:",
+        f"  {first}: the loss became nan.",
+        f"    traceback: {failed[0]['traceback']}",
+        f"  {second}: the loss became nan.",
+        f"    traceback: {failed[1]['traceback']}",
+        f"All outcomes are in `{lines}`; the same command tries what failed again.",
+    ]
     assert caught.value.exit_code == 1
     assert f"/16 failed: {first}: the loss became nan.\n" in capsys.readouterr().out
     assert len(inline) == 14

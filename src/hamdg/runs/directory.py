@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,11 @@ from filelock import FileLock, Timeout
 from hamdg.config.reading import read_recipe, write_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, RunDirectoryError, RunInUseError
-from hamdg.files import remove_leftovers, write_text
+from hamdg.files import remove_leftovers
 from hamdg.runs.identity import defining_part, run_directory
+from hamdg.runs.lock import LOCK, OWNER, note_owner, noted_owner
 from hamdg.runs.settings import flat
 from hamdg.text import reason_of
-
-_LOCK, _OWNER = ".lock", ".lock-owner"
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,7 @@ class RunDirectory:
             RunInUseError: If another process (or another part of this one) has it.
             RunDirectoryError: If the folder is not writable.
         """
-        lock = FileLock(self.path / _LOCK, is_singleton=False)
+        lock = FileLock(self.path / LOCK, is_singleton=False)
         try:
             with _explained(self.path):
                 lock.acquire(timeout=0)
@@ -223,13 +221,13 @@ class RunDirectory:
         self._lock = lock
         with _explained(self.path):
             remove_leftovers(self.path)
-            write_text(self.path / _OWNER, f"{os.getpid()}\n")
+            note_owner(self.path)
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""
         if self._lock is None:
             return
-        (self.path / _OWNER).unlink(missing_ok=True)
+        (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
         self._lock = None
 
@@ -257,14 +255,11 @@ class RunDirectory:
             for path in self.path.glob("*/resume.ckpt"):
                 _delete(path)
             for entry in sorted(self.path.iterdir()):
-                if entry.name not in (_LOCK, _OWNER, self.config.name):
+                if entry.name not in (LOCK, OWNER, self.config.name):
                     _delete(entry)
 
     def _in_use(self) -> str:
-        owner = self.path / _OWNER
-        # The owner writes its number just after it got the lock, so it may be missing for a moment.
-        process = owner.read_text().strip() if owner.is_file() else ""
-        who = f"process {process}" if process else "another process"
+        who = noted_owner(self.path) or "another process"
         return f"`{self.path}` is in use by {who}; wait until it ends, or start a run with another seed or recipe."
 
     def _check_configuration(self, recipe: Recipe) -> None:

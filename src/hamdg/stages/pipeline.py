@@ -86,7 +86,7 @@ def _run(
         own = replace(own, progress=_announced(own, until, force, again, disk))
     with RunDirectory.open(recipe) as main:
         if main.is_done and not force and not again:
-            _check_done(main)
+            check_done(main)
             console.skipped(f"`{main.path}` is done; `--force` repeats it")
         else:
             own = replace(own or _opened(recipe, main, until), run=main)
@@ -293,7 +293,7 @@ def _command_of(run: RunDirectory) -> str:
         return ""
 
 
-def _check_done(run: RunDirectory) -> None:
+def check_done(run: RunDirectory) -> None:
     """Check that a done run has the files that it ended with, and say so where its model was read from others.
 
     Raises:

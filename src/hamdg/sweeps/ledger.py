@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import socket
+import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
-from hamdg.errors import HamdgError, RunDirectoryError
-from hamdg.files import write_text
+from filelock import FileLock
+
+from hamdg import console
+from hamdg.errors import HamdgError, RunDirectoryError, StorageError
+from hamdg.files import explained_storage, user_path, write_text
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps.jobs import Job
+from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, reason_of
+from hamdg.values import MismatchError, check
+
+# So many failures are listed in full.
+SHOWN = 20
 
 
 class SweepError(HamdgError, RuntimeError):
@@ -30,88 +40,174 @@ class Outcome:
         run: Its run directory; empty if it failed.
         error: Why it failed, in a sentence; empty if it is done.
         traceback: The file that holds the traceback of its failure.
+        seconds: How long it took.
     """
 
     job: Job
     run: str
     error: str = ""
     traceback: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a ledger; older ones lack the last four.
+
+    Args:
+        condition: The run's condition.
+        variant: Its variant.
+        held_out: Its held-out domain.
+        seed: Its seed.
+        run: Its directory; empty if it failed.
+        error: Why it failed; empty if it is done.
+        traceback: The file that holds the traceback.
+        directory: Its directory in any case.
+        seconds: How long it took.
+        ended: When it ended, in seconds since the epoch.
+        host: On which machine the sweep was.
+    """
+
+    condition: str
+    variant: str
+    held_out: str
+    seed: int
+    run: str
+    error: str
+    traceback: str
+    directory: str = ""
+    seconds: float = 0.0
+    ended: float = 0.0
+    host: str = ""
 
 
 class Ledger:
-    """The file of a sweep to which a line is appended whenever a run has ended.
+    """The file of a sweep to which a line is appended whenever a run has ended, by any number of processes at once.
 
     Args:
         path: The file; tracebacks lie in the folder beside it that has its name without the suffix.
-        stream: The file, opened.
     """
 
-    def __init__(self, path: Path, stream: TextIO) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream = stream
+        # Lines that several hosts append at once would overwrite each other on a network's file system.
+        self._lock = FileLock(path.with_suffix(".lock"), is_singleton=False)
+        self._is_full = False
 
-    def add(self, job: Job, result: str | BaseException) -> Outcome:
+    def open(self) -> None:
+        """Make the file where there is none.
+
+        Raises:
+            RunDirectoryError: If it cannot be written; the message says why.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock, self.path.open("a"):
+                pass
+        except OSError as error:
+            reason = reason_of(error).lower()
+            raise RunDirectoryError(
+                f"Cannot write to `{self.path.parent}`: {reason}; choose another `root` in the sweep file."
+            ) from error
+
+    def add(self, job: Job, result: str | BaseException, seconds: float = 0.0) -> Outcome:
         """Write down and return what became of a job; the traceback of an earlier try is removed if it is done.
+
+        Where the disk is full, the sweep goes on without the line.
 
         Args:
             job: The job.
             result: Its run directory or its error.
+            seconds: How long it took.
         """
-        outcome = _outcome(job, result, self.path.with_suffix(""))
-        self._stream.write(json.dumps(_entry(outcome)) + "\n")
-        self._stream.flush()
+        outcome = self._outcome(job, result, seconds)
+        try:
+            with explained_storage(self.path), self._lock:
+                self._append(json.dumps(asdict(_entry(outcome))))
+        except (StorageError, OSError) as error:
+            if not self._is_full:
+                console.warning(f"what becomes of runs cannot be written down: {error}")
+            self._is_full = True
         return outcome
+
+    def _append(self, line: str) -> None:
+        with self.path.open("ab+") as stream:
+            # A line that a full disk or a killed process cut off stays a line of its own.
+            if stream.tell() and (stream.seek(-1, 2), stream.read(1))[1] != b"\n":
+                line = f"\n{line}"
+            stream.write(f"{line}\n".encode())
+
+    def _outcome(self, job: Job, result: str | BaseException, seconds: float) -> Outcome:
+        """Return what became of a job; the traceback of a failed one is written to a file."""
+        file = self.path.with_suffix("") / f"{'-'.join(run_directory(job.recipe).parts[-4:])}.txt"
+        if isinstance(result, str):
+            file.unlink(missing_ok=True)
+            return Outcome(job, result, seconds=seconds)
+        reason = reason_of_failure(result)
+        try:
+            write_text(file, f"{job}\n\n{''.join(traceback.format_exception(result))}")
+        except OSError:
+            return Outcome(job, "", reason, "", seconds)
+        return Outcome(job, "", reason, str(file), seconds)
 
     def raise_failures(self, outcomes: Sequence[Outcome]) -> None:
         """Raise if a job failed.
 
         Raises:
-            SweepError: The message has the first failure, and names this file and that of the traceback.
+            SweepError: The message has the failures, and names this file and those of the tracebacks.
         """
         failed = [outcome for outcome in outcomes if outcome.error]
-        if failed:
-            first = failed[0]
-            count = f"{len(failed)} of {len(outcomes)} runs failed" + ("; the first is" if len(failed) > 1 else ":")
-            raise SweepError(
-                f"{count} {first.job}: {first.error} Its traceback is in `{first.traceback}`, all outcomes are in "
-                f"`{self.path}`; the same command tries what failed again."
-            )
+        if not failed:
+            return
+        head = f"{len(failed)} of {len(outcomes)} runs failed:"
+        tail = f"All outcomes are in `{self.path}`; the same command tries what failed again."
+        if len(failed) == 1:
+            where = f" Its traceback is in `{failed[0].traceback}`." if failed[0].traceback else ""
+            raise SweepError(f"{head} {failed[0].job}: {failed[0].error}{where} {tail}")
+        lines = [line for one in failed[:SHOWN] for line in _lines(one)]
+        more = [f"  and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        raise SweepError("\n".join([head, *lines, *more, tail]))
 
 
-@contextmanager
-def open_ledger(path: Path) -> Iterator[Ledger]:
-    """Open a ledger, and make it where there is none.
+def ledger_of(sweep: Sweep, file: Path) -> Ledger:
+    """Return the ledger of a sweep: another one where its file says something else."""
+    digest = hashlib.sha256(repr(sweep).encode()).hexdigest()[:8]
+    return Ledger(user_path(sweep.root, "root") / "sweeps" / f"{file.stem}-{digest}.jsonl")
 
-    Raises:
-        RunDirectoryError: If it cannot be written; the message says why.
-    """
+
+def last_entries(ledger: Path) -> dict[str, Entry]:
+    """Return the last line of every run by its directory, of a ledger and of those of its file's earlier versions."""
+    found: dict[str, Entry] = {}
+    stem = ledger.stem.rpartition("-")[0]
+    files = [path for path in sorted(ledger.parent.glob("*.jsonl")) if path.stem.rpartition("-")[0] == stem]
+    entries = [entry for path in files for entry in read_entries(path)]
+    for entry in sorted(entries, key=lambda entry: entry.ended):
+        name = entry.directory or entry.run
+        before = found.get(name)
+        # A run that was found done took no time then; what it took when it was made is kept.
+        known = before.seconds if before is not None and not before.error and not entry.seconds else entry.seconds
+        found[name] = replace(entry, seconds=known)
+    return found
+
+
+def read_entries(ledger: Path) -> list[Entry]:
+    """Return the lines of a ledger, without those that are damaged."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a", encoding="utf-8")
-    except OSError as error:
-        reason = reason_of(error).lower()
-        raise RunDirectoryError(
-            f"Cannot write to `{path.parent}`: {reason}; choose another `root` in the sweep file."
-        ) from error
-    with stream:
-        yield Ledger(path, stream)
+        text = ledger.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return list(_read(text.splitlines()))
 
 
-def _outcome(job: Job, result: str | BaseException, folder: Path) -> Outcome:
-    """Return what became of a job; the traceback of a failed one is written to a file, that of an earlier try removed.
-
-    Args:
-        job: The job.
-        result: Its run directory or its error.
-        folder: Where tracebacks are written.
-    """
-    run = run_directory(job.recipe)
-    file = folder / f"{'-'.join(run.parts[-4:])}.txt"
-    if isinstance(result, str):
-        file.unlink(missing_ok=True)
-        return Outcome(job, result)
-    write_text(file, f"{job}\n\n{''.join(traceback.format_exception(result))}")
-    return Outcome(job, "", reason_of_failure(result), str(file))
+def _read(lines: Iterable[str]) -> Iterable[Entry]:
+    kinds = {name: field.type for name, field in Entry.__dataclass_fields__.items()}
+    types = {"str": str, "int": int, "float": float}
+    for line in lines:
+        with suppress(ValueError, MismatchError, TypeError):
+            values = json.loads(line)
+            for name, value in values.items():
+                check(value, types[str(kinds[name])], name) if name in kinds else None
+            yield Entry(**{name: value for name, value in values.items() if name in kinds})
 
 
 def reason_of_failure(error: BaseException) -> str:
@@ -120,14 +216,23 @@ def reason_of_failure(error: BaseException) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _entry(outcome: Outcome) -> dict[str, object]:
+def _lines(outcome: Outcome) -> list[str]:
+    first = f"  {outcome.job}: {outcome.error}"
+    return [first, f"    traceback: {outcome.traceback}"] if outcome.traceback else [first]
+
+
+def _entry(outcome: Outcome) -> Entry:
     job = outcome.job
-    return {
-        "condition": job.condition,
-        "variant": job.variant,
-        "held_out": job.recipe.held_out,
-        "seed": job.recipe.seed,
-        "run": outcome.run,
-        "error": outcome.error,
-        "traceback": outcome.traceback,
-    }
+    return Entry(
+        condition=job.condition,
+        variant=job.variant,
+        held_out=job.recipe.held_out,
+        seed=job.recipe.seed,
+        run=outcome.run,
+        error=outcome.error,
+        traceback=outcome.traceback,
+        directory=str(run_directory(job.recipe)),
+        seconds=round(outcome.seconds, 3),
+        ended=round(time.time(), 3),
+        host=socket.gethostname(),
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +20,16 @@ Result = TypeVar("Result")
 
 # Seconds after which what was taken is tried again: at first, and at most.
 PAUSE, LONGEST_PAUSE = 0.5, 15.0
+
+
+class Watcher(Protocol):
+    """Is told when a job begins here, and when it is put back."""
+
+    def begin(self, number: int) -> None:
+        """Note that a job begins."""
+
+    def postpone(self, number: int) -> None:
+        """Note that another process works on a job that was begun."""
 
 
 class Claims:
@@ -156,6 +166,7 @@ def run_all(
     claims: Claims,
     executor: Executor,
     workers: int,
+    watcher: Watcher | None = None,
 ) -> Iterator[tuple[int, Result | BaseException]]:
     """Do all jobs, and yield what became of each as it ends.
 
@@ -165,6 +176,7 @@ def run_all(
         claims: What shows other processes which jobs this one works on.
         executor: What does them; it is shut down at the end.
         workers: How many jobs run at the same time.
+        watcher: What is told of the jobs that begin.
 
     Yields:
         The number of a job, and its result or the error that ended it.
@@ -174,6 +186,8 @@ def run_all(
         while not queue.is_empty or running:
             # A job is handed over when it can run, not before: until then another sweep may take it.
             while len(running) < workers and (number := queue.next()) is not None:
+                if watcher is not None:
+                    watcher.begin(number)
                 running[executor.submit(work[number])] = number
             if not running:
                 queue.announce_wait()
@@ -184,6 +198,8 @@ def run_all(
                 number, error = running.pop(future), future.exception()
                 if isinstance(error, RunInUseError):
                     queue.postpone(number)
+                    if watcher is not None:
+                        watcher.postpone(number)
                     continue
                 queue.finish(number, succeeded=error is None)
                 yield number, error if error is not None else future.result()

@@ -15,9 +15,12 @@ from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
 from hamdg.report.table import MISSING
+from hamdg.runs.identity import run_directory
 from hamdg.runs.record import Record, read_record
 from hamdg.sweeps.jobs import Job
-from hamdg.sweeps.ledger import Outcome
+from hamdg.sweeps.ledger import Outcome, ledger_of
+from hamdg.sweeps.overview import facts
+from hamdg.sweeps.status import Kind, State, is_done
 from hamdg.sweeps.sweep_file import Sweep
 
 
@@ -39,19 +42,38 @@ def check(sweep: Sweep) -> None:
     check_page(page)
 
 
-def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
+def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Print what source validation and the held-out domains say; write the sweep's part of its page if it names one.
+
+    The page is written when all runs of the sweep are done, by whichever process ends last.
 
     Args:
         file: The sweep file, by whose path the page tells its parts apart.
         sweep: What it says.
-        outcomes: What became of its jobs.
+        jobs: All runs of the sweep.
+        outcomes: What became of those that were to be made here.
     """
-    found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in outcomes])
-    records = [_record(one) for one in outcomes] if sweep.until == "evaluate" else []
-    chosen = choose_rows(records, {one.job.variant: _rows(sweep, one.job) for one in outcomes})
+    made = [one for one in outcomes if not one.error]
+    if len(made) == len(outcomes) < len(jobs) and all(map(is_done, jobs)):
+        made = [Outcome(job, str(run_directory(job.recipe))) for job in jobs]
+    ledger = ledger_of(sweep, file).path
+    console.result_json(
+        {"sweep": public_name(file), "ledger": ledger, "runs": [_facts(one) for one in outcomes]},
+        kept=f"`{ledger}` has all outcomes",
+    )
+    # What cross-validation chooses by is no result.
+    shown = [one for one in made if not one.job.is_pair]
+    if not shown:
+        return
+    found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in shown])
+    # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
+    defaults = [one for one in shown if not one.job.draw]
+    records = [_record(one) for one in defaults] if sweep.until == "evaluate" else []
+    chosen = choose_rows(records, {one.job.variant: _rows(sweep, one.job) for one in shown})
+    is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
-    page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None else None
+    page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None and is_whole else None
+    console.result(f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {len(jobs)} runs")
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
     if records:
@@ -59,6 +81,15 @@ def show(file: Path, sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
         print_accuracies(records, sweep_table(records, chosen))
     if page is not None:
         console.result(f"\nresults {page}")
+    if len(defaults) < len(shown):
+        console.note(f"of draws, draw 0 is shown; `hamdg table {public_name(file)} --select validation` chooses one")
+    if page is None and sweep.out is not None:
+        console.note(f"`{sweep.out}` is written when all {len(jobs)} runs are done")
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    kind: Kind = "failed" if outcome.error else "done"
+    return facts(State(outcome.job, kind, outcome.error, outcome.traceback, seconds=outcome.seconds))
 
 
 def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
 from hamdg import console
+from hamdg.errors import RunDirectoryError
 from hamdg.files import user_path
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.lock import holder
+from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.jobs import Job, by_training, check_inputs, jobs_of
 from hamdg.sweeps.launchers import Launcher, start
-from hamdg.sweeps.ledger import Outcome, open_ledger
+from hamdg.sweeps.ledger import Ledger, Outcome, ledger_of
+from hamdg.sweeps.live import Progress, is_live, shown
 from hamdg.sweeps.queue import Claims, run_all
+from hamdg.sweeps.status import is_done, states_of
 from hamdg.sweeps.sweep_file import Sweep
 
 
-def run_sweep(path: Path, sweep: Sweep, processes: int | None, launcher: Launcher) -> list[Outcome]:
+def run_sweep(
+    path: Path, sweep: Sweep, processes: int | None, launcher: Launcher, jobs: Sequence[Job] | None = None
+) -> list[Outcome]:
     """Run all jobs of a sweep at the same time; finished ones are skipped, failed ones do not stop the others.
 
     Several sweeps may run in one folder at once: each waits for what another works on, and takes over what a killed one
@@ -27,44 +36,85 @@ def run_sweep(path: Path, sweep: Sweep, processes: int | None, launcher: Launche
         sweep: What it says.
         processes: Runs at the same time; `None` for what the launcher says.
         launcher: Where they run.
+        jobs: The runs to make; all of the sweep's when left out.
 
     Returns:
-        The outcome of every job, in the order of the jobs.
+        The outcome of every job, in the order of the jobs; `Ledger.raise_failures` raises if one failed.
 
     Raises:
         ConfigError: If a recipe or the launcher is wrong.
-        SweepError: If a job failed; the ledger and the traceback's file are named.
         DataError: If the images of a job that is not done are nowhere.
         WeightsError: If its weights are nowhere.
         RunDirectoryError: If the folder of the runs cannot be written to.
     """
     threads = launcher.threads(processes)
-    jobs = jobs_of(sweep, path, threads)
-    workers = min(processes or launcher.workers() or len(jobs), len(jobs))
+    jobs = jobs_of(sweep, path, threads) if jobs is None else jobs
     check_inputs(jobs)
-    folder = user_path(sweep.root, "root") / "sweeps"
-    with open_ledger(folder / f"{path.stem}-{_digest(sweep)}.jsonl") as ledger:
-        each = f", {threads} thread(s) each" if threads else ""
-        where = type(launcher).__name__
-        console.heading(f"{len(jobs)} runs, {workers} at a time by {where}{each}; ledger {ledger.path}")
-        work: list[Callable[[], str]] = [partial(run_job, job) for job in jobs]
-        outcomes: dict[int, Outcome] = {}
-        executor = start(launcher, workers, folder)
-        for number, result in run_all(work, by_training(jobs), Claims(folder / "claims"), executor, workers):
-            outcomes[number] = outcome = ledger.add(jobs[number], result)
-            how = f"failed: {jobs[number]}: {outcome.error}" if outcome.error else f"done: {jobs[number]}"
-            console.note(f"{len(outcomes)}/{len(jobs)} {how}")
-        found = [outcomes[number] for number in range(len(jobs))]
-        ledger.raise_failures(found)
-    return found
+    ledger, folder = ledger_of(sweep, path), user_path(sweep.root, "root") / "sweeps"
+    ledger.open()
+    before = {number: found for number, job in enumerate(jobs) if (found := _made_before(job)) is not None}
+    open_jobs = len(jobs) - len(before)
+    workers = min(processes or launcher.workers() or open_jobs, max(1, open_jobs))
+    progress = Progress(path.stem, states_of(sweep, path, jobs), workers)
+    console.heading(f"{_what(len(jobs), len(before))}, {_where(launcher, workers, threads)}; ledger {ledger.path}")
+    with shown(progress):
+        for number, result in before.items():
+            _note(ledger, progress, number, result, announce=not isinstance(result, str))
+        if open_jobs:
+            _make(ledger, progress, jobs, before.keys(), Claims(folder / "claims"), start(launcher, workers, folder))
+    return [progress.outcomes[number] for number in range(len(jobs))]
 
 
 def run_job(job: Job) -> str:
     """Make one run, in whatever process this is called, and return its directory."""
     from hamdg.stages import pipeline
 
-    return str(pipeline.run(job.recipe, command=job.command, until=job.until, show=False).parent)
+    record = pipeline.run(job.recipe, force=job.force, command=job.command, until=job.until, show=False)
+    return str(record.parent)
 
 
-def _digest(sweep: Sweep) -> str:
-    return hashlib.sha256(repr(sweep).encode()).hexdigest()[:8]
+def _make(
+    ledger: Ledger, progress: Progress, jobs: Sequence[Job], before: Collection[int], claims: Claims, executor: Executor
+) -> None:
+    """Make all jobs but those that were made before; what they share is made once."""
+    groups = {
+        name: kept
+        for name, numbers in by_training(jobs).items()
+        if (kept := [number for number in numbers if number not in before])
+    }
+    work: list[Callable[[], str]] = [partial(run_job, job) for job in jobs]
+    for number, result in run_all(work, groups, claims, executor, progress.workers, progress):
+        _note(ledger, progress, number, result)
+
+
+def _note(ledger: Ledger, progress: Progress, number: int, result: str | BaseException, announce: bool = True) -> None:
+    """Write down what became of a job, and print it where no table shows it."""
+    outcome = ledger.add(progress.states[number].job, result, progress.seconds_of(number))
+    progress.finish(number, outcome)
+    if announce and not is_live():
+        console.note(progress.line(number))
+
+
+def _made_before(job: Job) -> str | RunDirectoryError | None:
+    """Return the directory of a run that is done, or what is wrong with it; `None` for one that is to be made."""
+    path = run_directory(job.recipe)
+    if job.force or job.until != EVALUATE or not is_done(job):
+        return None
+    from hamdg.stages import pipeline
+
+    try:
+        pipeline.check_done(RunDirectory(path))
+    except RunDirectoryError as error:
+        # Another process may be making it again.
+        return None if holder(path) is not None else error
+    return str(path)
+
+
+def _what(count: int, done: int) -> str:
+    runs = f"{count} run{'s' if count != 1 else ''}"
+    return f"{runs}, {done} of them done before" if done else runs
+
+
+def _where(launcher: Launcher, workers: int, threads: int) -> str:
+    each = f", {threads} thread(s) each" if threads else ""
+    return f"{workers} at a time by {type(launcher).__name__}{each}"
