@@ -143,8 +143,8 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
         (["rnu"], "There is no verb `rnu`; did you mean `run`?"),
         (
             ["zzz"],
-            "There is no verb `zzz`; it can be `run`, `merge`, `evaluate`, `sweep`, `table`, `report`, `recipes`, "
-            "`data`, `doctor`.",
+            "There is no verb `zzz`; it can be `run`, `merge`, `evaluate`, `sweep`, `table`, `report`, "
+            "`dashboard`, `recipes`, `data`, `completion`, `doctor`.",
         ),
         (["data", "lst"], "There is no command `lst`; did you mean `list`?"),
         (["run"], "the following arguments are required: RECIPE; see `hamdg run --help`."),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import dashboard, launching, output, recipes, running, sweeping, table
+from hamdg.commands import completion, dashboard, launching, output, recipes, running, sweeping, table
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
@@ -177,6 +177,8 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
     data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks", prints=False))
+    completing = _verb(verbs, "completion", completion.SUMMARY, prints=False)
+    completion.add_arguments(completing, partial(_build_parser, ()))
     _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
     return parser
 

@@ -275,6 +275,11 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
     return recipe
 
 
+def recipe_keys(verb: str) -> tuple[str, ...]:
+    """Return the recipe keys that a verb below `hamdg data` takes, and the sections of which it takes all."""
+    return (*_KEYS.get(verb, ()), *_MINI_KEYS.get(verb, ()))
+
+
 def _check_keys(verb: str, overrides: Sequence[str], known: Sequence[str]) -> None:
     """Refuse a recipe key that a verb would ignore."""
     for override in overrides:

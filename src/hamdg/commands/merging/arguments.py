@@ -38,6 +38,7 @@ class Flag:
         text: What it means, for the help.
         value: What the help calls its value; nothing for a switch.
         read: Gives the value of a text, or refuses it by the flag's name.
+        choices: What the value can be, where it is one of a few words.
         many: Whether it may be given several times.
         also: Older names.
     """
@@ -47,6 +48,7 @@ class Flag:
     text: str
     value: str = ""
     read: Callable[[str, str], object] = as_text
+    choices: tuple[str, ...] = ()
     many: bool = False
     also: tuple[str, ...] = ()
 
@@ -75,7 +77,7 @@ FLAGS: dict[str, Flag] = {
             (MERGE,),
             "BatchNorm's statistics: moments (default), first or refuse",
             "POLICY",
-            choice("moments", "first", "refuse"),
+            choices=("moments", "first", "refuse"),
         ),
         Flag(
             "--lines",
@@ -85,14 +87,18 @@ FLAGS: dict[str, Flag] = {
             two_numbers,
         ),
         Flag(
-            "--precision", (MERGE,), "what is computed in: fp32 (default) or fp64", "PRECISION", choice("fp32", "fp64")
+            "--precision",
+            (MERGE,),
+            "what is computed in: fp32 (default) or fp64",
+            "PRECISION",
+            choices=("fp32", "fp64"),
         ),
         Flag(
             "--dtype",
             (MERGE,),
             "dtype of the result: float32, float16, bfloat16, float64, float8_e4m3fn, ...",
             "DTYPE",
-            choice(*_DTYPES),
+            choices=_DTYPES,
         ),
         Flag(
             "--evidence",
@@ -160,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             title = "output"
         if flag.value:
-            groups[title].add_argument(flag.name, metavar=flag.value, help=flag.text)
+            groups[title].add_argument(flag.name, metavar=flag.value, choices=flag.choices or None, help=flag.text)
         else:
             groups[title].add_argument(flag.name, action="store_true", help=flag.text)
 
@@ -218,7 +224,8 @@ class _Store(argparse.Action):
         if self._given and not flag.many:
             raise ConfigError(f"`{flag.name}` is given twice; keep one of them.")
         self._given = True
-        value = flag.read(flag.name, cast("str", values)) if flag.value else True
+        read = choice(*flag.choices) if flag.choices else flag.read
+        value = read(flag.name, cast("str", values)) if flag.value else True
         self._keep(cast("Request", namespace), value)
 
     def _keep(self, request: Request, value: object) -> None:
