@@ -37,6 +37,7 @@ def tiny_arguments(root: Path, tower: Tower) -> list[str]:
         "train.steps": 4,
         "train.warmup": 1,
         "train.check_every": 2,
+        "evaluate.lines": 0,
         "runtime.root": root,
         "runtime.threads": 1,
         "runtime.report": "false",
@@ -143,7 +144,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tower], RunD
     @cache
     def run(tower: Tower) -> RunDirectory:
         arguments = tiny_arguments(tmp_path_factory.mktemp(tower), tower)
-        extra = ["--controls.erm=true", "--runtime.report=true", "--runtime.quiet=true", "--data.mini.label_noise=0.2"]
+        extra = [
+            "--evaluate.lines=5",
+            "--controls.erm=true",
+            "--runtime.report=true",
+            "--runtime.quiet=true",
+            "--data.mini.label_noise=0.2",
+        ]
         return RunDirectory(pipeline.run(read_recipe(None, [*arguments, *extra]), command="hamdg run tiny").parent)
 
     return run

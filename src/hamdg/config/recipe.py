@@ -241,8 +241,8 @@ class EvaluateConfig:
     """What the evaluation keeps for the page beside the accuracies; none of this changes what the run is.
 
     Args:
-        lines: Points on each line between two models, from a source model or the start to the result, where accuracy
-            is measured; both ends count, and below 2 nothing is measured.
+        lines: Points on each line between two models, from a source model or the start to the result of a merge, where
+            accuracy is measured; both ends count, and below 2 nothing is measured.
         images: At most this many images of each domain are scored at each point; 0 measures no lines.
         mistakes: At most this many of the most confident mistakes are kept as pictures.
     """

@@ -38,11 +38,12 @@ def measure_lines(
         ends: What is known of the entries on whole domains; it is not measured again where a line looks at these.
 
     Returns:
-        What was found; `None` where the recipe asks for nothing, or where there is no other model.
+        What was found; `None` where the recipe asks for nothing, or where no source models were merged.
     """
     config, result = context.recipe.evaluate, entries[-1]
     begins = [one for one in entries[:-1] if (one.key == START or one.group == "source") and _fits(one, result)]
-    if config.lines < 2 or config.images < 1 or not begins:
+    merged = any(one.group == "source" for one in begins)
+    if config.lines < 2 or config.images < 1 or not merged:
         return None
     parts, whole = _parts(context, {name: targets[name] for name in result.only or targets})
     points = [index / (config.lines - 1) for index in range(config.lines)]
