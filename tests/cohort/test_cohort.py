@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hamdg.cohort.alignment import AlignmentLearner
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
@@ -238,10 +239,24 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(world: World, parts:
 def test_a_loss_that_needs_the_whole_batch_is_not_split(world: World) -> None:
     message = (
         "The loss of `HamLearner` (learner `art`) needs the whole batch, which cannot be split into 2 parts; set "
-        "`train.accumulate` to 1 and use one device."
+        "`train.accumulate` to 1."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         world.fit(Cohort({"art": world.ham_learner("art")}, accumulate=2))
-    with pytest.raises(ConfigError, match=r"cannot be split over 4 processes; set `train.accumulate` to 1"):
-        check_whole({"art": world.ham_learner("art")}, 1, processes=4)
-    check_whole({"art": world.ham_learner("art")}, 1, processes=1)
+    aligned = AlignmentLearner(world.network(), ("art", "photo"), world.train, torch.dist, 1.0)
+    with pytest.raises(ConfigError, match=r"cannot be split over 4 processes; use one device\.$"):
+        check_whole({"art": aligned}, 1, processes=4)
+    check_whole({"art": aligned}, 1, processes=1)
+
+
+def test_a_loss_that_gathers_what_it_needs_is_split_over_processes(world: World) -> None:
+    check_whole({"art": world.ham_learner("art")}, 1, processes=4)
+
+
+def test_statistics_that_move_are_not_split_over_processes(world: World) -> None:
+    learner = world.learner(("art",))
+    learner.network.live_statistics = True
+    check_whole({"art": learner}, 1, processes=2)
+    learner.network.normalized = nn.BatchNorm2d(3)
+    with pytest.raises(ConfigError, match=r"^`ClipClassifier` \(learner `art`\) has BatchNorm statistics that move, "):
+        check_whole({"art": learner}, 1, processes=2)

@@ -49,8 +49,9 @@ def test_the_loss_has_the_gradient_of_a_selection_made_beforehand(world: World, 
 
 def test_what_enrichment_did_is_counted(world: World) -> None:
     learner, batches = world.but(noise_known=True).ham_learner("art"), world.loader().batches(0)
-    logs = learner.loss(batches, 0).logs
-    found = {key.name.removeprefix("enrichment/"): float(value) for key, value in logs.items()}
+    loss = learner.loss(batches, 0)
+    measured = {**loss.logs, **loss.counts}
+    found = {key.name.removeprefix("enrichment/"): float(value) for key, value in measured.items()}
 
     wrong = sum(int((batches[name].labels != batches[name].clean_labels).sum()) for name in ("cartoon", "photo"))
     assert (found["candidates"], found["noisy_candidates"]) == (8, wrong)
@@ -72,12 +73,12 @@ def test_what_enrichment_did_is_counted(world: World) -> None:
 def test_without_enrichment_a_model_sees_its_own_domain_alone(world: World) -> None:
     batches = world.loader().batches(0)
     learner = world.but(enrichment=EnrichmentConfig(enabled=False)).ham_learner("art")
-    loss, logs = learner.loss(batches, 0)
+    loss = learner.loss(batches, 0)
     others = {**batches, "photo": batches["cartoon"]}
 
-    assert torch.equal(learner.loss(others, 0).value, loss)
-    assert logs == {}
-    assert not torch.equal(world.ham_learner("art").loss(batches, 0).value, loss)
+    assert torch.equal(learner.loss(others, 0).value, loss.value)
+    assert loss.logs == loss.counts == {}
+    assert not torch.equal(world.ham_learner("art").loss(batches, 0).value, loss.value)
 
 
 def test_pooled_models_have_no_candidates(world: World) -> None:

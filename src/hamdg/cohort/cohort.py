@@ -13,13 +13,25 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort.coupling import Coupling
-from hamdg.cohort.learner import Learner, Pair, StepBatches, check_whole, make_optimizer, parts_of, seeded, step_of
+from hamdg.cohort.learner import (
+    LOSS,
+    Learner,
+    Pair,
+    StepBatches,
+    check_whole,
+    make_optimizer,
+    parts_of,
+    samples_of,
+    seeded,
+    step_of,
+)
+from hamdg.cohort.peers import ALONE, Measured, Peers, Reduction, together
 from hamdg.data.batches import Batch
 from hamdg.errors import TrainingError
 from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
 
-LOSS, NORM, RATE = "loss", "gradient_norm", "lr"
+NORM, RATE = "gradient_norm", "lr"
 
 
 class Cohort(LightningModule):
@@ -31,6 +43,9 @@ class Cohort(LightningModule):
     Measurements stay on the device and come to the host together, every `log_every` steps. Only then a loss that is
     not finite stops the training; callbacks that write call `flush` first, so that nothing is written after such a
     loss.
+
+    Several processes train one cohort on parts of the same batches: gradients are averaged right after a learner's
+    backward pass, so that couplings, clipping and the optimizer do the same in all of them.
 
     Args:
         learners: What learns, by name, in a fixed order.
@@ -62,16 +77,29 @@ class Cohort(LightningModule):
         self.latest: dict[MetricKey, float] = {}
         self._pending: list[tuple[int, float, dict[MetricKey, Tensor]]] = []
         self._parameters_of: dict[str, list[nn.Parameter]] = {}
+        self._peers = ALONE
+        self._reductions: dict[str, Reduction] = {}
         members = {name: dict(learner.hparams) for name, learner in learners.items()}
         self.save_hyperparameters({"learners": members, "seed": seed, "log_every": log_every})
 
     def on_fit_start(self) -> None:
-        """Refuse to split batches that must stay whole; called once.
+        """Refuse to split batches that must stay whole, and tell learners of their peers; called once.
 
         Raises:
             ConfigError: A learner's loss needs the whole batch.
         """
         check_whole(self.learners, self.accumulate, self.trainer.world_size)
+        self._peers = Peers(self.trainer.global_rank, self.trainer.world_size)
+        for learner in self.learners.values():
+            learner.peers = self._peers
+        if self._peers.count > 1:
+            self._reductions = {name: Reduction(own) for name, own in self._parameters_of.items()}
+
+    def on_fit_end(self) -> None:
+        """Let learners be alone again; called once."""
+        self._peers, self._reductions = ALONE, {}
+        for learner in self.learners.values():
+            learner.peers = ALONE
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return one AdamW for all learners: with several, Lightning would count every step several times."""
@@ -120,27 +148,42 @@ class Cohort(LightningModule):
             log_values(self.loggers, self.latest, step + 1)
 
     def _losses(self, step: int, batches: Mapping[str, Batch]) -> dict[MetricKey, Tensor]:
-        """Compute all losses and their gradients; return what was measured."""
-        values: dict[MetricKey, Tensor] = {}
-        summed: list[Tensor] = []
-        # DistributedDataParallel counts on one backward pass for all parameters; several need a third of the memory.
-        together = self.trainer.world_size > 1
-        parts = parts_of(batches, self.accumulate) if self.accumulate > 1 else [batches]
+        """Compute all losses and their gradients, over all processes; return what was measured."""
+        found: dict[str, Measured] = {}
         for name, learner in self.learners.items():
-            with seeded(self.seed, step, name, self.device):
-                for part in parts:
-                    loss, logs = learner.loss(part, step)
-                    share = 1.0 if len(parts) == 1 else _share(learner, part, batches)
-                    _add(values, MetricKey(LOSS, name), loss.detach(), share)
-                    for key, value in logs.items():
-                        _add(values, key if key.source else key._replace(source=name), value, share)
-                    if together:
-                        summed.append(loss * share)
-                    else:
-                        self.manual_backward(loss if share == 1.0 else loss * share)
-        if together:
-            self.manual_backward(torch.stack(summed).sum())
-        return values
+            with seeded(self.seed, step, name, self.device, self._peers.index):
+                found[name] = self._gradients(name, learner, step, batches)
+            if self._peers.count > 1:
+                self._reductions[name].start(found[name])
+        for name, reduction in self._reductions.items():
+            found[name] = reduction.finish()
+        return {key: value for measured in found.values() for key, value in measured.values().items()}
+
+    def _gradients(self, name: str, learner: Learner, step: int, batches: Mapping[str, Batch]) -> Measured:
+        """Compute a learner's gradients on this process's samples; return what was measured."""
+        if self.accumulate == 1:
+            loss = learner.loss(batches, step)
+            self._backward(loss.value)
+            return learner.measured(loss, batches, name)
+        measured: list[Measured] = []
+        own = samples_of(learner, batches)
+        for part in parts_of(batches, self.accumulate):
+            loss = learner.loss(part, step)
+            measured.append(learner.measured(loss, part, name))
+            self._backward(loss.value * (measured[-1].weight / own))
+        whole = together(measured)
+        if loss.weight is not None:  # only now it is known of how many samples the sum is
+            gradients = [one.grad for one in self._parameters_of[name] if one.grad is not None]
+            torch._foreach_mul_(gradients, own / torch.as_tensor(whole.weight).to(gradients[0]))
+        return whole
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._peers.count == 1:
+            self.manual_backward(loss)
+            return
+        # A wrapper such as DistributedDataParallel would average by itself, and count on one backward pass a step.
+        with self.trainer.strategy.block_backward_sync():  # type: ignore[attr-defined]
+            self.manual_backward(loss)
 
     def _clip(self) -> dict[MetricKey, Tensor]:
         """Clip each learner's gradients on their own; return their norms before that."""
@@ -149,20 +192,6 @@ class Cohort(LightningModule):
             limit = self.learners[name].config.clip_norm or math.inf
             norms[MetricKey(NORM, name)] = torch.nn.utils.clip_grad_norm_(parameters, limit)
         return norms
-
-
-def _share(learner: Learner, part: Mapping[str, Batch], whole: Mapping[str, Batch]) -> float:
-    """Return how much of a learner's samples a part has."""
-    sizes = [sum(len(batches[name].positions) for name in learner.own) for batches in (part, whole)]
-    return sizes[0] / sizes[1]
-
-
-def _add(values: dict[MetricKey, Tensor], key: MetricKey, value: Tensor, share: float) -> None:
-    """Add a part's share of a measurement."""
-    if share == 1.0:
-        values[key] = value
-    else:
-        values[key] = values[key] + value * share if key in values else value * share
 
 
 def flush(module: LightningModule) -> None:

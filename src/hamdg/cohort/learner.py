@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from hamdg.cohort.peers import ALONE, Measured, Peers
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, Labels, concatenate
 from hamdg.errors import ConfigError
-from hamdg.models.network import Network
+from hamdg.models.network import Network, statistics
 from hamdg.models.schedule import warm_cosine
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
@@ -28,6 +29,7 @@ from hamdg.tracking.keys import MetricKey
 
 StepBatches = tuple[int, Mapping[str, Batch]]
 """The number of a training step, from 0, and a batch of every domain."""
+LOSS = "loss"
 # What a model is called where there is one.
 ONLY = "model"
 Pair = Sequence[Tensor]
@@ -39,12 +41,16 @@ class Loss(NamedTuple):
 
     Args:
         value: The loss (0-d).
-        logs: What else is measured, as tensors (0-d) without gradients that stay on their device; a key without a
-            source gets the learner's name.
+        logs: What else is measured, as means over the samples: tensors (0-d) without gradients that stay on their
+            device; a key without a source gets the learner's name.
+        counts: What is counted, likewise; parts of a batch add up.
+        weight: Of how many samples the loss is the mean, where that is not the number of the learner's own.
     """
 
     value: Tensor
     logs: Mapping[MetricKey, Tensor] = {}
+    counts: Mapping[MetricKey, Tensor] = {}
+    weight: Tensor | float | None = None
 
 
 class ParamGroup(TypedDict):
@@ -69,11 +75,15 @@ class Learner(LightningModule):
 
     Attributes:
         whole_batch: The loss is not a mean over samples, so a batch must not be split over steps or processes.
+        gathers: The loss asks `peers` for what it needs of the other processes' parts of a batch, so that it may be
+            split over processes all the same.
+        peers: The processes that train together, each on a part of every batch.
         shown: Metrics that progress bars show, by the word before them: the mean of one over sources, or one as a share
             of another.
     """
 
     whole_batch: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(
@@ -84,6 +94,7 @@ class Learner(LightningModule):
         self.own = own
         self.config = config
         self.task = task
+        self.peers: Peers = ALONE
         self.save_hyperparameters({"own": list(own), "train": asdict(config), "task": type(self.task).__name__})
         # Lightning keeps the mode it finds, and attention rounds otherwise in evaluation mode: a resumed run must not
         # go on in another mode than the one it was killed in.
@@ -127,6 +138,26 @@ class Learner(LightningModule):
             ConfigError: The loss needs the whole batch.
         """
         check_whole({ONLY: self}, self.trainer.accumulate_grad_batches, self.trainer.world_size)
+        self.peers = Peers(self.trainer.global_rank, self.trainer.world_size)
+
+    def on_fit_end(self) -> None:
+        """Be alone again; called when the learner was trained alone."""
+        self.peers = ALONE
+
+    def measured(self, loss: Loss, batches: Mapping[str, Batch], name: str = "") -> Measured:
+        """Return what a loss says, for other processes.
+
+        Args:
+            loss: The loss.
+            batches: What it was computed on.
+            name: The source of keys that have none.
+        """
+        weight = samples_of(self, batches) if loss.weight is None else loss.weight
+        logs, counts = (
+            {key if key.source else key._replace(source=name): value for key, value in values.items()}
+            for values in (loss.logs, loss.counts)
+        )
+        return Measured(weight, {MetricKey(LOSS, name): loss.value.detach(), **logs}, counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW with warm-up and cosine decay, stepped every batch; used when the learner is trained alone."""
@@ -137,12 +168,16 @@ class Learner(LightningModule):
         """Return the loss of the step; used when the learner is trained alone."""
         self._given = step, batches = step_of(batch, self.trainer.global_step)
         loss = self.loss(batches, step)
+        own, share = self.measured(loss, batches), 1.0
+        if self.peers.count > 1:
+            found = own.restored(self.peers.total(own.numbers(loss.value.detach().float())))
+            # Lightning's strategies take the mean over processes, whatever part of a batch each of them has.
+            own, share = found, own.weight * self.peers.count / found.weight  # type: ignore[assignment]
         # As often as Lightning passes values on.
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("loss", loss.value.detach(), prog_bar=True)
-            for key, value in loss.logs.items():
-                self.log(key.text, value)
-        return loss.value
+            for key, value in own.values().items():
+                self.log(key.text, value, prog_bar=key.name == LOSS)
+        return loss.value * share if self.peers.count > 1 else loss.value
 
     def optimizer_step(
         self,
@@ -188,12 +223,29 @@ def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int
         ConfigError: There is such a learner.
     """
     for name, learner in learners.items():
-        if learner.whole_batch and (accumulate > 1 or processes > 1):
+        if learner.whole_batch and (accumulate > 1 or (processes > 1 and not learner.gathers)):
             how = f"into {accumulate} parts" if accumulate > 1 else f"over {processes} processes"
+            remedy = "set `train.accumulate` to 1" if accumulate > 1 else "use one device"
             raise ConfigError(
                 f"The loss of `{type(learner).__name__}` (learner `{name}`) needs the whole batch, which cannot be "
-                f"split {how}; set `train.accumulate` to 1 and use one device."
+                f"split {how}; {remedy}."
             )
+        if processes > 1 and (moving := _moving(learner.result)):
+            raise ConfigError(
+                f"`{type(moving).__name__}` (learner `{name}`) has BatchNorm statistics that move, which each of "
+                f"{processes} processes would move by its own part of the batch; use one device."
+            )
+
+
+def _moving(network: Network) -> Network | None:
+    """Return the network with BatchNorm layers whose statistics move, if there is one."""
+    moves = network.live_statistics and any(True for _ in statistics(network))
+    return network if moves else None
+
+
+def samples_of(learner: Learner, batches: Mapping[str, Batch]) -> float:
+    """Return how many of the samples are of a learner's own domains."""
+    return float(sum(len(batches[name].positions) for name in learner.own))
 
 
 def parts_of(batches: Mapping[str, Batch], count: int) -> list[dict[str, Batch]]:
@@ -225,13 +277,15 @@ def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> 
 
 
 @contextmanager
-def seeded(seed: int, step: int, name: str, device: torch.device) -> Iterator[None]:
-    """Make torch's random numbers a function of (seed, step, name) alone, and leave its state as it was.
+def seeded(seed: int, step: int, name: str, device: torch.device, process: int = 0) -> Iterator[None]:
+    """Make torch's random numbers a function of (seed, step, name, process) alone, and leave its state as it was.
 
-    A resumed run draws what the killed one would have drawn, and learners do not change each other's draws.
+    A resumed run draws what the killed one would have drawn, and learners do not change each other's draws. Processes
+    draw apart, as samples of one batch do: each has others of them.
     """
     # A hash and not a sum: (seed 1, step 2) and (seed 2, step 1) must not draw the same.
-    digest = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
+    text = f"{seed}/{step}/{name}" + (f"/{process}" if process else "")
+    digest = hashlib.sha256(text.encode()).digest()
     # Only this device's state is saved: by default `fork_rng` copies that of every GPU, at every step.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(digest[:8], "big"))

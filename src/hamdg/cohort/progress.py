@@ -5,7 +5,8 @@ from __future__ import annotations
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
-from hamdg.cohort.cohort import LOSS, Cohort, flush
+from hamdg.cohort.cohort import Cohort, flush
+from hamdg.cohort.learner import LOSS
 from hamdg.progress import Progress
 
 

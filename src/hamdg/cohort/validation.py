@@ -83,6 +83,9 @@ class SourceValidation(Callback):
     ) -> None:
         """Measure, log and pass on accuracies and losses where a check is due; called after every batch."""
         step = trainer.global_step
+        # One process looks at whole hold-out sets; the others wait for it in their next step.
+        if not trainer.is_global_zero:
+            return
         if (step % self.every and step != self.steps) or not isinstance(pl_module, Cohort):
             return
         # Learners of domains whose labels are withheld have no hold-out set.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -71,6 +72,26 @@ class Batch(NamedTuple):
         return self.given
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch one of several processes takes; parts differ by one sample at most.
+
+    Args:
+        index: The process, from 0.
+        count: How many processes there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, size: int) -> slice:
+        """Return which samples of a batch of `size` it takes; all processes together take each sample once."""
+        return slice(self.index * size // self.count, (self.index + 1) * size // self.count)
+
+
+WHOLE = Share()
+
+
 def concatenate(batches: list[Batch]) -> Batch:
     """Put batches behind one another; a single one is returned as it is."""
     if len(batches) == 1:
@@ -129,6 +150,7 @@ class StepLoader:
         steps: How many steps there are.
         seed: The run's seed.
         pin: Put batches into memory that a GPU reads while it computes, and read the next ones meanwhile.
+        share: Which part of every batch is given, where several processes train together.
     """
 
     def __init__(
@@ -140,6 +162,7 @@ class StepLoader:
         steps: int,
         seed: int,
         pin: bool = False,
+        share: Share = WHOLE,
     ) -> None:
         for name, pool in pools.items():
             if batch_size > len(pool):
@@ -154,6 +177,7 @@ class StepLoader:
         self.steps = steps
         self.seed = seed
         self.pin = pin
+        self.share = share
         self._next = 0
         self._ahead = Ahead(self._ready)
 
@@ -174,11 +198,12 @@ class StepLoader:
         self._ahead.close()
 
     def batches(self, step: int) -> dict[str, RawBatch]:
-        """Return the batches of one step, by domain."""
-        return {
-            name: take(domain, sample_positions(self.pools[name], self.batch_size, step, self.seed, self.order[name]))
-            for name, domain in self.domains.items()
-        }
+        """Return the batches of one step, by domain; of several processes' batches this one's part."""
+        return {name: take(domain, self._positions(name, step)) for name, domain in self.domains.items()}
+
+    def _positions(self, name: str, step: int) -> Indices:
+        whole = sample_positions(self.pools[name], self.batch_size, step, self.seed, self.order[name])
+        return whole[self.share.of(self.batch_size)]
 
     def _ready(self, step: int) -> dict[str, RawBatch]:
         found = self.batches(step)

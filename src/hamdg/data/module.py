@@ -13,7 +13,7 @@ from torch import Tensor
 from hamdg import console
 from hamdg.config.recipe import Recipe
 from hamdg.data import augment
-from hamdg.data.batches import Batch, RawBatch, StepLoader
+from hamdg.data.batches import WHOLE, Batch, RawBatch, Share, StepLoader
 from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
@@ -83,6 +83,7 @@ class SourceData(LightningDataModule):
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
         self.validation_part: dict[str, Indices] = {}
+        self.share = WHOLE
         self._loader: StepLoader | None = None
 
     def setup(self, stage: str = "fit") -> None:
@@ -150,7 +151,9 @@ class SourceData(LightningDataModule):
         steps = self.recipe.train.steps if self.steps is None else self.steps
         seed = seed_hash(self.recipe.seed, self.draw) if self.draw else self.recipe.seed
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin)
+        if self.trainer is not None:
+            self.share = Share(self.trainer.global_rank, self.trainer.world_size)
+        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin, self.share)
         return self._loader
 
     def close(self) -> None:
@@ -166,13 +169,16 @@ class SourceData(LightningDataModule):
         return step, {name: Batch(self._prepare(part.images, step, name), *part[1:]) for name, part in drawn.items()}
 
     def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
-        preset = self.recipe.data.augment
+        preset, whole = self.recipe.data.augment, self.recipe.data.batch_size
+        # The parameters of the whole batch: what happens to an image does not depend on the number of processes.
+        first = self.share.of(whole).start
         seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
         if preset == "clip" or preset == "domainbed":
-            return augment.prepare(images, preset, self.preprocess, seed)
+            return augment.prepare(images, preset, self.preprocess, seed, first, whole)
         # Images that are not cropped all have the model's side.
         assert isinstance(images, Tensor)
         if preset == "none":
             return self.preprocess(images)
         floats = augment.to_float(images)
-        return self.preprocess.fit(augment.flip_shift(floats, torch.Generator().manual_seed(seed)))
+        shifted = augment.flip_shift(floats, torch.Generator().manual_seed(seed), first=first, whole=whole)
+        return self.preprocess.fit(shifted)

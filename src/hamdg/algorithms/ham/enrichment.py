@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hamdg.cohort.peers import ALONE, Peers
 from hamdg.config.algorithms.ham import Combine, Confidence
 
 
@@ -30,30 +31,52 @@ def confidence(logits: Tensor, labels: Tensor, kind: Confidence) -> Tensor:
     return probabilities.gather(1, labels[:, None])[:, 0]
 
 
-def select(own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def select(own: Tensor, others: Tensor, peers: Peers = ALONE) -> tuple[Tensor, Tensor]:
     """Return which of the other domains' samples are accepted, and the threshold.
 
     Args:
-        own: Confidences [n] on the model's own mini-batch.
+        own: Confidences [n] on the model's own mini-batch, or on this process's part of it.
         others: Confidences [m] on the candidates.
+        peers: The processes that have the other parts of the batch; the threshold is the mean over all of them.
 
     Returns:
         A boolean mask [m], true where the confidence is strictly above the threshold, and the threshold (0-d).
     """
-    threshold = own.mean()
+    if peers.count == 1:
+        threshold = own.mean()
+    else:
+        total, count = peers.total(torch.stack([own.sum(), own.new_tensor(len(own))]))
+        threshold = total / count
     return others > threshold, threshold
 
 
-def combined_loss(own: Tensor, added: Tensor, combine: Combine) -> Tensor:
-    """Return the loss over own and added samples.
+def combined_loss(own: Tensor, added: Tensor, combine: Combine, peers: Peers = ALONE) -> Tensor:
+    """Return the loss over own and added samples; its mean over processes, by `weight`, is that of the whole batch.
 
     Args:
         own: Cross-entropies [n] of the own samples.
         added: Cross-entropies [k] of the accepted samples; may be empty.
         combine: `mean` (one mean over all) or `sum` (mean of own plus mean of added).
+        peers: The processes that have the other parts of the batch.
     """
+    if combine == "sum" and peers.count > 1:
+        all_own, all_added = peers.total(own.new_tensor([len(own), len(added)]))
+        # Its part of the added samples' mean, enlarged by what the weight of this process takes off.
+        part: Tensor = added.sum() / all_added.clamp(min=1) * (all_own / len(own))
+        return own.mean() + part
     if added.numel() == 0:
         return own.mean()
     if combine == "mean":
         return torch.cat([own, added]).mean()
     return own.mean() + added.mean()
+
+
+def weight(own: int, added: int, combine: Combine) -> float:
+    """Return of how many samples the combined loss is the mean.
+
+    Args:
+        own: How many own samples there are.
+        added: How many accepted ones.
+        combine: As for `combined_loss`.
+    """
+    return float(own + added if combine == "mean" else own)

@@ -31,8 +31,9 @@ class HamLearner(Learner):
         noise_known: Whether wrong labels are known, so that the precision of the enrichment can be measured.
     """
 
-    # The threshold is the mean confidence on its own mini-batch.
+    # The threshold is the mean confidence on its own mini-batch, over all processes.
     whole_batch: ClassVar[bool] = True
+    gathers: ClassVar[bool] = True
     shown: ClassVar[Mapping[str, tuple[str, ...]]] = {"added": ("enrichment/added", "enrichment/candidates")}
 
     def __init__(
@@ -61,24 +62,47 @@ class HamLearner(Learner):
         kind = self.enrichment.confidence
         with torch.no_grad():
             confidences = enrichment.confidence(self(pool.images), pool.labels, kind)
-        mask, threshold = enrichment.select(enrichment.confidence(scores, own.labels, kind), confidences)
+        own_confidences = enrichment.confidence(scores, own.labels, kind)
+        mask, threshold = enrichment.select(own_confidences, confidences, self.peers)
         if step in self.samples.moments:
-            domains = [domain for domain in others for _ in batches[domain].positions]
-            self.samples.record(step, self.name, domains, pool.positions, confidences, mask, threshold)
+            sizes = [len(batches[domain].positions) for domain in others]
+            self._keep_samples(
+                step, dict(zip(others, sizes, strict=True)), pool.positions, confidences, mask, threshold
+            )
         # The only place where the host waits for the device: how many samples there are decides about the next pass.
         chosen = torch.nonzero(mask)[:, 0]
         added = own_losses[:0]
         if len(chosen):
             added = CLASSIFICATION.losses(self(pool.images[chosen]), pool.labels[chosen])
-        value = enrichment.combined_loss(own_losses, added, self.enrichment.combine)
-        return Loss(value, self._counts(pool, mask, threshold))
+        combine = self.enrichment.combine
+        value = enrichment.combined_loss(own_losses, added, combine, self.peers)
+        weight = enrichment.weight(len(own_losses), len(added), combine)
+        logs = {MetricKey("enrichment/threshold"): threshold}
+        return Loss(value, logs, self._counts(pool, mask), weight)
 
-    def _counts(self, pool: Batch, mask: Tensor, threshold: Tensor) -> dict[MetricKey, Tensor]:
+    def _keep_samples(
+        self,
+        step: int,
+        sizes: Mapping[str, int],
+        positions: Tensor,
+        confidences: Tensor,
+        mask: Tensor,
+        threshold: Tensor,
+    ) -> None:
+        """Keep some of the candidates of all processes, in the order that they have in the whole batch."""
+        parts = [torch.split(values.cpu(), list(sizes.values())) for values in (positions, confidences, mask)]
+        own = {domain: columns for domain, *columns in zip(sizes, *parts, strict=True)}
+        everyone = self.peers.everyone(own)
+        domains = [domain for domain in sizes for one in everyone for _ in one[domain][0]]
+        where, sure, accepted = (torch.cat([one[domain][k] for domain in sizes for one in everyone]) for k in range(3))
+        self.samples.record(step, self.name, domains, where, sure, accepted, threshold)
+
+    def _counts(self, pool: Batch, mask: Tensor) -> dict[MetricKey, Tensor]:
         counts = {"candidates": torch.tensor(len(mask)), "added": mask.sum()}
         if self.noise_known:
             noisy = pool.labels != pool.clean_labels
             counts |= {"noisy_candidates": noisy.sum(), "noisy_added": (noisy & mask).sum()}
-        return {MetricKey(f"enrichment/{kind}"): value for kind, value in (counts | {"threshold": threshold}).items()}
+        return {MetricKey(f"enrichment/{kind}"): value for kind, value in counts.items()}
 
     def get_extra_state(self) -> list[dict[str, Any]]:
         """Return the samples that were kept; called when a resumable checkpoint is written."""

@@ -58,7 +58,11 @@ class AugmentParams:
 
 
 def sample_params(
-    preset: PresetName, sizes: Sequence[tuple[int, int]], generator: torch.Generator
+    preset: PresetName,
+    sizes: Sequence[tuple[int, int]],
+    generator: torch.Generator,
+    first: int = 0,
+    whole: int | None = None,
 ) -> list[AugmentParams]:
     """Sample what happens to every image.
 
@@ -66,8 +70,11 @@ def sample_params(
         preset: `clip` (crop and flip) or `domainbed` (crop, flip, color jitter, grayscale).
         sizes: Height and width of every image.
         generator: A CPU generator.
+        first: The place of the first image in its batch, where these are a part of one.
+        whole: How many images the whole batch has; these by default.
     """
-    numbers = torch.rand(len(sizes), NUMBERS, generator=generator, dtype=torch.float64).tolist()
+    count = len(sizes) if whole is None else whole
+    numbers = torch.rand(count, NUMBERS, generator=generator, dtype=torch.float64)[first : first + len(sizes)].tolist()
     return [_params_of(preset, *size, row) for size, row in zip(sizes, numbers, strict=True)]
 
 

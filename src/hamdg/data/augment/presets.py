@@ -13,7 +13,14 @@ from hamdg.data.augment.params import Adjustment, AugmentParams, PresetName, sam
 from hamdg.data.preprocess import Preprocess
 
 
-def prepare(images: Sequence[Tensor] | Tensor, preset: PresetName, preprocess: Preprocess, seed: int) -> Tensor:
+def prepare(
+    images: Sequence[Tensor] | Tensor,
+    preset: PresetName,
+    preprocess: Preprocess,
+    seed: int,
+    first: int = 0,
+    whole: int | None = None,
+) -> Tensor:
     """Augment and normalize a batch.
 
     Args:
@@ -21,12 +28,14 @@ def prepare(images: Sequence[Tensor] | Tensor, preset: PresetName, preprocess: P
         preset: `clip` (crop and flip) or `domainbed` (crop, flip, color jitter, grayscale).
         preprocess: What the model expects.
         seed: The same seed gives the same parameters on every device.
+        first: The place of the first image in its batch, where these are a part of one.
+        whole: How many images the whole batch has; these by default.
 
     Returns:
         Floats `[n, 3, side, side]`.
     """
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    params = sample_params(preset, sizes, torch.Generator().manual_seed(seed))
+    params = sample_params(preset, sizes, torch.Generator().manual_seed(seed), first, whole)
     crops = (crop(image, one, preprocess.side) for image, one in zip(images, params, strict=True))
     if images[0].device.type != "cpu":
         return augment_stacked(torch.stack(list(crops)), params, preprocess)
@@ -120,18 +129,23 @@ def _members(params: Sequence[AugmentParams], turn: int, adjustment: Adjustment)
     return [position for position, _ in chosen], [factor for _, factor in chosen]
 
 
-def flip_shift(images: Tensor, generator: torch.Generator, reach: float = 1 / 16) -> Tensor:
+def flip_shift(
+    images: Tensor, generator: torch.Generator, reach: float = 1 / 16, first: int = 0, whole: int | None = None
+) -> Tensor:
     """Flip half of the images left to right and move each by up to `reach` of its side; borders are repeated.
 
     Args:
         images: Images [n, c, h, w].
         generator: A CPU generator; the same state gives the same images on every device.
         reach: Largest shift as a share of the side.
+        first: The place of the first image in its batch, where these are a part of one.
+        whole: How many images the whole batch has; these by default.
     """
     count, _, height, width = images.shape
-    flips = torch.rand(count, generator=generator) < 0.5
-    dy = _shifts(count, round(height * reach), generator)
-    dx = _shifts(count, round(width * reach), generator)
+    drawn, own = count if whole is None else whole, slice(first, first + count)
+    flips = (torch.rand(drawn, generator=generator) < 0.5)[own]
+    dy = _shifts(drawn, round(height * reach), generator)[own]
+    dx = _shifts(drawn, round(width * reach), generator)[own]
     rows = (torch.arange(height) + dy[:, None]).clamp(0, height - 1)
     columns = (torch.arange(width) + dx[:, None]).clamp(0, width - 1)
     columns = torch.where(flips[:, None], columns.flip(1), columns)
