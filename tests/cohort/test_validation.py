@@ -70,7 +70,7 @@ def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_
     )
     cohort.train()
     for step in range(1, 10):
-        trainer = SimpleNamespace(global_step=step, loggers=[log], precision_plugin=Precision())
+        trainer = SimpleNamespace(global_step=step, loggers=[log], precision_plugin=Precision(), is_global_zero=True)
         callback.on_train_batch_end(cast("Trainer", trainer), cohort, None, None, step - 1)
 
     def slow(model: str, domain: str) -> tuple[float, float]:

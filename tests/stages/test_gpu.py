@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from hamdg.models.network import Network
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
+from hamdg.stages.context import open_context
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny, Tower
@@ -48,6 +50,28 @@ def test_a_repeated_run_on_a_gpu_gives_about_the_same_weights(tiny: Tiny) -> Non
     pipeline.run(recipe, force=True)
     for name, tensor in load_tensors(RunDirectory(run_directory(recipe)).merged).items():
         torch.testing.assert_close(tensor, whole[name], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
+@pytest.mark.parametrize("algorithm", ["ham", "erm", "experts"])
+def test_two_gpus_say_what_one_says(tiny: Tiny, tmp_path: Path, algorithm: str) -> None:
+    options = (f"--algorithm={algorithm}", "--runtime.device=cuda", "--runtime.precision=fp32", "--train.steps=6")
+    found = []
+    for devices in (1, 2):
+        recipe = tiny(
+            *options, f"--runtime.devices={devices}", f"--runtime.root={tmp_path / str(devices)}", tower="vit"
+        )
+        run = RunDirectory(pipeline.run(recipe, show=False).parent)
+        context = open_context(recipe, run)
+        network = context.network().eval()
+        weights = load_tensors(run.merged)
+        network.load({name.removeprefix("visual."): weights[name] for name in weights if name.startswith("visual.")})
+        images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found.append(network(images))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("head", ["source_means", "linear_probe"])

@@ -121,7 +121,8 @@ class Reduction:
         """Wait for it, put the averages into the parameters, and return what all processes have measured."""
         assert self._work is not None, "`start` comes first"
         self._work.wait()
-        flags, numbers = self._room[self.size :].tensor_split([len(self.parameters)])
+        # A copy: what was measured is looked at some steps later, when the room holds others.
+        flags, numbers = self._room[self.size :].clone().tensor_split([len(self.parameters)])
         result = self._measured.restored(numbers)
         self._room[: self.size].div_(result.weight)
         pairs = list(zip(self.parameters, self._views, strict=True))

@@ -80,15 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
     _check_inputs(recipe, arguments.force)
 
     from hamdg.runs.record import EVALUATE
-    from hamdg.stages import pipeline
+    from hamdg.stages import pipeline, processes
 
     command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
     # An empty name (`--until=$STEP` of a variable that is not set) must not open the held-out domain.
     until = EVALUATE if arguments.until is None else arguments.until
-    if arguments.dry_run:
-        pipeline.dry_run(recipe, force=arguments.force, until=until)
-        return 0
-    pipeline.run(recipe, force=arguments.force, command=command, until=until)
+    with processes.joined(recipe.runtime) as first:
+        if first and arguments.dry_run:
+            pipeline.dry_run(recipe, force=arguments.force, until=until)
+        elif first:
+            pipeline.run(recipe, force=arguments.force, command=command, until=until)
     return 0
 
 

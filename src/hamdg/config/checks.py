@@ -52,6 +52,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _swad_problems(recipe)
     for key, sentence in tracking_problems(recipe.tracking):
         yield Problem(key, sentence)
+    yield from _share_problems(recipe)
 
 
 def _path_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -157,6 +158,18 @@ def _swad_problems(recipe: Recipe) -> Iterator[Problem]:
             "`train.check_every` or train longer"
         )
         yield Problem("history.kind", sentence)
+
+
+def _share_problems(recipe: Recipe) -> Iterator[Problem]:
+    runtime, size = recipe.runtime, recipe.data.batch_size
+    shares = runtime.devices * runtime.nodes * recipe.train.accumulate
+    if shares > size:
+        names = {"runtime.devices": runtime.devices, "runtime.nodes": runtime.nodes}
+        names["train.accumulate"] = recipe.train.accumulate
+        by = " times ".join(f"`{name}` ({value})" for name, value in names.items() if value > 1)
+        sentence = f"`data.batch_size` is {size}, but {by} make {shares} parts of every batch"
+        sentence += f"; use at least {shares} images or fewer parts"
+        yield Problem("data.batch_size", sentence)
 
 
 def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -259,7 +259,12 @@ class RuntimeConfig:
     Args:
         root: Folder that run directories are created in.
         device: `auto`, `cpu` or `cuda`.
-        threads: CPU threads of this process; 0 for all cores of this process.
+        devices: GPUs (or, on a CPU, processes) of each machine that train together, each on a part of every batch.
+        nodes: Machines that train together; `srun` or `torchrun` starts the same command on each of them.
+        strategy: `auto` trains in one process where there is one device, and with `ddp` where there are several; `ddp`
+            always does, which shows on one device whether it works.
+        threads: CPU threads on this machine, divided among the processes that it starts; 0 for all cores of this
+            process.
         checkpoint_minutes: Minutes between two resumable checkpoints, which are written while training goes on.
         checkpoint_every: Steps between two more of them; `null` for none.
         precision: `auto` (`bf16` on a GPU, `fp32` on a CPU), `bf16` (autocast; weights stay in fp32) or `fp32`.
@@ -271,6 +276,9 @@ class RuntimeConfig:
 
     root: str = "lightning_logs"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Annotated[int, Range(1, 1_024)] = 1
+    nodes: Annotated[int, Range(1, 10_000)] = 1
+    strategy: Literal["auto", "ddp"] = "auto"
     threads: Annotated[int, Range(0, THREADS)] = 0
     checkpoint_minutes: Annotated[float, Range(0, above=True)] = 1.0
     checkpoint_every: Steps | None = None

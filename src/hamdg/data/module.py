@@ -141,11 +141,15 @@ class SourceData(LightningDataModule):
             part.prepare()
         return parts
 
-    def train_dataloader(self) -> StepLoader:
-        """Return the loader of all steps, its images decoded."""
+    def prepare(self) -> None:
+        """Decode all images that training reads."""
         self._check_batch_size()
         for name, domain in self.domains.items():
             domain.training.prepare(self.train_part[name])
+
+    def train_dataloader(self) -> StepLoader:
+        """Return the loader of all steps, its images decoded."""
+        self.prepare()
         order = {name: self.bench.domains.index(name) for name in self.domains}
         data = self.recipe.data
         steps = self.recipe.train.steps if self.steps is None else self.steps

@@ -31,6 +31,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.narrowing import narrowed
+from hamdg.stages.processes import check_processes
 from hamdg.stages.step_files import StepFiles
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import Classification
@@ -214,10 +215,10 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
     """Load what the steps of a run share.
 
     Raises:
-        ConfigError: If the model or the device does not exist.
+        ConfigError: If the model or a device does not exist.
         WeightsError: If the model's weights cannot be loaded.
     """
-    pick_device(recipe.runtime.device)
+    check_processes(recipe.runtime, pick_device(recipe.runtime.device))
     loaded = load_clip(recipe.model)
     # Of everything that a run starts from, the text tower included.
     return Context(recipe, run, loaded, sha256_tensors(loaded.model.state_dict()))

@@ -6,6 +6,8 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from lightning import Trainer
@@ -20,9 +22,10 @@ from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.learner import Learner, check_whole
 from hamdg.cohort.progress import TrainingProgress
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
+from hamdg.cohort.strategy import CohortStrategy, Place
 from hamdg.cohort.swad import ValleyFacts, describe_valley
 from hamdg.cohort.validation import SourceValidation
-from hamdg.config.recipe import HistoryConfig
+from hamdg.config.recipe import HistoryConfig, RuntimeConfig
 from hamdg.data.domain import Domain, only_domains
 from hamdg.data.module import SourceData
 from hamdg.errors import HamdgError, RunDirectoryError
@@ -31,6 +34,7 @@ from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
 from hamdg.runs.steps import read_index
 from hamdg.stages.context import Context
+from hamdg.stages.processes import processes, team_of
 from hamdg.stages.start import keep_base
 from hamdg.text import reason_of
 from hamdg.tracking.csv import CsvTracker
@@ -72,9 +76,6 @@ def fit(
     data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)
     data.setup()
     cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=train.accumulate)
-    if runtime.compile:
-        for learner in learners.values():
-            learner.network.compile()
     origin = _origin(context)
     done = _resumed_step(context, cohort, origin)
     kept_as = history or recipe.history
@@ -91,8 +92,16 @@ def fit(
     )
     progress = TrainingProgress(train.steps, context.progress)
     loggers = [CsvTracker(files.metrics, last_step=done), *context.loggers(last_step=done)]
+    training = _Training(
+        cohort,
+        data,
+        files.resume if files.resume.exists() else None,
+        runtime,
+        context.device.type == "cuda",
+        context.half,
+    )
     try:
-        _run_trainer(context, cohort, data, loggers, [kept, validation, progress, resume])
+        training.lead(loggers, [kept, validation, progress, resume])
     except UNREADABLE as error:
         if resume.restored or not done or isinstance(error, HamdgError):
             raise
@@ -125,9 +134,10 @@ def train_step(
 
     def check(context: Context) -> None:
         # Networks are copies of the model's weights, which most recipes need not make twice.
-        if (accumulate := context.recipe.train.accumulate) > 1:
+        accumulate, count = context.recipe.train.accumulate, processes(context.recipe.runtime)
+        if accumulate > 1 or count > 1:
             with only_domains(context.sources):
-                check_whole(learners(context), accumulate)
+                check_whole(learners(context), accumulate, count)
 
     return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check, learners=names)
 
@@ -169,37 +179,76 @@ def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -
         raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
 
 
-def _run_trainer(
-    context: Context, cohort: Cohort, data: SourceData, loggers: Sequence[Logger], callbacks: Sequence[Callback]
-) -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
-    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-    # Lightning's own use of torch's pytree, about which a user can do nothing.
-    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    trainer = Trainer(logger=list(loggers), callbacks=list(callbacks), **_trainer_options(context, cohort.steps))
-    checkpoint = context.files.resume if context.files.resume.exists() else None
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(cohort, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
-        raise KeyboardInterrupt from None
-    finally:
-        data.close()
-        signal.signal(signal.SIGINT, handler)
+@dataclass(frozen=True)
+class _Training:
+    """A training, by one process or by several; called by all of them but the first, which leads.
 
+    Args:
+        cohort: What is trained.
+        data: What it learns from.
+        checkpoint: From where it goes on.
+        runtime: How it is executed.
+        gpu: Whether that is on GPUs.
+        half: Whether networks compute in bf16.
+    """
 
-def _trainer_options(context: Context, steps: int) -> dict[str, Any]:
-    gpu = context.device.type == "cuda"
-    return {
-        "max_steps": steps,
-        "max_epochs": -1,
-        "accelerator": "gpu" if gpu else "cpu",
-        "devices": 1,
-        "precision": "bf16-mixed" if context.half else "32-true",
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "log_every_n_steps": 1,
-    }
+    cohort: Cohort
+    data: SourceData
+    checkpoint: Path | None
+    runtime: RuntimeConfig
+    gpu: bool
+    half: bool
+
+    def lead(self, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> None:
+        """Train in this process, and in others where there are any."""
+        team = team_of(self.runtime)
+        if team is None:
+            self._train({}, loggers, callbacks)
+            return
+        # Before the others look for them, too.
+        self.data.prepare()
+        with team.training(self, self.gpu) as place:
+            self._train(self._options_at(place), loggers, callbacks)
+
+    def __call__(self, place: Place) -> None:
+        """Take part in the training; nothing is written here."""
+        with only_domains(self.data.domains):
+            self._train(self._options_at(place), (), ())
+
+    def _options_at(self, place: Place) -> dict[str, Any]:
+        nodes = place.world // place.per_node
+        return {"devices": place.per_node, "num_nodes": nodes, "strategy": CohortStrategy(place)}
+
+    def _train(self, options: dict[str, Any], loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> None:
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        # BatchNorm is meant to be in evaluation mode: its statistics are frozen so that towers can be averaged.
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        # Lightning's own use of torch's pytree, about which a user can do nothing.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        if self.runtime.compile:
+            for learner in self.cohort.learners.values():
+                learner.network.compile()
+        trainer = Trainer(logger=list(loggers), callbacks=list(callbacks), **(self._options() | options))
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(self.cohort, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
+            raise KeyboardInterrupt from None
+        finally:
+            self.data.close()
+            signal.signal(signal.SIGINT, handler)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "max_steps": self.cohort.steps,
+            "max_epochs": -1,
+            "accelerator": "gpu" if self.gpu else "cpu",
+            "devices": 1,
+            "precision": "bf16-mixed" if self.half else "32-true",
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "log_every_n_steps": 1,
+            "use_distributed_sampler": False,
+        }

@@ -26,6 +26,7 @@ from hamdg.stages.context import Context
 from hamdg.stages.entries import source_entries, start_entry
 from hamdg.stages.fit import fit, trained
 from hamdg.stages.merging import merge_step, sources_of
+from hamdg.stages.processes import processes
 from hamdg.stages.target_evidence import NOTE
 
 
@@ -105,8 +106,8 @@ def _learner(context: Context, name: str, noise_known: bool) -> HamLearner:
 
 
 def _check_parts(context: Context) -> None:
-    first = context.sources[0]
-    check_whole({first: _learner(context, first, noise_known=False)}, context.recipe.train.accumulate)
+    first, count = context.sources[0], processes(context.recipe.runtime)
+    check_whole({first: _learner(context, first, noise_known=False)}, context.recipe.train.accumulate, count)
 
 
 def _kept(base: Weights, history: Mapping[str, Weights], config: MergeConfig) -> dict[str, dict[str, float]]:

@@ -58,10 +58,15 @@ class Store:
         folder = cache / "pictures" / f"{listing.key[:16]}-{view.name}"
         self.listing = listing
         self.view = view
+        self.cache = cache
         self.files = StoreFiles(folder, about, len(listing), view.side, view.channels)
         self._used = self.files.load() and use(self, folder)
         # Several threads may meet images that were not compared yet.
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Listing, View, Path]]:
+        """Let other processes open the store by themselves: files cannot be sent to them, and need not be."""
+        return Store, (self.listing, self.view, self.cache)
 
     def __len__(self) -> int:
         return len(self.listing)
