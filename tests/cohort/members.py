@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.coupling import Coupling
+from hamdg.cohort.history import CheckpointHistory
+from hamdg.cohort.learner import Learner, Loss
 from hamdg.cohort.peers import Measured, Peers, Reduction
-from hamdg.cohort.strategy import Place
+from hamdg.cohort.strategy import Place, Placed
+from hamdg.config.recipe import HistoryConfig, TrainConfig
+from hamdg.data.batches import Batch, Labels, Share
 from hamdg.errors import TrainingError
+from hamdg.models.network import Network
 from hamdg.tracking.keys import MetricKey
 
 LOSS, SEEN, THRESHOLD = MetricKey("loss", "art"), MetricKey("seen", "art"), MetricKey("threshold", "art")
@@ -103,3 +113,107 @@ def leave(place: Place) -> None:
 def sleep(place: Place) -> None:
     """Take longer than any test does."""
     time.sleep(600)
+
+
+class Small(Network):
+    """A network of a few numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 4)
+        # Nothing uses it: a wrapper that waits for its gradient would wait forever.
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.convolution(images).relu().mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+    def scores(self, features: Tensor) -> Tensor:
+        return self.head(features)  # type: ignore[no-any-return]
+
+
+class Drawing(Learner):
+    """Notes the first random number of every step."""
+
+    drawn: tuple[float, ...] = ()
+
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        self.drawn += (float(torch.rand(())),)
+        return super().loss(batches, step)
+
+
+class Halves(Coupling):
+    """Mixes the gradients of all learners."""
+
+    def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Mapping[MetricKey, Tensor]:
+        for same in zip(*(learner.network.trainable().values() for learner in learners.values()), strict=True):
+            gradients = [parameter.grad for parameter in same if parameter.grad is not None]
+            mean = torch.stack(gradients).mean(dim=0) if gradients else None
+            for parameter in same:
+                parameter.grad = None if mean is None or parameter.grad is None else (parameter.grad + mean) / 2
+        return {}
+
+
+DOMAINS = ("art", "photo")
+
+
+class Batches:
+    """Gives one process its part of every batch.
+
+    Args:
+        share: Which part.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Batch]]]:
+        size = 7
+        own = self.share.of(size)
+        for step in range(len(self)):
+            draws = torch.Generator().manual_seed(step)
+            images = {name: torch.randn(size, 3, 8, 8, generator=draws)[own] for name in DOMAINS}
+            labels = torch.randint(0, 4, (size,), generator=draws)[own]
+            given = Labels(labels, labels)
+            yield step, {name: Batch(one, torch.arange(len(one)), given) for name, one in images.items()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trains a cohort, or one learner, in a Trainer as a stranger makes it; writes what the learners drew.
+
+    Args:
+        folder: Where each process writes, in a folder of its own.
+        alone: Train one learner without a cohort.
+        accumulate: Into how many parts each process splits its part of a batch.
+    """
+
+    folder: Path
+    alone: bool = False
+    accumulate: int = 1
+
+    def __call__(self, place: Place) -> None:
+        torch.manual_seed(3)
+        network = Small()
+        config = TrainConfig(steps=4, lr=1e-2, warmup=1, weight_decay=0.1)
+        learners = {name: Drawing(copy.deepcopy(network), (name,), config) for name in DOMAINS}
+        several = {"devices": place.world, "strategy": DDPStrategy(cluster_environment=Placed(place))}
+        if self.alone:  # of automatic optimization, the wrapper wants to know this
+            several["strategy"] = DDPStrategy(cluster_environment=Placed(place), find_unused_parameters=True)
+        trainer = Trainer(
+            max_steps=4,
+            accelerator="cpu",
+            logger=False,
+            callbacks=[CheckpointHistory(self.folder / f"history-{place.rank}", HistoryConfig(every=1))],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            **(several if place.world > 1 else {"devices": 1}),
+        )
+        module = learners["art"] if self.alone else Cohort(learners, [Halves()], accumulate=self.accumulate)
+        trainer.fit(module, Batches(Share(place.rank, place.world)))
+        latest = module.latest if isinstance(module, Cohort) else {}
+        torch.save((learners["art"].drawn, latest), self.folder / f"{place.rank}.pt")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from torch.nn.functional import cross_entropy
 from hamdg.algorithms.ham import enrichment
 from hamdg.algorithms.ham.enrichment import combined_loss, select
 from hamdg.cohort.peers import ALONE, Measured, Peers, together
+from hamdg.cohort.strategy import Place
 from hamdg.cohort.team import StartedTeam
 from hamdg.config.algorithms.ham import Combine
+from hamdg.merge.files import load_tensors
 from tests.cohort import members
-from tests.cohort.members import LOSS, SEEN, THRESHOLD, Written
+from tests.cohort.members import LOSS, SEEN, THRESHOLD, Trained, Written
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,35 @@ def test_parts_of_a_batch_are_put_together_by_hand() -> None:
     whole = together(parts)
     assert (float(whole.weight), float(whole.means[LOSS]), float(whole.counts[SEEN])) == (4.0, 7.0, 7.0)
     assert together(parts[:1]) is parts[0]
+
+
+@pytest.mark.distributed
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning", r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+@pytest.mark.parametrize("job", [Trained, partial(Trained, accumulate=2), partial(Trained, alone=True)])
+def test_a_stranger_s_trainer_gives_the_result_of_one_process(job: Callable[[Path], Trained], tmp_path: Path) -> None:
+    one, two = job(tmp_path / "one"), job(tmp_path / "two")
+    for folder in (one.folder, two.folder):
+        folder.mkdir()
+    one(Place(0, 1, 0, 1, "", 0))
+    with StartedTeam(2).training(two, cuda=False) as place:
+        two(place)
+    # One process writes.
+    assert sorted(path.name for path in two.folder.iterdir()) == ["0.pt", "1.pt", "history-0"]
+    ours, theirs = two.folder / "history-0", one.folder / "history-0"
+    names = sorted(path.relative_to(theirs) for path in theirs.rglob("*.safetensors"))
+    assert names == sorted(path.relative_to(ours) for path in ours.rglob("*.safetensors"))
+    assert len(names) == (3 if two.alone else 6)
+    for name in names:
+        found = load_tensors(ours / name)
+        for key, tensor in load_tensors(theirs / name).items():
+            torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5, msg=f"{name}: {key}")
+    (drawn, latest), (others, other) = (torch.load(two.folder / f"{rank}.pt", weights_only=False) for rank in range(2))
+    whole, wanted = torch.load(one.folder / "0.pt", weights_only=False)
+    assert latest == other
+    assert latest == pytest.approx(wanted, rel=1e-4)
+    if not two.alone:  # the first process draws what it draws alone, the others something else
+        assert set(drawn) <= set(whole) or two.accumulate > 1
+        assert not set(drawn) & set(others)
 
 
 @pytest.mark.distributed
