@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import completion, dashboard, launching, output, recipes, running, sweeping, table
+from hamdg.commands import completion, dashboard, launching, output, recipes, reporting, running, sweeping, table
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
-from hamdg.errors import ConfigError, DataError, HamdgError, OutputError
+from hamdg.errors import ConfigError, HamdgError, OutputError
 from hamdg.text import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     table.add_arguments(_verb(verbs, "table", table.SUMMARY))
 
-    report = _verb(verbs, "report", "write the report of one run or of several", _report)
-    report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="run directories or folders of them")
+    reporting.add_arguments(_verb(verbs, "report", reporting.SUMMARY))
 
     dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
@@ -204,29 +203,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     pipeline.reevaluate(arguments.run)
     return 0
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    runs = [run for path in arguments.paths for run in _finished_runs(path)]
-
-    from hamdg import report
-
-    pages = [report.build([run]) for run in runs]
-    console.result("\n".join(map(str, pages)))
-    console.result_json({"pages": pages})
-    return 0
-
-
-def _finished_runs(path: Path) -> list[Path]:
-    """Return `path` if it is a run itself, else all finished runs below it."""
-    from hamdg.files import every_folder
-
-    if not path.is_dir() or (path / "config.yaml").is_file():
-        return [path]
-    found = sorted(Path(folder) for folder, names in every_folder(path) if "record.json" in names)
-    if not found:
-        raise DataError(f"There is no finished run below `{path}`; start one with `hamdg run RECIPE`.")
-    return found
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -82,11 +82,11 @@ def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
 
     rows = ("variant",) if given.is_sweep else ("algorithm",)
     return TableOptions(
-        rows=_keys(arguments.rows, "--rows") or rows,
-        columns=_keys(arguments.columns, "--columns"),
+        rows=read_keys(arguments.rows, "--rows") or rows,
+        columns=read_keys(arguments.columns, "--columns"),
         metric=arguments.metric,
-        models=_keys(arguments.models, "--models") or ("result",),
-        where=_where(arguments.where),
+        models=read_keys(arguments.models, "--models") or ("result",),
+        where=read_where(arguments.where),
         select=arguments.select,
         baseline=arguments.baseline,
         error=arguments.error,
@@ -94,7 +94,8 @@ def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
     )
 
 
-def _keys(text: str | None, option: str) -> tuple[str, ...] | None:
+def read_keys(text: str | None, option: str) -> tuple[str, ...] | None:
+    """Return the keys that an option is given, joined by commas; `None` where it is left out."""
     if text is None:
         return None
     keys = tuple(key.strip() for key in text.split(","))
@@ -105,7 +106,8 @@ def _keys(text: str | None, option: str) -> tuple[str, ...] | None:
     return keys
 
 
-def _where(given: Sequence[str]) -> Mapping[str, Sequence[str]]:
+def read_where(given: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return what runs have to say, from `KEY=VALUE` texts."""
     found: dict[str, list[str]] = {}
     for text in given:
         key, equals, value = text.partition("=")

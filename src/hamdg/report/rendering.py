@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from hamdg.report.table import percent, signed_points
 from hamdg.text import escaped
@@ -52,8 +53,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_written_out,
     )
-    environment.filters |= {"percent": percent, "points": signed_points}
+    environment.filters |= {"percent": percent, "points": signed_points, "coded": _coded}
     return environment
+
+
+def _coded(text: str) -> Markup:
+    """Return a text whose parts in backticks are code."""
+    parts = [escape(escaped(part, keep="\n")) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def _written_out(value: object) -> object:

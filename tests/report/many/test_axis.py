@@ -16,7 +16,7 @@ def test_an_axis_is_as_long_as_its_values_need() -> None:
 
 
 def test_few_values_far_below_all_others_are_cut_off() -> None:
-    axis = value_axis([14.0, 76.0, 77.0, 77.4, 78.0], [13.0, 78.5])
+    axis = value_axis([14.0, 75.5, 76.0, 77.0, 77.4, 78.0], [13.0, 78.5])
     assert axis.is_cut
     assert axis.low > 70.0
     assert not axis.shows(14.0)
@@ -24,7 +24,11 @@ def test_few_values_far_below_all_others_are_cut_off() -> None:
 
 
 def test_nothing_is_cut_where_low_is_good() -> None:
-    assert not value_axis([14.0, 76.0, 77.0, 77.4, 78.0], [], may_cut=False).is_cut
+    assert not value_axis([14.0, 75.5, 76.0, 77.0, 77.4, 78.0], [], may_cut=False).is_cut
+
+
+def test_nothing_is_cut_where_there_are_few_values() -> None:
+    assert not value_axis([14.0, 77.0, 78.0], []).is_cut
 
 
 def test_an_axis_does_not_pass_a_hundred_per_cent() -> None:

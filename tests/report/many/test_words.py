@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hamdg.report.many.words import against_baseline, answer, gaps
-from tests.report.many.hand_made import made_table
+from tests.report.many.hand_made import Values, made_table
 
 
-def methods(count: int) -> dict[str, dict[str, list[float]]]:
+def methods(count: int) -> dict[str, Values]:
     return {f"M{number}": {"photo": [80.0 - number, 81.0 - number]} for number in range(count)}
 
 
+def said_by(methods: Mapping[str, Values], tied: Sequence[str] = ()) -> str:
+    """Return the answer of a table, whose spaces within numbers are plain ones."""
+    return answer(made_table(methods, tied=tied)).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_the_best_and_what_is_tied_with_it_are_named() -> None:
-    assert answer(made_table(methods(3), tied=["M1"])) == (
-        "M0 is best on average: 80.5 ± 0.5 %. M1 is not distinguishable from it."
-    )
+    assert said_by(methods(3), ["M1"]) == ("M0 is best on average: 80.5 ± 0.5 %. M1 is not distinguishable from it.")
 
 
 def test_many_names_are_counted() -> None:
-    said = answer(made_table(methods(9), tied=[f"M{number}" for number in range(1, 9)]))
+    said = said_by(methods(9), [f"M{number}" for number in range(1, 9)])
     assert said.endswith("M1, M2, M3, M4 and 4 others are not distinguishable from it.")
 
 
@@ -26,13 +31,20 @@ def test_a_clear_best_is_said_to_be_one() -> None:
 
 
 def test_one_method_is_not_called_the_best() -> None:
-    assert answer(made_table(methods(1))) == "M0 reaches 80.5 ± 0.5 % on average, over 2 seeds."
-    assert answer(made_table({"ERM": {"photo": [70]}})) == "ERM reaches 70.0 % on average, over one seed."
+    assert said_by(methods(1)) == "M0 reaches 80.5 ± 0.5 % on average, over 2 seeds."
+    assert said_by({"ERM": {"photo": [70]}}) == "ERM reaches 70.0 % on average, over one seed."
 
 
 def test_one_seed_is_said_to_tell_nothing() -> None:
-    said = answer(made_table({"ERM": {"photo": [70]}, "HAM": {"photo": [75]}}))
-    assert said == "HAM is best on average: 75.0 %. There is one seed: a difference may be chance."
+    assert said_by({"ERM": {"photo": [70]}, "HAM": {"photo": [75]}}) == (
+        "HAM is best on average: 75.0 %. The numbers are too few to tell whether the others are worse. "
+        "With one seed, the spread between trainings is not known."
+    )
+
+
+def test_a_best_of_fewer_seeds_is_said_to_be_one() -> None:
+    said = said_by({"ERM": {"photo": [70, 71]}, "HAM": {"photo": [75]}})
+    assert said.startswith("HAM is best on average: 75.0 % (one seed).")
 
 
 def test_no_result_is_said() -> None:
@@ -55,7 +67,16 @@ def test_readings_against_the_baseline_are_counted() -> None:
     assert against_baseline(made_table(methods(2))) == ""
 
 
+def test_a_baseline_without_an_average_is_named() -> None:
+    table = made_table({"ERM": {"photo": [70]}, "HAM": {"photo": [75], "sketch": [80]}}, baseline="ERM")
+    assert against_baseline(table) == "ERM has no result on average to compare with."
+
+
+def test_single_pairs_are_not_read() -> None:
+    assert against_baseline(made_table({"ERM": {"photo": [70]}, "HAM": {"photo": [75]}}, baseline="ERM")) == ""
+
+
 def test_gaps_are_counted() -> None:
     table = made_table({"ERM": {"photo": [70], "sketch": [80]}, "HAM": {"photo": [75]}})
-    assert gaps(table) == "1 of 4 numbers is missing; the notes below the table say why."
+    assert gaps(table) == "1 of 4 numbers is missing."
     assert gaps(made_table(methods(2))) == ""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from hamdg.report.charts import Tick, number, ticks
 
-# How much longer than from its middle value to its best the axis may be before the worst values are cut off.
-_LONGEST = 4.0
+# How much longer than from its best value to one that a third is worse than an axis may be before the worst are cut.
+_LONGEST = 1.6
+# Of fewer values none is cut.
+_FEW = 6
 # About how many ticks an axis has, and how much longer than its values an axis is at either end.
 _TICKS, _MARGIN = 4, 0.05
 
@@ -50,11 +52,13 @@ def value_axis(values: Sequence[float], spreads: Sequence[float], may_cut: bool 
         may_cut: Whether low values may be left out: where they are the bad ones.
     """
     ordered = sorted(values)
-    best, middle = ordered[-1], ordered[len(ordered) // 2]
-    floor = best - _LONGEST * (best - middle) if best > middle else -math.inf
+    best, low = ordered[-1], ordered[len(ordered) // 3]
+    floor = best - _LONGEST * (best - low) if best > low else -math.inf
     kept = [value for value in ordered if value >= floor]
     # An axis that only one step of ticks would lengthen is not worth a cut.
-    is_cut = may_cut and len(kept) < len(ordered) and best - ordered[0] > 1.5 * (best - kept[0])
+    is_cut = (
+        may_cut and len(ordered) >= _FEW and len(kept) < len(ordered) and best - ordered[0] > 1.5 * (best - kept[0])
+    )
     lowest = kept[0] if is_cut else ordered[0]
     near = [value for value in spreads if value >= lowest - 0.5 * (best - lowest)] if is_cut else list(spreads)
     return _axis([lowest, best, *near], min(0.0, lowest), max(100.0, best), is_cut)

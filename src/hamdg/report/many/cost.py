@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hamdg.report.charts import Tick, number, padded_limits, ticks
+from hamdg.report.many.axis import value_axis
 from hamdg.report.many.labels import Box, Label, place, text_width
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 16.0, 34.0, 44.0
@@ -71,6 +73,7 @@ class Scatter:
         y_ticks: Round values.
         is_logarithmic: Whether each step along the cost axis multiplies it.
         unnamed: Methods whose name has no room.
+        below: Methods and values without a cost that are so far below the others that they are not drawn.
         x_title: What the cost is.
         y_title: What the value is.
     """
@@ -84,6 +87,7 @@ class Scatter:
     y_ticks: Sequence[Tick]
     is_logarithmic: bool
     unnamed: Sequence[str]
+    below: Sequence[str]
     x_title: str
     y_title: str
 
@@ -109,17 +113,23 @@ def scatter(
     """Return cost against value.
 
     Args:
-        methods: What is drawn; two at least.
+        methods: What is drawn; two at least. A few that are far below all others are left out.
         free: Names and values that cost nothing, such as zero-shot.
         titles: What the cost is, and what the value is.
         size: Pixels across and down.
     """
     width, height = size
+    ends = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
+    axis = value_axis([*(one.value for one in methods), *(value for _, value in free)], ends)
+    below = [one.label for one in methods if not axis.shows(one.value)]
+    below += [name for name, value in free if not axis.shows(value)]
+    methods = [one for one in methods if axis.shows(one.value)]
+    free = [(name, value) for name, value in free if axis.shows(value)]
     costs = [one.cost for one in methods]
     logarithmic = max(costs) > _LINEAR * min(costs)
     x_low, x_high = _decades(costs) if logarithmic else padded_limits([0.0, *costs], 6)
-    ends = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
-    y_low, y_high = padded_limits([*ends, *(value for _, value in free)])
+    kept = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
+    y_low, y_high = padded_limits([*kept, *(value for _, value in free)])
 
     def across(cost: float) -> float:
         share = math.log(cost / x_low) / math.log(x_high / x_low) if logarithmic else (cost - x_low) / (x_high - x_low)
@@ -131,19 +141,21 @@ def scatter(
     marks = _round_costs(x_low, x_high) if logarithmic else ticks(x_low, x_high, 6)
     ordered = sorted(methods, key=lambda one: (not one.is_best, -one.value, one.label))
     places = [(across(one.cost), down(one.value)) for one in ordered]
-    levels = [_level(name, down(value), width) for name, value in free]
+    levels = [_level(name, down(value), width, places) for name, value in free]
     whiskers = [
         Box(x - 3, down(one.value + one.error), x + 3, down(one.value - one.error))
         for one, (x, _) in zip(ordered, places, strict=True)
         if one.error is not None
     ]
     lines = [Box(LEFT, level.y - 3, width - RIGHT, level.y + 3) for level in levels]
-    named = [
-        Box(level.label.x - text_width(level.label.text), level.y - 18, level.label.x, level.y) for level in levels
-    ]
-    frame = Box(LEFT + 2, TOP - 6, width - 4, height - BOTTOM - 2)
-    names = place([(one.label, _short(one.label)) for one in ordered], places, frame, [*whiskers, *lines, *named])
+    named = [_box_of(level.label) for level in levels]
     front = _front(methods)
+    path = [(across(one.cost), down(one.value)) for one in front]
+    joined = [Box(x - 2, y - 2, x + 2, y + 2) for start, end in pairwise(path) for x, y in _between(start, end)]
+    frame = Box(LEFT + 2, TOP - 6, width - 4, height - BOTTOM - 2)
+    names = place(
+        [(one.label, _short(one.label)) for one in ordered], places, frame, [*whiskers, *lines, *named, *joined]
+    )
     points = [
         Point(
             one,
@@ -160,12 +172,13 @@ def scatter(
         width,
         height,
         points,
-        " ".join(f"{across(one.cost):.1f},{down(one.value):.1f}" for one in front) if len(front) > 1 else "",
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in path) if len(path) > 1 else "",
         levels,
         [Tick(across(mark), f"{mark:,.10g}") for mark in marks],
         [Tick(down(value), number(value)) for value in ticks(y_low, y_high)],
         logarithmic,
         [one.method.label for one in points if one.label is None],
+        below,
         *titles,
     )
 
@@ -179,8 +192,28 @@ def _front(methods: Sequence[Cost]) -> list[Cost]:
     return found
 
 
-def _level(name: str, y: float, width: float) -> Level:
-    return Level(y, Label(_short(name), width - RIGHT - 4, y - 5, "end"))
+def _level(name: str, y: float, width: float, points: Sequence[tuple[float, float]]) -> Level:
+    """Return a line across; its name stands at the end that is further from all points."""
+    ends: list[Label] = [Label(name, width - RIGHT - 4, y - 5, "end"), Label(name, LEFT + 6, y - 5, "start")]
+
+    def covered(label: Label) -> int:
+        box = _box_of(label)
+        return sum(Box(x - 5, y - 5, x + 5, y + 5).meets(box) for x, y in points)
+
+    return Level(y, min(ends, key=covered))
+
+
+def _box_of(label: Label) -> Box:
+    left = label.x - (text_width(label.text) if label.anchor == "end" else 0.0)
+    return Box(left, label.y - 12, left + text_width(label.text), label.y + 4)
+
+
+def _between(start: tuple[float, float], end: tuple[float, float]) -> Iterator[tuple[float, float]]:
+    """Yield points along a line."""
+    count = max(1, round(math.dist(start, end) / 6.0))
+    for step in range(1, count):
+        share = step / count
+        yield start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
 
 
 def _decades(costs: Sequence[float]) -> tuple[float, float]:

@@ -11,8 +11,11 @@ from hamdg.report.many.cost import Cost, Scatter, scatter
 from hamdg.report.many.differences import comparison_place
 from hamdg.report.many.headline import main_cells, ranked
 from hamdg.report.many.strips import scaled, shown, unit
+from hamdg.report.many.words import several
 from hamdg.report.table import MISSING
-from hamdg.report.tables.model import Cell, Table
+from hamdg.report.tables.measured import ZERO_SHOT
+from hamdg.report.tables.model import Cell, Heading, Table
+from hamdg.report.tables.options import MODEL
 from hamdg.runs.record import EVALUATE, known
 
 WIDE, NARROW = (1064.0, 400.0), (350.0, 340.0)
@@ -59,7 +62,7 @@ def cost_part(table: Table) -> CostPart | None:
     """Return cost against accuracy; `None` unless two methods with a result have a cost."""
     cells = main_cells(table)
     methods = [
-        _Method(table.rows[row].label, cells[row], *_costs(cells[row]))
+        _Method(table.rows[row].label, cells[row], *_costs(table.rows[row], cells[row]))
         for row in ranked(table)
         if cells[row].mean is not None
     ]
@@ -84,9 +87,7 @@ def cost_part(table: Table) -> CostPart | None:
         f"{table.metric.label} {comparison_place(table)}{',' * bool(unit(table.metric))}{unit(table.metric)}",
     )
     wide, narrow = (scatter(drawn, free, titles, size) for size in (WIDE, NARROW))
-    text = _text(wide, by_time, bool(free)) + " Names without room are in the table below." * bool(
-        wide.unnamed or narrow.unnamed
-    )
+    text = _text(wide, by_time) + " Names without room are in the table below." * bool(wide.unnamed or narrow.unnamed)
     rows = [_row(one, table) for one in methods]
     return CostPart(f"{table.metric.label} against {title}", text, wide, narrow, _columns(table), rows)
 
@@ -102,9 +103,9 @@ def training_seconds(run: FoundRun) -> float | None:
     return seconds if known(seconds) and seconds > 0.0 else None
 
 
-def _costs(cell: Cell) -> tuple[float | None, float | None]:
+def _costs(head: Heading, cell: Cell) -> tuple[float | None, float | None]:
     """Return the mean time and number of images of a row's runs; `None` for a model that was not trained."""
-    if not cell.runs or _is_start(cell):
+    if not cell.runs or head.values.get(MODEL) == ZERO_SHOT:
         return None, None
     seconds = [found for run in cell.runs if (found := training_seconds(run)) is not None]
     images = [run.summary.images_seen for run in cell.runs if run.summary.images_seen > 0]
@@ -113,10 +114,6 @@ def _costs(cell: Cell) -> tuple[float | None, float | None]:
         math.fsum(seconds) / whole if len(seconds) == whole else None,
         sum(images) / whole if len(images) == whole else None,
     )
-
-
-def _is_start(cell: Cell) -> bool:
-    return False
 
 
 def _drawn(one: _Method, cost: float, name: str, table: Table) -> Cost:
@@ -138,13 +135,15 @@ def _time_unit(longest: float) -> tuple[str, float]:
     return ("minutes", 60.0) if longest < 3 * 3600.0 else ("hours", 3600.0)
 
 
-def _text(chart: Scatter, by_time: bool, has_free: bool) -> str:
+def _text(chart: Scatter, by_time: bool) -> str:
     said = "The axis of costs is logarithmic. " if chart.is_logarithmic else ""
-    joined = ", joined by a line" if chart.front else ""
-    said += f"Filled dots{joined}: no method that costs as much or less is better. "
-    if has_free:
+    front = [one.method.label for one in sorted(chart.points, key=lambda one: one.x) if one.on_front]
+    said = f"No method that costs as much or less is better than {several(front)} (filled). " + said
+    if chart.levels:
         said += "The dashed line has no training. "
     said += "Whiskers: ± standard error. " if any(one.low is not None for one in chart.points) else ""
+    if chart.below:
+        said += f"Far below, and not drawn: {several(chart.below)}. "
     said += "Times are those of the machines that the runs ran on." if by_time else ""
     return said.strip()
 

@@ -9,7 +9,7 @@ from hamdg.report.estimates import Difference
 from hamdg.report.many.axis import Axis, difference_axis
 from hamdg.report.many.headline import main_cells, main_column, ranked
 from hamdg.report.many.strips import Strip, scaled, shown_difference
-from hamdg.report.tables.model import Cell, Metric, Table
+from hamdg.report.tables.model import Metric, Table, Trial
 
 # Of a single pair.
 UNKNOWN = "not testable"
@@ -53,7 +53,7 @@ def differences(table: Table) -> Differences | None:
     if base is None:
         return None
     found = [
-        (table.rows[row].label, cells[row].difference, _pairs(cells[row], base))
+        (table.rows[row].label, cells[row].difference, paired(cells[row].values, base.values))
         for row in ranked(table)
         if cells[row].difference is not None
     ]
@@ -101,23 +101,15 @@ def interval_text(one: Difference, metric: Metric) -> str:
     return f"{shown_difference(one.low, metric)} to {shown_difference(one.high, metric)}"
 
 
-def paired_by_seed(values: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
-    """Return the differences seed by seed."""
-    return [values[seed] - others[seed] for seed in sorted(values.keys() & others.keys())]
+def paired(values: Mapping[Trial, float], others: Mapping[Trial, float]) -> list[float]:
+    """Return the differences, trial by trial."""
+    return [values[trial] - others[trial] for trial in sorted(values.keys() & others.keys())]
 
 
 def comparison_place(table: Table) -> str:
     """Return what is compared: `on average`, or the name of the only column."""
     column = table.columns[main_column(table)]
     return "on average" if column.is_average else f"on {column.label}"
-
-
-def _pairs(cell: Cell, base: Cell) -> list[float]:
-    """Return the numbers that a cell's difference is the mean of: seeds' differences, or those of all trials."""
-    by_seed = paired_by_seed(cell.values_by_seed, base.values_by_seed)
-    if cell.difference is not None and cell.difference.n == len(by_seed):
-        return by_seed
-    return list(cell.paired.values())
 
 
 def _line(label: str, one: Difference, pairs: Sequence[float], axis: Axis, metric: Metric) -> DifferenceLine:

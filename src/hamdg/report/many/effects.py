@@ -7,22 +7,27 @@ from dataclasses import dataclass
 
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import paired_difference
-from hamdg.report.many.differences import Differences, drawn, paired_by_seed
+from hamdg.report.many.differences import Differences, drawn, paired
 from hamdg.report.many.headline import main_cells
-from hamdg.report.tables.model import Cell, Table, Trial
+from hamdg.report.tables.measured import text_of
+from hamdg.report.tables.model import Cell, Heading, Table
+from hamdg.report.tables.options import MODEL
+from hamdg.runs.settings import is_used, settings
 
 # Sections and keys of a recipe that name a run or say where and how it is made, not what it is.
-_ASIDE = (
-    "held_out",
-    "seed",
-    "label",
-    "excluded",
-    "runtime",
-    "tracking",
-    "controls",
-    "evaluate",
-    "data.root",
-    "data.cache",
+_ASIDE = frozenset(
+    {
+        "held_out",
+        "seed",
+        "label",
+        "excluded",
+        "runtime",
+        "tracking",
+        "controls",
+        "evaluate",
+        "data.root",
+        "data.cache",
+    }
 )
 _DEFAULT = "default"
 
@@ -64,11 +69,8 @@ def effects(table: Table) -> list[Effects]:
     are another model of the same runs, are left out.
     """
     cells = main_cells(table)
-    settings = {row: found for row, cell in enumerate(cells) if (found := _settings(cell)) is not None}
-    near = {
-        row: {other: key for other in settings if (key := _only_key(settings[row], settings[other]))}
-        for row in settings
-    }
+    keys = {row: found for row, cell in enumerate(cells) if (found := _made_by(table.rows[row], cell)) is not None}
+    near = {row: {other: key for other in keys if (key := _only_key(keys[row], keys[other]))} for row in keys}
     result: list[Effects] = []
     taken: set[int] = set()
     # The baseline or an earlier row is the reference where several could be.
@@ -77,59 +79,37 @@ def effects(table: Table) -> list[Effects]:
         if row in taken or not own:
             continue
         taken |= {row, *own}
-        if (one := _effects(table, cells, row, own, settings)) is not None:
+        if (one := _effects(table, cells, row, own, keys)) is not None:
             result.append(one)
     return result
 
 
 def recipe_keys(runs: Sequence[FoundRun]) -> dict[str, str]:
-    """Return the keys of a recipe that all runs have in common, dotted, with their values as text."""
-    flat = [_flat(run.summary.config) for run in runs]
-    return {key: value for key, value in flat[0].items() if all(one.get(key) == value for one in flat)} if flat else {}
+    """Return the keys of a recipe that define some runs and have the same value in all, dotted, as text."""
+    found = [_keys(run) for run in runs]
+    return {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}
 
 
-def _settings(cell: Cell) -> dict[str, str] | None:
+def _made_by(head: Heading, cell: Cell) -> dict[str, str] | None:
     """Return what a row's runs are made by; `None` if the row is not what its runs were made for."""
     runs = list(cell.runs)
-    if cell.mean is None or not runs:
-        return None
-    own = {Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed): run.summary.result for run in runs}
-    if any((found := own.get(trial)) is None or not _has(found, value) for trial, value in cell.values.items()):
+    if cell.mean is None or not runs or any(head.values.get(MODEL, one) != one for one in _results(runs)):
         return None
     return recipe_keys(runs)
 
 
-def _has(row: Mapping[str, object], value: float) -> bool:
-    """Return whether a record's row has a value among its figures."""
-    targets = row["targets"]
-    figures = [row["held_out"], row["held_out_in80"], row["validation"]]
-    if isinstance(targets, Mapping):
-        figures += [figure for one in targets.values() for figure in one.values()]
-        if len(targets) > 1:
-            return True  # an average of several targets' figures is not among them
-    return value in figures
+def _results(runs: Sequence[FoundRun]) -> set[str]:
+    """Return the keys of the models that runs were made for."""
+    return {run.summary.result["key"] for run in runs}
 
 
-def _flat(config: Mapping[str, object], before: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in config.items():
-        key = f"{before}{name}"
-        if key in _ASIDE or key.partition(".")[0] in _ASIDE:
-            continue
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{key}.")
-        else:
-            found[key] = _written(value)
-    return found
-
-
-def _written(value: object) -> str:
-    """Return a value as a recipe writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "none"
-    return f"[{', '.join(map(_written, value))}]" if isinstance(value, list) else str(value)
+def _keys(run: FoundRun) -> dict[str, str]:
+    algorithm = run.summary.algorithm
+    return {
+        key: text_of(value)
+        for key, value in settings(run.summary.config, algorithm).items()
+        if is_used(key, algorithm) and not {key, key.partition(".")[0]} & _ASIDE
+    }
 
 
 def _only_key(first: Mapping[str, str], second: Mapping[str, str]) -> str:
@@ -144,16 +124,16 @@ def _effects(
     cells: Sequence[Cell],
     row: int,
     others: Mapping[int, str],
-    settings: Mapping[int, Mapping[str, str]],
+    keys: Mapping[int, Mapping[str, str]],
 ) -> Effects | None:
     sign = -1.0 if table.metric.higher_is_better is False else 1.0
-    reference = cells[row].values_by_seed
+    reference = cells[row].values
     found = []
     for other, key in others.items():
-        own = cells[other].values_by_seed
+        own = cells[other].values
         if (one := paired_difference(own, reference)) is not None:
-            change = Change(key, settings[row].get(key, _DEFAULT), settings[other].get(key, _DEFAULT))
-            found.append((change, (table.rows[other].label, one, paired_by_seed(own, reference))))
+            change = Change(key, keys[row].get(key, _DEFAULT), keys[other].get(key, _DEFAULT))
+            found.append((change, (table.rows[other].label, one, paired(own, reference))))
     found.sort(key=lambda pair: -sign * pair[1][1].mean)
     lines = drawn([line for _, line in found], table.metric)
     return None if lines is None else Effects(table.rows[row].label, [change for change, _ in found], lines)

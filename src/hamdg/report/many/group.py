@@ -11,6 +11,7 @@ from hamdg.report.many.effects import Change, effects
 from hamdg.report.many.headline import Headline, headline
 from hamdg.report.many.words import against_baseline, answer, gaps
 from hamdg.report.tables.model import Table
+from hamdg.report.tables.wording import legend
 
 _INTERVAL = (
     "Means of paired differences (same held-out domains, same seed) with their 95 % intervals (Student's t). What has "
@@ -36,7 +37,8 @@ class Group:
         name: What sets it apart from the page's other tables.
         table: The table.
         answer: Which method is best, in words.
-        further: What else its numbers say, in words.
+        further: How the others compare with the baseline, in words.
+        gaps: How many numbers are missing, in words; empty for none.
         headline: The headline table.
         differences: Differences to the baseline; `None` without one.
         against: What these are, in words.
@@ -50,6 +52,7 @@ class Group:
     table: Table
     answer: str
     further: str
+    gaps: str
     headline: Headline
     differences: Differences | None
     against: str
@@ -64,14 +67,19 @@ class Group:
         return f"{label[:1].upper()}{label[1:]}"
 
     @property
+    def legend(self) -> str:
+        """What the table's marks mean, and by which test."""
+        return legend(self.table, "\N{BLACK CIRCLE}", "\N{WHITE CIRCLE}")
+
+    @property
     def unit(self) -> str:
         """What stands behind the name of an axis, such as `, %`."""
         return ", %" if self.table.metric.is_share else ""
 
     @property
-    def has_marks(self) -> bool:
-        """Whether a number is marked as best or tied."""
-        return any(number.mark for line in self.headline.lines for number in line.numbers)
+    def marks(self) -> set[str]:
+        """The marks that numbers have: `best`, `tied`."""
+        return {number.mark for line in self.headline.lines for number in line.numbers if number.mark}
 
     @property
     def has_spread(self) -> bool:
@@ -96,7 +104,8 @@ def group(table: Table, number: int) -> Group:
         name=_name(table),
         table=table,
         answer=answer(table),
-        further=" ".join(text for text in (against_baseline(table), gaps(table)) if text),
+        further=against_baseline(table),
+        gaps=gaps(table),
         headline=headline(table),
         differences=differences(table),
         against=f"How much each method is above or below {table.baseline} {comparison_place(table)}, in points.",
@@ -110,7 +119,5 @@ def group(table: Table, number: int) -> Group:
 
 
 def _name(table: Table) -> str:
-    """Return the benchmarks and conditions of a table."""
-    runs = [run.summary for row in table.cells for cell in row for run in cell.runs]
-    names = [sorted({run.benchmark for run in runs}), sorted({run.condition for run in runs})]
-    return ", ".join(name for own in names for name in own) or table.title
+    """Return the benchmark and condition of a table."""
+    return ", ".join(table.place[key] for key in ("benchmark", "condition") if key in table.place) or table.title

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hamdg.report.estimates import differ
 from hamdg.report.many.differences import UNKNOWN, comparison_place, reading
 from hamdg.report.many.headline import main_cells, main_column, ranked
 from hamdg.report.many.strips import shown, unit
@@ -25,17 +26,20 @@ def answer(table: Table) -> str:
         return _only(table, known[0])
     best = [(head, cell) for head, cell in known if cell.is_best] or known[:1]
     tied = [head.label for head, cell in known if cell.is_tied and not cell.is_best]
+    beaten = [head.label for head, cell in known if differ(cell.values, best[0][1].values) and not cell.is_best]
     sentences = [_best(table, best)]
-    if all(cell.n == 1 for _, cell in known):
-        sentences.append("There is one seed: a difference may be chance.")
-    elif tied:
+    if tied:
         verb = "is" if len(tied) == 1 else "are"
         than = "it" if len(best) == 1 else "them"
-        sentences.append(f"{_several(tied)} {verb} not distinguishable from {than}.")
-    else:
-        others = len(known) - len(best)
+        sentences.append(f"{several(tied)} {verb} not distinguishable from {than}.")
+    elif len(beaten) == len(known) - len(best):
+        others = len(beaten)
         subject = "The other" if others == 1 else f"All {others} others" if others > 2 else "Both others"
         sentences.append(f"{subject} {'is' if others == 1 else 'are'} distinguishably worse.")
+    else:
+        sentences.append("The numbers are too few to tell whether the others are worse.")
+    if all(cell.n == 1 for _, cell in known):
+        sentences.append("With one seed, the spread between trainings is not known.")
     return " ".join(sentences)
 
 
@@ -45,24 +49,27 @@ def against_baseline(table: Table) -> str:
     for head, cell in zip(table.rows, main_cells(table), strict=True):
         if cell.difference is not None:
             readings.setdefault(reading(cell.difference, table.metric), []).append(head.label)
-    if not readings:
-        return ""
+    if not readings.keys() - {UNKNOWN}:
+        empty = any(
+            head.is_baseline and cell.mean is None for head, cell in zip(table.rows, main_cells(table), strict=True)
+        )
+        return f"{table.baseline} has no result {comparison_place(table)} to compare with." if empty else ""
     parts = []
     for word in ("better", "worse", "higher", "lower", "not distinguishable", UNKNOWN):
         names = readings.get(word, [])
-        subject = _several(names) if len(names) <= _FEW else f"{len(names)} methods"
+        subject = several(names) if len(names) <= _FEW else f"{len(names)} methods"
         parts += [f"{subject} {'is' if len(names) == 1 else 'are'} {word}"] if names else []
     return f"Against {table.baseline}, {listed_in_words(parts)}."
 
 
 def gaps(table: Table) -> str:
-    """Return how many numbers are missing or lack seeds; empty for none."""
+    """Return how many numbers are missing or of fewer seeds than others; empty for none."""
     main = main_column(table) if table.columns[main_column(table)].is_average else -1
     cells = [cell for row in table.cells for column, cell in enumerate(row) if column != main]
     missing, partial = sum(bool(cell.missing) for cell in cells), sum(bool(cell.incomplete) for cell in cells)
     parts = [f"{missing} of {len(cells)} numbers {'is' if missing == 1 else 'are'} missing"] if missing else []
-    parts += [f"{partial} {'lacks' if partial == 1 else 'lack'} seeds"] if partial else []
-    return f"{' and '.join(parts)}; the notes below the table say why." if parts else ""
+    parts += [f"{partial} {'is' if partial == 1 else 'are'} of fewer seeds"] if partial else []
+    return f"{' and '.join(parts)}." if parts else ""
 
 
 def _only(table: Table, row: Row) -> str:
@@ -72,7 +79,7 @@ def _only(table: Table, row: Row) -> str:
 
 
 def _best(table: Table, best: Sequence[Row]) -> str:
-    names = _several([head.label for head, _ in best])
+    names = several([head.label for head, _ in best])
     verb = "is" if len(best) == 1 else "are"
     word = "highest" if table.metric.higher_is_better is None else "best"
     return f"{names} {verb} {word} {comparison_place(table)}: {_value(table, best[0][1])}."
@@ -80,10 +87,12 @@ def _best(table: Table, best: Sequence[Row]) -> str:
 
 def _value(table: Table, cell: Cell) -> str:
     error = "" if cell.standard_error is None else f" ± {shown(cell.standard_error, table.metric)}"
-    return f"{shown(cell.mean, table.metric)}{error}{unit(table.metric)}"
+    value = f"{shown(cell.mean, table.metric)}{error}{unit(table.metric)}".replace(" ", "\N{NO-BREAK SPACE}")
+    alone = cell.n == 1 and any(other.n > 1 for other in main_cells(table))
+    return f"{value} (one seed)" if alone else value
 
 
-def _several(names: Sequence[str]) -> str:
+def several(names: Sequence[str]) -> str:
     """Return names in words, the first few where there are many."""
     if len(names) <= _NAMED + 1:
         return listed_in_words(names)

@@ -12,7 +12,7 @@ from typing import cast
 
 from hamdg.runs.record import Record, Row, StepRecord, read_record
 
-_TEMPLATE = Path(__file__).parents[1] / "golden" / "ham"
+_TEMPLATE = Path(__file__).parent / "golden" / "ham"
 NOTE = (
     "HAM (reconstruction): enrichment (SAE) follows the published rule; harmonization (OPA) and the historical merge "
     "(RHM) are our reconstruction."
