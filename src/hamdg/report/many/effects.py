@@ -29,7 +29,7 @@ _ASIDE = frozenset(
         "data.cache",
     }
 )
-_DEFAULT = "default"
+_DEFAULT, _ALGORITHM = "default", "algorithm"
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,19 @@ def _results(runs: Sequence[FoundRun]) -> set[str]:
 
 def _keys(run: FoundRun) -> dict[str, str]:
     algorithm = run.summary.algorithm
-    return {
+    found = {
         key: text_of(value)
         for key, value in settings(run.summary.config, algorithm).items()
         if is_used(key, algorithm) and not {key, key.partition(".")[0]} & _ASIDE
     }
+    return found | {_ALGORITHM: algorithm}
 
 
 def _only_key(first: Mapping[str, str], second: Mapping[str, str]) -> str:
     """Return the only key in which two recipes differ; empty if there is none, or there are several."""
     keys = {key for key in first.keys() | second.keys() if first.get(key) != second.get(key)}
     # Another algorithm is another method, not a change of one.
-    return keys.pop() if len(keys) == 1 and keys != {"algorithm"} else ""
+    return keys.pop() if len(keys) == 1 and keys != {_ALGORITHM} else ""
 
 
 def _effects(
