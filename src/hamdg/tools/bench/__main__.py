@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hamdg.tools.bench import compression, indexing, loading, merging, reading, training
+from hamdg.tools.bench import compression, indexing, loading, merging, reading, tabulating, training
 
-BENCHES = ("training", "loading", "reading", "compression", "merging")
+BENCHES = ("training", "loading", "reading", "compression", "merging", "tables")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
         reading.main(arguments.data, arguments.most)
     if arguments.bench in (None, "compression"):
         compression.main(arguments.data)
+    if arguments.bench in (None, "tables"):
+        tabulating.main()
     if arguments.bench in (None, "merging"):
         merging.main(arguments.peers, arguments.sources, arguments.most, (arguments.only,) if arguments.only else None)
 
