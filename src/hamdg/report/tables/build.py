@@ -19,7 +19,7 @@ from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
-from hamdg.report.tables.selection import Pairs, excluded_of
+from hamdg.report.tables.selection import Pairs
 from hamdg.report.tables.wording import caption, notes_of, title
 from hamdg.text import listed
 
@@ -180,10 +180,10 @@ class _Builder:
             return list(numbers)
         sets: dict[tuple[str, str], set[frozenset[str]]] = {}
         for one in numbers:
-            sets.setdefault((one.run.summary.algorithm, one.model), set()).add(excluded_of(one))
+            sets.setdefault((one.run.summary.algorithm, one.model), set()).add(one.excluded)
         kept = []
         for one in numbers:
-            own = excluded_of(one)
+            own = one.excluded
             is_pair = any(other < own for other in sets[one.run.summary.algorithm, one.model])
             several = self._options.select is not None and len(one.run.summary.targets) > 1
             if not (is_pair or several):

@@ -35,7 +35,9 @@ class Measured:
         is_result: Whether the model is what the run was made for.
         trial: What it is paired by.
         values: What it says by the keys that were asked for, as text.
-        settings: All values of its recipe, by dotted key.
+        settings: All values of its recipe's sections, by dotted key.
+        kind: The same for runs that differ in nothing but seed and held-out domain.
+        excluded: The domains that the run neither trained on nor tested.
         value: The number.
     """
 
@@ -46,6 +48,8 @@ class Measured:
     trial: Trial
     values: Mapping[str, str]
     settings: Mapping[str, object]
+    kind: int
+    excluded: frozenset[str]
     value: float
 
     @property
@@ -75,22 +79,25 @@ def measure(
     """
     asked = list(dict.fromkeys([*keys, *options.where]))
     found, absent, texts, models = [], [], _Texts(), set[str]()
+    kinds: dict[tuple[object, ...], int] = {}
     for run in runs:
         values = settings(run.summary.config, run.summary.algorithm)
         own = texts.of(run, values, asked)
         texts.note(own, options.where)
         models |= {row["key"] for row in run.summary.rows}
+        kind = kinds.setdefault(_kind(run, values), len(kinds))
+        trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
+        excluded = _excluded(values)
         for model, rows in _models(run, options.models).items():
             if not passes({**own, MODEL: model}, options.where):
                 continue
             said = _said(own, model)
-            trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
             is_result = model == run.summary.result["key"]
             numbers = _numbers(run, rows, model, metric)
             if not numbers:
                 absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
             found += [
-                Measured(run, rows, model, is_result, trial, said | of_class, values, value)
+                Measured(run, rows, model, is_result, trial, said | of_class, values, kind, excluded, value)
                 for of_class, value in numbers
             ]
     texts.check(asked, options.where)
@@ -165,6 +172,23 @@ class _Texts:
                 if not any(same_text(text, one) for text in met):
                     hint = did_you_mean(one, met, f"there are {listed(met, 12)}.")
                     raise ConfigError(f"No run has `{excerpt(one)}` as `{key}`; {hint}")
+
+
+def _kind(run: FoundRun, values: Mapping[str, object]) -> tuple[object, ...]:
+    """Return what runs share that differ in seed and held-out domain alone; equal settings are one object."""
+    summary = run.summary
+    facts = (summary.data_digest, tuple(summary.prompts), tuple(summary.classes), is_without_domains(run))
+    return (id(values), summary.algorithm, *facts)
+
+
+def is_without_domains(run: FoundRun) -> bool:
+    """Return whether a run did without a domain, so that its images are others."""
+    return len(run.summary.sources) + len(run.summary.targets) < len(run.summary.domains)
+
+
+def _excluded(values: Mapping[str, object]) -> frozenset[str]:
+    excluded = values.get("excluded")
+    return frozenset(text_of(name) for name in excluded) if isinstance(excluded, list) else frozenset()
 
 
 def passes(said: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:

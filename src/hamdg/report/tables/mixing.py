@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hamdg.report.tables.measured import Measured, text_of
+from hamdg.report.tables.measured import Measured, is_without_domains, text_of
 from hamdg.runs.settings import is_used
 
 # What does not change a run's result, or is what runs are paired by.
@@ -35,7 +35,7 @@ def differences(numbers: Iterable[Measured], ignored: Collection[str] = ()) -> d
         ignored: Keys that they may differ in.
     """
     # Of the thousands that are alike one is enough.
-    kinds = list({_kind(one): one for one in numbers}.values())
+    kinds = list({(one.kind, one.is_start): one for one in numbers}.values())
     if len(kinds) < 2:
         return {}
     names = {key: None for one in kinds for key in one.settings}
@@ -53,12 +53,6 @@ def differences(numbers: Iterable[Measured], ignored: Collection[str] = ()) -> d
         if len(known) > 1 and name not in ignored and not explained:
             found[name] = known
     return found
-
-
-def _kind(one: Measured) -> tuple[object, ...]:
-    summary = one.run.summary
-    facts = (summary.data_digest, tuple(summary.prompts), tuple(summary.classes), _is_without_domains(one))
-    return (id(one.settings), summary.algorithm, one.is_start, *facts)
 
 
 def matters(key: str, one: Measured) -> bool:
@@ -116,12 +110,6 @@ def _facts(one: Measured) -> dict[str, str]:
     drawn = any(one.settings.get(key) is not None for key in ("data.subset", "data.shots"))
     return {
         PROMPTS: "; ".join(summary.prompts),
-        IMAGES: "" if drawn or _is_without_domains(one) else summary.data_digest[:12],
+        IMAGES: "" if drawn or is_without_domains(one.run) else summary.data_digest[:12],
         CLASSES: ", ".join(summary.classes),
     }
-
-
-def _is_without_domains(one: Measured) -> bool:
-    """Return whether a run did without a domain, so that its images are others."""
-    summary = one.run.summary
-    return len(summary.sources) + len(summary.targets) < len(summary.domains)

@@ -53,7 +53,7 @@ class Pairs:
         # By the settings: (tested domain, domains that were not trained on besides) -> accuracy on its 80 % part.
         self._found: dict[_Twin, dict[_Place, float]] = {}
         for one in numbers:
-            summary, excluded = one.run.summary, excluded_of(one)
+            summary, excluded = one.run.summary, one.excluded
             own = self._found.setdefault(_twin(one), {})
             for target in summary.targets:
                 value = _in80(one, target)
@@ -70,7 +70,7 @@ class Pairs:
             The mean, `None` if a pair is missing, and the missing pairs.
         """
         (target,) = one.run.summary.targets
-        own, excluded = self._found.get(_twin(one), {}), excluded_of(one)
+        own, excluded = self._found.get(_twin(one), {}), one.excluded
         others = [name for name in one.run.summary.domains if name != target and name not in excluded]
         found = {name: own.get((name, excluded | {target})) for name in others}
         lacking = [f"{name} without {target}" for name, value in found.items() if value is None]
@@ -109,12 +109,6 @@ _UNJUDGED: Mapping[Rule, str] = {
     "oracle": "no run was tested on the 20 % part",
     "leave_one_out": "runs with a second domain held out are missing",
 }
-
-
-def excluded_of(one: Measured) -> frozenset[str]:
-    """Return the domains that a run neither trained on nor tested."""
-    excluded = one.settings.get("excluded")
-    return frozenset(text_of(name) for name in excluded) if isinstance(excluded, list) else frozenset()
 
 
 def _score(one: Measured, rule: Rule) -> float | None:

@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from hamdg.tools.bench.measure import Measured, measured
 HEADERS = ("table", "records", "MB", "whole process, s (wanted 2)", "anonymous MB")
 RECORDS = 5_000
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
-# Records of runs of the embedded benchmark by HAM, with their facts and figures, are as large.
+# Records of runs of the embedded benchmark, with their facts and figures, are as large.
 BYTES = 21_000
+_RECIPE = Recipe()
 _METHODS = 10
 _MODELS = 9
 _CLASSES = 7
@@ -39,7 +41,7 @@ def write_runs(root: Path, count: int) -> int:
     for number, (seed, method, held_out) in zip(
         range(count), product(range(count), range(_METHODS), DOMAINS), strict=False
     ):
-        folder = root / "mini" / held_out / "ham" / f"seed{seed}-{number:08x}"
+        folder = root / _RECIPE.benchmark / held_out / _RECIPE.algorithm / f"seed{seed}-{number:08x}"
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True)
         for name in _FILES:
@@ -81,10 +83,10 @@ def _record(generator: random.Random, method: int, held_out: str, seed: int, num
     step = {"reads": ["sources"], "opened": sources, "facts": {}, "figures": [], "seconds": 1.0, "images_seen": 960}
     record: dict[str, object] = {
         "format": FORMAT,
-        "benchmark": "mini",
+        "benchmark": _RECIPE.benchmark,
         "held_out": held_out,
         "targets": [held_out],
-        "algorithm": "ham",
+        "algorithm": _RECIPE.algorithm,
         "label": f"method {method}",
         "footnote": "",
         "metric": "accuracy",
@@ -101,7 +103,7 @@ def _record(generator: random.Random, method: int, held_out: str, seed: int, num
         "sources": sources,
         "prompts": ["a photo of a {}."],
         "layers": [],
-        "rows": [*rows, _model(generator, "ham", held_out)],
+        "rows": [*rows, _model(generator, "result", held_out)],
         "controls": [],
         "steps": {"train": step, "merge": step},
         "images_seen": 960,
@@ -109,8 +111,8 @@ def _record(generator: random.Random, method: int, held_out: str, seed: int, num
         "timings": {"train": 60.0, "merge": 1.0},
         "data_digest": "0" * 64,
         "versions": {"hamdg": "0"},
-        "command": "hamdg run mini/ham",
-        "config": values_of(Recipe(held_out=held_out, seed=seed)),
+        "command": "hamdg run",
+        "config": values_of(replace(_RECIPE, held_out=held_out, seed=seed)),
     }
     # Facts as a merge leaves them: many numbers, none of which a table needs.
     missing = max(BYTES - len(json.dumps(record, indent=1)), 0)
