@@ -38,7 +38,7 @@ _ENVIRONMENT = (
 _OPTIONS = {verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, **data.OPTIONS}.items()}
 
 # The verbs that make many runs.
-_LAUNCHING = ("sweep",)
+_LAUNCHING = ("run", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):

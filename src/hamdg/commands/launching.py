@@ -11,7 +11,7 @@ from hamdg.errors import ConfigError
 _PREFIX = "--launcher."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse._ActionsContainer) -> None:
     """Add `--launcher` to a verb; its options are split off before arguments are parsed."""
     where = "where runs take place: local, or what another package brings (default: local)"
     parser.add_argument("--launcher", metavar="NAME", help=where)

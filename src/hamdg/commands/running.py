@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hamdg import console
-from hamdg.commands import output, tracking
+from hamdg.commands import output, several, tracking
 
 if TYPE_CHECKING:
     from hamdg.config.recipe import Recipe
 
 SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
 # Its own options; all others are keys of the recipe.
-OPTIONS = ("--force", "--dry-run", "--until", "--tracking", "--print-config", "--print_config")
+OPTIONS = ("--force", "--dry-run", "--until", "--tracking", "--print-config", "--print_config", *several.OPTIONS)
 EPILOG = (
     "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
     "these are the keys (after RECIPE: those of its algorithm):"
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)
     tracking.add_arguments(parser)
+    several.add_arguments(parser)
     text = "print the whole recipe as YAML, defaults included, and do nothing else"
     parser.add_argument("--print-config", "--print_config", action="store_true", help=text)
     parser.epilog = EPILOG
@@ -68,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = [*arguments.overrides, *(["--runtime.quiet=true"] if arguments.quiet else [])]
     overrides += tracking.overrides(arguments)
     file = find_file(arguments.recipe)
+    if several.are_asked_for(arguments):
+        return several.run(arguments, file, overrides)
     recipe = read_recipe(file, overrides)
     if arguments.print_config:
         whole = _whole(recipe)

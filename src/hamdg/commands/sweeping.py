@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = jobs_of(sweep, file, launcher.threads(arguments.processes))
     chosen = _chosen(jobs, arguments)
     if arguments.dry_run or arguments.status:
-        _look(file, sweep, chosen, arguments.dry_run)
+        look(file, sweep, chosen, arguments.dry_run)
         return 0
 
     from hamdg.sweeps import results
@@ -102,7 +102,8 @@ def _chosen(jobs: list[Job], arguments: argparse.Namespace) -> list[Job]:
     return only(jobs, arguments.only) if arguments.only else jobs
 
 
-def _look(file: Path, sweep: Sweep, jobs: Sequence[Job], plans: bool) -> None:
+def look(file: Path, sweep: Sweep, jobs: Sequence[Job], plans: bool) -> None:
+    """Print what would be done for runs, or how far they are."""
     from hamdg.config.shipped import public_name
     from hamdg.sweeps.ledger import ledger_of
     from hamdg.sweeps.overview import show_plan, show_status

@@ -141,7 +141,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     """
     context = open_context(recipe, run)
     steps = context.algorithm.steps()
-    _check_until(recipe, steps, until)
+    check_until(recipe, steps, until)
     check_words(context)
     for step in steps:
         if step.check is not None:
@@ -149,7 +149,12 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     return context
 
 
-def _check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
+def check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
+    """Check that a run can stop after a step.
+
+    Raises:
+        ConfigError: If its algorithm has no such step, or one before it reads the held-out domain.
+    """
     names = [step.name for step in steps]
     if until == EVALUATE:
         return

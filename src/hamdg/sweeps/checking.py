@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from hamdg.config.keys import known, type_of, unknown
 from hamdg.config.yaml_files import Document
@@ -31,6 +31,7 @@ _NESTED: Mapping[str, object] = {
     "held_out": Annotated[Sequence[str] | str, Words("a list of domains, or `all`")],
     "seeds": Annotated[Sequence[int] | Annotated[int, Range(1, 10_000)], Words("a list of integers, or how many")],
     "variants": Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to `{recipe: ..., set: {...}}`")],
+    "until": Literal["validate", "evaluate"],
     "random": Annotated[Settings, Filled(), Words("`{draws: N, ranges: {...}}`")],
     "ranges": Annotated[
         Mapping[str, Settings], Filled(), Words("a mapping of keys to `{uniform: [low, high]}` or the like")

@@ -65,22 +65,23 @@ class Job:
         return f"variant `{self.variant}`, {place}"
 
 
-def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
+def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job]:
     """Return all runs of a sweep, those of one condition, domain and seed together.
 
     Args:
         sweep: The sweep.
         file: The sweep file, which the variants' recipes are relative to.
         threads: CPU threads of each run; 0 for what it finds where it runs.
+        where: Where the sweep's settings stand, for messages; in the file when left out.
 
     Raises:
         ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, or
             none is excluded by an item of `exclude`.
     """
-    unused = dict(enumerate(sweep.exclude))
+    where, unused = where or f"in `{file}`", dict(enumerate(sweep.exclude))
     jobs: list[Job] = []
     for condition in sweep.conditions:
-        points = points_of(sweep, file, condition)
+        points = points_of(sweep, file, condition, where)
         single = [domain for one in points for domain in one.held_out]
         domains = dict.fromkeys([*single, *(domain for one in points for domain in one.pairs)])
         seeds = dict.fromkeys(seed for one in points for seed in one.seeds)
@@ -88,7 +89,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int) -> list[Job]:
             if seed in point.seeds and domain in (*point.held_out, *point.pairs):
                 place = Place(condition, point, domain, seed)
                 for draw in range(point.draws) if point.draws else (None,):
-                    jobs += _made(sweep, file, place, draw, threads, unused)
+                    jobs += _made(sweep, where, place, draw, threads, unused)
     for number in unused:
         raise ConfigError(f"`{file}`: `exclude.{number}` fits no run; correct it, or leave it out.")
     if not jobs:
@@ -108,7 +109,7 @@ class Place(NamedTuple):
 
 
 def _made(
-    sweep: Sweep, file: Path, place: Place, draw: int | None, threads: int, unused: dict[int, Entry]
+    sweep: Sweep, where: str, place: Place, draw: int | None, threads: int, unused: dict[int, Entry]
 ) -> Iterator[Job]:
     """Yield the job of a place and a draw, unless it is excluded; entries that exclude it leave `unused`."""
     condition, point, domain, seed = place
@@ -131,9 +132,10 @@ def _made(
     given["runtime.root"] = sweep.root
     silent: dict[str, object] = {"runtime.threads": threads, "runtime.quiet": True}
     silent |= {} if sweep.reports else {"runtime.report": False}
+    silent = {key: value for key, value in silent.items() if key not in settings}
     with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
         changes = settings | given
-        recipe = read_recipe(point.source, changes=[*changes.items(), *silent.items()], place=f"in `{file}`")
+        recipe = read_recipe(point.source, changes=[*changes.items(), *silent.items()], place=where)
         run_directory(recipe)  # which asks the merge library, the only one to know methods and options
     # What the recipe itself says, or leaves at its default.
     others = {key for entry in entries.values() for key in entry} - facts.keys()

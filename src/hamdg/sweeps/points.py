@@ -54,8 +54,14 @@ class Point:
     pairs: tuple[str, ...] = ()
 
 
-def points_of(sweep: Sweep, file: Path, condition: str) -> list[Point]:
+def points_of(sweep: Sweep, file: Path, condition: str, where: str) -> list[Point]:
     """Return the points of a sweep under one of its conditions: those of the variants, then those of `include`.
+
+    Args:
+        sweep: The sweep.
+        file: Its file.
+        condition: The name of the condition.
+        where: Where settings stand, for messages.
 
     Raises:
         ConfigError: If a recipe or a domain does not exist, or two points have one name.
@@ -64,11 +70,11 @@ def points_of(sweep: Sweep, file: Path, condition: str) -> list[Point]:
     found: list[Point] = []
     for name, variant in sweep.variants.items():
         with naming(f"variant `{name}`, condition `{condition}`"):
-            found += _crossed(sweep, file, condition, name, variant)
+            found += _crossed(sweep, file, condition, where, name, variant)
     for one in sweep.include:
         if one.conditions is None or condition in one.conditions:
             with naming(f"variant `{one.variant}` of `include`, condition `{condition}`"):
-                found.append(_included(sweep, file, condition, one))
+                found.append(_included(sweep, file, condition, where, one))
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
@@ -85,7 +91,7 @@ def naming(job: str) -> Iterator[None]:
         raise type(error)(f"{job[:1].upper()}{job[1:]}: {error}") from error
 
 
-def _crossed(sweep: Sweep, file: Path, condition: str, name: str, variant: Variant) -> Iterator[Point]:
+def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, variant: Variant) -> Iterator[Point]:
     """Yield a variant with every combination of those of the grid's values that its algorithm uses."""
     source, shared = _recipe_file(file, variant.recipe), sweep.conditions[condition]
     names = short_names(list(sweep.grid))
@@ -96,19 +102,19 @@ def _crossed(sweep: Sweep, file: Path, condition: str, name: str, variant: Varia
         used = {key: values for key, values in sweep.grid.items() if key != "algorithm" and defines(key, own)}
         for suffix, settings in points(used, names):
             whole = f"{named(head, names)}{suffix}"
-            point = _point(sweep, file, source, _common(shared, own) | dict(variant.set) | head | settings, own)
+            point = _point(sweep, where, source, _common(shared, own) | dict(variant.set) | head | settings, own)
             label = f"{variant.set.get('label', name)}{whole}".removeprefix(", ")
             yield _placed(replace(point, origin=name, name=f"{name}{whole}", label=label), sweep, sweep.held_out)
 
 
-def _included(sweep: Sweep, file: Path, condition: str, one: Include) -> Point:
+def _included(sweep: Sweep, file: Path, condition: str, where: str, one: Include) -> Point:
     base = sweep.origins[one.variant]
     source, shared = _recipe_file(file, base.recipe), sweep.conditions[condition]
     name = one.variant + (named(one.set, short_names(list(one.set))) if one.recipe is None else "")
     settings = dict(base.set) | dict(one.set)
     algorithm = named_algorithm(source, {**shared, **settings}.items())
     point = replace(
-        _point(sweep, file, source, _common(shared, algorithm) | settings, algorithm),
+        _point(sweep, where, source, _common(shared, algorithm) | settings, algorithm),
         origin=one.variant,
         name=name,
         label=name,
@@ -124,12 +130,12 @@ def _common(shared: Mapping[str, object], algorithm: str) -> Settings:
     return {key: value for key, value in shared.items() if algorithm_of(key) in (None, algorithm)}
 
 
-def _point(sweep: Sweep, file: Path, source: Path, settings: Settings, algorithm: str) -> Point:
+def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm: str) -> Point:
     """Return a point without names and domains."""
     random = sweep.random
     ranges = {key: one for key, one in (random.ranges if random else {}).items() if defines(key, algorithm)}
     draws = random.draws if random is not None and ranges else 0
-    recipe = read_unchecked(source, changes=list(settings.items()), place=f"in `{file}`")
+    recipe = read_unchecked(source, changes=list(settings.items()), place=where)
     bench = benchmark_of(recipe)
     never = [bench.domain(str(name), "excluded") for name in recipe.excluded]
     domains = tuple(name for name in bench.domains if name not in never)

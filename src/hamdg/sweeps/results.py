@@ -16,7 +16,7 @@ from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
 from hamdg.report.table import MISSING
 from hamdg.runs.identity import run_directory
-from hamdg.runs.record import Record, read_record
+from hamdg.runs.record import EVALUATE, VALIDATE, Record, read_record
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
@@ -63,12 +63,12 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     )
     # What cross-validation chooses by is no result.
     shown = [one for one in made if not one.job.is_pair]
-    if not shown:
+    if not shown or sweep.until not in (VALIDATE, EVALUATE):
         return
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in shown])
     # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
     defaults = [one for one in shown if not one.job.draw]
-    records = [_record(one) for one in defaults] if sweep.until == "evaluate" else []
+    records = [_record(one) for one in defaults] if sweep.until == EVALUATE else []
     chosen = choose_rows(records, {one.job.variant: _rows(sweep, one.job) for one in shown})
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from hamdg.config.yaml_files import read_yaml
 from hamdg.errors import ConfigError
+from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.checking import Checker, Settings
 from hamdg.sweeps.grid import typed_grid
 from hamdg.sweeps.picking import Entry, read_entries
@@ -84,7 +85,8 @@ class Sweep:
             recipe are as given.
         leave_out: `pairs` adds what leave-one-domain-out cross-validation chooses by: for each domain that is held out,
             runs for which another one is held out, too.
-        until: What comes last: `validate` never opens a held-out domain (for choosing defaults).
+        until: What comes last: `validate` never opens a held-out domain (for choosing defaults). On the command line
+            of `hamdg run`, any step.
         controls: Whether runs have their own controls, as recipes say; off where ERM is a variant.
         reports: Whether each run gets its page, as recipes say.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
@@ -108,7 +110,7 @@ class Sweep:
     include: Sequence[Include] = ()
     exclude: Sequence[Entry] = ()
     leave_out: Literal["one", "pairs"] = "one"
-    until: Literal["validate", "evaluate"] = "evaluate"
+    until: str = EVALUATE
     controls: bool = True
     reports: bool = True
     out: Annotated[str, Filled(), Words("a path")] | None = None
