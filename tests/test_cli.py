@@ -301,3 +301,15 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m hamdg data list | true"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_the_help_of_every_verb_has_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    verbs = ["run", "merge", "evaluate", "sweep", "table", "report", "dashboard", "recipes", "doctor"]
+    for verb in [*verbs, *(f"data {name}" for name in ("list", "verify", "prepare", "sheet"))]:
+        assert cli.main([*verb.split(), "--help"]) == 0
+        said = capsys.readouterr().out
+        assert f"Example: hamdg {verb}" in said, verb
+        assert "--json" in said, verb

@@ -41,6 +41,17 @@ _OPTIONS = {verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIO
 _LAUNCHING = ("run", "sweep")
 
 
+class _Formatter(argparse.HelpFormatter):
+    """A formatter that leaves room for the longest verb."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Add an argument, verbs with their indentation."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            longest = max(map(len, action.choices))
+            self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment + 1)
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are `ConfigError`s with the nearest valid name."""
 
@@ -152,6 +163,8 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         prog="hamdg",
         description="Domain generalization by merging: one CLIP per source domain, their histories merged into one.",
         allow_abbrev=False,
+        formatter_class=_Formatter,
+        epilog="Begin with `hamdg run mini/ham`; `hamdg VERB --help` says more, with an example.",
     )
     parser.add_argument("--version", action="version", version=f"hamdg {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -162,8 +175,9 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     merge.add_arguments(_verb(verbs, "merge", merge.SUMMARY))
 
-    evaluate = _verb(verbs, "evaluate", "evaluate a merged run again", _evaluate)
+    evaluate = _verb(verbs, "evaluate", "evaluate a finished run again; writes its record and page again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
+    evaluate.epilog = "Example: hamdg evaluate lightning_logs/mini/art_painting/ham/seed0-f3e5e4e7"
 
     sweep = _verb(verbs, "sweep", sweeping.SUMMARY)
     sweeping.add_arguments(sweep)
@@ -175,10 +189,11 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
-    data.add_arguments(_verb(verbs, "data", "list, verify, decode and show the images of benchmarks", prints=False))
+    data.add_arguments(_verb(verbs, "data", "list, verify, decode and draw the images of benchmarks", prints=False))
     completing = _verb(verbs, "completion", completion.SUMMARY, prints=False)
     completion.add_arguments(completing, partial(_build_parser, ()))
-    _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
+    doctor = _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)
+    doctor.epilog = "Exit code 1: something that hamdg needs is broken. Example: hamdg doctor"
     return parser
 
 
@@ -190,7 +205,7 @@ def _verb(
     prints: bool = True,
 ) -> _Parser:
     """Add a verb; with the options on what it prints, unless it has commands that do."""
-    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+    parser = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False)
     if prints:
         output.add_arguments(parser)
     if handler is not None:

@@ -15,7 +15,7 @@ from hamdg.config.shipped import shipped_file, shipped_names
 from hamdg.errors import ConfigError
 from hamdg.text import did_you_mean, listed
 
-SUMMARY = "list the recipes and sweeps that come with hamdg"
+SUMMARY = "list the recipes and sweeps that come with hamdg: their command, time and expected number"
 FIELDS = ("Command", "Time", "Expected")
 _FIELD = re.compile(rf"# ({'|'.join(FIELDS)}): +(\S.*)")
 
@@ -32,6 +32,7 @@ class Head(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these: mini/ham, or a folder such as pacs")
+    parser.epilog = "Example: hamdg recipes mini"
     parser.set_defaults(handler=run)
 
 

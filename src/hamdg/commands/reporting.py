@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="KEY=VALUE", action="append", help=where)
     select = f"with --out: choose among runs that differ in hyper-parameters: {', '.join(RULES)}"
     parser.add_argument("--select", metavar="RULE", choices=RULES, help=select)
+    parser.epilog = "Example: hamdg report lightning_logs --out page.html"
     parser.set_defaults(handler=run)
 
 

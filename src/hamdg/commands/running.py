@@ -13,27 +13,30 @@ from hamdg.commands import output, several, tracking
 if TYPE_CHECKING:
     from hamdg.config.recipe import Recipe
 
-SUMMARY = "train, merge and evaluate what a recipe says; resumes or skips what is done"
+SUMMARY = "train, merge and evaluate as a recipe says; skips what is done, resumes what was stopped"
 # Its own options; all others are keys of the recipe.
-OPTIONS = ("--force", "--dry-run", "--until", "--tracking", "--print-config", "--print_config", *several.OPTIONS)
+OPTIONS = (
+    *("--force", "--dry-run", "--dry_run", "--until", "--tracking", "--print-config", "--print_config"),
+    *several.OPTIONS,
+)
 EPILOG = (
-    "Further arguments: any key of the recipe, as --key.sub=value (for instance --held_out=photo --train.steps=200); "
-    "these are the keys (after RECIPE: those of its algorithm):"
+    "Example: hamdg run mini/ham --held_out=photo --train.steps=200. Further arguments are the keys of the recipe, as "
+    "--key.sub=value; here they are (after RECIPE: those of its algorithm, with its values):"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    recipe = "a YAML file, or the name of a recipe that comes with hamdg: mini/ham, pacs/mini-clip"
+    recipe = "a YAML file, or the name of one that comes with hamdg (`hamdg recipes`): mini/ham, pacs/mini-clip"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
     parser.add_argument("--force", action="store_true", help="start again even if the run is done")
-    text = "print what would be done (steps, models, images, time, place), and do nothing"
-    parser.add_argument("--dry-run", action="store_true", help=text)
+    text = "print what would be done (steps, models, images, time, place); start nothing"
+    parser.add_argument("--dry-run", "--dry_run", action="store_true", help=text)
     last = "stop after this step: one of the algorithm's, such as train, or validate, which scores on the sources alone"
     parser.add_argument("--until", metavar="STEP", help=last)
     tracking.add_arguments(parser)
     several.add_arguments(parser)
-    text = "print the whole recipe as YAML, defaults included, and do nothing else"
+    text = "print the whole recipe as YAML, defaults included; start nothing"
     parser.add_argument("--print-config", "--print_config", action="store_true", help=text)
     parser.epilog = EPILOG
     parser.set_defaults(handler=run)
@@ -88,10 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     command = shlex.join(["hamdg", "run", arguments.recipe, *arguments.overrides])
     # An empty name (`--until=$STEP` of a variable that is not set) must not open the held-out domain.
     until = EVALUATE if arguments.until is None else arguments.until
+    if arguments.dry_run:
+        pipeline.dry_run(recipe, force=arguments.force, until=until)
+        return 0
     with processes.joined(recipe.runtime) as first:
-        if first and arguments.dry_run:
-            pipeline.dry_run(recipe, force=arguments.force, until=until)
-        elif first:
+        if first:
             pipeline.run(recipe, force=arguments.force, command=command, until=until)
     return 0
 

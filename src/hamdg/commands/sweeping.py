@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     at_once = "runs at the same time (default: one per GPU or core; all where another queue decides)"
     parser.add_argument("--processes", type=int, default=None, help=at_once)
     launching.add_arguments(parser)
+    parser.epilog = "Example: hamdg sweep sweeps/mini-table --dry-run"
     parser.set_defaults(handler=run)
 
 

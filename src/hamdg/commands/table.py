@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="FORMAT", choices=FORMATS, default="text", help=f"{', '.join(FORMATS)} (default: text)"
     )
+    parser.epilog = "Example: hamdg table lightning_logs --rows algorithm --columns held_out --format md"
     parser.set_defaults(handler=run)
 
 

@@ -55,7 +55,7 @@ _VERIFY = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verbs below `hamdg data`."""
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    _verb(verbs, "list", "list the benchmarks, their domains and classes, and where they are on this machine", _list)
+    _verb(verbs, "list", "list the benchmarks, their domains and classes, and where they are here", _list, "list")
     _add_verify(verbs)
     _add_prepare(verbs)
     _add_sheet(verbs)
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "compare images with the published copies of a benchmark, and open every one of them"
-    verb = _verb(verbs, "verify", text, _verify, f"{_VERIFY} {_PLACE}")
+    verb = _verb(verbs, "verify", text, _verify, "verify pacs data/PACS", f"{_VERIFY} {_PLACE}")
     _add_place(verb)
     verb.add_argument("--contents", action="store_true", help="digest the contents of all files; finds duplicates")
     verb.add_argument("--no-decode", action="store_true", help="do not open the images; finds no damage")
@@ -74,7 +74,8 @@ def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(verbs, "prepare", "decode all images into the cache, ahead of a run", _prepare, _PLACE)
+    text = "decode all images into the cache, ahead of a run"
+    verb = _verb(verbs, "prepare", text, _prepare, "prepare pacs data/PACS", _PLACE)
     _add_place(verb)
     verb.add_argument("--size", type=int, default=224, help="side of the images that the model takes (default: 224)")
     views = ("evaluation", "training", "both")
@@ -89,7 +90,8 @@ def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = _verb(verbs, "sheet", "draw images of every class and domain on one sheet", _sheet, _PLACE)
+    text = "draw images of every class and domain on one sheet"
+    verb = _verb(verbs, "sheet", text, _sheet, "sheet mini", _PLACE)
     _add_place(verb)
     out = "the PNG file (default: <benchmark>-sheet.png); many classes make several, -1.png, -2.png and so on"
     verb.add_argument("--out", type=Path, default=None, help=out)
@@ -102,8 +104,9 @@ def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verbs.add_parser("cache", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
     end = "A store that a process uses is never deleted; exit code 1 if one of those named stays for that reason."
-    shown = _verb(actions, "list", "list stores with their data set, size and last use", _cache_list)
-    deleted = _verb(actions, "delete", "delete stores; a run that needs one makes it again", _cache_delete, end)
+    shown = _verb(actions, "list", "list stores with their data set, size and last use", _cache_list, "cache list")
+    text = "delete stores; a run that needs one makes it again"
+    deleted = _verb(actions, "delete", text, _cache_delete, "cache delete --older=30", end)
     for verb in (shown, deleted):
         text = "the folder of caches, as the recipe key (default: HAMDG_CACHE, or ~/.cache/hamdg)"
         verb.add_argument("--cache", "--data.cache", metavar="FOLDER", help=text)
@@ -118,9 +121,11 @@ def _verb(
     name: str,
     text: str,
     handler: Callable[[argparse.Namespace], int],
-    epilog: str | None = None,
+    example: str,
+    more: str = "",
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=epilog, allow_abbrev=False)
+    end = f"Example: hamdg data {example}" + (f". {more}" if more else "")
+    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=end, allow_abbrev=False)
     output.add_arguments(parser)
     parser.set_defaults(handler=handler)
     return parser

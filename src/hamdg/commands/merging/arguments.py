@@ -153,6 +153,7 @@ class Request(argparse.Namespace):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb for its help; `read_request` reads the arguments, since every method has options of its own."""
     parser.usage = USAGE
+    parser.epilog = f"Example: {EXAMPLE.strip('`')}"
     parser.add_argument("files", nargs="*", metavar="FILE", help="models to merge, as NAME=FILE or FILE; or one RUN")
     groups = {
         title: parser.add_argument_group(title)
