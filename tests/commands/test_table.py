@@ -14,6 +14,8 @@ import yaml
 from hamdg.cli import main
 from hamdg.config.reading import read_recipe
 from hamdg.runs.identity import run_directory
+from hamdg.sweeps.ledger import ledger_of
+from hamdg.sweeps.sweep_file import read_sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Logs = Callable[..., Path]
@@ -125,9 +127,18 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         given = {"label": "ERM", "held_out": "sketch", "seed": seed, "runtime.root": str(tmp_path / "logs")}
         recipe = read_recipe(tmp_path / "erm.yaml", changes=list(given.items()), place="here")
         lay(run_directory(recipe), "erm", seed=seed, label="ERM", identity=f"{seed}", held_out="sketch")
-    ledger = tmp_path / "logs" / "sweeps" / "grid-12345678.jsonl"
+    slow = {
+        "label": "slow",
+        "held_out": "sketch",
+        "seed": 1,
+        "train.lr": 0.0001,
+        "runtime.root": str(tmp_path / "logs"),
+    }
+    failed = run_directory(read_recipe(tmp_path / "erm.yaml", changes=list(slow.items()), place="here"))
+    ledger = ledger_of(read_sweep(file), file).path
     ledger.parent.mkdir()
     entry = {"condition": "clean", "variant": "slow", "held_out": "sketch", "seed": 1, "run": ""}
+    entry |= {"directory": str(failed), "seconds": 1.0, "ended": 0.0, "host": "here"}
     tries = [{"error": "An earlier reason.", "traceback": "a.txt"}, {"error": "Out of memory.", "traceback": "b.txt"}]
     ledger.write_text("".join(json.dumps(entry | one) + "\n" for one in tries) + '{"cut')
     return file

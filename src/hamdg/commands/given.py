@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamdg.config.shipped import find_file
 from hamdg.errors import DataError
-from hamdg.files import user_path
 from hamdg.report.collection import RECORD, FoundRun, Problem, collect
 from hamdg.report.tables.missing import absent_of
 from hamdg.report.tables.options import Absent, Rule
@@ -20,6 +17,7 @@ from hamdg.text import excerpt
 
 if TYPE_CHECKING:
     from hamdg.sweeps.jobs import Job
+    from hamdg.sweeps.status import State
 
 
 @dataclass
@@ -82,12 +80,13 @@ def given(paths: Sequence[str], select: Rule | None = None) -> Given:
 def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
     from hamdg.runs.identity import run_directory
     from hamdg.sweeps.jobs import jobs_of
+    from hamdg.sweeps.status import states_of
     from hamdg.sweeps.sweep_file import read_sweep
 
     file = find_file(name, "sweep file")
     sweep = read_sweep(file)
-    failures = _failures(user_path(sweep.root, "root") / "sweeps", file.stem)
-    for job in jobs_of(sweep, file, threads=0):
+    for state in states_of(sweep, file, jobs_of(sweep, file, threads=0)):
+        job = state.job
         if job.is_pair and select != "leave_one_out":
             continue
         said = _said(job, select)
@@ -95,9 +94,7 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
             _note(found.order, {key: said[key] for key in ("variant", "condition", "held_out")})
         path = run_directory(job.recipe)
         if not (path / RECORD).is_file():
-            key = (job.condition, job.variant, job.recipe.held_out, job.recipe.seed)
-            error, details = failures.get(key, ("", ""))
-            found.absent.append(Absent(said, _state(path, error), details))
+            found.absent.append(Absent(said, _reason(state), state.traceback))
             continue
         try:
             summary = read_summary(path)
@@ -108,10 +105,12 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
         found.runs.append(FoundRun(path, replace(summary, variant=said["variant"], condition=job.condition)))
 
 
-def _state(run: Path, failure: str) -> str:
-    if failure:
-        return f"failed: {excerpt(failure, 200)}"
-    return "not finished" if run.is_dir() else "not begun"
+def _reason(state: State) -> str:
+    """Return why a run is not there, in words."""
+    if state.kind == "failed":
+        return f"failed: {excerpt(state.reason, 200)}"
+    words = {"running": f"running ({state.who})", "waiting": "not begun", "done": "without a record"}
+    return words.get(state.kind, "not finished")
 
 
 def _said(job: Job, select: Rule | None) -> dict[str, str]:
@@ -131,21 +130,3 @@ def _note(order: dict[str, list[str]], said: dict[str, str]) -> None:
     for key, value in said.items():
         if value not in order.setdefault(key, []):
             order[key].append(value)
-
-
-def _failures(ledgers: Path, stem: str) -> dict[tuple[object, ...], tuple[str, str]]:
-    """Return why runs failed and the file of the traceback, by what `_KEYS` say; the last of several tries counts."""
-    found: dict[tuple[object, ...], tuple[str, str]] = {}
-    for ledger in sorted(ledgers.glob(f"{stem}-*.jsonl"), key=lambda path: path.stat().st_mtime):
-        for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
-            # The last line may be cut off where the process was killed.
-            with suppress(ValueError):
-                entry = json.loads(line)
-                found[tuple(entry.get(name) for name in _KEYS)] = (
-                    str(entry.get("error", "")),
-                    str(entry.get("traceback", "")),
-                )
-    return found
-
-
-_KEYS = ("condition", "variant", "held_out", "seed")
