@@ -108,7 +108,11 @@ def test_what_is_missing_is_named_with_its_reason(tmp_path: Path) -> None:
         problems=[Problem(Path("runs/a"), "`runs/a` is damaged.")],
         absent=[
             Absent({"variant": "HAM", "held_out": "photo", "seed": "1", "condition": "noise"}, "not begun"),
-            Absent({"variant": "HAM", "held_out": "photo", "seed": "2", "condition": "clean"}, "failed: no `memory`."),
+            Absent(
+                {"variant": "HAM", "held_out": "photo", "seed": "2", "condition": "clean"},
+                "failed: no `memory`.",
+                "sweeps/x.txt",
+            ),
         ],
         remarks=["1 run is not finished."],
     )
@@ -117,6 +121,7 @@ def test_what_is_missing_is_named_with_its_reason(tmp_path: Path) -> None:
     assert "#missing" in page.addresses
     assert "What failed, and what is left out" in page.headings
     for part in (
+        "sweeps/x.txt",
         "HAM, photo, seed 2",
         "no memory.",
         "HAM, photo, seed 1, noise",

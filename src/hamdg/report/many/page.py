@@ -57,6 +57,7 @@ class _Run:
 class _Gone:
     run: str
     reason: str
+    details: str
 
 
 def many_html(study: Study) -> str:
@@ -72,7 +73,7 @@ def many_html(study: Study) -> str:
         eyebrow=_eyebrow(runs),
         groups=groups,
         summary=_summary(study, groups),
-        absent=[_Gone(_named(one), one.reason) for one in absent],
+        absent=[_Gone(_named(one), one.reason, one.details) for one in absent],
         problems=study.problems,
         remarks=_remarks(study, groups),
         facts=_facts(runs),
