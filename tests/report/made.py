@@ -65,9 +65,10 @@ def by_source(record: Record) -> Record:
     return cast("Record", {**record, "rows": rows})
 
 
-def losses(values: Mapping[str, Sequence[float]]) -> dict[str, StepData]:
-    """Return what a training leaves whose losses these are, by model."""
+def losses(values: Mapping[str, Sequence[float]], accuracies: Mapping[str, float] | None = None) -> dict[str, StepData]:
+    """Return what a training leaves whose losses these are, by model, and whose last accuracies on hold-out sets."""
     series = {("loss", name, ""): Series(tuple(range(1, len(own) + 1)), tuple(own)) for name, own in values.items()}
+    series |= {("validation/accuracy", name, ""): Series((1,), (value,)) for name, value in (accuracies or {}).items()}
     return {"train": StepData(Metrics(series))}
 
 

@@ -47,6 +47,7 @@ def test_a_diagram_shows_gaps_on_their_side() -> None:
         {"ham": np.full(40, 0.9, np.float32), "erm": np.full(40, 0.3, np.float32)},
     )
     found = calibration("photo", target, {"ham": "HAM", "erm": "ERM"})
+    assert found is not None
     over, under = found.diagrams
     assert (over.label, over.is_own, under.is_own) == ("HAM", True, False)
     assert (over.error, over.lean) == pytest.approx((0.4, 0.4))
@@ -62,6 +63,16 @@ def test_a_diagram_shows_gaps_on_their_side() -> None:
     ]
 
 
+def one_model(confidence: float, images: int) -> TargetPredictions:
+    zeros = np.zeros(images, np.int64)
+    return TargetPredictions(zeros, {"a": zeros}, {"a": np.full(images, confidence, np.float32)})
+
+
 def test_few_images_are_pale() -> None:
-    target = TargetPredictions(np.zeros(9, np.int64), {"a": np.zeros(9, np.int64)}, {"a": np.full(9, 0.5, np.float32)})
-    assert [bar.kind for bar in calibration("x", target, {"a": "A"}).diagrams[0].bars] == ["under few"]
+    found = calibration("x", one_model(0.5, 9), {"a": "A"})
+    assert found is not None
+    assert [bar.kind for bar in found.diagrams[0].bars] == ["under few"]
+
+
+def test_confidences_that_are_no_numbers_have_no_diagram() -> None:
+    assert calibration("x", one_model(np.nan, 9), {"a": "A"}) is None

@@ -90,6 +90,12 @@ def test_only_the_models_that_learned_nothing_are_named(ham: Record) -> None:
     assert found.text.startswith("The training loss of photo ended at 2.00")
 
 
+def test_a_high_loss_of_a_model_that_has_learned_is_no_guessing(ham: Record) -> None:
+    # A fifth of the way from 1/7 to 1 is 0.314.
+    assert learned_nothing(ham, Evidence(losses({"photo": [2.5]}, {"photo": 0.32}))) is None
+    assert learned_nothing(ham, Evidence(losses({"photo": [2.5]}, {"photo": 0.31}))) is not None
+
+
 def test_models_that_did_not_move(ham: Record) -> None:
     assert did_not_move(ham, NOTHING) is None
     facts = merge_facts(ham)

@@ -110,8 +110,8 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(one.images * abs(_gap(one)) for one in bins) / images if images else 0.0
 
 
-def calibration(target: str, found: TargetPredictions, models: Mapping[str, str]) -> Calibration:
-    """Return what the page shows of the calibration on one target.
+def calibration(target: str, found: TargetPredictions, models: Mapping[str, str]) -> Calibration | None:
+    """Return what the page shows of the calibration on one target; `None` where no confidence is a number.
 
     Args:
         target: Its name.
@@ -123,12 +123,15 @@ def calibration(target: str, found: TargetPredictions, models: Mapping[str, str]
         for key, label in models.items()
     }
     own = next(iter(models.values()))
+    bins = {label: one for label, one in bins.items() if any(part.images for part in one)}
+    if not bins:
+        return None
     diagrams = [_diagram(label, label == own, one) for label, one in bins.items()]
     return Calibration(target, diagrams, _numbers(bins))
 
 
 def _diagram(label: str, is_own: bool, bins: Sequence[Bin]) -> Reliability:
-    images, most = sum(one.images for one in bins) or 1, max(one.images for one in bins)
+    images, most = sum(one.images for one in bins), max(one.images for one in bins)
     lean = sum(one.images * _gap(one) for one in bins) / images
     bars = [_bar(one, most) for one in bins if one.images]
     return Reliability(label, is_own, calibration_error(bins), lean, bars, most)

@@ -79,7 +79,9 @@ def report_html(record: Record, found: Evidence) -> str:
         confusions=[confusion(name, one, models, record["classes"]) for name, one, models in predicted],
         mistakes=pictures,
         wrong=0 if found.predictions is None else wrong_count(found.predictions, own.key),
-        calibrations=[calibration(name, one, models) for name, one, models in predicted],
+        calibrations=[
+            drawn for name, one, models in predicted if (drawn := calibration(name, one, models)) is not None
+        ],
         classes=by_class(record),
         metrics=result.other_metrics(record),
         merging=before_after(record, found.lines),

@@ -19,6 +19,9 @@ from hamdg.text import listed_in_words
 # A loss of 0.95 ln K: the right class of K gets, as a geometric mean, a probability of K^-0.95, where guessing gives
 # it K^-1: of 7 classes 0.157 in place of 0.143.
 CHANCE_LOSS = 0.95
+# A loss may be high for another reason: a penalty, or wrong labels. Then the accuracy on the model's own hold-out set
+# is more than a fifth of the way from guessing to perfect.
+LEARNED = 0.2
 # Cosine of two updates from which on they are one: where they are equally long, their distance is then a tenth of
 # their length.
 ONE = 0.995
@@ -94,7 +97,9 @@ def learned_nothing(record: Record, found: Evidence) -> Remark | None:
     """A training loss that ends where guessing is."""
     guessing = math.log(len(record["classes"]))
     ends = {name: end for name, values in _losses(found) if math.isfinite(end := _end(values))}
-    flat = [name for name, end in ends.items() if end >= CHANCE_LOSS * guessing]
+    knows = _last(found, "validation/accuracy")
+    least = LEARNED + (1 - LEARNED) / len(record["classes"])
+    flat = [name for name, end in ends.items() if end >= CHANCE_LOSS * guessing and knows.get(name, 0.0) < least]
     if not flat:
         return None
     whose = "" if len(flat) == len(ends) else f" of {listed_in_words(flat)}"
@@ -282,6 +287,14 @@ def _losses(found: Evidence) -> Iterator[tuple[str, Sequence[float]]]:
     for step in found.steps.values():
         for name, series in step.metrics.by_source("loss").items():
             yield name or "the model", series.values
+
+
+def _last(found: Evidence, metric: str) -> dict[str, float]:
+    """Return the last value of a metric, by model."""
+    steps = found.steps.values()
+    return {
+        name or "the model": one.values[-1] for step in steps for name, one in step.metrics.by_source(metric).items()
+    }
 
 
 def _end(values: Sequence[float]) -> float:
