@@ -123,3 +123,15 @@ def test_latex_compiles(tables: list[Table], tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_example_of_the_document_is_what_is_printed(made: Made) -> None:
+    runs = [
+        made(algorithm, held_out, seed, value)
+        for (algorithm, held_out), values in NUMBERS.items()
+        for seed, value in enumerate(values)
+        if algorithm != "mtda"
+    ]
+    said = plain.text(tabulate(runs, TableOptions(baseline="ERM"))).split("\n\nAccuracy")[0]
+    document = (Path(__file__).parents[3] / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert "\n".join(f"    {line}" if line else "" for line in said.splitlines()) in document
