@@ -10,6 +10,9 @@ from pathlib import Path
 from hamdg.errors import DataError
 from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.table import footnote_names, qualified
+from hamdg.report.tables.means import seed_means
+from hamdg.report.tables.model import Trial
+from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import Record, known, read_before, selection_counts
 from hamdg.runs.steps import read_validation
@@ -17,7 +20,6 @@ from hamdg.text import listed
 
 # (condition, variant) -> which rows of such records enter the table, by key, and under which label.
 RowChoice = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
-EVERY_SOURCE = "source/*"
 REFERENCE = "ERM + SMA"
 
 
@@ -104,16 +106,20 @@ def sweep_table(records: Sequence[Record], chosen: RowChoice, reference: str = R
     table = []
     for condition in conditions:
         own = {label: scores[condition, label] for label in labels if (condition, label) in scores}
-        domains = sorted({domain for cells in own.values() for domain, _ in cells})
-        baseline = _seed_means(own.get(reference, {}), domains)
-        for label, cells in own.items():
-            averages = _seed_means(cells, domains)
+        units = sorted({(trial.benchmark, trial.held_out) for numbers in own.values() for trial in numbers})
+        baseline = seed_means(own.get(reference, {}), units)
+        for label, numbers in own.items():
+            averages = seed_means(numbers, units)
             both = [averages[seed] - baseline[seed] for seed in sorted(averages.keys() & baseline.keys())]
             table.append(
                 SweepRow(
                     condition=condition,
                     label=label,
-                    by_domain={domain: estimate(found) for domain in domains if (found := _over_seeds(cells, domain))},
+                    by_domain={
+                        unit[1]: estimate(list(means.values()))
+                        for unit in units
+                        if (means := seed_means(numbers, [unit]))
+                    },
                     average=estimate(list(averages.values())) if averages else None,
                     difference=estimate(both) if both and label != reference else None,
                     train_seconds=estimate(found) if (found := seconds.get((condition, label), [])) else None,
@@ -183,12 +189,13 @@ def _chosen_rows(records: Sequence[Record], chosen: RowChoice) -> Iterator[tuple
                 yield record, (condition_of(record), qualified(label, names)), key, value
 
 
-def _scores(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
-    """Return the accuracy of each (condition, label) in each (held-out domain, seed)."""
-    scores: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+def _scores(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, str], dict[Trial, float]]:
+    """Return the accuracy of each (condition, label) in each trial."""
+    scores: dict[tuple[str, str], dict[Trial, float]] = {}
     for record, place, _, value in _chosen_rows(records, chosen):
         held_out, seed = record["held_out"], record["seed"]
-        first = scores.setdefault(place, {}).setdefault((held_out, seed), value)
+        trial = Trial(record["benchmark"], held_out, seed)
+        first = scores.setdefault(place, {}).setdefault(trial, value)
         if first != value:
             raise DataError(
                 f"Two runs give `{place[1]}` on `{held_out}` with seed {seed} under `{place[0]}`: {first:.4f} and "
@@ -226,20 +233,6 @@ def _seconds(records: Sequence[Record], chosen: RowChoice) -> dict[tuple[str, st
         if key != "zero_shot" and known(record["timings"].get("train")):
             seconds.setdefault(place, []).append(record["timings"]["train"])
     return seconds
-
-
-def _over_seeds(cells: Mapping[tuple[str, int], float], domain: str) -> list[float]:
-    return [value for (own, _), value in sorted(cells.items()) if own == domain]
-
-
-def _seed_means(cells: Mapping[tuple[str, int], float], domains: Sequence[str]) -> dict[int, float]:
-    """Return each seed's mean over the domains, for the seeds that have them all."""
-    seeds = sorted({seed for _, seed in cells})
-    return {
-        seed: math.fsum(cells[domain, seed] for domain in domains) / len(domains)
-        for seed in seeds
-        if all((domain, seed) in cells for domain in domains)
-    }
 
 
 def _noise_shares(record: Record) -> tuple[float, float, float] | None:

@@ -17,7 +17,7 @@ from hamdg.config.shipped import public_name
 from hamdg.data.find_images import find_images
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError
-from hamdg.report.aggregate import EVERY_SOURCE
+from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
 from hamdg.sweeps.grid import defines
