@@ -21,7 +21,8 @@ from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.learner import Learner, Loss
 from hamdg.cohort.peers import Measured, Peers, Reduction
-from hamdg.cohort.strategy import Place, Placed
+from hamdg.cohort.place import Place
+from hamdg.cohort.strategy import Placed
 from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.batches import Batch, Labels, Share
 from hamdg.errors import TrainingError
@@ -76,6 +77,11 @@ def reduce(peers: Peers) -> object:
         )
     gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
     return found, gradients
+
+
+def everything(peers: Peers) -> object:
+    """Do both, in one start of the processes."""
+    return sums_and_objects(peers), reduce(peers)
 
 
 def complain(place: Place) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hamdg.cohort import team
-from hamdg.cohort.strategy import Place
-from hamdg.cohort.team import StartedTeam, joined_place
+from hamdg.cohort.place import Place, joined_place
+from hamdg.cohort.team import StartedTeam
 from hamdg.errors import ConfigError, TrainingError
 from tests.cohort import members
 
@@ -94,6 +94,26 @@ def test_an_error_of_the_first_process_is_its_own() -> None:
         StartedTeam(2).training(members.sleep, cuda=False),
     ):
         raise ZeroDivisionError("mine")
+
+
+HANGING = """
+import subprocess, sys, time
+from torch.distributed import HashStore
+from hamdg.cohort import team
+from hamdg.cohort.place import Place
+team.LAST_WORDS = 0.1
+with subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"]) as other:
+    with team._watched(HashStore(), [other], Place(0, 2, 0, 2, "", 0)):
+        time.sleep(600)
+"""
+
+
+@pytest.mark.distributed
+def test_a_process_that_waits_for_its_gpu_ends_when_another_one_has_ended() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", HANGING], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("hamdg: error: Process 2 of 2 ended with exit code 7; repeat the same command")
 
 
 LEADER = """

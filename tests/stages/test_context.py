@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hamdg.errors import ConfigError
-from hamdg.stages.context import set_threads
+from hamdg.stages.machine import set_threads
 
 
 @pytest.fixture(autouse=True)

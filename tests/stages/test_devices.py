@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hamdg.cohort import team
-from hamdg.cohort.strategy import Place
+from hamdg.cohort.place import Place
 from hamdg.config.checks import problems
 from hamdg.config.recipe import DataConfig, Recipe, RuntimeConfig, TrainConfig
 from hamdg.data.domain import open_domain

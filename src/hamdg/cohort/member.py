@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_leave_with_the_first, daemon=True).start()
     # Only now, since importing torch takes long.
     from hamdg import console
-    from hamdg.cohort.strategy import Place
+    from hamdg.cohort.place import Place
     from hamdg.cohort.team import FAILED, connected, take_part
     from hamdg.data.parallel import limit_threads
 

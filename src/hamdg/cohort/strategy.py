@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-
-class Place(NamedTuple):
-    """Where a process stands among those that train together.
-
-    Args:
-        rank: Its number, from 0; the first one writes, prints and decides.
-        world: How many there are.
-        local: Its number on its machine, which is that of its GPU.
-        per_node: How many there are on a machine.
-        address: The machine of the first process.
-        port: The port on which that is reached.
-    """
-
-    rank: int
-    world: int
-    local: int
-    per_node: int
-    address: str
-    port: int
-
-    @property
-    def node(self) -> int:
-        """The number of its machine, from 0."""
-        return self.rank // self.per_node
+from hamdg.cohort.place import Place
 
 
 class Placed(ClusterEnvironment):

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +23,11 @@ from signal import Signals
 from typing import cast
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor, distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from hamdg import console
-from hamdg.cohort.strategy import Place
+from hamdg.cohort.place import Place
 from hamdg.data.parallel import limit_threads
 from hamdg.errors import ConfigError, HamdgError, TrainingError
 
@@ -113,14 +112,19 @@ class JoinedTeam(Team):
         store = connected(place, first=first)
         self._store = PrefixStore(f"hamdg/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         self._trainings = 0
+        self._broken = False
 
     @contextmanager
     def training(self, job: Job, cuda: bool) -> Iterator[Place]:
         """Have the other processes do a job while the block runs."""
+        if self._broken:
+            raise TrainingError(f"The other processes left when a training failed; {_AGAIN}")
         sent, number = _packed(job), self._trainings
         self._trainings += 1
         self._store.set(str(number), "train")
+        self._broken = True
         yield from _led(PrefixStore(f"{number}/", self._store), self.place, sent, (), cuda)
+        self._broken = False
 
     def serve(self) -> None:
         """Take part in trainings until there are no more; what all processes but the first one do.
@@ -136,6 +140,8 @@ class JoinedTeam(Team):
 
     def close(self) -> None:
         """Let the other processes go; the store ends with this one, so they must have been told."""
+        if self._broken:
+            return
         self._store.set(str(self._trainings), _END)
         end = time.monotonic() + LAST_WORDS
         while self._store.add(_LEFT, 0) < self.place.world - 1 and time.monotonic() < end:
@@ -374,35 +380,3 @@ def _watched(store: Store, others: Others, place: Place) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def joined_place(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """Return where `torchrun` or `srun` has put this process; `None` where neither started several.
-
-    Raises:
-        ConfigError: A variable is not a number.
-    """
-
-    def number(name: str) -> int:
-        text = environment[name]
-        if not (text.isascii() and text.isdigit()):
-            raise ConfigError(f"Expected the environment variable `{name}` to be a number, but got `{text}`.")
-        return int(text)
-
-    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
-        world = number("WORLD_SIZE")
-        per_node = number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environment else world
-        address, port = environment["MASTER_ADDR"], number("MASTER_PORT")
-        place = Place(number("RANK"), world, number("LOCAL_RANK"), per_node, address, port)
-    # Steps alone have these: what `sbatch` starts is one process, however many tasks the job has.
-    elif {"SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NODELIST"} <= environment.keys():
-        world = number("SLURM_STEP_NUM_TASKS")
-        per_node = max(1, world // number("SLURM_STEP_NUM_NODES"))
-        nodes = environment["SLURM_STEP_NODELIST"]
-        address = environment.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes)
-        # As Lightning does: every job has another one, which all of its processes know.
-        port = number("MASTER_PORT") if "MASTER_PORT" in environment else 15_000 + number("SLURM_JOB_ID") % 10_000
-        place = Place(number("SLURM_PROCID"), world, number("SLURM_LOCALID"), per_node, address, port)
-    else:
-        return None
-    return place if place.world > 1 else None

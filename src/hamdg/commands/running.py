@@ -65,6 +65,7 @@ def key_help(arguments: Sequence[str]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the run that the arguments ask for and return the exit code."""
+    from hamdg.cohort.place import joined_place
     from hamdg.config.reading import read_recipe
     from hamdg.config.shipped import find_file, is_shipped, shipped_name
     from hamdg.config.yaml_files import dump_yaml
@@ -80,10 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
         console.result(dump_yaml(whole).rstrip())
         console.result_json(whole)
         return 0
-    if is_shipped(file) and not recipe.runtime.quiet:
+    # Of several processes that were started with this command, the first one says and checks everything.
+    place = joined_place()
+    if is_shipped(file) and not recipe.runtime.quiet and (place is None or place.rank == 0):
         console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
-    tracking.check(recipe)
-    _check_inputs(recipe, arguments.force)
+    if place is None:
+        tracking.check(recipe)
+        _check_inputs(recipe, arguments.force)
 
     from hamdg.runs.record import EVALUATE
     from hamdg.stages import pipeline, processes
@@ -95,6 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
         pipeline.dry_run(recipe, force=arguments.force, until=until)
         return 0
     with processes.joined(recipe.runtime) as first:
+        if first and place is not None:  # only now the others are told when something is wrong
+            tracking.check(recipe)
+            _check_inputs(recipe, arguments.force)
         if first:
             pipeline.run(recipe, force=arguments.force, command=command, until=until)
     return 0

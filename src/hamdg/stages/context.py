@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,10 +12,9 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from hamdg.algorithms.base import Algorithm, Step
-from hamdg.config.recipe import THREADS, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
-from hamdg.data.parallel import limit_threads
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
@@ -30,6 +28,7 @@ from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
 from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.machine import pick_device
 from hamdg.stages.narrowing import narrowed
 from hamdg.stages.processes import check_processes
 from hamdg.stages.step_files import StepFiles
@@ -222,40 +221,3 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
     loaded = load_clip(recipe.model)
     # Of everything that a run starts from, the text tower included.
     return Context(recipe, run, loaded, sha256_tensors(loaded.model.state_dict()))
-
-
-def pick_device(wanted: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        ConfigError: If a GPU is asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`runtime.device` is `cuda`, but torch sees no GPU; use `auto` or `cpu`.")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def set_threads(wanted: int) -> int:
-    """Give this process its CPU threads (0: as `OMP_NUM_THREADS` says, else one a core) and return how many.
-
-    Raises:
-        ConfigError: If the environment variable is not a number of threads.
-    """
-    threads = wanted or _threads_of_environment() or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    limit_threads(threads)
-    return threads
-
-
-def _threads_of_environment() -> int:
-    text = os.environ.get("OMP_NUM_THREADS", "").strip()
-    # A list has a number for each level of nesting (`4,2`); there is one level here.
-    first = text.partition(",")[0].strip()
-    if not text:
-        return 0
-    if not (first.isascii() and first.isdigit() and 1 <= int(first) <= THREADS):
-        raise ConfigError(
-            f"Expected the environment variable `OMP_NUM_THREADS` to be a number from 1 to {THREADS:,}, but got "
-            f"`{text}`; correct it, or give `--runtime.threads`."
-        )
-    return int(first)

@@ -20,9 +20,10 @@ from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
 from hamdg.cohort.learner import Learner, check_whole
+from hamdg.cohort.place import Place
 from hamdg.cohort.progress import TrainingProgress
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
-from hamdg.cohort.strategy import CohortStrategy, Place
+from hamdg.cohort.strategy import CohortStrategy
 from hamdg.cohort.swad import ValleyFacts, describe_valley
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config.recipe import HistoryConfig, RuntimeConfig

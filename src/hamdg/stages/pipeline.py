@@ -23,11 +23,12 @@ from hamdg.runs.record import EVALUATE, VALIDATE, read_record
 from hamdg.runs.steps import check_step, read_start
 from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_words
-from hamdg.stages.context import Context, open_context, set_threads
+from hamdg.stages.context import Context, open_context
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.disk import Disk, check_disk
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
+from hamdg.stages.machine import set_threads
 from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.running import run_steps
 from hamdg.stages.shared_controls import check_sealed, control_contexts, held, waited_for

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import torch
 
 from hamdg import console
-from hamdg.cohort.team import JoinedTeam, StartedTeam, Team, joined_place
+from hamdg.cohort.place import joined_place
+from hamdg.cohort.team import JoinedTeam, StartedTeam, Team
 from hamdg.config.recipe import RuntimeConfig
 from hamdg.errors import ConfigError
+from hamdg.stages.machine import set_threads
 
 # The team of the command, where `srun` or `torchrun` has started its processes.
 _joined: list[JoinedTeam] = []
@@ -73,6 +75,7 @@ def joined(runtime: RuntimeConfig) -> Iterator[bool]:
         )
     team = JoinedTeam(place)
     if place.rank > 0:
+        set_threads(runtime.threads)
         with console.output(quiet=True):
             team.serve()
         yield False

@@ -27,7 +27,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.transforms import EvaluationView, TrainingView
 from hamdg.models.clip import load_clip
 from hamdg.models.tower import ImageTower
-from hamdg.stages.context import set_threads
+from hamdg.stages.machine import set_threads
 from hamdg.tools.bench.classic import samples_of
 
 SAMPLE, CHUNK = 500, 64

@@ -21,7 +21,7 @@ from hamdg.data.cache.reader import open_images
 from hamdg.data.images import Images
 from hamdg.data.listing import Listing
 from hamdg.data.transforms import EvaluationView, TrainingView, View, training_short
-from hamdg.stages.context import set_threads
+from hamdg.stages.machine import set_threads
 from hamdg.tools.bench.classic import FORMAT, SIDE, classic_batch, classic_transform, samples_of
 
 BATCH = 32

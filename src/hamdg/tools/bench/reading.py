@@ -30,7 +30,7 @@ from hamdg.data.images import DecodedImages, Images
 from hamdg.data.listing import Listing
 from hamdg.data.parallel import Ahead, limit_threads
 from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
-from hamdg.stages.context import set_threads
+from hamdg.stages.machine import set_threads
 from hamdg.tools.bench.classic import FORMAT, SIDE, ClassicDataset, classic_batch, classic_transform, samples_of
 
 SIZES = ((400, 300), (600, 450), (1000, 750), (2000, 1500))

@@ -32,7 +32,7 @@ from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.schedule import warm_cosine
 from hamdg.models.tower import layer_of
-from hamdg.stages.context import set_threads
+from hamdg.stages.machine import set_threads
 
 SOURCES = ("art", "cartoon", "photo")
 # The image tower of CLIP ViT-B/16.

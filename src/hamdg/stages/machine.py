@@ -1,0 +1,48 @@
+"""What of the machine this process uses: a device, and its CPU threads."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from hamdg.config.recipe import THREADS
+from hamdg.data.parallel import limit_threads
+from hamdg.errors import ConfigError
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: If a GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`runtime.device` is `cuda`, but torch sees no GPU; use `auto` or `cpu`.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(wanted: int) -> int:
+    """Give this process its CPU threads (0: as `OMP_NUM_THREADS` says, else one a core) and return how many.
+
+    Raises:
+        ConfigError: If the environment variable is not a number of threads.
+    """
+    threads = wanted or _threads_of_environment() or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    limit_threads(threads)
+    return threads
+
+
+def _threads_of_environment() -> int:
+    text = os.environ.get("OMP_NUM_THREADS", "").strip()
+    # A list has a number for each level of nesting (`4,2`); there is one level here.
+    first = text.partition(",")[0].strip()
+    if not text:
+        return 0
+    if not (first.isascii() and first.isdigit() and 1 <= int(first) <= THREADS):
+        raise ConfigError(
+            f"Expected the environment variable `OMP_NUM_THREADS` to be a number from 1 to {THREADS:,}, but got "
+            f"`{text}`; correct it, or give `--runtime.threads`."
+        )
+    return int(first)

@@ -1,0 +1,50 @@
+"""Domains that are sent to other processes: they read the same images there, and no pixels travel."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.data.domain import UnlabeledDomain, open_domain
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DataConfig(),
+        DataConfig(augment="clip"),
+        DataConfig(store="compressed", augment="domainbed"),
+        DataConfig(decode_once=False),
+    ],
+    ids=["uncompressed", "cropped", "compressed", "decoded each time"],
+)
+def test_a_domain_of_files_is_opened_again(small_pacs: Path, data: DataConfig) -> None:
+    recipe = Recipe(benchmark="pacs", held_out="sketch", data=replace(data, root=str(small_pacs.parent)))
+    domain, some = open_domain(recipe, "photo", 32), np.array([3, 0, 17])
+    domain.training.prepare(some)
+    sent = pickle.dumps(domain)
+    assert len(sent) < 20_000
+    again = pickle.loads(sent)
+    assert again.name == domain.name
+    assert again.fingerprint == domain.fingerprint
+    np.testing.assert_array_equal(again.labels, domain.labels)
+    for found, expected in ((again.training, domain.training), (again.evaluation, domain.evaluation)):
+        for one, other in zip(found.read(some), expected.read(some), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_labels_that_are_withheld_are_withheld_there_too() -> None:
+    domain = open_domain(Recipe(), "photo", 48)
+    again = pickle.loads(pickle.dumps(UnlabeledDomain(domain)))
+    assert isinstance(again, UnlabeledDomain)
+    assert torch.equal(
+        torch.as_tensor(again.training.read(np.arange(3))), torch.as_tensor(domain.training.read(np.arange(3)))
+    )
+    with pytest.raises(RuntimeError, match="are not for this step"):
+        _ = again.labels
