@@ -38,7 +38,7 @@ class Stages(ModuleType):
     def remerge(self, run: Path, overrides: Sequence[str]) -> Path:
         return self._note(run, list(overrides))
 
-    def reevaluate(self, run: Path) -> Path:
+    def reevaluate(self, run: Path, overrides: Sequence[str] = ()) -> Path:
         return self._note(run)
 
 

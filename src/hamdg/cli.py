@@ -35,7 +35,9 @@ _ENVIRONMENT = (
 )
 
 # The verbs that take recipe keys, with their own options.
-_OPTIONS = {verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, **data.OPTIONS}.items()}
+_OPTIONS = {
+    verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, "evaluate": (), **data.OPTIONS}.items()
+}
 
 # The verbs that make many runs.
 _LAUNCHING = ("run", "sweep")
@@ -177,7 +179,10 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     evaluate = _verb(verbs, "evaluate", "evaluate a finished run again; writes its record and page again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
-    evaluate.epilog = "Example: hamdg evaluate lightning_logs/mini/art_painting/ham/seed0-f3e5e4e7"
+    evaluate.epilog = (
+        "Further arguments: keys of the sections evaluate and runtime, as --evaluate.lines=9. "
+        "Example: hamdg evaluate lightning_logs/mini/art_painting/ham/seed0-f3e5e4e7"
+    )
 
     sweep = _verb(verbs, "sweep", sweeping.SUMMARY)
     sweeping.add_arguments(sweep)
@@ -216,7 +221,7 @@ def _verb(
 def _evaluate(arguments: argparse.Namespace) -> int:
     from hamdg.stages import pipeline
 
-    pipeline.reevaluate(arguments.run)
+    pipeline.reevaluate(arguments.run, arguments.overrides)
     return 0
 
 

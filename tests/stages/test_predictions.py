@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from hamdg.data.domain import open_domain
+from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lines import read_lines
 from hamdg.runs.predictions import TargetPredictions, read_predictions
@@ -215,3 +217,17 @@ def test_an_older_run_is_given_what_it_lacks(copied: Callable[[Tower], RunDirect
 def test_the_record_stays_small(record: Record, run: RunDirectory) -> None:
     assert run.record.stat().st_size < 25_000
     assert {"predictions", "lines"} & record.keys() == set()
+
+
+def test_an_evaluation_can_be_asked_for_more(copied: Callable[[Tower], RunDirectory]) -> None:
+    run = copied("rn")
+    pipeline.reevaluate(run.path, ["--evaluate.lines=2", "--evaluate.mistakes=3"])
+    found = read_lines(run)
+    assert found is not None
+    assert found["at"] == [0.0, 1.0]
+    mistakes = read_predictions(run.predictions).mistakes
+    assert mistakes is not None
+    assert len(mistakes.images) == 3
+    said = f"`--train.steps=9` would make another run of `{run.path}`; an evaluation takes keys of `evaluate` and `runt"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        pipeline.reevaluate(run.path, ["--train.steps=9"])

@@ -280,10 +280,24 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
     return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
 
 
-def reevaluate(path: Path) -> Path:
-    """Evaluate a merged run again and write its record and report again."""
+def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:
+    """Evaluate a merged run again and write its record and report again.
+
+    Args:
+        path: The run.
+        overrides: `--evaluate.key=value` arguments, and others that make no other run.
+
+    Returns:
+        Path of the run's `record.json`.
+    """
     with RunDirectory.hold(path) as found:
-        recipe = _recipe_at(found)
+        own = _recipe_at(found)
+        recipe = read_recipe(found.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        if run_directory(recipe) != run_directory(own):
+            raise ConfigError(
+                f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate` "
+                "and `runtime` alone."
+            )
         check_layout(found)
         if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
             raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
