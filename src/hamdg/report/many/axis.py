@@ -70,10 +70,10 @@ def difference_axis(values: Sequence[float]) -> Axis:
     Args:
         values: All that is drawn, such as the ends of intervals; one at least.
     """
-    return _axis([0.0, *values], -math.inf, math.inf)
+    return _axis([0.0, *values], -math.inf, math.inf, count=5)
 
 
-def _axis(values: Sequence[float], lowest: float, highest: float, is_cut: bool = False) -> Axis:
+def _axis(values: Sequence[float], lowest: float, highest: float, is_cut: bool = False, count: int = _TICKS) -> Axis:
     """Return an axis a little longer than its values need, within limits."""
     low, high = min(values), max(values)
     # What differs by rounding alone is drawn as a constant.
@@ -82,6 +82,6 @@ def _axis(values: Sequence[float], lowest: float, highest: float, is_cut: bool =
     low, high = max(low - margin, lowest), min(high + margin, highest)
     drawn = [
         Tick(100.0 * (value - low) / (high - low), number(value), abs(value) < 1e-12)
-        for value in ticks(low, high, _TICKS)
+        for value in ticks(low, high, count)
     ]
     return Axis(low, high, drawn, is_cut)
