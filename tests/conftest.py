@@ -24,7 +24,11 @@ from hamdg.runs.record import Record, read_record
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# W&B's service is a process of its own, which the guard below does not see: all that it could ask is on this machine.
 os.environ["WANDB_MODE"] = "disabled"
+os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
+os.environ["WANDB_X_STATS_COREWEAVE_METADATA_BASE_URL"] = "http://127.0.0.1:9"
 os.environ["MPLBACKEND"] = "Agg"
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")

@@ -8,15 +8,18 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
+
 from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.figures import Figure
 from hamdg.runs.identity import defining_part, identity
+from hamdg.runs.predictions import Predictions, read_predictions
 from hamdg.runs.record import EVALUATE, Record
 from hamdg.runs.steps import StepSummary
 from hamdg.stages.context import Context
 from hamdg.tracking.links import read_links
-from hamdg.tracking.results import Cell, ConfigValue, Results, ResultTable
+from hamdg.tracking.results import Cell, ConfigValue, Confusion, Picture, Results, ResultTable
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.tracker import StepTracker, tracked
 
@@ -60,6 +63,7 @@ def _tracked_step(context: Context, name: str, own_identity: str) -> TrackedStep
         folders=f"{context.run.path.parents[3]}/*/*/*/*",
         title=f"{name} {label} on {recipe.held_out}, seed {recipe.seed}",
         group=experiment_of(context.run),
+        metrics=context.step(name).metrics,
         config=configuration(recipe, label) | {"step": name, "identity": run},
     )
 
@@ -202,9 +206,12 @@ def evaluation_results(context: Context, record: Record) -> Results:
         found[name] = _mean([_number(own.get(name)) for own in result["targets"].values()])
     found |= {f"sha256/{name}": digest for name, digest in record.get("files", {}).items()}
     links = _links_before(context, EVALUATE)
+    predictions = read_predictions(context.run.predictions) if context.run.predictions.is_file() else None
     return Results(
         values={name: value for name, value in found.items() if value is not None},
         tables={"results": _result_table(record), "per_class": _class_table(record)},
+        confusions=_confusions(record, predictions) if predictions is not None else {},
+        pictures={"mistakes": _mistakes(record, predictions)} if predictions is not None else {},
         config={"evaluated": [link["id"] for link in links.values() if "id" in link]},
         files=[path for name in record.get("files", {}) if (path := context.run.path / name).is_file()],
         used=tuple(links.values()),
@@ -245,3 +252,29 @@ def _class_table(record: Record) -> ResultTable:
             for name, value in zip(record["classes"], values if isinstance(values, list) else (), strict=False):
                 rows.append([row["key"], target, name, value])
     return ResultTable(["key", "held_out", "class", "accuracy"], rows)
+
+
+def _confusions(record: Record, predictions: Predictions) -> dict[str, Confusion]:
+    """Return how often the result took each class for each, by held-out domain."""
+    key, classes = record["rows"][-1]["key"], record["classes"]
+    found = {}
+    for target, one in predictions.targets.items():
+        if key in one.predicted:
+            counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+            np.add.at(counts, (one.labels, one.predicted[key]), 1)
+            found["confusion" if len(predictions.targets) == 1 else f"confusion/{target}"] = Confusion(classes, counts)
+    return found
+
+
+def _mistakes(record: Record, predictions: Predictions) -> list[Picture]:
+    """Return the pictures of the result's mistakes that the evaluation kept, the most confident one first."""
+    key, classes, kept = record["rows"][-1]["key"], record["classes"], predictions.mistakes
+    if kept is None:
+        return []
+    pictures = []
+    for pixels, target, at in zip(kept.images, kept.targets, kept.positions.tolist(), strict=True):
+        one = predictions.targets[target]
+        taken, share = classes[one.predicted[key][at]], one.confidence[key][at]
+        caption = f"{target}: {classes[one.labels[at]]}, taken for {taken} ({share:.0%})"
+        pictures.append(Picture(pixels, caption))
+    return pictures

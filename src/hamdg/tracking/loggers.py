@@ -35,7 +35,7 @@ def _opened(name: str, config: TrackingConfig, step: TrackedStep, last_step: int
     if short_name(name) == WANDB:
         from hamdg.tracking.wandb_logger import WandbLogger
 
-        return WandbLogger(config, step)
+        return WandbLogger(config, step, last_step)
     options = {key.partition(".")[2]: one for key, one in config.options.items() if owner_of(key, [name]) == name}
     kind = _class_of(name)
     logger = _built(name, kind, _arguments(name, kind, step, last_step) | options)

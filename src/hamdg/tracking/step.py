@@ -20,6 +20,7 @@ class TrackedStep:
         folders: The directories of all runs beside it, as a shell's pattern.
         title: What people read.
         group: What the step's run is called.
+        metrics: Its `metrics.csv`, for loggers that lack some of it after the step was stopped; `None` for none.
         config: What defines it, flat: `method`, `held_out`, `train.steps`, ...
         is_result: Whether it is the one whose numbers stand for the whole command.
     """
@@ -30,5 +31,6 @@ class TrackedStep:
     folders: str
     title: str
     group: str
+    metrics: Path | None = None
     config: Mapping[str, ConfigValue] = field(default_factory=dict)
     is_result: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from hamdg import console
@@ -12,6 +13,7 @@ from hamdg.tracking.interface import KeyedLogger, ResultLogger
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.links import keep_link
 from hamdg.tracking.results import Results
+from hamdg.tracking.rows import read_rows
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.wandb_service import begin, files_inside, mode_of, project_of, say_lost, say_slow
 
@@ -28,25 +30,28 @@ class WandbLogger(KeyedLogger, ResultLogger):
     Args:
         config: The recipe's section `tracking`.
         step: The step.
+        last_step: The training step that a stopped process came to; its measurements that W&B lacks are made up for.
     """
 
-    def __init__(self, config: TrackingConfig, step: TrackedStep) -> None:
+    def __init__(self, config: TrackingConfig, step: TrackedStep, last_step: int = 0) -> None:
         super().__init__()
         self._config = config
         self._step = step
         self._run: Run | None = None
+        self._lost = False
         if (mode := mode_of(config)) == "disabled":
             return
         try:
             with files_inside(step.folder):
                 self._run = begin(config, step, mode)
-        except Exception as error:  # W&B's own errors, those of its service and of the connection to it
+        except Exception as error:  # as below
             say_lost(error)
         if self._run is not None:
             keep_link(step.folder, step.name, self._link(self._run))
             # Asked for offline, W&B prints that there is none.
             if not self._run.offline:
                 console.note(f"W&B: {self._run.url}")
+            self._do(lambda run: self._catch_up(run, last_step))
 
     @property
     def name(self) -> str:
@@ -79,53 +84,68 @@ class WandbLogger(KeyedLogger, ResultLogger):
     def log_results(self, results: Results) -> None:
         """Take what the step found: numbers as the W&B run's summary, tables and images as media."""
         with files_inside(self._step.folder):
-            self._do(lambda run: self._log_results(run, results))
+            # What costs nothing first: media and artifacts need more of a server than numbers do.
+            self._do(lambda run: _log_numbers(run, results))
+            self._do(lambda run: _log_media(run, results))
+            if self._config.artifacts:
+                self._do(lambda run: self._log_artifacts(run, results))
 
     def close(self, failed: bool) -> None:
-        """Finish the W&B run."""
-        with files_inside(self._step.folder):
-            self._do(lambda run: self._finish(run, failed))
-        self._run = None
+        """Finish the W&B run, also one that takes no more."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            with files_inside(self._step.folder):
+                run.finish(exit_code=1 if failed else 0)
+        except TimeoutError:
+            say_slow(self._config.patience, self._step)
+        except Exception as error:  # as below
+            say_lost(error)
 
     def _do(self, work: Callable[[Run], object]) -> None:
         """Do something with the W&B run, if there is one; an error ends the logging, not the step."""
-        if self._run is None:
+        if self._run is None or self._lost:
             return
         try:
             work(self._run)
-        except Exception as error:  # as above
-            self._run = None
+        except Exception as error:  # W&B's own errors, those of its service and of the connection to it
+            self._lost = True
             say_lost(error)
 
-    def _log_results(self, run: Run, results: Results) -> None:
-        from hamdg.tracking.wandb_media import artifact_of, media_of
+    def _catch_up(self, run: Run, last_step: int) -> None:
+        """Log what `metrics.csv` has and W&B has not: a process that is killed leaves its last seconds unsent."""
+        rows = read_rows(self._step.metrics) if last_step and self._step.metrics is not None else []
+        for number, measured in groupby(rows, key=lambda row: row.step):
+            if run.starting_step <= number <= last_step:
+                self.log({MetricKey(row.name, row.source, row.layer): row.value for row in measured}, number)
 
-        if media := media_of(results):
-            run.log(media)
-        run.summary.update(dict(results.values))
-        if results.config:
-            run.config.update(dict(results.config), allow_val_change=True)  # type: ignore[no-untyped-call]
-        if self._config.artifacts:
-            # What an artifact is made of can only be asked for where there is a server.
-            for name in (link["artifact"] for link in results.used if "artifact" in link and not run.offline):
-                run.use_artifact(name)
-            if results.files:
-                run.log_artifact(artifact_of(self._artifact, results.files, {"step": self._step.name}))
+    def _log_artifacts(self, run: Run, results: Results) -> None:
+        from hamdg.tracking.wandb_media import artifact_of
 
-    def _finish(self, run: Run, failed: bool) -> None:
-        try:
-            run.finish(exit_code=1 if failed else 0)
-        except TimeoutError:
-            say_slow(self._config.patience, self._step)
-
-    @property
-    def _artifact(self) -> str:
-        return f"{self._step.name}-{self._step.key}"
+        if results.files:
+            run.log_artifact(artifact_of(self._step.key, results.files, {"step": self._step.name}))
+        # What an artifact is made of can only be asked for where there is a server.
+        for name in (link["artifact"] for link in results.used if "artifact" in link and not run.offline):
+            run.use_artifact(name)
 
     def _link(self, run: Run) -> dict[str, str]:
         """Return what this step is called on W&B, for steps that build on it."""
         url = None if run.offline else run.url
         known = {"id": run.id, "entity": run.entity, "project": run.project, "url": url}
         if self._config.artifacts:
-            known["artifact"] = "/".join(filter(None, (run.entity, run.project, f"{self._artifact}:latest")))
+            known["artifact"] = "/".join(filter(None, (run.entity, run.project, f"{self._step.key}:latest")))
         return {name: value for name, value in known.items() if value}
+
+
+def _log_numbers(run: Run, results: Results) -> None:
+    run.summary.update(dict(results.values))
+    if results.config:
+        run.config.update(dict(results.config), allow_val_change=True)  # type: ignore[no-untyped-call]
+
+
+def _log_media(run: Run, results: Results) -> None:
+    from hamdg.tracking.wandb_media import media_of
+
+    if media := media_of(results):
+        run.log(media)

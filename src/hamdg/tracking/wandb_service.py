@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -86,7 +88,8 @@ def begin(config: TrackingConfig, step: TrackedStep, mode: Mode) -> Run:
             if mode == "offline":
                 raise
             say_offline(f"it cannot begin ({_first_line(error)})", step)
-            return _begun(config, step, "offline", asked)
+            # Its service does not give the id of a W&B run that could not begin free again.
+            return _begun(config, replace(step, key=f"{step.key}-offline"), "offline", None)
 
 
 def say_offline(reason: str, step: TrackedStep) -> None:
@@ -137,6 +140,8 @@ def _begun(config: TrackingConfig, step: TrackedStep, mode: Mode, asked: Agent |
     )
     if asked is not None:
         settings.sweep_id = asked.sweep
+    if mode == "offline":
+        _remove_part(step)
     return wandb.init(
         project=project_of(config),
         entity=config.entity or os.environ.get("WANDB_ENTITY") or None,
@@ -153,6 +158,16 @@ def _begun(config: TrackingConfig, step: TrackedStep, mode: Mode, asked: Agent |
         config=dict(step.config),
         settings=settings,
     )
+
+
+def _remove_part(step: TrackedStep) -> None:
+    """Remove what a stopped process has left of the same W&B run offline, which the new one has, too.
+
+    `wandb sync` would add the second to the first.
+    """
+    for folder in (step.folder / "wandb").glob(f"offline-run-*-{step.key}"):
+        if not any(folder.glob("*.synced")):
+            shutil.rmtree(folder)
 
 
 def _library() -> ModuleType:
