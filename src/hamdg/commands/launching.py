@@ -13,7 +13,7 @@ _PREFIX = "--launcher."
 
 def add_arguments(parser: argparse._ActionsContainer) -> None:
     """Add `--launcher` to a verb; its options are split off before arguments are parsed."""
-    where = "where runs take place: local, or what another package brings (default: local)"
+    where = "where runs take place: local, ray, slurm, or what another package brings (default: local)"
     parser.add_argument("--launcher", metavar="NAME", help=where)
     parser.set_defaults(launcher_options=())
 
@@ -54,7 +54,8 @@ def option_help() -> str:
             continue
         lines = [f"options of --launcher {name}:" if options else f"--launcher {name} has no options"]
         for option in options:
-            what = f"{describe(option.kind)}, by default {yaml_name(option.default)}. {option.text}"
+            default = "" if option.default is None else f", by default {yaml_name(option.default)}"
+            what = f"{describe(option.kind)}{default}. {option.text}"
             lines += [f"  {option.flag}", textwrap.indent(textwrap.fill(what, 100), " " * 6)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

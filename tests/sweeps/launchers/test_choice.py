@@ -11,7 +11,7 @@ import pytest
 from hamdg import cli
 from hamdg.errors import ConfigError
 from hamdg.sweeps.launchers import Launcher, read_launcher, start
-from hamdg.sweeps.launchers.choice import Choice
+from hamdg.sweeps.launchers.choice import Choice, options_of
 from hamdg.sweeps.launchers.local import Local
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_options_of_the_file_are_for_its_launcher_alone() -> None:
     ("name", "hint"),
     [
         ("thread", "did you mean `threads`?"),
-        ("zzz", "there is `local`, `bare`, `broken`, `number`, `threads`, `unfinished`."),
+        ("zzz", "there is `local`, `ray`, `slurm`, `bare`, `broken`, `number`, `threads`, `unfinished`."),
     ],
 )
 def test_an_unknown_launcher_is_answered_with_the_nearest(name: str, hint: str) -> None:
@@ -201,6 +201,15 @@ def test_options_stand_in_the_help_but_those_of_broken_packages(capsys: pytest.C
     )
     assert "--launcher.threads.prefix\n      a string, by default run. What their names begin with.\n" in said
     assert "number:" not in said
+
+
+@pytest.mark.parametrize(("name", "heading"), [("local", "This machine"), ("ray", "Ray"), ("slurm", "SLURM")])
+def test_every_option_stands_in_the_document(name: str, heading: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "launchers.md").read_text()
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    named = [option for row in rows for option in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(option.name for option in options_of(name))
 
 
 @pytest.mark.parametrize("rest", [[], ["--processes=2"]])

@@ -26,6 +26,8 @@ Choice = str | Mapping[str, object]
 # Imported when they are used or shown, not before.
 _OWN: Mapping[str, tuple[str, str]] = {
     LOCAL: ("hamdg.sweeps.launchers.local", "Local"),
+    "ray": ("hamdg.sweeps.launchers.ray", "Ray"),
+    "slurm": ("hamdg.sweeps.launchers.slurm", "Slurm"),
 }
 
 
