@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 import wandb
+
 from hamdg.tracking import wandb_service
 from hamdg.tracking.step import TrackedStep
 from tests.tracking.stub_server import StubServer, stub_server

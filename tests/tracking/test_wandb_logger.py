@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
 import wandb
+
 from hamdg.config.tracking import TrackingConfig
 from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.interface import log_values
