@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -231,3 +232,18 @@ def test_an_evaluation_can_be_asked_for_more(copied: Callable[[Tower], RunDirect
     said = f"`--train.steps=9` would make another run of `{run.path}`; an evaluation takes keys of `evaluate` and `runt"
     with pytest.raises(ConfigError, match=re.escape(said)):
         pipeline.reevaluate(run.path, ["--train.steps=9"])
+
+
+def test_images_that_are_decoded_each_time_give_the_same_lines(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    given = ("--benchmark=pacs", f"--data.root={small_pacs}", "--algorithm=experts", "--train.lr=0.05")
+    found = []
+    for kept in ("true", "false"):
+        place = f"--runtime.root={tmp_path / kept}"
+        run = pipeline.run(tiny(*given, place, f"--data.decode_once={kept}", "--evaluate.lines=3", tower="vit"))
+        found.append((read_lines(RunDirectory(run.parent)), read_predictions(run.parent / "predictions.npz").mistakes))
+    (lines, mistakes), (again, mistakes_again) = found
+    assert lines is not None
+    assert lines == again
+    assert mistakes is not None
+    assert mistakes_again is not None
+    np.testing.assert_array_equal(mistakes.images, mistakes_again.images)
