@@ -52,15 +52,24 @@ def run(path: Path, processes: int = 1) -> list[Outcome]:
     return outcomes
 
 
-def test_the_documented_sweep_works(tmp_path: Path) -> None:
+def test_the_documented_sweeps_work(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
-    example, rows = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    example, grid, random, rows = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "table.yaml"
     path.write_text(example)
-    assert len(jobs(path)) == 36
+    assert len(jobs(path)) == 4 * 3 * 2 * 3
     path.write_text(re.sub(r"  HAM: .*\n", rows, example, count=1))
     assert set(read_sweep(path).variants["HAM"].rows or ()) == {"ham", "uniform_history", "source/*"}
-    assert len(jobs(path)) == 36
+    assert len(jobs(path)) == 72
+    path.write_text(grid)
+    # On two domains with two seeds: four of HAM, two of which are not made on one domain, and two of ERM; one of HAM
+    # with one seed, and the experts.
+    assert len(jobs(path)) == 4 * (4 + 2) - 2 * 2 + 2 + 4
+    path.write_text(random)
+    found = jobs(path)
+    # Four domains and their six pairs.
+    assert len(found) == 10 * 3 * 20
+    assert sum(job.is_pair for job in found) == 6 * 3 * 20
 
 
 def test_jobs_come_in_the_order_of_the_file(sweep_file: SweepFile, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def algorithm_of(key: str) -> str | None:
 
 def type_of(key: str) -> object:
     """Return the type of a key, also of one in an open section (`merge.options.density`); `None` if there is none."""
-    return _beside(key).get(key, scalar_type(key))
+    kinds = _beside(key)
+    return kinds[key] if key in kinds else scalar_type(key)
 
 
 def _beside(key: str) -> Mapping[str, object]:
@@ -93,7 +94,10 @@ def value_at(recipe: Recipe, key: str) -> object:
 
 
 def _open_section(key: str) -> str:
-    found = (name for name, kind in _beside(key).items() if is_open(kind) and key.startswith(f"{name}."))
+    kinds = _beside(key)
+    if key in kinds:
+        return ""
+    found = (name for name, kind in kinds.items() if key.startswith(f"{name}.") and is_open(kind))
     return next((name for name in found if len(key) > len(name) + 1), "")
 
 

@@ -45,7 +45,26 @@ def read_recipe(
     Raises:
         ConfigError: If the file or an override is wrong in any way.
     """
-    given = list(file_settings(path)) if path is not None else []
+    return read_given(list(file_settings(path)) if path is not None else [], overrides, changes, place)
+
+
+def read_given(
+    given: Sequence[Setting],
+    overrides: Sequence[str] = (),
+    changes: Sequence[tuple[str, object]] = (),
+    place: str = "",
+) -> Recipe:
+    """Return a recipe as `read_recipe` does, of a file that was read before.
+
+    Args:
+        given: What the file says.
+        overrides: As of `read_recipe`.
+        changes: As of `read_recipe`.
+        place: Where the changes stand.
+
+    Raises:
+        ConfigError: If something is wrong in any way.
+    """
     recipe = applied(Recipe(), given)
     given_here = [one for key, value in changes for one in leaves(key, value, lambda _: place)]
     own = [*given_here, *override_settings(overrides)]

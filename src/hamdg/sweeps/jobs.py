@@ -6,12 +6,13 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from hamdg.config.keys import value_at
-from hamdg.config.reading import read_recipe
+from hamdg.config.reading import read_given
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import public_name
 from hamdg.data.find_images import find_images
@@ -59,6 +60,11 @@ class Job:
     def __post_init__(self) -> None:
         for name in ("origin", "family"):
             object.__setattr__(self, name, getattr(self, name) or self.variant)
+
+    @cached_property
+    def directory(self) -> Path:
+        """The run's directory."""
+        return run_directory(self.recipe)
 
     def __str__(self) -> str:
         place = f"condition `{self.condition}`, held out `{self.recipe.held_out}`, seed {self.recipe.seed}"
@@ -135,7 +141,7 @@ def _made(
     silent = {key: value for key, value in silent.items() if key not in settings}
     with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
         changes = settings | given
-        recipe = read_recipe(point.source, changes=[*changes.items(), *silent.items()], place=where)
+        recipe = read_given(point.given, changes=[*changes.items(), *silent.items()], place=where)
         run_directory(recipe)  # which asks the merge library, the only one to know methods and options
     # What the recipe itself says, or leaves at its default.
     others = {key for entry in entries.values() for key in entry} - facts.keys()
@@ -170,7 +176,7 @@ def check_inputs(jobs: Sequence[Job]) -> None:
     """
     from hamdg.models import find_weights
 
-    open_jobs = [job for job in jobs if not RunDirectory(run_directory(job.recipe)).is_done]
+    open_jobs = [job for job in jobs if not RunDirectory(job.directory).is_done]
     for job in {(one.recipe.benchmark, repr(one.recipe.data)): one for one in reversed(open_jobs)}.values():
         with naming(str(job)):
             find_images(job.recipe, held_out=job.until == "evaluate")
@@ -202,7 +208,7 @@ def _without_twins(jobs: list[Job]) -> list[Job]:
     first: dict[Path, Job] = {}
     kept = []
     for job in jobs:
-        twin = first.setdefault(run_directory(job.recipe), job)
+        twin = first.setdefault(job.directory, job)
         if twin is job:
             kept.append(job)
         elif (twin.condition, twin.family) != (job.condition, job.family):
@@ -215,9 +221,12 @@ def _without_twins(jobs: list[Job]) -> list[Job]:
 
 def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
     """Refuse rows that no run of their variant will have, before hours of training show it."""
+    variants = {name: one for name, one in sweep.origins.items() if one.rows}
+    if not variants:
+        return
     from hamdg.stages.discovery import algorithm_of
 
-    for name, variant in sweep.origins.items():
+    for name, variant in variants.items():
         own = [job.recipe for job in jobs if job.origin == name]
         keys = {
             key: None

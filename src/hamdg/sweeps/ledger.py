@@ -17,7 +17,6 @@ from filelock import FileLock
 from hamdg import console
 from hamdg.errors import HamdgError, RunDirectoryError, StorageError
 from hamdg.files import explained_storage, user_path, write_text
-from hamdg.runs.identity import run_directory
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, reason_of
@@ -139,7 +138,7 @@ class Ledger:
 
     def _outcome(self, job: Job, result: str | BaseException, seconds: float) -> Outcome:
         """Return what became of a job; the traceback of a failed one is written to a file."""
-        file = self.path.with_suffix("") / f"{'-'.join(run_directory(job.recipe).parts[-4:])}.txt"
+        file = self.path.with_suffix("") / f"{'-'.join(job.directory.parts[-4:])}.txt"
         if isinstance(result, str):
             file.unlink(missing_ok=True)
             return Outcome(job, result, seconds=seconds)
@@ -231,7 +230,7 @@ def _entry(outcome: Outcome) -> Entry:
         run=outcome.run,
         error=outcome.error,
         traceback=outcome.traceback,
-        directory=str(run_directory(job.recipe)),
+        directory=str(job.directory),
         seconds=round(outcome.seconds, 3),
         ended=round(time.time(), 3),
         host=socket.gethostname(),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
-from hamdg.runs.identity import run_directory
 from hamdg.sweeps.live import duration, summary
 from hamdg.sweeps.plan import Todo
 from hamdg.sweeps.status import State, counts, seconds_left
@@ -68,7 +67,7 @@ def show_status(name: str, ledger: Path, states: Sequence[State]) -> None:
 
 def facts(state: State) -> dict[str, object]:
     """Return what programs are told of a run."""
-    job, path = state.job, run_directory(state.job.recipe)
+    job, path = state.job, state.job.directory
     return {
         "run": path,
         "hash": path.name.rpartition("-")[2],
@@ -93,5 +92,5 @@ def _head() -> tuple[str, ...]:
 
 def _cells(state: State) -> tuple[str, ...]:
     job = state.job
-    name = run_directory(job.recipe).name
+    name = job.directory.name
     return (name, job.variant, job.condition, job.recipe.held_out, str(job.recipe.seed))

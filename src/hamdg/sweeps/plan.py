@@ -33,7 +33,7 @@ class Todo:
     @property
     def directory(self) -> Path:
         """The run's directory."""
-        return run_directory(self.state.job.recipe)
+        return self.state.job.directory
 
     @property
     def trains(self) -> bool:
@@ -54,7 +54,7 @@ def todos(states: Sequence[State]) -> list[Todo]:
     """Return what is left of each run of a sweep, in its order."""
     groups = by_training([state.job for state in states])
     trainers = {number: _trainer(states, numbers) for numbers in groups.values() for number in numbers}
-    found, controls = [], {str(run_directory(state.job.recipe)) for state in states}
+    found, controls = [], {str(state.job.directory) for state in states}
     for number, state in enumerate(states):
         if state.kind == "done":
             found.append(Todo(state))
@@ -65,7 +65,7 @@ def todos(states: Sequence[State]) -> list[Todo]:
         controls |= {*own}
         trainer = trainers[number]
         taken = trainer != number and bool({*_training(recipe)} & {*steps})
-        by = str(run_directory(states[trainer].job.recipe)) if taken else ""
+        by = str(states[trainer].job.directory) if taken else ""
         found.append(Todo(state, steps, by, tuple(own)))
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg.config.keys import algorithm_of
-from hamdg.config.parsing import named_algorithm, read_unchecked
+from hamdg.config.parsing import Setting, file_settings, named_algorithm, read_unchecked
 from hamdg.config.shipped import find_file
 from hamdg.data.benchmark import JOIN, Benchmark
 from hamdg.data.resolve import benchmark_of
@@ -30,6 +30,7 @@ class Point:
         name: Its name with the grid's values.
         label: How tables call its runs.
         source: The recipe file.
+        given: What that says.
         settings: What differs from the recipe.
         seeds: Its seeds.
         draws: How many draws of random settings there are; 0 for none.
@@ -44,6 +45,7 @@ class Point:
     name: str
     label: str
     source: Path
+    given: Sequence[Setting]
     settings: Settings
     seeds: Sequence[int]
     draws: int
@@ -139,7 +141,9 @@ def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm
     bench = benchmark_of(recipe)
     never = [bench.domain(str(name), "excluded") for name in recipe.excluded]
     domains = tuple(name for name in bench.domains if name not in never)
-    return Point("", "", "", source, settings, list(sweep.seeds), draws, ranges, bench, domains)
+    return Point(
+        "", "", "", source, list(file_settings(source)), settings, list(sweep.seeds), draws, ranges, bench, domains
+    )
 
 
 def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:

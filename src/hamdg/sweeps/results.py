@@ -15,7 +15,6 @@ from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import print_accuracies, write_results
 from hamdg.report.rows import choose_rows
 from hamdg.report.table import MISSING
-from hamdg.runs.identity import run_directory
 from hamdg.runs.record import EVALUATE, VALIDATE, Record, read_record
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome, ledger_of
@@ -55,7 +54,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     """
     made = [one for one in outcomes if not one.error]
     if len(made) == len(outcomes) < len(jobs) and all(map(is_done, jobs)):
-        made = [Outcome(job, str(run_directory(job.recipe))) for job in jobs]
+        made = [Outcome(job, str(job.directory)) for job in jobs]
     ledger = ledger_of(sweep, file).path
     console.result_json(
         {"sweep": public_name(file), "ledger": ledger, "runs": [_facts(one) for one in outcomes]},

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import run_directory
 from hamdg.runs.lock import holder
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.sweeps.jobs import Job, by_training
@@ -65,7 +64,7 @@ def state_of(job: Job, entries: Mapping[str, Entry]) -> State:
         job: The run.
         entries: The last line of every run in the sweep's ledgers.
     """
-    path = run_directory(job.recipe)
+    path = job.directory
     entry = entries.get(str(path))
     if is_done(job):
         seconds = entry.seconds if entry is not None and not entry.error and entry.seconds else None
@@ -79,7 +78,7 @@ def state_of(job: Job, entries: Mapping[str, Entry]) -> State:
 
 def is_done(job: Job) -> bool:
     """Return whether a run has done all that its sweep asks for."""
-    run = RunDirectory(run_directory(job.recipe))
+    run = RunDirectory(job.directory)
     if job.until == EVALUATE:
         return run.is_done
     return run.validation.is_file() if job.until == VALIDATE else run.step(job.until).is_done

@@ -11,7 +11,6 @@ from hamdg import console
 from hamdg.errors import RunDirectoryError
 from hamdg.files import user_path
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import run_directory
 from hamdg.runs.lock import holder
 from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.jobs import Job, by_training, check_inputs, jobs_of
@@ -97,7 +96,7 @@ def _note(ledger: Ledger, progress: Progress, number: int, result: str | BaseExc
 
 def _made_before(job: Job) -> str | RunDirectoryError | None:
     """Return the directory of a run that is done, or what is wrong with it; `None` for one that is to be made."""
-    path = run_directory(job.recipe)
+    path = job.directory
     if job.force or job.until != EVALUATE or not is_done(job):
         return None
     from hamdg.stages import pipeline
