@@ -162,3 +162,10 @@ def test_a_sweep_without_a_finished_run_says_how_to_start(
     assert main(["table", str(sweep)]) == 2
     message = f"No run of `{sweep}` has a readable record; start them with `hamdg sweep {sweep}`."
     assert re.search(re.escape(message), capsys.readouterr().err)
+
+
+def test_a_sweep_that_only_validates_has_no_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = yaml.safe_load(sweep.read_text())
+    sweep.write_text(yaml.safe_dump(values | {"until": "validate"}))
+    assert main(["table", str(sweep)]) == 2
+    assert f"The runs of `{sweep}` end with `validate` and have no record;" in capsys.readouterr().err

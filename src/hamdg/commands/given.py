@@ -12,6 +12,7 @@ from hamdg.errors import DataError
 from hamdg.report.collection import RECORD, FoundRun, Problem, collect
 from hamdg.report.tables.missing import absent_of
 from hamdg.report.tables.options import Absent, Rule
+from hamdg.runs.record import EVALUATE
 from hamdg.runs.summary import read_summary
 from hamdg.text import excerpt
 
@@ -85,6 +86,11 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
 
     file = find_file(name, "sweep file")
     sweep = read_sweep(file)
+    if sweep.until != EVALUATE:
+        raise DataError(
+            f"The runs of `{name}` end with `{sweep.until}` and have no record; `hamdg sweep {name}` prints what they "
+            "say of source validation."
+        )
     for state in states_of(sweep, file, jobs_of(sweep, file, threads=0)):
         job = state.job
         if job.is_pair and select != "leave_one_out":

@@ -218,6 +218,18 @@ def test_keys_of_recipes_make_rows_sorted_as_numbers(made: Made) -> None:
     assert table.rows[0].label == "ERM, train.lr=0.001"
 
 
+def test_draws_of_a_variant_are_called_by_what_their_labels_begin_with(made: Made) -> None:
+    runs = [
+        made("ham", "art", 0, 0.5, label=f"HAM, draw {draw}", settings={"train.lr": draw + 1.0}, validation=0.5)
+        for draw in range(2)
+    ]
+    assert [head.label for head in one(runs, select="validation").rows] == ["HAM (reconstruction)"]
+    assert [head.label for head in one(runs, rows=("label",)).rows] == [
+        "HAM (reconstruction), draw 0",
+        "HAM (reconstruction), draw 1",
+    ]
+
+
 def test_where_keeps_runs_that_say_so(runs: list[FoundRun]) -> None:
     table = one(runs, where={"held_out": ["photo"], "seed": ["0", "2"]})
     assert [head.label for head in table.columns] == ["photo"]

@@ -46,6 +46,7 @@ def test_the_best_on_the_sources_is_chosen_in_each_seed(made: Made) -> None:
     assert dict(found.values_by_seed) == {0: 0.60, 1: 0.70}
     assert dict(found.chosen) == {Trial("toy", "art", 0): "train.lr=0.1", Trial("toy", "art", 1): "train.lr=0.2"}
     assert "`train.lr` chosen by training-domain validation" in table.caption
+    assert table.notes == ["Chosen for ERM: `train.lr=0.1` (1 of 2), `train.lr=0.2` (1 of 2)."]
 
 
 def test_the_oracle_chooses_by_the_small_part_and_says_so(made: Made) -> None:

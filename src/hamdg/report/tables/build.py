@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hamdg.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptio
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs
 from hamdg.report.tables.wording import caption, notes_of, title
-from hamdg.text import listed
+from hamdg.text import listed, shortened
 
 # One table each, unless they make its rows or columns: numbers of several are not averaged.
 APART = ("benchmark", "condition")
@@ -166,7 +167,10 @@ class _Builder:
             columns=[line.heading for line in lines],
             cells=cells,
             caption="",
-            notes=notes_of(self._numbers, any(head.target_data for head in heads)),
+            notes=[
+                *notes_of(self._numbers, any(head.target_data for head in heads)),
+                *_choices(heads, filled.values()),
+            ],
             problems=self._problems,
             baseline=next((heads[base].label for base in bases if base is not None), ""),
             error=self._options.error,
@@ -312,3 +316,15 @@ def _is_place(key: str) -> bool:
 
 def _place_of(head: Heading) -> tuple[str, ...]:
     return tuple(value for key, value in head.values.items() if _is_place(key))
+
+
+def _choices(heads: Sequence[Heading], rows: Iterable[Mapping[Values, Filled]]) -> list[str]:
+    """Return a sentence for each row whose settings were chosen: which, the most frequent ones first."""
+    sentences = []
+    for head, filled in zip(heads, rows, strict=True):
+        counts = Counter(text for one in filled.values() for text in one.chosen.values())
+        total = sum(counts.values())
+        parts = [f"`{text}` ({count} of {total})" for text, count in counts.most_common()]
+        if parts:
+            sentences.append(f"Chosen for {head.label}: {shortened(parts, 4)}.")
+    return sentences

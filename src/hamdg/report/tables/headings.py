@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from hamdg.report.table import qualified
 from hamdg.report.tables.measured import NOTHING, Measured
@@ -74,9 +75,15 @@ class Headings:
         return ", ".join([*parts, *(_part(key, value) for key, value in said.items() if _is_shown(key, value))])
 
     def _name(self, key: str, value: str, numbers: Sequence[Measured]) -> str:
-        """Return how a method is called: by its label, where all its runs have the same."""
+        """Return how a method is called: by what the labels of all its runs begin with."""
+        if key != "algorithm":
+            return qualified(value, self._names)
+        # Of `ERM, draw 0` and `ERM, draw 1` it is `ERM`.
         labels = {one.run.summary.label for one in numbers}
-        return qualified(labels.pop() if key == "algorithm" and len(labels) == 1 else value, self._names)
+        alike = takewhile(
+            lambda parts: len(set(parts)) == 1, zip(*(label.split(", ") for label in labels), strict=False)
+        )
+        return qualified(", ".join(parts[0] for parts in alike) or value, self._names)
 
 
 def rank(values: Values, keys: Sequence[str], order: Order) -> tuple[object, ...]:

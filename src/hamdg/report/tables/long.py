@@ -12,7 +12,7 @@ from hamdg.report.tables.model import Cell, Heading, Table
 
 _HEADER = (
     *("row", "column", "is_average", "mean", "standard_error", "n", "is_best", "is_tied"),
-    *("baseline", "difference", "low", "high", "pairs", "values", "missing", "incomplete"),
+    *("baseline", "difference", "low", "high", "pairs", "values", "chosen", "missing", "incomplete"),
 )
 
 
@@ -56,7 +56,8 @@ def _numbers(table: Table, row: Heading, column: Heading, cell: Cell) -> list[ob
     if (found := cell.difference) is not None:
         difference = [_exact(found.mean), _exact(found.low), _exact(found.high), found.n]
     values = " ".join(f"{seed}:{value!r}" for seed, value in cell.values_by_seed.items())
-    rest = [values, cell.missing, cell.incomplete]
+    chosen = "; ".join(f"{trial.held_out} {trial.seed}: {text}" for trial, text in cell.chosen.items())
+    rest = [values, chosen, cell.missing, cell.incomplete]
     return [row.label, column.label, _flag(is_average), *mean, table.baseline, *difference, *rest]
 
 
