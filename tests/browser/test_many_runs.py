@@ -119,9 +119,11 @@ def test_everything_is_there_without_scripts(page: Page, plain: Path) -> None:
 
 
 def test_printed_pages_are_black_on_white_and_open(page: Page, plain: Path) -> None:
-    page.open(plain, 1280, "dark", media="print")
+    page.open(plain, 720, "dark", media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    # As wide as a sheet of paper.
+    assert page.evaluate("document.scrollingElement.scrollWidth") == 720
     assert page.evaluate("[...document.querySelectorAll('details')].every((one) => one.open)") is True
 
 

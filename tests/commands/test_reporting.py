@@ -95,6 +95,10 @@ def test_options_of_the_page_need_it(runs: Path, capsys: pytest.CaptureFixture[s
     assert "`--baseline` is of the page over many runs; add `--out FILE`" in refused(capsys, str(runs), "--baseline=x")
 
 
+def test_a_sweep_file_has_no_page_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "`a/sweep.yaml` is no run; add `--out FILE`" in refused(capsys, "a/sweep.yaml")
+
+
 def test_a_folder_is_no_page(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, str(runs), "--out", str(runs))
     assert f"`--out {runs}` is a folder; name the page itself, such as `{runs / 'page.html'}`." in said

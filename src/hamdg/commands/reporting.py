@@ -67,6 +67,8 @@ def _finished_runs(path: Path) -> list[Path]:
     """Return `path` if it is a run itself, else all finished runs below it."""
     from hamdg.files import every_folder
 
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"`{path}` is no run; add `--out FILE` to write one page over the runs of a sweep file.")
     if not path.is_dir() or (path / "config.yaml").is_file():
         return [path]
     found = sorted(Path(folder) for folder, names in every_folder(path) if "record.json" in names)
