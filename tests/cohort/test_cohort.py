@@ -236,6 +236,32 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(world: World, parts:
         assert several.latest[metric] == pytest.approx(one.latest[metric], rel=1e-3)
 
 
+class Confident(Learner):
+    """Learns from some of the samples; how many they are shows only once they are there."""
+
+    def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
+        own = self.own_batch(batches)
+        chosen = own.positions % 3 > 0
+        losses = nn.functional.cross_entropy(self(own.images), own.labels, reduction="none")[chosen]
+        count = chosen.sum()
+        return Loss(losses.sum() / count.clamp(min=1), counts={MetricKey("chosen"): count}, weight=count)
+
+
+def test_parts_count_by_the_samples_that_their_losses_are_means_of(world: World) -> None:
+    short = world.but(train=TrainConfig(steps=3, lr=1e-3, warmup=2))
+
+    def trained(accumulate: int) -> tuple[dict[str, dict[str, Tensor]], Cohort]:
+        learner = Confident(short.network(), ("art", "photo"), short.train)
+        cohort = Cohort({"art": learner}, accumulate=accumulate)
+        return short.fit(cohort), cohort
+
+    (whole, one), (found, several) = trained(1), trained(4)
+    for key, tensor in whole["art"].items():
+        torch.testing.assert_close(found["art"][key], tensor, rtol=1e-3, atol=2e-4)
+    assert several.latest == pytest.approx(one.latest, rel=1e-3)
+    assert 0 < one.latest[MetricKey("chosen", "art")] < 8
+
+
 def test_a_loss_that_needs_the_whole_batch_is_not_split(world: World) -> None:
     message = (
         "The loss of `HamLearner` (learner `art`) needs the whole batch, which cannot be split into 2 parts; set "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.data import parallel
-from hamdg.data.batches import Batch, RawBatch, StepLoader, concatenate, sample_positions, take
+from hamdg.data.batches import Batch, RawBatch, Share, StepLoader, concatenate, sample_positions, take
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.images import DecodedImages
 from hamdg.data.listing import Listing
@@ -44,6 +44,14 @@ def loader(batch_size: int = 4, steps: int = 9, seed: int = 0) -> StepLoader:
 
 def positions(batches: dict[str, RawBatch]) -> dict[str, list[int]]:
     return {name: batch.positions.tolist() for name, batch in batches.items()}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 9), st.integers(0, 30))
+def test_processes_share_a_batch_evenly_and_take_each_sample_once(count: int, size: int) -> None:
+    parts = [list(range(size))[Share(index, count).of(size)] for index in range(count)]
+    assert [sample for part in parts for sample in part] == list(range(size))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @settings(deadline=None, max_examples=40)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
-from hamdg.data.batches import Batch, Labels, RawBatch
+from hamdg.data.batches import Batch, Labels, RawBatch, concatenate
 from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData, split_domain
 from hamdg.data.preprocess import Preprocess
@@ -20,9 +21,10 @@ from hamdg.mini.benchmark import DomainArrays
 
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 COUNT = 70
+Augment = Literal["none", "flip_shift", "clip", "domainbed"]
 
 
-def recipe(augment: Literal["none", "flip_shift"] = "flip_shift", held_out: str = "sketch", seed: int = 0) -> Recipe:
+def recipe(augment: Augment = "flip_shift", held_out: str = "sketch", seed: int = 0) -> Recipe:
     data = DataConfig(
         batch_size=4, validation_fraction=0.2, subset=None, augment=augment, cache="somewhere", mini=MiniConfig(seed=7)
     )
@@ -97,6 +99,25 @@ def test_augmentation_depends_on_seed_step_and_domain_alone(opened: list[str]) -
     seeded = SourceData(recipe(seed=1), FORMAT).on_after_batch_transfer((3, raw), 0)[1]
     for other in (later["photo"], swapped["cartoon"], seeded["photo"]):
         assert not torch.equal(other.images, first["photo"].images)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip_shift", "clip", "domainbed"])
+def test_parts_of_a_batch_are_those_of_the_whole_batch(opened: list[str], augment: Augment) -> None:
+    whole = batches(SourceData(recipe(augment), FORMAT), 3)
+    parts = []
+    for index in range(3):
+        data = SourceData(recipe(augment), FORMAT)
+        # As a Trainer of three processes makes it known.
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            global_rank=index, world_size=3, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+        )
+        parts.append(batches(data, 3))
+    for name, batch in whole.items():
+        assert [len(part[name].positions) for part in parts] == [1, 1, 2]
+        joined = concatenate([part[name] for part in parts])
+        assert torch.equal(joined.positions, batch.positions)
+        assert torch.equal(joined.labels, batch.labels)
+        assert torch.equal(joined.images, batch.images)
 
 
 def test_augmentation_can_be_switched_off(opened: list[str]) -> None:

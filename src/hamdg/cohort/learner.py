@@ -125,7 +125,12 @@ class Learner(LightningModule):
         return Loss(self.task.loss(self(own.images), own.labels))
 
     def after_update(self, batches: Mapping[str, Batch], step: int) -> None:
-        """Do what follows the optimizer's update, such as clamping a scale or moving a teacher; by default nothing."""
+        """Do what follows the optimizer's update, such as clamping a scale or moving a teacher; by default nothing.
+
+        Args:
+            batches: What the loss was given; of several processes, this one's part. Weights must stay equal in all.
+            step: The number of the step, from 0.
+        """
 
     def parameter_groups(self) -> list[ParamGroup]:
         """Return what the optimizer changes; by default one group of all that requires a gradient."""
