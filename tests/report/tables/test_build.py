@@ -294,6 +294,8 @@ def test_seconds_and_validation_are_metrics(made: Made) -> None:
     found = one(runs, metric="train_seconds")
     assert found.cells[0][0].mean == 10.5
     assert not found.cells[0][0].is_best
+    started = [made("erm", "art", 0, 0.5, rows=[row("zero_shot", "control", 0.5, ["art"])])]
+    assert [head.label for head in one(started, models=("all",), metric="train_seconds").rows] == ["ERM"]
     assert (
         one(runs, metric="validation").title == "toy: source validation on the hold-out sets of the source domains, %"
     )
@@ -333,3 +335,10 @@ def test_averages_over_benchmarks_may_differ_in_steps_and_say_so(made: Made) -> 
     table = one(runs, columns=("benchmark",))
     assert cell(table, "ERM", "average").mean == 0.5
     assert table.problems == ["The average of ERM is over runs that differ in `train.steps` (1, 2)."]
+
+
+def test_runs_with_several_held_out_domains_are_columns_of_their_own(made: Made) -> None:
+    runs = [made("erm", name, 0, value) for name, value in (("art", 0.2), ("photo", 0.4), ("art+photo", 0.9))]
+    table = one(runs)
+    assert [head.label for head in table.columns] == ["art", "art+photo", "photo", "average"]
+    assert cell(table, "ERM", "average").mean == pytest.approx(0.3)

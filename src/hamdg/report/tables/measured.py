@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hamdg.errors import ConfigError
 from hamdg.report.collection import FoundRun
-from hamdg.report.tables.metrics import is_per_class, value_of
+from hamdg.report.tables.metrics import is_of_training, is_per_class, value_of
 from hamdg.report.tables.model import Metric, Trial
 from hamdg.report.tables.options import ALL, CLASS, EVERY_SOURCE, MODEL, OWN_KEYS, RESULT, Absent, TableOptions
 from hamdg.runs.record import Row
@@ -94,7 +94,7 @@ def measure(
             said = _said(own, model)
             is_result = model == run.summary.result["key"]
             numbers = _numbers(run, rows, model, metric)
-            if not numbers:
+            if not numbers and not (model == ZERO_SHOT and is_of_training(metric)):
                 absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
             found += [
                 Measured(run, rows, model, is_result, trial, said | of_class, values, kind, excluded, value)
@@ -241,7 +241,7 @@ def _check_models(asked: Sequence[str], known: Collection[str]) -> None:
 def _numbers(run: FoundRun, rows: Sequence[Row], model: str, metric: Metric) -> list[tuple[dict[str, str], float]]:
     """Return a model's number, or one a class with the class's name."""
     summary = run.summary
-    if model == ZERO_SHOT and metric.name in ("train_seconds", "images_seen"):
+    if model == ZERO_SHOT and is_of_training(metric):
         return []
     if is_per_class(metric, rows[0]["targets"]):
         named = [(name, value_of(summary, rows, metric, number)) for number, name in enumerate(summary.classes)]

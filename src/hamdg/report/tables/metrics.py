@@ -51,7 +51,7 @@ def find_metric(name: str | None, summaries: Iterable[Summary]) -> Metric:
 
 def part_of(metric: Metric) -> str:
     """Return what a metric is measured on, in words; empty if it is of the whole run."""
-    if metric.name in _OF_RUNS:
+    if is_of_training(metric):
         return ""
     if metric.name == VALIDATION:
         return "the hold-out sets of the source domains"
@@ -89,6 +89,11 @@ def _single(metrics: Metrics, name: str, number: int | None) -> float | None:
     if isinstance(value, list):
         value = value[number] if number is not None and number < len(value) else None
     return value if value is not None and known(value) else None
+
+
+def is_of_training(metric: Metric) -> bool:
+    """Return whether a metric is of a whole run, whichever of its models is shown; the start model has none."""
+    return metric.name in _OF_RUNS
 
 
 def is_per_class(metric: Metric, targets: Mapping[str, Metrics]) -> bool:
