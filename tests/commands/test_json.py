@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hamdg import cli
+from hamdg import cli, doctor
 from hamdg.config.shipped import shipped_names
 from hamdg.data import registry
 from hamdg.data.registry import benchmark
@@ -128,7 +128,9 @@ def test_recipes(capsys: Said) -> None:
     assert all(f"command   {one['command']}\n" in text and one["time"] in text for one in recipes)
 
 
-def test_doctor(capsys: Said) -> None:
+def test_doctor(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = {"gpu": None, "devices": 0, "built_for": None}
+    monkeypatch.setattr(doctor, "_import_torch", lambda: (json.dumps(probe), False))
     found, text = both(capsys, "doctor")
     checks = found["checks"]
     assert isinstance(checks, list)

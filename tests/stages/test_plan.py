@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from hamdg import cli
 from hamdg.config.recipe import Recipe
 from hamdg.data.domain import opened_domains
+from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline, plan_text
@@ -23,7 +23,7 @@ from hamdg.stages.disk import Disk
 from hamdg.stages.plan import Plan, PlannedStep, make_plan
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Tiny, Tower, Zygote
+    from tests.stages.conftest import Commander, Tiny, Tower
 
 
 def plan_of(recipe: Recipe, until: str = "evaluate", *, force: bool = False, again: bool = False) -> Plan:
@@ -103,19 +103,24 @@ def test_a_step_after_one_that_is_done_again_is_done_again(copied: Callable[[Tow
     assert states(plan_of(recipe))["ham"] == dict.fromkeys(ALL, "to do") | {"train": "done"}
 
 
-def test_a_killed_training_goes_on_after_its_checkpoint(
-    command: Commander, zygote: Zygote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_stopped_training_goes_on_after_its_checkpoint(
+    command: Commander, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = command("own", "--train.steps=2000", "--runtime.checkpoint_every=5", tower="vit")
-    for _ in range(20):
-        zygote.run(own.argv, tmp_path, after=1.5, number=signal.SIGKILL)
-        if own.directory.step("train").resume.exists():
-            break
+    own = command("own", "--runtime.checkpoint_every=2", tower="vit")
+    update = Progress.update
+
+    def stop(progress: Progress, step: int, steps: int, text: Callable[[], str] | None = None) -> None:
+        if step == 3:
+            raise ZeroDivisionError
+        update(progress, step, steps, text)
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(Progress, "update", stop)
+        cli.main(own.argv)
     (train, *_) = plan_of(own.recipe).runs[-1].steps
-    assert train.state == "resumed"
-    assert train.at % 5 == 0 < train.at < train.of == 2000
+    assert (train.state, train.at, train.of) == ("resumed", 2, 4)
     assert cli.main([*own.argv, "--dry-run"]) == 0
-    assert f"train (goes on after step {train.at:,} of 2,000)" in capsys.readouterr().out
+    assert "train (goes on after step 2 of 4)" in capsys.readouterr().out
     own.directory.step("train").resume.write_bytes(b"damaged")
     assert plan_of(own.recipe).runs[-1].steps[0].at == 0
 

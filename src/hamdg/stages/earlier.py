@@ -20,6 +20,7 @@ _READ, _ENOUGH = 20, 5
 _COSTS = (
     *("model.name", "train.steps", "train.accumulate", "train.check_every", "train.check_images", "history.kind"),
     *("merge.method", "data.batch_size", "data.augment", "data.subset", "data.shots", "data.mini", "data.store"),
+    *("evaluate.lines", "evaluate.images"),
     *("runtime.device", "runtime.threads", "runtime.precision", "runtime.compile", "runtime.devices", "runtime.nodes"),
 )
 
