@@ -19,7 +19,7 @@ BestOfThree = Callable[[str], tuple[float, str]]
 
 
 class Stages(ModuleType):
-    """Stands for `hamdg.stages.pipeline`, so that the verbs are tested without training."""
+    """Stands for `hamdg.stages.pipeline` and `repeating`, so that the verbs are tested without training."""
 
     def __init__(self) -> None:
         super().__init__("hamdg.stages.pipeline")
@@ -46,7 +46,7 @@ class Stages(ModuleType):
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     fake = Stages()
     package = ModuleType("hamdg.stages")
-    package.pipeline = fake  # type: ignore[attr-defined]
+    vars(package).update(pipeline=fake, repeating=fake)
     monkeypatch.setitem(sys.modules, "hamdg.stages", package)
     monkeypatch.setitem(sys.modules, "hamdg.stages.pipeline", fake)
     return fake

@@ -219,9 +219,9 @@ def _verb(
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from hamdg.stages import pipeline
+    from hamdg.stages import repeating
 
-    pipeline.reevaluate(arguments.run, arguments.overrides)
+    repeating.reevaluate(arguments.run, arguments.overrides)
     return 0
 
 

@@ -146,7 +146,7 @@ def test_a_run_that_differs_in_the_merge_alone_takes_the_class_features_over(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = RunDirectory(pipeline.run(tiny("--model.text_head=source_means", tower="vit")).parent)
-    monkeypatch.setattr("hamdg.stages.fit._run_trainer", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("hamdg.stages.fit._Training.lead", lambda *_: pytest.fail("trained"))
     again = RunDirectory(
         pipeline.run(tiny("--model.text_head=source_means", "--merge.method=uniform", tower="vit")).parent
     )

@@ -209,7 +209,7 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
     run = copied("rn")
     before = snapshot(run)
     with monkeypatch.context() as patch:
-        patch.setattr("hamdg.stages.fit._run_trainer", lambda *_: pytest.fail("trained"))
+        patch.setattr("hamdg.stages.fit._Training.lead", lambda *_: pytest.fail("trained"))
         assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 0
     assert {name: content for name, content in snapshot(run).items() if name != "config.yaml"} == {
         name: content for name, content in before.items() if name != "config.yaml"

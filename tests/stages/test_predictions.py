@@ -19,7 +19,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lines import read_lines
 from hamdg.runs.predictions import TargetPredictions, read_predictions
 from hamdg.runs.record import Record, read_record
-from hamdg.stages import pipeline
+from hamdg.stages import pipeline, repeating
 from hamdg.stages.context import open_context
 from hamdg.stages.lines import between
 from hamdg.stages.predictions import PredictionLog, choose_mistakes
@@ -207,7 +207,7 @@ def test_an_older_run_is_given_what_it_lacks(copied: Callable[[Tower], RunDirect
             del row["sources"]
         one.record.write_text(json.dumps(record))
         one.done.write_text("")
-    pipeline.reevaluate(run.path)
+    repeating.reevaluate(run.path)
     assert measured(read_record(run.record)) == measured(wanted)
     assert run.merged.read_bytes() == merged
     found = read_predictions(run.predictions)
@@ -222,7 +222,7 @@ def test_the_record_stays_small(record: Record, run: RunDirectory) -> None:
 
 def test_an_evaluation_can_be_asked_for_more(copied: Callable[[Tower], RunDirectory]) -> None:
     run = copied("rn")
-    pipeline.reevaluate(run.path, ["--evaluate.lines=2", "--evaluate.mistakes=3"])
+    repeating.reevaluate(run.path, ["--evaluate.lines=2", "--evaluate.mistakes=3"])
     found = read_lines(run)
     assert found is not None
     assert found["at"] == [0.0, 1.0]
@@ -231,7 +231,7 @@ def test_an_evaluation_can_be_asked_for_more(copied: Callable[[Tower], RunDirect
     assert len(mistakes.images) == 3
     said = f"`--train.steps=9` would make another run of `{run.path}`; an evaluation takes keys of `evaluate` and `runt"
     with pytest.raises(ConfigError, match=re.escape(said)):
-        pipeline.reevaluate(run.path, ["--train.steps=9"])
+        repeating.reevaluate(run.path, ["--train.steps=9"])
 
 
 def test_images_that_are_decoded_each_time_give_the_same_lines(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hamdg.errors import DataError, WeightsError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import read_record
-from hamdg.stages import pipeline
+from hamdg.stages import pipeline, repeating
 from hamdg.stages.sources import _version_of
 
 if TYPE_CHECKING:
@@ -167,19 +167,19 @@ def test_histories_are_not_merged_again_beside_other_images_or_weights(
     root = bitmaps(small_pacs, tmp_path / "PACS")
     recipe = pacs(tiny, root)
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
-    monkeypatch.setattr("hamdg.stages.fit._run_trainer", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("hamdg.stages.fit._Training.lead", lambda *_: pytest.fail("trained"))
     path = root / "photo" / "dog" / "pic_000.bmp"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x07")
     with pytest.raises(DataError, match=r"began with other images of `photo` \(35 then as now, but not the same; "):
-        pipeline.remerge(run.path, ["--merge.method=uniform"])
+        repeating.remerge(run.path, ["--merge.method=uniform"])
     path.write_bytes(content)
     with monkeypatch.context() as patch:
         patch.setattr("hamdg.stages.context.sha256_tensors", lambda _: "0" * 64)
         with pytest.raises(WeightsError, match=r"are not those that `.*` was trained from; bring them back"):
-            pipeline.remerge(run.path, ["--merge.method=uniform"])
+            repeating.remerge(run.path, ["--merge.method=uniform"])
     assert list(run.path.parent.iterdir()) == [run.path]
-    assert pipeline.remerge(run.path, ["--merge.method=uniform"]).exists()
+    assert repeating.remerge(run.path, ["--merge.method=uniform"]).exists()
 
 
 def test_a_run_that_knew_no_contents_goes_on(tiny: Tiny, small_pacs: Path) -> None:

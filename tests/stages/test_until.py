@@ -10,7 +10,7 @@ from hamdg import cli
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline
+from hamdg.stages import pipeline, repeating
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander, Tiny
@@ -46,4 +46,4 @@ def test_a_run_that_reads_no_merge_section_is_not_merged_again(tiny: Tiny) -> No
     recipe = tiny("--algorithm=coral")
     pipeline.run(recipe, until="train")
     with pytest.raises(ConfigError, match=r"is a run of `coral`, which merges nothing by the section `merge`\.$"):
-        pipeline.remerge(run_directory(recipe), ["--merge.method=ties"])
+        repeating.remerge(run_directory(recipe), ["--merge.method=ties"])

@@ -9,18 +9,18 @@ from pathlib import Path
 from hamdg import console
 from hamdg.algorithms.base import Step
 from hamdg.config.merge_section import completed
-from hamdg.config.reading import checked, read_recipe
+from hamdg.config.reading import checked
 from hamdg.config.recipe import CUSTOM, Recipe
 from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
-from hamdg.errors import ConfigError, DataError, RunDirectoryError, RunInUseError
+from hamdg.errors import ConfigError, RunInUseError
 from hamdg.progress import Progress
 from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record
-from hamdg.runs.steps import check_step, read_start
+from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context
@@ -33,7 +33,7 @@ from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.running import run_steps
 from hamdg.stages.shared_controls import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.sources import check_learned_from_these
-from hamdg.stages.start import changed_start, check_layout, check_start, prepare
+from hamdg.stages.start import changed_start, check_start, prepare
 from hamdg.stages.tracking import evaluation_results, track_evaluation
 
 
@@ -255,64 +255,6 @@ def _names_other_images(recipe: Recipe, done: RunDirectory) -> bool:
     return places != (before.root, before.hub, before.lists)
 
 
-def remerge(path: Path, overrides: Sequence[str]) -> Path:
-    """Merge the histories of a trained run again, with other merge options, as a run of its own.
-
-    Args:
-        path: The trained run.
-        overrides: `--merge.key=value` arguments; another `--merge.method` starts from its own defaults.
-
-    Returns:
-        Path of the new run's `record.json`.
-    """
-    with RunDirectory.hold(path) as source:
-        own = _recipe_at(source)
-        check_layout(source)
-        for name in _trained_steps(own):
-            if not source.step(name).is_done:
-                raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
-            check_step(source, source.step(name))
-        if "merge" not in own.settings.uses:
-            raise ConfigError(f"`{path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
-        recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
-        if run_directory(recipe) == run_directory(own):
-            raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
-    return run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
-
-
-def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:
-    """Evaluate a merged run again and write its record and report again.
-
-    Args:
-        path: The run.
-        overrides: `--evaluate.key=value` arguments, and others that make no other run.
-
-    Returns:
-        Path of the run's `record.json`.
-    """
-    with RunDirectory.hold(path) as found:
-        own = _recipe_at(found)
-        recipe = read_recipe(found.config, [*overrides, f"--runtime.root={own.runtime.root}"])
-        if run_directory(recipe) != run_directory(own):
-            raise ConfigError(
-                f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate` "
-                "and `runtime` alone."
-            )
-        check_layout(found)
-        if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
-            raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
-        command = _command_of(found) or f"hamdg evaluate {path}"
-    return run(recipe, command=command, again=True)
-
-
-def _command_of(run: RunDirectory) -> str:
-    """Return the command in a run's record; nothing if there is none, or one that cannot be read."""
-    try:
-        return read_record(run.record)["command"]
-    except DataError:
-        return ""
-
-
 def check_done(run: RunDirectory) -> None:
     """Check that a done run has the files that it ended with, and say so where its model was read from others.
 
@@ -337,28 +279,10 @@ def _check_taken(context: Context, trained: RunDirectory) -> None:
     check_learned_from_these(context, trained)
 
 
-def _recipe_at(run: RunDirectory) -> Recipe:
-    """Return the recipe of a run with the root that it lies below now: folders of runs may be moved.
-
-    Raises:
-        RunDirectoryError: If the directory itself was renamed, so that its recipe leads elsewhere.
-    """
-    recipe, place = run.recipe(), run.path.resolve()
-    if run_directory(recipe).resolve() == place:
-        return recipe
-    moved = replace(recipe, runtime=replace(recipe.runtime, root=str(place.parents[min(3, len(place.parents) - 1)])))
-    if run_directory(moved) != place:
-        raise RunDirectoryError(
-            f"`{run.path}` does not lie where its recipe belongs, which is `{run_directory(moved)}`; "
-            "give it back that name, or repeat the run."
-        )
-    return moved
-
-
-def _trained_steps(recipe: Recipe) -> list[str]:
+def trained_steps(recipe: Recipe) -> list[str]:
     """Return the steps that a change of the merge leaves as they are."""
     return [step.name for step in algorithm_of(recipe).steps() if "merge" not in step.sections]
 
 
 def _is_trained(context: Context) -> bool:
-    return all(context.step(name).is_done for name in _trained_steps(context.recipe))
+    return all(context.step(name).is_done for name in trained_steps(context.recipe))

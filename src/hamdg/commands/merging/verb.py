@@ -98,9 +98,9 @@ def _merge_run(arguments: Sequence[str]) -> int:
     if len(others) != 1:
         raise ConfigError(f"One run is merged again at a time, but got `{' '.join(others)}`; name its directory.")
 
-    from hamdg.stages import pipeline
+    from hamdg.stages import repeating
 
-    pipeline.remerge(Path(others[0]), overrides)
+    repeating.remerge(Path(others[0]), overrides)
     return 0
 
 

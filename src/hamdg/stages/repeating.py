@@ -1,0 +1,95 @@
+"""Makes a part of a run that is there again: its merge, as another run, or its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import Recipe
+from hamdg.errors import ConfigError, DataError, RunDirectoryError
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import read_record
+from hamdg.runs.steps import check_step
+from hamdg.stages import pipeline
+from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.pipeline import trained_steps
+from hamdg.stages.start import check_layout
+
+
+def remerge(path: Path, overrides: Sequence[str]) -> Path:
+    """Merge the histories of a trained run again, with other merge options, as a run of its own.
+
+    Args:
+        path: The trained run.
+        overrides: `--merge.key=value` arguments; another `--merge.method` starts from its own defaults.
+
+    Returns:
+        Path of the new run's `record.json`.
+    """
+    with RunDirectory.hold(path) as source:
+        own = _recipe_at(source)
+        check_layout(source)
+        for name in trained_steps(own):
+            if not source.step(name).is_done:
+                raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
+            check_step(source, source.step(name))
+        if "merge" not in own.settings.uses:
+            raise ConfigError(f"`{path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
+        recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        if run_directory(recipe) == run_directory(own):
+            raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
+    return pipeline.run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
+
+
+def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:
+    """Evaluate a merged run again and write its record and report again.
+
+    Args:
+        path: The run.
+        overrides: `--evaluate.key=value` arguments, and others that make no other run.
+
+    Returns:
+        Path of the run's `record.json`.
+    """
+    with RunDirectory.hold(path) as found:
+        own = _recipe_at(found)
+        recipe = read_recipe(found.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        if run_directory(recipe) != run_directory(own):
+            raise ConfigError(
+                f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate` "
+                "and `runtime` alone."
+            )
+        check_layout(found)
+        if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
+            raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
+        command = _command_of(found) or f"hamdg evaluate {path}"
+    return pipeline.run(recipe, command=command, again=True)
+
+
+def _command_of(run: RunDirectory) -> str:
+    """Return the command in a run's record; nothing if there is none, or one that cannot be read."""
+    try:
+        return read_record(run.record)["command"]
+    except DataError:
+        return ""
+
+
+def _recipe_at(run: RunDirectory) -> Recipe:
+    """Return the recipe of a run with the root that it lies below now: folders of runs may be moved.
+
+    Raises:
+        RunDirectoryError: If the directory itself was renamed, so that its recipe leads elsewhere.
+    """
+    recipe, place = run.recipe(), run.path.resolve()
+    if run_directory(recipe).resolve() == place:
+        return recipe
+    moved = replace(recipe, runtime=replace(recipe.runtime, root=str(place.parents[min(3, len(place.parents) - 1)])))
+    if run_directory(moved) != place:
+        raise RunDirectoryError(
+            f"`{run.path}` does not lie where its recipe belongs, which is `{run_directory(moved)}`; "
+            "give it back that name, or repeat the run."
+        )
+    return moved
