@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hamdg import console
 from hamdg.sweeps.ledger import Outcome
 from hamdg.sweeps.status import State, counts, seconds_left
-from hamdg.text import escaped, excerpt
+from hamdg.text import escaped
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -104,8 +104,10 @@ def shown(progress: Progress) -> Iterator[None]:
         refresh_per_second=2,
         redirect_stdout=False,
         redirect_stderr=False,
+        transient=True,
     ):
         yield
+    console.note(summary(progress.states, time.monotonic() - progress.started, None))
 
 
 def is_live() -> bool:
@@ -132,7 +134,10 @@ def drawn(progress: Progress) -> Group:
         job = progress.states[number].job
         cells = (job.variant, job.condition, job.recipe.held_out, str(job.recipe.seed))
         table.add_row(*(Text(escaped(cell)) for cell in (*cells, duration(progress.seconds_of(number)))))
-    lines = [Text(f"failed: {excerpt(f'{one.job}: {one.error}', 160)}", style="red") for one in failed[-_FAILURES:]]
+    lines = [
+        Text(escaped(f"failed: {one.job}: {one.error}"), style="red", no_wrap=True, overflow="ellipsis")
+        for one in failed[-_FAILURES:]
+    ]
     waiting = [Text(f"{len(progress.postponed)} with another process", style="dim")] if progress.postponed else []
     return Group(head, *([table] if progress.begun else []), *lines, *waiting)
 
