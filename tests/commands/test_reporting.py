@@ -5,9 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hamdg import cli
+from tests.commands import test_table
 from tests.made_up import METHODS, write_runs
+
+# Of two variants one has two of its three runs, the other has failed or not begun.
+unfinished_sweep = test_table.sweep
 
 FEW = (METHODS[0], METHODS[4])
 
@@ -89,6 +94,23 @@ def test_the_same_runs_give_the_same_page(runs: Path, tmp_path: Path) -> None:
         texts.append(out.read_bytes())
         out.unlink()
     assert texts[0] == texts[1]
+
+
+def test_a_sweep_says_what_failed_and_what_is_not_there(unfinished_sweep: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(unfinished_sweep.read_text(encoding="utf-8"))
+    unfinished_sweep.write_text(yaml.safe_dump(values | {"title": "A small sweep"}), encoding="utf-8")
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(unfinished_sweep), "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    for text in (
+        "<h1>A small sweep</h1>",
+        "1 run failed. 3 runs are not there yet.",
+        "slow, sketch, seed 1",
+        "failed: Out of memory.",
+        "Traceback: <code>b.txt</code>",
+        "not begun (seed 2)",
+    ):
+        assert text in page
 
 
 def test_options_of_the_page_need_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,11 +134,20 @@ def _tables(arguments: argparse.Namespace, given: Given) -> list[Table]:
 
     options = _options(arguments, given)
     tables = tabulate(given.runs, options, given.absent)
-    if options.baseline or len(tables[0].rows) < 2:
+    if options.baseline:
         return tables
-    rows = [head for table in tables for head in table.rows]
+    # A method without any number is nothing to compare with.
+    rows = [
+        head
+        for table in tables
+        for head, cells in zip(table.rows, table.cells, strict=True)
+        if any(cell.mean is not None for cell in cells)
+    ]
     trained = [head.label for head in rows if head.values.get(MODEL) != ZERO_SHOT]
-    first = (trained if len(set(trained)) > 1 else [head.label for head in rows])[0]
+    labels = [head.label for head in rows]
+    if len(set(labels)) < 2:
+        return tables
+    first = (trained if len(set(trained)) > 1 else labels)[0]
     return tabulate(given.runs, replace(options, baseline=first), given.absent)
 
 
