@@ -64,7 +64,8 @@ def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
     assert {f"--{key}" for key in known()} <= set(offered)
     assert {"--force", "--dry-run", "--until", "--quiet", "--json"} <= set(offered)
     assert complete("run", "mini/ham", "--train.l") == ["--train.lr"]
-    assert all(one.startswith("--merge.") for one in complete("merge", "logs/run", "--merge."))
+    assert "--merge.method" in complete("merge", "logs/run", "--merge.")
+    assert complete("evaluate", "logs/run", "--evaluate.l") == ["--evaluate.lines"]
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def _keys(verb: str) -> dict[str, Sequence[str] | str]:
 
     if verb == "run":
         wanted = known()
-    elif verb == "merge":
-        wanted = tuple(key for key in known() if key.startswith("merge."))
+    elif verb in ("merge", "evaluate"):
+        wanted = tuple(key for key in known() if key.startswith(f"{verb}."))
     elif verb.startswith("data "):
         from hamdg.commands.data.verbs import recipe_keys
 
