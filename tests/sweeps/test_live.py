@@ -72,9 +72,9 @@ def test_the_table_shows_what_runs_what_failed_and_the_rest() -> None:
     progress.postpone(3)
     head, columns, running, failed, elsewhere = text_of(progress)
     assert head.startswith("few")
-    assert "1 done, 1 running, 1 failed, 3 waiting, elapsed 0.0 s" in " ".join(head.split())
+    assert "1 done, 1 running, 1 failed, 3 waiting, elapsed 0." in " ".join(head.split())
     assert columns.split() == ["running", "here", "condition", "held", "out", "seed", "for"]
-    assert running.split() == ["HAM", "clean", "sketch", "2", "0.0", "s"]
+    assert running.split()[:4] == ["HAM", "clean", "sketch", "2"]
     assert failed.startswith(
         "failed: variant `HAM`, condition `clean`, held out `sketch`, seed 1: the loss became nan."
     )
