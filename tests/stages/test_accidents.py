@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hamdg import cli
+from hamdg.cohort.cohort import Cohort
 from hamdg.config.controls import controls_of
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
@@ -60,6 +61,22 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_to_the_same_bytes(zygote: Zygo
     assert again.code == 0, again.err
     assert stopped.directory.merged.read_bytes() == calm.directory.merged.read_bytes()
     assert stopped.directory.step("train").metrics.read_bytes() == calm.directory.step("train").metrics.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("raised", "caught"), [(KeyboardInterrupt(), KeyboardInterrupt), (SystemExit(144), SystemExit)]
+)
+def test_ctrl_c_is_told_from_the_exit_of_a_job_that_is_queued_again(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, raised: BaseException, caught: type[BaseException]
+) -> None:
+    def training_step(*arguments: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Cohort, "training_step", training_step)
+    with pytest.raises(caught) as found:
+        pipeline.run(tiny("--runtime.quiet=true"), until="train")
+    assert type(found.value) is caught
+    assert found.value.args == raised.args
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any, cast
 from lightning import Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hamdg import console
 from hamdg.algorithms.base import Step, Summary
@@ -233,9 +234,12 @@ class _Training:
         handler = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(self.cohort, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed.
-            raise KeyboardInterrupt from None
+        except SystemExit as leaving:
+            # Lightning turns Ctrl-C into an exit; the command line has its own way of saying what can be resumed. Any
+            # other exit is not Lightning's: that of a job, say, which is queued again.
+            if isinstance(leaving, SIGTERMException) or isinstance(leaving.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
         finally:
             self.data.close()
             signal.signal(signal.SIGINT, handler)

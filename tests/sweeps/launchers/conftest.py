@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from hamdg.runs.lock import holder
+
 TINY = {
     "model.name": str(Path(__file__).parents[2] / "conf" / "tiny-vit.json"),
     "model.weights": "random",
@@ -26,9 +28,9 @@ def sweep(path: Path, *options: str) -> subprocess.Popen[str]:
 
 def working(root: Path) -> Iterator[int]:
     """Yield every process that has a run below a folder with a checkpoint that it would go on from."""
-    for owner in root.glob("mini/*/*/*/.lock-owner"):
-        if list(owner.parent.glob("*/resume.ckpt")):
-            yield int(owner.read_text() or 0)
+    for checkpoint in root.glob("mini/*/*/*/*/resume.ckpt"):
+        if owner := holder(checkpoint.parents[1]):
+            yield int(owner.process)
 
 
 def results(root: Path) -> dict[str, str]:

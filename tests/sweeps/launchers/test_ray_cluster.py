@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,3 +85,31 @@ def test_the_runs_of_a_node_that_is_killed_go_on_elsewhere_and_end_with_the_same
     assert alone.wait() == 0, alone.communicate()
     assert results(disturbed) == results(undisturbed)
     assert len(results(disturbed)) == 4
+
+
+def test_a_cluster_in_the_process_ends_with_it_and_leaves_nothing(
+    sweep_file: SweepFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, place = tmp_path / "home", Path(tempfile.mkdtemp(prefix="h-", dir="/tmp"))
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMPDIR", str(place))
+    variants = {"ERM": {"recipe": "erm.yaml", "set": TINY}}
+    path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None, variants=variants)
+    first = sweep(path, "--launcher=ray")
+    while first.poll() is None and not list(working(tmp_path / "logs")):
+        time.sleep(0.01)
+    workers = list(children(first.pid))
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate()
+    assert first.returncode == 130, said
+    assert not [one for one in workers if Path(f"/proc/{one}").exists()]
+
+    second = sweep(path, "--launcher=ray")
+    said, _ = second.communicate()
+    assert second.returncode == 0, said
+    assert "(raylet)" not in said
+    assert len(results(tmp_path / "logs")) == 1
+    assert not list(home.iterdir())
+    assert not [one.name for one in place.iterdir() if "ray" in one.name]
+    shutil.rmtree(place)
