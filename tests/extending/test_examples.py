@@ -101,3 +101,18 @@ def test_a_launcher(install: Install, tmp_path: Path) -> None:
     assert f"1 of 1 runs failed: {place}: RuntimeError: no place is free." in done.stderr
     assert (tmp_path / "began.txt").read_text() == "-c\n-c\n"
     assert len(list((tmp_path / "lightning_logs").glob("mini/sketch/erm/*/done"))) == 1
+
+
+def test_a_logger(install: Install, tmp_path: Path) -> None:
+    options = [f"--{key}={value}" for key, value in TINY.items()]
+    run = ["run", "mini/erm", "--held_out=photo", *options, "--tracking.options.diary.file=runs.txt"]
+    package = install("A logger")
+    done = hamdg(package, tmp_path, [*run, "--tracking=dairy"], [*run, "--tracking", "diary"], codes=[2, 0])
+    assert "there is no logger `dairy`; did you mean `diary`?" in done.stderr
+    lines = (tmp_path / "runs.txt").read_text().splitlines()
+    steps = [line.partition(":")[0] for line in lines]
+    assert steps == [name for name in ("train", "merge", "evaluate") for _ in range(3)]
+    assert lines[0] == "train: train ERM + SMA on photo, seed 0 (lr 0.001)"
+    assert lines[1].startswith("train: loss/pooled ")
+    assert "accuracy 0." in lines[7]
+    assert {line for line in lines if line.endswith(": done")} == {"train: done", "merge: done", "evaluate: done"}
