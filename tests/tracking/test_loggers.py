@@ -71,15 +71,6 @@ def test_a_missing_package_is_answered_with_the_command(monkeypatch: pytest.Monk
             r"`tracking.project` is `a/b`, but a project has a name of 1 to 128 characters without / \ # ? % : , "
             "(on the command line).",
         ),
-        (
-            ["--tracking.loggers=[mlflow]", "--tracking.options.uri=x"],
-            "`tracking.options.uri` must begin with the name of a logger, as in `mlflow.tracking_uri`, and "
-            "`tracking.loggers` has `mlflow`",
-        ),
-        (
-            ["--tracking.loggers=[wandb]", "--tracking.options.wandb.project=x"],
-            "`tracking.options.wandb.project`: W&B has keys of its own, such as `tracking.project`; write one of them",
-        ),
         (["--tracking.mode=onlin"], "but got `onlin` (on the command line). Did you mean `online`?"),
         ([f"--tracking.group={'g' * 129}"], "`tracking.group` has 129 characters; W&B takes 128 at most"),
         (["--tracking.tags=['']"], "`tracking.tags` has ``; W&B takes 1 to 64 characters a tag"),
@@ -89,6 +80,18 @@ def test_what_makes_no_sense_is_a_sentence(given: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, given)
     assert said in str(caught.value)
+
+
+def test_an_option_of_no_logger_is_a_sentence() -> None:
+    config = TrackingConfig(loggers=["csv"], options={"uri": "x"})
+    with pytest.raises(ConfigError) as caught:
+        check_loggers(config)
+    assert str(caught.value) == (
+        "`tracking.options.uri` must begin with the name of a logger, as in `mlflow.tracking_uri`, and "
+        "`tracking.loggers` has `csv`."
+    )
+    with pytest.raises(ConfigError, match="W&B has keys of its own"):
+        check_loggers(TrackingConfig(loggers=["wandb"], options={"wandb.project": "x"}))
 
 
 def test_the_option_takes_several_names() -> None:

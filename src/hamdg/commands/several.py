@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace, file: Path, overrides: Sequence[str]) -> 
     from hamdg.sweeps.launchers import read_launcher
     from hamdg.sweeps.lists import lists_in, sweep_of
     from hamdg.sweeps.sweep import run_sweep
+    from hamdg.sweeps.tracking import followed
 
     # An empty name (`--until=$STEP` of a variable that is not set) must not open the held-out domain.
     until = EVALUATE if arguments.until is None else arguments.until
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace, file: Path, overrides: Sequence[str]) -> 
     launcher = read_launcher(None, arguments.launcher, arguments.launcher_options)
     processes = arguments.processes or (1 if arguments.launcher is None else None)
     jobs = jobs_of(sweep, file, launcher.threads(processes), "on the command line")
-    jobs = [replace(job, force=arguments.force) for job in jobs]
+    jobs = [replace(job, force=arguments.force) for job in followed(jobs, file, None)]
     for job in jobs:
         check_until(job.recipe, algorithm_of(job.recipe).steps(), until)
     if arguments.dry_run:

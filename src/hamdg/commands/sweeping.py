@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamdg import console
-from hamdg.commands import launching
+from hamdg.commands import launching, tracking
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError
 
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     at_once = "runs at the same time (default: one per GPU or core; all where another queue decides)"
     parser.add_argument("--processes", type=int, default=None, help=at_once)
     launching.add_arguments(parser)
+    tracking.add_arguments(parser)
     parser.epilog = "Example: hamdg sweep sweeps/mini-table --dry-run"
     parser.set_defaults(handler=run)
 
@@ -54,8 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     launcher = read_launcher(sweep.launcher, arguments.launcher, arguments.launcher_options, f"in `{file}`")
 
     from hamdg.sweeps.jobs import jobs_of
+    from hamdg.sweeps.tracking import followed
 
     jobs = jobs_of(sweep, file, launcher.threads(arguments.processes))
+    jobs = followed(jobs, file, tracking.names(arguments) or sweep.tracking or None)
     chosen = _chosen(jobs, arguments)
     if arguments.dry_run or arguments.status:
         look(file, sweep, chosen, arguments.dry_run)
@@ -85,8 +88,10 @@ def finish(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Out
     """
     from hamdg.sweeps import results
     from hamdg.sweeps.ledger import ledger_of
+    from hamdg.sweeps.tracking import log_table
 
     results.show(file, sweep, jobs, outcomes)
+    log_table(sweep, file, jobs)
     ledger_of(sweep, file).raise_failures(outcomes)
 
 

@@ -16,16 +16,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking", metavar="NAME[,NAME]", help=what)
 
 
-def overrides(arguments: argparse.Namespace) -> list[str]:
-    """Return what the option says as an override of a recipe; nothing where it is not given.
+def names(arguments: argparse.Namespace) -> list[str]:
+    """Return the loggers that the option names; none where it is not given.
 
     Raises:
-        ConfigError: If it names no logger.
+        ConfigError: If it is given and names none.
     """
     from hamdg.config.tracking import names_in
 
     given: str | None = arguments.tracking
-    return [] if given is None else [f"--tracking.loggers={json.dumps(names_in(given))}"]
+    return [] if given is None else names_in(given)
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """Return what the option says as an override of a recipe; nothing where it is not given.
+
+    Raises:
+        ConfigError: If it is given and names no logger.
+    """
+    found = names(arguments)
+    return [f"--tracking.loggers={json.dumps(found)}"] if found else []
 
 
 def check(recipe: Recipe) -> None:

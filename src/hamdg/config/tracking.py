@@ -99,8 +99,6 @@ def owner_of(option: str, names: list[str]) -> str | None:
 
 def tracking_problems(config: TrackingConfig) -> Iterator[tuple[str, str]]:
     """Yield what makes no sense in the section: the key, and a sentence without its full stop."""
-    for option in config.options:
-        yield from _option_problems(option, config.loggers)
     if config.project is not None and not _PROJECT.fullmatch(config.project):
         sentence = f"`tracking.project` is `{excerpt(config.project)}`, but a project has a name of 1 to 128 characters"
         yield "tracking.project", rf"{sentence} without / \ # ? % : ,"
@@ -120,7 +118,8 @@ def check_loggers(config: TrackingConfig) -> None:
     A run's recipe can be read without them, so that this is no part of reading it.
 
     Raises:
-        ConfigError: If one does not, with the nearest; or its package is missing, with the command that installs it.
+        ConfigError: If one does not, with the nearest; or its package is missing, with the command that installs it;
+            or an option is of none of them.
     """
     for name in config.loggers:
         short = short_name(name)
@@ -142,16 +141,17 @@ def check_loggers(config: TrackingConfig) -> None:
             names = [*KNOWN, *own]
             hint = did_you_mean(name, names, f"there is {listed(names)}, and any `package.module.Class`.")
             raise ConfigError(f"`tracking.loggers`: there is no logger `{excerpt(name)}`; {hint}")
+    for option in config.options:
+        _check_option(option, config.loggers)
 
 
-def _option_problems(option: str, names: list[str]) -> Iterator[tuple[str, str]]:
+def _check_option(option: str, names: list[str]) -> None:
     key, owner = f"tracking.options.{option}", owner_of(option, names)
     if owner is None or "." not in option:
         listing = f"`tracking.loggers` has {listed(names)}" if names else "`tracking.loggers` is empty"
-        sentence = f"`{key}` must begin with the name of a logger, as in `mlflow.tracking_uri`, and {listing}"
-        yield key, sentence
-    elif short_name(owner) == WANDB:
-        yield key, f"`{key}`: W&B has keys of its own, such as `tracking.project`; write one of them"
+        raise ConfigError(f"`{key}` must begin with the name of a logger, as in `mlflow.tracking_uri`, and {listing}.")
+    if short_name(owner) == WANDB:
+        raise ConfigError(f"`{key}`: W&B has keys of its own, such as `tracking.project`; write one of them.")
 
 
 def _is_installed(package: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from hamdg.config.tracking import Loggers
 from hamdg.config.yaml_files import read_yaml
 from hamdg.errors import ConfigError
 from hamdg.runs.record import EVALUATE
@@ -95,6 +96,7 @@ class Sweep:
         intro: What that part says before its tables (Markdown).
         root: Folder of the run directories.
         launcher: Where runs take place: a launcher's name, or one name with its options.
+        tracking: The loggers that follow the runs, such as `[wandb]`; those of each recipe when left out.
     """
 
     held_out: Sequence[str]
@@ -119,6 +121,7 @@ class Sweep:
     root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
     # No part of what the sweep is: it goes on elsewhere with the same ledger.
     launcher: Launch = field(default=None, repr=False)
+    tracking: Loggers = field(default_factory=list, repr=False)
 
     @property
     def origins(self) -> Mapping[str, Variant]:

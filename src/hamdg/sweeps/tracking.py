@@ -1,0 +1,93 @@
+"""How the runs of a sweep are followed: as one group, with our own means and standard errors as a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hamdg.config.tracking import LONGEST_NAME, TrackingConfig, check_loggers
+from hamdg.files import user_path
+from hamdg.report.collection import FoundRun, collect
+from hamdg.report.estimates import estimate
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import EVALUATE
+from hamdg.sweeps.jobs import Job
+from hamdg.sweeps.ledger import ledger_of
+from hamdg.sweeps.sweep_file import Sweep
+
+TABLE = "table"
+COLUMNS = ("method", "held_out", "mean", "standard_error", "n", "condition")
+
+
+def followed(jobs: Sequence[Job], file: Path, names: Sequence[str] | None) -> list[Job]:
+    """Return the jobs with their runs followed as one group, under the conditions that they have in the sweep.
+
+    Args:
+        jobs: The jobs.
+        file: The sweep file, whose name is that of the group.
+        names: The loggers; `None` for what each recipe says.
+
+    Raises:
+        ConfigError: If a logger does not exist or its package is missing.
+    """
+    found = [_followed(job, file.stem[:LONGEST_NAME], names) for job in jobs]
+    for config in {repr(job.recipe.tracking): job.recipe.tracking for job in found}.values():
+        check_loggers(config)
+    return found
+
+
+def _followed(job: Job, group: str, names: Sequence[str] | None) -> Job:
+    own = job.recipe.tracking
+    loggers = own.loggers if names is None else list(names)
+    if not loggers:
+        return job
+    config = {"condition": job.condition} | own.config
+    tracking = replace(own, loggers=loggers, group=own.group or group, config=config)
+    return replace(job, recipe=replace(job.recipe, tracking=tracking))
+
+
+def log_table(sweep: Sweep, file: Path, jobs: Sequence[Job]) -> None:
+    """Log means and standard errors over the seeds of a sweep's finished runs, as a step of its own.
+
+    Args:
+        sweep: The sweep.
+        file: Its file.
+        jobs: Its runs; the loggers of the first one that has any are used.
+    """
+    tested = [job for job in jobs if job.recipe.tracking.loggers and job.until == EVALUATE and not job.is_pair]
+    paths = [path for job in tested if (path := run_directory(job.recipe)).joinpath("record.json").is_file()]
+    if not paths:
+        return
+
+    from hamdg.tracking.results import Results, ResultTable
+    from hamdg.tracking.step import TrackedStep
+    from hamdg.tracking.tracker import tracked
+
+    config: TrackingConfig = tested[0].recipe.tracking
+    ledger, root = ledger_of(sweep, file).path, user_path(sweep.root, "root")
+    step = TrackedStep(
+        TABLE,
+        key=f"{TABLE}-{ledger.stem}",
+        folder=root / "sweeps" / ledger.stem,
+        folders=str(root / "sweeps" / "*"),
+        title=f"table of {file.stem}",
+        group=config.group,
+        config={"step": TABLE, "sweep": file.stem},
+    )
+    rows = list(means(collect(paths).runs))
+    with tracked(config, step) as tracker:
+        tracker.finish(
+            lambda: Results(values={"runs": len(paths)}, tables={"summary/table": ResultTable(COLUMNS, rows)})
+        )
+
+
+def means(runs: Sequence[FoundRun]) -> Iterator[list[str | int | float | None]]:
+    """Yield the lines of the table: a method's mean over its seeds on a held-out domain, the sample standard error."""
+    values: dict[tuple[str, str, str], dict[int, float]] = {}
+    for run in runs:
+        found = run.summary
+        values.setdefault((found.variant, found.held_out, found.condition), {})[found.seed] = found.result["held_out"]
+    for (method, held_out, condition), by_seed in values.items():
+        own = estimate(list(by_seed.values()))
+        yield [method, held_out, own.mean, own.standard_error, own.n, condition]

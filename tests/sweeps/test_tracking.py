@@ -1,0 +1,66 @@
+"""How the runs of a sweep are followed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from hamdg.errors import ConfigError
+from hamdg.report.collection import FoundRun
+from hamdg.runs.identity import run_directory
+from hamdg.sweeps.jobs import jobs_of
+from hamdg.sweeps.sweep_file import read_sweep
+from hamdg.sweeps.tracking import followed, log_table, means
+
+if TYPE_CHECKING:
+    from tests.sweeps.conftest import SweepFile
+
+
+def test_all_runs_are_one_group_and_know_their_condition(sweep_file: SweepFile) -> None:
+    file = sweep_file(tracking=["csv"])
+    sweep = read_sweep(file)
+    jobs = jobs_of(sweep, file, 0)
+    found = followed(jobs, file, sweep.tracking)
+    assert {tuple(job.recipe.tracking.loggers) for job in found} == {("csv",)}
+    assert {job.recipe.tracking.group for job in found} == {"table"}
+    assert [job.recipe.tracking.config["condition"] for job in found] == [job.condition for job in jobs]
+    assert [run_directory(job.recipe) for job in found] == [run_directory(job.recipe) for job in jobs]
+    assert repr(read_sweep(sweep_file())) == repr(sweep), "how runs are followed makes no other sweep"
+
+
+def test_a_recipes_own_loggers_are_kept(sweep_file: SweepFile) -> None:
+    own = {"tracking.loggers": ["csv"], "tracking.group": "mine"}
+    file = sweep_file(variants={"ERM": {"recipe": "erm.yaml", "set": own}, "plain": {"recipe": "ham.yaml"}})
+    found = followed(jobs_of(read_sweep(file), file, 0), file, None)
+    tracking = {job.variant: job.recipe.tracking for job in found}
+    assert (tracking["ERM"].loggers, tracking["ERM"].group) == (["csv"], "mine")
+    assert (tracking["plain"].loggers, tracking["plain"].group) == ([], "")
+
+
+def test_an_unknown_logger_ends_the_sweep_before_it_begins(sweep_file: SweepFile) -> None:
+    file = sweep_file()
+    with pytest.raises(ConfigError, match="there is no logger `wanb`; did you mean `wandb`"):
+        followed(jobs_of(read_sweep(file), file, 0), file, ["wanb"])
+
+
+def test_the_table_has_means_and_standard_errors_over_seeds() -> None:
+    def run(method: str, held_out: str, seed: int, accuracy: float) -> FoundRun:
+        summary = SimpleNamespace(
+            variant=method, held_out=held_out, condition="clean", seed=seed, result={"held_out": accuracy}
+        )
+        return cast("FoundRun", SimpleNamespace(summary=summary))
+
+    runs = [run("HAM", "photo", 0, 0.6), run("HAM", "photo", 1, 0.8), run("ERM", "photo", 0, 0.5)]
+    first, second = means(runs)
+    # The standard deviation of 0.6 and 0.8 is 0.1414 (n - 1), over the root of 2 that is 0.1.
+    assert first == ["HAM", "photo", pytest.approx(0.7), pytest.approx(0.1), 2, "clean"]
+    assert second == ["ERM", "photo", 0.5, None, 1, "clean"]
+
+
+def test_a_sweep_without_finished_runs_has_no_table(sweep_file: SweepFile) -> None:
+    file = sweep_file(tracking=["csv"])
+    sweep = read_sweep(file)
+    log_table(sweep, file, followed(jobs_of(sweep, file, 0), file, sweep.tracking))
+    assert not (file.parent / "logs").exists()
