@@ -105,6 +105,7 @@ def test_a_sweep_says_what_failed_and_what_is_not_there(unfinished_sweep: Path, 
     for text in (
         "<h1>A small sweep</h1>",
         "1 run failed. 3 runs are not there yet.",
+        '<th scope="row" data-order="slow">slow',
         "slow, sketch, seed 1",
         "failed: Out of memory.",
         "Traceback: <code>b.txt</code>",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hamdg.commands.given import Given
     from hamdg.report.collection import FoundRun
     from hamdg.report.tables.model import Table
-    from hamdg.report.tables.options import TableOptions
+    from hamdg.report.tables.options import Absent, TableOptions
 
 SUMMARY = "write the report of one run or of several, or one page over many"
 _TABLE_OPTIONS = ("title", "baseline", "metric", "rows", "models", "where", "select")
@@ -133,7 +133,8 @@ def _tables(arguments: argparse.Namespace, given: Given) -> list[Table]:
     from hamdg.report.tables.options import MODEL
 
     options = _options(arguments, given)
-    tables = tabulate(given.runs, options, given.absent)
+    absent = _with_models(given)
+    tables = tabulate(given.runs, options, absent)
     if options.baseline:
         return tables
     # A method without any number is nothing to compare with.
@@ -148,7 +149,23 @@ def _tables(arguments: argparse.Namespace, given: Given) -> list[Table]:
     if len(set(labels)) < 2:
         return tables
     first = (trained if len(set(trained)) > 1 else labels)[0]
-    return tabulate(given.runs, replace(options, baseline=first), given.absent)
+    return tabulate(given.runs, replace(options, baseline=first), absent)
+
+
+def _with_models(given: Given) -> list[Absent]:
+    """Return the runs that are not there with the model that they would be made for, so that they have rows, too."""
+    from dataclasses import replace
+
+    from hamdg.report.tables.options import MODEL
+
+    results = {run.summary.algorithm: run.summary.result["key"] for run in given.runs}
+    results |= {run.summary.variant: run.summary.result["key"] for run in given.runs}
+    found = []
+    for one in given.absent:
+        algorithm = one.values.get("algorithm", "")
+        model = results.get(one.values.get("variant", ""), results.get(algorithm, algorithm))
+        found.append(replace(one, values={**one.values, MODEL: model}))
+    return found
 
 
 def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
