@@ -12,7 +12,7 @@ from rich.console import Console
 from hamdg.config.recipe import Recipe
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome
-from hamdg.sweeps.live import Progress, drawn, duration, summary
+from hamdg.sweeps.live import Progress, drawn, summary
 from hamdg.sweeps.status import Kind, State, seconds_left
 
 
@@ -25,14 +25,6 @@ def states(kinds: Sequence[Kind], seconds: float | None = None, variant: str = "
     return [
         State(job(variant, seed), kind, seconds=seconds if kind == "done" else None) for seed, kind in enumerate(kinds)
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.96, "10.0 s"), (42.4, "42 s"), (125, "2 min 5 s"), (3600, "1 h 0 min"), (7801, "2 h 10 min")],
-)
-def test_times_are_read_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_what_is_left_is_as_long_as_runs_like_it_took() -> None:
@@ -72,7 +64,7 @@ def test_the_table_shows_what_runs_what_failed_and_the_rest() -> None:
     progress.postpone(3)
     head, columns, running, failed, elsewhere = text_of(progress)
     assert head.startswith("few")
-    assert "1 done, 1 running, 1 failed, 3 waiting, elapsed 0." in " ".join(head.split())
+    assert "1 done, 1 running, 1 failed, 3 waiting, elapsed " in " ".join(head.split())
     assert columns.split() == ["running", "here", "condition", "held", "out", "seed", "for"]
     assert running.split()[:4] == ["HAM", "clean", "sketch", "2"]
     assert failed.startswith(
@@ -85,7 +77,7 @@ def test_lines_say_how_long_a_run_took_and_what_is_left() -> None:
     progress = Progress("few", states(["waiting"] * 3), workers=1)
     progress.finish(0, Outcome(job("HAM", 0), "logs/a", seconds=30.0))
     place = "variant `HAM`, condition `clean`, held out `sketch`, seed"
-    assert progress.line(0) == f"1/3 done: {place} 0 (30 s, about 1 min 0 s left)"
+    assert progress.line(0) == f"1/3 done: {place} 0 (30 s, about 1:00 min left)"
     progress.finish(1, Outcome(job("HAM", 1), "", "the loss became nan.", "x.txt"))
     assert progress.line(1) == f"2/3 failed: {place} 1: the loss became nan."
     progress.finish(2, Outcome(job("HAM", 2), "logs/b"))
@@ -95,5 +87,5 @@ def test_lines_say_how_long_a_run_took_and_what_is_left() -> None:
 def test_the_summary_has_an_end() -> None:
     found = states(["done", "waiting"], 10.0)
     clock = time.strftime("%H:%M", time.localtime(time.time() + 90))
-    assert summary(found, 65, 90) == f"1 done, 1 waiting, elapsed 1 min 5 s, about 1 min 30 s left, until {clock}"
-    assert summary(found[:1], 65, 0.0) == "1 done, elapsed 1 min 5 s"
+    assert summary(found, 65, 90) == f"1 done, 1 waiting, elapsed 1:05 min, about 1:30 min left, until {clock}"
+    assert summary(found[:1], 65, 0.0) == "1 done, elapsed 1:05 min"

@@ -123,3 +123,20 @@ def test_the_page_is_written_although_nothing_can_be_printed(
             results.show(Path("grids/file.yaml"), sweep, [one.job for one in outcomes], outcomes)
     console.open_streams()
     assert "HAM (reconstruction)" in Path(str(sweep.out)).read_text()
+
+
+def test_the_numbers_of_both_tables_are_in_the_document(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with console.output(as_json=True):
+        results.show(Path("grids/file.yaml"), sweep, [one.job for one in outcomes], outcomes)
+    found = json.loads(capsys.readouterr().out)
+    assert found["source_validation"][0] == {
+        "condition": "clean",
+        "variant": "ERM",
+        "row": "erm_sma",
+        "accuracy": {"mean": 0.8, "standard_error": None, "n": 1},
+    }
+    assert [row["label"] for row in found["held_out"]][1:] == ["zero-shot", "HAM (reconstruction)"]
+    assert found["held_out"][1]["by_domain"]["sketch"]["n"] == 1
+    assert [run["state"] for run in found["runs"]] == ["done", "done"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hamdg import console
 from hamdg.sweeps.ledger import Outcome
 from hamdg.sweeps.status import State, counts, seconds_left
-from hamdg.text import escaped
+from hamdg.text import duration, escaped
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -151,13 +151,3 @@ def summary(states: Sequence[State], elapsed: float | None, left: float | None) 
         end = time.strftime("%H:%M" if left < 20 * 3600 else "%Y-%m-%d %H:%M", time.localtime(time.time() + left))
         parts.append(f"about {duration(left)} left, until {end}")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: `42 s`, `3 min 5 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg import console
-from hamdg.sweeps.live import duration, summary
+from hamdg.sweeps.live import summary
 from hamdg.sweeps.plan import Todo
 from hamdg.sweeps.status import State, counts, seconds_left
+from hamdg.text import duration
 
 
 def show_plan(name: str, ledger: Path, todos: Sequence[Todo]) -> None:

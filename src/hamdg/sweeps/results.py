@@ -56,13 +56,12 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     if len(made) == len(outcomes) < len(jobs) and all(map(is_done, jobs)):
         made = [Outcome(job, str(job.directory)) for job in jobs]
     ledger = ledger_of(sweep, file).path
-    console.result_json(
-        {"sweep": public_name(file), "ledger": ledger, "runs": [_facts(one) for one in outcomes]},
-        kept=f"`{ledger}` has all outcomes",
-    )
+    said: dict[str, object] = {"sweep": public_name(file), "ledger": ledger, "runs": [_facts(one) for one in outcomes]}
+    kept = f"`{ledger}` has all outcomes"
     # What cross-validation chooses by is no result.
     shown = [one for one in made if not one.job.is_pair]
     if not shown or sweep.until not in (VALIDATE, EVALUATE):
+        console.result_json({**said, "source_validation": [], "held_out": []}, kept)
         return
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in shown])
     # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
@@ -75,9 +74,11 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     console.result(f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {len(jobs)} runs")
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
+    rows = sweep_table(records, chosen) if records else []
     if records:
         console.result("")
-        print_accuracies(records, sweep_table(records, chosen))
+        print_accuracies(records, rows)
+    console.result_json({**said, "source_validation": found, "held_out": rows}, kept)
     if page is not None:
         console.result(f"\nresults {page}")
     if len(defaults) < len(shown):
