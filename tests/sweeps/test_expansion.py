@@ -353,3 +353,10 @@ def test_two_variants_of_one_name_are_refused(sweep_file: SweepFile) -> None:
     include = [{"variant": "HAM", "set": {"train.lr": 0.5}}]
     with pytest.raises(ConfigError, match=r"has two variants called `HAM, lr=0\.5`; give one of them another name"):
         jobs(sweep_file(**{**ONE, "variants": variants, "include": include}))
+
+
+def test_what_is_for_pages_alone_is_not_measured_where_there_are_none(sweep_file: SweepFile) -> None:
+    assert values(sweep_file(**ONE), "evaluate.lines") == [0]
+    assert values(sweep_file(**{**ONE, "reports": True}), "evaluate.lines") == [5]
+    asked = {"HAM": {"recipe": "ham.yaml", "set": {"evaluate.lines": 3}}}
+    assert values(sweep_file(**{**ONE, "variants": asked}), "evaluate.lines") == [3]

@@ -248,7 +248,7 @@ class EvaluateConfig:
     """
 
     lines: Annotated[int, Range(0, 101)] = 5
-    images: Annotated[int, Range(0)] = 500
+    images: Annotated[int, Range(0)] = 200
     mistakes: Annotated[int, Range(0, 200)] = 24
 
 

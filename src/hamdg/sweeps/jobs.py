@@ -137,7 +137,8 @@ def _made(
     given |= {} if sweep.controls else {"controls.erm": False}
     given["runtime.root"] = sweep.root
     silent: dict[str, object] = {"runtime.threads": threads, "runtime.quiet": True}
-    silent |= {} if sweep.reports else {"runtime.report": False}
+    # Lines between models are for pages alone, and take as long as the rest of a small evaluation.
+    silent |= {} if sweep.reports else {"runtime.report": False, "evaluate.lines": 0}
     silent = {key: value for key, value in silent.items() if key not in settings}
     with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
         changes = settings | given
