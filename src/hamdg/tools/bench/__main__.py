@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hamdg.tools.bench import compression, indexing, loading, merging, reading, tabulating, training
+from hamdg.tools.bench import compression, indexing, loading, merging, reading, tabulating, tracking, training
 
-BENCHES = ("training", "loading", "reading", "compression", "merging", "tables")
+BENCHES = ("training", "loading", "reading", "compression", "merging", "tables", "tracking")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hamdg.tools.bench", description="Measure what this machine can do."
     )
-    parser.add_argument("bench", nargs="?", choices=BENCHES, help="one of them (default: all)")
+    parser.add_argument(
+        "bench", nargs="?", choices=BENCHES, help="one of them (default: all but `tracking`, which takes 54 runs)"
+    )
     parser.add_argument("--only", choices=merging.COMPARISONS, help="one comparison of the merge bench (default: all)")
     parser.add_argument("--peers", default=sys.executable, help="a Python that has other merge libraries installed")
     parser.add_argument("--sources", type=int, default=12, help="how many models are merged (default: 12)")
@@ -39,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         compression.main(arguments.data)
     if arguments.bench in (None, "tables"):
         tabulating.main()
+    if arguments.bench == "tracking":
+        tracking.main(arguments.most)
     if arguments.bench in (None, "merging"):
         merging.main(arguments.peers, arguments.sources, arguments.most, (arguments.only,) if arguments.only else None)
 
