@@ -16,7 +16,7 @@ TINY = {
     "data.batch_size": 2,
     "data.mini.image_size": 32,
     "data.mini.images_per_class": 4,
-    "runtime.checkpoint_every": 2,
+    "runtime.checkpoint_every": 10,
 }
 
 

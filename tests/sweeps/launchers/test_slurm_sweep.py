@@ -20,7 +20,7 @@ from tests.sweeps.launchers.conftest import TINY, results, sweep, working
 if TYPE_CHECKING:
     from tests.sweeps.conftest import SweepFile
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LOCAL = (
     "--launcher=slurm",
     "--launcher.slurm.cluster=local",
@@ -59,7 +59,8 @@ def test_a_preempted_run_goes_on_and_a_failed_one_names_its_log(sweep_file: Swee
     assert sum("Exiting gracefully" in text or "Requeued job" in text for text in logs) == 1
 
     alone = sweep(sweep_file(**grid, root=str(undisturbed), variants={"ERM": ERM}), f"--processes={CORES}")
-    assert alone.wait() == 0, alone.communicate()
+    said, _ = alone.communicate()
+    assert alone.returncode == 0, said
     assert results(disturbed) == results(undisturbed)
     assert len(results(disturbed)) == 1
 
