@@ -7,10 +7,11 @@ import json
 import socket
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_type_hints
 
 from filelock import FileLock
 
@@ -20,7 +21,7 @@ from hamdg.files import explained_storage, user_path, write_text
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, reason_of
-from hamdg.values import MismatchError, check
+from hamdg.values import check
 
 # So many failures are listed in full.
 SHOWN = 20
@@ -198,15 +199,16 @@ def read_entries(ledger: Path) -> list[Entry]:
     return list(_read(text.splitlines()))
 
 
-def _read(lines: Iterable[str]) -> Iterable[Entry]:
-    kinds = {name: field.type for name, field in Entry.__dataclass_fields__.items()}
-    types = {"str": str, "int": int, "float": float}
+def _read(lines: Iterable[str]) -> Iterator[Entry]:
+    kinds = get_type_hints(Entry)
     for line in lines:
-        with suppress(ValueError, MismatchError, TypeError):
+        with suppress(ValueError, TypeError):
             values = json.loads(line)
-            for name, value in values.items():
-                check(value, types[str(kinds[name])], name) if name in kinds else None
-            yield Entry(**{name: value for name, value in values.items() if name in kinds})
+            if isinstance(values, dict):
+                known = {name: value for name, value in values.items() if name in kinds}
+                for name, value in known.items():
+                    check(value, kinds[name], name)
+                yield Entry(**known)
 
 
 def reason_of_failure(error: BaseException) -> str:
