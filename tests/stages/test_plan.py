@@ -164,6 +164,8 @@ def test_times_name_the_runs_that_they_are_of(tiny: Tiny) -> None:
     known = replace(plan, runs=(replace(plan.runs[0], steps=steps),), earlier=3)
     assert "time      about 2:00 min, as in 3 earlier runs here" in plan_text.lines(known)
     assert "time      about 2:00 min, as in an earlier run here" in plan_text.lines(replace(known, earlier=1))
+    last = replace(plan.runs[0], steps=(PlannedStep("train", "done", of=4), PlannedStep("evaluate", "to do")))
+    assert "time      not known; nothing is left to train" in plan_text.lines(replace(plan, runs=(last,)))
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(

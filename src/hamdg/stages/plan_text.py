@@ -102,6 +102,7 @@ def _time(plan: Plan) -> str:
     if all(step.state in ("done", "taken") for run in plan.runs for step in run.steps):
         return "nothing is left to do"
     if plan.seconds is None:
-        return "an estimate follows the first steps"
+        trains = any(step.of and step.state in ("resumed", "to do") for run in plan.runs for step in run.steps)
+        return "an estimate follows the first steps" if trains else "not known; nothing is left to train"
     runs = "an earlier run" if plan.earlier == 1 else f"{plan.earlier} earlier runs"
     return f"about {duration(plan.seconds)}, as in {runs} here"
