@@ -17,7 +17,7 @@ from hamdg.config.controls import controls_of
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline, shared_controls
+from hamdg.stages import control_runs, pipeline
 
 if TYPE_CHECKING:
     from hamdg.stages.context import Context
@@ -271,12 +271,12 @@ def test_a_control_that_is_in_use_is_waited_for_after_the_runs_own_steps(
         if len(waits) == 3:
             control.release()
 
-    monkeypatch.setattr(shared_controls, "sleep", wait)
+    monkeypatch.setattr(control_runs, "sleep", wait)
     assert cli.main(own.argv) == 0
     said = capsys.readouterr().out
     assert said.count(f"waiting, as runs share their controls: The ERM control: `{control.path}` is in use by ") == 1
     assert "`--controls.erm=false` does without it." in said
-    assert waits == [shared_controls.PAUSE] * 3
+    assert waits == [control_runs.PAUSE] * 3
     assert control.is_done
     assert own.directory.is_done
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from hamdg.config.recipe import Recipe
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome
-from hamdg.sweeps.live import Progress, drawn, summary
+from hamdg.sweeps.live import SweepProgress, drawn, summary
 from hamdg.sweeps.status import Kind, State, seconds_left
 
 
@@ -49,14 +49,14 @@ def test_a_run_at_work_takes_only_the_rest_of_its_time() -> None:
     assert left == pytest.approx(6.0, abs=0.2)
 
 
-def text_of(progress: Progress) -> list[str]:
+def text_of(progress: SweepProgress) -> list[str]:
     stream = io.StringIO()
     Console(file=stream, width=200, force_terminal=False).print(drawn(progress))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
 def test_the_table_shows_what_runs_what_failed_and_the_rest() -> None:
-    progress = Progress("few", states(["waiting"] * 6), workers=2)
+    progress = SweepProgress("few", states(["waiting"] * 6), workers=2)
     for number in range(4):
         progress.begin(number)
     progress.finish(0, Outcome(job("HAM", 0), "logs/a", seconds=30.0))
@@ -74,7 +74,7 @@ def test_the_table_shows_what_runs_what_failed_and_the_rest() -> None:
 
 
 def test_lines_say_how_long_a_run_took_and_what_is_left() -> None:
-    progress = Progress("few", states(["waiting"] * 3), workers=1)
+    progress = SweepProgress("few", states(["waiting"] * 3), workers=1)
     progress.finish(0, Outcome(job("HAM", 0), "logs/a", seconds=30.0))
     place = "variant `HAM`, condition `clean`, held out `sketch`, seed"
     assert progress.line(0) == f"1/3 done: {place} 0 (30 s, about 1:00 min left)"

@@ -28,7 +28,7 @@ from hamdg.runs.record import EVALUATE, FORMAT, Metrics, Part, Row, StepRecord, 
 from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
-from hamdg.stages.controls import check_control, join_predictions, joined_rows
+from hamdg.stages.control_rows import check_control, join_predictions, joined_rows
 from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
 from hamdg.stages.predictions import PredictionLog, choose_mistakes

@@ -24,6 +24,7 @@ from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_words
 from hamdg.stages.context import Context, open_context
+from hamdg.stages.control_runs import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.disk import Disk, check_disk
 from hamdg.stages.evaluate import evaluate
@@ -31,7 +32,6 @@ from hamdg.stages.exporting import exported, validate
 from hamdg.stages.machine import set_threads
 from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.running import run_steps
-from hamdg.stages.shared_controls import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_start, prepare
 from hamdg.stages.tracking import evaluation_results, track_evaluation

@@ -14,8 +14,8 @@ from hamdg.progress import Progress
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.stages.context import Context
 from hamdg.stages.disk import Disk
-from hamdg.stages.earlier import Earlier, earlier_runs
 from hamdg.stages.sharing import likely_twin
+from hamdg.stages.step_times import Earlier, earlier_runs
 
 State = Literal["done", "taken", "resumed", "to do"]
 # A step forward and back takes as long as three steps forward.

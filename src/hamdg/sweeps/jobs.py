@@ -22,7 +22,7 @@ from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
 from hamdg.sweeps.grid import defines
-from hamdg.sweeps.picking import Entry, fits
+from hamdg.sweeps.picking import Exclusion, fits
 from hamdg.sweeps.points import Point, naming, points_of
 from hamdg.sweeps.random_draws import drawn
 from hamdg.sweeps.sweep_file import Sweep
@@ -93,7 +93,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
         seeds = dict.fromkeys(seed for one in points for seed in one.seeds)
         for domain, seed, point in product(domains, seeds, points):
             if seed in point.seeds and domain in (*point.held_out, *point.pairs):
-                place = Place(condition, point, domain, seed)
+                place = _Place(condition, point, domain, seed)
                 for draw in range(point.draws) if point.draws else (None,):
                     jobs += _made(sweep, where, place, draw, threads, unused)
     for number in unused:
@@ -105,7 +105,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
     return jobs
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """A point of a sweep with a held-out domain and a seed."""
 
     condition: str
@@ -115,9 +115,9 @@ class Place(NamedTuple):
 
 
 def _made(
-    sweep: Sweep, where: str, place: Place, draw: int | None, threads: int, unused: dict[int, Entry]
+    sweep: Sweep, where: str, place: _Place, draw: int | None, threads: int, unused: dict[int, Exclusion]
 ) -> Iterator[Job]:
-    """Yield the job of a place and a draw, unless it is excluded; entries that exclude it leave `unused`."""
+    """Yield the job of a place and a draw, unless it is excluded; exclusions that fit it leave `unused`."""
     condition, point, domain, seed = place
     values = drawn(point.ranges, draw, seed) if draw else {}
     suffix = "" if draw is None else f", draw {draw}"
@@ -130,8 +130,8 @@ def _made(
         "draw": (draw,),
         **{key: (value,) for key, value in settings.items()},
     }
-    entries = {number: _canonical(entry, point) for number, entry in enumerate(sweep.exclude)}
-    if _excluded(entries, facts, unused):
+    exclusions = {number: _canonical(one, point) for number, one in enumerate(sweep.exclude)}
+    if _excluded(exclusions, facts, unused):
         return
     given: dict[str, object] = {"label": f"{point.label}{suffix}", "held_out": domain, "seed": seed}
     given |= {} if sweep.controls else {"controls.erm": False}
@@ -145,9 +145,9 @@ def _made(
         recipe = read_given(point.given, changes=[*changes.items(), *silent.items()], place=where)
         run_directory(recipe)  # which asks the merge library, the only one to know methods and options
     # What the recipe itself says, or leaves at its default.
-    others = {key for entry in entries.values() for key in entry} - facts.keys()
+    others = {key for one in exclusions.values() for key in one} - facts.keys()
     facts |= {key: (value_at(recipe, key),) for key in others if defines(key, recipe.algorithm)}
-    if not _excluded(entries, facts, unused):
+    if not _excluded(exclusions, facts, unused):
         command = _command(point.source, list(changes.items()))
         is_pair = domain not in point.held_out
         yield Job(
@@ -155,17 +155,19 @@ def _made(
         )
 
 
-def _excluded(entries: Mapping[int, Entry], facts: Mapping[str, Sequence[object]], unused: dict[int, Entry]) -> bool:
-    found = [number for number, entry in entries.items() if fits(facts, entry)]
+def _excluded(
+    exclusions: Mapping[int, Exclusion], facts: Mapping[str, Sequence[object]], unused: dict[int, Exclusion]
+) -> bool:
+    found = [number for number, one in exclusions.items() if fits(facts, one)]
     for number in found:
         unused.pop(number, None)
     return bool(found)
 
 
-def _canonical(entry: Entry, point: Point) -> Entry:
-    """Return an entry with domains as the benchmark has them."""
-    names = {name: point.benchmark.find_domain(str(name)) or name for name in entry.get("held_out", ())}
-    return {**entry, "held_out": list(names.values())} if names else entry
+def _canonical(one: Exclusion, point: Point) -> Exclusion:
+    """Return an exclusion with domains as the benchmark has them."""
+    names = {name: point.benchmark.find_domain(str(name)) or name for name in one.get("held_out", ())}
+    return {**one, "held_out": list(names.values())} if names else one
 
 
 def check_inputs(jobs: Sequence[Job]) -> None:

@@ -51,7 +51,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """A line of a ledger; older ones lack the last four.
 
     Args:
@@ -175,9 +175,9 @@ def ledger_of(sweep: Sweep, file: Path) -> Ledger:
     return Ledger(user_path(sweep.root, "root") / "sweeps" / f"{file.stem}-{digest}.jsonl")
 
 
-def last_entries(ledger: Path) -> dict[str, Entry]:
+def last_entries(ledger: Path) -> dict[str, LedgerEntry]:
     """Return the last line of every run by its directory, of a ledger and of those of its file's earlier versions."""
-    found: dict[str, Entry] = {}
+    found: dict[str, LedgerEntry] = {}
     stem = ledger.stem.rpartition("-")[0]
     files = [path for path in sorted(ledger.parent.glob("*.jsonl")) if path.stem.rpartition("-")[0] == stem]
     entries = [entry for path in files for entry in read_entries(path)]
@@ -190,7 +190,7 @@ def last_entries(ledger: Path) -> dict[str, Entry]:
     return found
 
 
-def read_entries(ledger: Path) -> list[Entry]:
+def read_entries(ledger: Path) -> list[LedgerEntry]:
     """Return the lines of a ledger, without those that are damaged."""
     try:
         text = ledger.read_text(encoding="utf-8", errors="replace")
@@ -199,8 +199,8 @@ def read_entries(ledger: Path) -> list[Entry]:
     return list(_read(text.splitlines()))
 
 
-def _read(lines: Iterable[str]) -> Iterator[Entry]:
-    kinds = get_type_hints(Entry)
+def _read(lines: Iterable[str]) -> Iterator[LedgerEntry]:
+    kinds = get_type_hints(LedgerEntry)
     for line in lines:
         with suppress(ValueError, TypeError):
             values = json.loads(line)
@@ -208,7 +208,7 @@ def _read(lines: Iterable[str]) -> Iterator[Entry]:
                 known = {name: value for name, value in values.items() if name in kinds}
                 for name, value in known.items():
                     check(value, kinds[name], name)
-                yield Entry(**known)
+                yield LedgerEntry(**known)
 
 
 def reason_of_failure(error: BaseException) -> str:
@@ -222,9 +222,9 @@ def _lines(outcome: Outcome) -> list[str]:
     return [first, f"    traceback: {outcome.traceback}"] if outcome.traceback else [first]
 
 
-def _entry(outcome: Outcome) -> Entry:
+def _entry(outcome: Outcome) -> LedgerEntry:
     job = outcome.job
-    return Entry(
+    return LedgerEntry(
         condition=job.condition,
         variant=job.variant,
         held_out=job.recipe.held_out,

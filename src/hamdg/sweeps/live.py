@@ -23,7 +23,7 @@ _RUNNING = 24
 
 
 @dataclass
-class Progress:
+class SweepProgress:
     """How far the runs of a sweep are, as this process knows it.
 
     Args:
@@ -90,7 +90,7 @@ class Progress:
 
 
 @contextmanager
-def shown(progress: Progress) -> Iterator[None]:
+def shown(progress: SweepProgress) -> Iterator[None]:
     """Show a sweep's progress on a terminal while the block runs; nothing elsewhere, and nothing when quiet."""
     if not is_live():
         yield
@@ -115,7 +115,7 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not console.is_quiet()
 
 
-def drawn(progress: Progress) -> Group:
+def drawn(progress: SweepProgress) -> Group:
     """Return the table of a sweep's progress."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar

@@ -16,7 +16,7 @@ from hamdg.values import members
 # What runs are told apart by beside the keys of their recipes.
 FIELDS = ("variant", "condition", "held_out", "seed", "draw")
 # By key, the values of which one has to fit.
-Entry = Mapping[str, Sequence[object]]
+Exclusion = Mapping[str, Sequence[object]]
 
 
 class Run(Protocol):
@@ -50,19 +50,19 @@ class Run(Protocol):
 T = TypeVar("T", bound=Run)
 
 
-def read_entries(given: Iterable[Settings], checker: Checker) -> list[Entry]:
+def read_exclusions(given: Iterable[Settings], checker: Checker) -> list[Exclusion]:
     """Return what a sweep file excludes.
 
     Raises:
         ConfigError: If an item names nothing that runs are told apart by.
     """
-    return [_read_entry(one, f"exclude.{place}", checker) for place, one in enumerate(given)]
+    return [_read_exclusion(one, f"exclude.{place}", checker) for place, one in enumerate(given)]
 
 
-def _read_entry(given: Settings, at: str, checker: Checker) -> Entry:
+def _read_exclusion(given: Settings, at: str, checker: Checker) -> Exclusion:
     if not given:
         raise checker.error(at, f"`{at}` is empty, so that it would exclude all runs; name a variant, for instance.")
-    entry: dict[str, Sequence[object]] = {}
+    found: dict[str, Sequence[object]] = {}
     for key, value in given.items():
         kind = type_of(key)
         if key not in FIELDS and kind is None:
@@ -70,18 +70,18 @@ def _read_entry(given: Settings, at: str, checker: Checker) -> Entry:
             raise checker.error(f"{at}.{key}", sentence[:1].lower() + sentence[1:])
         # A list names several values, unless that is what the key's own value is.
         is_list = kind is not None and any(get_origin(one) is list for one in members(kind))
-        entry[key] = value if isinstance(value, list) and not is_list else [value]
-    return entry
+        found[key] = value if isinstance(value, list) and not is_list else [value]
+    return found
 
 
-def fits(facts: Mapping[str, Sequence[object]], entry: Entry) -> bool:
-    """Return whether all that an entry says holds for a run.
+def fits(facts: Mapping[str, Sequence[object]], exclusion: Exclusion) -> bool:
+    """Return whether all that an exclusion says holds for a run.
 
     Args:
         facts: What is known of the run, by key; names may be several.
-        entry: The entry; what is not among the facts does not hold.
+        exclusion: What it says; what is not among the facts does not hold.
     """
-    return all(any(value in facts.get(key, ()) for value in values) for key, values in entry.items())
+    return all(any(value in facts.get(key, ()) for value in values) for key, values in exclusion.items())
 
 
 def only(jobs: Sequence[T], patterns: Sequence[str]) -> list[T]:
@@ -148,10 +148,6 @@ def _kind_of(pattern: str, jobs: Sequence[T]) -> tuple[str, str]:
     names = list(dict.fromkeys(name for kind in kinds for job in jobs for name in _names(job, kind)))
     hint = did_you_mean(text, names, f"there are {listed(names, 12)}.")
     raise ConfigError(f"`--only`: no run of the sweep fits `{excerpt(pattern)}`; {hint}")
-
-
-def _is_named(job: T, kind: str, patterns: Sequence[str]) -> bool:
-    return any(_matches(name, pattern) for pattern in patterns for name in _names(job, kind))
 
 
 def _names(job: T, kind: str) -> list[str]:

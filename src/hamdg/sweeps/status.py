@@ -14,7 +14,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lock import holder
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.sweeps.jobs import Job, by_training
-from hamdg.sweeps.ledger import Entry, last_entries, ledger_of
+from hamdg.sweeps.ledger import LedgerEntry, last_entries, ledger_of
 from hamdg.sweeps.sweep_file import Sweep
 
 # `stopped`: begun, and not at work now; `waiting`: not begun.
@@ -57,7 +57,7 @@ def states_of(sweep: Sweep, file: Path, jobs: Sequence[Job]) -> list[State]:
     return [state_of(job, entries) for job in jobs]
 
 
-def state_of(job: Job, entries: Mapping[str, Entry]) -> State:
+def state_of(job: Job, entries: Mapping[str, LedgerEntry]) -> State:
     """Return how far a run is.
 
     Args:

@@ -16,7 +16,7 @@ from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.jobs import Job, by_training, check_inputs, jobs_of
 from hamdg.sweeps.launchers import Launcher, start
 from hamdg.sweeps.ledger import Ledger, Outcome, ledger_of
-from hamdg.sweeps.live import Progress, is_live, shown
+from hamdg.sweeps.live import SweepProgress, is_live, shown
 from hamdg.sweeps.queue import Claims, run_all
 from hamdg.sweeps.status import is_done, states_of
 from hamdg.sweeps.sweep_file import Sweep
@@ -54,7 +54,7 @@ def run_sweep(
     before = {number: found for number, job in enumerate(jobs) if (found := _made_before(job)) is not None}
     open_jobs = len(jobs) - len(before)
     workers = min(processes or launcher.workers() or open_jobs, max(1, open_jobs))
-    progress = Progress(path.stem, states_of(sweep, path, jobs), workers)
+    progress = SweepProgress(path.stem, states_of(sweep, path, jobs), workers)
     console.heading(f"{_what(len(jobs), len(before))}, {_where(launcher, workers, threads)}; ledger {ledger.path}")
     with shown(progress):
         for number, result in before.items():
@@ -73,7 +73,12 @@ def run_job(job: Job) -> str:
 
 
 def _make(
-    ledger: Ledger, progress: Progress, jobs: Sequence[Job], before: Collection[int], claims: Claims, executor: Executor
+    ledger: Ledger,
+    progress: SweepProgress,
+    jobs: Sequence[Job],
+    before: Collection[int],
+    claims: Claims,
+    executor: Executor,
 ) -> None:
     """Make all jobs but those that were made before; what they share is made once."""
     groups = {
@@ -86,7 +91,9 @@ def _make(
         _note(ledger, progress, number, result)
 
 
-def _note(ledger: Ledger, progress: Progress, number: int, result: str | BaseException, announce: bool = True) -> None:
+def _note(
+    ledger: Ledger, progress: SweepProgress, number: int, result: str | BaseException, announce: bool = True
+) -> None:
     """Write down what became of a job, and print it where no table shows it."""
     outcome = ledger.add(progress.states[number].job, result, progress.seconds_of(number))
     progress.finish(number, outcome)

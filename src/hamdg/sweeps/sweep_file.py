@@ -14,7 +14,7 @@ from hamdg.errors import ConfigError
 from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.checking import Checker, Settings
 from hamdg.sweeps.grid import typed_grid
-from hamdg.sweeps.picking import Entry, read_entries
+from hamdg.sweeps.picking import Exclusion, read_exclusions
 from hamdg.sweeps.random_draws import RandomDraws, read_draws
 from hamdg.text import did_you_mean, excerpt, listed
 from hamdg.values import Filled, Words
@@ -110,7 +110,7 @@ class Sweep:
     )
     random: RandomDraws | None = None
     include: Sequence[Include] = ()
-    exclude: Sequence[Entry] = ()
+    exclude: Sequence[Exclusion] = ()
     leave_out: Literal["one", "pairs"] = "one"
     until: str = EVALUATE
     controls: bool = True
@@ -158,7 +158,7 @@ def read_sweep(path: Path) -> Sweep:
     values["include"] = [
         _include(parts, f"include.{place}.", values, checker) for place, parts in enumerate(values.get("include", ()))
     ]
-    values["exclude"] = read_entries(values.get("exclude", ()), checker)
+    values["exclude"] = read_exclusions(values.get("exclude", ()), checker)
     sweep = Sweep(**values)
     _check_together(sweep, checker)
     return sweep

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hamdg.report.collection import FoundRun
-from hamdg.report.many.cost import Cost, Scatter, scatter
 from hamdg.report.many.differences import comparison_place
 from hamdg.report.many.headline import main_cells, ranked
+from hamdg.report.many.scatter import Cost, Scatter, scatter
 from hamdg.report.many.strips import scaled, shown, unit
 from hamdg.report.many.words import several
 from hamdg.report.table import MISSING

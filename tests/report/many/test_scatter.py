@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hamdg.report.many.cost import Cost, Scatter, scatter
+from hamdg.report.many.scatter import Cost, Scatter, scatter
 
 
 def drawn(*costs: tuple[str, float, float]) -> Scatter:
