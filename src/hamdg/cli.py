@@ -17,7 +17,7 @@ from hamdg.commands import completion, dashboard, launching, output, recipes, re
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, HamdgError, OutputError
-from hamdg.text import did_you_mean, listed
+from hamdg.text import capitalized, did_you_mean, listed
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -210,7 +210,7 @@ def _verb(
     prints: bool = True,
 ) -> _Parser:
     """Add a verb; with the options on what it prints, unless it has commands that do."""
-    parser = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False)
+    parser = verbs.add_parser(name, help=text, description=f"{capitalized(text)}.", allow_abbrev=False)
     if prints:
         output.add_arguments(parser)
     if handler is not None:

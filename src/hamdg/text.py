@@ -54,6 +54,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02} h"
 
 
+def capitalized(text: str) -> str:
+    """Return a text with its first character in upper case, and all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def reason_of(error: OSError) -> str:
     """Return why a file or folder could not be used, such as `Permission denied`."""
     return error.strerror or str(error)

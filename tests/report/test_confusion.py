@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from hamdg.report.confusion import confusion, confusion_counts
+from hamdg.report.confusion import confusion
 from hamdg.runs.predictions import TargetPredictions
 
 CLASSES = ["cat", "dog", "owl"]
@@ -19,8 +19,9 @@ def target(labels: list[int], **predicted: list[int]) -> TargetPredictions:
 def test_counts_are_torchmetrics_own() -> None:
     draw = np.random.default_rng(0)
     labels, predicted = draw.integers(0, 5, 300), draw.integers(0, 5, 300)
+    found = TargetPredictions(labels, {"ham": predicted}, {"ham": np.ones(300, np.float32)})
     wanted = multiclass_confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(labels), 5)
-    np.testing.assert_array_equal(confusion_counts(labels, predicted, 5), wanted.numpy())
+    np.testing.assert_array_equal(found.confusion("ham", 5), wanted.numpy())
 
 
 def test_a_matrix_has_shares_of_the_true_class() -> None:

@@ -18,7 +18,7 @@ from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.links import read_links
-from hamdg.tracking.results import Confusion, Picture, Results, ResultTable
+from hamdg.tracking.results import CaptionedImage, Confusion, Results, ResultTable
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.tracker import StepTracker, tracked
 from tests.tracking.offline import OfflineRun, offline_runs
@@ -58,7 +58,7 @@ def results(tmp_path: Path) -> Results:
         values={"accuracy": 0.5, "merge/method": "rhm", "steps": 4},
         tables={"results": ResultTable(["model", "accuracy"], [["HAM", 0.5], ["ERM", None]])},
         confusions={"confusion": Confusion(["cat", "dog"], np.array([[3, 1], [0, 2]]))},
-        pictures={"mistakes": [Picture(np.zeros((8, 8, 3), np.uint8), "cat, taken for dog (90%)")]},
+        images={"mistakes": [CaptionedImage(np.zeros((8, 8, 3), np.uint8), "cat, taken for dog (90%)")]},
         config={"merged_from": ["train-run"]},
         files=[file],
     )

@@ -18,8 +18,8 @@ SUMMARY = "build the W&B workspace and report of an ablation"
 KINDS = ("workspace", "report")
 # What the panels on settings show where no runs are given that say what was varied.
 VARIED = ("algorithm", "merge.method", "history.kind", "train.lr", "data.mini.label_noise")
-# What differs between any two runs without being a setting of theirs.
-_NO_SETTINGS = ("held_out", "excluded", "seed", "label", "runtime", "tracking", "evaluate", "controls")
+# Keys of a recipe that name a run, or say what it is tested on.
+_NAMES = ("held_out", "excluded", "seed", "label")
 _MOST_VARIED = 12
 
 
@@ -77,18 +77,12 @@ def _layout(runs: Sequence[str], benchmark_name: str) -> Dashboard:
 
 def varied(configs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the dotted keys of settings that differ between recipes, in their order."""
-    flat = [dict(_leaves(config)) for config in configs]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    differ = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
-    return tuple(key for key in differ if key.partition(".")[0] not in _NO_SETTINGS)[:_MOST_VARIED]
+    from hamdg.runs.settings import flat, is_aside
 
-
-def _leaves(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for name, value in values.items():
-        inner = _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else None
-        found += [(f"{prefix}{name}", value)] if inner is None else inner
-    return found
+    found = [flat(config) for config in configs]
+    keys = dict.fromkeys(key for one in found for key in one)
+    differ = [key for key in keys if len({repr(one.get(key)) for one in found}) > 1]
+    return tuple(key for key in differ if key not in _NAMES and not is_aside(key))[:_MOST_VARIED]
 
 
 def _save(layout: Dashboard, project: str, kinds: Sequence[str], replaced: str) -> dict[str, str]:

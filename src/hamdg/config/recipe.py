@@ -244,7 +244,7 @@ class EvaluateConfig:
         lines: Points on each line between two models, from a source model or the start to the result of a merge, where
             accuracy is measured; both ends count, and below 2 nothing is measured.
         images: At most this many images of each domain are scored at each point; 0 measures no lines.
-        mistakes: At most this many of the most confident mistakes are kept as pictures.
+        mistakes: At most this many of the most confident mistakes are kept with their images.
     """
 
     lines: Annotated[int, Range(0, 101)] = 5

@@ -1,4 +1,4 @@
-"""Small pictures of a domain's images, for pages."""
+"""Reduced copies of a domain's images, for pages."""
 
 from __future__ import annotations
 

@@ -36,13 +36,6 @@ class Confusion:
     pairs: Table | None
 
 
-def confusion_counts(labels: Counts, predicted: Counts, classes: int) -> Counts:
-    """Return the confusion matrix [true, predicted]: how many images of each class were taken for which."""
-    found = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(found, (labels, predicted), 1)
-    return found
-
-
 def confusion(target: str, found: TargetPredictions, models: Mapping[str, str], classes: Sequence[str]) -> Confusion:
     """Return what the page shows of the mistakes on one target.
 
@@ -52,9 +45,7 @@ def confusion(target: str, found: TargetPredictions, models: Mapping[str, str], 
         models: The shown models, the result first: label by key of the row.
         classes: Names of the classes.
     """
-    counts = {
-        label: confusion_counts(found.labels, found.predicted[key], len(classes)) for key, label in models.items()
-    }
+    counts = {label: found.confusion(key, len(classes)) for key, label in models.items()}
     few = len(classes) <= MOST_CLASSES
     maps = {label: _matrix(one, classes) for label, one in counts.items()} if few else {}
     return Confusion(target, maps, _pairs(counts, classes, FEW_PAIRS if few else MANY_PAIRS))

@@ -14,6 +14,7 @@ from hamdg.report.table import MINUS, MISSING
 from hamdg.runs import figures as data
 from hamdg.runs.figures import Curve, Curves, Figure, HeatMap, LayerMeans, Lines
 from hamdg.runs.record import known
+from hamdg.text import capitalized
 
 _SHORTEST_WINDOW = 9
 _POOLED = "all sources"
@@ -133,7 +134,7 @@ def _common(name: str) -> Curves:
 
 def _default(name: str) -> tuple[Figure, Figure]:
     title = name.replace("_", " ").replace("/", ", ")
-    title = title[:1].upper() + title[1:]
+    title = capitalized(title)
     return data.curves(title, [data.curve(name)]), data.layer_means(f"{title}, by layer: mean over the steps", name)
 
 

@@ -1,4 +1,4 @@
-"""The most confident mistakes of a run's result, as pictures."""
+"""The most confident mistakes of a run's result, as images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hamdg.runs.predictions import Predictions
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that was taken for another class.
+    """An image that was taken for another class.
 
     Args:
-        source: The picture itself, as an inline image.
+        source: The image itself, as a data URI.
         predicted: The class that it was taken for.
         true: The class that it is of.
         confidence: The model's confidence.
@@ -29,23 +29,17 @@ class Mistake:
 
 
 def mistakes(found: Predictions, key: str, classes: Sequence[str]) -> list[Mistake]:
-    """Return the mistakes that were kept as pictures, in their order.
+    """Return the mistakes whose images were kept, in their order.
 
     Args:
         found: The run's predictions.
         key: The result's row.
         classes: Names of the classes.
     """
-    kept = found.mistakes
-    if kept is None:
-        return []
-    shown = []
-    for image, name, position in zip(kept.images, kept.targets, kept.positions.tolist(), strict=True):
-        target = found.targets[name]
-        if key in target.predicted:
-            predicted, true = classes[target.predicted[key][position]], classes[target.labels[position]]
-            shown.append(Mistake(data_uri(image), predicted, true, float(target.confidence[key][position]), name))
-    return shown
+    return [
+        Mistake(data_uri(one.image), classes[one.predicted], classes[one.true], one.confidence, one.target)
+        for one in found.mistakes_of(key)
+    ]
 
 
 def wrong_count(found: Predictions, key: str) -> int:

@@ -22,7 +22,7 @@ from hamdg.report.table import class_features, fewer_images, footnotes, run_tabl
 from hamdg.runs.figures import bars
 from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
-from hamdg.text import listed_in_words
+from hamdg.text import capitalized, listed_in_words
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _section(name: str, record: Record, found: Mapping[str, StepData]) -> StepSe
     step = record["steps"][name]
     drawn = blocks(step["figures"], found.get(name, StepData()), record["sources"], record["layers"])
     title = name.replace("-", " ").replace("_", " ")
-    return StepSection(name, title[:1].upper() + title[1:], _lead(step, record), drawn)
+    return StepSection(name, capitalized(title), _lead(step, record), drawn)
 
 
 def _lead(step: StepRecord, record: Record) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import quote
 
-from hamdg.runs import schema
+from hamdg.errors import DataError
+from hamdg.report.collection import FoundRun
 from hamdg.runs.record import Record
+from hamdg.runs.settings import flat, is_aside
+from hamdg.runs.summary import Summary, read_summary
 
 Relation = Literal["control", "seed", "domain"]
 
-# Keys of a recipe that tell runs of one experiment from each other, or that do not define a run.
-_OTHER = ("seed", "held_out", "label", "controls", "evaluate", "tracking", "runtime")
-_PLACES = ("root", "hub", "revision", "lists", "cache", "decode_once")
+# Keys of a recipe that tell runs of one experiment from each other.
+_NAMES = ("seed", "held_out", "label")
 # A folder with more runs than this is not searched to its end: a page takes no longer than its own run's files do.
 _MOST = 2_000
 
@@ -55,23 +57,13 @@ def related_runs(run: Path, record: Record) -> list[RelatedRun]:
     if names != [record["benchmark"], record["held_out"], record["algorithm"]]:
         return []
     found = [one for name in record.get("control_runs", []) if (one := _control(place, name)) is not None]
-    others = [one for one in map(_summary, _siblings(place)) if one is not None and _same(one.config, record["config"])]
-    seeds = [one for one in others if one.held_out == record["held_out"] and one.seed != record["seed"]]
-    domains = [one for one in others if one.held_out != record["held_out"] and one.seed == record["seed"]]
-    found += [_related("seed", place, one) for one in sorted(seeds, key=lambda one: one.seed)]
-    return found + [_related("domain", place, one) for one in sorted(domains, key=lambda one: one.held_out)]
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """What is read of another run's record."""
-
-    path: Path
-    label: str
-    seed: int
-    held_out: str
-    accuracy: float
-    config: Mapping[str, object]
+    others = [one for one in map(_summary, _siblings(place)) if one is not None]
+    others = [one for one in others if _is_same(one.summary.config, record["config"])]
+    here, seed = record["held_out"], record["seed"]
+    seeds = [one for one in others if one.summary.held_out == here and one.summary.seed != seed]
+    domains = [one for one in others if one.summary.held_out != here and one.summary.seed == seed]
+    found += [_related("seed", place, one) for one in sorted(seeds, key=lambda one: one.summary.seed)]
+    return found + [_related("domain", place, one) for one in sorted(domains, key=lambda one: one.summary.held_out)]
 
 
 def _control(place: Path, name: str) -> RelatedRun | None:
@@ -90,35 +82,28 @@ def _siblings(place: Path) -> Iterator[Path]:
             yield record.parent
 
 
-def _summary(path: Path) -> _Summary | None:
-    """Return what is needed of a run; `None` if it has no whole record: this page is not the place to say so."""
+def _summary(path: Path) -> FoundRun | None:
+    """Return a run; `None` if it has no whole record: this page is not the place to say so."""
     try:
-        return _read(path, (path / "record.json").stat().st_mtime_ns)
-    except (OSError, ValueError, LookupError, TypeError):
+        return FoundRun(path, _read(path, (path / "record.json").stat().st_mtime_ns))
+    except (OSError, DataError):
         return None
 
 
 @lru_cache(maxsize=4 * _MOST)
-def _read(path: Path, changed: int) -> _Summary:
-    record = cast("Record", schema.load(path / "record.json"))
-    row = record["rows"][-1]
-    config = record["config"]
-    return _Summary(path, str(row["label"]), int(record["seed"]), str(record["held_out"]), row["held_out"], config)
+def _read(path: Path, changed: int) -> Summary:
+    return read_summary(path)
 
 
-def _related(relation: Relation, place: Path, one: _Summary) -> RelatedRun:
-    page = one.path / "report.html"
+def _related(relation: Relation, place: Path, one: FoundRun) -> RelatedRun:
+    page, summary = one.path / "report.html", one.summary
     address = quote(os.path.relpath(page, place)) if page.is_file() else ""
-    return RelatedRun(relation, one.label, one.seed, one.held_out, one.accuracy, address)
+    result = summary.result
+    return RelatedRun(relation, result["label"], summary.seed, summary.held_out, result["held_out"], address)
 
 
-def _same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
+def _is_same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Return whether two recipes are one experiment; keys that one version alone knows are no difference."""
-    return _equal(config, other, _OTHER)
-
-
-def _equal(one: object, other: object, but: Sequence[str] = ()) -> bool:
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return one == other
-    keys = (one.keys() & other.keys()) - set(but)
-    return all(_equal(one[key], other[key], _PLACES if key == "data" else ()) for key in keys)
+    own, others = flat(config), flat(other)
+    keys = own.keys() & others.keys() - set(_NAMES)
+    return all(own[key] == others[key] or is_aside(key) for key in keys)

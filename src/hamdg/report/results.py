@@ -14,6 +14,7 @@ from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE, footnotes, percent, signed_points
 from hamdg.runs.record import Record
+from hamdg.text import capitalized
 
 
 def write_results(
@@ -50,7 +51,7 @@ def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, r
     parts = [f"## {plain(part.title)}", part.intro.strip(), _how(records, part.command, cores), reading]
     for condition in dict.fromkeys(row.condition for row in table):
         rows = [row for row in table if row.condition == condition]
-        parts += [f"### {plain(condition[:1].upper() + condition[1:])}", accuracy_markdown(rows, reference, compared)]
+        parts += [f"### {plain(capitalized(condition))}", accuracy_markdown(rows, reference, compared)]
     if any(row.target_data for row in table):
         parts.append(TARGET_NOTE)
     if noise:

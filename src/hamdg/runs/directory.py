@@ -135,7 +135,7 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """What every entry predicted on the held-out domain, and pictures of mistakes, `predictions.npz`."""
+        """What every entry predicted on the held-out domain, and images of mistakes, `predictions.npz`."""
         return self.path / "predictions.npz"
 
     @property

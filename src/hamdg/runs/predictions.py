@@ -1,10 +1,11 @@
-"""`predictions.npz`: what every entry predicted on the held-out domains, and the pictures of some mistakes."""
+"""`predictions.npz`: what every entry predicted on the held-out domains, and the images of some mistakes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,13 +32,42 @@ class TargetPredictions:
     predicted: Mapping[str, Classes]
     confidence: Mapping[str, Shares]
 
+    def confusion(self, key: str, classes: int) -> Classes:
+        """Return an entry's confusion matrix `[true, predicted]`: how many images of each class were taken for which.
+
+        Args:
+            key: The entry.
+            classes: How many classes there are.
+        """
+        counts = np.zeros((classes, classes), dtype=np.int64)
+        np.add.at(counts, (self.labels, self.predicted[key]), 1)
+        return counts
+
+
+class Mistake(NamedTuple):
+    """A wrong prediction whose image was kept.
+
+    Args:
+        image: The image, reduced, uint8 `[h, w, 3]`.
+        target: The domain that it is from.
+        true: The class that it is of.
+        predicted: The class that it was taken for.
+        confidence: The model's confidence.
+    """
+
+    image: NDArray[np.uint8]
+    target: str
+    true: int
+    predicted: int
+    confidence: float
+
 
 @dataclass(frozen=True)
 class Mistakes:
     """Some wrong predictions of the result, the most confident one first.
 
     Args:
-        images: Small pictures, uint8 `[m, h, w, 3]`.
+        images: Their images, reduced, uint8 `[m, h, w, 3]`.
         targets: The domain of each.
         positions: Its position in that domain, `[m]`.
     """
@@ -53,11 +83,22 @@ class Predictions:
 
     Args:
         targets: The predictions, by held-out domain.
-        mistakes: The mistakes that were kept as pictures; `None` for none.
+        mistakes: The mistakes that were kept; `None` for none.
     """
 
     targets: Mapping[str, TargetPredictions]
     mistakes: Mistakes | None = None
+
+    def mistakes_of(self, key: str) -> Iterator[Mistake]:
+        """Yield the kept mistakes of an entry, which is the result, the most confident one first."""
+        kept = self.mistakes
+        if kept is None:
+            return
+        for image, name, at in zip(kept.images, kept.targets, kept.positions.tolist(), strict=True):
+            own = self.targets[name]
+            if key in own.predicted:
+                true, predicted = int(own.labels[at]), int(own.predicted[key][at])
+                yield Mistake(image, name, true, predicted, float(own.confidence[key][at]))
 
 
 def write_predictions(path: Path, found: Predictions) -> None:
@@ -122,7 +163,7 @@ def _mistakes(stored: Mapping[str, NDArray[np.generic]], targets: Mapping[str, T
     images, positions = stored["mistake_images"], stored["mistake_positions"].astype(np.int64)
     names = tuple(str(name) for name in stored["mistake_targets"].tolist())
     if images.ndim != 4 or images.dtype != np.uint8 or not len(images) == len(names) == len(positions):
-        raise ValueError("its pictures of mistakes do not fit")
+        raise ValueError("its images of mistakes do not fit")
     counts = {name: len(one.labels) for name, one in targets.items()}
     if any(not 0 <= at < counts.get(name, 0) for name, at in zip(names, positions.tolist(), strict=True)):
         raise ValueError("its mistakes are of no image")

@@ -12,9 +12,21 @@ import msgspec
 from hamdg.config.algorithms import find
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError
+from hamdg.values import yaml_name
 
 # Mappings that are a value themselves.
 _WHOLE = ("data.mini.label_noise",)
+# Sections on how a run is made, followed and looked at.
+_ASIDE = frozenset({"runtime", "controls", "tracking", "evaluate"})
+# Where images lie and how they are kept.
+_PLACES = frozenset(
+    {
+        *(f"data.{name}" for name in ("root", "hub", "revision", "lists", "cache", "decode_once")),
+        *(f"data.columns.{name}" for name in ("image", "label", "domain")),
+    }
+)
+# Larger floats are not all integers.
+_EXACT = 1 << 53
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -47,11 +59,27 @@ def _settings(algorithm: str, sections: bytes) -> Mapping[str, object]:
     return {**_defaults(algorithm)[0], **flat(msgspec.json.decode(sections))}
 
 
+def is_aside(key: str) -> bool:
+    """Return whether a key says where images lie, or how a run is made, followed and looked at: not what it is."""
+    return key in _PLACES or key.partition(".")[0] in _ASIDE
+
+
 def is_used(key: str, algorithm: str) -> bool:
     """Return whether a key is of a section that the algorithm's runs depend on, or of none."""
     section, _, inner = key.partition(".")
     sections = _defaults(algorithm)[1]
     return not inner or sections is None or section in sections
+
+
+def text_of(value: object) -> str:
+    """Return a value of a recipe as it is written."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text_of(one)}" for name, one in value.items())
+    return yaml_name(value)
 
 
 @cache

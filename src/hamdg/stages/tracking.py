@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import cast
-
-import numpy as np
 
 from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
@@ -16,10 +13,11 @@ from hamdg.runs.figures import Figure
 from hamdg.runs.identity import defining_part, identity
 from hamdg.runs.predictions import Predictions, read_predictions
 from hamdg.runs.record import EVALUATE, Record
+from hamdg.runs.settings import flat, text_of
 from hamdg.runs.steps import StepSummary
 from hamdg.stages.context import Context
 from hamdg.tracking.links import read_links
-from hamdg.tracking.results import Cell, ConfigValue, Confusion, Picture, Results, ResultTable
+from hamdg.tracking.results import CaptionedImage, Cell, ConfigValue, Confusion, Results, ResultTable
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.tracker import StepTracker, tracked
 
@@ -91,18 +89,18 @@ def configuration(recipe: Recipe, label: str) -> dict[str, ConfigValue]:
         "selection": "leave-one-domain-out" if recipe.excluded else "training-domain validation",
         "condition": "",
     }
-    return {**dict(_flat(defining_part(recipe), "")), **named, **recipe.tracking.config}
+    values = {key: _config_value(value) for key, value in flat(defining_part(recipe)).items() if not _is_long(value)}
+    return {**values, **named, **recipe.tracking.config}
 
 
-def _flat(values: Mapping[str, object], prefix: str) -> Iterator[tuple[str, ConfigValue]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            if len(value) <= _LONGEST_LIST:
-                yield f"{prefix}{name}", [str(one) for one in value]
-        else:
-            yield f"{prefix}{name}", cast("ConfigValue", value)
+def _is_long(value: object) -> bool:
+    return isinstance(value, list) and len(value) > _LONGEST_LIST
+
+
+def _config_value(value: object) -> ConfigValue:
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return value if value is None or isinstance(value, str | int | float) else text_of(value)
 
 
 def step_results(context: Context, name: str) -> Results:
@@ -211,7 +209,7 @@ def evaluation_results(context: Context, record: Record) -> Results:
         values={name: value for name, value in found.items() if value is not None},
         tables={"results": _result_table(record), "per_class": _class_table(record)},
         confusions=_confusions(record, predictions) if predictions is not None else {},
-        pictures={"mistakes": _mistakes(record, predictions)} if predictions is not None else {},
+        images={"mistakes": _mistakes(record, predictions)} if predictions is not None else {},
         config={"evaluated": [link["id"] for link in links.values() if "id" in link]},
         files=[path for name in record.get("files", {}) if (path := context.run.path / name).is_file()],
         used=tuple(links.values()),
@@ -260,21 +258,18 @@ def _confusions(record: Record, predictions: Predictions) -> dict[str, Confusion
     found = {}
     for target, one in predictions.targets.items():
         if key in one.predicted:
-            counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-            np.add.at(counts, (one.labels, one.predicted[key]), 1)
-            found["confusion" if len(predictions.targets) == 1 else f"confusion/{target}"] = Confusion(classes, counts)
+            name = "confusion" if len(predictions.targets) == 1 else f"confusion/{target}"
+            found[name] = Confusion(classes, one.confusion(key, len(classes)))
     return found
 
 
-def _mistakes(record: Record, predictions: Predictions) -> list[Picture]:
-    """Return the pictures of the result's mistakes that the evaluation kept, the most confident one first."""
-    key, classes, kept = record["rows"][-1]["key"], record["classes"], predictions.mistakes
-    if kept is None:
-        return []
-    pictures = []
-    for pixels, target, at in zip(kept.images, kept.targets, kept.positions.tolist(), strict=True):
-        one = predictions.targets[target]
-        taken, share = classes[one.predicted[key][at]], one.confidence[key][at]
-        caption = f"{target}: {classes[one.labels[at]]}, taken for {taken} ({share:.0%})"
-        pictures.append(Picture(pixels, caption))
-    return pictures
+def _mistakes(record: Record, predictions: Predictions) -> list[CaptionedImage]:
+    """Return the result's mistakes whose images the evaluation kept, the most confident one first."""
+    classes = record["classes"]
+    return [
+        CaptionedImage(
+            one.image,
+            f"{one.target}: {classes[one.true]}, taken for {classes[one.predicted]} ({one.confidence:.0%})",
+        )
+        for one in predictions.mistakes_of(record["rows"][-1]["key"])
+    ]

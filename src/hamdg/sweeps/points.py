@@ -17,6 +17,7 @@ from hamdg.errors import ConfigError, DataError, WeightsError
 from hamdg.sweeps.grid import defines, named, points, short_names
 from hamdg.sweeps.random_draws import Distribution
 from hamdg.sweeps.sweep_file import ALL, Include, Sweep, Variant
+from hamdg.text import capitalized
 
 Settings = dict[str, object]
 
@@ -90,7 +91,7 @@ def naming(job: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, DataError, WeightsError) as error:
-        raise type(error)(f"{job[:1].upper()}{job[1:]}: {error}") from error
+        raise type(error)(f"{capitalized(job)}: {error}") from error
 
 
 def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, variant: Variant) -> Iterator[Point]:

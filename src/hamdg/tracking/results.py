@@ -37,7 +37,7 @@ class Confusion(NamedTuple):
     counts: NDArray[np.int64]
 
 
-class Picture(NamedTuple):
+class CaptionedImage(NamedTuple):
     """An image with what is written below it; pixels are [h, w, 3] of bytes."""
 
     pixels: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Results(NamedTuple):
         values: Numbers and short texts by name, such as `accuracy` or `merge/norms/photo`.
         tables: Tables by name.
         confusions: Confusion matrices by name.
-        pictures: Images by name.
+        images: Images by name.
         config: What belongs to the configuration but is known only now, such as `merged_from`.
         files: What the step wrote, for loggers that keep files.
         used: The steps of other trackers that this one worked with, by what `links` says of them.
@@ -60,7 +60,7 @@ class Results(NamedTuple):
     values: Mapping[str, float | int | str] = {}
     tables: Mapping[str, ResultTable] = {}
     confusions: Mapping[str, Confusion] = {}
-    pictures: Mapping[str, Sequence[Picture]] = {}
+    images: Mapping[str, Sequence[CaptionedImage]] = {}
     config: Mapping[str, ConfigValue] = {}
     files: Sequence[Path] = ()
     used: Sequence[Mapping[str, str]] = ()

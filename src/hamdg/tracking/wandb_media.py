@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import wandb
 
-from hamdg.tracking.results import Confusion, Picture, Results, ResultTable
+from hamdg.tracking.results import CaptionedImage, Confusion, Results, ResultTable
 
 # Classes up to which a confusion matrix is drawn: W&B shows tables of 10,000 rows.
 _DRAWN = 100
@@ -20,7 +20,7 @@ def media_of(results: Results) -> dict[str, object]:
     found: dict[str, object] = {name: _table(one) for name, one in results.tables.items()}
     for name, confusion in results.confusions.items():
         found |= _confusion(name, confusion)
-    images = {name: [_image(one) for one in pictures] for name, pictures in results.pictures.items()}
+    images = {name: [_image(one) for one in group] for name, group in results.images.items()}
     return found | {name: shown for name, shown in images.items() if shown}
 
 
@@ -42,8 +42,8 @@ def _table(table: ResultTable) -> wandb.Table:
     return wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows], allow_mixed_types=True)
 
 
-def _image(picture: Picture) -> wandb.Image:
-    return wandb.Image(picture.pixels, caption=picture.caption)
+def _image(image: CaptionedImage) -> wandb.Image:
+    return wandb.Image(image.pixels, caption=image.caption)
 
 
 def _confusion(name: str, confusion: Confusion) -> dict[str, object]:

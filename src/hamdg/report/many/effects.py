@@ -9,26 +9,12 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import paired_difference
 from hamdg.report.many.differences import Differences, drawn, paired
 from hamdg.report.many.headline import main_cells
-from hamdg.report.tables.measured import text_of
 from hamdg.report.tables.model import Cell, Heading, Table
 from hamdg.report.tables.options import MODEL
-from hamdg.runs.settings import is_used, settings
+from hamdg.runs.settings import is_aside, is_used, settings, text_of
 
-# Sections and keys of a recipe that name a run or say where and how it is made, not what it is.
-_ASIDE = frozenset(
-    {
-        "held_out",
-        "seed",
-        "label",
-        "excluded",
-        "runtime",
-        "tracking",
-        "controls",
-        "evaluate",
-        "data.root",
-        "data.cache",
-    }
-)
+# Keys of a recipe that name a run, or say what it is tested on.
+_NAMES = ("held_out", "seed", "label", "excluded")
 _DEFAULT, _ALGORITHM = "default", "algorithm"
 
 
@@ -108,7 +94,7 @@ def _keys(run: FoundRun) -> dict[str, str]:
     found = {
         key: text_of(value)
         for key, value in settings(run.summary.config, algorithm).items()
-        if is_used(key, algorithm) and not {key, key.partition(".")[0]} & _ASIDE
+        if is_used(key, algorithm) and key not in _NAMES and not is_aside(key)
     }
     return found | {_ALGORITHM: algorithm}
 

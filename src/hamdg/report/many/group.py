@@ -12,6 +12,7 @@ from hamdg.report.many.headline import Headline, headline
 from hamdg.report.many.words import against_baseline, answer, gaps
 from hamdg.report.tables.model import Table
 from hamdg.report.tables.wording import legend
+from hamdg.text import capitalized
 
 _INTERVAL = (
     "Means of paired differences (same held-out domains, same seed) with their 95 % intervals (Student's t). What has "
@@ -63,8 +64,7 @@ class Group:
     @property
     def heading(self) -> str:
         """The heading of the headline table."""
-        label = self.table.metric.label
-        return f"{label[:1].upper()}{label[1:]}"
+        return capitalized(self.table.metric.label)
 
     @property
     def legend(self) -> str:

@@ -11,15 +11,12 @@ from hamdg.report.tables.metrics import is_of_training, is_per_class, value_of
 from hamdg.report.tables.model import Metric, Trial
 from hamdg.report.tables.options import ALL, CLASS, EVERY_SOURCE, MODEL, OWN_KEYS, RESULT, Absent, TableOptions
 from hamdg.runs.record import Row
-from hamdg.runs.settings import settings
+from hamdg.runs.settings import settings, text_of
 from hamdg.text import did_you_mean, excerpt, listed
-from hamdg.values import yaml_name
 
 ZERO_SHOT = "zero_shot"
 # A key that says nothing about a run.
 NOTHING = ""
-# Larger floats are not all integers.
-_EXACT = 1 << 53
 # What the model that training started from does not depend on.
 _OF_TRAINING = ("algorithm", "label", "variant")
 
@@ -103,17 +100,6 @@ def measure(
     texts.check(asked, options.where)
     _check_models(options.models, models)
     return found, absent
-
-
-def text_of(value: object) -> str:
-    """Return a value of a recipe as it is written."""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
-    if isinstance(value, list | tuple):
-        return ", ".join(text_of(one) for one in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {text_of(one)}" for name, one in value.items())
-    return yaml_name(value)
 
 
 def same_text(first: str, second: str) -> bool:

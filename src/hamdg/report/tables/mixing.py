@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hamdg.report.tables.measured import Measured, is_without_domains, text_of
-from hamdg.runs.settings import is_used
+from hamdg.report.tables.measured import Measured, is_without_domains
+from hamdg.runs.settings import is_aside, is_used, text_of
 
-# What does not change a run's result, or is what runs are paired by.
-_IGNORED = frozenset(
-    {
-        "excluded",
-        *(f"data.{name}" for name in ("root", "hub", "revision", "lists", "cache", "decode_once")),
-        *(f"data.columns.{name}" for name in ("image", "label", "domain")),
-    }
-)
-_IGNORED_SECTIONS = frozenset({"runtime", "controls", "tracking", "evaluate"})
 # The zero-shot model depends on these sections alone.
 _START_SECTIONS = frozenset({"data", "model"})
 # Of the sections that say what a method is tested on, what belongs to the method.
@@ -58,7 +49,8 @@ def differences(numbers: Iterable[Measured], ignored: Collection[str] = ()) -> d
 def matters(key: str, one: Measured) -> bool:
     """Return whether a key of a recipe changes what a run gives."""
     section = key.partition(".")[0]
-    if key in _IGNORED or section in _IGNORED_SECTIONS:
+    # Runs are paired by what they leave out.
+    if key == "excluded" or is_aside(key):
         return False
     if one.is_start:
         return section in _START_SECTIONS and key not in _OF_METHODS

@@ -11,7 +11,7 @@ from hamdg.report.tables.missing import why_missing
 from hamdg.report.tables.mixing import describe, differences
 from hamdg.report.tables.model import Cell, Heading
 from hamdg.report.tables.options import Absent
-from hamdg.text import listed
+from hamdg.text import capitalized, listed
 
 
 def no_whole_seed(numbers: Iterable[Measured], units: Iterable[Unit]) -> str:
@@ -76,13 +76,9 @@ def gaps(heads: Sequence[Heading], columns: Sequence[Heading], cells: Sequence[S
                 found.setdefault(f"missing: {cell.missing}", []).append(where)
             elif cell.incomplete and not column.is_average:
                 found.setdefault(f"fewer seeds: {cell.incomplete}", []).append(where)
-    return [f"{_first_up(reason)}: {_few(places)}." for reason, places in found.items()]
+    return [f"{capitalized(reason)}: {_few(places)}." for reason, places in found.items()]
 
 
 def _few(places: Sequence[str]) -> str:
     more = f" and {len(places) - 4} more" if len(places) > 4 else ""
     return ", ".join(places[:4]) + more
-
-
-def _first_up(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -10,12 +10,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hamdg.report.tables.measured import Measured, text_of
+from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import value_of
 from hamdg.report.tables.mixing import matters, signature
 from hamdg.report.tables.model import Metric
 from hamdg.report.tables.options import Rule
 from hamdg.runs.record import known
+from hamdg.runs.settings import text_of
 from hamdg.runs.summary import Summary
 
 # Settings of a run with its seed and model; then held-out domain and excluded domains.

@@ -10,7 +10,7 @@ from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import part_of
 from hamdg.report.tables.model import Metric, Table
 from hamdg.report.tables.options import Rule
-from hamdg.text import listed
+from hamdg.text import capitalized, listed
 
 _ERRORS: Mapping[ErrorKind, str] = {
     "sample": "standard error (sample standard deviation, n - 1, over √n)",
@@ -50,7 +50,7 @@ def caption(table: Table, rule: Rule | None, keys: Sequence[str]) -> str:
         keys: What the runs differ in that were chosen among; empty where there was no choice.
     """
     part = part_of(table.metric)
-    what = f"{_first_up(table.metric.label)}{f' on {part}' if part else ''}"
+    what = f"{capitalized(table.metric.label)}{f' on {part}' if part else ''}"
     unit = ", in per cent" if table.metric.is_share else ""
     sentences = [f"{what}{unit}: mean over seeds ± {_ERRORS[table.error]}."]
     if part.endswith("held-out domain") and table.metric.name.startswith("accuracy"):
@@ -101,7 +101,3 @@ def notes_of(numbers: Sequence[Measured], target_data: bool) -> list[str]:
 def marked_label(label: str, target_data: bool) -> str:
     """Return a row's label with the mark of runs that read target data."""
     return f"{label} {TARGET_MARK}" if target_data else label
-
-
-def _first_up(text: str) -> str:
-    return text[:1].upper() + text[1:]
