@@ -165,6 +165,18 @@ def test_an_algorithm_of_a_grid_brings_its_own_keys(sweep_file: SweepFile) -> No
             {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "conditions": ["claen"]}]},
             "there is no condition `claen`; did you mean `clean`?",
         ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"log10": [-5, 4000]}}}},
+            "`random.ranges.train.lr.log10` goes up to 4000.0, a power that no number can hold",
+        ),
+        (
+            {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "seeds": []}]},
+            "`include.0.seeds` is empty, so that nothing would be made; leave it out for that of the sweep.",
+        ),
+        (
+            {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "held_out": []}]},
+            "`include.0.held_out` is empty, so that nothing would be made; leave it out for that of the sweep.",
+        ),
         ({"exclude": [{}]}, "`exclude.0` is empty, so that it would exclude all runs; name a variant, for instance."),
         ({"exclude": [{"varaint": "HAM"}]}, "there is no key `varaint` in `exclude.0`; did you mean `variant`?"),
         (
@@ -184,6 +196,23 @@ def test_the_line_is_that_of_the_key(sweep_file: SweepFile) -> None:
     line = path.read_text().splitlines().index("  train.stepz:") + 1
     with pytest.raises(ConfigError, match=f"^`{re.escape(str(path))}`, line {line}: there is no key `train.stepz`"):
         read_sweep(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"grid": {"tracking.project": ["a", "b"]}},
+        {"grid": {"evaluate.lines": [0, 3]}},
+        {"grid": {"train.lr": [0.1, 0.2], "coral.weight": [0.1, 0.2]}},
+        {"random": {"draws": 2, "ranges": {"coral.weight": {"uniform": [0.1, 0.2]}}}},
+    ],
+)
+def test_a_key_that_no_variant_uses_is_not_dropped_silently(
+    sweep_file: SweepFile, changes: dict[str, dict[str, dict[str, object]]]
+) -> None:
+    path = sweep_file(**{**ONE, **changes})
+    with pytest.raises(ConfigError, match=r"^No variant of the sweep uses `(tracking|evaluate|coral)\.\w+` \(in `.*"):
+        jobs(path)
 
 
 def test_an_option_that_a_merge_method_lacks_is_named_with_its_variant(sweep_file: SweepFile) -> None:

@@ -81,13 +81,15 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
         where: Where the sweep's settings stand, for messages; in the file when left out.
 
     Raises:
-        ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, or
-            none is excluded by an item of `exclude`.
+        ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, none
+            is excluded by an item of `exclude` or made by one of `include`, or no variant uses a key that varies.
     """
     where, unused = where or f"in `{file}`", dict(enumerate(sweep.exclude))
     jobs: list[Job] = []
+    used: set[str] = set()
     for condition in sweep.conditions:
         points = points_of(sweep, file, condition, where)
+        used.update(key for one in points for key in (*one.settings, *one.ranges))
         single = [domain for one in points for domain in one.held_out]
         domains = dict.fromkeys([*single, *(domain for one in points for domain in one.pairs)])
         seeds = dict.fromkeys(seed for one in points for seed in one.seeds)
@@ -96,6 +98,12 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
                 place = _Place(condition, point, domain, seed)
                 for draw in range(point.draws) if point.draws else (None,):
                     jobs += _made(sweep, where, place, draw, threads, unused)
+    for key in (*sweep.grid, *(sweep.random.ranges if sweep.random else ())):
+        if key not in used:
+            raise ConfigError(
+                f"No variant of the sweep uses `{key}` ({where}), so that its values would make no different runs; "
+                f"leave it out."
+            )
     for number in unused:
         raise ConfigError(f"`{file}`: `exclude.{number}` fits no run; correct it, or leave it out.")
     if not jobs:

@@ -124,7 +124,12 @@ def _distribution(key: str, given: Settings, checker: Checker) -> Distribution:
         if len(found) != 2 or not float(str(found[0])) < float(str(found[1])):
             raise checker.error(at, f"`{at}` must be its two ends, `[low, high]`, the smaller one first.")
     distribution = Distribution(cast("Kind", name), tuple(found), whole)
-    for end in distribution.ends():
+    try:
+        ends = distribution.ends()
+    except OverflowError:
+        text = f"`{at}` goes up to {found[1]}, a power that no number can hold; give exponents, such as `[-5, -3]`."
+        raise checker.error(at, text) from None
+    for end in ends:
         checker.typed(end, kind, at)
     return distribution
 

@@ -221,6 +221,10 @@ def _include(parts: Mapping[str, Any], place: str, sweep: Mapping[str, Any], che
     values = dict(parts)
     _spread(values, place, checker)
     one = Include(**values)
+    for key in ("held_out", "seeds"):
+        if values.get(key) == []:
+            text = f"`{place}{key}` is empty, so that nothing would be made; leave it out for that of the sweep."
+            raise checker.error(f"{place}{key}", text)
     _check_parts(one, place, checker)
     known, conditions = sweep["variants"], sweep.get("conditions", {CLEAN: {}})
     if one.variant in known and one.recipe is not None:
