@@ -169,3 +169,22 @@ def test_a_sweep_that_only_validates_has_no_table(sweep: Path, capsys: pytest.Ca
     sweep.write_text(yaml.safe_dump(values | {"until": "validate"}))
     assert main(["table", str(sweep)]) == 2
     assert f"The runs of `{sweep}` end with `validate` and have no record;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["table", ""], ["report", "", "--out", "page.html"]])
+def test_an_empty_path_is_not_the_working_folder(
+    command: list[str], logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(logs)
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("hamdg: error: A path is empty; give run directories")
+    assert not (logs / "page.html").exists()
+
+
+@pytest.mark.parametrize("name", ["record.json", "sweep.yaml", "page"])
+def test_a_page_replaces_no_file_of_another_kind(name: str, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = logs / name
+    out.write_text("mine")
+    assert main(["report", str(logs / "mini" / "photo" / "erm"), "--out", str(out)]) == 2
+    assert capsys.readouterr().err == f"hamdg: error: `--out {out}` is no name of a page; end it in `.html`.\n"
+    assert out.read_text() == "mine"

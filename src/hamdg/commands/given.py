@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamdg.config.shipped import find_file
-from hamdg.errors import DataError
+from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import RECORD, FoundRun, Problem, collect
 from hamdg.report.tables.missing import absent_of
 from hamdg.report.tables.options import Absent, Rule
@@ -57,9 +57,13 @@ def given(paths: Sequence[str], select: Rule | None = None) -> Given:
         select: The rule that chooses among the draws of a sweep, which are one variant then; `None` for none.
 
     Raises:
-        ConfigError: A sweep file or one of its recipes is wrong.
+        ConfigError: A path is empty, or a sweep file or one of its recipes is wrong.
         DataError: A path is missing, or there is no readable record.
     """
+    if not all(paths):
+        raise ConfigError(
+            "A path is empty; give run directories, folders of them, or sweep files (`.` for this folder)."
+        )
     folders = [Path(path) for path in paths if Path(path).is_dir() or Path(path).suffix == ".json"]
     found = Given(is_sweep=not folders)
     if folders:

@@ -120,6 +120,9 @@ def _check_place(out: Path) -> None:
     """Raise if the page cannot be written, before thousands of records are read."""
     if out.is_dir():
         raise ConfigError(f"`--out {out}` is a folder; name the page itself, such as `{out / 'page.html'}`.")
+    if out.suffix not in (".html", ".htm"):
+        # Anything else may be a sweep file or a record, which the page would replace.
+        raise ConfigError(f"`--out {out}` is no name of a page; end it in `.html`.")
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir():
         raise ConfigError(f"`--out {out}` cannot be written: `{above}` is a file; choose another place.")

@@ -342,3 +342,39 @@ def test_runs_with_several_held_out_domains_are_columns_of_their_own(made: Made)
     table = one(runs)
     assert [head.label for head in table.columns] == ["art", "art+photo", "photo", "average"]
     assert cell(table, "ERM", "average").mean == pytest.approx(0.3)
+
+
+def test_equal_means_are_both_the_best(made: Made) -> None:
+    table = one([made("erm", "art", 0, 0.5), made("ham", "art", 0, 0.5), made("coral", "art", 0, 0.4)])
+    assert {head.label: cells[0].is_best for head, cells in zip(table.rows, table.cells, strict=True)} == {
+        "ERM": True, "HAM (reconstruction)": True, "coral": False
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rows": ("algorithm",), "columns": ("held_out", "seed")},
+        {"rows": ("algorithm", "held_out"), "columns": ("seed",)},
+        {"rows": ("seed",), "columns": ("algorithm",), "where": {"held_out": ("art",)}},
+    ],
+)
+def test_seeds_that_are_told_apart_lack_none_and_none_is_the_best_method(
+    runs: list[FoundRun], keys: dict[str, object]
+) -> None:
+    table = one(runs, **keys)
+    assert table.problems == []
+    assert not any(cell.incomplete for cells in table.cells for cell in cells)
+    if keys["rows"] != ("algorithm",):
+        assert not any(cell.is_best or cell.is_tied for cells in table.cells for cell in cells)
+
+
+def test_an_average_is_called_as_the_rows_that_it_is_over(runs: list[FoundRun]) -> None:
+    table = one(runs, rows=("algorithm", "held_out"), columns=("seed",))
+    assert [head.label for head in table.rows if head.is_average] == ["ERM, average", "HAM (reconstruction), average"]
+
+
+def test_a_name_that_some_of_a_rows_runs_have_is_no_baseline(runs: list[FoundRun]) -> None:
+    message = "There is no row `ERM` to compare with; `--baseline` can be `seed 0`, `seed 1`, `seed 2`."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        one(runs, rows=("algorithm", "held_out"), columns=("seed",), baseline="ERM")

@@ -59,7 +59,9 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
         tables.append(builder.table(rows, columns, place))
     tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *without_numbers(gone, apart, list(groups))])
     if options.baseline and not any(table.baseline for table in tables):
-        labels = list(dict.fromkeys(row.label for table in tables for row in table.rows))
+        turned = _averaged(rows, columns) in rows
+        heads = [head for table in tables for head in (table.columns if turned else table.rows)]
+        labels = list(dict.fromkeys(head.label for head in heads if not head.is_average))
         raise ConfigError(
             f"There is no row `{options.baseline}` to compare with; `--baseline` can be {listed(labels)}."
         )
@@ -84,6 +86,11 @@ def _axes(options: TableOptions, per_class: bool) -> tuple[tuple[str, ...], tupl
     if CLASS in (*rows, *columns) and not per_class:
         raise ConfigError("Only `--metric per_class_accuracy` has a number for each `class`.")
     return rows, columns
+
+
+def _averaged(rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the key over whose values there are averages; empty for none."""
+    return next((key for key in ("held_out", "benchmark") if key in (*rows, *columns)), "")
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class _Builder:
             column_keys: What makes a column.
             place: Benchmark and condition, where they are not among these.
         """
-        averaged = next((key for key in ("held_out", "benchmark") if key in (*row_keys, *column_keys)), "")
+        averaged = _averaged(row_keys, column_keys)
         if averaged in row_keys:
             # Averages are taken along a row, comparisons made along a column.
             return transposed(self._table(column_keys, row_keys, averaged, place))
@@ -203,19 +210,21 @@ class _Builder:
         """Return the columns, each average after those that it is over."""
         lines: list[_Line] = []
         groups: dict[Values, list[_Line]] = {}
+        inside: dict[Values, list[Measured]] = {}
         for values, own in self._headings.of(keys).items():
             units = {(one.trial.benchmark, one.trial.held_out) for one in own}
             units = units or {("", value) for key, value in zip(keys, values, strict=True) if key == "held_out"}
             line = _Line(self._headings.heading(values, keys, own), [values], units)
             group = tuple(value for key, value in zip(keys, values, strict=True) if key != averaged)
             groups.setdefault(group, []).append(line)
+            inside.setdefault(group, []).extend(own)
         for group, members in groups.items():
             lines += members
             # Runs with several held-out domains at once are no part of the average over single ones.
             single = [line for line in members if not all("+" in domain for _, domain in line.units)] or members
             if averaged and len(single) > 1:
                 rest = dict(zip([key for key in keys if key != averaged], group, strict=True))
-                label = ", ".join([*([self._headings.label(rest, ())] if rest else []), AVERAGE])
+                label = ", ".join([*([self._headings.label(rest, inside[group])] if rest else []), AVERAGE])
                 units = {unit for line in single for unit in line.units}
                 values_of = [values for line in single for values in line.values]
                 lines.append(_Line(Heading(rest, label, is_average=True), values_of, units))
@@ -258,7 +267,8 @@ class _Builder:
             *self._seeds,
             *(int(seed) for one in self._absent if fits(one, said) and (seed := one.values.get("seed"))),
         }
-        lacking = sorted(expected - means.keys())
+        # Where seeds are told apart, no number is of several.
+        lacking = [] if "seed" in said else sorted(expected - means.keys())
         found = estimate(list(means.values()), self._options.error)
         return Cell(
             mean=found.mean,
@@ -292,8 +302,9 @@ class _Builder:
         method = {key: value for key, value in head.values.items() if not _is_place(key)}
         names = [head.label, self._headings.label(method, numbers)]
         if numbers and all(one.is_result for one in numbers):
-            first = numbers[0].run.summary
-            names += [first.variant, first.label, first.algorithm]
+            said = [(one.run.summary.variant, one.run.summary.label, one.run.summary.algorithm) for one in numbers]
+            # A name that only some of a row's runs have is another row's, or no row's.
+            names += [alike[0] for alike in zip(*said, strict=True) if len(set(alike)) == 1]
         return [*names, names[1].partition(" (")[0]]
 
 
@@ -311,7 +322,7 @@ def transposed(table: Table) -> Table:
 
 def _is_place(key: str) -> bool:
     """Return whether a key says where methods are tested, not which method it is."""
-    return key in (*APART, "held_out", CLASS) or (key.startswith("data.") and not is_hyper_parameter(key))
+    return key in (*APART, "held_out", "seed", CLASS) or (key.startswith("data.") and not is_hyper_parameter(key))
 
 
 def _place_of(head: Heading) -> tuple[str, ...]:

@@ -60,14 +60,15 @@ def marked(cells: Rows, places: Sequence[Place], metric: Metric) -> Rows:
                 continue
             best = max(there, key=lambda number: there[number])
             for number in there:
-                done[number][column] = _marked(cells[number][column], cells[best][column], number == best)
+                done[number][column] = _marked(cells[number][column], cells[best][column])
     return done
 
 
-def _marked(cell: Cell, best: Cell, is_best: bool) -> Cell:
-    if is_best:
+def _marked(cell: Cell, best: Cell) -> Cell:
+    # Which of two equal ones comes first says nothing.
+    if cell.mean == best.mean:
         return replace(cell, is_best=True)
-    return replace(cell, is_tied=cell.mean == best.mean or differ(cell.values, best.values) is False)
+    return replace(cell, is_tied=differ(cell.values, best.values) is False)
 
 
 def _compared(cell: Cell, base: Cell) -> Cell:
