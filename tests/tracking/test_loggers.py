@@ -18,6 +18,7 @@ from hamdg.config.tracking import TrackingConfig, check_loggers, names_in, short
 from hamdg.errors import ConfigError
 from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
+from hamdg.tracking.loggers import check_makers
 from hamdg.tracking.results import Results
 from hamdg.tracking.tracker import StepTracker, tracked
 
@@ -80,6 +81,14 @@ def test_what_makes_no_sense_is_a_sentence(given: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, given)
     assert said in str(caught.value)
+
+
+def test_a_logger_is_named_once() -> None:
+    assert message("wandb", "csv", "WandbLogger") == "`tracking.loggers` has `wandb` twice; name every logger once."
+
+
+def test_a_name_that_is_no_path_is_a_sentence() -> None:
+    assert message("..x") == "`tracking.loggers`: `..x` is no name of a `package.module.Class`."
 
 
 def test_an_option_of_no_logger_is_a_sentence() -> None:
@@ -164,6 +173,7 @@ def test_any_class_is_a_logger_and_takes_options(make_step: MakeStep) -> None:
     assert logger.params == {"method": "HAM", "train.lr": 0.1}
     assert logger.rows == [(1, {"loss/photo": 0.5}), (0, {"accuracy": 0.25})]
     assert logger.ends == ["success"]
+    check_makers(config)
 
 
 def test_a_logger_of_lightning_writes_into_the_run(make_step: MakeStep, tmp_path: Path) -> None:
@@ -181,6 +191,7 @@ def test_a_logger_of_lightning_writes_into_the_run(make_step: MakeStep, tmp_path
         (["csv"], {"csv.colour": 1}, "cannot be made (CSVLogger.__init__() got an unexpected keyword argument"),
         (["pathlib.PurePath"], {}, "to be a `lightning.pytorch.loggers.Logger`, but got a `PurePosixPath`."),
         (["pathlib.sys"], {}, "`pathlib.sys` is a `module`, not a logger's class."),
+        (["builtins.dict"], {}, "to be a `lightning.pytorch.loggers.Logger`, but got a `dict`."),
     ],
 )
 def test_what_is_no_logger_is_a_sentence(
@@ -188,8 +199,13 @@ def test_what_is_no_logger_is_a_sentence(
 ) -> None:
     tracker = StepTracker(TrackingConfig(loggers=names, options=options), make_step())
     with pytest.raises(ConfigError) as caught:
-        tracker.loggers()
-    assert said in str(caught.value)
+        check_makers(TrackingConfig(loggers=names, options=options))
+    checked = said.replace("got a `PurePosixPath`", "got a `PurePath`").replace("CSVLogger.__init__() ", "")
+    assert checked in str(caught.value)
+    if names != ["builtins.dict"]:  # which does not say what it takes, so that it is never called
+        with pytest.raises(ConfigError) as caught:
+            tracker.loggers()
+        assert said in str(caught.value)
 
 
 def test_a_package_brings_a_logger(plugin: Plugin, make_step: MakeStep) -> None:

@@ -121,8 +121,10 @@ def check_loggers(config: TrackingConfig) -> None:
         ConfigError: If one does not, with the nearest; or its package is missing, with the command that installs it;
             or an option is of none of them.
     """
-    for name in config.loggers:
+    for number, name in enumerate(config.loggers):
         short = short_name(name)
+        if short in map(short_name, config.loggers[:number]):
+            raise ConfigError(f"`tracking.loggers` has `{excerpt(short)}` twice; name every logger once.")
         if short in KNOWN:
             if not _is_installed(KNOWN[short].package):
                 package, install = KNOWN[short].package, KNOWN[short].install
@@ -132,6 +134,8 @@ def check_loggers(config: TrackingConfig) -> None:
                 )
         elif "." in name:
             package = name.partition(".")[0]
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ConfigError(f"`tracking.loggers`: `{excerpt(name)}` is no name of a `package.module.Class`.")
             if not _is_installed(package):
                 raise ConfigError(
                     f"`tracking.loggers`: the logger `{excerpt(name)}` needs the package `{package}`, which is not "

@@ -35,6 +35,7 @@ from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_start, prepare
 from hamdg.stages.tracking import evaluation_results, track_evaluation
+from hamdg.tracking.loggers import check_makers
 
 
 def run(
@@ -81,6 +82,7 @@ def _run(
     # Before anything is written or deleted: a model that cannot be loaded, or images that do not fit, leave no trace.
     own = _opened(recipe, place, until) if wanted else None
     if own is not None:
+        check_makers(recipe.tracking)
         if trained is not None and not _is_trained(own):
             _check_taken(own, trained)
         disk = check_disk([*control_contexts(own), own], held_out=evaluates, force=force)
@@ -116,6 +118,7 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
         set_threads(recipe.runtime.threads)
         find_images(recipe, held_out=until == EVALUATE)
         own = _opened(recipe, RunDirectory(run_directory(recipe)), until)
+        check_makers(recipe.tracking)
         contexts = [*control_contexts(own), own]
         disk = check_disk(contexts, held_out=until == EVALUATE, force=force)
         plan = make_plan(contexts, until=until, force=force, disk=disk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from lightning.pytorch.loggers import Logger
@@ -14,6 +15,9 @@ from hamdg.errors import ConfigError
 from hamdg.plugins import load_plugin
 from hamdg.text import excerpt
 from hamdg.tracking.step import TrackedStep
+
+# Stands for the step where only the names of arguments count.
+_NOTHING = TrackedStep("", "", Path(), "", "", "")
 
 
 def open_loggers(config: TrackingConfig, step: TrackedStep, last_step: int = 0) -> list[Logger]:
@@ -31,21 +35,41 @@ def open_loggers(config: TrackingConfig, step: TrackedStep, last_step: int = 0) 
     return [_opened(name, config, step, last_step) for name in config.loggers]
 
 
+def check_makers(config: TrackingConfig) -> None:
+    """Check that loggers can be loaded and take their options, before a run writes or deletes anything.
+
+    Raises:
+        ConfigError: If one cannot, is no logger's class, or does not take its options.
+    """
+    check_loggers(config)
+    for name in config.loggers:
+        if short_name(name) == WANDB:
+            continue
+        kind = _class_of(name)
+        if inspect.isclass(kind) and not issubclass(kind, Logger):
+            raise _not_a_logger(name, kind)
+        given = _arguments(name, kind, _NOTHING, 0) | _options(name, config)
+        try:
+            _signature(name, kind).bind(**given)
+        except TypeError as error:
+            raise _not_made(name, error) from error
+
+
 def _opened(name: str, config: TrackingConfig, step: TrackedStep, last_step: int) -> Logger:
     if short_name(name) == WANDB:
         from hamdg.tracking.wandb_logger import WandbLogger
 
         return WandbLogger(config, step, last_step)
-    options = {key.partition(".")[2]: one for key, one in config.options.items() if owner_of(key, [name]) == name}
     kind = _class_of(name)
-    logger = _built(name, kind, _arguments(name, kind, step, last_step) | options)
+    logger = _built(name, kind, _arguments(name, kind, step, last_step) | _options(name, config))
     if not isinstance(logger, Logger):
-        raise ConfigError(
-            f"`tracking.loggers`: expected `{excerpt(name)}` to be a `lightning.pytorch.loggers.Logger`, but got a "
-            f"`{type(logger).__name__}`."
-        )
+        raise _not_a_logger(name, type(logger))
     logger.log_hyperparams(dict(step.config))
     return logger
+
+
+def _options(name: str, config: TrackingConfig) -> dict[str, object]:
+    return {key.partition(".")[2]: one for key, one in config.options.items() if owner_of(key, [name]) == name}
 
 
 def _class_of(name: str) -> Callable[..., object]:
@@ -79,7 +103,7 @@ def _arguments(name: str, kind: Callable[..., object], step: TrackedStep, last_s
         "experiment_name": step.group,
         "run_name": step.title,
     }
-    takes = inspect.signature(kind).parameters
+    takes = _signature(name, kind).parameters
     found = {key: value for key, value in known.items() if key in takes}
     if short_name(name) == "tensorboard":
         # No page of its own, and points that are measured again take the place of those before.
@@ -87,13 +111,31 @@ def _arguments(name: str, kind: Callable[..., object], step: TrackedStep, last_s
     return found
 
 
+def _signature(name: str, kind: Callable[..., object]) -> inspect.Signature:
+    try:
+        return inspect.signature(kind)
+    except ValueError as error:  # what is written in C need not say what it takes
+        raise _not_made(name, error) from error
+
+
 def _built(name: str, kind: Callable[..., object], arguments: Mapping[str, object | LoggerOption]) -> object:
     try:
         return kind(**arguments)
-    except TypeError as error:
-        raise ConfigError(
-            f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be made ({error}); give what it needs under "
-            "`tracking.options`."
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise _not_made(name, error) from error
     except ModuleNotFoundError as error:
         raise ConfigError(f"`tracking.loggers`: the logger `{excerpt(name)}` lacks a package: {error}.") from error
+
+
+def _not_made(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be made ({error}); give what it needs under "
+        "`tracking.options`."
+    )
+
+
+def _not_a_logger(name: str, kind: type) -> ConfigError:
+    return ConfigError(
+        f"`tracking.loggers`: expected `{excerpt(name)}` to be a `lightning.pytorch.loggers.Logger`, but got a "
+        f"`{kind.__name__}`."
+    )

@@ -1,0 +1,34 @@
+"""Runs that loggers follow: what is wrong with a logger is said while the run is as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hamdg.errors import ConfigError
+from hamdg.runs.identity import run_directory
+from hamdg.stages import pipeline
+from tests.stages.conftest import Tiny
+
+WRONG = (["lightning.pytorch.loggers.Nothing"], {}), (["csv"], {"csv.colour": 1})
+
+
+@pytest.mark.parametrize(("names", "options"), WRONG)
+def test_a_logger_that_cannot_be_made_is_refused_before_anything_is_written_or_deleted(
+    tiny: Tiny, names: list[str], options: dict[str, int]
+) -> None:
+    recipe = tiny(f"--tracking.loggers={names}", f"--tracking.options={options}")
+    run = run_directory(recipe)
+    for force in (False, True):
+        with pytest.raises(ConfigError, match=r"`tracking\.loggers`: the logger"):
+            pipeline.dry_run(recipe, force=force)
+        with pytest.raises(ConfigError, match=r"`tracking\.loggers`: the logger"):
+            pipeline.run(recipe, force=force)
+        assert _files(run) == (["kept.txt"] if force else [])
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "kept.txt").touch()
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
