@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from hamdg.errors import ConfigError
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from tests.stages.conftest import Tiny
 
-WRONG = (["lightning.pytorch.loggers.Nothing"], {}), (["csv"], {"csv.colour": 1})
+WRONG: tuple[tuple[list[str], dict[str, int]], ...] = (
+    (["lightning.pytorch.loggers.Nothing"], {}),
+    (["csv"], {"csv.colour": 1}),
+)
 
 
 @pytest.mark.parametrize(("names", "options"), WRONG)
@@ -28,6 +32,14 @@ def test_a_logger_that_cannot_be_made_is_refused_before_anything_is_written_or_d
         assert _files(run) == (["kept.txt"] if force else [])
         run.mkdir(parents=True, exist_ok=True)
         (run / "kept.txt").touch()
+
+
+def test_a_process_that_srun_counts_is_followed_as_any_other(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What Lightning finds where `srun -n 2` has started two processes, which share the runs of a sweep.
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    recipe = tiny("--algorithm=erm", "--tracking.loggers=[tensorboard]")
+    pipeline.run(recipe, until="train", show=False)
+    assert list((run_directory(recipe) / "tensorboard" / "train").glob("events.*"))
 
 
 def _files(folder: Path) -> list[str]:

@@ -252,6 +252,12 @@ def test_a_server_that_answers_nonsense_ends_the_logging_and_not_the_step(
     said = capsys.readouterr().err
     assert said.startswith("hamdg: warning: W&B works offline: it cannot begin (")
     assert read_back(make_step().folder)["train-run-offline"].summary["accuracy"] == 0.5
+    # The steps that follow do not wait for it again, and say nothing more.
+    started = time.monotonic()
+    follow(config, make_step("merge"), range(1, 2), results)
+    assert time.monotonic() - started < config.patience
+    assert capsys.readouterr().err == ""
+    assert "merge-run" in read_back(make_step().folder)
 
 
 def test_what_is_not_uploaded_in_time_stays_in_the_folder(

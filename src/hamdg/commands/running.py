@@ -76,13 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
     if several.are_asked_for(arguments):
         return several.run(arguments, file, overrides)
     recipe = read_recipe(file, overrides)
+    # Of several processes that were started with this command, the first one says and checks everything.
+    place = joined_place()
+    if place is not None and place.rank > 0 and (arguments.print_config or arguments.dry_run):
+        return 0
     if arguments.print_config:
         whole = _whole(recipe)
         console.result(dump_yaml(whole).rstrip())
         console.result_json(whole)
         return 0
-    # Of several processes that were started with this command, the first one says and checks everything.
-    place = joined_place()
     if is_shipped(file) and not recipe.runtime.quiet and (place is None or place.rank == 0):
         console.note(f"recipe {shipped_name(file)} (comes with hamdg)")
     if place is None:

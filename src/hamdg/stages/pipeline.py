@@ -31,6 +31,7 @@ from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
 from hamdg.stages.machine import set_threads
 from hamdg.stages.plan import make_plan, part_name
+from hamdg.stages.processes import lead_alone
 from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_start, prepare
@@ -74,6 +75,7 @@ def _run(
     recipe: Recipe, force: bool, command: str, until: str, show: bool, again: bool, trained: RunDirectory | None
 ) -> Path:
     check_loggers(recipe.tracking)
+    lead_alone()
     set_threads(recipe.runtime.threads)
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
     wanted = force or again or not place.is_done

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from hamdg import console
 from hamdg.cohort.place import joined_place
@@ -28,6 +29,15 @@ def team_of(runtime: RuntimeConfig) -> Team | None:
     if processes(runtime) == 1 and runtime.strategy == "auto":
         return None
     return _joined[-1] if _joined else StartedTeam(processes(runtime))
+
+
+def lead_alone() -> None:
+    """Tell Lightning that this process is the first one of its run, which it is wherever a pipeline runs.
+
+    Lightning goes by `SLURM_PROCID` and `RANK`, which `srun -n 4 hamdg sweep` sets in processes that work on other runs
+    each; loggers take nothing in any but the first.
+    """
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
 
 
 def check_processes(runtime: RuntimeConfig, device: torch.device) -> None:

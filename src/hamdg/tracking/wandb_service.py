@@ -26,6 +26,8 @@ PROJECT = "hamdg"
 _OF_AN_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_NAME")
 _MODES: dict[str, Mode] = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
 _said: set[str] = set()
+# Servers that answer, but where a W&B run could not begin: later steps of this process do not wait for them again.
+_given_up: set[str] = set()
 
 
 class Agent(NamedTuple):
@@ -87,6 +89,7 @@ def begin(config: TrackingConfig, step: TrackedStep, mode: Mode) -> Run:
         except wandb.errors.Error as error:
             if mode == "offline":
                 raise
+            _given_up.add(_server())
             say_offline(f"it cannot begin ({_first_line(error)})", step)
             # Its service does not give the id of a W&B run that could not begin free again.
             return _begun(config, replace(step, key=f"{step.key}-offline"), "offline", None)
@@ -94,24 +97,25 @@ def begin(config: TrackingConfig, step: TrackedStep, mode: Mode) -> Run:
 
 def say_offline(reason: str, step: TrackedStep) -> None:
     """Print, once, that W&B runs stay on this machine, and how they are uploaded later."""
-    _say_once(f"W&B works offline: {reason}. The run goes on; `wandb sync {step.folders}/wandb` uploads what it logs.")
+    text = f"W&B works offline: {reason}. The run goes on; `wandb sync {step.folders}/wandb` uploads what it logs."
+    _say_once("offline", text)
 
 
 def say_slow(patience: float, step: TrackedStep) -> None:
     """Print, once, that W&B did not take everything in time."""
     _say_once(
+        "slow",
         f"W&B has not taken everything within {patience:g} seconds (`tracking.patience`); "
-        f"`wandb sync --no-skip-online {step.folders}/wandb` uploads the rest."
+        f"`wandb sync --no-skip-online {step.folders}/wandb` uploads the rest.",
     )
 
 
 def say_lost(error: Exception) -> None:
     """Print, once, that W&B has stopped working."""
-    _say_once(f"W&B cannot be used ({_first_line(error)}); the run goes on without it.")
+    _say_once("lost", f"W&B cannot be used ({_first_line(error)}); the run goes on without it.")
 
 
-def _say_once(text: str) -> None:
-    kind = text.partition("`")[0]
+def _say_once(kind: str, text: str) -> None:
     if kind not in _said:
         _said.add(kind)
         console.warning(text)
@@ -183,7 +187,9 @@ def _why_offline() -> str:
     """Return why W&B cannot be reached, and what helps; nothing where it can."""
     import wandb
 
-    host = wandb.setup().settings.base_url
+    host = _server()
+    if host in _given_up:
+        return f"`{host}` did not begin an earlier step"
     try:
         known = wandb.run is not None or wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
@@ -191,6 +197,12 @@ def _why_offline() -> str:
     if not known:
         return "nobody is logged in; `wandb login` does that once for all runs"
     return "" if answers(host) else f"`{host}` does not answer"
+
+
+def _server() -> str:
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
 
 
 def _agent() -> Agent | None:
