@@ -173,16 +173,16 @@ class Learner(LightningModule):
         """Return the loss of the step; used when the learner is trained alone."""
         self._given = step, batches = step_of(batch, self.trainer.global_step)
         loss = self.loss(batches, step)
-        own, share = self.measured(loss, batches), 1.0
+        own, value = self.measured(loss, batches), loss.value
         if self.peers.count > 1:
-            found = own.restored(self.peers.total(own.numbers(loss.value.detach().float())))
+            whole = own.restored(self.peers.total(own.numbers(value.detach().float())))
             # Lightning's strategies take the mean over processes, whatever part of a batch each of them has.
-            own, share = found, own.weight * self.peers.count / found.weight  # type: ignore[assignment]
+            own, value = whole, value * (own.weight * self.peers.count / whole.weight)
         # As often as Lightning passes values on.
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            for key, value in own.values().items():
-                self.log(key.text, value, prog_bar=key.name == LOSS)
-        return loss.value * share if self.peers.count > 1 else loss.value
+            for key, measured in own.values().items():
+                self.log(key.text, measured, prog_bar=key.name == LOSS)
+        return value
 
     def optimizer_step(
         self,

@@ -17,8 +17,8 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_leave_with_the_first, daemon=True).start()
     # Only now, since importing torch takes long.
     from hamdg import console
+    from hamdg.cohort.joint_training import FAILED, connected, take_part
     from hamdg.cohort.place import Place
-    from hamdg.cohort.team import FAILED, connected, take_part
     from hamdg.data.parallel import limit_threads
 
     rank, world, local, per_node, address, port = arguments

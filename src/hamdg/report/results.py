@@ -105,7 +105,7 @@ def _accuracies(row: SweepRow, domains: Sequence[str]) -> list[str]:
 
 def noise_markdown(rows: Sequence[NoiseRow]) -> str:
     """Return the table of wrong labels offered to enrichment and accepted, in per cent."""
-    head = ["data", "method", "held out", "wrong among the offered", "wrong among the let in", "let in", "n"]
+    head = ["data", "method", "held out", "wrong among the offered", "wrong among the accepted", "accepted", "n"]
     body = [
         [
             row.condition,
@@ -121,7 +121,7 @@ def noise_markdown(rows: Sequence[NoiseRow]) -> str:
 
 _NOISE_TEXT = (
     "Training labels were made wrong on purpose, so it is known which ones are. Of the images that enrichment was "
-    "offered and of those it let in, the share with a wrong label, in per cent."
+    "offered and of those it accepted, the share with a wrong label, in per cent."
 )
 
 

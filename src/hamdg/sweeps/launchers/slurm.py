@@ -12,7 +12,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar
 
 from hamdg.errors import ConfigError
 from hamdg.sweeps.launchers.base import JobLostError, Launcher
@@ -134,9 +134,9 @@ class SlurmExecutor(Executor):
 
     def __init__(self, queue: submitit.AutoExecutor, witness: Witness, patience: float) -> None:
         self._queue, self._witness, self._patience = queue, witness, patience
-        self._waiting: list[tuple[Future[object], ResumableJob[object]]] = []
-        self._jobs: dict[Future[object], submitit.Job[Answer[object]]] = {}
-        self._ended_at: dict[Future[object], float] = {}
+        self._waiting: list[tuple[Future[Any], ResumableJob[Any]]] = []
+        self._jobs: dict[Future[Any], submitit.Job[Answer[Any]]] = {}
+        self._ended_at: dict[Future[Any], float] = {}
         self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._work, name="hamdg-slurm", daemon=True)
         self._thread.start()
@@ -146,7 +146,7 @@ class SlurmExecutor(Executor):
         future: Future[T] = Future()
         job = ResumableJob(partial(fn, *args, **kwargs), self._witness.path)
         with self._changed:
-            self._waiting.append((future, job))  # type: ignore[arg-type]
+            self._waiting.append((future, job))
             self._changed.notify()
         return future
 
@@ -194,7 +194,7 @@ class SlurmExecutor(Executor):
                 if job.done():
                     self._settle(future, job)
 
-    def _submit(self, batch: list[tuple[Future[object], ResumableJob[object]]]) -> None:
+    def _submit(self, batch: list[tuple[Future[Any], ResumableJob[Any]]]) -> None:
         if not batch:
             return
         from submitit.helpers import clean_env
@@ -209,7 +209,7 @@ class SlurmExecutor(Executor):
             return
         self._jobs.update(zip([future for future, _ in batch], jobs, strict=True))
 
-    def _settle(self, future: Future[object], job: submitit.Job[Answer[object]]) -> None:
+    def _settle(self, future: Future[Any], job: submitit.Job[Answer[Any]]) -> None:
         """Give a future the answer of a job that has ended, or what it means that there is none."""
         late = time.monotonic() - self._ended_at.setdefault(future, time.monotonic())
         if not job.paths.result_pickle.exists() and late < self._patience:
