@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hamdg.report.many.axis import Axis, value_axis
 from hamdg.report.many.strips import Strip, mean_strip, scaled, shown
 from hamdg.report.table import MISSING
+from hamdg.report.tables.grid import seeds
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 
 
@@ -106,14 +107,6 @@ def ranked(table: Table) -> list[int]:
     return sorted(range(len(table.rows)), key=lambda row: means[row])
 
 
-def counts(cells: Sequence[Cell]) -> str:
-    """Return the number of seeds behind some cells, or its range."""
-    found = sorted({cell.n for cell in cells if cell.mean is not None})
-    if not found:
-        return MISSING
-    return str(found[0]) if len(found) == 1 else f"{found[0]}\N{EN DASH}{found[-1]}"
-
-
 class _Notes:
     """Reasons for what is missing, each with a letter."""
 
@@ -149,7 +142,9 @@ def _line(table: Table, row: int, order: Sequence[int], axes: Sequence[Axis | No
         for cell, axis, name in zip(cells, axes, names, strict=True)
     ]
     numbers = [_number(cell, table.metric, notes) for cell in cells]
-    return Line(head, strips[0], numbers, counts(cells), strips[1:], cells[0].is_best)
+    return Line(
+        head, strips[0], numbers, seeds(cells, [table.columns[index] for index in order]), strips[1:], cells[0].is_best
+    )
 
 
 def _number(cell: Cell, metric: Metric, notes: _Notes) -> Number:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hamdg.report.many.axis import Axis
-from hamdg.report.table import MISSING, percent, signed_points
+from hamdg.report.table import MISSING
+from hamdg.report.tables.grid import number, signed_number
 from hamdg.report.tables.model import Cell, Metric
 
 
@@ -37,15 +38,13 @@ def scaled(value: float, metric: Metric) -> float:
 
 
 def shown(value: float | None, metric: Metric) -> str:
-    """Return a value as text: shares in per cent, without the sign."""
-    if metric.is_share:
-        return percent(value)
-    return MISSING if value is None else f"{value:,.4g}"
+    """Return a value as `hamdg table` shows it: shares in per cent, without the sign."""
+    return MISSING if value is None else number(value, metric)
 
 
 def shown_difference(value: float | None, metric: Metric) -> str:
     """Return a difference as text, always with its sign: in points where the values are shares."""
-    return signed_points(value if metric.is_share or value is None else value / 100.0)
+    return MISSING if value is None else signed_number(value, metric)
 
 
 def unit(metric: Metric) -> str:

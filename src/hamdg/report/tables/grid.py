@@ -75,9 +75,9 @@ def difference_text(difference: Difference | None, metric: Metric) -> str:
     if difference is None:
         return MISSING
     if difference.low is None or difference.high is None:
-        return _signed(difference.mean, metric)
-    ends = (_signed(end, metric) for end in (difference.low, difference.high))
-    return f"{_signed(difference.mean, metric)} [{', '.join(ends)}]"
+        return signed_number(difference.mean, metric)
+    ends = (signed_number(end, metric) for end in (difference.low, difference.high))
+    return f"{signed_number(difference.mean, metric)} [{', '.join(ends)}]"
 
 
 def number(value: float, metric: Metric) -> str:
@@ -88,14 +88,17 @@ def number(value: float, metric: Metric) -> str:
 
 
 def seeds(row: Sequence[Cell], columns: Sequence[Heading]) -> str:
-    """Return of how many seeds a row's numbers are; of averages only if there is nothing else."""
+    """Return of how many seeds a row's numbers are; of averages only if there is nothing else. A dash for no number."""
     cells = list(zip(row, columns, strict=True))
     counts = {cell.n for cell, column in cells if cell.n and not column.is_average} or {cell.n for cell in row}
     low, high = min(counts), max(counts)
+    if high == 0:
+        return MISSING
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _signed(value: float, metric: Metric) -> str:
+def signed_number(value: float, metric: Metric) -> str:
+    """Return a difference in the table's unit, always with its sign."""
     if metric.is_share:
         return signed_points(value)
     return f"{value:+,.1f}".replace("-", MINUS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hamdg.report.collection import FoundRun
-from hamdg.report.estimates import Difference, ErrorKind, Estimate
+from hamdg.report.estimates import Difference, ErrorKind
 
 
 class Trial(NamedTuple):
@@ -87,11 +87,6 @@ class Cell:
     incomplete: str = ""
     runs: Sequence[FoundRun] = ()
     chosen: Mapping[Trial, str] = field(default_factory=dict)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The mean with its error; `None` where it is missing."""
-        return None if self.mean is None else Estimate(self.mean, self.standard_error, self.n)
 
 
 @dataclass(frozen=True)

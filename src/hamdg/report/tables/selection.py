@@ -31,14 +31,12 @@ class Choice:
     Args:
         number: The number; `None` where no run could be judged.
         reason: Why not.
-        candidates: How many settings it was chosen among.
-        dropped: How many others could not be judged.
+        dropped: How many settings could not be judged.
         lacking: Of leave-one-out, which pairs were missing.
     """
 
     number: Measured | None
     reason: str = ""
-    candidates: int = 0
     dropped: int = 0
     lacking: Sequence[str] = ()
 
@@ -101,8 +99,8 @@ def choose(candidates: Sequence[Measured], rule: Rule, keys: Collection[str], pa
             best = score, one
     dropped = len(candidates) - judged
     if best is None:
-        return Choice(None, _UNJUDGED[rule], 0, dropped, list(lacking))
-    return Choice(best[1], "", judged, dropped, list(lacking))
+        return Choice(None, _UNJUDGED[rule], dropped, list(lacking))
+    return Choice(best[1], "", dropped, list(lacking))
 
 
 _UNJUDGED: Mapping[Rule, str] = {
