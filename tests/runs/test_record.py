@@ -19,6 +19,7 @@ from hamdg.runs.record import (
     read_record,
     selection_counts,
 )
+from hamdg.runs.summary import read_summary
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -66,6 +67,19 @@ def test_records_without_images_on_a_disk_are_read(ham: Record) -> None:
 def test_another_format_is_refused(ham: Record) -> None:
     with pytest.raises(DataError, match=re.escape("`here` has record format `3`, expected `1` or `2`.")):
         checked({**ham, "format": 3}, "here")
+
+
+def test_a_format_that_is_no_number_is_refused(ham: Record) -> None:
+    with pytest.raises(DataError, match=r"^`there` has record format `\[\]`, expected `1` or `2`"):
+        checked({**ham, "format": []}, "there")
+
+
+@pytest.mark.parametrize("key", ["rows", "targets"])
+def test_a_record_without_a_row_or_a_target_is_damaged(ham: Record, key: str, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({**ham, key: []}))
+    for read in (read_record, read_summary):
+        with pytest.raises(DataError, match=rf"record\.json` is not a readable record \(`{key}` is empty\)\. Repeat"):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ham", "erm"])

@@ -14,6 +14,7 @@ from hamdg.runs import format1, schema
 from hamdg.runs.figures import Figure
 from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.selection import SelectionCounts
+from hamdg.text import excerpt
 from hamdg.values import MismatchError, check, required_keys
 
 T = TypeVar("T")
@@ -175,10 +176,11 @@ def checked(record: object, place: str) -> Record:
     if not isinstance(record, dict):
         raise DataError(f"`{place}` is not a record: expected a JSON object, got `{type(record).__name__}`.")
     kinds: dict[object, type] = {format1.FORMAT: format1.Record, FORMAT: Record}
-    kind = kinds.get(record.get("format"))
+    found_format = record.get("format")
+    kind = kinds.get(found_format) if isinstance(found_format, int) else None
     if kind is None:
         raise DataError(
-            f"`{place}` has record format `{record.get('format')}`, expected `{format1.FORMAT}` or `{FORMAT}`. "
+            f"`{place}` has record format `{excerpt(found_format)}`, expected `{format1.FORMAT}` or `{FORMAT}`. "
             "Use the hamdg version that wrote it, or repeat the run."
         )
     if missing := sorted(required_keys(kind) - record.keys()):
@@ -188,9 +190,11 @@ def checked(record: object, place: str) -> Record:
         check(record, kind)
     except MismatchError as error:
         raise DataError(f"`{place}` is not a readable record ({error}). Repeat the run with `--force`.") from error
-    if kind is Record:
-        return cast("Record", record)
-    return cast("Record", format1.upgrade(cast("format1.Record", record)))
+    found = cast("Record", record if kind is Record else format1.upgrade(cast("format1.Record", record)))
+    for key, values in (("rows", found["rows"]), ("targets", found["targets"])):
+        if not values:
+            raise DataError(f"`{place}` is not a readable record (`{key}` is empty). Repeat the run with `--force`.")
+    return found
 
 
 def merge_facts(record: Record) -> MergeFacts | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 
 from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, read_record
 
 _RECORD = "record.json"
+_Some = msgspec.Meta(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Summary:
     format: Literal[2]
     benchmark: str
     held_out: str
-    targets: list[str]
+    targets: Annotated[list[str], _Some]
     algorithm: str
     label: str
     footnote: str
@@ -55,7 +56,7 @@ class Summary:
     domains: list[str]
     sources: list[str]
     prompts: list[str]
-    rows: list[Row]
+    rows: Annotated[list[Row], _Some]
     controls: list[str]
     steps: dict[str, StepSummary]
     images_seen: int
