@@ -7,11 +7,20 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 from hamdg.errors import ConfigError, StorageError
+
+# What NumPy raises where an archive (`.npz`) is damaged, each by where the damage lies.
+DAMAGED_ARCHIVE = (
+    *(BadZipFile, zlib.error, TokenError, NotImplementedError),
+    *(EOFError, ValueError, IndexError, KeyError, TypeError),
+)
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 

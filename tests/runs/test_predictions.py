@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,18 @@ def test_a_damaged_file_says_how_it_is_made_again(tmp_path: Path) -> None:
         write_predictions(file, made())
         without(file, name)
         with pytest.raises(DataError, match="is damaged or holds no predictions"):
+            read_predictions(file)
+
+
+def test_damage_at_any_place_is_told_in_the_same_words(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.npz"
+    write_predictions(file, made())
+    whole = file.read_bytes()
+    draw = random.Random(0)
+    # The last places are those of the archive's index.
+    for at in [*draw.sample(range(len(whole)), 300), *range(len(whole) - 22, len(whole))]:
+        file.write_bytes(whole[:at] + bytes([draw.randrange(256)]) + whole[at + 1 :])
+        with suppress(DataError):
             read_predictions(file)
 
 

@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.errors import DataError
+from hamdg.files import DAMAGED_ARCHIVE
 from hamdg.runs.figures import ImageStrips
 
 _COLUMNS = ("accepted", "model", "domain", "label", "clean_label", "confidence", "threshold", "step")
@@ -132,7 +132,7 @@ def read_images(path: Path) -> Images:
     """
     try:
         return _read(path)
-    except (BadZipFile, EOFError, ValueError, IndexError) as error:
+    except DAMAGED_ARCHIVE as error:
         if isinstance(error, DataError):
             raise
         # NumPy's own words go on about how to load what should not be trusted.
@@ -141,8 +141,8 @@ def read_images(path: Path) -> Images:
 
 
 def _read(path: Path) -> Images:
-    # Opened here, since NumPy leaves a file open that turns out to be damaged.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+    # Read here: NumPy leaves a damaged file open, and looks where there is none, which is no fault of the disk.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
         wanted = ("images", *((*_COLUMNS, *_NAMES) if len(stored.files) > 1 else ()))
         missing = [name for name in wanted if name not in stored]
         if missing:

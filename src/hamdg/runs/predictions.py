@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hamdg.errors import DataError
-from hamdg.files import atomic_path
+from hamdg.files import DAMAGED_ARCHIVE, atomic_path
 
 Classes = NDArray[np.int64]
 Shares = NDArray[np.float32]
@@ -133,12 +133,12 @@ def read_predictions(path: Path) -> Predictions:
         DataError: It is damaged, or lacks an array.
     """
     try:
-        # Opened here, since NumPy leaves a file open that turns out to be damaged.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        # Read here: NumPy leaves a damaged file open, and looks where there is none, which is no fault of the disk.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             names = stored["targets"].tolist()
             targets = {str(name): _target(stored, index) for index, name in enumerate(names)}
             return Predictions(targets, _mistakes(stored, targets) if "mistake_images" in stored else None)
-    except (BadZipFile, EOFError, ValueError, IndexError, KeyError, TypeError) as error:
+    except DAMAGED_ARCHIVE as error:
         # NumPy's own words go on about how to load what should not be trusted.
         why = "" if "pickle" in str(error) else f" ({error})"
         raise DataError(
