@@ -107,7 +107,7 @@ def test_a_place_without_runs_is_an_error(tmp_path: Path, capsys: pytest.Capture
     assert main(["table", str(tmp_path)]) == 2
     assert "There is no readable record in" in capsys.readouterr().err
     assert main(["table", str(tmp_path / "nowhere")]) == 2
-    assert "There is no sweep file" in capsys.readouterr().err
+    assert "There is no sweep file or folder of runs `" in capsys.readouterr().err
 
 
 @pytest.fixture

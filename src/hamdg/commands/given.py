@@ -88,7 +88,7 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
     from hamdg.sweeps.status import states_of
     from hamdg.sweeps.sweep_file import read_sweep
 
-    file = find_file(name, "sweep file")
+    file = find_file(name, "sweep file", "folder of runs")
     sweep = read_sweep(file)
     if sweep.until != EVALUATE:
         raise DataError(

@@ -16,7 +16,7 @@ _SUFFIX = ".yaml"
 _KINDS = {"sweeps": "sweep file", "ablations": "sweep file", "wandb": "W&B sweep"}
 
 
-def find_file(text: str, what: str = "recipe") -> Path:
+def find_file(text: str, what: str = "recipe", others: str = "") -> Path:
     """Return the file that `hamdg run` or `hamdg sweep` was given the name of.
 
     A file below the working directory comes first; the suffix and a leading `experiments/` may be left out.
@@ -24,6 +24,7 @@ def find_file(text: str, what: str = "recipe") -> Path:
     Args:
         text: A path, or the name of a shipped file: `pacs/ham`, `experiments/pacs/ham.yaml`.
         what: What it is, for messages: "recipe", "sweep file".
+        others: What else could have been meant, for messages: "folder of runs".
 
     Raises:
         ConfigError: If there is none; the message names the nearest.
@@ -33,7 +34,8 @@ def find_file(text: str, what: str = "recipe") -> Path:
         if _is_there(path) and not stat.S_ISDIR(path.stat().st_mode):
             return path
     if not _is_there(own[0]):
-        raise ConfigError(f"There is no {what} `{excerpt(text, 300)}`; {_hint(text, what)}")
+        missing = f"{what} or {others}" if others else what
+        raise ConfigError(f"There is no {missing} `{excerpt(text, 300)}`; {_hint(text, what)}")
     inside = [str(path) for path in sorted(own[0].glob(f"*{_SUFFIX}"))]
     hint = f"name a file in it, such as {listed(inside, 3)}." if inside else "give the path of a YAML file."
     raise ConfigError(f"Expected a {what}, but `{excerpt(text, 300)}` is a folder; {hint}")

@@ -7,7 +7,7 @@ import os
 import torch
 
 from hamdg.config.recipe import THREADS
-from hamdg.data.parallel import limit_threads
+from hamdg.data.parallel import limit_threads, usable_cores
 from hamdg.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def set_threads(wanted: int) -> int:
     Raises:
         ConfigError: If the environment variable is not a number of threads.
     """
-    threads = wanted or _threads_of_environment() or len(os.sched_getaffinity(0))
+    threads = wanted or _threads_of_environment() or usable_cores()
     torch.set_num_threads(threads)
     limit_threads(threads)
     return threads
