@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         pipeline.dry_run(recipe, force=arguments.force, until=until)
         return 0
     with processes.joined(recipe.runtime) as first:
-        if first and place is not None:  # only now the others are told when something is wrong
+        if first and place is not None:  # only now the others learn of an error
             tracking.check(recipe)
             _check_inputs(recipe, arguments.force)
         if first:

@@ -45,7 +45,7 @@ def earlier_runs(context: Context) -> Earlier:
     for file in _newest(context):
         try:
             record = read_summary(file)
-        except DataError:  # whatever it is, it tells no time
+        except DataError:  # an unreadable record has no times
             continue
         if (
             record.algorithm == context.recipe.algorithm

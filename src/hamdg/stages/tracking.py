@@ -1,4 +1,4 @@
-"""What loggers are told of a run's steps: which step it is, and what it has found."""
+"""What loggers get of a run's steps: which step it is, and what it has found."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def show_status(name: str, ledger: Path, states: Sequence[State]) -> None:
 
 
 def facts(state: State) -> dict[str, object]:
-    """Return what programs are told of a run."""
+    """Return the state of a run as plain data, for programs."""
     job, path = state.job, state.job.directory
     return {
         "run": path,

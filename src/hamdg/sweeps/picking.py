@@ -13,7 +13,7 @@ from hamdg.sweeps.checking import Checker, Settings
 from hamdg.text import did_you_mean, excerpt, listed
 from hamdg.values import members
 
-# What runs are told apart by beside the keys of their recipes.
+# What distinguishes runs, beside the keys of their recipes.
 FIELDS = ("variant", "condition", "held_out", "seed", "draw")
 # By key, the values of which one has to fit.
 Exclusion = Mapping[str, Sequence[object]]
@@ -54,7 +54,7 @@ def read_exclusions(given: Iterable[Settings], checker: Checker) -> list[Exclusi
     """Return what a sweep file excludes.
 
     Raises:
-        ConfigError: If an item names nothing that runs are told apart by.
+        ConfigError: If an item names no key that distinguishes runs.
     """
     return [_read_exclusion(one, f"exclude.{place}", checker) for place, one in enumerate(given)]
 

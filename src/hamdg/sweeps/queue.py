@@ -23,7 +23,7 @@ PAUSE, LONGEST_PAUSE = 0.5, 15.0
 
 
 class Watcher(Protocol):
-    """Is told when a job begins here, and when it is put back."""
+    """Is notified when a job begins here, and when it is put back."""
 
     def begin(self, number: int) -> None:
         """Note that a job begins."""
@@ -176,7 +176,7 @@ def run_all(
         claims: What shows other processes which jobs this one works on.
         executor: What does them; it is shut down at the end.
         workers: How many jobs run at the same time.
-        watcher: What is told of the jobs that begin.
+        watcher: Is notified of the jobs that begin.
 
     Yields:
         The number of a job, and its result or the error that ended it.

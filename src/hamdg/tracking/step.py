@@ -11,7 +11,7 @@ from hamdg.tracking.results import ConfigValue
 
 @dataclass(frozen=True)
 class TrackedStep:
-    """What loggers are told of a step before it begins.
+    """What loggers know of a step before it begins.
 
     Args:
         name: The step's name: `train`, `merge`, `evaluate`, ...

@@ -56,7 +56,7 @@ class StepTracker:
 
 @contextmanager
 def tracked(config: TrackingConfig, step: TrackedStep) -> Iterator[StepTracker]:
-    """Give a step its loggers while the block runs; if it raises, they are told that the step failed."""
+    """Give a step its loggers while the block runs; if it raises, they are closed as those of a failed step."""
     tracker = StepTracker(config, step)
     try:
         yield tracker

@@ -30,7 +30,7 @@ class WandbLogger(KeyedLogger, ResultLogger):
     Args:
         config: The recipe's section `tracking`.
         step: The step.
-        last_step: The training step that a stopped process came to; its measurements that W&B lacks are made up for.
+        last_step: The training step that a stopped process came to; what W&B lacks up to it is filled in.
     """
 
     def __init__(self, config: TrackingConfig, step: TrackedStep, last_step: int = 0) -> None:
