@@ -94,6 +94,7 @@ def test_what_is_done_of_a_run_is_not_to_do(grid: Path, capsys: pytest.CaptureFi
         run.path.mkdir(parents=True)
     first.step("train").summary.touch()
     second.done.touch()
+    second.record.touch()
     found = rows(said(capsys, grid, "--dry_run", "--only", "sketch"))
     assert [line[5] for line in found] == ["stopped", "done", "waiting"]
     assert found[0][6].startswith("merge, evaluate; control erm ")
@@ -110,7 +111,8 @@ def halfway(grid: Path) -> Iterator[Path]:
     ledger.open()
     for job in (done, failed, stopped):
         run_directory(job.recipe).mkdir(parents=True)
-    (run_directory(done.recipe) / "done").touch()
+    for name in ("done", "record.json"):
+        (run_directory(done.recipe) / name).touch()
     ledger.add(done, str(run_directory(done.recipe)), 10.0)
     ledger.add(failed, TrainingError("the loss became nan"), 3.0)
     with RunDirectory.open(running.recipe):

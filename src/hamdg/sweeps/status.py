@@ -67,6 +67,14 @@ def state_of(job: Job, entries: Mapping[str, LedgerEntry]) -> State:
     path = job.directory
     entry = entries.get(str(path))
     if is_done(job):
+        run = RunDirectory(path)
+        if entry is not None and entry.error and run.is_done and entry.ended > run.done.stat().st_mtime:
+            # It ended well, and then its files were damaged.
+            return State(job, "failed", entry.error, entry.traceback)
+        if job.until == EVALUATE and not run.record.is_file():
+            return State(
+                job, "failed", f"`{run.record}` is missing; restore it, or let `hamdg evaluate {path}` write it."
+            )
         seconds = entry.seconds if entry is not None and not entry.error and entry.seconds else None
         return State(job, "done", seconds=seconds)
     if (owner := holder(path)) is not None:
