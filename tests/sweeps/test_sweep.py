@@ -129,7 +129,8 @@ def test_the_command_of_a_job_makes_the_same_run(sweep_file: SweepFile) -> None:
         _, verb, recipe, *overrides = shlex.split(job.command)
         found = read_recipe(Path(recipe), overrides)
         assert verb == "run"
-        assert replace(found, runtime=job.recipe.runtime) == job.recipe
+        # Where and how it runs, and what is for its page alone, are no part of a run.
+        assert replace(found, runtime=job.recipe.runtime, evaluate=job.recipe.evaluate) == job.recipe
         assert found.runtime.root == "logs of mine"
 
 
