@@ -33,6 +33,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_script_of_somebody_else_ends_with_a_file_that_torchvision_loads(tmp_path: Path) -> None:
     assert len([line for line in SCRIPTS[0].splitlines() if line.strip()]) <= 35
     run(SCRIPTS[0], tmp_path)

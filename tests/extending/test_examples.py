@@ -40,6 +40,7 @@ def test_an_example_is_short(heading: str) -> None:
     assert 5 < len(lines) <= 40
 
 
+@pytest.mark.slow
 def test_an_algorithm(install: Install, tmp_path: Path) -> None:
     options = [f"--{key}={value}" for key, value in TINY.items()]
     run = ["run", "mini/erm", "--algorithm=mixup", "--held_out=photo", *options]
@@ -53,6 +54,7 @@ def test_an_algorithm(install: Install, tmp_path: Path) -> None:
     assert [row["key"] for row in json.loads(record.read_text())["rows"]] == ["zero_shot", "mixup"]
 
 
+@pytest.mark.slow
 def test_a_benchmark(install: Install, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for domain, name in product(("Fog", "rain", "sun"), ("bike", "automobile")):
@@ -103,6 +105,7 @@ def test_a_launcher(install: Install, tmp_path: Path) -> None:
     assert len(list((tmp_path / "lightning_logs").glob("mini/sketch/erm/*/done"))) == 1
 
 
+@pytest.mark.slow
 def test_a_logger(install: Install, tmp_path: Path) -> None:
     options = [f"--{key}={value}" for key, value in TINY.items()]
     run = ["run", "mini/erm", "--held_out=photo", *options, "--tracking.options.diary.file=runs.txt"]

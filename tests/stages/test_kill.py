@@ -98,6 +98,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
     assert leftovers(disturbed.folder) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_beside_file_operations_ends_as_if_nothing_had_happened(
     zygote: Zygote, command: Commander
 ) -> None:

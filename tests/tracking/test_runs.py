@@ -15,6 +15,9 @@ from hamdg.runs.record import Record, read_record
 from hamdg.tracking.rows import read_rows
 from tests.tracking.offline import OfflineRun, offline_runs
 
+# A run with a control is six W&B runs; tests/tracking/test_wandb_logger.py has single ones.
+pytestmark = pytest.mark.slow
+
 RUN = (
     "run mini/ham --data.mini.images_per_class=8 --train.steps=4 --train.warmup=1 --train.check_every=2 "
     "--data.batch_size=4 --runtime.log_every=2 --held_out=photo --tracking wandb,tensorboard --runtime.threads=1"

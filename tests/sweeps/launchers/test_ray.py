@@ -60,10 +60,11 @@ class StandIn(ModuleType):
         return task
 
     def _start(self, work: Callable[[object], object], job: object) -> object:
-        future: Future[object] = self.threads.submit(work, job)
+        future: Future[object] = Future()
         if self.lost:
-            future = Future()
             future.set_exception(self.lost)
+        else:
+            future = self.threads.submit(work, job)
         reference = ModuleType("reference")
         vars(reference)["future"] = lambda: future
         return reference
