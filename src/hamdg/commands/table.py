@@ -48,24 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the tables that the arguments ask for and return the exit code."""
-    from hamdg.commands.given import given as read
-    from hamdg.report.tables.build import tabulate
-
-    with _without_collector():
-        given = read(arguments.paths, arguments.select)
-        tables = tabulate(given.runs, _options(arguments, given), given.absent)
-    # What is wrong with the input as a whole stands below the last table.
-    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.sentences()])
-    console.result(_writer(arguments.format)(tables))
-    if console.wants_json():
-        from hamdg.report.tables.long import as_data
-
-        console.result_json(as_data(tables))
-    return 0
-
-
 @contextmanager
 def _without_collector() -> Iterator[None]:
     """Look for no garbage: thousands of records that live until the end are not looked through again and again."""
@@ -76,6 +58,24 @@ def _without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@_without_collector()
+def run(arguments: argparse.Namespace) -> int:
+    """Print the tables that the arguments ask for and return the exit code."""
+    from hamdg.commands.given import given as read
+    from hamdg.report.tables.build import tabulate
+
+    given = read(arguments.paths, arguments.select)
+    tables = tabulate(given.runs, _options(arguments, given), given.absent)
+    # What is wrong with the input as a whole stands below the last table.
+    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.sentences()])
+    console.result(_writer(arguments.format)(tables))
+    if console.wants_json():
+        from hamdg.report.tables.long import as_data
+
+        console.result_json(as_data(tables))
+    return 0
 
 
 def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
