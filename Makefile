@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-gpu test-peers lint bench report smoke mini-clip mini-clip-vit mini-table pacs-mini-table mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu test-peers lint bench report smoke mini-clip mini-clip-vit mini-table pacs-mini-table ablations mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-28s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ mini-table: $(STAMP) ## all held-out domains, seeds and variants of the embedded
 
 pacs-mini-table: $(STAMP) ## HAM and its controls on PACS with mini-CLIP, made for a CPU; into docs/results.md
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-mini-clip.yaml
+
+ablations: $(STAMP) ## what each part of HAM is worth on the embedded benchmark: a table, and a page beside the runs
+	$(BIN)/hamdg sweep ablations/mini
+	$(BIN)/hamdg table ablations/mini --baseline HAM
+	$(BIN)/hamdg report ablations/mini --baseline HAM --out $(LOGS)/ablations.html
 
 mini-matrix: $(STAMP) ## train on one domain, test on every other: how far apart the domains are
 	$(BIN)/python -m hamdg.tools.matrix --data.mini.images_per_class=200 --train.steps=600
