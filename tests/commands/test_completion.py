@@ -95,7 +95,8 @@ def test_shipped_recipes_and_own_files_are_offered(complete: Complete, tmp_path:
         (tmp_path / name).touch()
     assert complete("run", "mini/") == [name for name in shipped_names("recipe") if name.startswith("mini/")]
     assert sorted(complete("run", "mine")) == ["mine", "mine.yaml"]
-    assert complete("sweep", "sweeps/") == list(shipped_names("sweep file"))
+    assert complete("sweep", "sweeps/") == [name for name in shipped_names("sweep file") if name.startswith("sweeps/")]
+    assert complete("sweep", "ab") == ["ablations/mini"]
     assert complete("evaluate", "mi") == ["mine"]
     assert sorted(complete("merge", "mi")) == ["mine", "mine.txt", "mine.yaml"]
 
