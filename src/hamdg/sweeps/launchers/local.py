@@ -126,7 +126,10 @@ def _shares(gpus: Sequence[str], each: float) -> list[str]:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    # Brings Pillow, which `hamdg sweep --help` does without.
+    from hamdg.data.parallel import usable_cores
+
+    return usable_cores()
 
 
 def _begin(parent: int, environment: Mapping[str, str]) -> None:

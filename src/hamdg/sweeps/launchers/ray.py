@@ -182,11 +182,13 @@ def _start_local(folder: Path) -> None:
     """Start a cluster that nobody else reaches, sends nothing anywhere and writes to one folder alone."""
     import ray
 
+    from hamdg.data.parallel import usable_cores
+
     # Without a token Ray would write one to the home folder.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": _token()}
     ray.init(
         "local",
-        num_cpus=len(os.sched_getaffinity(0)),
+        num_cpus=usable_cores(),
         object_store_memory=_STORE,
         include_dashboard=False,
         log_to_driver=False,
