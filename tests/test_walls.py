@@ -36,7 +36,7 @@ class Room(NamedTuple):
 ROOMS = (
     Room(
         "base",
-        ("errors", "text", "json_text", "files", "digests", "reachable", "plugins", "values"),
+        ("errors", "text", "json_text", "files", "cores", "digests", "reachable", "plugins", "values"),
         "Errors, sentences, files, digests and types of values: what every room uses.",
         never=("torch", "lightning"),
     ),

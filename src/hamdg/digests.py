@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from hamdg.cores import usable_cores
 from hamdg.errors import ConfigError
 
 HashName = Literal["sha256", "blake3"]
@@ -61,7 +62,7 @@ class Digests:
             raise ConfigError(f"Expected files to be digested with `sha256` or `blake3`, but got `{hash_name}`.")
         self.hash_name = hash_name
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="hamdg-digest")
+        self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="hamdg-digest")
         self._futures: dict[Path, Future[str]] = {}
 
     def __enter__(self) -> Self:

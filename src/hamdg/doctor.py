@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from hamdg import console
+from hamdg.cores import usable_cores
 from hamdg.files import cache_folder, free_bytes
 
 Status = Literal["ok", "info", "warning", "broken"]
@@ -97,7 +98,7 @@ def gather() -> Facts:
         probe=probe,
         probe_failed=failed,
         environment=dict(os.environ),
-        cores=_cores(),
+        cores=usable_cores(),
         free=free_bytes(Path("lightning_logs")),
         cache_bytes=_size(cache_folder()),
         assets=tuple(sorted(p.name for p in (Path(__file__).parent / "models" / "assets").glob("*.safetensors"))),
@@ -229,10 +230,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(folder: Path) -> int:

@@ -155,7 +155,3 @@ def test_leaving_early_ends_the_threads_soon(monkeypatch: pytest.MonkeyPatch) ->
     assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
     # Each thread ends the eight images that it is at; what waits behind them is given up.
     assert files.reads < 9 * 8
-
-
-def test_this_process_s_cores_are_used() -> None:
-    assert parallel.usable_cores() >= 1

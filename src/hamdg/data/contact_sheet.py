@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hamdg.cores import usable_cores
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.listing import Listing
-from hamdg.data.parallel import usable_cores
 from hamdg.files import atomic_path
 from hamdg.mini.benchmark import DomainArrays
 

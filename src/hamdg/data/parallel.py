@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from hamdg.cores import usable_cores
 from hamdg.data.decode import UnreadableError
 from hamdg.data.listing import Listing
 from hamdg.data.transforms import View
@@ -136,11 +136,6 @@ def limit_threads(most: int | None) -> None:
 def decoding_threads() -> int:
     """Return how many threads may decode: one for each core that this process may use, unless it is limited."""
     return max(1, min(usable_cores(), _most or usable_cores()))
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_sizes(listing: Listing) -> None:

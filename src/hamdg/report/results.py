@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hamdg import console
+from hamdg.cores import usable_cores
 from hamdg.errors import DataError
 from hamdg.report.aggregate import REFERENCE, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
 from hamdg.report.estimates import Estimate
@@ -38,7 +38,7 @@ def write_results(
     Raises:
         DataError: There are no records, they contradict each other, or the page's markers are damaged.
     """
-    return write_part(out, part.name, results_markdown(records, part, chosen, reference, cores or os.cpu_count() or 1))
+    return write_part(out, part.name, results_markdown(records, part, chosen, reference, cores or usable_cores()))
 
 
 def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, reference: str, cores: int) -> str:

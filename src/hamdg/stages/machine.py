@@ -7,7 +7,8 @@ import os
 import torch
 
 from hamdg.config.recipe import THREADS
-from hamdg.data.parallel import limit_threads, usable_cores
+from hamdg.cores import usable_cores
+from hamdg.data.parallel import limit_threads
 from hamdg.errors import ConfigError
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.config.recipe import Truncated
+from hamdg.cores import usable_cores
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.listing import Listing
-from hamdg.data.parallel import usable_cores
 from hamdg.text import reason_of
 
 _AT_ONCE = 32

@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, ParamSpec, TypeVar
 
+from hamdg.cores import usable_cores
 from hamdg.errors import ConfigError
 from hamdg.sweeps.launchers.base import JobLostError, Launcher
 from hamdg.values import Range
@@ -41,11 +42,11 @@ class Local(Launcher):
 
     def workers(self) -> int:
         """Return how many runs take place at a time: as many as have GPUs, without any as many as there are cores."""
-        return len(_shares(visible_gpus(), self.gpus)) or _cores()
+        return len(_shares(visible_gpus(), self.gpus)) or usable_cores()
 
     def threads(self, workers: int | None) -> int:
         """Return this machine's threads, divided among the runs."""
-        return max(1, _cores() // (workers or self.workers()))
+        return max(1, usable_cores() // (workers or self.workers()))
 
     def start(self, workers: int, folder: Path) -> Executor:
         """Return processes that do one job each at a time."""
@@ -123,13 +124,6 @@ def _shares(gpus: Sequence[str], each: float) -> list[str]:
         return [",".join(gpus[first : first + size]) for first in range(0, len(gpus) - size + 1, size)]
     # Neighbours in the list are on different GPUs, so that few runs are spread.
     return list(gpus) * math.floor(1 / each + 1e-9) if each else []
-
-
-def _cores() -> int:
-    # Brings Pillow, which `hamdg sweep --help` does without.
-    from hamdg.data.parallel import usable_cores
-
-    return usable_cores()
 
 
 def _begin(parent: int, environment: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from hamdg import console
+from hamdg.cores import usable_cores
 from hamdg.errors import ConfigError
 from hamdg.sweeps.launchers.base import JobLostError, Launcher
 from hamdg.sweeps.launchers.remote import Answer, RemoteJob, Witness
@@ -181,8 +182,6 @@ def connect(address: str) -> Callable[[], None] | None:
 def _start_local(folder: Path) -> None:
     """Start a cluster that nobody else reaches, sends nothing anywhere and writes to one folder alone."""
     import ray
-
-    from hamdg.data.parallel import usable_cores
 
     # Without a token Ray would write one to the home folder.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": _token()}

@@ -7,7 +7,6 @@ compared with Pillow and torchvision's transforms: on one thread in processor ti
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hamdg import console
+from hamdg.cores import usable_cores
 from hamdg.data.augment import PresetName, prepare
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.reader import Store
@@ -172,7 +172,7 @@ def row(listing: Listing, use: str, cache: Path, most: int) -> tuple[str, ...]:
 
 def workers_row(listing: Listing, use: str, cache: Path, most: int) -> tuple[str, ...]:
     """Return the line of one size and use: as many processes of torch's loader as threads of ours, wall time."""
-    workers = min(8, len(os.sched_getaffinity(0)))
+    workers = min(8, usable_cores())
     limit_threads(workers)
     loader = DataLoader(
         ClassicDataset(listing, classic_transform(use)),
