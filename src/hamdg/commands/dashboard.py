@@ -96,10 +96,8 @@ def _save(layout: Dashboard, project: str, kinds: Sequence[str], replaced: str) 
     entity = entity or convert.default_entity()
     saved: dict[str, str] = {}
     for kind in kinds:
-        if kind == "workspace":
-            saved[kind] = convert.save_workspace(convert.to_workspace(layout, entity, name), replaced)
-        else:
-            saved[kind] = convert.save_report(convert.to_report(layout, entity, name), replaced)
+        page = (convert.to_workspace if kind == "workspace" else convert.to_report)(layout, entity, name)
+        saved[kind] = convert.save(page, replaced)
     return saved
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # More than W&B draws by default (10), so that no seed is left out.
 _RUNS = 100
 _PAGE = 24
+# What a saved page takes over from the one that replaces it; its address and author stay.
+_CONTENT_OF_WORKSPACES = ("name", "sections", "settings", "runset_settings")
+_CONTENT_OF_REPORTS = ("title", "blocks", "width")
 
 
 def default_entity() -> str:
@@ -87,46 +90,28 @@ def to_report(dashboard: Dashboard, entity: str, project: str) -> reports.Report
     return reports.Report(entity=entity, project=project, title=dashboard.title, blocks=blocks, width="fluid")
 
 
-def save_workspace(workspace: workspaces.Workspace, replaced: str = "") -> str:
-    """Send a workspace to W&B and return its address.
+def save(page: workspaces.Workspace | reports.Report, replaced: str = "") -> str:
+    """Send a page to W&B and return its address; a new report is a draft that its author publishes.
 
     Args:
-        workspace: The workspace.
-        replaced: The address of a saved workspace that it takes the place of; a new one is made without it.
-
-    Raises:
-        ConfigError: If W&B refuses it; the message says why.
-    """
-    from wandb_workspaces.workspaces.interface import Workspace
-
-    with _explained(f"{workspace.entity}/{workspace.project}"):
-        if replaced:
-            saved = Workspace.from_url(replaced)
-            saved.sections, saved.settings = workspace.sections, workspace.settings
-            saved.runset_settings, saved.name = workspace.runset_settings, workspace.name
-            workspace = saved
-        workspace.save()  # type: ignore[no-untyped-call]
-        return str(workspace.url)
-
-
-def save_report(report: reports.Report, replaced: str = "") -> str:
-    """Send a report to W&B, as a draft that only its author sees until it is published, and return its address.
-
-    Args:
-        report: The report.
-        replaced: The address of a saved report that it takes the place of; a new one is made without it.
+        page: The workspace or report.
+        replaced: The address of a saved one that it takes the place of; a new one is made without it.
 
     Raises:
         ConfigError: If W&B refuses it; the message says why.
     """
     from wandb_workspaces.reports.v2.interface import Report
 
-    with _explained(f"{report.entity}/{report.project}"):
+    with _explained(f"{page.entity}/{page.project}"):
+        saved = type(page).from_url(replaced) if replaced else page
         if replaced:
-            saved = Report.from_url(replaced)
-            saved.blocks, saved.title, saved.width = report.blocks, report.title, report.width
-            report = saved
-        return str(report.save(draft=not replaced).url)
+            for name in _CONTENT_OF_REPORTS if isinstance(page, Report) else _CONTENT_OF_WORKSPACES:
+                setattr(saved, name, getattr(page, name))
+        if isinstance(saved, Report):
+            saved.save(draft=not replaced)
+        else:
+            saved.save()
+        return str(saved.url)
 
 
 @contextmanager
