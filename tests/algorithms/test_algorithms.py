@@ -18,7 +18,7 @@ from hamdg.config.recipe import ControlsConfig, DataConfig, HistoryConfig, Merge
 from hamdg.merge.files import load_tensors
 from hamdg.models.network import Weights
 from hamdg.runs.identity import defining_part, identity, run_directory
-from hamdg.runs.steps import read_summary, read_validation
+from hamdg.runs.steps import read_step_summary, read_validation
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.step_files import Histories
 from tests.algorithms.conftest import ALGORITHMS
@@ -89,7 +89,7 @@ def test_the_rows_are_those_that_were_announced_and_the_result_is_the_last(done:
 def test_no_step_opened_the_held_out_domain_or_any_that_it_does_not_read(done: Runs, name: str) -> None:
     own = done(name)
     for step in algorithm_of(own.recipe).steps():
-        found = read_summary(own.run.step(step.name))
+        found = read_step_summary(own.run.step(step.name))
         assert found["opened"] == (list(SOURCES) if step.reads else [])
         assert found["reads"] == sorted(step.reads)
 
@@ -99,7 +99,7 @@ def test_a_run_leads_away_from_its_start(done: Runs, name: str) -> None:
     context = done(name).context()
     first, *_, last = context.algorithm.entries(context)
     assert float((flat(last.weights) - flat(first.weights)).norm()) > 1e-3
-    train = read_summary(context.run.step("train"))
+    train = read_step_summary(context.run.step("train"))
     assert train["images_seen"] == 4 * 4 * 3
     assert train["facts"]["steps"] == 4
 
@@ -115,7 +115,7 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 
 
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
-    groups = {name: read_summary(done(name).run.step("train"))["facts"]["learners"] for name in ALGORITHMS}
+    groups = {name: read_step_summary(done(name).run.step("train"))["facts"]["learners"] for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
     assert groups == {"coral": one, "erm": one, "experts": each, "ham": each, "mmd": one}
 

@@ -12,7 +12,7 @@ import pytest
 from hamdg.algorithms.base import Step
 from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.recipe import ControlsConfig, HistoryConfig, MergeConfig, Recipe, TrainConfig
-from hamdg.runs.steps import StepSummary, read_summary
+from hamdg.runs.steps import StepSummary, read_step_summary
 from hamdg.stages import running
 from hamdg.stages.context import open_context
 from hamdg.stages.discovery import algorithm_of
@@ -83,7 +83,7 @@ def test_a_step_leaves_the_same_files_whatever_the_sections_say_that_it_does_not
 def left_by(step: StepFiles) -> tuple[dict[str, bytes], StepSummary]:
     """Return all that a step has written, by name."""
     files = {str(path.relative_to(step.folder)): path.read_bytes() for path in step.folder.rglob("*") if path.is_file()}
-    return files, read_summary(step)
+    return files, read_step_summary(step)
 
 
 def test_odd_values_differ_in_every_field() -> None:

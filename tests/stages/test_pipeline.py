@@ -25,7 +25,7 @@ from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import merge_facts, read_record, selection_counts
-from hamdg.runs.steps import read_index, read_summary, read_validation
+from hamdg.runs.steps import read_index, read_step_summary, read_validation
 from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
 from hamdg.tracking.rows import read_rows
@@ -282,7 +282,7 @@ def test_every_option_runs(tiny: Tiny, method: str, scope: str, options: list[st
     own = [f"--ham.harmonization.method={method}", f"--ham.harmonization.scope={scope}", *(f"--{o}" for o in options)]
     recipe = tiny(*own, tower="rn" if scope == "global" else "vit")
     run = RunDirectory(pipeline.run(recipe, until="merge").parent)
-    index, merged = read_index(run.step("train")), read_summary(run.step("merge"))["facts"]["merge"]
+    index, merged = read_index(run.step("train")), read_step_summary(run.step("merge"))["facts"]["merge"]
     assert isinstance(merged, dict)
     assert index["kind"] == recipe.history.kind
     assert list(index["sources"]) == SOURCES

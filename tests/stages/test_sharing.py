@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg import console
-from hamdg.algorithms.base import Step, Summary
+from hamdg.algorithms.base import Step, StepResult
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings
 from hamdg.config.recipe import HistoryConfig, MergeConfig, Recipe, TrainConfig
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.steps import read_summary
+from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
 from hamdg.stages.sharing import step_identities, step_lock
@@ -136,7 +136,7 @@ def test_a_step_that_another_run_does_just_now_is_waited_for_and_taken(
 
     monkeypatch.setattr(console, "note", noticed)
     thread = threading.Thread(target=lambda: pipeline.run(second, until="train"))
-    with step_lock(one, read_summary(done.step("train"))["identity"]):
+    with step_lock(one, read_step_summary(done.step("train"))["identity"]):
         thread.start()
         assert waits.wait(60)
         assert not two.step("train").is_done
@@ -159,8 +159,8 @@ def test_a_begun_step_goes_on_itself(tiny: Tiny, worked: list[Work], monkeypatch
     assert steps(worked) == [(run_directory(recipe), "train") for recipe in (second, first, second)]
 
 
-def nothing(context: Context) -> Summary:
-    return Summary()
+def nothing(context: Context) -> StepResult:
+    return StepResult()
 
 
 OWN = Recipe(settings=HamSettings())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.algorithms.base import Entry, Step, Summary
+from hamdg.algorithms.base import Entry, Step, StepResult
 from hamdg.cohort.learner import Learner, Loss
 from hamdg.data.batches import Batch
 from hamdg.data.domain import WallError, open_domain
@@ -15,7 +15,7 @@ from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import Reads
-from hamdg.runs.steps import read_summary
+from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline, running
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.exporting import validate
@@ -40,9 +40,9 @@ def do(tiny: Tiny) -> Callable[..., RunDirectory]:
     def work(
         run: Callable[[Context], object], reads: frozenset[Reads] = SOURCES, sections: tuple[str, ...] = ()
     ) -> RunDirectory:
-        def summarized(context: Context) -> Summary:
+        def summarized(context: Context) -> StepResult:
             run(context)
-            return Summary({"found": 1})
+            return StepResult({"found": 1})
 
         step = Step("made-up", summarized, reads, frozenset(sections))
         directory = RunDirectory(run_directory(recipe))
@@ -87,7 +87,7 @@ def test_what_a_step_declares_it_can_read_and_its_summary_says_what_it_opened(do
         assert len(sketch) == 42
         assert len(sketch.evaluation.read(cartoon.labels[:2] * 0)) == 2
 
-    summary = read_summary(do(read, BOTH).step("made-up"))
+    summary = read_step_summary(do(read, BOTH).step("made-up"))
     assert (summary["reads"], summary["opened"]) == (["sources", "targets"], ["cartoon", "sketch"])
     assert summary["facts"] == {"found": 1}
 
@@ -115,7 +115,7 @@ def test_a_step_can_train_on_a_target_whose_batches_have_no_labels(do: Callable[
         fit(context, {"sketch": learners[0]}, domains=context.data(["sketch"]))
 
     step = do(adapt, TARGETS, ("train", "history")).step("made-up")
-    assert read_summary(step)["opened"] == ["sketch"]
+    assert read_step_summary(step)["opened"] == ["sketch"]
     assert learners[0].given == [None]
     rows = {row.name for row in read_rows(step.metrics)}
     assert "loss" in rows

@@ -21,7 +21,7 @@ START = "zero_shot"
 SOURCE = "source/"
 
 
-class Summary(NamedTuple):
+class StepResult(NamedTuple):
     """What a step found.
 
     Args:
@@ -49,7 +49,7 @@ class Step(NamedTuple):
     """
 
     name: str
-    run: Callable[[Context], Summary]
+    run: Callable[[Context], StepResult]
     reads: frozenset[Reads] = frozenset({"sources"})
     sections: frozenset[str] = frozenset()
     check: Callable[[Context], None] | None = None

@@ -93,7 +93,7 @@ class HistoryIndex(TypedDict):
     sources: dict[str, LearnerFiles]
 
 
-def read_summary(step: StepDirectory) -> StepSummary:
+def read_step_summary(step: StepDirectory) -> StepSummary:
     """Read a step's summary."""
     return schema.read(step.summary, StepSummary)
 
@@ -145,7 +145,7 @@ def check_step(run: RunDirectory, step: StepDirectory) -> None:
     Raises:
         RunDirectoryError: If a file is missing or is another.
     """
-    check_digests(run, read_summary(step)["wrote"], wrote_by(step.name), remedy(step))
+    check_digests(run, read_step_summary(step)["wrote"], wrote_by(step.name), remedy(step))
 
 
 def remedy(step: StepDirectory) -> str:

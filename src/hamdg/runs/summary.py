@@ -16,7 +16,7 @@ _Some = msgspec.Meta(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
-class StepSummary:
+class StepUsage:
     """What a step read, and what it cost; as in the record.
 
     Args:
@@ -58,7 +58,7 @@ class Summary:
     prompts: list[str]
     rows: Annotated[list[Row], _Some]
     controls: list[str]
-    steps: dict[str, StepSummary]
+    steps: dict[str, StepUsage]
     images_seen: int
     n_held_out: int
     timings: dict[str, float]
@@ -94,7 +94,7 @@ def summary_of(record: Record) -> Summary:
     names = [name for name in Summary.__dataclass_fields__ if name in record and name != "steps"]
     values: dict[str, object] = {name: cast("dict[str, object]", record)[name] for name in names}
     steps = {
-        name: StepSummary(step["reads"], step["opened"], step["seconds"], step["images_seen"])
+        name: StepUsage(step["reads"], step["opened"], step["seconds"], step["images_seen"])
         for name, step in record["steps"].items()
     }
     return Summary(**values, steps=steps)  # type: ignore[arg-type]

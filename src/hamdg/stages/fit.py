@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hamdg import console
-from hamdg.algorithms.base import Step, Summary
+from hamdg.algorithms.base import Step, StepResult
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.coupling import Coupling
 from hamdg.cohort.history import CheckpointHistory
@@ -130,7 +130,7 @@ def train_step(
         names: Their names, for what is said of a run before it begins.
     """
 
-    def run(context: Context) -> Summary:
+    def run(context: Context) -> StepResult:
         cohort = fit(context, learners(context), couplings=couplings(context) if couplings else ())
         return trained(context, cohort)
 
@@ -144,7 +144,7 @@ def train_step(
     return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check, learners=names)
 
 
-def trained(context: Context, cohort: Cohort) -> Summary:
+def trained(context: Context, cohort: Cohort) -> StepResult:
     """Return what a step that has trained a cohort says of itself."""
     own = {name: list(learner.own) for name, learner in cohort.learners.items()}
     facts: dict[str, object] = {"learners": own, "steps": cohort.steps}
@@ -154,7 +154,7 @@ def trained(context: Context, cohort: Cohort) -> Summary:
         for name, valley in valleys.items():
             console.note(f"{name}: {describe_valley(cast('ValleyFacts', valley))}")
     domains = {domain for names in own.values() for domain in names}
-    return Summary(facts, images_seen=cohort.steps * context.recipe.data.batch_size * len(domains))
+    return StepResult(facts, images_seen=cohort.steps * context.recipe.data.batch_size * len(domains))
 
 
 def _origin(context: Context) -> dict[str, str]:

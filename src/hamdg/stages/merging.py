@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor
 
 from hamdg import console
-from hamdg.algorithms.base import Step, Summary
+from hamdg.algorithms.base import Step, StepResult
 from hamdg.config.merge_section import merge_options, method_of
 from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.data.domain import opened_domains
@@ -54,7 +54,7 @@ def merge_step(
     info = method_of(config)
     reads: set[Reads] = {"sources"} if info.needs else set()
 
-    def run(context: Context) -> Summary:
+    def run(context: Context) -> StepResult:
         return _merge(context, config, context.step(after), kept)
 
     def check(context: Context) -> None:
@@ -91,7 +91,7 @@ def _settings(config: MergeConfig, evidence: SourceEvidence | None = None) -> Me
     return MergeSettings(evidence=evidence, buffers=config.buffers)
 
 
-def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept | None) -> Summary:
+def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept | None) -> StepResult:
     base, options, found = context.base(), merge_options(config), trained.history()
     with opened_domains() as opened:
         settings = _settings(config, _evidence(context, config, trained, found.history))
@@ -112,7 +112,7 @@ def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept
         facts["kept"] = kept(base, found.history, config)
     _say(context, facts)
     figures = merge_figures(facts, list(context.network().layers()))
-    return Summary({"merge": facts, "provenance": origin.metadata()}, figures)
+    return StepResult({"merge": facts, "provenance": origin.metadata()}, figures)
 
 
 def _evidence(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hamdg import console
-from hamdg.algorithms.base import Step, Summary
+from hamdg.algorithms.base import Step, StepResult
 from hamdg.cohort.resume import CheckpointError
 from hamdg.data.domain import only_domains, opened_domains
 from hamdg.files import write_json
@@ -92,7 +92,7 @@ def _forget_after(run: Context, step: Step) -> None:
         run.step(name).reset()
 
 
-def _summary(own: Context, step: Step, found: Summary, opened: list[str], seconds: float) -> Mapping[str, object]:
+def _summary(own: Context, step: Step, found: StepResult, opened: list[str], seconds: float) -> Mapping[str, object]:
     return StepSummary(
         identity=own.identity,
         reads=sorted(step.reads),

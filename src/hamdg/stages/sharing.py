@@ -14,7 +14,7 @@ from hamdg.errors import RunDirectoryError
 from hamdg.files import link
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import hashed, part
-from hamdg.runs.steps import check_step, read_start, read_summary
+from hamdg.runs.steps import check_step, read_start, read_step_summary
 from hamdg.stages.context import Context
 from hamdg.stages.sources import learned_from_these
 
@@ -92,7 +92,7 @@ def link_step(source: RunDirectory, target: RunDirectory, name: str) -> None:
     """Link (or copy) what a step left behind; its summary last, since it says that all is there."""
     step = source.step(name)
     target.step(name).reset()
-    for file in [*sorted(read_summary(step)["wrote"]), step.summary.name]:
+    for file in [*sorted(read_step_summary(step)["wrote"]), step.summary.name]:
         link(source.path / file, target.path / file)
 
 
@@ -109,7 +109,7 @@ def _siblings(context: Context, name: str) -> Iterator[RunDirectory]:
 def _identity_at(run: RunDirectory, name: str) -> str:
     """Return the identity of a step that a run has done; nothing where that cannot be read."""
     try:
-        return read_summary(run.step(name))["identity"]
+        return read_step_summary(run.step(name))["identity"]
     except RunDirectoryError:
         return ""
 

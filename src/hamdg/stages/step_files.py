@@ -15,7 +15,7 @@ from hamdg.models.network import Weights
 from hamdg.models.weights import PREFIX
 from hamdg.runs.directory import RunDirectory, StepDirectory
 from hamdg.runs.manifest import check_digests
-from hamdg.runs.steps import HistoryEntry, StepSummary, read_index, read_summary, remedy, wrote_by
+from hamdg.runs.steps import HistoryEntry, StepSummary, read_index, read_step_summary, remedy, wrote_by
 
 
 class Histories(NamedTuple):
@@ -39,7 +39,7 @@ class StepFiles(StepDirectory):
 
     def read(self) -> StepSummary:
         """Read what the step found, once it is done."""
-        return read_summary(self)
+        return read_step_summary(self)
 
     def save(self, name: str, weights: Weights, metadata: Mapping[str, str] | None = None) -> Path:
         """Write tensors to `<step>/<name>.safetensors` and return its path."""

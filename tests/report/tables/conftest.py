@@ -9,7 +9,7 @@ import pytest
 
 from hamdg.report.collection import FoundRun
 from hamdg.runs.record import Metrics, Row
-from hamdg.runs.summary import StepSummary, Summary
+from hamdg.runs.summary import StepUsage, Summary
 
 DOMAINS = ["art", "photo", "sketch"]
 FOOTNOTE = "HAM (reconstruction): parts are ours."
@@ -91,7 +91,7 @@ def made() -> Made:
             prompts=["a photo of a {}."],
             rows=[*(rows or []), row(algorithm, "merged", accuracy, targets, **metrics)],
             controls=[],
-            steps={"train": StepSummary(["sources"], opened or [], 60.0, 960)},
+            steps={"train": StepUsage(["sources"], opened or [], 60.0, 960)},
             images_seen=960,
             n_held_out=100,
             timings=dict(timings or {"train": 60.0}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
-from hamdg.algorithms.base import Algorithm, Entry, Step, Summary
+from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
 from hamdg.algorithms.ham import labels
 from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.learner import HamLearner, kept_samples
@@ -80,7 +80,7 @@ class Ham(Algorithm):
         *first, own = super().keys(sources)
         return (*first, "uniform_last", "uniform_history", "shrunk", own)
 
-    def _train(self, context: Context) -> Summary:
+    def _train(self, context: Context) -> StepResult:
         settings = context.settings(HamSettings)
         domains = context.data(context.sources)
         noise_known = any(bool((one.labels != one.clean_labels).any()) for one in domains.values())
@@ -97,7 +97,7 @@ class Ham(Algorithm):
         seen = own.images_seen + sum(one["added"] for one in counts.values())
         note = f"{RULE} With the accepted images the models saw {seen:,} images."
         figures = selection_figures(counts, "enrichment", note=note, samples=samples)
-        return Summary({**own.facts, "selection": counts}, [*figures, *direction_figures()], own.images_seen)
+        return StepResult({**own.facts, "selection": counts}, [*figures, *direction_figures()], own.images_seen)
 
 
 def _learner(context: Context, name: str, noise_known: bool) -> HamLearner:
