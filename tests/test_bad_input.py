@@ -213,8 +213,8 @@ def test_a_folder_that_is_no_run_is_named(recipe: Path, verb: str, capsys: pytes
 
 def test_merge_takes_no_key_of_another_section(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, "merge", ".", "--train.steps=3") == (
-        "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
-        "`--train.steps`."
+        "`hamdg merge` takes keys of the sections `merge`, `evaluate`, `runtime` and `tracking`, such as "
+        "`--merge.options.keep=0.3`, but got `--train.steps`."
     )
 
 

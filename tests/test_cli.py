@@ -39,7 +39,7 @@ class Stages(ModuleType):
         return self._note(run, list(overrides))
 
     def reevaluate(self, run: Path, overrides: Sequence[str] = ()) -> Path:
-        return self._note(run)
+        return self._note(run, list(overrides))
 
 
 @pytest.fixture
@@ -96,7 +96,14 @@ def test_a_shipped_recipe_is_found_from_any_folder(
 def test_merge_and_evaluate_get_the_run(stages: Stages) -> None:
     assert cli.main(["merge", "logs/run", "--merge.options.keep=0.3"]) == 0
     assert cli.main(["evaluate", "logs/run"]) == 0
-    assert stages.calls == [(Path("logs/run"), ["--merge.options.keep=0.3"]), (Path("logs/run"),)]
+    assert stages.calls == [(Path("logs/run"), ["--merge.options.keep=0.3"]), (Path("logs/run"), [])]
+
+
+@pytest.mark.parametrize(("verb", "own"), [("merge", "--merge.options.keep=0.3"), ("evaluate", "--evaluate.lines=9")])
+def test_merge_and_evaluate_can_be_followed(stages: Stages, verb: str, own: str) -> None:
+    for arguments in (["logs/run", own, "--tracking", "wandb,csv"], ["--tracking=wandb,csv", own, "logs/run"]):
+        assert cli.main([verb, *arguments]) == 0
+    assert stages.calls == [(Path("logs/run"), [own, '--tracking.loggers=["wandb", "csv"]'])] * 2
 
 
 def test_missing_weights_end_the_command_before_a_run_begins(
@@ -172,9 +179,18 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
             "Expected `--threads` to be an integer between 1 and 1,024, but got `1000000`.",
         ),
         (
+            ["merge", "--tracking", "wandb"],
+            "One run is merged again at a time, but got ``; name its directory.",
+        ),
+        (["merge", "logs/run", "--tracking"], "argument --tracking: expected one argument; see `hamdg merge --help`."),
+        (
+            ["merge", "--method", "uniform", "a.pt", "b.pt", "--out", "c.pt", "--tracking=wandb"],
+            "Merge method `uniform` has no option `--tracking`; it takes none.",
+        ),
+        (
             ["merge", "logs/run", "--train.steps=3"],
-            "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
-            "`--train.steps`.",
+            "`hamdg merge` takes keys of the sections `merge`, `evaluate`, `runtime` and `tracking`, such as "
+            "`--merge.options.keep=0.3`, but got `--train.steps`.",
         ),
     ],
 )

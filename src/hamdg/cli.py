@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hamdg import __version__, console
-from hamdg.commands import completion, dashboard, launching, output, recipes, reporting, running, sweeping, table
+from hamdg.commands import (
+    completion,
+    dashboard,
+    launching,
+    output,
+    recipes,
+    reporting,
+    running,
+    sweeping,
+    table,
+    tracking,
+)
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
 from hamdg.errors import ConfigError, HamdgError, OutputError
@@ -36,7 +47,8 @@ _ENVIRONMENT = (
 
 # The verbs that take recipe keys, with their own options.
 _OPTIONS = {
-    verb: (*own, *output.OPTIONS) for verb, own in {"run": running.OPTIONS, "evaluate": (), **data.OPTIONS}.items()
+    verb: (*own, *output.OPTIONS)
+    for verb, own in {"run": running.OPTIONS, "evaluate": (tracking.OPTION,), **data.OPTIONS}.items()
 }
 
 # The verbs that make many runs.
@@ -179,8 +191,9 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     evaluate = _verb(verbs, "evaluate", "evaluate a finished run again; writes its record and page again", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory below lightning_logs/")
+    tracking.add_arguments(evaluate)
     evaluate.epilog = (
-        "Further arguments: keys of the sections evaluate and runtime, as --evaluate.lines=9. "
+        "Further arguments: keys of the sections evaluate, runtime and tracking, as --evaluate.lines=9. "
         "Example: hamdg evaluate lightning_logs/mini/art_painting/ham/seed0-f3e5e4e7"
     )
 
@@ -221,7 +234,7 @@ def _verb(
 def _evaluate(arguments: argparse.Namespace) -> int:
     from hamdg.stages import repeating
 
-    repeating.reevaluate(arguments.run, arguments.overrides)
+    repeating.reevaluate(arguments.run, [*arguments.overrides, *tracking.overrides(arguments)])
     return 0
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,12 +26,13 @@ from hamdg.data.domain import open_domain
 from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors
 from hamdg.runs.directory import RunDirectory
-from hamdg.stages import pipeline, processes
+from hamdg.stages import pipeline, processes, repeating
 from hamdg.stages.context import open_context
 from hamdg.tracking.rows import read_rows
+from tests.stages.conftest import Work
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Command, Commander, Tiny
+    from tests.stages.conftest import Command, Commander, Tiny, Tower
 
 # Long enough for both processes to matter, with a batch that two can share evenly and three cannot.
 CPU = "--runtime.device=cpu"
@@ -219,6 +221,25 @@ def started(command: Command, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+class Ended(NamedTuple):
+    """A process that has ended: its rank and exit code, and what it said."""
+
+    rank: int
+    code: int
+    out: str
+    err: str
+
+
+def by_torchrun(command: Command) -> list[Ended]:
+    """Run a command in two processes with the variables that `torchrun` sets, and beside the store that it keeps."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    variables = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    variables["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    both = [started(command, **variables, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    said = [process.communicate() for process in both]
+    return [Ended(rank, process.returncode, *said[rank]) for rank, process in enumerate(both)]
+
+
 def orphans(command: Command) -> list[str]:
     """Return the processes of a command that are left; they work in its folder."""
     left = []
@@ -274,24 +295,51 @@ def test_a_killed_run_of_two_processes_goes_on(command: Commander) -> None:
     assert_close(fewer.directory, calm.directory, fewer.recipe)
 
 
+def test_a_run_of_several_machines_is_evaluated_and_merged_again_on_one(
+    copied: Callable[[Tower], RunDirectory], worked: list[Work]
+) -> None:
+    run = copied("rn")
+    config = run.config.read_text()
+    for name in ("devices", "nodes"):
+        assert f"\n  {name}: 1\n" in config
+        config = config.replace(f"\n  {name}: 1\n", f"\n  {name}: 2\n")
+    run.config.write_text(config)
+    again = repeating.remerge(run.path, ["--merge.method=uniform"])
+    assert worked == [Work(again.parent, "merge")]
+    assert repeating.reevaluate(run.path) == run.record
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(400)
+def test_of_processes_that_torchrun_started_one_evaluates_and_merges_again(command: Commander) -> None:
+    both = command("both", *TWO)
+    assert started(both).communicate()[1] == ""
+    run, config = both.directory, both.directory.config.read_text()
+    for verb, options in {"evaluate": (), "merge": ("--merge.method=uniform",)}.items():
+        both.argv = [verb, str(run.path), *options]
+        first, second = by_torchrun(both)
+        assert (first.code, first.err) == (0, "")
+        assert "80 % part" in first.out
+        assert second == Ended(1, 0, "", "")
+    assert len(list(run.path.parent.glob("seed*/done"))) == 2
+    assert run.config.read_text() == config
+
+    both.argv = ["evaluate", str(run.path), "--runtime.devices=1"]
+    said = "hamdg: error: 2 processes were started, but `runtime.devices` (1) times `runtime.nodes` (1) is 1; give "
+    for process in by_torchrun(both):
+        assert process.err.startswith(said)
+        assert process.code == 2
+
+
 @pytest.mark.distributed
 @pytest.mark.timeout(400)
 def test_processes_that_torchrun_started_join(command: Commander) -> None:
     own, joined = command("own", *TWO), command("joined", *TWO)
     assert started(own).communicate()[1] == ""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    variables = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
-    variables["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    both = [started(joined, **variables, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
-    said = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][1] == said[1][1] == said[1][0] == ""
+    for process in by_torchrun(joined):
+        assert process.code == 0, process
+        assert process.err == ""
+        assert process.rank == 0 or process.out == ""
     assert_same(joined.directory, own.directory)
     # Of a run that is done, nobody waits for anybody.
-    both = [
-        started(joined, **variables, RANK=str(rank), LOCAL_RANK=str(rank), TORCHELASTIC_RESTART_COUNT="1")
-        for rank in range(2)
-    ]
-    assert [process.wait() for process in both] == [0, 0]
-    for process in both:
-        process.communicate()
+    assert [process.code for process in by_torchrun(joined)] == [0, 0]

@@ -229,7 +229,7 @@ def test_an_evaluation_can_be_asked_for_more(copied: Callable[[Tower], RunDirect
     mistakes = read_predictions(run.predictions).mistakes
     assert mistakes is not None
     assert len(mistakes.images) == 3
-    said = f"`--train.steps=9` would make another run of `{run.path}`; an evaluation takes keys of `evaluate` and `runt"
+    said = f"`--train.steps=9` would make another run of `{run.path}`; an evaluation takes keys of `evaluate`, `runt"
     with pytest.raises(ConfigError, match=re.escape(said)):
         repeating.reevaluate(run.path, ["--train.steps=9"])
 

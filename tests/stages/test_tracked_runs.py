@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from hamdg.errors import ConfigError
+from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline
-from tests.stages.conftest import Tiny
+from hamdg.runs.record import read_record
+from hamdg.stages import pipeline, repeating
+from tests.stages.conftest import Tiny, Tower
 
 WRONG: tuple[tuple[list[str], dict[str, int]], ...] = (
     (["lightning.pytorch.loggers.Nothing"], {}),
@@ -40,6 +43,16 @@ def test_a_process_that_srun_counts_is_followed_as_any_other(tiny: Tiny, monkeyp
     recipe = tiny("--algorithm=erm", "--tracking.loggers=[tensorboard]")
     pipeline.run(recipe, until="train", show=False)
     assert list((run_directory(recipe) / "tensorboard" / "train").glob("events.*"))
+
+
+def test_an_evaluation_and_a_merge_of_a_done_run_can_be_followed(copied: Callable[[Tower], RunDirectory]) -> None:
+    run = copied("rn")
+    record = read_record(run.record)
+    assert repeating.reevaluate(run.path, ["--tracking.loggers=[csv]"]) == run.record
+    assert [path.name for path in (run.path / "csv").iterdir()] == ["evaluate"]
+    assert read_record(run.record)["rows"] == record["rows"]
+    merged = repeating.remerge(run.path, ["--tracking.loggers=[csv]", "--merge.method=uniform"])
+    assert {path.name for path in (merged.parent / "csv").iterdir()} == {"merge", "evaluate"}
 
 
 def _files(folder: Path) -> list[str]:

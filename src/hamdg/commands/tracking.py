@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from hamdg.config.recipe import Recipe
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+OPTION = "--tracking"
+
+
+def add_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the option."""
     what = "follow runs with these loggers beside metrics.csv: wandb, tensorboard, mlflow, package.module.Class, ..."
-    parser.add_argument("--tracking", metavar="NAME[,NAME]", help=what)
+    parser.add_argument(OPTION, metavar="NAME[,NAME]", help=what)
 
 
 def names(arguments: argparse.Namespace) -> list[str]:

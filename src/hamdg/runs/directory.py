@@ -186,11 +186,11 @@ class RunDirectory:
         return run
 
     @classmethod
-    def hold(cls, path: Path) -> Self:
-        """Take the lock of an existing run, to repeat one of its steps.
+    def find(cls, path: Path) -> Self:
+        """Name the files of an existing run.
 
         Raises:
-            RunDirectoryError: If `path` is not a run directory, is not writable or is in use.
+            RunDirectoryError: If `path` is not a run directory.
         """
         run = cls(path)
         if not run.config.is_file():
@@ -198,6 +198,16 @@ class RunDirectory:
                 f"`{path}` is not a run directory: it has no `config.yaml`; give the folder that holds a run's "
                 "`record.json`."
             )
+        return run
+
+    @classmethod
+    def hold(cls, path: Path) -> Self:
+        """Take the lock of an existing run, to repeat one of its steps.
+
+        Raises:
+            RunDirectoryError: If `path` is not a run directory, is not writable or is in use.
+        """
+        run = cls.find(path)
         run.acquire()
         return run
 

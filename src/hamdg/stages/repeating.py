@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hamdg.cohort.place import joined_place
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
@@ -16,19 +17,32 @@ from hamdg.runs.steps import check_step
 from hamdg.stages import pipeline
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.pipeline import trained_steps
+from hamdg.stages.processes import joined
 from hamdg.stages.start import check_layout
+
+# Nothing is left to train, so what a run was trained with need not be there.
+_ALONE = ("--runtime.devices=1", "--runtime.nodes=1")
 
 
 def remerge(path: Path, overrides: Sequence[str]) -> Path:
     """Merge the histories of a trained run again, with other merge options, as a run of its own.
 
+    Of several processes that `srun` or `torchrun` started, the first one does, and the others wait for it.
+
     Args:
         path: The trained run.
-        overrides: `--merge.key=value` arguments; another `--merge.method` starts from its own defaults.
+        overrides: `--merge.key=value` arguments, and others that make no other run; another `--merge.method` starts
+            from its own defaults.
 
     Returns:
         Path of the new run's `record.json`.
     """
+    recipe = _asked(RunDirectory.find(path), overrides)
+    with joined(recipe.runtime) as first:
+        return _remerged(path, overrides) if first else RunDirectory(run_directory(recipe)).record
+
+
+def _remerged(path: Path, overrides: Sequence[str]) -> Path:
     with RunDirectory.hold(path) as source:
         own = _recipe_at(source)
         check_layout(source)
@@ -38,7 +52,7 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
             check_step(source, source.step(name))
         if "merge" not in own.settings.uses:
             raise ConfigError(f"`{path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
-        recipe = read_recipe(source.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        recipe = _asked(source, overrides)
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
     return pipeline.run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
@@ -47,6 +61,8 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
 def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:
     """Evaluate a merged run again and write its record and report again.
 
+    Of several processes that `srun` or `torchrun` started, the first one does, and the others wait for it.
+
     Args:
         path: The run.
         overrides: `--evaluate.key=value` arguments, and others that make no other run.
@@ -54,19 +70,30 @@ def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:
     Returns:
         Path of the run's `record.json`.
     """
+    recipe = _asked(RunDirectory.find(path), overrides)
+    with joined(recipe.runtime) as first:
+        return _reevaluated(path, overrides) if first else RunDirectory(run_directory(recipe)).record
+
+
+def _reevaluated(path: Path, overrides: Sequence[str]) -> Path:
     with RunDirectory.hold(path) as found:
-        own = _recipe_at(found)
-        recipe = read_recipe(found.config, [*overrides, f"--runtime.root={own.runtime.root}"])
+        own, recipe = _recipe_at(found), _asked(found, overrides)
         if run_directory(recipe) != run_directory(own):
             raise ConfigError(
-                f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate` "
-                "and `runtime` alone."
+                f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate`, "
+                "`runtime` and `tracking` alone."
             )
         check_layout(found)
         if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
             raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
         command = _command_of(found) or f"hamdg evaluate {path}"
     return pipeline.run(recipe, command=command, again=True)
+
+
+def _asked(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe of a run with overrides, below the root that it lies below now."""
+    alone = () if joined_place() else _ALONE
+    return read_recipe(run.config, [*alone, *overrides, f"--runtime.root={_recipe_at(run).runtime.root}"])
 
 
 def _command_of(run: RunDirectory) -> str:

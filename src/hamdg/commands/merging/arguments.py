@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from hamdg.commands import tracking
 from hamdg.commands.merging.values import as_path, as_text, choice, count, hash_name, nearest, two_numbers
 from hamdg.errors import ConfigError
 
@@ -23,7 +24,7 @@ USAGE = """\
 hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
        hamdg merge --list | --explain NAME | --show FILE
        hamdg merge --compare [NAME=]FILE ... --base FILE [--out IMAGE.svg]
-       hamdg merge RUN [--merge.KEY=VALUE ...]"""
+       hamdg merge RUN [--merge.KEY=VALUE ...] [--tracking NAME]"""
 _HELP = "see `hamdg merge --help`"
 _THREADS = 1_024
 
@@ -170,6 +171,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             groups[title].add_argument(flag.name, metavar=flag.value, choices=flag.choices or None, help=flag.text)
         else:
             groups[title].add_argument(flag.name, action="store_true", help=flag.text)
+    tracking.add_arguments(parser.add_argument_group("merging a run again"))
 
 
 def read_request(arguments: Sequence[str]) -> Request | None:
@@ -196,6 +198,22 @@ def read_request(arguments: Sequence[str]) -> Request | None:
     if request.files and mode not in (MERGE, COMPARE):
         raise ConfigError(f"`hamdg merge {mode}` takes no files, but got `{request.files[0]}`; {_HELP}.")
     return request
+
+
+def read_run(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the `run` that is to be merged again, and its loggers as `tracking`; keys of recipes are taken out.
+
+    Raises:
+        ConfigError: There is not one run.
+    """
+    parser = _Parser(prog="hamdg merge", add_help=False, allow_abbrev=False)
+    parser.add_argument("runs", nargs="*")
+    tracking.add_arguments(parser)
+    given = parser.parse_args(arguments)
+    if len(given.runs) != 1:
+        raise ConfigError(f"One run is merged again at a time, but got `{' '.join(given.runs)}`; name its directory.")
+    given.run = given.runs[0]
+    return given
 
 
 class _Parser(argparse.ArgumentParser):

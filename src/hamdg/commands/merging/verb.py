@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamdg import console
+from hamdg.commands import tracking
 from hamdg.commands.merging.arguments import (
     COMPARE,
     EXAMPLE,
@@ -19,6 +20,7 @@ from hamdg.commands.merging.arguments import (
     Request,
     add_arguments,
     read_request,
+    read_run,
 )
 from hamdg.commands.merging.sources import evidence_of, keys_of, named_files, prefixes_of, weights_of
 from hamdg.commands.merging.values import shown
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SUMMARY", "add_arguments", "main"]
 
 _INTERRUPTED = 130
+# Of the keys of a recipe, those of the merge and those that make no other run.
+_RUN_SECTIONS = ("--merge.", "--evaluate.", "--runtime.", "--tracking.")
 SUMMARY = "merge files into one, or the histories of a trained run again; list and explain the methods"
 
 
@@ -87,20 +91,19 @@ def _answer(request: Request) -> int:
 def _merge_run(arguments: Sequence[str]) -> int:
     from hamdg.config.parsing import split_overrides
 
-    overrides, others = split_overrides(arguments, ())
+    overrides, others = split_overrides(arguments, (tracking.OPTION,), "hamdg merge")
     for override in overrides:
-        if not override.startswith("--merge."):
+        if not override.startswith(_RUN_SECTIONS):
             name = override.partition("=")[0]
             raise ConfigError(
-                "`hamdg merge` takes keys of the section `merge` only, such as `--merge.options.keep=0.3`, but got "
-                f"`{name}`."
+                "`hamdg merge` takes keys of the sections `merge`, `evaluate`, `runtime` and `tracking`, such as "
+                f"`--merge.options.keep=0.3`, but got `{name}`."
             )
-    if len(others) != 1:
-        raise ConfigError(f"One run is merged again at a time, but got `{' '.join(others)}`; name its directory.")
+    given = read_run(others)
 
     from hamdg.stages import repeating
 
-    repeating.remerge(Path(others[0]), overrides)
+    repeating.remerge(Path(given.run), [*overrides, *tracking.overrides(given)])
     return 0
 
 
