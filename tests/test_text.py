@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hamdg.text import did_you_mean, escaped, excerpt, listed, reason_of
+from hamdg.text import counted, did_you_mean, escaped, excerpt, listed, reason_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,10 @@ from hamdg.text import did_you_mean, escaped, excerpt, listed, reason_of
 )
 def test_what_a_terminal_would_obey_is_written_out(text: str, expected: str) -> None:
     assert escaped(text) == expected
+
+
+def test_one_is_singular() -> None:
+    assert [counted(number, "run") for number in (0, 1, 2, 1_024)] == ["0 runs", "1 run", "2 runs", "1,024 runs"]
 
 
 def test_some_characters_can_be_kept() -> None:

@@ -23,6 +23,11 @@ def listed_in_words(names: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def counted(number: int, name: str) -> str:
+    """Return how many there are of something: `1 run`, `1,024 runs`."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 def shortened(parts: Sequence[str], limit: int | None = None) -> str:
     """Return parts separated by commas; of more than `limit` the others are counted."""
     shown = parts[:limit]

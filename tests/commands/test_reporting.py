@@ -51,6 +51,18 @@ def test_the_document_names_the_page_and_what_is_left_out(
     assert str(damaged.parent) in out.read_text(encoding="utf-8")
 
 
+def test_the_document_counts_the_runs_that_the_page_is_of(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page.html"
+    assert (
+        cli.main(["report", str(runs), "--out", str(out), "--json", "--where", "held_out=photo", "--where", "seed=0"])
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["runs"] == 2
+    assert "from 2 records." in out.read_text(encoding="utf-8")
+
+
 def test_title_baseline_and_metric_can_be_chosen(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     options = ["--title", "A & B", "--baseline", "zero-shot", "--metric", "macro_accuracy", "--where", "held_out=photo"]

@@ -116,7 +116,7 @@ def test_nothing_to_read_is_an_error_that_says_why(make: Make, tmp_path: Path) -
     with pytest.raises(DataError, match=r"There is no readable record in `.*`; start a run with `hamdg run RECIPE`."):
         collect([tmp_path])
     (make("open") / "record.json").unlink()
-    with pytest.raises(DataError, match=r"1 run\(s\) have not finished; repeat their commands to go on."):
+    with pytest.raises(DataError, match=r"1 run has not finished; repeat the same command to go on\."):
         collect([tmp_path])
     make("damaged", format=7)
     with pytest.raises(DataError, match=r": 1 is not, the first: `.*` has record format `7`"):

@@ -11,6 +11,7 @@ import pytest
 from hamdg.report.table import (
     CLASS_FEATURES,
     MISSING,
+    footnotes,
     format_text,
     percent,
     qualified,
@@ -53,6 +54,8 @@ def test_tables_say_that_class_features_are_learned_and_from_which_model_gains_c
         ("ham", "HAM (reconstruction)"),
         ("HAM without enrichment", "HAM (reconstruction) without enrichment"),
         ("HAM (reconstruction)", "HAM (reconstruction)"),
+        ("HAM's best seed", "HAM's best seed (reconstruction)"),
+        ("HAM\N{RIGHT SINGLE QUOTATION MARK}s", "HAM\N{RIGHT SINGLE QUOTATION MARK}s (reconstruction)"),
         ("hamster", "hamster"),
         ("ERM + SMA", "ERM + SMA"),
     ],
@@ -65,6 +68,11 @@ def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) ->
     assert ham["footnote"].startswith("HAM (reconstruction): enrichment (SAE) follows the published rule")
     assert format_text(ham).endswith(ham["footnote"])
     assert format_text({**erm, "footnote": ham["footnote"]}) == format_text(erm)
+
+
+def test_a_label_that_speaks_of_ham_has_its_footnote(ham: Record) -> None:
+    assert footnotes([ham], ["ERM", "HAM's best (reconstruction)"]) == [ham["footnote"]]
+    assert footnotes([ham], ["ERM", "hamster", "HAM's"]) == []
 
 
 def test_a_run_without_a_start_model_has_no_gain(ham: Record) -> None:

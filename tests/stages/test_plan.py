@@ -145,6 +145,20 @@ def test_the_lines_answer_what_a_user_asks(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(
+    ("devices", "nodes", "said"),
+    [
+        (1, 1, ""),
+        (4, 1, "processes 4 train together, each on a part of every batch"),
+        (2, 2, "processes 4 train together, 2 on each of 2 machines, each on a part of every batch"),
+    ],
+)
+def test_processes_that_train_together_are_counted(tiny: Tiny, devices: int, nodes: int, said: str) -> None:
+    plan = replace(plan_of(tiny(f"--runtime.devices={devices}")), nodes=nodes)
+    assert [line for line in plan_text.lines(plan) if line.startswith("processes")] == [said] * bool(said)
+    assert (plan_text.values(plan)["devices"], plan_text.values(plan)["nodes"]) == (devices, nodes)
+
+
+@pytest.mark.parametrize(
     ("until", "read_by", "said"),
     [
         ("validate", (), "sketch: held out, never opened"),

@@ -88,6 +88,21 @@ def test_a_dry_run_as_json_has_the_commands_and_hashes(grid: Path, capsys: pytes
     assert own["command"].startswith("hamdg run ")
 
 
+def test_processes_that_train_together_are_counted(sweep_file: SweepFile, capsys: pytest.CaptureFixture[str]) -> None:
+    several = {"recipe": "erm.yaml", "set": {"runtime.devices": 2}}
+    path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None, variants={"ERM": several})
+    (line,) = rows(said(capsys, path, "--dry-run"))
+    assert line[-1] == "train, merge, evaluate; 2 processes"
+    (run,) = document(capsys, path, "--dry-run")["runs"]
+    assert run["processes"] == 2
+
+
+def test_one_run_is_singular(sweep_file: SweepFile, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None, variants={"ERM": {"recipe": "erm.yaml"}})
+    assert re.search(r"table\.yaml: 1 run; ledger ", said(capsys, path, "--dry-run"))
+    assert re.search(r"table\.yaml: 1 run: 1 waiting; ledger ", said(capsys, path, "--status"))
+
+
 def test_what_is_done_of_a_run_is_not_to_do(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third = (RunDirectory(run_directory(job.recipe)) for job in jobs(grid)[:3])
     for run in (first, second):

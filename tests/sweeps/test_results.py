@@ -57,7 +57,7 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
 
     page = Path(str(sweep.out)).read_text()
     head = "# Results\n\n<!-- begin: grids/file.yaml -->\n\n## file\n\nWhat this is.\n\n"
-    assert page.startswith(f"{head}```\nhamdg sweep grids/file.yaml\n```\n\n2 runs; seeds 0;")
+    assert page.startswith(f"{head}```\nhamdg sweep grids/file.yaml\n```\n\n2 runs; seed 0;")
     table = page.partition("### Clean\n\n")[2].splitlines()
     assert [line.split(" | ")[0] for line in table[2:5]] == ["| ERM + SMA", "| zero-shot", "| HAM (reconstruction)"]
 

@@ -80,16 +80,17 @@ def _finished_runs(path: Path) -> list[Path]:
 def _write_page(arguments: argparse.Namespace) -> int:
     from hamdg.commands.given import given as read
     from hamdg.files import user_path, write_text
-    from hamdg.report.many.page import Study, many_html
+    from hamdg.report.many.page import Study, many_html, runs_of
 
     out = user_path(arguments.out, "--out")
     _check_place(out)
     given = read(arguments.paths, arguments.select)
     remarks = given.sentences()[len(given.problems) :]
+    tables = _tables(arguments, given)
     html = many_html(
         Study(
             title=_title(arguments) if given.is_sweep else arguments.title or "",
-            tables=_tables(arguments, given),
+            tables=tables,
             problems=given.problems,
             absent=given.absent if given.is_sweep else (),
             remarks=remarks,
@@ -102,7 +103,7 @@ def _write_page(arguments: argparse.Namespace) -> int:
     if count := len(given.problems):
         console.warning(f"{count} record{' is' if count == 1 else 's are'} left out; the page names them.")
     console.result(str(out))
-    console.result_json({"page": out, "runs": len(given.runs), "left_out": [one.path for one in given.problems]})
+    console.result_json({"page": out, "runs": len(runs_of(tables)), "left_out": [one.path for one in given.problems]})
     return 0
 
 

@@ -162,7 +162,7 @@ def _swad_problems(recipe: Recipe) -> Iterator[Problem]:
 
 def _share_problems(recipe: Recipe) -> Iterator[Problem]:
     runtime, size = recipe.runtime, recipe.data.batch_size
-    shares = runtime.devices * runtime.nodes * recipe.train.accumulate
+    shares = runtime.processes * recipe.train.accumulate
     if shares > size:
         names = {"runtime.devices": runtime.devices, "runtime.nodes": runtime.nodes}
         names["train.accumulate"] = recipe.train.accumulate

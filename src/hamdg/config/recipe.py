@@ -288,6 +288,11 @@ class RuntimeConfig:
     report: bool = True
     quiet: bool = False
 
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
 
 @dataclass(frozen=True)
 class Recipe:

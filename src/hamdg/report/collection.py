@@ -148,5 +148,6 @@ def _nothing(paths: Sequence[Path], found: Collection) -> str:
         count = len(found.problems)
         return f"{where}: {count} {'is' if count == 1 else 'are'} not, the first: {found.problems[0].reason}"
     if found.unfinished:
-        return f"{where}: {len(found.unfinished)} run(s) have not finished; repeat their commands to go on."
+        runs = "1 run has" if len(found.unfinished) == 1 else f"{len(found.unfinished)} runs have"
+        return f"{where}: {runs} not finished; repeat the same command to go on."
     return f"{where}; start a run with `hamdg run RECIPE`."

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hamdg.report.table import percent, signed_points
-from hamdg.text import escaped
+from hamdg.text import counted, escaped
 
 _STYLE = "page.css"
 
@@ -53,7 +53,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_written_out,
     )
-    environment.filters |= {"percent": percent, "points": signed_points, "coded": _coded}
+    environment.filters |= {"percent": percent, "points": signed_points, "coded": _coded, "counted": counted}
     return environment
 
 

@@ -14,7 +14,7 @@ from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE, footnotes, percent, signed_points
 from hamdg.runs.record import Record
-from hamdg.text import capitalized
+from hamdg.text import capitalized, counted
 
 
 def write_results(
@@ -133,7 +133,10 @@ def _how(records: Sequence[Record], command: str, cores: int) -> str:
             versions.setdefault(name, set()).add(version)
     used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()))
     numbers = ", ".join(str(seed) for seed in seeds)
-    facts = plain(f"{len(records)} runs; seeds {numbers}; a machine with {cores} CPU cores; {used}.")
+    facts = plain(
+        f"{counted(len(records), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; a machine with "
+        f"{counted(cores, 'CPU core')}; {used}."
+    )
     return f"{fenced(command)}\n\n{facts} Written from the runs' records by the command above."
 
 

@@ -25,6 +25,8 @@ TARGET_NOTE = (
     "not domain generalization."
 )
 
+_POSSESSIVE = ("'s", "\N{RIGHT SINGLE QUOTATION MARK}s")
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -63,6 +65,8 @@ def footnote_names(records: Iterable[Record]) -> list[str]:
 def qualified(label: str, names: Iterable[str]) -> str:
     """Return a label with the qualifier of the name in it: `HAM, tuned` becomes `HAM (reconstruction), tuned`.
 
+    After a possessive it comes last: `HAM's best` becomes `HAM's best (reconstruction)`.
+
     Args:
         label: What a recipe or a sweep file calls a row.
         names: The names that footnotes are about.
@@ -72,14 +76,21 @@ def qualified(label: str, names: Iterable[str]) -> str:
         rest = label[len(short) :]
         named = label.lower().startswith(short.lower()) and not rest[:1].isalnum()
         if qualifier and named and qualifier.lower() not in label.lower():
-            return name + rest
+            return f"{label} ({qualifier})" if rest.startswith(_POSSESSIVE) else name + rest
     return label
 
 
 def footnotes(records: Iterable[Record], labels: Sequence[str]) -> list[str]:
     """Return the footnotes that a table with these labels needs, each once."""
     found = dict.fromkeys(record["footnote"] for record in records if record["footnote"])
-    return [text for text in found if any(label.startswith(text.partition(":")[0]) for label in labels)]
+    return [text for text in found if any(_is_about(text.partition(":")[0], label) for label in labels)]
+
+
+def _is_about(name: str, label: str) -> bool:
+    """Return whether a label is the name that a footnote is about, or begins with it."""
+    short, bracket, qualifier = name.partition(" (")
+    is_possessive = label[len(short) :].startswith(_POSSESSIVE) and label.endswith(bracket + qualifier)
+    return label.startswith(name) or (label.startswith(short) and is_possessive)
 
 
 def run_table(record: Record) -> list[TableRow]:

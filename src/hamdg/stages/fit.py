@@ -36,7 +36,7 @@ from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
 from hamdg.runs.steps import read_index
 from hamdg.stages.context import Context
-from hamdg.stages.processes import processes, team_of
+from hamdg.stages.processes import team_of
 from hamdg.stages.start import keep_base
 from hamdg.text import reason_of
 from hamdg.tracking.csv import CsvTracker
@@ -136,7 +136,7 @@ def train_step(
 
     def check(context: Context) -> None:
         # Networks are copies of the model's weights, which most recipes need not make twice.
-        accumulate, count = context.recipe.train.accumulate, processes(context.recipe.runtime)
+        accumulate, count = context.recipe.train.accumulate, context.recipe.runtime.processes
         if accumulate > 1 or count > 1:
             with only_domains(context.sources):
                 check_whole(learners(context), accumulate, count)

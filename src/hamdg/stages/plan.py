@@ -85,6 +85,8 @@ class Plan:
         read_by: The steps that read the held-out domains' images, without labels.
         disk: What decoded images will take.
         earlier: How many earlier runs the times are of.
+        devices: How many processes of each machine train together.
+        nodes: How many machines do.
     """
 
     benchmark: str
@@ -98,6 +100,8 @@ class Plan:
     read_by: tuple[str, ...]
     disk: Disk | None
     earlier: int
+    devices: int = 1
+    nodes: int = 1
 
     @property
     def seconds(self) -> float | None:
@@ -157,6 +161,8 @@ def make_plan(
         read_by=tuple(step.name for step in own.algorithm.steps() if "targets" in step.reads),
         disk=disk,
         earlier=min(times.runs for _, times in [*found[0], found[1]]),
+        devices=own.recipe.runtime.devices,
+        nodes=own.recipe.runtime.nodes,
     )
 
 

@@ -32,6 +32,8 @@ def values(plan: Plan) -> dict[str, object]:
         "runs": plan.runs,
         "model": plan.model,
         "parameters": plan.parameters,
+        "devices": plan.devices,
+        "nodes": plan.nodes,
         "sources": plan.sources,
         "targets": plan.targets,
         "read_by": plan.read_by,
@@ -46,6 +48,8 @@ def _parts(plan: Plan) -> Iterator[tuple[str, str]]:
     for number, run in enumerate(plan.runs):
         yield "" if number else "steps", f"{run.label:<{width}}  {_steps(run)}"
     yield "models", _models(plan)
+    if plan.devices * plan.nodes > 1:
+        yield "processes", _processes(plan)
     sources = ", ".join(f"{name} {one.training:,} + {one.holdout:,}" for name, one in plan.sources.items())
     yield "images", f"{sources} (to train + to validate)"
     yield "", _targets(plan)
@@ -79,6 +83,11 @@ def _models(plan: Plan) -> str:
     steps = max((step.of for run in plan.runs for step in run.steps), default=0)
     text = f"{plan.model}, {plan.parameters:,} trained parameters each"
     return text + (f": {listed_in_words(trained)}" if trained else "") + (f", {steps:,} steps" if steps else "")
+
+
+def _processes(plan: Plan) -> str:
+    where = f", {plan.devices} on each of {plan.nodes} machines" if plan.nodes > 1 else ""
+    return f"{plan.devices * plan.nodes} train together{where}, each on a part of every batch"
 
 
 def _targets(plan: Plan) -> str:

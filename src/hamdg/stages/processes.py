@@ -19,16 +19,11 @@ from hamdg.stages.machine import set_threads
 _joined: list[JoinedTeam] = []
 
 
-def processes(runtime: RuntimeConfig) -> int:
-    """Return how many processes train together."""
-    return runtime.devices * runtime.nodes
-
-
 def team_of(runtime: RuntimeConfig) -> Team | None:
     """Return the processes that train together; `None` where this one trains alone."""
-    if processes(runtime) == 1 and runtime.strategy == "auto":
+    if runtime.processes == 1 and runtime.strategy == "auto":
         return None
-    return _joined[-1] if _joined else StartedTeam(processes(runtime))
+    return _joined[-1] if _joined else StartedTeam(runtime.processes)
 
 
 def lead_alone() -> None:
@@ -78,10 +73,10 @@ def joined(runtime: RuntimeConfig) -> Iterator[bool]:
     if place is None:
         yield True
         return
-    if place.world != processes(runtime):
+    if place.world != runtime.processes:
         raise ConfigError(
             f"{place.world} processes were started, but `runtime.devices` ({runtime.devices}) times `runtime.nodes` "
-            f"({runtime.nodes}) is {processes(runtime)}; give both as they were started."
+            f"({runtime.nodes}) is {runtime.processes}; give both as they were started."
         )
     team = JoinedTeam(place)
     if place.rank > 0:

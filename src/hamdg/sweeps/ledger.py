@@ -20,7 +20,7 @@ from hamdg.errors import HamdgError, RunDirectoryError, StorageError
 from hamdg.files import explained_storage, user_path, write_text
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.sweep_file import Sweep
-from hamdg.text import excerpt, reason_of
+from hamdg.text import counted, excerpt, reason_of
 from hamdg.values import check
 
 # So many failures are listed in full.
@@ -159,7 +159,7 @@ class Ledger:
         failed = [outcome for outcome in outcomes if outcome.error]
         if not failed:
             return
-        head = f"{len(failed)} of {len(outcomes)} runs failed:"
+        head = f"{len(failed)} of {counted(len(outcomes), 'run')} failed:"
         tail = f"All outcomes are in `{self.path}`; the same command tries what failed again."
         if len(failed) == 1:
             where = f" Its traceback is in `{failed[0].traceback}`." if failed[0].traceback else ""

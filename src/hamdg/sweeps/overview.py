@@ -10,17 +10,17 @@ from hamdg import console
 from hamdg.sweeps.live import summary
 from hamdg.sweeps.plan import Todo
 from hamdg.sweeps.status import State, counts, seconds_left
-from hamdg.text import duration
+from hamdg.text import counted, duration
 
 
 def show_plan(name: str, ledger: Path, todos: Sequence[Todo]) -> None:
     """Print the runs of a sweep and what would be done for each."""
     states = [todo.state for todo in todos]
     rows = [(*_cells(todo.state), todo.state.kind, todo.text or "\N{EN DASH}") for todo in todos]
-    console.table((*_head(), "state", "to do"), rows, title=f"{name}: {len(todos)} runs; ledger {ledger}")
+    console.table((*_head(), "state", "to do"), rows, title=f"{name}: {counted(len(todos), 'run')}; ledger {ledger}")
     trainings = sum(todo.trains for todo in todos)
     controls = sum(len(todo.controls) for todo in todos)
-    console.result(f"\n{summary(states, None, None)}; {trainings} to train, and {controls} controls")
+    console.result(f"\n{summary(states, None, None)}; {trainings} to train, and {counted(controls, 'control')}")
     console.result_json(
         {
             "sweep": name,
@@ -34,6 +34,7 @@ def show_plan(name: str, ledger: Path, todos: Sequence[Todo]) -> None:
                     "steps": todo.steps,
                     "trained_by": todo.trained_by,
                     "controls": todo.controls,
+                    "processes": todo.processes,
                     "command": todo.state.job.command,
                 }
                 for todo in todos
@@ -46,7 +47,7 @@ def show_status(name: str, ledger: Path, states: Sequence[State]) -> None:
     """Print how far the runs of a sweep are, whoever makes them."""
     at_work = [state for state in states if state.kind == "running"]
     left = seconds_left([state for state in states if state.kind != "failed"], max(1, len(at_work)))
-    console.result(f"{name}: {len(states)} runs: {summary(states, None, left)}; ledger {ledger}")
+    console.result(f"{name}: {counted(len(states), 'run')}: {summary(states, None, left)}; ledger {ledger}")
     if at_work:
         now = time.time()
         rows = [(*_cells(state), duration(now - (state.since or now)), state.who) for state in at_work]

@@ -41,10 +41,16 @@ class Todo:
         return not self.trained_by and bool({*_training(self.state.job.recipe)} & {*self.steps})
 
     @property
+    def processes(self) -> int:
+        """How many processes train it together."""
+        return self.state.job.recipe.runtime.processes
+
+    @property
     def text(self) -> str:
         """What is left, in words."""
         taken = set(_training(self.state.job.recipe)) if self.trained_by else set()
         parts = [", ".join(step for step in self.steps if step not in taken)]
+        parts += [f"{self.processes} processes"] if self.trains and self.processes > 1 else []
         parts += [f"training of {Path(self.trained_by).name}"] if self.trained_by else []
         parts += [f"control {Path(name).parent.name} {Path(name).name}" for name in self.controls]
         return "; ".join(part for part in parts if part)

@@ -21,6 +21,7 @@ from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
 from hamdg.sweeps.status import Kind, State, is_done
 from hamdg.sweeps.sweep_file import Sweep
+from hamdg.text import counted
 
 
 def check(sweep: Sweep) -> None:
@@ -71,7 +72,9 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
     page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None and is_whole else None
-    console.result(f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {len(jobs)} runs")
+    console.result(
+        f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {counted(len(jobs), 'run')}"
+    )
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
     rows = sweep_table(records, chosen) if records else []

@@ -20,6 +20,7 @@ from hamdg.sweeps.live import SweepProgress, is_live, shown
 from hamdg.sweeps.queue import Claims, run_all
 from hamdg.sweeps.status import is_done, states_of
 from hamdg.sweeps.sweep_file import Sweep
+from hamdg.text import counted
 
 
 def run_sweep(
@@ -117,10 +118,10 @@ def _made_before(job: Job) -> str | RunDirectoryError | None:
 
 
 def _what(count: int, done: int) -> str:
-    runs = f"{count} run{'s' if count != 1 else ''}"
+    runs = counted(count, "run")
     return f"{runs}, {done} of them done before" if done else runs
 
 
 def _where(launcher: Launcher, workers: int, threads: int) -> str:
-    each = f", {threads} thread(s) each" if threads else ""
+    each = f", {counted(threads, 'thread')} each" if threads else ""
     return f"{workers} at a time by {type(launcher).__name__}{each}"

@@ -258,7 +258,7 @@ def test_what_no_run_has_is_answered_with_the_nearest(
 
 
 def test_nothing_left_is_an_error(runs: list[FoundRun]) -> None:
-    with pytest.raises(DataError, match=r"None of the 12 runs has a number to show"):
+    with pytest.raises(DataError, match=r"None of 12 runs has a number to show"):
         one(runs, where={"algorithm": ["ham"]}, models=("erm",))
 
 

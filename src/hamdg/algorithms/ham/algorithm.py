@@ -26,7 +26,6 @@ from hamdg.stages.context import Context
 from hamdg.stages.entries import source_entries, start_entry
 from hamdg.stages.fit import fit, trained
 from hamdg.stages.merging import merge_step, sources_of
-from hamdg.stages.processes import processes
 from hamdg.stages.target_evidence import NOTE
 
 
@@ -106,7 +105,7 @@ def _learner(context: Context, name: str, noise_known: bool) -> HamLearner:
 
 
 def _check_parts(context: Context) -> None:
-    first, count = context.sources[0], processes(context.recipe.runtime)
+    first, count = context.sources[0], context.recipe.runtime.processes
     check_whole({first: _learner(context, first, noise_known=False)}, context.recipe.train.accumulate, count)
 
 

@@ -9,7 +9,7 @@ from hamdg import console
 from hamdg.data.lists.meaning import read_lists
 from hamdg.data.verify.verify import Verification
 from hamdg.data.verify.versions import expected_count
-from hamdg.text import listed
+from hamdg.text import counted, listed
 
 _FEW = 20
 _SHOWN = 3
@@ -99,7 +99,7 @@ def _fault_lines(found: Verification) -> list[str]:
     lines = list(found.faults)
     unreadable = list(found.unreadable)
     if unreadable:
-        lines.append(f"{_images(len(unreadable))} cannot be read:")
+        lines.append(f"{counted(len(unreadable), 'image')} cannot be read:")
         lines += [f"    {name}: {reason}" for name, reason in unreadable]
     return lines + _truncated_lines(list(found.truncated), dict(unreadable))
 
@@ -111,7 +111,7 @@ def _truncated_lines(truncated: Sequence[tuple[str, str]], unreadable: Mapping[s
         return [f"Of these, `--data.truncated=read` would read {len(refused):,} as far as they go, as DomainBed does."]
     if not truncated:
         return []
-    head = f"{_images(len(truncated))} of truncated files, read as far as they go:"
+    head = f"{counted(len(truncated), 'image')} of truncated files, read as far as they go:"
     return [head, *(f"    {name}: {reason}" for name, reason in truncated)]
 
 
@@ -144,7 +144,7 @@ def _duplicate_lines(groups: Sequence[Sequence[str]]) -> list[str]:
     copies = sum(len(group) - 1 for group in groups)
     shown = [f"    {' = '.join(group[:_SHOWN])}{' = ...' if len(group) > _SHOWN else ''}" for group in groups[:_SHOWN]]
     more = [f"    and {len(groups) - _SHOWN:,} more"] if len(groups) > _SHOWN else []
-    return [f"{_images(copies)} repeat another one byte for byte:", *shown, *more]
+    return [f"{counted(copies, 'image')} repeat another one byte for byte:", *shown, *more]
 
 
 def _verdict(found: Verification) -> list[str]:
@@ -163,7 +163,3 @@ def _unpublished(found: Verification) -> str:
         whole = ", and none is damaged" if found.decoded else ""
         return f"Every class has images in every domain{whole}: {shape}."
     return f"Not everything is there or readable: {shape}."
-
-
-def _images(number: int) -> str:
-    return f"{number:,} image{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from hamdg.report.table import percent
 from hamdg.report.tables.measured import ZERO_SHOT
 from hamdg.report.tables.model import Table
 from hamdg.report.tables.options import MODEL, Absent
-from hamdg.text import listed_in_words
+from hamdg.text import counted, listed_in_words
 
 # How the reason of a run begins that failed; all others have not been made, or not to their end.
 FAILED = "failed"
@@ -63,7 +63,7 @@ class _Gone:
 def many_html(study: Study) -> str:
     """Return the whole page; parts without data are left out."""
     groups = [group(table, number) for number, table in enumerate(study.tables, 1)]
-    runs = _all_runs(study.tables)
+    runs = runs_of(study.tables)
     absent = sorted(study.absent, key=lambda one: not _is_failure(one))
     return render(
         "many.html",
@@ -84,12 +84,11 @@ def many_html(study: Study) -> str:
 
 def _title(tables: Sequence[Table], runs: Sequence[FoundRun]) -> str:
     trained = {row.label for table in tables for row in table.rows if row.values.get(MODEL) != ZERO_SHOT}
-    count = len(trained)
     where = listed_in_words(sorted({run.summary.benchmark for run in runs}))
-    return f"{count} method{'' if count == 1 else 's'} on {where}"
+    return f"{counted(len(trained), 'method')} on {where}"
 
 
-def _all_runs(tables: Sequence[Table]) -> list[FoundRun]:
+def runs_of(tables: Sequence[Table]) -> list[FoundRun]:
     """Return every run of the tables once, by their paths in order."""
     found = {run.path: run for table in tables for row in table.cells for cell in row for run in cell.runs}
     return [found[path] for path in sorted(found)]
@@ -105,19 +104,18 @@ def _run(run: FoundRun, pages: Mapping[Path, str]) -> _Run:
 def _eyebrow(runs: Sequence[FoundRun]) -> str:
     benchmarks = sorted({run.summary.benchmark for run in runs})
     seeds = sorted({run.summary.seed for run in runs})
-    return (
-        f"hamdg · {', '.join(benchmarks)} · {_count(len(runs), 'run')} · seed{'s' * (len(seeds) > 1)} {_numbers(seeds)}"
-    )
+    counts = f"{counted(len(runs), 'run')} · seed{'s' * (len(seeds) > 1)} {_numbers(seeds)}"
+    return f"hamdg · {', '.join(benchmarks)} · {counts}"
 
 
 def _summary(study: Study, groups: Sequence[Group]) -> list[str]:
     """Return what is missing, in a few sentences for the top of the page."""
     failed = sum(map(_is_failure, study.absent))
     other = len(study.absent) - failed
-    found = [f"{_count(failed, 'run')} failed."] if failed else []
-    found += [f"{_count(other, 'run')} {'is' if other == 1 else 'are'} not there yet."] if other else []
+    found = [f"{counted(failed, 'run')} failed."] if failed else []
+    found += [f"{counted(other, 'run')} {'is' if other == 1 else 'are'} not there yet."] if other else []
     left = len(study.problems)
-    found += [f"{_count(left, 'record')} {'is' if left == 1 else 'are'} left out."] if left else []
+    found += [f"{counted(left, 'record')} {'is' if left == 1 else 'are'} left out."] if left else []
     several = len(groups) > 1
     return found + [f"{one.name}: {one.gaps}" if several else one.gaps for one in groups if one.gaps]
 
@@ -163,7 +161,3 @@ def _numbers(found: Sequence[int]) -> str:
     if len(found) > 3 and list(found) == list(range(found[0], found[-1] + 1)):
         return f"{found[0]} to {found[-1]}"
     return ", ".join(map(str, found))
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -22,7 +22,7 @@ from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptio
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs
 from hamdg.report.tables.wording import caption, notes_of, title
-from hamdg.text import listed, shortened
+from hamdg.text import counted, listed, shortened
 
 # One table each, unless they make its rows or columns: numbers of several are not averaged.
 APART = ("benchmark", "condition")
@@ -47,7 +47,7 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     apart = [key for key in APART if key not in (*rows, *columns)]
     numbers, unmeasured = measure(runs, metric, [*rows, *columns, *apart], options)
     if not numbers:
-        raise DataError(f"None of the {len(runs)} runs has a number to show; ask for less with `--where`.")
+        raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
     groups: dict[Values, list[Measured]] = {}
     for one in numbers:
         groups.setdefault(tuple(one.values[key] for key in apart), []).append(one)
