@@ -107,6 +107,37 @@ class Scatter:
         return self.height - BOTTOM
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """The inside of the drawing: where costs and values lie in pixels."""
+
+    width: float
+    height: float
+    costs: tuple[float, float]
+    values: tuple[float, float]
+    is_logarithmic: bool
+
+    def across(self, cost: float) -> float:
+        """Return where a cost is on its axis."""
+        low, high = self.costs
+        share = math.log(cost / low) / math.log(high / low) if self.is_logarithmic else (cost - low) / (high - low)
+        return LEFT + share * (self.width - LEFT - RIGHT)
+
+    def down(self, value: float) -> float:
+        """Return where a value is on its axis."""
+        low, high = self.values
+        return TOP + (high - value) / (high - low) * (self.height - TOP - BOTTOM)
+
+    def x_ticks(self) -> list[Tick]:
+        """Return round costs."""
+        marks = _round_costs(*self.costs) if self.is_logarithmic else ticks(*self.costs, 6)
+        return [Tick(self.across(mark), f"{mark:,.10g}") for mark in marks]
+
+    def y_ticks(self) -> list[Tick]:
+        """Return round values."""
+        return [Tick(self.down(value), number(value)) for value in ticks(*self.values)]
+
+
 def scatter(
     methods: Sequence[Cost], free: Sequence[tuple[str, float]], titles: tuple[str, str], size: tuple[float, float]
 ) -> Scatter:
@@ -118,69 +149,74 @@ def scatter(
         titles: What the cost is, and what the value is.
         size: Pixels across and down.
     """
-    width, height = size
-    ends = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
-    axis = value_axis([*(one.value for one in methods), *(value for _, value in free)], ends)
+    axis = value_axis([*(one.value for one in methods), *(value for _, value in free)], _ends(methods))
     below = [one.label for one in methods if not axis.shows(one.value)]
     below += [name for name, value in free if not axis.shows(value)]
     methods = [one for one in methods if axis.shows(one.value)]
     free = [(name, value) for name, value in free if axis.shows(value)]
-    costs = [one.cost for one in methods]
-    logarithmic = max(costs) > _LINEAR * min(costs)
-    x_low, x_high = _decades(costs) if logarithmic else padded_limits([0.0, *costs], 6)
-    kept = [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
-    y_low, y_high = padded_limits([*kept, *(value for _, value in free)])
-
-    def across(cost: float) -> float:
-        share = math.log(cost / x_low) / math.log(x_high / x_low) if logarithmic else (cost - x_low) / (x_high - x_low)
-        return LEFT + share * (width - LEFT - RIGHT)
-
-    def down(value: float) -> float:
-        return TOP + (y_high - value) / (y_high - y_low) * (height - TOP - BOTTOM)
-
-    marks = _round_costs(x_low, x_high) if logarithmic else ticks(x_low, x_high, 6)
+    frame = _frame(methods, free, size)
     ordered = sorted(methods, key=lambda one: (not one.is_best, -one.value, one.label))
-    places = [(across(one.cost), down(one.value)) for one in ordered]
-    levels = [_level(name, down(value), width, places) for name, value in free]
-    whiskers = [
-        Box(x - 3, down(one.value + one.error), x + 3, down(one.value - one.error))
-        for one, (x, _) in zip(ordered, places, strict=True)
-        if one.error is not None
-    ]
-    lines = [Box(LEFT, level.y - 3, width - RIGHT, level.y + 3) for level in levels]
-    named = [_box_of(level.label) for level in levels]
+    places = [(frame.across(one.cost), frame.down(one.value)) for one in ordered]
+    levels = [_level(name, frame.down(value), frame.width, places) for name, value in free]
     front = _front(methods)
-    path = [(across(one.cost), down(one.value)) for one in front]
-    joined = [Box(x - 2, y - 2, x + 2, y + 2) for start, end in pairwise(path) for x, y in _between(start, end)]
-    frame = Box(LEFT + 2, TOP - 6, width - 4, height - BOTTOM - 2)
+    path = [(frame.across(one.cost), frame.down(one.value)) for one in front]
+    inside = Box(LEFT + 2, TOP - 6, frame.width - 4, frame.height - BOTTOM - 2)
     names = place(
-        [(one.label, _short(one.label)) for one in ordered], places, frame, [*whiskers, *lines, *named, *joined]
+        [(one.label, _short(one.label)) for one in ordered], places, inside, _covered(frame, ordered, levels, path)
     )
     points = [
         Point(
             one,
             x,
             y,
-            None if one.error is None else down(one.value - one.error),
-            None if one.error is None else down(one.value + one.error),
+            None if one.error is None else frame.down(one.value - one.error),
+            None if one.error is None else frame.down(one.value + one.error),
             label,
             one in front,
         )
         for one, (x, y), label in zip(ordered, places, names, strict=True)
     ]
     return Scatter(
-        width,
-        height,
+        frame.width,
+        frame.height,
         points,
         " ".join(f"{x:.1f},{y:.1f}" for x, y in path) if len(path) > 1 else "",
         levels,
-        [Tick(across(mark), f"{mark:,.10g}") for mark in marks],
-        [Tick(down(value), number(value)) for value in ticks(y_low, y_high)],
-        logarithmic,
+        frame.x_ticks(),
+        frame.y_ticks(),
+        frame.is_logarithmic,
         [one.method.label for one in points if one.label is None],
         below,
         *titles,
     )
+
+
+def _ends(methods: Sequence[Cost]) -> list[float]:
+    """Return where the whiskers of methods end."""
+    return [end for one in methods for end in (one.value - (one.error or 0.0), one.value + (one.error or 0.0))]
+
+
+def _frame(methods: Sequence[Cost], free: Sequence[tuple[str, float]], size: tuple[float, float]) -> _Frame:
+    """Return a frame around all that is drawn; logarithmic where costs differ a lot."""
+    costs = [one.cost for one in methods]
+    logarithmic = max(costs) > _LINEAR * min(costs)
+    limits = _decades(costs) if logarithmic else padded_limits([0.0, *costs], 6)
+    return _Frame(*size, limits, padded_limits([*_ends(methods), *(value for _, value in free)]), logarithmic)
+
+
+def _covered(
+    frame: _Frame, methods: Sequence[Cost], levels: Sequence[Level], path: Sequence[tuple[float, float]]
+) -> list[Box]:
+    """Return what no name may cover: whiskers, levels and their names, and the front."""
+    whiskers = [
+        Box(x - 3, frame.down(one.value + one.error), x + 3, frame.down(one.value - one.error))
+        for one, x in ((one, frame.across(one.cost)) for one in methods)
+        if one.error is not None
+    ]
+    lines = [Box(LEFT, level.y - 3, frame.width - RIGHT, level.y + 3) for level in levels]
+    named = [_box_of(level.label) for level in levels]
+    joined = [Box(x - 2, y - 2, x + 2, y + 2) for start, end in pairwise(path) for x, y in _between(start, end)]
+    return [*whiskers, *lines, *named, *joined]
 
 
 def _front(methods: Sequence[Cost]) -> list[Cost]:
