@@ -186,5 +186,5 @@ def test_a_page_replaces_no_file_of_another_kind(name: str, logs: Path, capsys: 
     out = logs / name
     out.write_text("mine")
     assert main(["report", str(logs / "mini" / "photo" / "erm"), "--out", str(out)]) == 2
-    assert capsys.readouterr().err == f"hamdg: error: `--out {out}` is no name of a page; end it in `.html`.\n"
+    assert capsys.readouterr().err == f"hamdg: error: `--out {out}` is not an HTML page; end its name in `.html`.\n"
     assert out.read_text() == "mine"

@@ -63,7 +63,7 @@ def test_scores_that_are_no_numbers(ham: Record) -> None:
     said = not_finite(ham, Evidence(predictions=found))
     assert said is not None
     assert said.kind == "problem"
-    assert said.text.startswith("The result's scores are no numbers for 3 of 140 images: its weights hold NaN")
+    assert said.text.startswith("The result's scores are NaN or infinite for 3 of 140 images: its weights hold NaN")
     lost = not_finite(ham, Evidence(losses({"photo": [1.0, math.nan], "cartoon": [1.0, 0.5]})))
     assert lost is not None
     assert lost.text.startswith("The loss of photo became NaN or infinite")
@@ -118,7 +118,7 @@ def test_source_models_that_are_one(ham: Record) -> None:
     # Two vectors of length 2 with that cosine are 2 * sqrt(2 * 0.004) apart.
     assert found.text.startswith(
         "The source models have become one: the cosine of their updates is at least 0.996, and they are at most 8.9 % "
-        "of an update's length apart. Nothing was left to merge"
+        "of an update's length apart. There was nothing left to merge"
     )
     facts["cosines"]["cartoon|photo"][""] = 0.994
     assert sources_are_one(ham, NOTHING) is None
@@ -213,7 +213,7 @@ def test_confidences_that_are_no_probabilities(ham: Record) -> None:
     said = badly_calibrated(ham, Evidence(predictions=found))
     assert said is not None
     assert said.text.startswith(
-        "The result's confidences are no probabilities: on average they are 21.3 points away from its accuracy, above "
+        "The result's confidences are not probabilities: on average they are 21.3 points away from its accuracy, above "
         "it for the most part."
     )
 

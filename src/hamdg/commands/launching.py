@@ -1,4 +1,4 @@
-"""`--launcher NAME --launcher.NAME.OPTION=VALUE`: where the runs of a command take place."""
+"""`--launcher NAME --launcher.NAME.OPTION=VALUE`: where the runs of a command execute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line: a slip of the keyboard must not fill the memory."""
+"""Counts on the command line, limited so that a typo does not fill the memory."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _check_place(out: Path) -> None:
         raise ConfigError(f"`--out {out}` is a folder; name the page itself, such as `{out / 'page.html'}`.")
     if out.suffix not in (".html", ".htm"):
         # Anything else may be a sweep file or a record, which the page would replace.
-        raise ConfigError(f"`--out {out}` is no name of a page; end it in `.html`.")
+        raise ConfigError(f"`--out {out}` is not an HTML page; end its name in `.html`.")
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir():
         raise ConfigError(f"`--out {out}` cannot be written: `{above}` is a file; choose another place.")

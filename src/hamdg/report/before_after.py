@@ -1,4 +1,4 @@
-"""What the merge does to each source model: accuracies on every domain before and after, and along the lines."""
+"""The effect of the merge on each source model: accuracies on every domain before and after, and along the lines."""
 
 from __future__ import annotations
 

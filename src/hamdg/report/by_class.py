@@ -1,4 +1,4 @@
-"""Accuracy by class: of every model in every class, and of many classes those that a reader looks for."""
+"""Accuracy by class: of every model in every class; with many classes, a selection of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % means that 80 % are right: reliability diagrams as numbers, which templates draw."""
+"""Reliability diagrams as numbers, which templates draw: whether 80 % are right at a confidence of 80 %."""
 
 from __future__ import annotations
 

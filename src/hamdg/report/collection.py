@@ -1,4 +1,4 @@
-"""Finished runs, wherever their directories lie; what is no readable record is named and left out."""
+"""Finds finished runs below any folders; unreadable records are listed and left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FoundRun:
 
     @property
     def record(self) -> Record:
-        """The whole record, read anew.
+        """The whole record, read again.
 
         Raises:
             DataError: It does not hold what a record does.

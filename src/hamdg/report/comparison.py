@@ -1,4 +1,4 @@
-"""A comparison of models as one image that needs nothing but itself (SVG, light and dark)."""
+"""A comparison of models as one self-contained image (SVG, light and dark)."""
 
 from __future__ import annotations
 

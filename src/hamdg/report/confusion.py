@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a matrix where it can be read, else the pairs that are confused most."""
+"""Which classes are confused: a matrix where it is small enough to read, else the most frequent pairs."""
 
 from __future__ import annotations
 

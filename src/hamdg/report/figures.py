@@ -1,4 +1,4 @@
-"""The figures of a step, made ready for the page: from the record's data, the step's metrics and its images."""
+"""Prepares the figures of a step for the page, from the record's data, the step's metrics and its images."""
 
 from __future__ import annotations
 
@@ -133,8 +133,7 @@ def _common(name: str) -> Curves:
 
 
 def _default(name: str) -> tuple[Figure, Figure]:
-    title = name.replace("_", " ").replace("/", ", ")
-    title = capitalized(title)
+    title = capitalized(name.replace("_", " ").replace("/", ", "))
     return data.curves(title, [data.curve(name)]), data.layer_means(f"{title}, by layer: mean over the steps", name)
 
 
@@ -179,6 +178,7 @@ class _Drawing:
         if figure["kind"] == "images":
             images = self.found.images.get(figure["file"])
             return None if images is None else images.sheet(figure, self.sources)
+        # Tables need no preparation.
         return figure
 
     def _curves(self, figure: Curves) -> Chart | None:

@@ -1,4 +1,4 @@
-"""Pages in Markdown: texts that stay what they are, and parts of a page that belong to one sweep each."""
+"""Pages in Markdown: escaped texts, and a part of the page for each sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of one run: a single HTML file that needs nothing but itself."""
+"""The report of one run: one self-contained HTML file."""
 
 from __future__ import annotations
 

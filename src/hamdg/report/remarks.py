@@ -1,4 +1,4 @@
-"""What the numbers of a degenerate run mean, in words: one rule each, with the reason of its threshold."""
+"""Remarks on degenerate runs: what their numbers mean, one rule each, with the reason for its threshold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONSTANT, TOO_OFTEN = 0.95, 1.5
 # Image classifiers as they are trained have calibration errors of typically 4 to 10 %
 # (https://arxiv.org/abs/1706.04599, section 5).
 MISCALIBRATED = 0.15
-# Two standard errors hold 95 % of what chance makes of a difference.
+# Chance alone stays within two standard errors in 95 % of cases.
 ERRORS = 2.0
 
 
@@ -53,7 +53,7 @@ class Gap:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is more than chance makes of the same images."""
+        """Whether it is more than chance can explain."""
         return abs(self.value) > ERRORS * self.error
 
 
@@ -61,7 +61,7 @@ Rule = Callable[[Record, Evidence], Remark | None]
 
 
 def remarks(record: Record, found: Evidence) -> list[Remark]:
-    """Return what has to be said of a run, its problems first.
+    """Return the remarks on a run, problems first.
 
     Args:
         record: The run.
@@ -72,7 +72,7 @@ def remarks(record: Record, found: Evidence) -> list[Remark]:
 
 
 def not_finite(record: Record, found: Evidence) -> Remark | None:
-    """Scores or losses that are no numbers; one of them is too many, since it spreads to all that follows."""
+    """Non-finite scores or losses; a single one counts, since it spreads to everything computed from it."""
     count = images = 0
     for target in _targets(found):
         confidence = target.confidence.get(record["rows"][-1]["key"], np.zeros(0, np.float32))
@@ -81,20 +81,20 @@ def not_finite(record: Record, found: Evidence) -> Remark | None:
     if count:
         return Remark(
             "problem",
-            f"The result's scores are no numbers for {count:,} of {images:,} images: its weights hold NaN or infinity, "
-            "and its accuracy means nothing. Look at the loss below, and lower train.lr.",
+            f"The result's scores are NaN or infinite for {count:,} of {images:,} images: its weights hold NaN or "
+            "infinity, and its accuracy means nothing. Look at the loss below, and lower train.lr.",
         )
     if losses:
         return Remark(
             "problem",
-            f"The loss of {listed_in_words(losses)} became NaN or infinite while it was trained: what came after means "
+            f"The loss of {listed_in_words(losses)} became NaN or infinite during training: what followed means "
             "nothing. Lower train.lr.",
         )
     return None
 
 
 def learned_nothing(record: Record, found: Evidence) -> Remark | None:
-    """A training loss that ends where guessing is."""
+    """A training loss that ends at the level of guessing."""
     guessing = math.log(len(record["classes"]))
     ends = {name: end for name, values in _losses(found) if math.isfinite(end := _end(values))}
     knows = _last(found, "validation/accuracy")
@@ -107,12 +107,12 @@ def learned_nothing(record: Record, found: Evidence) -> Remark | None:
     return Remark(
         "problem",
         f"The training loss{whose} ended at {worst:.2f}, and guessing among {classes} classes costs ln {classes} = "
-        f"{guessing:.2f}: the training taught nothing, and what was merged knows nothing.",
+        f"{guessing:.2f}: the training taught nothing.",
     )
 
 
 def did_not_move(record: Record, found: Evidence) -> Remark | None:
-    """Models that are where they started: an update of length 0 has no direction, and no merge changes it."""
+    """Models that did not move: updates of length 0, which no merge changes."""
     facts = merge_facts(record)
     if facts is None or not facts["norms"] or any(facts["norms"].values()):
         return None
@@ -130,13 +130,13 @@ def sources_are_one(record: Record, found: Evidence) -> Remark | None:
     return Remark(
         "caution",
         f"The source models have become one: the cosine of their updates is {_lowest(whole)}{_apart(facts, whole)}. "
-        "Nothing was left to merge, and this run says nothing of the merge method: any average "
+        "There was nothing left to merge, and this run says nothing about the merge method: any average "
         "of them is nearly the same model.",
     )
 
 
 def below_start(record: Record, found: Evidence) -> Remark | None:
-    """A result that the training made worse than the model that it began with."""
+    """A result that is worse than the model that training started from."""
     start = next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
     gap = _gap(record, found, start)
     if gap is None or gap.value >= 0:
@@ -176,7 +176,7 @@ def control_is_better(record: Record, found: Evidence) -> Remark | None:
 
 
 def too_few_images(record: Record, found: Evidence) -> Remark | None:
-    """A difference to the control that a few other images could turn round."""
+    """A difference to the control that may be chance."""
     rival = _control(record) or next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
     gap = _gap(record, found, rival)
     if rival is None or gap is None or gap.is_clear:
@@ -206,7 +206,7 @@ def at_chance(record: Record, found: Evidence) -> Remark | None:
 
 
 def one_class(record: Record, found: Evidence) -> Remark | None:
-    """A result that answers one class whatever it is shown."""
+    """A result that predicts one class for nearly all images."""
     key, classes = record["rows"][-1]["key"], record["classes"]
     for target in _targets(found):
         if key not in target.predicted:
@@ -234,8 +234,8 @@ def badly_calibrated(record: Record, found: Evidence) -> Remark | None:
     where = f" on {name}" if len(errors) > 1 else ""
     return Remark(
         "caution",
-        f"The result's confidences are no probabilities{where}: on average they are {_points(bad[name])} away from its "
-        f"accuracy{_lean(found, name, row['key'])}. They have to be calibrated before anybody relies on them.",
+        f"The result's confidences are not probabilities{where}: on average they are {_points(bad[name])} away from "
+        f"its accuracy{_lean(found, name, row['key'])}. Calibrate them before relying on them.",
     )
 
 
@@ -321,7 +321,7 @@ def _apart(facts: MergeFacts, cosines: Mapping[str, float]) -> str:
 
 
 def _lean(found: Evidence, target: str, key: str) -> str:
-    """Return in words to which side the confidences are wrong."""
+    """Return in words whether the confidences are too high or too low."""
     predictions = {} if found.predictions is None else found.predictions.targets
     if target not in predictions or key not in predictions[target].confidence:
         return ""

@@ -1,4 +1,4 @@
-"""Which rows of a sweep's runs enter its tables, and what they are called there."""
+"""Which rows of a sweep's runs enter its tables, and under which names."""
 
 from __future__ import annotations
 

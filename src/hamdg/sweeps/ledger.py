@@ -1,4 +1,4 @@
-"""What became of a sweep's runs: a line of the ledger for each, and a file with the traceback of each failure."""
+"""The outcomes of a sweep's runs: a line of the ledger each, and a file with the traceback of each failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs of a sweep are meant: `exclude` of its file, `--only` and `--shard` of the command line."""
+"""Selects runs of a sweep: `exclude` of its file, `--only` and `--shard` of the command line."""
 
 from __future__ import annotations
 

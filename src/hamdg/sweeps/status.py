@@ -1,4 +1,4 @@
-"""How far the runs of a sweep are, whoever makes them: read from run directories, their locks and ledgers."""
+"""The states of a sweep's runs, in any process: read from run directories, their locks and ledgers."""
 
 from __future__ import annotations
 

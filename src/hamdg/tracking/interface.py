@@ -1,4 +1,4 @@
-"""What loggers may take beyond what Lightning's do, and how values and results reach any of them."""
+"""Interfaces of loggers beyond Lightning's, and how values and results reach any logger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step found, as loggers take it: numbers, tables, images, files; no Lightning and no W&B here."""
+"""A step's results as loggers take them: numbers, tables, images, files; no Lightning and no W&B here."""
 
 from __future__ import annotations
 

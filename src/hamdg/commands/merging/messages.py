@@ -1,4 +1,4 @@
-"""The library's words on the command line: warnings in one line, arguments spelled as flags."""
+"""The library's messages on the command line: warnings in one line, arguments spelled as flags."""
 
 from __future__ import annotations
 

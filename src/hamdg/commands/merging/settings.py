@@ -1,4 +1,4 @@
-"""What a request says to the merge library: options of the method, and settings of every method."""
+"""What a request passes to the merge library: options of the method, and settings of every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the methods of a table took: training time and images, from their runs' records."""
+"""What the methods of a table cost: training time and images, from their runs' records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names beside the points of a drawing: each where it covers no other name and no point, or nowhere."""
+"""Names beside the points of a drawing: each where it covers no other name and no point, or left out."""
 
 from __future__ import annotations
 

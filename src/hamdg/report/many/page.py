@@ -1,4 +1,4 @@
-"""The page over many runs: a single HTML file that needs nothing but itself."""
+"""The page over many runs: one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table says, in a few sentences: which method is best, which ones may be as good, what is missing."""
+"""A table in a few sentences: which method is best, which ones may be as good, what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launchers: where the runs of a sweep take place (docs/launchers.md).
+"""Launchers: where the runs of a sweep execute (docs/launchers.md).
 
 Another package brings one by an entry point of the group `hamdg.launchers` (docs/extending.md has an example).
 """

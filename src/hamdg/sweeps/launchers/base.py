@@ -1,4 +1,4 @@
-"""What a launcher is: options, and an executor that makes runs where it says."""
+"""The interface of launchers: options, and an executor that makes the runs."""
 
 from __future__ import annotations
 

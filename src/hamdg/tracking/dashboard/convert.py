@@ -26,7 +26,7 @@ def default_entity() -> str:
     """Return the entity of the user who is logged in.
 
     Raises:
-        ConfigError: If nobody is, or W&B does not answer.
+        ConfigError: If there is none, or W&B does not answer.
     """
     import wandb
 
