@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from hamdg import cli
-from hamdg.commands.completion import merge_methods
+from hamdg.commands.completion import STEPS, merge_methods
+from hamdg.config.algorithms import names as algorithms
 from hamdg.config.keys import known
+from hamdg.config.reading import read_recipe
 from hamdg.config.shipped import shipped_names
 from hamdg.data.registry import names
 from hamdg.merge import list_methods
+from hamdg.runs.record import EVALUATE, VALIDATE
+from hamdg.stages.discovery import algorithm_of
 
 Complete = Callable[..., list[str]]
 # Completes the words that follow, one a line, and prints what bash would offer for the last one.
@@ -77,6 +81,10 @@ def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
         (["run", "mini/ham", "--held_out", "=", "ph"], ["photo"]),
         (["run", "mini/ham", "--runtime.report", ""], ["true", "false"]),
         (["run", "mini/ham", "--algorithm", "co"], ["coral"]),
+        (["run", "mini/ham", "--until", "v"], ["validate"]),
+        (["merge", "logs/run", "--tracking.mo"], ["--tracking.mode"]),
+        (["evaluate", "logs/run", "--tracking.mode", "of"], ["offline"]),
+        (["evaluate", "logs/run", "--train."], []),
         (["merge", "--method", "ti"], ["ties"]),
         (["merge", "--method", "ties", "--precision", ""], ["fp32", "fp64"]),
         (["sweep", "x.yaml", "--launcher", "lo"], ["local"]),
@@ -128,6 +136,12 @@ def test_the_merge_methods_are_those_of_the_library() -> None:
     own = {name for name, info in list_methods().items() if info.plan.__module__.startswith("hamdg.")}
     assert set(merge_methods()) == own
     assert len(names()) > 3
+
+
+def test_the_steps_are_those_of_the_algorithms() -> None:
+    recipes = [read_recipe(None, [f"--algorithm={name}"]) for name in algorithms()]
+    own = [step.name for recipe in recipes for step in algorithm_of(recipe).steps()]
+    assert tuple(dict.fromkeys([*own, VALIDATE, EVALUATE])) == STEPS
 
 
 def test_the_script_is_made_quickly_and_without_torch(best_of_three: Callable[[str], tuple[float, str]]) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from hamdg.config.tracking import TrackingConfig
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import read_record
+from hamdg.runs.steps import read_validation
 from hamdg.stages import pipeline, repeating
+from hamdg.tracking.step import TrackedStep
+from hamdg.tracking.tracker import StepTracker, tracked
 from tests.stages.conftest import Tiny, Tower
 
 WRONG: tuple[tuple[list[str], dict[str, int]], ...] = (
@@ -53,6 +59,34 @@ def test_an_evaluation_and_a_merge_of_a_done_run_can_be_followed(copied: Callabl
     assert read_record(run.record)["rows"] == record["rows"]
     merged = repeating.remerge(run.path, ["--tracking.loggers=[csv]", "--merge.method=uniform"])
     assert {path.name for path in (merged.parent / "csv").iterdir()} == {"merge", "evaluate"}
+
+
+def test_a_run_that_stops_before_the_evaluation_is_followed_to_its_validation(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[TrackedStep] = []
+
+    def noted(config: TrackingConfig, step: TrackedStep) -> AbstractContextManager[StepTracker]:
+        followed.append(step)
+        return tracked(config, step)
+
+    monkeypatch.setattr("hamdg.stages.tracking.tracked", noted)
+    recipe = tiny("--tracking.loggers=[csv]", "--controls.erm=true")
+    pipeline.run(recipe, until="validate", show=False)
+    run = RunDirectory(run_directory(recipe))
+    validations = [step for step in followed if step.name == "validate"]
+    assert [(step.folder == run.path, step.is_result) for step in validations] == [(False, False), (True, True)]
+    assert {step.name for step in followed} == {"train", "merge", "validate"}
+
+    (file,) = (run.path / "csv" / "validate").rglob("metrics.csv")
+    (logged,) = csv.DictReader(file.read_text().splitlines())
+    assert float(logged["validation"]) == pytest.approx(list(read_validation(run).values())[-1])
+    sources = [name for name in logged if name.startswith("validation/accuracy/")]
+    assert sources == [f"validation/accuracy/{name}" for name in ("art_painting", "cartoon", "photo")]
+
+    followed.clear()
+    pipeline.run(recipe, show=False)
+    assert [step.name for step in followed] == ["evaluate", "evaluate"]
 
 
 def _files(folder: Path) -> list[str]:

@@ -38,6 +38,13 @@ _PATHS = {
     "data.lists": _FILE,
     "model.weights": _FILE,
 }
+# What a run can stop after, with the algorithms that come with hamdg; asking them needs torch.
+STEPS = ("train", "merge", "validate", "evaluate")
+# The verbs that repeat a part of a run, with the sections that change no other.
+_REPEATED = {
+    "merge": ("merge.", "evaluate.", "runtime.", "tracking."),
+    "evaluate": ("evaluate.", "runtime.", "tracking."),
+}
 # YAML files and folders, beside the names that come with hamdg.
 _PREAMBLE = {
     "bash": """\
@@ -115,8 +122,8 @@ def _keys(verb: str) -> dict[str, Sequence[str] | str]:
 
     if verb == "run":
         wanted = known()
-    elif verb in ("merge", "evaluate"):
-        wanted = tuple(key for key in known() if key.startswith(f"{verb}."))
+    elif verb in _REPEATED:
+        wanted = tuple(key for key in known() if key.startswith(_REPEATED[verb]))
     elif verb.startswith("data "):
         from hamdg.commands.data.verbs import recipe_keys
 
@@ -125,6 +132,8 @@ def _keys(verb: str) -> dict[str, Sequence[str] | str]:
     else:
         wanted = ()
     found = {f"--{key}": _values(key) for key in wanted}
+    if verb == "run":
+        found["--until"] = STEPS
     return found | (_launcher_options() if verb in ("run", "sweep") else {})
 
 

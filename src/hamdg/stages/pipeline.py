@@ -35,7 +35,7 @@ from hamdg.stages.processes import lead_alone
 from hamdg.stages.running import run_steps
 from hamdg.stages.sources import check_learned_from_these
 from hamdg.stages.start import changed_start, check_start, prepare
-from hamdg.stages.tracking import evaluation_results, track_evaluation
+from hamdg.stages.tracking import evaluation_results, track_evaluation, track_validation, validation_results
 from hamdg.tracking.loggers import check_makers
 
 
@@ -188,7 +188,7 @@ def _advance(own: Context, controls: Sequence[Context], command: str, until: str
                 _take_steps(control, until, force, again)
         except RunInUseError:
             later.append(control)
-    _take_steps(own, until, force, again)
+    _take_steps(own, until, force, again, is_result=True)
     for control in later:
         with waited_for(control):
             _take_steps(control, until, force, again)
@@ -200,7 +200,7 @@ def _advance(own: Context, controls: Sequence[Context], command: str, until: str
         _evaluate(own, command, controls, again, is_result=True)
 
 
-def _take_steps(context: Context, until: str, force: bool, again: bool) -> None:
+def _take_steps(context: Context, until: str, force: bool, again: bool, is_result: bool = False) -> None:
     """Take a run through the steps that are asked for, and validate it if these are all."""
     prepare(context)
     steps = context.algorithm.steps()
@@ -209,7 +209,13 @@ def _take_steps(context: Context, until: str, force: bool, again: bool) -> None:
     run_steps(context, chosen, share=not force)
     if len(chosen) == len(steps):
         with context.progress.part(part_name(context.algorithm.label, VALIDATE)):
-            validate(context, again)
+            if until == EVALUATE:
+                validate(context, again)
+                return
+            # Nothing will evaluate this run: loggers get what it comes to from its validation.
+            with track_validation(context, is_result) as tracker:
+                if validate(context, again):
+                    tracker.finish(lambda: validation_results(context))
 
 
 def _evaluate(

@@ -12,10 +12,11 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.figures import Figure
 from hamdg.runs.identity import defining_part, identity
 from hamdg.runs.predictions import Predictions, read_predictions
-from hamdg.runs.record import EVALUATE, Record
+from hamdg.runs.record import EVALUATE, VALIDATE, Record
 from hamdg.runs.settings import flat, text_of
-from hamdg.runs.steps import StepSummary
+from hamdg.runs.steps import StepSummary, read_validation, read_validation_by_source
 from hamdg.stages.context import Context
+from hamdg.stages.exporting import exported
 from hamdg.tracking.links import read_links
 from hamdg.tracking.results import CaptionedImage, Cell, ConfigValue, Confusion, Results, ResultTable
 from hamdg.tracking.step import TrackedStep
@@ -48,6 +49,17 @@ def track_evaluation(context: Context, is_result: bool) -> AbstractContextManage
         is_result: Whether it is the run that was asked for, and not one that it is compared with.
     """
     step = _tracked_step(context, EVALUATE, "")
+    return tracked(context.recipe.tracking, replace(step, is_result=is_result))
+
+
+def track_validation(context: Context, is_result: bool) -> AbstractContextManager[StepTracker]:
+    """Give the validation of a run that nothing will evaluate its loggers while a block runs.
+
+    Args:
+        context: The run.
+        is_result: As for an evaluation.
+    """
+    step = _tracked_step(context, VALIDATE, "")
     return tracked(context.recipe.tracking, replace(step, is_result=is_result))
 
 
@@ -176,6 +188,33 @@ def _table_of(figure: Figure) -> ResultTable | None:
         points = [(one["label"], x, y) for one in figure["series"] for x, y in zip(one["x"], one["y"], strict=True)]
         return ResultTable(["line", figure["x"], "value"], points)
     return None
+
+
+def validation_results(context: Context) -> Results:
+    """Return what the validation of a run has found; the held-out domain stays closed.
+
+    Args:
+        context: The run.
+    """
+    run, steps = context.run, [context.step(step.name).read() for step in context.algorithm.steps()]
+    by_row, files = read_validation_by_source(run), exported(run)
+    key, validation = list(read_validation(run).items())[-1]
+    values: dict[str, float | int | str] = {
+        "validation": validation,
+        "train_seconds": sum(step["seconds"] for step in steps),
+        "images_seen": sum(step["images_seen"] for step in steps),
+    }
+    values |= {f"validation/accuracy/{source}": value for source, value in by_row[key].items()}
+    values |= {f"sha256/{name}": digest for name, digest in files.items()}
+    rows = [(row, source, value) for row, own in by_row.items() for source, value in own.items()]
+    links = _links_before(context, VALIDATE)
+    return Results(
+        values=values,
+        tables={"results": ResultTable(["key", "source", "validation"], rows)},
+        config={"evaluated": [link["id"] for link in links.values() if "id" in link]},
+        files=[run.path / name for name in files],
+        used=tuple(links.values()),
+    )
 
 
 def evaluation_results(context: Context, record: Record) -> Results:
