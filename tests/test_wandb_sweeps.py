@@ -8,7 +8,6 @@ from typing import TypedDict
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from hamdg.commands import running
 from hamdg.config.parsing import split_overrides
@@ -40,6 +39,9 @@ def read(path: Path) -> WandbSweep:
 
 def arguments(sweep: WandbSweep, values: tuple[object, ...]) -> list[str]:
     """Return the command that W&B's agent makes of one point of the grid."""
+    # Takes seconds, which processes that only collect the tests, or do others, need not wait.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     given = {name: {"value": value} for name, value in zip(sweep["parameters"], values, strict=True)}
     flags = create_sweep_command_args({"args": given})["args"]
     command = create_sweep_command(sweep["command"])

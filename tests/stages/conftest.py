@@ -145,7 +145,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tower], RunD
     def run(tower: Tower) -> RunDirectory:
         arguments = tiny_arguments(tmp_path_factory.mktemp(tower), tower)
         extra = [
-            "--evaluate.lines=5",
+            "--evaluate.lines=3",
             "--controls.erm=true",
             "--runtime.report=true",
             "--runtime.quiet=true",

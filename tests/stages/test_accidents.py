@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,22 +106,36 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_to_the_same_bytes(zygot
     assert full.directory.merged.read_bytes() == calm.directory.merged.read_bytes()
 
 
-def test_a_second_process_on_the_same_run_is_told_who_has_it(zygote: Zygote, command: Commander) -> None:
-    own = command("own")
-    run = RunDirectory.open(own.recipe)
-    try:
-        before = contents(run)
-        outcome = zygote.run(own.argv, own.folder)
-        assert outcome.code == 2
-        assert re.fullmatch(
-            r"hamdg: error: `.+` is in use by process \d+; wait until it ends, or start a run with another seed "
-            r"or recipe\.",
-            one_line(outcome),
+# Needs no torch, whose import is most of what a process costs.
+HOLDER = """
+import sys
+from hamdg.config.reading import read_recipe
+from hamdg.runs.directory import RunDirectory
+
+with RunDirectory.open(read_recipe(None, sys.argv[1:])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_on_the_same_run_is_told_who_has_it(
+    command: Commander, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = command("own", tower="vit")
+    argv = [sys.executable, "-c", HOLDER, *own.argv[2:]]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        before = contents(own.directory)
+        assert before
+        assert cli.main(own.argv) == 2
+        assert capsys.readouterr().err == (
+            f"hamdg: error: `{own.directory.path}` is in use by process {first.pid}; wait until it ends, or start a "
+            "run with another seed or recipe.\n"
         )
-        assert contents(run) == before
-    finally:
-        run.release()
-    assert zygote.run(own.argv, own.folder).code == 0
+        assert contents(own.directory) == before
+        first.communicate()
+    assert cli.main(own.argv) == 0
 
 
 @pytest.mark.parametrize("steps", [2, 6])
@@ -184,7 +200,8 @@ def test_a_damaged_file_of_a_run_is_mended_or_named(
     recipe = _recipe(run)
     (path,) = run.path.glob(name)
     DAMAGES[damage](path)
-    code = cli.main(["run", str(recipe), f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=true"])
+    root = f"--runtime.root={run.path.parents[3]}"
+    code = cli.main(["run", str(recipe), root, "--runtime.quiet=true", "--evaluate.lines=0"])
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert code in (0, 1, 2)
@@ -217,13 +234,14 @@ def test_a_run_directory_of_another_configuration_is_left_alone(
 
 
 def test_force_with_unreadable_weights_keeps_the_finished_run(
-    command: Commander, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Commander,
+    finished: Callable[[str], RunDirectory],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     weights = tmp_path / "start.safetensors"
-    first = command("first", "--runtime.quiet=true")
-    assert cli.main(first.argv) == 0
-    weights.write_bytes(first.directory.merged.read_bytes())
-    second = command("second", f"--model.weights={weights}", "--runtime.quiet=true")
+    weights.write_bytes(finished("vit").merged.read_bytes())
+    second = command("second", f"--model.weights={weights}", "--runtime.quiet=true", tower="vit")
     assert cli.main(second.argv) == 0
     before = contents(second.directory)
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -235,12 +253,13 @@ def test_force_with_unreadable_weights_keeps_the_finished_run(
 
 
 def test_weights_that_changed_since_the_training_are_refused(
-    command: Commander, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Commander,
+    finished: Callable[[str], RunDirectory],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     weights = tmp_path / "start.safetensors"
-    first = command("first", "--runtime.quiet=true", tower="vit")
-    assert cli.main(first.argv) == 0
-    weights.write_bytes(first.directory.merged.read_bytes())
+    weights.write_bytes(finished("vit").merged.read_bytes())
     second = command("second", f"--model.weights={weights}", "--runtime.quiet=true", tower="vit")
     assert cli.main(second.argv) == 0
     weights.write_bytes(second.directory.merged.read_bytes())

@@ -29,6 +29,7 @@ from hamdg.runs.identity import identity, run_directory
 from hamdg.runs.record import read_record
 from hamdg.stages import class_features, pipeline
 from hamdg.stages.context import open_context
+from tests.stages.conftest import tiny_arguments
 from tests.stages.test_damaged_checkpoint import stopped
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def arguments(shapes: Path, root: Path, *overrides: str) -> list[str]:
     recipe = root / "recipe.yaml"
     recipe.write_text(
         f"benchmark: custom\nheld_out: paint\ndata: {{root: {shapes}, batch_size: 8}}\n"
-        f"train: {{steps: 12, warmup: 2, check_every: 6}}\n"
+        f"train: {{steps: 12, warmup: 2, check_every: 6}}\nevaluate: {{lines: 0}}\n"
         f"runtime: {{root: {root / 'runs'}, threads: 1, report: false}}\n"
     )
     return ["run", str(recipe), *overrides]
@@ -190,33 +191,49 @@ def cut(run: RunDirectory) -> None:
     run.class_features.write_bytes(run.class_features.read_bytes()[:50])
 
 
+FEW = ("--model.text_head=source_means", "--runtime.checkpoint_every=1", "--runtime.quiet=true")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Return a training that nothing stopped; shared, so tests must not change it."""
+    recipe = read_recipe(None, [*tiny_arguments(tmp_path_factory.mktemp("calm"), "vit"), *FEW])
+    return RunDirectory(pipeline.run(recipe, until="train").parent)
+
+
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of runs below which the same training was stopped; shared, so tests must not change it."""
+    root = tmp_path_factory.mktemp("halfway")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopped(lambda: pipeline.run(read_recipe(None, [*tiny_arguments(root, "vit"), *FEW])), patch)
+    return root
+
+
+def learned(run: RunDirectory) -> dict[str, bytes]:
+    """Return the class features of a run and its models."""
+    paths = (run.class_features, *run.step("train").index.parent.rglob("*.safetensors"))
+    return {path.name: path.read_bytes() for path in paths}
+
+
 @pytest.mark.parametrize("damage", [exchange, cut, lambda run: run.class_features.unlink()])
 def test_class_features_exchanged_or_lost_while_a_training_was_stopped_are_learned_again_and_it_goes_on(
     tiny: Tiny,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    calm: RunDirectory,
+    halfway: Path,
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[RunDirectory], None],
 ) -> None:
-    few = ("--model.text_head=source_means", "--runtime.checkpoint_every=1", "--runtime.quiet=true")
-    calm = RunDirectory(pipeline.run(tiny(*few, tower="vit"), until="train").parent)
-    expected = {
-        path.name: path.read_bytes()
-        for path in (calm.class_features, *calm.step("train").index.parent.rglob("*.safetensors"))
-    }
-    recipe = tiny(*few, f"--runtime.root={calm.path.parents[4] / 'hurt'}", tower="vit")
+    shutil.copytree(halfway, tmp_path / "runs")
+    recipe = tiny(*FEW, tower="vit")
     run = RunDirectory(run_directory(recipe))
-    with pytest.raises(KeyboardInterrupt):
-        stopped(lambda: pipeline.run(recipe), monkeypatch)
     assert run.step("train").resume.is_file()
     damage(run)
     capsys.readouterr()
     pipeline.run(recipe, until="train")
     assert capsys.readouterr().err == ""
-    found = {
-        path.name: path.read_bytes()
-        for path in (run.class_features, *run.step("train").index.parent.rglob("*.safetensors"))
-    }
-    assert found == expected
+    assert learned(run) == learned(calm)
 
 
 def test_images_that_are_read_for_class_features_alone_are_not_kept(shapes: Path, tmp_path: Path) -> None:

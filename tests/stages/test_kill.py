@@ -80,12 +80,13 @@ def killed_until_done(zygote: Zygote, command: Command, seconds: float, kills: i
     return killed
 
 
+@pytest.mark.slow  # the default tests kill the runs of a sweep, at file operations
 @pytest.mark.parametrize(
     ("tower", "options"),
     [
-        pytest.param("rn", SIGN_CONSENSUS, id="sign consensus, snapshots", marks=pytest.mark.slow),
+        pytest.param("rn", SIGN_CONSENSUS, id="sign consensus, snapshots"),
         pytest.param("vit", RUNNING_MEAN, id="mean"),
-        pytest.param("vit", SWAD, id="swad", marks=pytest.mark.slow),
+        pytest.param("vit", SWAD, id="swad"),
     ],
 )
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(

@@ -29,7 +29,8 @@ def again(run: RunDirectory, *more: str) -> int:
     recipe = run.path.parents[3] / "recipe.yaml"
     if not recipe.exists():
         recipe.write_bytes(run.config.read_bytes())
-    return cli.main(["run", str(recipe), f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=true", *more])
+    fixed = [f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=true", "--evaluate.lines=0"]
+    return cli.main(["run", str(recipe), *fixed, *more])
 
 
 def zeroed(path: Path) -> None:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pytest
 import yaml
+
+from hamdg.sweeps.launchers.local import Local
+from hamdg.sweeps.ledger import Outcome, ledger_of
+from hamdg.sweeps.sweep import run_sweep
+from hamdg.sweeps.sweep_file import read_sweep
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,3 +63,16 @@ class Inline(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def run(path: Path, processes: int = 1) -> list[Outcome]:
+    """Do the jobs of a sweep file in processes of this machine."""
+    outcomes = run_sweep(path, read_sweep(path), processes, Local())
+    ledger_of(read_sweep(path), path).raise_failures(outcomes)
+    return outcomes
+
+
+def ledger(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the only ledger that a sweep in a folder has written."""
+    (path,) = (folder / "logs" / "sweeps").glob("table-*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]

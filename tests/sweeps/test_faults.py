@@ -32,6 +32,7 @@ SMALL: dict[str, object] = {
     "data.mini.image_size": 32,
     "data.mini.images_per_class": 4,
     "evaluate.lines": 2,
+    "runtime.checkpoint_every": 1,
 }
 # Two merges of one training, with one control: three runs.
 FEW = {
@@ -125,9 +126,19 @@ def calm(forks: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(300)
 def test_a_sweep_killed_at_some_files_ends_with_the_same_tables(forks: Zygote, calm: Path, tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "killed")
+    in_training = False
     for moment in (3, 30, 75):
         assert forks.run(["sweep", "few.yaml"], folder, die_at=moment).code == 77
+        in_training = in_training or any(folder.glob("logs/mini/*/*/*/train/resume.ckpt"))
+    assert in_training
     assert tables(forks, folder) == tables(forks, calm)
+    assert models(folder) == models(calm)
+    assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
+
+
+def models(folder: Path) -> dict[str, bytes]:
+    """Return the content of all weights below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
 def damaged(forks: Zygote, calm: Path, tmp_path: Path, name: str, content: bytes) -> Outcome:
