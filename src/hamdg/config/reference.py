@@ -28,12 +28,13 @@ _INTRODUCTION = """\
 
 <!-- Written by `python -m hamdg.config.reference docs/recipes.md` from the types of recipes; do not edit. -->
 
-A recipe is a YAML file of sections with keys. Every key has a default, so that a recipe holds only what differs from it.
+A recipe is a YAML file of sections with keys. Every key has a default, so a recipe holds only what differs from it.
 On the command line a key is written as `--section.key=value`, as in `hamdg run mini/ham --train.steps=400`. An algorithm
-reads the sections `data`, `model`, `evaluate`, `runtime` and `tracking`, the shared sections that are named with it below, and its own section,
-which is called like the algorithm; what other sections say makes no other run. With another algorithm on the command
-line (`--algorithm=erm`) the file's own section of the first one is dropped, and all shared sections stay. `hamdg run RECIPE --help` shows the keys
-of one recipe with its values, and `hamdg run RECIPE --print-config` prints the whole recipe, defaults included.
+reads the sections `data`, `model`, `evaluate`, `runtime` and `tracking`, the shared sections that are named with it below,
+and its own section, which has its name; other sections do not change the run. With another algorithm on the command line
+(`--algorithm=erm`) the file's section of the first algorithm is dropped, and all shared sections are kept.
+`hamdg run RECIPE --help` shows the keys of one recipe with its values, and `hamdg run RECIPE --print-config` prints the
+whole recipe, defaults included.
 
 ## All recipes
 """  # noqa: E501
