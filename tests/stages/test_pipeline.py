@@ -167,7 +167,7 @@ def _prepared(run: RunDirectory) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 
 def test_a_finished_run_is_not_repeated(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
-    run = copied("rn")
+    run = copied("vit")
     before = snapshot(run)
     overrides = [f"--runtime.root={run.path.parents[3]}", "--runtime.quiet=false"]
     assert cli.main(["run", str(run.config), *overrides]) == 0
@@ -180,7 +180,7 @@ def test_a_finished_run_is_not_repeated(copied: Finished, capsys: pytest.Capture
 
 
 def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
-    run = copied("rn")
+    run = copied("vit")
     before = {name: content for name, (_, content) in snapshot(run).items()}
     pipeline.run(read_recipe(run.config, [f"--runtime.root={run.path.parents[3]}"]), force=True)
     after = {name: content for name, (_, content) in snapshot(run).items()}
@@ -192,7 +192,7 @@ def test_force_repeats_a_run_to_the_same_bytes(copied: Finished) -> None:
 
 
 def test_evaluate_writes_the_record_of_a_moved_run_again(copied: Finished) -> None:
-    run = copied("rn")
+    run = copied("vit")
     old = read_record(run.path)
     run.report.unlink()
     assert cli.main(["evaluate", str(run.path)]) == 0
@@ -206,7 +206,7 @@ def test_evaluate_writes_the_record_of_a_moved_run_again(copied: Finished) -> No
 def test_merge_again_makes_a_run_of_its_own_without_training(
     copied: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = copied("rn")
+    run = copied("vit")
     before = snapshot(run)
     with monkeypatch.context() as patch:
         patch.setattr("hamdg.stages.fit._Training.lead", lambda *_: pytest.fail("trained"))
@@ -234,7 +234,7 @@ def test_merge_again_makes_a_run_of_its_own_without_training(
 
 
 def test_until_merge_leaves_a_merged_model_and_no_record(tiny: Tiny) -> None:
-    recipe = tiny()
+    recipe = tiny(tower="vit")
     record = pipeline.run(recipe, until="merge")
     run = RunDirectory(run_directory(recipe))
     assert run.merged.is_file()
@@ -245,7 +245,7 @@ def test_until_merge_leaves_a_merged_model_and_no_record(tiny: Tiny) -> None:
 
 
 def test_a_recipe_made_in_python_runs_as_on_the_command_line(tiny: Tiny) -> None:
-    recipe = tiny("--held_out=art")
+    recipe = tiny("--held_out=art", tower="vit")
     record = pipeline.run(replace(recipe, held_out="Art"), until="merge")
     assert record == RunDirectory(run_directory(recipe)).record
     with pytest.raises(ConfigError, match=r"^`held_out`: benchmark `mini` has no domain `arts`; it has"):

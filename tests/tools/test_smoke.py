@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from hamdg.config.recipe import Recipe
 from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
@@ -104,6 +105,17 @@ def test_the_workflow_for_other_repositories_runs(
     for arguments in ours:
         assert smoke.main(arguments) == 0
     assert capsys.readouterr().out.count("smoke: recipes/own.yaml passed") == 2
+
+
+def test_lines_between_models_are_measured_in_the_first_recipe_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def run(recipe: Recipe, **how: object) -> None:
+        asked.append((recipe.algorithm, recipe.evaluate.lines))
+
+    monkeypatch.setattr("hamdg.stages.pipeline.run", run)
+    assert smoke.main([str(ROOT / "experiments"), "--benchmark=pacs"]) == 0
+    assert asked == [("ham", smoke.LINES), ("ham", 0)]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ class TargetMetrics:
         self.inside[inside] = True
         self.whole = task.metrics(classes)
         # Of the parts, tables show the primary metric only.
-        self.parts = {"in80": task.metrics(classes)[task.primary], "in20": task.metrics(classes)[task.primary]}
+        self.parts = {name: self.whole[task.primary].clone() for name in ("in80", "in20")}
 
     def update(self, scores: Tensor, labels: Tensor, start: int) -> None:
         """Take in a batch: scores, labels, and the position of its first image in the target."""

@@ -84,12 +84,15 @@ class Scorer:
     def by_domain(self, models: Sequence[Scored], parts: Mapping[str, Subset], task: Task) -> list[dict[str, float]]:
         """Return every model's primary metric on each of some subsets, against the labels that these have."""
         values: list[dict[str, float]] = [{} for _ in models]
+        # One a model: to make a metric takes longer than to score a few images.
+        metrics: dict[int, Metric] = {}
         for name, part in parts.items():
-            found: dict[int, Metric] = {}
             for batch in self.scores(models, part):
-                if batch.model not in found:
-                    found[batch.model] = task.metrics(batch.scores.shape[1])[task.primary]
-                found[batch.model].update(batch.scores.cpu(), batch.labels.cpu())
-            for model, metric in found.items():
-                values[model][name] = float(metric.compute())
+                if batch.model not in metrics:
+                    metrics[batch.model] = task.metrics(batch.scores.shape[1])[task.primary]
+                metrics[batch.model].update(batch.scores.cpu(), batch.labels.cpu())
+            for model, metric in metrics.items():
+                if metric.update_called:
+                    values[model][name] = float(metric.compute())
+                    metric.reset()
         return values

@@ -39,6 +39,8 @@ TINY = (
 )
 # The shipped CLIP knows few words: features of most classes have to come from the images.
 SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=source_means")
+# Points on each line between two models. One recipe is enough to show that they can be measured.
+LINES = 3
 SIDE = 32
 PER_DOMAIN = 40
 CUSTOM_IMAGES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
@@ -66,15 +68,17 @@ def make_images(root: Path, one: Benchmark) -> Path:
     return folder
 
 
-def tiny_recipe(path: Path, root: Path, images: str | None = None) -> Recipe:
+def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 0) -> Recipe:
     """Return a recipe with few steps and images; its run and its cache lie below `root`.
 
     Args:
         path: The recipe.
         root: The folder of the run, and of made-up images.
         images: The folder of real images; without one they are made up.
+        lines: Points on each line between two models.
     """
-    overrides = [*TINY, f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}"]
+    places = (f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}")
+    overrides = [*TINY, f"--evaluate.lines={lines}", *places]
     name = _named_benchmark(path)
     if name != "mini":
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
@@ -106,7 +110,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as root:
         for path in found:
             try:
-                pipeline.run(tiny_recipe(path, Path(root), given.root), command=f"smoke {path}", show=False)
+                recipe = tiny_recipe(path, Path(root), given.root, LINES if path == found[0] else 0)
+                pipeline.run(recipe, command=f"smoke {path}", show=False)
             except HamdgError as error:
                 print(f"smoke: {path}: {error}", file=sys.stderr)
                 return error.exit_code
