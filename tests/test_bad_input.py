@@ -211,6 +211,18 @@ def test_a_folder_that_is_no_run_is_named(recipe: Path, verb: str, capsys: pytes
     )
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "merge"])
+def test_what_is_made_of_a_run_stays_below_its_root(
+    recipe: Path, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    assert complaint(capsys, verb, str(tmp_path / "run"), "--runtime.root=elsewhere") == (
+        f"What is made of `{tmp_path / 'run'}` lies below the same root; leave `--runtime.root` out, or copy the whole "
+        "root and name the run in there."
+    )
+
+
 def test_merge_takes_no_key_of_another_section(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, "merge", ".", "--train.steps=3") == (
         "`hamdg merge` takes keys of the sections `merge`, `evaluate`, `runtime` and `tracking`, such as "

@@ -14,6 +14,7 @@ from hamdg import __version__, cli
 from hamdg.config.recipe import Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
+from hamdg.stages import processes
 
 BestOfThree = Callable[[str], tuple[float, str]]
 
@@ -46,7 +47,7 @@ class Stages(ModuleType):
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     fake = Stages()
     package = ModuleType("hamdg.stages")
-    vars(package).update(pipeline=fake, repeating=fake)
+    vars(package).update(pipeline=fake, repeating=fake, processes=processes)
     monkeypatch.setitem(sys.modules, "hamdg.stages", package)
     monkeypatch.setitem(sys.modules, "hamdg.stages.pipeline", fake)
     return fake
@@ -241,6 +242,17 @@ def test_a_place_that_cannot_be_used_is_one_line_wherever_it_is_met(
     stages.failure = failure
     assert cli.main(["run", str(file)]) == 2
     assert capsys.readouterr().err == f"hamdg: error: {said}\n"
+
+
+@pytest.mark.parametrize(("name", "what"), [(None, "a file"), ("runs/events", "`runs/events`")])
+def test_a_disk_that_is_full_for_a_library_is_one_line(
+    stages: Stages, file: Path, capsys: pytest.CaptureFixture[str], name: str | None, what: str
+) -> None:
+    stages.failure = OSError(errno.ENOSPC, "No space left on device", name)
+    assert cli.main(["run", str(file)]) == 1
+    assert capsys.readouterr().err == (
+        f"hamdg: error: Cannot write {what}: no space left on device; free some space, then repeat the command.\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["data", "list"]])

@@ -52,6 +52,18 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_folder_that_takes_no_file_is_an_error_about_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, *_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match=r"a\.txt'$") as caught:
+        write_text(tmp_path / "a.txt", "")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
 def test_the_permissions_are_those_of_a_plain_file(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()

@@ -27,7 +27,7 @@ from hamdg.commands import (
 )
 from hamdg.commands.data import verbs as data
 from hamdg.commands.merging import verb as merge
-from hamdg.errors import ConfigError, HamdgError, OutputError
+from hamdg.errors import ConfigError, HamdgError, OutputError, StorageError
 from hamdg.text import capitalized, did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ _ENVIRONMENT = (
     errno.EPERM,
     errno.EROFS,
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # The verbs that take recipe keys, with their own options.
 _OPTIONS = {
@@ -131,11 +133,15 @@ def _known(error: OSError) -> HamdgError | None:
     """Return what an unexpected error of the system means; `None` if it is a bug."""
     if error.filename is not None and error.errno in _ENVIRONMENT:
         return ConfigError(f"`{os.fsdecode(error.filename)}`: {(error.strerror or '').lower()}.")
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+    if error.filename is None and error.errno in (*_FULL, errno.EIO, errno.EBADF):
         try:
             console.flush()
         except OutputError as lost:
             return lost
+    if error.errno in _FULL:  # loggers of other packages write files of their own
+        what = "a file" if error.filename is None else f"`{os.fsdecode(error.filename)}`"
+        reason = (error.strerror or "").lower()
+        return StorageError(f"Cannot write {what}: {reason}; free some space, then repeat the command.")
     return None
 
 

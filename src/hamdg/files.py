@@ -46,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with explained_storage(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=f".tmp{path.suffix}")
+            handle, name = _made_beside(path)
             os.close(handle)
             temporary = Path(name)
             yield temporary
@@ -180,6 +180,15 @@ def user_path(text: str, name: str) -> Path:
     except RuntimeError:
         user = Path(text).parts[0]
         raise ConfigError(f"`{name}` is `{text}`, but `{user}` has no home folder here; write the path out.") from None
+
+
+def _made_beside(path: Path) -> tuple[int, str]:
+    """Make a temporary file beside `path` and open it; an error is about `path`, which the user knows."""
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-", suffix=f".tmp{path.suffix}")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _settle(temporary: Path) -> None:

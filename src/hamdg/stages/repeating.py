@@ -91,7 +91,16 @@ def _reevaluated(path: Path, overrides: Sequence[str]) -> Path:
 
 
 def _asked(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe of a run with overrides, below the root that it lies below now."""
+    """Return the recipe of a run with overrides, below the root that it lies below now.
+
+    Raises:
+        ConfigError: An override is wrong, or names another root.
+    """
+    if any(override.startswith("--runtime.root") for override in overrides):
+        raise ConfigError(
+            f"What is made of `{run.path}` lies below the same root; leave `--runtime.root` out, or copy the "
+            "whole root and name the run in there."
+        )
     alone = () if joined_place() else _ALONE
     return read_recipe(run.config, [*alone, *overrides, f"--runtime.root={_recipe_at(run).runtime.root}"])
 
