@@ -1,5 +1,5 @@
 """`python -m hamdg` is `hamdg`."""
 
-from hamdg.cli import main
+from hamdg.cli import program
 
-raise SystemExit(main())
+program()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -92,6 +94,23 @@ class _Parser(argparse.ArgumentParser):
         if choices and value not in choices:
             hint = did_you_mean(value, choices, f"it can be {listed(choices)}.")
             raise ConfigError(f"There is no {str(action.metavar).lower()} `{value}`; {hint}")
+
+
+def program() -> NoReturn:
+    """Run the command line as the program of this process; after Ctrl-C the prompt is back at once."""
+    code = 1
+
+    def leave() -> None:
+        if code == INTERRUPTED:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    # Registered first, so that it runs last: Python would look through all of torch's objects once more.
+    atexit.register(leave)
+    code = main()
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -97,6 +97,18 @@ def test_processes_that_train_together_are_counted(sweep_file: SweepFile, capsys
     assert run["processes"] == 2
 
 
+def test_a_grid_of_a_million_points_is_refused_before_one_is_made(
+    sweep_file: SweepFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"train.lr": [1e-6 * (1 + n) for n in range(100)], "train.steps": list(range(1, 101))}
+    path = sweep_file(
+        held_out=["sketch", "photo"], seeds=50, conditions=None, variants={"ERM": {"recipe": "erm.yaml"}}, grid=values
+    )
+    assert cli.main(["sweep", str(path), "--dry-run"]) == 2
+    fix = "but a sweep can have 100,000; give its `grid` fewer values, or split it into several files."
+    assert f"`{path}` asks for 1,000,000 runs or more, {fix}" in capsys.readouterr().err
+
+
 def test_one_run_is_singular(sweep_file: SweepFile, capsys: pytest.CaptureFixture[str]) -> None:
     path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None, variants={"ERM": {"recipe": "erm.yaml"}})
     assert re.search(r"table\.yaml: 1 run; ledger ", said(capsys, path, "--dry-run"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import product
@@ -42,6 +43,11 @@ def defines(key: str, algorithm: str) -> bool:
         return owner == algorithm
     is_section = is_dataclass(shared().get(section))
     return not is_section or section in _ALWAYS or section in find(algorithm).uses
+
+
+def size(grid: Grid) -> int:
+    """Return how many combinations of its values a grid has; none is made."""
+    return math.prod(map(len, grid.values()))
 
 
 def points(grid: Grid, names: Mapping[str, str]) -> Iterator[tuple[str, dict[str, object]]]:

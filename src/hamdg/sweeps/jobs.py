@@ -23,7 +23,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
 from hamdg.sweeps.grid import defines
 from hamdg.sweeps.picking import Exclusion, fits
-from hamdg.sweeps.points import Point, naming, points_of
+from hamdg.sweeps.points import Point, check_size, naming, points_of
 from hamdg.sweeps.random_draws import drawn
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, listed
@@ -85,6 +85,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
             is excluded by an item of `exclude` or made by one of `include`, or no variant uses a key that varies.
     """
     where, unused = where or f"in `{file}`", dict(enumerate(sweep.exclude))
+    check_size(sweep, file)
     jobs: list[Job] = []
     used: set[str] = set()
     for condition in sweep.conditions:

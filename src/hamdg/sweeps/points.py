@@ -14,12 +14,14 @@ from hamdg.config.shipped import find_file
 from hamdg.data.benchmark import JOIN, Benchmark
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError, WeightsError
-from hamdg.sweeps.grid import defines, named, points, short_names
+from hamdg.sweeps.grid import Grid, defines, named, points, short_names, size
 from hamdg.sweeps.random_draws import Distribution
 from hamdg.sweeps.sweep_file import ALL, Include, Sweep, Variant
 from hamdg.text import capitalized
 
 Settings = dict[str, object]
+# Every one is a recipe that is read and checked before anything runs.
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,27 @@ def points_of(sweep: Sweep, file: Path, condition: str, where: str) -> list[Poin
     return found
 
 
+def check_size(sweep: Sweep, file: Path) -> None:
+    """Refuse a sweep of more runs than anybody waits for, before one of them is made up.
+
+    Raises:
+        ConfigError: If it has more; or if a recipe cannot be read.
+    """
+    count = 0
+    for condition, shared in sweep.conditions.items():
+        for name, variant in sweep.variants.items():
+            with naming(f"variant `{name}`, condition `{condition}`"):
+                source = _recipe_file(file, variant.recipe)
+                count += sum(size(used) for _, _, used in _grids(sweep, source, shared, variant))
+    # `held_out: all` counts as one here: how many domains there are is known when the recipes are read.
+    count *= len(sweep.seeds) * max(1, len(sweep.held_out)) * (sweep.random.draws if sweep.random else 1)
+    if count > MOST_RUNS:
+        raise ConfigError(
+            f"`{file}` asks for {count:,} runs or more, but a sweep can have {MOST_RUNS:,}; give its `grid` fewer "
+            "values, or split it into several files."
+        )
+
+
 @contextmanager
 def naming(job: str) -> Iterator[None]:
     """Name a job in an error about what it needs."""
@@ -98,16 +121,23 @@ def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, va
     """Yield a variant with every combination of those of the grid's values that its algorithm uses."""
     source, shared = _recipe_file(file, variant.recipe), sweep.conditions[condition]
     names = short_names(list(sweep.grid))
-    # Which other keys an algorithm uses is known when it is.
-    for algorithm in sweep.grid.get("algorithm", [None]):
-        head = {} if algorithm is None else {"algorithm": algorithm}
-        own = str(algorithm or named_algorithm(source, {**shared, **variant.set}.items()))
-        used = {key: values for key, values in sweep.grid.items() if key != "algorithm" and defines(key, own)}
+    for head, own, used in _grids(sweep, source, shared, variant):
         for suffix, settings in points(used, names):
             whole = f"{named(head, names)}{suffix}"
             point = _point(sweep, where, source, _common(shared, own) | dict(variant.set) | head | settings, own)
             label = f"{variant.set.get('label', name)}{whole}".removeprefix(", ")
             yield _placed(replace(point, origin=name, name=f"{name}{whole}", label=label), sweep, sweep.held_out)
+
+
+def _grids(
+    sweep: Sweep, source: Path, shared: Mapping[str, object], variant: Variant
+) -> Iterator[tuple[Settings, str, Grid]]:
+    """Yield a variant's algorithms: what sets each of them, its name, and what of the grid it uses."""
+    # Which other keys an algorithm uses is known when it is.
+    for algorithm in sweep.grid.get("algorithm", [None]):
+        head: Settings = {} if algorithm is None else {"algorithm": algorithm}
+        own = str(algorithm or named_algorithm(source, {**shared, **variant.set}.items()))
+        yield head, own, {k: values for k, values in sweep.grid.items() if k != "algorithm" and defines(k, own)}
 
 
 def _included(sweep: Sweep, file: Path, condition: str, where: str, one: Include) -> Point:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,60 @@ def test_more_gpus_than_there_are_is_an_error(machine: Machine) -> None:
     message = "`launcher.local.gpus` is 4, but this process sees 2 GPU(s)."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Local(4).start(1, Path())
+
+
+def test_stopping_ends_what_is_under_way_and_begins_nothing_else(tmp_path: Path) -> None:
+    executor = Processes([{}])
+    begun, cleaned = tmp_path / "begun", tmp_path / "cleaned"
+    running, waiting = executor.submit(_work, begun, cleaned), executor.submit(_work, begun, cleaned)
+    while not begun.exists():
+        time.sleep(0.01)
+    since = time.monotonic()
+    executor.shutdown(cancel_futures=True)
+    assert time.monotonic() - since < 10
+    assert isinstance(running.exception(), KeyboardInterrupt)
+    assert cleaned.read_text() == "once"
+    assert waiting.cancelled()
+
+
+def test_what_takes_no_notice_is_ended_all_the_same(tmp_path: Path) -> None:
+    executor = Processes([{}])
+    begun = tmp_path / "begun"
+    deaf = executor.submit(_take_no_notice, begun)
+    while not begun.exists():
+        time.sleep(0.01)
+    since = time.monotonic()
+    executor.shutdown(cancel_futures=True)
+    assert time.monotonic() - since < 10
+    with pytest.raises(JobLostError, match=r"^It was stopped with its sweep; it goes on from its last checkpoint\.$"):
+        deaf.result()
+
+
+def test_without_stopping_a_job_comes_to_its_end(tmp_path: Path) -> None:
+    executor = Processes([{}])
+    future = executor.submit(time.sleep, 0.5)
+    executor.shutdown()
+    assert future.exception() is None
+
+
+def _work(begun: Path, cleaned: Path) -> None:
+    """Work for a minute, and clean up for a while, during which Ctrl-C comes a second time."""
+    begun.touch()
+    try:
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        with cleaned.open("a") as file:
+            file.write("once")
+
+
+def _take_no_notice(begun: Path) -> None:
+    begun.touch()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(KeyboardInterrupt):
+            time.sleep(0.1)
 
 
 @pytest.mark.slow

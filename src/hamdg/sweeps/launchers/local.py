@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 from typing import Annotated, ParamSpec, TypeVar
 
 from hamdg.cores import usable_cores
@@ -22,6 +27,8 @@ from hamdg.sweeps.launchers.base import JobLostError, Launcher
 from hamdg.values import Range
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Seconds that an interrupted job has to end by itself; then its process ends, and it goes on from its checkpoint.
+_GRACE = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,36 +82,80 @@ class Processes(ThreadPoolExecutor):
         for slot in slots:
             self._slots.put(slot)
         self._of_thread = threading.local()
-        self._started: list[ProcessPoolExecutor] = []
+        self._started: list[_Process] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Let a process call a function that can be pickled."""
         return super().submit(self._call, fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End all processes; jobs under way come to their end first."""
-        super().shutdown(wait=wait, cancel_futures=cancel_futures)
+        """End all processes when their jobs have ended; with `cancel_futures` end those under way within seconds."""
+        if cancel_futures:
+            super().shutdown(wait=False, cancel_futures=True)
+            for process in list(self._started):
+                process.stop()
+        super().shutdown(wait=wait)
         for process in self._started:
-            process.shutdown(wait=wait, cancel_futures=cancel_futures)
+            process.end(wait)
 
     def _take_slot(self) -> None:
         self._of_thread.slot = self._slots.get_nowait()
         self._start()
 
     def _start(self) -> None:
-        begin = (os.getpid(), self._of_thread.slot)
-        self._of_thread.process = ProcessPoolExecutor(1, get_context("spawn"), _begin, begin)
+        self._of_thread.process = _Process(self._of_thread.slot)
         self._started.append(self._of_thread.process)
 
     def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        process: ProcessPoolExecutor = self._of_thread.process
+        process: _Process = self._of_thread.process
         try:
-            return process.submit(fn, *args, **kwargs).result()
+            return process.call(fn, *args, **kwargs)
         except BrokenProcessPool as error:
+            if process.is_stopped:
+                raise JobLostError("It was stopped with its sweep; it goes on from its last checkpoint.") from error
             self._started.remove(process)
-            process.shutdown(wait=False)
+            process.end(wait=False)
             self._start()
             raise JobLostError("Its process was killed; the system does that when memory runs out.") from error
+
+
+class _Process:
+    """A process that does one job at a time, and ends with this one.
+
+    Args:
+        environment: Its environment variables, beside those of this process.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        # Nothing is ever sent: the process sees that its end is closed, also when this process was killed.
+        theirs, self._alive = get_context("spawn").Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _begin, (theirs, environment))
+        self._lock = threading.Lock()
+        self._is_busy = False
+        self.is_stopped = False
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Let the process call a function, and return what that returns."""
+        with self._lock:
+            if self.is_stopped:
+                raise JobLostError("Its sweep was stopped before it began.")
+            self._is_busy = True
+        try:
+            return self._pool.submit(_call, fn, *args, **kwargs).result()
+        finally:
+            self._is_busy = False
+
+    def stop(self) -> None:
+        """Begin no other job, and interrupt the one under way."""
+        with self._lock:
+            self.is_stopped = True
+            if self._is_busy:
+                self._alive.close()
+
+    def end(self, wait: bool) -> None:
+        """End the process."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+        self._alive.close()
 
 
 def visible_gpus() -> list[str]:
@@ -126,13 +177,39 @@ def _shares(gpus: Sequence[str], each: float) -> list[str]:
     return list(gpus) * math.floor(1 / each + 1e-9) if each else []
 
 
-def _begin(parent: int, environment: Mapping[str, str]) -> None:
-    """Set the environment of this process, and end it soon after the sweep was killed; its run resumes another time."""
+# Whether Ctrl-C interrupts what this process does: a job, and that once, so that its clean-up comes to its end.
+_can_be_interrupted = False
+
+
+def _begin(alive: Connection, environment: Mapping[str, str]) -> None:
+    """Set the environment of this process, and end it soon after the sweep; its run resumes another time."""
     os.environ.update(environment)
+    # Runs last: Python would look through all of torch's objects once more, which takes seconds.
+    atexit.register(os._exit, 0)
+    signal.signal(signal.SIGINT, _interrupt)
+    threading.Thread(target=_watch, args=(alive,), daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _watch(alive: Connection) -> None:
+    with suppress(EOFError, OSError):
+        alive.recv_bytes()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_GRACE)
+    os._exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A terminal sends Ctrl-C to all processes of a sweep, which tells each of them a second time.
+    global _can_be_interrupted
+    if _can_be_interrupted:
+        _can_be_interrupted = False
+        raise KeyboardInterrupt
+
+
+def _call(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    global _can_be_interrupted
+    _can_be_interrupted = True
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        _can_be_interrupted = False
