@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hamdg.errors import ConfigError
 from hamdg.sweeps.launchers import JobLostError, local
 from hamdg.sweeps.launchers.local import Local, Processes
+from tests.sweeps.launchers.conftest import TINY, results, sweep, working
+
+if TYPE_CHECKING:
+    from tests.sweeps.conftest import SweepFile
 
 Machine = Callable[..., None]
 
@@ -178,3 +183,29 @@ def test_a_process_has_its_slot_and_one_that_dies_takes_only_its_own_job_with_it
         assert {executor.submit(os.getpid).result() for _ in range(8)}.isdisjoint({os.getpid()})
         seen = [executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() for _ in range(8)]
         assert set(seen) <= {"5", "6"}
+
+
+@pytest.mark.distributed
+@pytest.mark.timeout(600)
+def test_ctrl_c_that_reaches_a_sweep_alone_ends_its_runs_which_then_go_on(
+    sweep_file: SweepFile, tmp_path: Path
+) -> None:
+    long = {"recipe": "erm.yaml", "set": TINY}
+    grid: dict[str, object] = {"held_out": ["sketch"], "seeds": [0], "conditions": None, "variants": {"ERM": long}}
+    stopped, alone = tmp_path / "stopped", tmp_path / "alone"
+    path = sweep_file(**grid, root=str(stopped))
+    process = sweep(path, "--processes=1")
+    while (worker := next(working(stopped), None)) is None:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert not Path(f"/proc/{worker}").exists()
+    assert not results(stopped)
+    for root in (stopped, alone):
+        again = sweep(sweep_file(**grid, root=str(root)), "--processes=1")
+        said, _ = again.communicate()
+        assert again.returncode == 0, said
+    assert len(results(stopped)) == 1
+    assert results(stopped) == results(alone)
