@@ -154,6 +154,16 @@ def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
     assert ": permission denied; choose another folder" in said
 
 
+def test_a_run_that_cannot_be_written_wants_a_copy(recipe: Recipe) -> None:
+    with RunDirectory.open(recipe) as run:
+        path = run.path
+    (path / ".lock").unlink(missing_ok=True)
+    (path / ".lock").mkdir()
+    with pytest.raises(RunDirectoryError) as caught:
+        RunDirectory.hold(path)
+    assert str(caught.value).endswith("make it writable, or go on with a copy of it.")
+
+
 def test_hold_wants_a_run_directory(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError) as caught:
         RunDirectory.hold(tmp_path)

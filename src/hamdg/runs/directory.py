@@ -310,4 +310,6 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _not_writable(path: Path, error: OSError) -> str:
     reason = reason_of(error).lower()
-    return f"Cannot write to the run directory `{path}`: {reason}; choose another folder with `--runtime.root`."
+    is_run = RunDirectory(path).config.is_file()
+    remedy = "make it writable, or go on with a copy of it" if is_run else "choose another folder with `--runtime.root`"
+    return f"Cannot write to the run directory `{path}`: {reason}; {remedy}."

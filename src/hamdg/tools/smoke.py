@@ -33,6 +33,7 @@ TINY = (
     "--train.steps=4",
     "--train.warmup=1",
     "--train.check_every=2",
+    "--train.check_images=8",
     "--evaluate.images=8",
     "--runtime.threads=1",  # where other work keeps the cores busy, two threads wait for each other
     "--runtime.quiet=true",
