@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from hamdg.report.collection import FoundRun
 from hamdg.report.evidence import Evidence
 from hamdg.report.figures import StepData
 from hamdg.report.metrics import Metrics, Series
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.predictions import Mistakes, Predictions, TargetPredictions
 from hamdg.runs.record import Record
+from hamdg.runs.summary import summary_of
 
 
 def predicted(record: Record, images: int = 140, seed: int = 0) -> TargetPredictions:
@@ -88,3 +92,36 @@ def many_classes(record: Record, count: int) -> Record:
         }
         rows.append({**row, "targets": targets})
     return cast("Record", {**record, "classes": names, "rows": rows})
+
+
+def of_sweep(
+    record: Record,
+    variant: str,
+    held_out: str,
+    seed: int,
+    folder: Path,
+    accuracy: Callable[[str, float], float] = lambda _, own: own,
+    condition: str = "clean",
+) -> FoundRun:
+    """Return a finished run of a sweep.
+
+    Args:
+        record: What it is made of.
+        variant: Its variant.
+        held_out: Its held-out domain.
+        seed: Its seed.
+        folder: Where its record is written.
+        accuracy: What its rows have, by their key and accuracy in the record.
+        condition: What its data were like.
+    """
+    rows = []
+    for row in record["rows"]:
+        value = accuracy(row["key"], row["held_out"])
+        targets = {held_out: {**row["targets"][record["held_out"]], "accuracy": value}}
+        rows.append({**row, "held_out": value, "targets": targets})
+    place = {"held_out": held_out, "targets": [held_out], "seed": seed, "condition": condition, "variant": variant}
+    changed = cast("Record", {**record, **place, "rows": rows})
+    directory = folder / f"{variant}-{held_out}-{condition}-{seed}".replace("/", "-")
+    directory.mkdir(exist_ok=True)
+    (directory / "record.json").write_text(json.dumps(changed))
+    return FoundRun(directory, summary_of(changed))

@@ -48,11 +48,14 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
         ["clean", "ERM", "erm_sma", "80.00", MISSING, "1"],
         ["clean", "own", "ham", "75.00", MISSING, "1"],
     ]
-    assert [line[:4] for line in said[10:13]] == [
-        ["clean", "ERM", "+", "SMA"],
-        ["clean", "zero-shot", "60.1", "60.1"],
-        ["clean", "HAM", "(reconstruction)", "71.3"],
+    assert said[7] == ["mini:", "accuracy", "on", "the", "whole", "held-out", "domain,", "%"]
+    assert said[11:14] == [
+        ["ERM", "+", "SMA", "*73.7", "1"],
+        ["zero-shot", "60.1", "1"],
+        ["HAM", "(reconstruction)", "71.3", "1"],
     ]
+    assert said[15][:5] == ["Difference", "to", "ERM", "+", "SMA,"]
+    assert said[21] == ["HAM", "(reconstruction)", "\N{MINUS SIGN}2.4"]
     assert said[-1] == ["results", str(sweep.out)]
 
     page = Path(str(sweep.out)).read_text()
@@ -78,12 +81,12 @@ def test_without_rows_all_rows_are_printed_and_written(
 ) -> None:
     bare = replace(sweep, variants={name: replace(one, rows=None) for name, one in sweep.variants.items()})
     results.show(Path("grids/file.yaml"), bare, [one.job for one in outcomes], outcomes)
-    printed = capsys.readouterr().out.partition("% correct on the held-out domain")[2]
+    printed = capsys.readouterr().out.partition("accuracy on the whole held-out domain")[2]
     page = Path(str(sweep.out)).read_text().partition("### Clean\n\n")[2]
     labels = {row["label"] for one in outcomes for row in read_record(Path(one.run))["rows"]}
     assert len(labels) == 10
     for label in labels:
-        assert f"clean      {label} " in printed
+        assert f"\n{label} " in printed
         assert f"\n| {label} | " in page
 
 
@@ -110,7 +113,7 @@ def test_without_evaluation_or_page_nothing_is_written(
     results.show(Path("file.yaml"), replace(sweep, **change), [one.job for one in outcomes], outcomes)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert "source validation" in said
-    assert ("on the held-out domain" in said) == ("out" in change)
+    assert ("on the whole held-out domain" in said) == ("out" in change)
     assert not (tmp_path / "page").exists()
 
 
@@ -137,6 +140,10 @@ def test_the_numbers_of_both_tables_are_in_the_document(
         "row": "erm_sma",
         "accuracy": {"mean": 0.8, "standard_error": None, "n": 1},
     }
-    assert [row["label"] for row in found["held_out"]][1:] == ["zero-shot", "HAM (reconstruction)"]
-    assert found["held_out"][1]["by_domain"]["sketch"]["n"] == 1
+    (table,), (seconds,) = found["held_out"], found["train_seconds"]
+    assert (table["benchmark"], table["condition"], table["baseline"]) == ("mini", "clean", "ERM + SMA")
+    assert [row["label"] for row in table["rows"]] == ["ERM + SMA", "zero-shot", "HAM (reconstruction)"]
+    assert [cells[0]["mean"] for cells in table["cells"]] == [0.7371, 0.6014, 0.7129]
+    assert table["cells"][2][0]["difference"]["mean"] == pytest.approx(0.7129 - 0.7371)
+    assert [cells[0]["mean"] for cells in seconds["cells"]] == [20.5, None, 61.2]
     assert [run["state"] for run in found["runs"]] == ["done", "done"]

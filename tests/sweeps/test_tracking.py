@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hamdg.errors import ConfigError
-from hamdg.report.collection import FoundRun
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps.jobs import jobs_of
 from hamdg.sweeps.sweep_file import read_sweep
 from hamdg.sweeps.tracking import followed, log_table, means
+from tests.report.tables.conftest import make
 
 if TYPE_CHECKING:
+    from hamdg.runs.record import Record
     from tests.sweeps.conftest import SweepFile
 
 
@@ -46,17 +47,19 @@ def test_an_unknown_logger_ends_the_sweep_before_it_begins(sweep_file: SweepFile
 
 
 def test_the_table_has_means_and_standard_errors_over_seeds() -> None:
-    def run(method: str, held_out: str, seed: int, accuracy: float) -> FoundRun:
-        summary = SimpleNamespace(
-            variant=method, held_out=held_out, condition="clean", seed=seed, result={"held_out": accuracy}
-        )
-        return cast("FoundRun", SimpleNamespace(summary=summary))
-
-    runs = [run("HAM", "photo", 0, 0.6), run("HAM", "photo", 1, 0.8), run("ERM", "photo", 0, 0.5)]
-    first, second = means(runs)
+    runs = [
+        *(make("ham", "photo", seed, value) for seed, value in enumerate([0.6, 0.8])),
+        *(make("ham", "photo", seed, value, condition="noisy") for seed, value in enumerate([0.1, 0.3])),
+        make("erm", "photo", 0, 0.5),
+        make("erm", "art", 0, 0.7),
+    ]
     # The standard deviation of 0.6 and 0.8 is 0.1414 (n - 1), over the root of 2 that is 0.1.
-    assert first == ["HAM", "photo", pytest.approx(0.7), pytest.approx(0.1), 2, "clean"]
-    assert second == ["ERM", "photo", 0.5, None, 1, "clean"]
+    assert list(means(runs)) == [
+        ["HAM (reconstruction)", "photo", pytest.approx(0.7), pytest.approx(0.1), 2, "clean"],
+        ["ERM", "art", 0.7, None, 1, "clean"],
+        ["ERM", "photo", 0.5, None, 1, "clean"],
+        ["HAM (reconstruction)", "photo", pytest.approx(0.2), pytest.approx(0.1), 2, "noisy"],
+    ]
 
 
 def test_a_sweep_without_finished_runs_has_no_table(sweep_file: SweepFile) -> None:
@@ -64,3 +67,22 @@ def test_a_sweep_without_finished_runs_has_no_table(sweep_file: SweepFile) -> No
     sweep = read_sweep(file)
     log_table(sweep, file, followed(jobs_of(sweep, file, 0), file, sweep.tracking))
     assert not (file.parent / "logs").exists()
+
+
+def test_the_logged_table_is_of_draw_0_and_of_readable_runs(
+    sweep_file: SweepFile, erm: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = {"draws": 2, "ranges": {"train.lr": {"log10": [-5, -3]}}}
+    file = sweep_file(tracking=["csv"], variants={"ERM": {"recipe": "erm.yaml"}}, random=random)
+    sweep = read_sweep(file)
+    jobs = followed(jobs_of(sweep, file, 0), file, sweep.tracking)
+    assert len(jobs) == 16
+    directories = [run_directory(job.recipe) for job in jobs]
+    for job, directory in zip(jobs, directories, strict=True):
+        directory.mkdir(parents=True)
+        found = {**erm, "held_out": job.recipe.held_out, "seed": job.recipe.seed}
+        (directory / "record.json").write_text("{" if directory == directories[0] else json.dumps(found))
+    log_table(sweep, file, jobs)
+    (values,) = (file.parent / "logs" / "sweeps").glob("*/csv/table/metrics.csv")
+    assert values.read_text().splitlines() == ["runs,step", "7.0,0"]
+    assert "the table that is logged lacks a run: " in capsys.readouterr().err

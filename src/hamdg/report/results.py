@@ -2,105 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hamdg import console
 from hamdg.cores import usable_cores
 from hamdg.errors import DataError
-from hamdg.report.aggregate import REFERENCE, NoiseRow, RowChoice, SweepRow, noise_table, sweep_table
-from hamdg.report.estimates import Estimate
+from hamdg.report.collection import FoundRun
+from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
-from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE, footnotes, percent, signed_points
-from hamdg.runs.record import Record
+from hamdg.report.table import MISSING, footnote_names, percent, qualified
+from hamdg.report.tables.grid import PLUS_MINUS, grids, number
+from hamdg.report.tables.markup import MARKS, markdown_grid, markdown_problems, markdown_sentence, reading
+from hamdg.report.tables.methods import REFERENCE, Methods, tabulate_methods
+from hamdg.report.tables.model import Table
+from hamdg.runs.record import selection_counts
 from hamdg.text import capitalized, counted
 
 
+@dataclass(frozen=True)
+class NoiseRow:
+    """How many wrong labels enrichment was offered and accepted, over seeds; shares are fractions of 1.
+
+    Args:
+        condition: What the data were like.
+        label: The method.
+        held_out: The held-out domain.
+        offered: Wrong labels among the candidates.
+        added: Wrong labels among the accepted.
+        rate: Share of the candidates that was accepted.
+    """
+
+    condition: str
+    label: str
+    held_out: str
+    offered: Estimate
+    added: Estimate
+    rate: Estimate
+
+
 def write_results(
-    records: Sequence[Record],
+    runs: Sequence[FoundRun],
     out: Path,
     part: Part,
-    chosen: RowChoice,
+    methods: Methods,
     reference: str = REFERENCE,
     cores: int | None = None,
 ) -> Path:
     """Write the results of a sweep as its part of a Markdown page, without a date; other parts stay as they are.
 
     Args:
-        records: Finished runs.
+        runs: Finished runs, with their variant and condition.
         out: The page, for instance `docs/results.md`.
         part: Which part of the page it is, its heading, introduction and command.
-        chosen: Which rows of which records enter the tables, and their labels.
+        methods: Which models of the runs enter the tables, and their labels.
         reference: The label that the others are compared with.
         cores: CPU cores of the machine; counted on this one when left out.
 
     Raises:
-        DataError: There are no records, they contradict each other, or the page's markers are damaged.
+        DataError: There are no runs, they contradict each other, or the page's markers are damaged.
     """
-    return write_part(out, part.name, results_markdown(records, part, chosen, reference, cores or usable_cores()))
+    return write_part(out, part.name, results_markdown(runs, part, methods, reference, cores or usable_cores()))
 
 
-def results_markdown(records: Sequence[Record], part: Part, chosen: RowChoice, reference: str, cores: int) -> str:
+def results_markdown(runs: Sequence[FoundRun], part: Part, methods: Methods, reference: str, cores: int) -> str:
     """Return the text of a sweep's part."""
-    if not records:
+    if not runs:
         raise DataError(f"There are no finished runs to tabulate. Run `{part.command}` first.")
-    table, noise = sweep_table(records, chosen, reference), noise_table(records)
-    compared = any(row.difference is not None for row in table)
-    reading = _reading(records, compared)
-    parts = [f"## {plain(part.title)}", part.intro.strip(), _how(records, part.command, cores), reading]
-    for condition in dict.fromkeys(row.condition for row in table):
-        rows = [row for row in table if row.condition == condition]
-        parts += [f"### {plain(capitalized(condition))}", accuracy_markdown(rows, reference, compared)]
-    if any(row.target_data for row in table):
-        parts.append(TARGET_NOTE)
+    tables, noise = tabulate_methods(runs, methods, reference), noise_table(runs)
+    seconds = _seconds(tabulate_methods(runs, methods, metric="train_seconds"))
+    parts = [f"## {plain(part.title)}", part.intro.strip(), _how(runs, part.command, cores)]
+    parts += [markdown_sentence(text) for text in dict.fromkeys(text for table in tables for text in reading(table))]
+    parts.append(_images(runs))
+    for table in tables:
+        parts += _accuracies(table, seconds, len({one.place["benchmark"] for one in tables}) > 1)
     if noise:
         parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
-    parts += footnotes(records, [row.label for row in table])
+    parts += [markdown_sentence(text) for text in dict.fromkeys(text for table in tables for text in table.notes)]
     return "\n\n".join(text for text in parts if text) + "\n"
 
 
-def accuracy_markdown(rows: Sequence[SweepRow], reference: str, compared: bool = True) -> str:
-    """Return the accuracy table of one condition: a column a held-out domain, then mean, difference and time.
-
-    Args:
-        rows: The lines of the table.
-        reference: The label that the others are compared with.
-        compared: Whether there is a column for that.
-    """
-    domains = _domains(rows)
-    head = ["method", *domains, "mean", *([f"against {reference}"] if compared else []), "n", "training, s"]
-    body = [
-        [
-            *_accuracies(row, domains),
-            *([_cell(row.difference, signed_points)] if compared else []),
-            _counts(row),
-            _cell(row.train_seconds, lambda seconds: f"{seconds:.1f}", with_error=False),
-        ]
-        for row in rows
-    ]
-    return markdown_table(head, body)
+# Benchmark, condition and method.
+_Place = tuple[str, str, str]
 
 
-def print_accuracies(records: Sequence[Record], rows: Sequence[SweepRow]) -> None:
-    """Print the accuracies of a sweep's runs, all conditions in one table."""
-    domains = _domains(rows)
-    head = ("condition", "method", *domains, "mean", "n")
-    body = [(row.condition, *_accuracies(row, domains), _counts(row)) for row in rows]
-    console.table(head, body, title="% correct on the held-out domain, mean over seeds ± standard error")
-    notes = [TARGET_NOTE] * any(row.target_data for row in rows) + footnotes(records, [row.label for row in rows])
-    if notes:
-        console.result("\n" + "\n".join(notes))
+def _accuracies(table: Table, seconds: dict[_Place, str], names_benchmark: bool) -> Iterator[str]:
+    """Yield the accuracies of one condition with the time that each method trains, and then the differences."""
+    benchmark, condition = table.place["benchmark"], table.place["condition"]
+    yield f"### {plain(capitalized(f'{benchmark}, {condition}' if names_benchmark else condition))}"
+    means, *differences = grids(table, MARKS)
+    times = ["training, s", *(seconds.get((benchmark, condition, row.label), MISSING) for row in table.rows)]
+    header, *lines = ([*line, time] for line, time in zip((means.header, *means.lines), times, strict=True))
+    yield markdown_grid(replace(means, header=header, lines=lines))
+    for grid in differences:
+        yield f"#### {plain(grid.title)}"
+        yield markdown_grid(grid)
+    if table.problems:
+        yield markdown_problems(table)
 
 
-def _domains(rows: Sequence[SweepRow]) -> list[str]:
-    return list(dict.fromkeys(domain for row in rows for domain in row.by_domain))
+def _seconds(tables: Sequence[Table]) -> dict[_Place, str]:
+    """Return how long each method trains, as the mean over all its runs."""
+    return {
+        (table.place["benchmark"], table.place["condition"], row.label): number(cells[-1].mean, table.metric)
+        for table in tables
+        for row, cells in zip(table.rows, table.cells, strict=True)
+        if cells[-1].mean is not None
+    }
 
 
-def _accuracies(row: SweepRow, domains: Sequence[str]) -> list[str]:
-    """Return the first cells of a line: what it is, its accuracy on each domain, and their mean."""
-    label = f"{row.label} {TARGET_MARK}" if row.target_data else row.label
-    return [label, *(_accuracy(row.by_domain.get(domain)) for domain in domains), _accuracy(row.average)]
+def noise_table(runs: Sequence[FoundRun]) -> list[NoiseRow]:
+    """Return the share of wrong labels that enrichment was offered and accepted, for all runs in which it met any."""
+    shares: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
+    names = footnote_names(run.summary.footnote for run in runs)
+    for run in runs:
+        found = _noise_shares(run)
+        if found is not None:
+            key = (run.summary.condition, qualified(run.summary.variant, names), run.summary.held_out)
+            shares.setdefault(key, []).append(found)
+    rows = []
+    for (condition, label, held_out), values in sorted(shares.items()):
+        offered, added, rate = (estimate(list(column)) for column in zip(*values, strict=True))
+        rows.append(NoiseRow(condition, label, held_out, offered, added, rate))
+    return rows
 
 
 def noise_markdown(rows: Sequence[NoiseRow]) -> str:
@@ -111,7 +136,7 @@ def noise_markdown(rows: Sequence[NoiseRow]) -> str:
             row.condition,
             row.label,
             row.held_out,
-            *(_accuracy(share) for share in (row.offered, row.added, row.rate)),
+            *(_share(share) for share in (row.offered, row.added, row.rate)),
             str(row.offered.n),
         ]
         for row in rows
@@ -125,45 +150,40 @@ _NOISE_TEXT = (
 )
 
 
-def _how(records: Sequence[Record], command: str, cores: int) -> str:
-    seeds = sorted({record["seed"] for record in records})
+def _share(value: Estimate) -> str:
+    error = f" {PLUS_MINUS} {percent(value.standard_error)}" if value.standard_error is not None else ""
+    return percent(value.mean) + error
+
+
+def _noise_shares(run: FoundRun) -> tuple[float, float, float] | None:
+    counts = list((selection_counts(run.record) or {}).values())
+    offered = sum(count["noisy_candidates"] or 0 for count in counts)
+    accepted = sum(count["noisy_added"] or 0 for count in counts)
+    candidates, added = sum(count["candidates"] for count in counts), sum(count["added"] for count in counts)
+    if offered == 0 or added == 0:
+        return None
+    return offered / candidates, accepted / added, added / candidates
+
+
+def _how(runs: Sequence[FoundRun], command: str, cores: int) -> str:
+    seeds = sorted({run.summary.seed for run in runs})
     versions: dict[str, set[str]] = {}
-    for record in records:
-        for name, version in record["versions"].items():
+    for run in runs:
+        for name, version in run.summary.versions.items():
             versions.setdefault(name, set()).add(version)
     used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()))
     numbers = ", ".join(str(seed) for seed in seeds)
     facts = plain(
-        f"{counted(len(records), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; a machine with "
+        f"{counted(len(runs), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; a machine with "
         f"{counted(cores, 'CPU core')}; {used}."
     )
     return f"{fenced(command)}\n\n{facts} Written from the runs' records by the command above."
 
 
-def _reading(records: Sequence[Record], compared: bool) -> str:
-    sizes = sorted({(record["held_out"], record["n_held_out"]) for record in records})
+def _images(runs: Sequence[FoundRun]) -> str:
+    sizes = sorted({(run.summary.held_out, run.summary.n_held_out) for run in runs})
     images = plain(", ".join(f"{domain} {count:,}" for domain, count in sizes))
-    difference = "; so is the difference, which compares runs of the same seed" if compared else ""
     return (
-        "Accuracy on the whole held-out domain, in per cent: mean over seeds ± standard error (sample standard "
-        "deviation over √n). The mean column is taken over the domains in each seed "
-        f"first{difference}. All seeds and methods are tested on the same images ({images}): the "
-        "standard error holds the spread between trainings, not that of drawing other test images."
+        f"All seeds and methods are tested on the same images ({images}): the standard error holds the spread between "
+        "trainings, not that of drawing other test images."
     )
-
-
-def _accuracy(value: Estimate | None) -> str:
-    return _cell(value, percent)
-
-
-def _cell(value: Estimate | None, show: Callable[[float], str], with_error: bool = True) -> str:
-    if value is None:
-        return MISSING
-    error = f" ± {show(value.standard_error).lstrip('+')}" if with_error and value.standard_error is not None else ""
-    return show(value.mean) + error
-
-
-def _counts(row: SweepRow) -> str:
-    """Return the number of seeds, or its range where domains differ."""
-    counts = {value.n for value in row.by_domain.values()}
-    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"

@@ -57,9 +57,9 @@ class TableRow:
     gain: float | None
 
 
-def footnote_names(records: Iterable[Record]) -> list[str]:
+def footnote_names(footnotes: Iterable[str]) -> list[str]:
     """Return the names that footnotes are about, which stand before their colon, such as `HAM (reconstruction)`."""
-    return list(dict.fromkeys(record["footnote"].partition(":")[0] for record in records if record["footnote"]))
+    return list(dict.fromkeys(text.partition(":")[0] for text in footnotes if text))
 
 
 def qualified(label: str, names: Iterable[str]) -> str:

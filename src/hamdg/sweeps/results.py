@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg import console
 from hamdg.config.shipped import public_name
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.report.aggregate import RowChoice, Selection, select, sweep_table
+from hamdg.report.collection import FoundRun
+from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.markdown import Part, check_page
-from hamdg.report.results import print_accuracies, write_results
-from hamdg.report.rows import choose_rows
+from hamdg.report.results import write_results
 from hamdg.report.table import MISSING
-from hamdg.runs.record import EVALUATE, VALIDATE, Record, read_record
+from hamdg.report.tables.long import as_data
+from hamdg.report.tables.methods import REFERENCE, Methods, choose_methods, tabulate_methods
+from hamdg.report.tables.plain import text
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.record import EVALUATE, VALIDATE
+from hamdg.runs.steps import read_validation
+from hamdg.runs.summary import read_summary
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
 from hamdg.sweeps.status import Kind, State, is_done
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import counted
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A variant's accuracy on the source hold-out sets, for one row of its table.
+
+    Args:
+        condition: What the data were like.
+        variant: The variant's name.
+        row: Key of the row.
+        accuracy: Mean over all runs of the variant under this condition: held-out domains and seeds alike.
+    """
+
+    condition: str
+    variant: str
+    row: str
+    accuracy: Estimate
 
 
 def check(sweep: Sweep) -> None:
@@ -62,32 +86,61 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     # What cross-validation chooses by is no result.
     shown = [one for one in made if not one.job.is_pair]
     if not shown or sweep.until not in (VALIDATE, EVALUATE):
-        console.result_json({**said, "source_validation": [], "held_out": []}, kept)
+        console.result_json({**said, "source_validation": [], "held_out": [], "train_seconds": []}, kept)
         return
     found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in shown])
     # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
     defaults = [one for one in shown if not one.job.draw]
-    records = [_record(one) for one in defaults] if sweep.until == EVALUATE else []
-    chosen = choose_rows(records, {one.job.variant: _rows(sweep, one.job) for one in shown})
+    runs = [found_run(one.job, Path(one.run)) for one in defaults] if sweep.until == EVALUATE else []
+    methods = choose_methods(runs, {one.job.variant: _rows(sweep, one.job) for one in shown}) if runs else {}
+    tables = tabulate_methods(runs, methods, REFERENCE) if runs else []
+    seconds = tabulate_methods(runs, methods, metric="train_seconds") if runs else []
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
-    page = _write_page(file, sweep, records, chosen) if records and sweep.out is not None and is_whole else None
+    page = _write_page(file, sweep, runs, methods) if runs and sweep.out is not None and is_whole else None
     console.result(
         f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {counted(len(jobs), 'run')}"
     )
     head = ("condition", "variant", "model", "source validation", "±", "n")
     console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
-    rows = sweep_table(records, chosen) if records else []
-    if records:
-        console.result("")
-        print_accuracies(records, rows)
-    console.result_json({**said, "source_validation": found, "held_out": rows}, kept)
+    if tables:
+        console.result(f"\n{text(tables)}")
+    held_out, times = (as_data(one)["tables"] for one in (tables, seconds))
+    said |= {"source_validation": found, "held_out": held_out, "train_seconds": times}
+    console.result_json(said, kept)
     if page is not None:
         console.result(f"\nresults {page}")
     if len(defaults) < len(shown):
         console.note(f"of draws, draw 0 is shown; `hamdg table {public_name(file)} --select validation` chooses one")
     if page is None and sweep.out is not None:
         console.note(f"`{sweep.out}` is written when all {len(jobs)} runs are done")
+
+
+def select(runs: Sequence[tuple[str, str, Path]]) -> list[Selection]:
+    """Average the source-validation scores that runs wrote.
+
+    Args:
+        runs: Condition, variant and run directory of every run.
+
+    Returns:
+        One entry per condition, variant and row of its table that is a whole model (source models are left out).
+    """
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for condition, variant, run in runs:
+        for row, accuracy in read_validation(RunDirectory(run)).items():
+            if "/" not in row and row != "zero_shot":
+                scores.setdefault((condition, variant, row), []).append(accuracy)
+    return [Selection(*key, estimate(values)) for key, values in scores.items()]
+
+
+def found_run(job: Job, directory: Path) -> FoundRun:
+    """Return a finished run under the variant and condition that it has in its sweep.
+
+    Raises:
+        DataError: Its record is damaged.
+    """
+    summary = read_summary(directory)
+    return FoundRun(directory, replace(summary, variant=job.variant, condition=job.condition))
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
@@ -102,19 +155,13 @@ def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
     return rows if rows is None else {key: f"{label}{suffix}" for key, label in rows.items()}
 
 
-def _write_page(file: Path, sweep: Sweep, records: list[Record], chosen: RowChoice) -> Path:
+def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Methods) -> Path:
     name = public_name(file)
     part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
-    return write_results(records, user_path(sweep.out or "", "out"), part, chosen)
+    return write_results(runs, user_path(sweep.out or "", "out"), part, methods)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:
     mean, error = one.accuracy.mean, one.accuracy.standard_error
     spread = MISSING if error is None else f"{100 * error:.2f}"
     return (one.condition, one.variant, one.row, f"{100 * mean:.2f}", spread, str(one.accuracy.n))
-
-
-def _record(outcome: Outcome) -> Record:
-    record = read_record(Path(outcome.run))
-    record["condition"], record["variant"] = outcome.job.condition, outcome.job.variant
-    return record

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hamdg import console
 from hamdg.config.tracking import LONGEST_NAME, TrackingConfig, check_loggers
+from hamdg.errors import DataError
 from hamdg.files import user_path
-from hamdg.report.collection import FoundRun, collect
-from hamdg.report.estimates import estimate
+from hamdg.report.collection import RECORD, FoundRun
+from hamdg.report.tables.methods import tabulate_methods
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import ledger_of
+from hamdg.sweeps.results import found_run
 from hamdg.sweeps.sweep_file import Sweep
 
 TABLE = "table"
@@ -48,16 +51,16 @@ def _followed(job: Job, group: str, names: Sequence[str] | None) -> Job:
 
 
 def log_table(sweep: Sweep, file: Path, jobs: Sequence[Job]) -> None:
-    """Log means and standard errors over the seeds of a sweep's finished runs, as a step of its own.
+    """Log means and standard errors over the seeds of a sweep's finished runs, as a step of its own; of draws, draw 0.
 
     Args:
         sweep: The sweep.
         file: Its file.
         jobs: Its runs; the loggers of the first one that has any are used.
     """
-    tested = [job for job in jobs if job.recipe.tracking.loggers and job.until == EVALUATE and not job.is_pair]
-    paths = [path for job in tested if (path := run_directory(job.recipe)).joinpath("record.json").is_file()]
-    if not paths:
+    tested = [job for job in jobs if job.recipe.tracking.loggers and job.until == EVALUATE]
+    runs = list(_finished([job for job in tested if not (job.is_pair or job.draw)]))
+    if not runs:
         return
 
     from hamdg.tracking.results import Results, ResultTable
@@ -75,19 +78,29 @@ def log_table(sweep: Sweep, file: Path, jobs: Sequence[Job]) -> None:
         group=config.group,
         config={"step": TABLE, "sweep": file.stem},
     )
-    rows = list(means(collect(paths).runs))
+    rows = list(means(runs))
     with tracked(config, step) as tracker:
         tracker.finish(
-            lambda: Results(values={"runs": len(paths)}, tables={"summary/table": ResultTable(COLUMNS, rows)})
+            lambda: Results(values={"runs": len(runs)}, tables={"summary/table": ResultTable(COLUMNS, rows)})
         )
+
+
+def _finished(jobs: Sequence[Job]) -> Iterator[FoundRun]:
+    for job in jobs:
+        directory = run_directory(job.recipe)
+        if (directory / RECORD).is_file():
+            try:
+                yield found_run(job, directory)
+            except DataError as error:
+                console.warning(f"the table that is logged lacks a run: {error}")
 
 
 def means(runs: Sequence[FoundRun]) -> Iterator[list[str | int | float | None]]:
     """Yield the lines of the table: a method's mean over its seeds on a held-out domain, the sample standard error."""
-    values: dict[tuple[str, str, str], dict[int, float]] = {}
-    for run in runs:
-        found = run.summary
-        values.setdefault((found.variant, found.held_out, found.condition), {})[found.seed] = found.result["held_out"]
-    for (method, held_out, condition), by_seed in values.items():
-        own = estimate(list(by_seed.values()))
-        yield [method, held_out, own.mean, own.standard_error, own.n, condition]
+    results = {(one.summary.condition, one.summary.variant, one.summary.result["key"]): one for one in runs}
+    for table in tabulate_methods(runs, {place: one.summary.variant for place, one in results.items()}):
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            for column, cell in zip(table.columns, cells, strict=True):
+                if cell.mean is not None and not column.is_average:
+                    condition = table.place["condition"]
+                    yield [row.label, column.label, cell.mean, cell.standard_error, cell.n, condition]

@@ -48,60 +48,61 @@ def nested(changes: Mapping[str, object]) -> dict[str, Any]:
     return found
 
 
+def make(
+    algorithm: str,
+    held_out: str,
+    seed: int,
+    accuracy: float,
+    *,
+    label: str = "",
+    condition: str = "clean",
+    benchmark: str = "toy",
+    settings: Mapping[str, object] | None = None,
+    rows: list[Row] | None = None,
+    digest: str = "d" * 64,
+    opened: list[str] | None = None,
+    timings: Mapping[str, float] | None = None,
+    **metrics: object,
+) -> FoundRun:
+    """Return a finished run."""
+    config = nested({"benchmark": benchmark, "held_out": held_out, "seed": seed, **(settings or {})})
+    targets = held_out.split("+")
+    excluded = config.get("excluded", [])
+    label = label or LABELS.get(algorithm, algorithm)
+    name = f"seed{seed}-{zlib.crc32(repr((algorithm, config, label, condition)).encode()):08x}"
+    summary = Summary(
+        format=2,
+        benchmark=benchmark,
+        held_out=held_out,
+        targets=targets,
+        algorithm=algorithm,
+        label=label,
+        footnote=FOOTNOTE if algorithm == "ham" else "",
+        metric="accuracy",
+        part="all",
+        seed=seed,
+        identity=name[-8:],
+        classes=["cat", "dog"],
+        domains=DOMAINS,
+        sources=[name for name in DOMAINS if name not in (*targets, *excluded)],
+        prompts=["a photo of a {}."],
+        rows=[*(rows or []), row(algorithm, "merged", accuracy, targets, **metrics)],
+        controls=[],
+        steps={"train": StepUsage(["sources"], opened or [], 60.0, 960)},
+        images_seen=960,
+        n_held_out=100,
+        timings=dict(timings or {"train": 60.0}),
+        data_digest=digest,
+        versions={"hamdg": "0.1.0"},
+        command="hamdg run",
+        config=config,
+        condition=condition,
+        variant=label,
+    )
+    return FoundRun(Path("logs") / benchmark / held_out / algorithm / name, summary)
+
+
 @pytest.fixture
 def made() -> Made:
-    """Return a function that makes a finished run."""
-
-    def make(
-        algorithm: str,
-        held_out: str,
-        seed: int,
-        accuracy: float,
-        *,
-        label: str = "",
-        condition: str = "clean",
-        benchmark: str = "toy",
-        settings: Mapping[str, object] | None = None,
-        rows: list[Row] | None = None,
-        digest: str = "d" * 64,
-        opened: list[str] | None = None,
-        timings: Mapping[str, float] | None = None,
-        **metrics: object,
-    ) -> FoundRun:
-        config = nested({"benchmark": benchmark, "held_out": held_out, "seed": seed, **(settings or {})})
-        targets = held_out.split("+")
-        excluded = config.get("excluded", [])
-        label = label or LABELS.get(algorithm, algorithm)
-        name = f"seed{seed}-{zlib.crc32(repr((algorithm, config, label, condition)).encode()):08x}"
-        summary = Summary(
-            format=2,
-            benchmark=benchmark,
-            held_out=held_out,
-            targets=targets,
-            algorithm=algorithm,
-            label=label,
-            footnote=FOOTNOTE if algorithm == "ham" else "",
-            metric="accuracy",
-            part="all",
-            seed=seed,
-            identity=name[-8:],
-            classes=["cat", "dog"],
-            domains=DOMAINS,
-            sources=[name for name in DOMAINS if name not in (*targets, *excluded)],
-            prompts=["a photo of a {}."],
-            rows=[*(rows or []), row(algorithm, "merged", accuracy, targets, **metrics)],
-            controls=[],
-            steps={"train": StepUsage(["sources"], opened or [], 60.0, 960)},
-            images_seen=960,
-            n_held_out=100,
-            timings=dict(timings or {"train": 60.0}),
-            data_digest=digest,
-            versions={"hamdg": "0.1.0"},
-            command="hamdg run",
-            config=config,
-            condition=condition,
-            variant=label,
-        )
-        return FoundRun(Path("logs") / benchmark / held_out / algorithm / name, summary)
-
+    """Return the function that makes a finished run."""
     return make

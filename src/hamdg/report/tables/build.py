@@ -18,7 +18,7 @@ from hamdg.report.tables.metrics import find_metric, is_per_class
 from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
-from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
+from hamdg.report.tables.options import CLASS, METHOD, MODEL, RESULT, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs
 from hamdg.report.tables.wording import caption, notes_of, title
@@ -44,20 +44,11 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     """
     metric = find_metric(options.metric, (run.summary for run in runs))
     rows, columns = _axes(options, any(is_per_class(metric, run.summary.result["targets"]) for run in runs))
-    apart = [key for key in APART if key not in (*rows, *columns)]
-    numbers, unmeasured = measure(runs, metric, [*rows, *columns, *apart], options)
+    numbers, unmeasured = measure(runs, metric, [*rows, *columns, *APART], options)
     if not numbers:
         raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
-    groups: dict[Values, list[Measured]] = {}
-    for one in numbers:
-        groups.setdefault(tuple(one.values[key] for key in apart), []).append(one)
     gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]
-    tables = []
-    for values, own in sorted(groups.items(), key=lambda group: rank(group[0], apart, options.order)):
-        place = dict(zip(apart, values, strict=True))
-        builder = _Builder(own, metric, options, [one for one in gone if fits(one, place)])
-        tables.append(builder.table(rows, columns, place))
-    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *without_numbers(gone, apart, list(groups))])
+    tables = arrange(numbers, metric, replace(options, rows=rows, columns=columns), gone)
     if options.baseline and not any(table.baseline for table in tables):
         turned = _averaged(rows, columns) in rows
         heads = [head for table in tables for head in (table.columns if turned else table.rows)]
@@ -65,6 +56,34 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
         raise ConfigError(
             f"There is no row `{options.baseline}` to compare with; `--baseline` can be {listed(labels)}."
         )
+    return tables
+
+
+def arrange(
+    numbers: Sequence[Measured], metric: Metric, options: TableOptions, absent: Sequence[Absent]
+) -> list[Table]:
+    """Return tables of numbers that say what they are sorted by.
+
+    Args:
+        numbers: The numbers, one or more.
+        metric: What they are.
+        options: What is asked for, with the keys of rows and columns.
+        absent: Runs that are not there.
+
+    Raises:
+        DataError: Runs of one cell differ in more than their seed, or contradict each other.
+    """
+    rows, columns = tuple(options.rows), tuple(options.columns or ())
+    apart = [key for key in APART if key not in (*rows, *columns)]
+    groups: dict[Values, list[Measured]] = {}
+    for one in numbers:
+        groups.setdefault(tuple(one.values[key] for key in apart), []).append(one)
+    tables = []
+    for values, own in sorted(groups.items(), key=lambda group: rank(group[0], apart, options.order)):
+        place = dict(zip(apart, values, strict=True))
+        builder = _Builder(own, metric, options, [one for one in absent if fits(one, place)])
+        tables.append(builder.table(rows, columns, place))
+    tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *without_numbers(absent, apart, list(groups))])
     return tables
 
 
@@ -187,7 +206,8 @@ class _Builder:
     def _without_pairs(self, numbers: Sequence[Measured]) -> list[Measured]:
         """Leave out runs that are there for leave-one-out alone: without a domain that others of their row train on."""
         asked = (*self._options.rows, *(self._options.columns or ()), *self._options.where)
-        if "excluded" in asked:
+        # The methods of a sweep are told apart by all that they differ in, this too.
+        if "excluded" in asked or METHOD in asked:
             return list(numbers)
         sets: dict[tuple[str, str], set[frozenset[str]]] = {}
         for one in numbers:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
-from hamdg.report.table import qualified
+from hamdg.report.table import footnote_names, qualified
 from hamdg.report.tables.measured import NOTHING, Measured
 from hamdg.report.tables.mixing import by_number
 from hamdg.report.tables.model import Heading
-from hamdg.report.tables.options import EVERY_SOURCE, MODEL, Absent
+from hamdg.report.tables.options import EVERY_SOURCE, METHOD, MODEL, Absent
 
 Values = tuple[str, ...]
 Order = Mapping[str, Sequence[str]]
 
 # Keys whose values name a method, and those whose values speak for themselves.
-_NAMES = ("algorithm", "label", "variant")
+_NAMES = ("algorithm", "label", "variant", METHOD)
 _PLAIN = ("benchmark", "held_out", "condition", "class")
 
 
@@ -38,8 +38,7 @@ class Headings:
             for key in (*[EVERY_SOURCE] * (row["group"] == "source"), row["key"])
         )
         self._order = {MODEL: list(models), **order}
-        footnotes = (one.run.summary.footnote for one in numbers)
-        self._names = list(dict.fromkeys(text.partition(":")[0] for text in footnotes if text))
+        self._names = footnote_names(one.run.summary.footnote for one in numbers)
 
     def of(self, keys: Sequence[str]) -> dict[Values, list[Measured]]:
         """Return the numbers by what they say under some keys, in order."""

@@ -13,7 +13,7 @@ from hamdg.text import escaped
 
 # Marks that no text holds, so that texts can be escaped around them.
 _BEST, _TIED, _END = "\x01", "\x02", "\x03"
-_MARKS = Marks(f"{_BEST}{{}}{_END}", f"{_TIED}{{}}{_END}")
+MARKS = Marks(f"{_BEST}{{}}{_END}", f"{_TIED}{{}}{_END}")
 
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -43,16 +43,35 @@ def latex(tables: Sequence[Table]) -> str:
 
 def _markdown(table: Table) -> str:
     parts = []
-    for number, grid in enumerate(grids(table, _MARKS)):
+    for number, grid in enumerate(grids(table, MARKS)):
         parts.append(f"{'###' if number == 0 else '####'} {plain(grid.title)}")
-        rule = ["---", *["---:"] * (len(grid.header) - 1)]
-        lines = [[_markdown_cell(cell) for cell in line] for line in (grid.header, *grid.lines)]
-        parts.append("\n".join(line_of(line) for line in (lines[0], rule, *lines[1:])))
-    below = [table.caption, legend(table, "Bold", "Italic"), *table.notes]
-    parts += [_spans(one, plain, "`{}`") for one in below if one]
+        parts.append(markdown_grid(grid))
+    parts += [markdown_sentence(one) for one in (*reading(table), *table.notes)]
     if table.problems:
-        parts.append("\n".join(f"- {_spans(one, plain, '`{}`')}" for one in table.problems))
+        parts.append(markdown_problems(table))
     return "\n\n".join(parts)
+
+
+def markdown_grid(grid: Grid) -> str:
+    """Return the lines of a table whose best numbers have `MARKS`."""
+    rule = ["---", *["---:"] * (len(grid.header) - 1)]
+    first, *others = ([_markdown_cell(cell) for cell in line] for line in (grid.header, *grid.lines))
+    return "\n".join(line_of(line) for line in (first, rule, *others))
+
+
+def markdown_sentence(text: str) -> str:
+    """Return a sentence about a table, with what stands in backticks as code."""
+    return _spans(text, plain, "`{}`")
+
+
+def markdown_problems(table: Table) -> str:
+    """Return what is missing from a table as a list."""
+    return "\n".join(f"- {markdown_sentence(one)}" for one in table.problems)
+
+
+def reading(table: Table) -> list[str]:
+    """Return how a table in Markdown is to be read: its caption, and what its marks mean."""
+    return [one for one in (table.caption, legend(table, "Bold", "Italic")) if one]
 
 
 def _markdown_cell(text: str) -> str:
@@ -68,7 +87,7 @@ def _latex(table: Table) -> str:
     below = [f"{table.title}.", table.caption, legend(table, "Bold", "Underlined"), *table.notes]
     text = " ".join(_spans(one, _tex, r"\texttt{{{}}}") for one in below if one)
     lines.append(f"  \\caption{{{text}}}")
-    for number, grid in enumerate(grids(table, _MARKS)):
+    for number, grid in enumerate(grids(table, MARKS)):
         if number:
             lines += ["", rf"  \medskip {_tex(grid.title)}", ""]
         lines += _tabular(grid)

@@ -16,6 +16,8 @@ Rule = Literal["validation", "leave_one_out", "oracle"]
 RESULT, ALL, EVERY_SOURCE = "result", "all", "source/*"
 # The key of a model within a run, and that of a class, which only metrics of single classes have.
 MODEL, CLASS = "model", "class"
+# What the methods of a sweep's own tables are told apart by; no key that can be asked for.
+METHOD = "method"
 # Keys that are not of a recipe, or that every run has.
 OWN_KEYS = ("algorithm", "label", "variant", "benchmark", "held_out", "condition", "seed", MODEL)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import RunDirectoryError
-from hamdg.report.aggregate import Selection, select
 from hamdg.report.estimates import Estimate
+from hamdg.sweeps.results import Selection, select
 
 
 def run(folder: Path, **validation: float) -> Path:
