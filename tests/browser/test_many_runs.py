@@ -156,6 +156,12 @@ def gaps(folder: Path) -> Study:
     return Study("", tabulate(found.runs, OPTIONS, absent), problems, absent, ["1 run is not finished."])
 
 
+def long_names(folder: Path) -> Study:
+    methods = [replace(one, label=f"{number}{'x' * 200}") for number, one in enumerate(METHODS[:4])]
+    write_runs(folder, methods, seeds=(0, 1))
+    return Study("y" * 200, tabulate(collect([folder]).runs, replace(OPTIONS, baseline=methods[0].label)))
+
+
 def large(folder: Path) -> Study:
     draws = random.Random(0)
     methods = []
@@ -170,14 +176,14 @@ def large(folder: Path) -> Study:
     return Study("Forty methods", tabulate(collect([folder]).runs, replace(OPTIONS, baseline=methods[3].label)))
 
 
-@pytest.mark.parametrize("made", [one_method, one_domain, gaps])
+@pytest.mark.parametrize("made", [one_method, one_domain, gaps, long_names])
 def test_odd_collections_are_pages_too(page: Page, tmp_path: Path, made: Callable[[Path], Study]) -> None:
     file = written(tmp_path / "page.html", made(tmp_path / "runs"))
     assert looked(page, file, ("light",)) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [one_method, one_domain, gaps, two_conditions, large])
+@pytest.mark.parametrize("made", [one_method, one_domain, gaps, long_names, two_conditions, large])
 def test_odd_collections_in_all_colors(page: Page, tmp_path: Path, made: Callable[[Path], Study]) -> None:
     file = written(tmp_path / "page.html", made(tmp_path / "runs"))
     assert looked(page, file, SCHEMES) == []

@@ -40,6 +40,14 @@ def test_nothing_is_wrong_with_the_page_of_a_run(page: Page, run_copy: Copy, tmp
     assert looked(page, written(tmp_path / "report.html", record, found)) == []
 
 
+def test_long_names_stay_on_the_page_of_a_run(page: Page, ham: Record, tmp_path: Path) -> None:
+    record, name = by_source(ham), "x" * 200
+    record["label"] = record["rows"][0]["label"] = record["rows"][-1]["label"] = name
+    record["rows"][1]["note"] = record["footnote"] = name
+    record["command"] = f"hamdg run {name}"
+    assert looked(page, written(tmp_path / "report.html", record, evidence(record)), ("light",)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 30, 345])
 def test_many_classes_fit_on_the_page(page: Page, ham: Record, tmp_path: Path, classes: int) -> None:

@@ -106,6 +106,17 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "install it with `pip install 'hamdg[dashboard]'`." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("project", ["", "team/"])
+def test_a_project_without_a_name_is_refused(project: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", project, "--dry-run"]) == 2
+    assert f"PROJECT `{project}` lacks a name" in capsys.readouterr().err
+
+
+def test_only_the_project_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard"]) == 2
+    assert "required: PROJECT; see" in capsys.readouterr().err
+
+
 def test_one_address_is_that_of_one_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", "ablations", "--update=https://wandb.ai/team/p?nw=abc"]) == 2
     assert "say with `--only workspace` or `--only report` which." in capsys.readouterr().err

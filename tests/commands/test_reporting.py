@@ -157,6 +157,17 @@ def test_nothing_to_show_is_an_error(runs: Path, tmp_path: Path, capsys: pytest.
     assert "no readable record" in refused(capsys, str(runs), "--out", str(tmp_path / "page.html"))
 
 
+def test_a_damaged_run_keeps_no_other_from_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "erm"
+    damaged, whole = (Path(shutil.copytree(golden, tmp_path / "runs" / name)) for name in ("a", "b"))
+    (damaged / "record.json").write_text("{", encoding="utf-8")
+    assert cli.main(["report", str(tmp_path / "runs"), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"pages": [str(whole / "report.html")], "left_out": [str(damaged)]}
+    assert f"No page: `{damaged / 'record.json'}` is not a readable record" in printed.err
+    assert str(damaged) in refused(capsys, str(damaged))
+
+
 def test_pages_of_single_runs_are_written_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     golden = Path(__file__).parents[1] / "golden" / "erm"
     run = Path(shutil.copytree(golden, tmp_path / "erm"))

@@ -34,6 +34,10 @@ def file(tmp_path: Path) -> Path:
         ("train:\n  stpes: 4\n", "There is no key `train.stpes` in `{file}`, line 2; did you mean `train.steps`?"),
         ("steps: 4\n", "There is no key `steps` in `{file}`, line 1; did you mean `train.steps`?"),
         (
+            "variants: {}\n",
+            "`{file}` is a sweep file, not a recipe; make its runs with `hamdg sweep {file}`.",
+        ),
+        (
             "zzz: 4\n",
             "There is no key `zzz` in `{file}`, line 1; the keys are listed by `hamdg run --help`.",
         ),

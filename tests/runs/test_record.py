@@ -153,6 +153,8 @@ def test_a_list_is_no_record() -> None:
         checked([], "here")
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, False), (math.nan, False), (0.0, True), (1.5, True)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, False), (math.nan, False), (math.inf, False), (0.0, True), (1.5, True)]
+)
 def test_known(value: float | None, expected: bool) -> None:
     assert known(value) is expected

@@ -111,7 +111,8 @@ def test_a_root_below_a_file_is_explained(sweep_file: SweepFile, inline: list[Jo
     (tmp_path / "file").touch()
     path = sweep_file(root=str(tmp_path / root))
     message = (
-        f"Cannot write to `{tmp_path / root / 'sweeps'}`: not a directory; choose another `root` in the sweep file."
+        f"Cannot write to `{tmp_path / root / 'sweeps'}`: not a directory; choose another `root` in the sweep file, "
+        "or `--runtime.root` of `hamdg run`."
     )
     with pytest.raises(RunDirectoryError, match=f"^{re.escape(message)}$"):
         run(path)

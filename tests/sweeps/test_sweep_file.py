@@ -120,6 +120,7 @@ HEAD = "held_out: [sketch]\nseeds: [0]\nvariants:\n"
     [
         (b"a: [", "Invalid YAML in `PATH`, line 1: "),
         (b"- sketch", "Sweep file `PATH` must be a mapping with `held_out`, `seeds` and `variants`."),
+        (b"algorithm: erm", "`PATH` is a recipe, not a sweep file; make its run with `hamdg run PATH`, or runs of "),
         (b"", "Sweep file `PATH` must be a mapping with `held_out`, `seeds` and `variants`."),
         ("title: Größe\n".encode("latin-1"), "Sweep file `PATH` is not a text file in UTF-8; "),
         (bytes(range(256)), "Sweep file `PATH` is not a text file in UTF-8; "),

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument("project", metavar="PROJECT", help="the W&B project that runs are logged to, or ENTITY/PROJECT")
     text = "run directories, folders of them, or a sweep file: their table comes first, what they differ in is drawn"
-    parser.add_argument("runs", metavar="RUNS", nargs="*", help=text)
+    parser.add_argument("runs", metavar="RUNS", nargs="*", default=[], help=text)
     parser.add_argument("--benchmark", metavar="NAME", default="mini", help="without runs, whose domains are drawn")
     parser.add_argument("--only", choices=KINDS, metavar="KIND", help="`workspace` or `report` (default: both)")
     text = "the address of a workspace or report to replace (with --only)"
@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Build what the arguments ask for and return the exit code."""
     if arguments.update and arguments.only is None:
         raise ConfigError("`--update` names one page of W&B; say with `--only workspace` or `--only report` which.")
+    if not arguments.project.rpartition("/")[2]:
+        raise ConfigError(f"PROJECT `{arguments.project}` lacks a name; give that of a W&B project, or ENTITY/PROJECT.")
     layout = _layout(arguments.runs, arguments.benchmark)
     if arguments.dry_run:
         from hamdg.config.yaml_files import dump_yaml

@@ -57,10 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from hamdg import report
 
-    pages = [report.build([run]) for run in runs]
+    pages, left_out = [], []
+    for run in runs:
+        try:
+            pages.append(report.build([run]))
+        except DataError as error:
+            if len(runs) == 1:
+                raise
+            console.warning(f"No page: {error}")
+            left_out.append(run)
     console.result("\n".join(map(str, pages)))
-    console.result_json({"pages": pages})
-    return 0
+    console.result_json({"pages": pages, "left_out": left_out})
+    return 1 if left_out else 0
 
 
 def _finished_runs(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from types import NoneType
 from hamdg.config.algorithms import AlgorithmSettings, find
 from hamdg.config.keys import algorithm_of, is_open, known, own, parts_of, type_of, unknown
 from hamdg.config.recipe import Recipe
+from hamdg.config.shipped import public_name
 from hamdg.config.yaml_files import parse_yaml, read_yaml
 from hamdg.errors import ConfigError
 from hamdg.text import excerpt
@@ -188,6 +189,9 @@ def file_settings(path: Path) -> Iterator[Setting]:
         return
     if not isinstance(value, dict):
         raise ConfigError(f"Recipe `{path}` must be a mapping of keys to values, but it is {_kind(value)}.")
+    if "variants" in value:
+        name = public_name(path)
+        raise ConfigError(f"`{name}` is a sweep file, not a recipe; make its runs with `hamdg sweep {name}`.")
     yield from leaves("", value, lambda key: f"in `{path}`" + (f", line {lines[key]}" if key in lines else ""))
 
 

@@ -143,7 +143,7 @@ def check_loggers(config: TrackingConfig) -> None:
                 )
         elif name not in (own := plugins(GROUP)):
             names = [*KNOWN, *own]
-            hint = did_you_mean(name, names, f"there is {listed(names)}, and any `package.module.Class`.")
+            hint = did_you_mean(name, names, f"there are {listed(names)}, and any `package.module.Class`.")
             raise ConfigError(f"`tracking.loggers`: there is no logger `{excerpt(name)}`; {hint}")
     for option in config.options:
         _check_option(option, config.loggers)

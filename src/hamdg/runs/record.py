@@ -226,8 +226,8 @@ def steps_before(record: Record) -> dict[str, StepRecord]:
 
 
 def known(value: float | None) -> bool:
-    """Return whether a figure is there: neither `None` nor not-a-number."""
-    return value is not None and not math.isnan(value)
+    """Return whether a figure is there: neither `None`, nor not-a-number, nor infinite."""
+    return value is not None and math.isfinite(value)
 
 
 def _facts(record: Record, name: str, kind: type[T]) -> T | None:

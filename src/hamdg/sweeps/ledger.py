@@ -107,7 +107,8 @@ class Ledger:
         except OSError as error:
             reason = reason_of(error).lower()
             raise RunDirectoryError(
-                f"Cannot write to `{self.path.parent}`: {reason}; choose another `root` in the sweep file."
+                f"Cannot write to `{self.path.parent}`: {reason}; choose another `root` in the sweep file, or "
+                "`--runtime.root` of `hamdg run`."
             ) from error
 
     def add(self, job: Job, result: str | BaseException, seconds: float = 0.0) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from hamdg.config.shipped import public_name
 from hamdg.config.tracking import Loggers
 from hamdg.config.yaml_files import read_yaml
 from hamdg.errors import ConfigError
@@ -140,6 +141,12 @@ def read_sweep(path: Path) -> Sweep:
     if not isinstance(document.values, dict):
         raise ConfigError(f"Sweep file `{path}` must be a mapping with `held_out`, `seeds` and `variants`.")
     values, checker = dict(document.values), Checker(path, document)
+    if "variants" not in values and not {"benchmark", "algorithm"}.isdisjoint(values):
+        name = public_name(path)
+        raise ConfigError(
+            f"`{name}` is a recipe, not a sweep file; make its run with `hamdg run {name}`, or runs of several seeds "
+            "and domains with `--seed 0,1,2 --held_out all`."
+        )
     checker.keys(values, Sweep, "")
     for key in ("held_out", "seeds", "variants"):
         if not values.get(key) and values.get(key) != 0:

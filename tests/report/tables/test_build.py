@@ -294,6 +294,8 @@ def test_seconds_and_validation_are_metrics(made: Made) -> None:
     found = one(runs, metric="train_seconds")
     assert found.cells[0][0].mean == 10.5
     assert not found.cells[0][0].is_best
+    lost = [*runs, made("erm", "art", 2, 0.5, timings={"train": math.nan})]
+    assert one(lost, metric="train_seconds").cells[0][0].mean == 10.5
     started = [made("erm", "art", 0, 0.5, rows=[row("zero_shot", "control", 0.5, ["art"])])]
     assert [head.label for head in one(started, models=("all",), metric="train_seconds").rows] == ["ERM"]
     assert (

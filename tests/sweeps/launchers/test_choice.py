@@ -105,7 +105,8 @@ def test_options_of_the_file_are_for_its_launcher_alone() -> None:
     ("name", "hint"),
     [
         ("thread", "did you mean `threads`?"),
-        ("zzz", "there is `local`, `ray`, `slurm`, `bare`, `broken`, `number`, `threads`, `unfinished`."),
+        ("", "there are `local`, `ray`, `slurm`, `bare`, `broken`, `number`, `threads`, `unfinished`."),
+        ("zzz", "there are `local`, `ray`, `slurm`, `bare`, `broken`, `number`, `threads`, `unfinished`."),
     ],
 )
 def test_an_unknown_launcher_is_answered_with_the_nearest(name: str, hint: str) -> None:

@@ -69,7 +69,8 @@ def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int 
         number: Of a metric of single classes, the class.
     """
     if metric.name == "train_seconds":
-        return summary.timings.get("train")
+        seconds = summary.timings.get("train")
+        return seconds if known(seconds) else None
     if metric.name == "images_seen":
         return float(summary.images_seen)
     found = [_of_row(row, metric.name, number) for row in rows]

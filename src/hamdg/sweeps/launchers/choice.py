@@ -75,7 +75,7 @@ def find_launcher(name: str, place: str = "`--launcher`") -> type[Launcher]:
         found: object = getattr(import_module(module), attribute)
     else:
         if name not in (known := launcher_names()):
-            hint = did_you_mean(name, known, f"there is {listed(known)}.")
+            hint = did_you_mean(name, known, f"there are {listed(known)}.")
             raise ConfigError(f"{place}: there is no launcher `{excerpt(name)}`; {hint}")
         found = load_plugin(GROUP, name, "launcher")
     if not isinstance(found, type) or not issubclass(found, Launcher) or inspect.isabstract(found):
@@ -113,8 +113,9 @@ def read_launcher(
         ConfigError: If there is no such launcher or option, or a value has the wrong type.
     """
     named, settings = _of_file(given, place)
-    chosen = name or named or LOCAL
-    known = {option.name: option for option in options_of(_checked(chosen, "" if name else place))}
+    # An empty name is a mistake, such as a variable of a shell that is not set.
+    chosen = next(one for one in (name, named, LOCAL) if one is not None)
+    known = {option.name: option for option in options_of(_checked(chosen, "" if name is not None else place))}
     values: dict[str, object] = {}
     for option, value in settings.items() if chosen == named else ():
         values[option] = _value(known, chosen, option, value, place)
