@@ -307,8 +307,8 @@ def test_the_lock_of_a_control_is_held_only_while_it_is_worked_on(
     control, seen = controls_of(own.recipe)[0], []
     take = pipeline._take_steps
 
-    def watched(context: Context, *arguments: Any) -> None:
-        take(context, *arguments)
+    def watched(context: Context, *arguments: Any, **options: Any) -> None:
+        take(context, *arguments, **options)
         if context.run.path == own.directory.path:
             with RunDirectory.open(control) as run:
                 seen.append(run.validation.exists())

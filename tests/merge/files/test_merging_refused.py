@@ -203,6 +203,7 @@ def test_an_interrupt_in_the_middle(
     tmp_path: Path,
     untouched: dict[Path, bytes],
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     threads: int,
 ) -> None:
     write, calls = TensorWriter.write, count(1)
@@ -214,6 +215,9 @@ def test_an_interrupt_in_the_middle(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(TensorWriter, "write", interrupted)
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         merge_files("uniform", paths, tmp_path / "out.safetensors", settings=MergeSettings(threads=threads))
     assert content(tmp_path) == untouched
