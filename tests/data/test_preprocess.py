@@ -138,3 +138,21 @@ def test_input_format_on_a_gpu_is_that_of_the_cpu() -> None:
     images, wanted = every_value(32), Preprocess(32)
     # A GPU multiplies by 1 / 255 instead of dividing.
     torch.testing.assert_close(wanted(images.cuda()).cpu(), wanted(images), rtol=1e-6, atol=1e-6)
+
+
+def test_images_of_one_model_become_those_of_another() -> None:
+    pixels = pictures(3, 32, 32)
+    clip, imagenet = Preprocess(32), Preprocess(32, IMAGENET_MEAN, IMAGENET_STD)
+    given = clip.fit(pixels)
+    torch.testing.assert_close(clip.convert(given, imagenet), imagenet.fit(pixels))
+    larger = Preprocess(48, IMAGENET_MEAN, IMAGENET_STD)
+    torch.testing.assert_close(clip.convert(given, larger), larger.fit(pixels), atol=1e-5, rtol=1e-5)
+    assert clip.convert(given, Preprocess(32)) is given
+
+
+def test_a_gradient_passes_through_a_conversion() -> None:
+    given = Preprocess(32).fit(pictures(1)).requires_grad_()
+    Preprocess(32).convert(given, Preprocess(32, IMAGENET_MEAN, (0.5, 0.5, 0.5))).sum().backward()
+    expected = torch.tensor(CLIP_STD).view(3, 1, 1) / 0.5
+    assert given.grad is not None
+    torch.testing.assert_close(given.grad, expected.expand_as(given))

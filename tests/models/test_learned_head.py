@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from torch.nn.functional import normalize
 
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.tensors import sha256_tensor
-from hamdg.models.learned_head import L2, learn_head, linear_probe, read_head, source_means, write_head
+from hamdg.models.learned_head import (
+    L2,
+    learn_head,
+    learn_layer,
+    linear_probe,
+    read_head,
+    source_means,
+    write_head,
+)
 
 CLASSES = ["circle", "cross", "square"]
 SCALE = 15.0
@@ -124,3 +133,14 @@ def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
             WeightsError, match=r"which training began with, are missing or damaged; repeat the run with"
         ):
             read_head(path)
+
+
+@pytest.mark.parametrize("kind", ["source_means", "linear_probe"])
+def test_a_linear_layer_gives_features_of_any_length_the_scores_of_class_features(
+    kind: Literal["source_means", "linear_probe"],
+) -> None:
+    x, labels = FOUND["ink"]
+    longer = {name: (7 * own, given) for name, (own, given) in FOUND.items()}
+    layer, head = learn_layer(kind, longer, CLASSES), learn_head(kind, FOUND, CLASSES, 1.0)
+    torch.testing.assert_close(7 * x @ layer.T, (100.0 if kind == "source_means" else 1.0) * x @ head.T)
+    assert (7 * x @ layer.T).argmax(dim=1).eq(labels).float().mean() >= 0.75

@@ -4,13 +4,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
+from hamdg.report.evidence import Evidence
+from hamdg.report.page import report_html
 from hamdg.report.table import (
+    BATCHNORM,
     CLASS_FEATURES,
     MISSING,
+    batchnorm_notes,
     footnotes,
     format_text,
     percent,
@@ -73,6 +77,30 @@ def test_footnote_stands_below_tables_with_ham_only(ham: Record, erm: Record) ->
 def test_a_label_that_speaks_of_ham_has_its_footnote(ham: Record) -> None:
     assert footnotes([ham], ["ERM", "HAM's best (reconstruction)"]) == [ham["footnote"]]
     assert footnotes([ham], ["ERM", "hamster", "HAM's"]) == []
+
+
+@pytest.mark.parametrize("kind", ["frozen", "live"])
+def test_what_becomes_of_batchnorm_stands_below_the_table(erm: Record, kind: Literal["frozen", "live"]) -> None:
+    assert "BatchNorm" not in format_text(erm)
+    told: Record = erm | {"batchnorm": kind}
+    assert f"BatchNorm statistics {BATCHNORM[kind]}." in format_text(told).splitlines()
+    assert f"BatchNorm statistics {BATCHNORM[kind]}." in report_html(told, Evidence())
+
+
+def test_runs_with_different_batchnorm_are_told_apart() -> None:
+    assert batchnorm_notes([("a", ""), ("b", "")]) == []
+    assert batchnorm_notes([("a", "live"), ("b", "live")]) == [f"BatchNorm statistics {BATCHNORM['live']}."]
+    assert batchnorm_notes([("a", "live"), ("b", "frozen"), ("c", "live"), ("d", "")]) == [
+        f"BatchNorm statistics {BATCHNORM['frozen']} in b.",
+        f"BatchNorm statistics {BATCHNORM['live']} in a, c.",
+    ]
+
+
+def test_a_linear_layer_that_is_trained_is_not_called_frozen(erm: Record) -> None:
+    features = {"kind": "random", "sha256": "0", "use": "start of a linear layer"}
+    learned: Record = erm | {"class_features": features}
+    note = "Class features: a linear layer that the seed draws, trained from there on; no text is used."
+    assert note in format_text(learned).splitlines()
 
 
 def test_a_run_without_a_start_model_has_no_gain(ham: Record) -> None:

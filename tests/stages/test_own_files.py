@@ -97,7 +97,7 @@ def test_files_of_the_history_hold_what_training_moves_and_name_their_base(
     context = open_context(run.recipe(), run)
     named = {PREFIX + name for name in context.base()}
     base = open_tensors(run.base)
-    state = context.loaded.model.state_dict()
+    state = context.pretrained.state()
     assert base.keys() == state.keys()
     assert all(torch.equal(base[name], state[name]) for name in state)
     for path in run.step("train").index.parent.rglob("*.safetensors"):

@@ -119,7 +119,12 @@ class Algorithm(ABC):
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows, which are known before anything has run."""
         models = [f"{SOURCE}{name}" for name in sources] if self.source_rows else []
-        return (START, *models, self.name)
+        return (*self.start_keys, *models, self.name)
+
+    @property
+    def start_keys(self) -> tuple[str, ...]:
+        """The key of the row of the model that training starts from; none where it does not know the classes yet."""
+        return (START,) if self.recipe.model.knows_classes else ()
 
     def controls(self) -> Sequence[Recipe]:
         """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from hamdg.algorithms.base import START, Algorithm, Entry, Step
+from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
 from hamdg.config.recipe import MergeConfig
 from hamdg.stages.context import Context
-from hamdg.stages.entries import start_entry
+from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import train_step
 from hamdg.stages.merging import merge_step
 from hamdg.stages.pooled import POOLED
@@ -32,14 +32,14 @@ class Erm(Algorithm):
         """Return the start, the last model and the average."""
         network, last = context.network(), context.step("train").history().last[POOLED]
         return [
-            start_entry(context, network),
+            *start_entries(context, network),
             Entry("erm", "ERM (pooled)", "control", network, last),
             Entry("erm_sma", self.label, "control", network, context.step("merge").load("merged")),
         ]
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows."""
-        return (START, "erm", "erm_sma")
+        return (*self.start_keys, "erm", "erm_sma")
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: Learner(context.network(), context.sources, context.recipe.train, context.task)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
 from hamdg.stages.context import Context
-from hamdg.stages.entries import source_entries, start_entry
+from hamdg.stages.entries import source_entries, start_entries
 from hamdg.stages.fit import train_step
 from hamdg.stages.merging import merge_step, sources_of
 
@@ -29,7 +29,7 @@ class Experts(Algorithm):
         """Return the start, the source models, and their merge."""
         network, merged = context.network(), context.step("merge").load("merged")
         sources = source_entries(network, context.step("train").history().last)
-        return [start_entry(context, network), *sources, Entry("experts", self.label, "merged", network, merged)]
+        return [*start_entries(context, network), *sources, Entry("experts", self.label, "merged", network, merged)]
 
 
 def _learners(context: Context) -> Mapping[str, Learner]:

@@ -42,6 +42,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _noise_problems(recipe)
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
+    yield from _model_problems(recipe)
     train = recipe.train
     if train.warmup > train.steps:
         sentence = (
@@ -144,6 +145,13 @@ def _imbalance_problems(recipe: Recipe) -> Iterator[Problem]:
             "images; lower it or raise `data.mini.images_per_class`"
         )
         yield Problem(key, sentence)
+
+
+def _model_problems(recipe: Recipe) -> Iterator[Problem]:
+    model = recipe.model
+    if model.image_size is not None and model.has_text:
+        sentence = f"`model.image_size` is for image classifiers, but `{model.name}` is a CLIP, which has its own side"
+        yield Problem("model.image_size", f"{sentence}; leave it out")
 
 
 def _swad_problems(recipe: Recipe) -> Iterator[Problem]:

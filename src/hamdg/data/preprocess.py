@@ -79,6 +79,16 @@ class Preprocess:
         """Bring float images [n, 3, h, w] between 0 and 1 to the model's side, mean and standard deviation."""
         return normalize(resize(images, self.side), self.mean, self.std)
 
+    def convert(self, images: Tensor, to: Preprocess) -> Tensor:
+        """Turn images [n, 3, h, w] that this model takes into what another takes, such as a teacher beside a student.
+
+        Where the other's side is larger, what was lost on the way to this one stays lost.
+        """
+        if (self.mean, self.std, self.side) == (to.mean, to.std, to.side):
+            return images
+        shift, scale = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
+        return to.fit(images * scale + shift)
+
     def normalize_(self, images: Tensor) -> Tensor:
         """Normalize float images [..., 3, h, w] between 0 and 1 where they lie."""
         shift, scale = self._planes

@@ -8,6 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from hamdg.merge.buffers import is_buffer
 from hamdg.merge.tensors import Tensors
 
 
@@ -20,9 +21,10 @@ def task_vectors(models: Mapping[str, Tensors], base: Tensors) -> dict[str, dict
         base: The common start theta_0.
 
     Returns:
-        `{source: {tensor name: difference}}`, sources sorted, floating-point tensors of the base only.
+        `{source: {tensor name: difference}}`, sources sorted; buffers, which are measurements and no weights, and
+        tensors that are not floating-point are left out.
     """
-    names = [name for name, tensor in base.items() if tensor.is_floating_point()]
+    names = [name for name, tensor in base.items() if not is_buffer(name, tensor)]
     return {s: {name: _difference(models[s][name], base[name]) for name in names} for s in sorted(models)}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from open_clip import CLIP, CustomTextCLIP
+from torch import Tensor, nn
 
 from hamdg.config.recipe import ModelConfig
-from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import user_path
 from hamdg.merge.files.folders import INDEX
@@ -41,6 +44,27 @@ class LoadedClip:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: ClipConfig
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The image tower."""
+        visual: nn.Module = self.model.visual
+        return visual
+
+    @property
+    def width(self) -> int:
+        """How many features an image has."""
+        return cast("int", self.config["embed_dim"])
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What it expects of images."""
+        return Preprocess(self.image_size, self.mean, self.std)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return all tensors, the text tower's included."""
+        found: dict[str, Tensor] = self.model.state_dict()
+        return found
 
 
 def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> LoadedClip:

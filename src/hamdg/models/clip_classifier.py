@@ -12,15 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hamdg.data.preprocess import Preprocess
 from hamdg.merge.files import save_tensors
 from hamdg.models.clip import LoadedClip
 from hamdg.models.export import full_state, write_config
-from hamdg.models.network import Network, Weights
+from hamdg.models.network import MERGED, Network, Weights
 from hamdg.models.text_head import logit_scale
 from hamdg.models.weights import PREFIX
-
-MERGED = "merged.safetensors"
 
 
 class ClipClassifier(Network):
@@ -38,7 +35,7 @@ class ClipClassifier(Network):
     def __init__(self, loaded: LoadedClip, class_features: Tensor, scale: float | None = None) -> None:
         super().__init__()
         self.loaded = loaded
-        self.preprocess = Preprocess(loaded.image_size, loaded.mean, loaded.std)
+        self.preprocess = loaded.preprocess
         self.visual: nn.Module = copy.deepcopy(loaded.model.visual)
         self.register_buffer("class_features", class_features, persistent=False)
         self.logit_scale = logit_scale(loaded) if scale is None else scale

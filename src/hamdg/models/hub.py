@@ -72,15 +72,16 @@ def _downloaded(entry: dict[str, str], what: str) -> Path:
     if not answers(host, within=PATIENCE):
         raise WeightsError(
             f"{what} are not here: `{repo}` is neither in the cache `{constants.HF_HUB_CACHE}` nor within reach, since "
-            f"`{host}` does not answer. {_ways(repo)}"
+            f"`{host}` does not answer. {ways(repo)}"
         )
     try:
         return Path(download_pretrained(entry))
     except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{what} could not be downloaded from `{repo}` ({error}). {_ways(repo)}") from error
+        raise WeightsError(f"{what} could not be downloaded from `{repo}` ({error}). {ways(repo)}") from error
 
 
-def _ways(repo: str) -> str:
+def ways(repo: str) -> str:
+    """Return how weights of a repository that is out of reach can be provided."""
     folder = repo_folder_name(repo_id=repo, repo_type="model")
     return (
         "Three ways to provide them: give a file that you have with `--model.weights=FILE`; copy the folder "

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
-from hamdg.models.text_head import coinciding
+from hamdg.models.text_head import MAX_SCALE, coinciding
 from hamdg.text import listed, shortened
 
 # Of a linear probe; see `linear_probe`. Of the powers of ten the most accurate on the sources' hold-out sets of PACS,
@@ -22,7 +22,7 @@ L2 = 1e-4
 _TENSOR = "class_features"
 _LISTED = 12
 
-# By domain: features [n, D] of length 1 and labels [n].
+# By domain: features [n, D] and labels [n].
 Labeled = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -33,7 +33,7 @@ def learn_head(
 
     Args:
         kind: How.
-        found: The features of every source domain's training images and their labels.
+        found: The features, of length 1, of every source domain's training images and their labels.
         classes: Names of the classes, in the order of the labels.
         scale: Factor between cosines and logits.
 
@@ -55,6 +55,26 @@ def learn_head(
             "to the model. Set `model.name` or `model.weights` to another, or make one class of them."
         )
     return learned
+
+
+def learn_layer(kind: Literal["source_means", "linear_probe"], found: Labeled, classes: Sequence[str]) -> Tensor:
+    """Return the weight [C, D] that the linear layer of an image classifier starts from; features have any length.
+
+    Class features are learned from features that are divided by their mean length, and give the scores of the features
+    as they are. Means of features are compared as sharply as in a CLIP: by 100 times their cosines.
+
+    Args:
+        kind: How.
+        found: The features of every source domain's training images and their labels.
+        classes: Names of the classes, in the order of the labels.
+
+    Raises:
+        DataError: If a class has no image in any domain, or the features of two classes coincide.
+    """
+    length = torch.stack([features.norm(dim=-1).mean() for features, _ in found.values()]).mean()
+    scaled = {domain: (features / length, labels) for domain, (features, labels) in found.items()}
+    learned = learn_head(kind, scaled, classes, scale=1.0)
+    return learned * ((MAX_SCALE if kind == "source_means" else 1.0) / length)
 
 
 def source_means(found: Labeled, classes: int) -> Tensor:

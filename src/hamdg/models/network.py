@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
@@ -18,6 +19,8 @@ from hamdg.models.tower import layer_of
 Weights = Mapping[str, Tensor]
 """Tensors by their plain names, as histories, merge methods and files know them."""
 N = TypeVar("N", bound="Network")
+# The file that a run's result is exported to.
+MERGED = "merged.safetensors"
 
 # Between a module and the originals and factors of what torch computes its parameter from.
 _PARAMETRIZED = "parametrizations."
@@ -135,6 +138,31 @@ def statistics(module: nn.Module, moving_only: bool = False) -> Iterator[tuple[s
         if isinstance(layer, _BatchNorm) and (layer.training or not moving_only):
             for name, buffer in layer.named_buffers(recurse=False):
                 yield f"{path}.{name}" if path else name, buffer
+
+
+def has_batchnorm(module: nn.Module) -> bool:
+    """Return whether a module has BatchNorm layers that keep running statistics."""
+    return any(True for _ in statistics(module))
+
+
+@contextmanager
+def unmoved_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep what the block puts through a module out of its BatchNorm statistics, which would move in training.
+
+    Layers normalize as they would without this: in training mode, by the batch.
+    """
+    layers = [one for one in module.modules() if isinstance(one, _BatchNorm) and one.training]
+    own = [(layer, dict(layer.named_buffers(recurse=False))) for layer in layers]
+    # Copies move in their place: the backward passes of what went through before refuse buffers that were written to.
+    for layer, buffers in own:
+        for name, buffer in buffers.items():
+            setattr(layer, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for layer, buffers in own:
+            for name, buffer in buffers.items():
+                setattr(layer, name, buffer)
 
 
 def _plain(name: str) -> str:

@@ -18,7 +18,7 @@ from hamdg.report.figures import BarList, Block, StepData, bar_list, blocks
 from hamdg.report.mistakes import mistakes, wrong_count
 from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
-from hamdg.report.table import class_features, fewer_images, footnotes, run_table
+from hamdg.report.table import batchnorm_notes, class_features, fewer_images, footnotes, run_table
 from hamdg.runs.figures import bars
 from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
@@ -75,7 +75,10 @@ def report_html(record: Record, found: Evidence) -> str:
         cards=result.cards(record),
         remarks=remarks(record, found),
         result=result.result(record),
-        footnotes=footnotes([record], [row.label for row in rows]),
+        footnotes=[
+            *batchnorm_notes([(record["label"], record.get("batchnorm", ""))]),
+            *footnotes([record], [row.label for row in rows]),
+        ],
         confusions=[confusion(name, one, models, record["classes"]) for name, one, models in predicted],
         mistakes=pictures,
         wrong=0 if found.predictions is None else wrong_count(found.predictions, own.key),

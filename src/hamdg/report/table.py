@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
-from hamdg.runs.record import Record, Row, RowGroup, known
+from hamdg.runs.record import BatchNorm, Record, Row, RowGroup, known
 from hamdg.text import escaped
 
 ZERO_SHOT = "zero-shot"
@@ -15,6 +16,12 @@ CLASS_FEATURES = {
     "prompts": "text features of the prompts",
     "source_means": "mean image features of the sources' training images",
     "linear_probe": "a linear classifier of the image features of the sources' training images",
+    "random": "a linear layer that the seed draws",
+}
+# What becomes of BatchNorm's running statistics, by `model.statistics`.
+BATCHNORM: Mapping[BatchNorm, str] = {
+    "frozen": "frozen (those of the start)",
+    "live": "live (they move in training, and are merged)",
 }
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -93,6 +100,23 @@ def _is_about(name: str, label: str) -> bool:
     return label.startswith(name) or (label.startswith(short) and is_possessive)
 
 
+def batchnorm_notes(runs: Iterable[tuple[str, Literal["", "frozen", "live"]]]) -> list[str]:
+    """Return what a table says of BatchNorm; of which runs, where they are not all alike.
+
+    Args:
+        runs: The label of every run, and what its record says of BatchNorm.
+    """
+    labels: dict[Literal["", "frozen", "live"], dict[str, None]] = {}
+    for label, kind in runs:
+        labels.setdefault(kind, {})[label] = None
+    alike = len(labels) == 1
+    return [
+        f"BatchNorm statistics {text}{'' if alike else ' in ' + ', '.join(labels[kind])}."
+        for kind, text in BATCHNORM.items()
+        if kind in labels
+    ]
+
+
 def run_table(record: Record) -> list[TableRow]:
     """Return the lines of a run's table, in the record's order; the last one is the run's own result."""
     last = len(record["rows"]) - 1
@@ -140,6 +164,7 @@ def format_text(record: Record) -> str:
         lines.append(f"Images: {fewer}.")
     if learned := class_features(record):
         lines.append(f"Class features: {learned}.")
+    lines += batchnorm_notes([(record["label"], record.get("batchnorm", ""))])
     lines += footnotes([record], [row.label for row in rows])
     return escaped("\n".join(lines), keep="\n")
 
@@ -150,9 +175,10 @@ def start_label(record: Record) -> str:
 
 
 def class_features(record: Record) -> str:
-    """Return in words what stands for the classes where it is learned from the sources; empty if prompts do."""
+    """Return in words what stands for the classes where prompts do not; empty if they do."""
     kind = record.get("class_features", {}).get("kind", "prompts")
-    return "" if kind == "prompts" else f"{CLASS_FEATURES.get(kind, kind)}, frozen; no text is used"
+    use = "trained from there on" if "use" in record.get("class_features", {}) else "frozen"
+    return "" if kind == "prompts" else f"{CLASS_FEATURES.get(kind, kind)}, {use}; no text is used"
 
 
 def fewer_images(record: Record) -> str:

@@ -112,11 +112,14 @@ def _model(recipe: Recipe) -> dict[str, object]:
     values = asdict(recipe.model)
     if recipe.model.text_head == "prompts":
         del values["text_head"]
+    if recipe.model.text_head == "prompts" and recipe.model.has_text:
         values["prompts"] = prompts_of(recipe)
     else:
         del values["prompts"]
-    if recipe.model.normalization == "own":
-        del values["normalization"]
+    # Runs from before these keys are the runs with their defaults.
+    for name, default in (("normalization", "own"), ("image_size", None), ("statistics", "frozen")):
+        if values[name] == default:
+            del values[name]
     return values
 
 
@@ -127,7 +130,7 @@ def _data(recipe: Recipe) -> dict[str, object]:
         del values[name]
     if recipe.benchmark != "mini":
         del values["mini"]
-    if recipe.model.text_head != "prompts" or not values["words"]:
+    if recipe.model.text_head != "prompts" or not recipe.model.has_text or not values["words"]:
         del values["words"]
     for name in ("lists", "domains", "shots"):
         if name in values and not values[name]:

@@ -27,6 +27,8 @@ RowGroup = Literal["control", "source", "merged"]
 Reads = Literal["sources", "targets"]
 # Of a target, all images, DomainBed's 80 % part, or the 20 % part that no step may have seen.
 Part = Literal["all", "80%", "20%"]
+# Whether the running statistics of BatchNorm moved in training.
+BatchNorm = Literal["frozen", "live"]
 # By metric: `accuracy`, `accuracy_in80`, `accuracy_in20`, `macro_accuracy`, `calibration_error`, `images`, and one
 # value a class in `per_class_accuracy`; `None` where there is nothing to measure.
 Metrics = dict[str, float | list[float | None] | None]
@@ -96,6 +98,8 @@ class Record(TypedDict):
         layers: The network's layers by depth.
         images_seen: How many images the models saw in their own batches.
         class_features: What stands for the classes (`model.text_head`), and its digest.
+        batchnorm: Whether the statistics of BatchNorm moved in training; of networks that have some, and of CLIPs where
+            they did.
         data: The card of images that lie somewhere.
         files: SHA-256 of what holds the models of the table, by name in the run.
         condition: What the data were like; a sweep adds it.
@@ -136,6 +140,7 @@ class Record(TypedDict):
     # Records from before there were real benchmarks have neither of these two.
     words: NotRequired[list[str]]
     class_features: NotRequired[dict[str, str]]
+    batchnorm: NotRequired[BatchNorm]
     splits: NotRequired[dict[str, dict[str, int | str]]]
     data: NotRequired[dict[str, object]]
     files: NotRequired[dict[str, str]]

@@ -37,6 +37,7 @@ class Summary:
     """A record without what is large in it; every field is the record's of the same name, checked when it is read.
 
     Args:
+        batchnorm: Whether the statistics of BatchNorm moved in training; empty where the record does not say.
         condition: What the data were like; a sweep adds it.
         variant: The variant that the run belongs to; a sweep adds it, it is the label otherwise.
     """
@@ -66,6 +67,7 @@ class Summary:
     versions: dict[str, str]
     command: str
     config: dict[str, object]
+    batchnorm: Literal["", "frozen", "live"] = ""
     condition: str = "clean"
     variant: str = ""
 

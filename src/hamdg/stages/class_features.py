@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from hamdg.data.resolve import words_of
 from hamdg.data.subset import Subset
 from hamdg.errors import WeightsError
 from hamdg.merge.tensors import sha256_tensor
-from hamdg.models.learned_head import learn_head, read_head, write_head
+from hamdg.models.learned_head import learn_head, learn_layer, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
-from hamdg.models.tower import ImageTower
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
@@ -34,31 +33,34 @@ def check_words(context: Context) -> None:
     Raises:
         ConfigError: If the features of two classes coincide.
     """
-    if context.recipe.model.text_head != "prompts":
+    if context.recipe.model.text_head != "prompts" or not context.recipe.model.has_text:
         return
     _ = context.text_head
-    if unknown := unknown_words(context.loaded, words_of(context.recipe)):
+    if unknown := unknown_words(context.clip, words_of(context.recipe)):
         console.note(
-            f"the text tower of `{context.loaded.name}` does not know {listed(unknown, _LISTED)}, so that its "
+            f"the text tower of `{context.clip.name}` does not know {listed(unknown, _LISTED)}, so that its "
             "feature means nothing (`data.words` and `model.text_head` are ways out)"
         )
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:
-    """Learn a run's class features and write them, unless they are there or prompts give them.
+    """Learn a run's class features and write them, unless they are there, prompts give them or the seed draws them.
 
     Features that were exchanged or lost since the run began are learned again, from the same images.
 
     Raises:
         DataError: If a class has no training image in any source, or the model cannot tell the images of two apart.
     """
-    kind, run, scale = context.recipe.model.text_head, context.run, logit_scale(context.loaded)
+    kind, run, has_text = context.recipe.model.text_head, context.run, context.recipe.model.has_text
     if kind == "prompts" or (run.start.exists() and _are_those(run)):
         return
+    scale = logit_scale(context.clip) if has_text else 1.0
     # A run and its control have the same sources.
     if kind not in context.heads:
         console.note(f"class features: {CLASS_FEATURES[kind]}")
-        context.heads[kind] = learn_head(kind, _features(context, data), context.bench.classes, scale)
+        found, classes = _features(context, data), context.bench.classes
+        learned = learn_head(kind, found, classes, scale) if has_text else learn_layer(kind, found, classes)
+        context.heads[kind] = learned
     write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale)
 
 
@@ -72,14 +74,15 @@ def _are_those(run: RunDirectory) -> bool:
 
 @torch.no_grad()
 def _features(context: Context, data: SourceData) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return, by source domain, the pretrained tower's features [n, D] of its training images, and their labels."""
-    tower = copy.deepcopy(ImageTower(context.loaded)).to(context.device).eval()
+    """Return, by source domain, the pretrained network's features [n, D] of its training images, and their labels."""
+    network = replace(context, unlearned=True).network().to(context.device).eval()
     found = {}
     for name, domain in data.domains.items():
         positions = np.sort(data.train_part[name])
         labels = torch.from_numpy(domain.labels[positions])
         part = Subset(read_once(domain, context.preprocess.side), positions, labels)
         part.prepare()
-        features = [tower(context.preprocess(images.to(context.device))).float() for images, _ in part.parts(CHUNK)]
+        chunks = (context.preprocess(images.to(context.device)) for images, _ in part.parts(CHUNK))
+        features = [network.features(images).float() for images in chunks]
         found[name] = (torch.cat(features), labels.to(context.device))
     return found

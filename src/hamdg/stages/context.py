@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar, cast, overload
+from typing import TypeVar, overload
 
 import torch
 from lightning.pytorch.loggers import Logger
@@ -19,10 +19,13 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.tensors import sha256_tensor, sha256_tensors
-from hamdg.models.clip import LoadedClip, load_clip
+from hamdg.models.classifier import LoadedClassifier
+from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.learned_head import read_head
-from hamdg.models.network import Network
+from hamdg.models.network import Network, has_batchnorm
+from hamdg.models.pretrained import Pretrained, load_pretrained
 from hamdg.models.text_head import encode_prompts
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
@@ -47,9 +50,9 @@ class Context:
     Args:
         recipe: The recipe; in a step, sections that it does not declare raise when they are used.
         run: The run's directory, opened.
-        loaded: The pretrained CLIP.
-        task: What is learned and measured.
+        pretrained: What training starts from.
         start_sha256: Digest of all its tensors.
+        task: What is learned and measured.
         heads: Class features by their kind, kept for the contexts of one command: a run and its controls.
         readable: The domains that may be opened; `None` where no step limits them.
         current: The step's name, in a step.
@@ -62,7 +65,7 @@ class Context:
 
     recipe: Recipe
     run: RunDirectory
-    loaded: LoadedClip
+    pretrained: Pretrained
     start_sha256: str
     task: Task = field(default_factory=Classification)
     heads: dict[str, Tensor] = field(default_factory=dict)
@@ -103,7 +106,21 @@ class Context:
     @property
     def preprocess(self) -> Preprocess:
         """Return what the model expects of its images."""
-        return Preprocess(self.loaded.image_size, self.loaded.mean, self.loaded.std)
+        return self.pretrained.preprocess
+
+    @property
+    def clip(self) -> LoadedClip:
+        """Return the pretrained CLIP.
+
+        Raises:
+            ConfigError: If the recipe's model is none.
+        """
+        if not isinstance(self.pretrained, LoadedClip):
+            raise ConfigError(
+                f"The algorithm `{self.recipe.algorithm}` needs a CLIP with its text tower, but `model.name` "
+                f"`{self.recipe.model.name}` is an image classifier; choose a CLIP."
+            )
+        return self.pretrained
 
     @cached_property
     def algorithm(self) -> Algorithm:
@@ -143,13 +160,19 @@ class Context:
         Raises:
             ConfigError: If the recipe's model is of another kind than the algorithm needs.
         """
-        network = ClipClassifier(self.loaded, self.text_head)
+        network = self._new_network()
+        network.live_statistics = self.recipe.model.statistics == "live"
         if not isinstance(network, kind):
             raise ConfigError(
                 f"The algorithm `{self.recipe.algorithm}` needs a `{kind.__name__}`, but `model.name` "
                 f"`{self.recipe.model.name}` is a `{type(network).__name__}`; choose another model."
             )
         return network
+
+    def _new_network(self) -> Network:
+        if isinstance(self.pretrained, LoadedClassifier):
+            return ImageClassifier(self.pretrained, self.text_head, self.bench.classes)
+        return ClipClassifier(self.clip, self.text_head)
 
     def step(self, name: str) -> StepFiles:
         """Return the files of a step of this run, to read or to write."""
@@ -170,9 +193,13 @@ class Context:
 
     def base(self) -> dict[str, Tensor]:
         """Return copies of the pretrained weights, as histories and merges see them."""
-        # The class features, which may still have to be learned, are not among them.
-        network = replace(self, unlearned=True).network()
+        # A CLIP's class features, which may still have to be learned, are not among them.
+        network = (replace(self, unlearned=True) if self.recipe.model.has_text else self).network()
         return {name: tensor.detach().clone() for name, tensor in network.weights().items()}
+
+    def start_state(self) -> Mapping[str, Tensor]:
+        """Return all tensors of the whole model before training, as files of it hold them."""
+        return self.pretrained.state() if self.recipe.model.has_text else self.network().body.state_dict()
 
     def narrowed(self, step: Step, identity: str) -> Context:
         """Return the context of a step: the sections and the domains that it declares."""
@@ -183,7 +210,9 @@ class Context:
 
     @property
     def text_head(self) -> Tensor:
-        """Return the class features [classes, d]: of the prompts, or learned from the sources before the first step.
+        """Return what stands for the classes [classes, d]: features of the prompts, or learned from the sources.
+
+        An image classifier's linear layer starts from them; in place of prompts it has what the seed draws.
 
         Raises:
             ConfigError: If the text tower cannot tell the classes apart.
@@ -191,18 +220,25 @@ class Context:
         """
         kind = self.recipe.model.text_head
         if kind != "prompts" and self.unlearned:
-            return torch.zeros(len(self.bench.classes), cast("int", self.loaded.config["embed_dim"]))
+            return torch.zeros(len(self.bench.classes), self.pretrained.width)
         if kind != "prompts":
             return self._learned_head()
+        if not self.recipe.model.has_text:
+            return fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed)
         if kind not in self.heads:
             words = words_of(self.recipe)
-            self.heads[kind] = encode_prompts(self.loaded, self.bench.classes, prompts_of(self.recipe), words)
+            self.heads[kind] = encode_prompts(self.clip, self.bench.classes, prompts_of(self.recipe), words)
         return self.heads[kind]
+
+    def head_facts(self, head: Tensor) -> dict[str, str]:
+        """Return what a run says of what stands for its classes."""
+        model = self.recipe.model
+        facts = {"kind": model.text_head if model.knows_classes else "random", "sha256": sha256_tensor(head)}
+        return facts if model.has_text else facts | {"use": "start of a linear layer"}
 
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)
-        facts = {"kind": self.recipe.model.text_head, "sha256": sha256_tensor(head)}
-        if self.run.start.exists() and read_start(self.run)["class_features"] != facts:
+        if self.run.start.exists() and read_start(self.run)["class_features"] != self.head_facts(head):
             raise WeightsError(
                 f"The class features `{self.run.class_features}` are not those that the run was trained with; repeat "
                 "the run with `--force`."
@@ -218,6 +254,19 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
         WeightsError: If the model's weights cannot be loaded.
     """
     check_processes(recipe.runtime, pick_device(recipe.runtime.device))
-    loaded = load_clip(recipe.model)
+    pretrained = load_pretrained(recipe.model)
     # Of everything that a run starts from, the text tower included.
-    return Context(recipe, run, loaded, sha256_tensors(loaded.model.state_dict()))
+    return Context(recipe, run, pretrained, sha256_tensors(pretrained.state()))
+
+
+def check_batchnorm(context: Context) -> None:
+    """Check that there are BatchNorm statistics; for steps that work with them.
+
+    Raises:
+        ConfigError: If the recipe's model has none.
+    """
+    if not has_batchnorm(context.pretrained.encoder):
+        raise ConfigError(
+            f"The algorithm `{context.recipe.algorithm}` works with the statistics of BatchNorm, but `model.name` "
+            f"`{context.recipe.model.name}` has no BatchNorm; choose another model, such as `mini-resnet8`."
+        )

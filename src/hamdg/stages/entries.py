@@ -1,4 +1,4 @@
-"""The rows that many tables have: the start model, and the source models after their last step."""
+"""The rows that many tables have: the model before training, and the source models after their last step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
 
 
-def start_entry(context: Context, network: Network) -> Entry:
-    """Return the row of the model that training starts from."""
+def start_entries(context: Context, network: Network) -> list[Entry]:
+    """Return the row of the model that training starts from; none where it does not know the classes yet."""
     head = context.recipe.model.text_head
     label = "zero-shot" if head == "prompts" else f"start model, {head.replace('_', ' ')}"
-    return Entry(START, label, "control", network, context.base())
+    known = context.recipe.model.knows_classes
+    return [Entry(START, label, "control", network, context.base())] if known else []
 
 
 def source_entries(network: Network, last: Mapping[str, Weights]) -> list[Entry]:

@@ -19,12 +19,13 @@ from hamdg.data.resolve import prompts_of, words_of
 from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
 from hamdg.files import write_json
+from hamdg.models.network import has_batchnorm
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.predictions import Predictions, TargetPredictions, write_predictions
-from hamdg.runs.record import EVALUATE, FORMAT, Metrics, Part, Row, StepRecord, read_record
+from hamdg.runs.record import EVALUATE, FORMAT, BatchNorm, Metrics, Part, Row, StepRecord, read_record
 from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -261,9 +262,10 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
         "layers": list(context.network().layers()),
-        "prompts": prompts_of(recipe),
+        "prompts": prompts_of(recipe) if recipe.model.has_text else [],
         "class_features": read_start(run)["class_features"],
         "words": words_of(recipe),
+        **_batchnorm(context),
         "rows": list(rows),
         "steps": steps,
         "images_seen": sum(step["images_seen"] for step in steps.values()),
@@ -274,6 +276,13 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "config": values_of(recipe),
         "files": digests(run, (run.merged,)),
     }
+
+
+def _batchnorm(context: Context) -> dict[str, BatchNorm]:
+    """Return what the record says of BatchNorm; those of CLIPs are frozen as a rule, and nothing is said of them."""
+    model = context.recipe.model
+    told = has_batchnorm(context.pretrained.encoder) and not (model.has_text and model.statistics == "frozen")
+    return {"batchnorm": model.statistics} if told else {}
 
 
 def _images(metrics: Metrics) -> int:

@@ -155,7 +155,7 @@ def make_plan(
         seed=own.recipe.seed,
         runs=tuple(runs),
         model=own.recipe.model.name + (f" ({weights})" if weights else ""),
-        parameters=sum(one.numel() for one in own.loaded.model.visual.parameters()),
+        parameters=_trained(own),
         sources=sources,
         targets=targets,
         read_by=tuple(step.name for step in own.algorithm.steps() if "targets" in step.reads),
@@ -164,6 +164,13 @@ def make_plan(
         devices=own.recipe.runtime.devices,
         nodes=own.recipe.runtime.nodes,
     )
+
+
+def _trained(context: Context) -> int:
+    """Return how many parameters a network trains; the linear layer of an image classifier is one of its layers."""
+    count = sum(one.numel() for one in context.pretrained.encoder.parameters())
+    layer = len(context.bench.classes) * (context.pretrained.width + 1)
+    return count if context.recipe.model.has_text else count + layer
 
 
 @dataclass(frozen=True)

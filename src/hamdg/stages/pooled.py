@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
 from hamdg.stages.context import Context
-from hamdg.stages.entries import start_entry
+from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import train_step
 
 # The name of the one learner, and so of its history.
@@ -30,7 +30,7 @@ class Pooled(Algorithm):
         """Return the start and the result."""
         network, found = context.network(), context.step("train").history()
         return [
-            start_entry(context, network),
+            *start_entries(context, network),
             Entry(self.name, self.label, "merged", network, found.history[POOLED]),
         ]
 

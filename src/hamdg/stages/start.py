@@ -13,8 +13,7 @@ from hamdg.digests import sha256_file
 from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
 from hamdg.files import link, write_json
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
-from hamdg.merge.tensors import sha256_tensor
-from hamdg.models.clip import model_files
+from hamdg.models.pretrained import model_files
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import NEVER, FileFacts, unchanged
 from hamdg.runs.schema import REPEAT
@@ -28,7 +27,7 @@ START = "hamdg.start_sha256"
 
 
 def keep_base(context: Context) -> str:
-    """Write `base.safetensors`, the whole CLIP before training, unless it is there; return the file's SHA-256.
+    """Write `base.safetensors`, the whole model before training, unless it is there; return the file's SHA-256.
 
     Runs below one root that start from the same weights share one file on the disk, as hard links.
     """
@@ -38,7 +37,7 @@ def keep_base(context: Context) -> str:
         if twin is not None:
             link(twin, base)
         else:
-            state = {name: tensor.detach().cpu() for name, tensor in context.loaded.model.state_dict().items()}
+            state = {name: tensor.detach().cpu() for name, tensor in context.start_state().items()}
             save_tensors(base, state, {"format": "pt", START: context.start_sha256})
     return sha256_file(base)
 
@@ -60,8 +59,7 @@ def prepare(context: Context) -> None:
     learn_class_features(context, data)
     keep_base(context)
     if not run.start.exists():
-        kind = context.recipe.model.text_head
-        features = {"kind": kind, "sha256": sha256_tensor(context.text_head)}
+        features = context.head_facts(context.text_head)
         files = _files(context.recipe.model)
         write_json(run.start, Start(sha256=context.start_sha256, files=files, class_features=features))
 
@@ -140,5 +138,5 @@ def _holds_start(path: Path, context: Context) -> bool:
         found = open_tensors(path)
     except WeightsError:
         return False
-    state = context.loaded.model.state_dict()
+    state = context.start_state()
     return found.keys() == state.keys() and all(torch.equal(found[name], state[name].cpu()) for name in state)

@@ -19,7 +19,8 @@ _READ, _ENOUGH = 20, 5
 # What decides how long a step takes, beside the algorithm's own section, the benchmark and the number of sources.
 _COSTS = (
     *("model.name", "train.steps", "train.accumulate", "train.check_every", "train.check_images", "history.kind"),
-    *("merge.method", "data.batch_size", "data.augment", "data.subset", "data.shots", "data.mini", "data.store"),
+    *("model.image_size", "merge.method", "data.batch_size", "data.augment", "data.subset", "data.shots", "data.mini"),
+    "data.store",
     *("evaluate.lines", "evaluate.images"),
     *("runtime.device", "runtime.threads", "runtime.precision", "runtime.compile", "runtime.devices", "runtime.nodes"),
 )

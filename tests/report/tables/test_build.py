@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import Collection, FoundRun, Problem
+from hamdg.report.table import BATCHNORM
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.missing import absent_of
 from hamdg.report.tables.model import Cell, Table, Trial
@@ -322,6 +324,13 @@ def test_footnotes_and_marks_of_target_data_follow_the_runs(made: Made) -> None:
     assert table.notes[1:] == [FOOTNOTE]
     assert table.notes[0].startswith("\N{DAGGER} One of its steps read images of the held-out domain")
     assert one(runs[:1]).notes == []
+
+
+def test_what_becomes_of_batchnorm_is_said_of_the_runs_it_is_of(made: Made) -> None:
+    runs = [made("erm", "art", 0, 0.5), made("experts", "art", 0, 0.6)]
+    summary = replace(runs[1].summary, batchnorm="live")
+    notes = one([runs[0], replace(runs[1], summary=summary)]).notes
+    assert notes == [f"BatchNorm statistics {BATCHNORM['live']} in {summary.label}."]
 
 
 def test_rows_that_differ_in_more_than_their_names_are_said(made: Made) -> None:

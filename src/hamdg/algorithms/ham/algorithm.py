@@ -16,6 +16,7 @@ from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.merge_section import merge_options
 from hamdg.config.recipe import MergeConfig
 from hamdg.merge import ModelSet, merge
+from hamdg.merge.buffers import is_buffer
 from hamdg.merge.geometry import norms, task_vectors
 from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
 from hamdg.models.network import Weights
@@ -23,7 +24,7 @@ from hamdg.models.tower import layer_of
 from hamdg.runs.figures import direction_figures
 from hamdg.runs.selection import selection_figures
 from hamdg.stages.context import Context
-from hamdg.stages.entries import source_entries, start_entry
+from hamdg.stages.entries import source_entries, start_entries
 from hamdg.stages.fit import fit, trained
 from hamdg.stages.merging import merge_step, sources_of
 from hamdg.stages.target_evidence import NOTE
@@ -68,7 +69,7 @@ class Ham(Algorithm):
             "shrunk": (labels.scaled_label(method), merge("shrunk", found.history, base=base, norm=norm)),
         }
         return [
-            start_entry(context, network),
+            *start_entries(context, network),
             *source_entries(network, found.last),
             *(Entry(key, label, "control", network, weights) for key, (label, weights) in averages.items()),
             Entry("ham", self.label, "merged", network, merged, NOTE if facts["target_data"] else ""),
@@ -85,7 +86,9 @@ class Ham(Algorithm):
         noise_known = any(bool((one.labels != one.clean_labels).any()) for one in domains.values())
         learners = {name: _learner(context, name, noise_known) for name in context.sources}
         seed = context.recipe.seed
-        harmonizer = Harmonizer(settings.harmonization, context.base(), len(learners), layer_of, seed)
+        # Statistics of BatchNorm have no gradients to bring together.
+        start = {name: tensor for name, tensor in context.base().items() if not is_buffer(name, tensor)}
+        harmonizer = Harmonizer(settings.harmonization, start, len(learners), layer_of, seed)
         cohort = fit(context, learners, couplings=[harmonizer], domains=domains)
         own = trained(context, cohort)
         samples = write_samples(context, domains, kept_samples(cohort.learners.values()))
@@ -112,7 +115,8 @@ def _check_parts(context: Context) -> None:
 def _kept(base: Weights, history: Mapping[str, Weights], config: MergeConfig) -> dict[str, dict[str, float]]:
     """Return the share of coordinates that RHM kept of each source, by layer."""
     vectors = task_vectors(history, base)
-    moved = tuple(name for name in base if any(bool(vector[name].any()) for vector in vectors.values()))
+    first = next(iter(vectors.values()))
+    moved = tuple(name for name in first if any(bool(vector[name].any()) for vector in vectors.values()))
     options = merge_options(config)
     keep = cast("float", options["keep"])
     scope, criterion = cast("Scope", options["scope"]), cast("Criterion", options["criterion"])

@@ -14,7 +14,7 @@ from hamdg.cohort.learner import Learner, Loss
 from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
-from hamdg.models.network import Network
+from hamdg.models.network import Network, unmoved_statistics
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
 
@@ -60,7 +60,8 @@ class HamLearner(Learner):
         scores = self(own.images)
         own_losses = CLASSIFICATION.losses(scores, own.labels)
         kind = self.enrichment.confidence
-        with torch.no_grad():
+        # What is only looked at is not what the network's statistics are of.
+        with torch.no_grad(), unmoved_statistics(self.network):
             confidences = enrichment.confidence(self(pool.images), pool.labels, kind)
         own_confidences = enrichment.confidence(scores, own.labels, kind)
         mask, threshold = enrichment.select(own_confidences, confidences, self.peers)

@@ -1,0 +1,101 @@
+"""An image classifier as a network that is fine-tuned: an encoder, and a new linear layer for the run's classes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from hamdg.data.splits import seed_hash
+from hamdg.merge.files import save_tensors
+from hamdg.models.classifier import LoadedClassifier
+from hamdg.models.network import MERGED, Network, Weights
+
+
+class ImageClassifier(Network):
+    """A copy of a classifier of timm or torchvision, or of a small one of ours, with a new linear layer.
+
+    The linear layer is trained with all else. Names of tensors are the library's own, so that an exported file loads
+    strictly into its model (`timm.create_model(name, num_classes=C)`).
+
+    Args:
+        loaded: The network without its linear layer.
+        head: What the weight [classes, d] of the new one starts from; its bias starts from 0.
+        classes: Names of the classes, for exported files.
+    """
+
+    def __init__(self, loaded: LoadedClassifier, head: Tensor, classes: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.name = loaded.name
+        self.preprocess = loaded.preprocess
+        self.classes = tuple(classes)
+        self.encoder = copy.deepcopy(loaded.encoder)
+        self._path = loaded.head.name
+        self.encoder.set_submodule(self._path, _Head(head))
+
+    @property
+    def body(self) -> nn.Module:
+        """The library's own module, classifier included."""
+        return self.encoder
+
+    @property
+    def head(self) -> nn.Linear:
+        """The linear layer."""
+        return cast("_Head", self.encoder.get_submodule(self._path))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what goes into the linear layer [n, d]; its length is the network's own."""
+        head = cast("_Head", self.head)
+        self.encoder(images)
+        return head.take()
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the scores [n, classes] of the linear layer."""
+        head = self.head
+        # As exact as those of a CLIP, for losses and thresholds.
+        with torch.autocast(features.device.type, enabled=False):
+            return linear(features.float(), head.weight, head.bias)
+
+    def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
+        """Write the whole network with these weights; the metadata say what builds it, and its classes."""
+        own = {name: tensor.detach().cpu().clone() for name, tensor in self.encoder.state_dict().items()}
+        state = own | {name: tensor.detach().to("cpu", own[name].dtype).clone() for name, tensor in weights.items()}
+        facts = {"hamdg.model": self.name, "hamdg.classes": json.dumps(list(self.classes))}
+        shape = {"side": self.preprocess.side, "mean": self.preprocess.mean, "std": self.preprocess.std}
+        path = folder / MERGED
+        save_tensors(path, state, {**metadata, **facts, "hamdg.preprocess": json.dumps(shape)})
+        return path
+
+
+def fresh_head(classes: int, width: int, seed: int) -> Tensor:
+    """Return the weight [classes, d] of a linear layer as torch draws it, by the seed alone: alike for all learners."""
+    generator = torch.Generator().manual_seed(seed_hash("head", seed))
+    bound = 1 / math.sqrt(width)
+    return torch.empty(classes, width).uniform_(-bound, bound, generator=generator)
+
+
+class _Head(nn.Linear):
+    """A linear layer that keeps what it was given until it is taken: the features, whatever network is around it."""
+
+    def __init__(self, weight: Tensor) -> None:
+        # Nothing is drawn: torch's own start would move the global random state.
+        super().__init__(weight.shape[1], weight.shape[0], device="meta")
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+        self._given: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        self._given = features
+        return super().forward(features)
+
+    def take(self) -> Tensor:
+        given, self._given = self._given, None
+        assert given is not None, "the network runs through its linear layer"
+        return given

@@ -1,0 +1,169 @@
+"""Image classifiers through whole runs: frozen and live statistics, no text, a linear layer that is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from hamdg import cli
+from hamdg.config.recipe import Recipe
+from hamdg.errors import ConfigError
+from hamdg.merge.files import load_tensors, read_metadata
+from hamdg.models.architectures import build, find_architecture
+from hamdg.models.image_classifier import fresh_head
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.record import Record, read_record
+from hamdg.runs.steps import read_start
+from hamdg.stages import pipeline
+from hamdg.stages.context import check_batchnorm, open_context
+from tests.stages.test_damaged_checkpoint import stopped
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Commander, Tiny
+
+RESNET = ("--model.name=mini-resnet8-16", "--model.weights=null", "--model.image_size=32")
+LIVE = "--model.statistics=live"
+SOURCES = ("art_painting", "cartoon", "photo")
+
+
+def finished(recipe: Recipe) -> tuple[RunDirectory, Record]:
+    pipeline.run(recipe)
+    run = RunDirectory(run_directory(recipe))
+    return run, read_record(run.path)
+
+
+def histories(run: RunDirectory) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: load_tensors(run.path / f"train/history/{name}.safetensors") for name in SOURCES}
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_experts_of_a_resnet_are_trained_merged_and_evaluated(
+    tiny: Tiny, live: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (*RESNET, "--algorithm=experts", "--merge.method=uniform", "--evaluate.lines=3")
+    run, record = finished(tiny(*overrides, *([LIVE] if live else [])))
+    shown = capsys.readouterr().out
+    assert record["batchnorm"] == ("live" if live else "frozen")
+    assert f"BatchNorm statistics {record['batchnorm']} (" in shown
+    # Nothing tells the classes before the training.
+    assert [row["key"] for row in record["rows"]] == [*(f"source/{name}" for name in SOURCES), "experts"]
+    assert record["zero_shot_accuracy"] is None
+    assert record["prompts"] == []
+    assert read_start(run)["class_features"]["kind"] == "random"
+
+    merged, base, own = load_tensors(run.merged), load_tensors(run.base), histories(run)
+    network = build(find_architecture("mini-resnet8-16"))
+    network.fc = nn.Linear(64, 7)
+    network.load_state_dict(merged, strict=True)
+    assert torch.equal(base["fc.weight"], fresh_head(7, 64, seed=0))
+    assert read_metadata(run.merged)["hamdg.classes"].startswith('["dog", "elephant"')
+    weight = torch.stack([one["layer1.0.conv1.weight"] for one in own.values()]).mean(dim=0)
+    torch.testing.assert_close(merged["layer1.0.conv1.weight"], weight)
+    mean = "layer1.0.bn1.running_mean"
+    if live:
+        torch.testing.assert_close(merged[mean], torch.stack([one[mean] for one in own.values()]).mean(dim=0))
+        assert int(merged["bn1.num_batches_tracked"]) == 3 * 4
+    else:
+        assert all(mean not in one for one in own.values())
+        assert torch.equal(merged[mean], base[mean])
+
+
+@pytest.mark.parametrize("algorithm", ["erm", "coral", "mmd", "ham"])
+@pytest.mark.parametrize("live", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_every_algorithm_trains_a_resnet(tiny: Tiny, algorithm: str, live: bool) -> None:
+    run, record = finished(tiny(*RESNET, f"--algorithm={algorithm}", *([LIVE] if live else [])))
+    merged = load_tensors(run.merged)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in merged.values())
+    assert record["batchnorm"] == ("live" if live else "frozen")
+    assert all(row["key"] != "zero_shot" for row in record["rows"])
+    assert (int(merged["bn1.num_batches_tracked"]) > 0) == live
+
+
+@pytest.mark.parametrize("kind", ["ema", "beta", "snapshots", "swad"])
+def test_every_history_takes_statistics_that_move(tiny: Tiny, kind: str) -> None:
+    swad = ("--train.check_every=1", "--history.n_s=2", "--history.n_e=2") if kind == "swad" else ()
+    overrides = (*RESNET, LIVE, "--algorithm=erm", f"--history.kind={kind}", "--history.every=1", *swad)
+    run, _ = finished(tiny(*overrides))
+    history = load_tensors(run.path / "train/history/pooled.safetensors")
+    start = load_tensors(run.path / "train/start/pooled.safetensors")
+    assert history["bn1.num_batches_tracked"].dtype == torch.int64
+    assert not torch.equal(history["bn1.running_mean"], start["bn1.running_mean"])
+    assert bool((history["bn1.running_var"] >= 0).all())
+
+
+@pytest.mark.parametrize("policy", ["first", "refuse"])
+def test_what_becomes_of_statistics_in_the_merge_is_the_recipe_s(tiny: Tiny, policy: str) -> None:
+    recipe = tiny(*RESNET, LIVE, "--algorithm=experts", "--merge.method=uniform", f"--merge.buffers={policy}")
+    if policy == "refuse":
+        with pytest.raises(Exception, match="The models differ in the buffer `bn1.num_batches_tracked`|`bn1.running_"):
+            pipeline.run(recipe)
+        return
+    run, _ = finished(recipe)
+    first = histories(run)[SOURCES[0]]
+    assert torch.equal(load_tensors(run.merged)["bn1.running_mean"], first["bn1.running_mean"])
+
+
+@pytest.mark.parametrize("head", ["source_means", "linear_probe"])
+def test_a_learned_linear_layer_knows_the_classes_before_the_training_and_is_trained(tiny: Tiny, head: str) -> None:
+    overrides = (*RESNET, "--algorithm=experts", "--merge.method=uniform", f"--model.text_head={head}")
+    run, record = finished(tiny(*overrides))
+    assert record["rows"][0]["key"] == "zero_shot"
+    assert record["rows"][0]["label"] == f"start model, {head.replace('_', ' ')}"
+    learned = load_tensors(run.class_features)["class_features"]
+    assert torch.equal(load_tensors(run.base)["fc.weight"], learned)
+    assert not torch.equal(load_tensors(run.merged)["fc.weight"], learned)
+    # From its own result a run may start again; its classifier is left out.
+    again = tiny(*overrides, f"--model.weights={run.merged}", "--algorithm=erm")
+    pipeline.run(again, until="train")
+    start = load_tensors(RunDirectory(run_directory(again)).base)
+    assert torch.equal(start["conv1.weight"], load_tensors(run.merged)["conv1.weight"])
+
+
+def test_a_clip_with_batchnorm_may_move_its_statistics_too(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    run, record = finished(tiny(LIVE, "--algorithm=experts", "--merge.method=uniform"))
+    assert record["batchnorm"] == "live"
+    assert record["rows"][0]["key"] == "zero_shot"
+    assert "BatchNorm statistics live" in capsys.readouterr().out
+    merged, base = load_tensors(run.merged), load_tensors(run.base)
+    assert merged.keys() == base.keys()
+    assert not torch.equal(merged["visual.bn1.running_mean"], base["visual.bn1.running_mean"])
+    assert "batchnorm" not in finished(tiny("--algorithm=experts", "--merge.method=uniform"))[1]
+
+
+def test_live_statistics_train_in_one_process(tiny: Tiny) -> None:
+    recipe = tiny(*RESNET, LIVE, "--algorithm=experts", "--runtime.devices=2")
+    with pytest.raises(ConfigError, match="has BatchNorm statistics that move, which each of 2 processes would move"):
+        pipeline.run(recipe)
+    assert not Path(recipe.runtime.root).exists()
+
+
+def test_what_needs_batchnorm_or_a_clip_names_the_model(tiny: Tiny) -> None:
+    recipe = tiny("--algorithm=experts", tower="vit")
+    context = open_context(recipe, RunDirectory(run_directory(recipe)))
+    assert context.clip is context.pretrained
+    with pytest.raises(ConfigError, match=r"^The algorithm `experts` works with the statistics of BatchNorm, but"):
+        check_batchnorm(context)
+    other = tiny(*RESNET, "--algorithm=experts")
+    context = open_context(other, RunDirectory(run_directory(other)))
+    check_batchnorm(context)
+    with pytest.raises(
+        ConfigError, match=r"^The algorithm `experts` needs a CLIP with its text tower, but `model.name`"
+    ):
+        _ = context.clip
+
+
+def test_a_stopped_run_with_live_statistics_ends_with_the_same_bytes(
+    command: Commander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = (*RESNET, LIVE, "--algorithm=experts", "--merge.method=uniform", "--runtime.checkpoint_every=1")
+    whole, cut = command("whole", *overrides), command("cut", *overrides)
+    assert cli.main(whole.argv) == 0
+    stopped(lambda: cli.main(cut.argv), monkeypatch, step=2)
+    assert not cut.directory.merged.exists()
+    assert cli.main(cut.argv) == 0
+    assert whole.directory.merged.read_bytes() == cut.directory.merged.read_bytes()
