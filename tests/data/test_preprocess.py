@@ -152,7 +152,7 @@ def test_images_of_one_model_become_those_of_another() -> None:
 
 def test_a_gradient_passes_through_a_conversion() -> None:
     given = Preprocess(32).fit(pictures(1)).requires_grad_()
-    Preprocess(32).convert(given, Preprocess(32, IMAGENET_MEAN, (0.5, 0.5, 0.5))).sum().backward()
+    torch.autograd.backward(Preprocess(32).convert(given, Preprocess(32, IMAGENET_MEAN, (0.5, 0.5, 0.5))).sum())
     expected = torch.tensor(CLIP_STD).view(3, 1, 1) / 0.5
     assert given.grad is not None
     torch.testing.assert_close(given.grad, expected.expand_as(given))

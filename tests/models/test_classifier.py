@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from huggingface_hub import constants
 from torch import Tensor
 
 from hamdg.config.recipe import ModelConfig
@@ -149,7 +150,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let no server answer; return torch's empty folder of weights."""
     monkeypatch.setattr(classifier_tags, "answers", lambda host, within: False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    monkeypatch.setattr(classifier_tags.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(classifier_tags, "try_to_load_from_cache", lambda repo, name: None)
     return tmp_path / "torch" / "checkpoints"
 

@@ -61,7 +61,7 @@ def test_everything_is_trained_and_a_copy_is_on_its_own() -> None:
     own = network()
     twin = copy.deepcopy(own)
     assert own.weights().keys() == dict(own.body.named_parameters()).keys()
-    cross_entropy(twin.train()(images()), torch.tensor([0, 1, 2, 0])).backward()
+    torch.autograd.backward(cross_entropy(twin.train()(images()), torch.tensor([0, 1, 2, 0])))
     assert all(parameter.grad is not None for parameter in twin.parameters())
     assert all(parameter.grad is None for parameter in own.parameters())
     twin.load({name: tensor + 1 for name, tensor in own.weights().items()})
@@ -127,7 +127,7 @@ def test_what_is_only_looked_at_moves_no_statistics_and_leaves_gradients_as_they
         if one is own:
             with torch.no_grad(), unmoved_statistics(own):
                 own(5 + images())
-        loss.backward()
+        torch.autograd.backward(loss)
     assert all(torch.equal(a, b) for a, b in zip(own.buffers(), twin.buffers(), strict=True))
     pairs = zip(own.parameters(), twin.parameters(), strict=True)
     assert all(torch.equal(a.grad, b.grad) for a, b in pairs if a.grad is not None and b.grad is not None)
