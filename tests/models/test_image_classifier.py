@@ -53,8 +53,8 @@ def test_scores_of_features_are_the_library_s_own(name: str) -> None:
     with torch.no_grad():
         features = own.features(images())
         assert features.shape == (4, own.head.in_features)
-        torch.testing.assert_close(own.scores(features), own.body(images()))
-        torch.testing.assert_close(own(images()), own.body(images()))
+        torch.testing.assert_close(own.scores(features), own.body(images()), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(own(images()), own.body(images()), rtol=1e-4, atol=1e-4)
 
 
 def test_everything_is_trained_and_a_copy_is_on_its_own() -> None:
@@ -95,7 +95,8 @@ def test_files_load_strictly_into_the_library_s_network_and_give_the_same_scores
         alone.fc = nn.Linear(96, len(CLASSES))
     alone.load_state_dict(load_tensors(path), strict=True)
     with torch.no_grad():
-        torch.testing.assert_close(alone.eval()(images()), expected)
+        # Images lie otherwise in memory here, so that sums are rounded otherwise.
+        torch.testing.assert_close(alone.eval()(images()), expected, rtol=1e-4, atol=1e-4)
     facts = read_metadata(path)
     assert (facts["who"], facts["hamdg.model"], json.loads(facts["hamdg.classes"])) == ("test", name, list(CLASSES))
     assert json.loads(facts["hamdg.preprocess"])["side"] == own.preprocess.side
