@@ -49,6 +49,11 @@ def changed(run: FoundRun, **facts: object) -> FoundRun:
     return replace(run, summary=replace(run.summary, **facts))  # type: ignore[arg-type]
 
 
+def test_a_part_says_what_becomes_of_batchnorm(runs: list[FoundRun]) -> None:
+    text = results_markdown([changed(run, batchnorm="live") for run in runs], PART, METHODS, "ERM + SMA", 2)
+    assert "\n\nBatchNorm statistics live (they move in training, and are merged).\n\n" in text
+
+
 def test_part_looks_as_frozen(runs: list[FoundRun], same_as_golden: Callable[[str, str], None]) -> None:
     text = results_markdown(runs, PART, METHODS, "ERM + SMA", 2)
     same_as_golden(text, "results.md")
