@@ -35,6 +35,17 @@ def test_the_optimizer_has_one_group_per_model() -> None:
     assert scheduler.get_last_lr() == [0.25, 0.1]
 
 
+def test_a_constant_learning_rate_stays_after_its_warm_up() -> None:
+    config = TrainConfig(steps=4, lr=0.5, warmup=2, schedule="constant")
+    optimizer, scheduler = make_optimizer([([{"params": [torch.nn.Parameter(torch.ones(2))]}], config)])
+    rates = []
+    for _ in range(4):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [0.25, 0.5, 0.5, 0.5]
+
+
 def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:
     """A plain PyTorch loop on the only source domain: no cohort, no Lightning, no function of the cohort's room."""
     config = world.train

@@ -22,7 +22,7 @@ from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, Labels, concatenate
 from hamdg.errors import ConfigError
 from hamdg.models.network import Network, statistics
-from hamdg.models.schedule import warm_cosine
+from hamdg.models.schedule import SCHEDULES
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
@@ -165,7 +165,7 @@ class Learner(LightningModule):
         return Measured(weight, {MetricKey(LOSS, name): loss.value.detach(), **logs}, counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW with warm-up and cosine decay, stepped every batch; used when the learner is trained alone."""
+        """Return AdamW with its schedule, stepped every batch; used when the learner is trained alone."""
         optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -275,7 +275,9 @@ def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> 
         {"lr": config.lr, "weight_decay": config.weight_decay, **group} for own, config in learners for group in own
     ]
     factors: list[Callable[[int], float]] = [
-        partial(warm_cosine, warmup=config.warmup, steps=config.steps) for own, config in learners for _ in own
+        partial(SCHEDULES[config.schedule], warmup=config.warmup, steps=config.steps)
+        for own, config in learners
+        for _ in own
     ]
     optimizer = AdamW(groups, fused=True)
     return optimizer, LambdaLR(optimizer, factors)

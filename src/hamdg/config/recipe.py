@@ -16,6 +16,7 @@ Truncated = Literal["refuse", "read"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
+Schedule = Literal["cosine", "constant"]
 BufferPolicy = Literal["moments", "first", "refuse"]
 OptionValue = float | int | bool | str | None
 AnyOption = Annotated[
@@ -177,7 +178,8 @@ class TrainConfig:
         steps: Optimizer steps (of each model; all advance in lock-step).
         lr: Peak learning rate of AdamW.
         weight_decay: AdamW's decoupled weight decay.
-        warmup: Steps of linear warm-up before the cosine decay.
+        warmup: Steps of linear warm-up.
+        schedule: The learning rate after the warm-up: half a `cosine` down to 0, or `constant`.
         clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
         check_every: Steps between validations on the sources' hold-out sets.
         check_images: At most this many images of each hold-out set are looked at then; `null` for all.
@@ -189,6 +191,7 @@ class TrainConfig:
     lr: Annotated[float, Range(0, above=True)] = 1e-3
     weight_decay: Annotated[float, Range(0)] = 0.01
     warmup: Annotated[int, Range(0, 1_000_000)] = 20
+    schedule: Schedule = "cosine"
     clip_norm: Annotated[float, Range(0)] = 1.0
     check_every: Steps = 50
     check_images: Annotated[int, Range(1)] | None = None

@@ -35,8 +35,11 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
 
 def prompts_of(recipe: Recipe) -> list[str]:
     """Return the templates of a recipe: its own, or its benchmark's."""
-    if recipe.model.prompts is not None:
-        return recipe.model.prompts
+    return benchmark_prompts(recipe) if recipe.model.prompts is None else recipe.model.prompts
+
+
+def benchmark_prompts(recipe: Recipe) -> list[str]:
+    """Return the templates of a recipe's benchmark."""
     return list(PROMPTS if recipe.benchmark == CUSTOM else benchmark(recipe.benchmark).prompts)
 
 

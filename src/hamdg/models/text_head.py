@@ -23,11 +23,18 @@ MAX_SCALE = 100.0
 # the width is 8), and training drives them further.
 COINCIDE = 1e-3
 _LISTED = 8
+# The section of a recipe that names what is trained.
+MODEL = "model"
 
 
 @torch.no_grad()
 def encode_prompts(
-    loaded: LoadedClip, classes: Sequence[str], prompts: Sequence[str], words: Sequence[str] | None = None
+    loaded: LoadedClip,
+    classes: Sequence[str],
+    prompts: Sequence[str],
+    words: Sequence[str] | None = None,
+    *,
+    section: str = MODEL,
 ) -> Tensor:
     """Encode every class by the normalized mean of its prompts' normalized features.
 
@@ -36,6 +43,7 @@ def encode_prompts(
         classes: Class names.
         prompts: Templates, each with `{}` for the class.
         words: How prompts call the classes; by default by their names, with spaces for underscores.
+        section: The section of the recipe that names the CLIP and the prompts, for messages.
 
     Returns:
         Features [C, D] of length 1, in fp32.
@@ -44,7 +52,7 @@ def encode_prompts(
         ConfigError: If there is no prompt, a prompt without `{}`, or the features of two classes coincide.
         WeightsError: If a feature is not finite.
     """
-    check_prompts(prompts)
+    check_prompts(prompts, section)
     names = [prompt_name(name) for name in classes] if words is None else words
     tokens = tokenize(loaded, [prompt.replace("{}", name) for prompt in prompts for name in names])
     training = loaded.model.training
@@ -55,10 +63,10 @@ def encode_prompts(
     if not bool(torch.isfinite(head).all()):
         raise WeightsError(
             f"The text tower of `{loaded.name}` gives values that are not finite numbers for {listed(names, _LISTED)}. "
-            "Give other weights (`model.weights`), or another model (`model.name`)."
+            f"Give other weights (`{section}.weights`), or another model (`{section}.name`)."
         )
     if same := coinciding(head):
-        raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same))
+        raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same, section))
     return head
 
 
@@ -94,29 +102,42 @@ def coinciding(features: Tensor) -> list[list[int]]:
 
 
 def _indistinct(
-    model: str, classes: Sequence[str], words: Sequence[str], prompts: Sequence[str], same: list[list[int]]
+    model: str,
+    classes: Sequence[str],
+    words: Sequence[str],
+    prompts: Sequence[str],
+    same: list[list[int]],
+    section: str,
 ) -> str:
     shown = [
         f"`{name}`" + (f" (called `{word}`)" if word != prompt_name(name) else "")
         for name, word in zip(classes, words, strict=True)
     ]
     groups = [shortened([shown[index] for index in group], _LISTED) for group in same]
+    # Only the model that is trained can do without text.
+    learned = (
+        "learn their features from the sources' images (`--model.text_head=source_means` or `linear_probe`), "
+        if section == MODEL
+        else ""
+    )
     return (
-        f"The text tower of `{model}` gives the classes {shortened(groups, 2)} the same features under `model.prompts` "
-        f"({listed(prompts, 2)}), so that no image could tell them apart: it does not know these words, or two classes "
-        "have the same. Give the classes other words (`data.words`), learn their features from the sources' images "
-        "(`--model.text_head=source_means` or `linear_probe`), or set `model.prompts` or `model.name` to others."
+        f"The text tower of `{model}` gives the classes {shortened(groups, 2)} the same features under "
+        f"`{section}.prompts` ({listed(prompts, 2)}), so that no image could tell them apart: it does not know these "
+        f"words, or two classes have the same. Give the classes other words (`data.words`), {learned}or set "
+        f"`{section}.prompts` or `{section}.name` to others."
     )
 
 
-def check_prompts(prompts: Sequence[str]) -> None:
+def check_prompts(prompts: Sequence[str], section: str = MODEL) -> None:
     """Refuse a list of prompts that would not tell the classes apart."""
     if not prompts:
-        raise ConfigError("Expected argument `model.prompts` to hold at least one template, but got an empty list.")
+        raise ConfigError(
+            f"Expected argument `{section}.prompts` to hold at least one template, but got an empty list."
+        )
     for prompt in prompts:
         if "{}" not in prompt:
             raise ConfigError(
-                f"Expected every template in `model.prompts` to hold `{{}}` for the class name, but got `{prompt}`."
+                f"Expected every template in `{section}.prompts` to hold `{{}}` for the class name, but got `{prompt}`."
             )
 
 

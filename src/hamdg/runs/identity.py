@@ -96,7 +96,7 @@ def _section(recipe: Recipe, name: str) -> object:
 
 def _train(config: TrainConfig) -> dict[str, object]:
     # Runs from before these keys are the runs with their defaults.
-    defaults = {"check_images": None, "accumulate": 1}
+    defaults = {"check_images": None, "accumulate": 1, "schedule": "cosine"}
     return {name: value for name, value in asdict(config).items() if name not in defaults or value != defaults[name]}
 
 
@@ -130,7 +130,8 @@ def _data(recipe: Recipe) -> dict[str, object]:
         del values[name]
     if recipe.benchmark != "mini":
         del values["mini"]
-    if recipe.model.text_head != "prompts" or not recipe.model.has_text or not values["words"]:
+    by_text = recipe.settings.uses_words or (recipe.model.text_head == "prompts" and recipe.model.has_text)
+    if not by_text or not values["words"]:
         del values["words"]
     for name in ("lists", "domains", "shots"):
         if name in values and not values[name]:

@@ -28,6 +28,8 @@ class AlgorithmSettings:
     code: ClassVar[str]
     # The shared sections that it reads beside `data`, `model` and `runtime`; what is in others defines no run of it.
     uses: ClassVar[tuple[str, ...]]
+    # Whether it reads how prompts call the classes (`data.words`) even where the model that is trained has no text.
+    uses_words: ClassVar[bool] = False
 
 
 def names() -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""SCMD: selective cross-modality distillation, from a frozen CLIP into a student."""
