@@ -36,6 +36,10 @@ def recipe_of(name: str, **changes: object) -> Recipe:
     return replace(Recipe(algorithm=name, settings=find(name)()), **changes)  # type: ignore[arg-type]
 
 
+def first_step(name: str) -> str:
+    return algorithm_of(recipe_of(name)).steps()[0].name
+
+
 # Of each step: its name, the sections that it reads, and the domains.
 BOTH = frozenset({"sources", "targets"})
 STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
@@ -44,6 +48,7 @@ STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
     "experts": [("train", {"train", "history"}, {"sources"}), ("merge", {"merge"}, set())],
     "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],
     "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
+    "scmd": [("distill", {"train", "history", "scmd"}, {"sources"})],
 }
 
 
@@ -99,7 +104,7 @@ def test_a_run_leads_away_from_its_start(done: Runs, name: str) -> None:
     context = done(name).context()
     first, *_, last = context.algorithm.entries(context)
     assert float((flat(last.weights) - flat(first.weights)).norm()) > 1e-3
-    train = read_step_summary(context.run.step("train"))
+    train = read_step_summary(context.run.step(first_step(name)))
     assert train["images_seen"] == 4 * 4 * 3
     assert train["facts"]["steps"] == 4
 
@@ -115,9 +120,10 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 
 
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
-    groups = {name: read_step_summary(done(name).run.step("train"))["facts"]["learners"] for name in ALGORITHMS}
+    found = {name: read_step_summary(done(name).run.step(first_step(name))) for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
-    assert groups == {"coral": one, "erm": one, "experts": each, "ham": each, "mmd": one}
+    wanted = {"coral": one, "erm": one, "experts": each, "ham": each, "mmd": one, "scmd": {"student": list(SOURCES)}}
+    assert {name: summary["facts"]["learners"] for name, summary in found.items()} == wanted
 
 
 def test_hams_rows_and_their_weights(done: Runs) -> None:
@@ -171,6 +177,7 @@ LABELS = {
     "experts": "experts, merged by rhm",
     "ham": "HAM (reconstruction)",
     "mmd": "MMD",
+    "scmd": "SCMD",
 }
 
 
