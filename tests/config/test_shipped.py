@@ -55,7 +55,7 @@ def test_a_path_that_says_where_it_leads_is_no_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("pacs/hem", "There is no recipe `pacs/hem`; did you mean `pacs/ham`?"),
+        ("pacs/hem", "There is no recipe `pacs/hem`; did you mean `pacs/ham` or `pacs/scmd`?"),
         ("experiments/terra/han.yaml", "There is no recipe `experiments/terra/han.yaml`; did you mean `terra/ham`"),
         (
             "zzz",

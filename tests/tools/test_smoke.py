@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from hamdg.config.algorithms.scmd import ScmdSettings
 from hamdg.config.recipe import Recipe
 from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
@@ -45,6 +46,14 @@ def test_a_recipe_for_images_on_a_disk_needs_neither_data_nor_weights(tmp_path: 
     assert (recipe.train.steps, recipe.history.kind) == (4, "beta")
 
 
+def test_a_classifier_and_its_teacher_need_no_weights_either(tmp_path: Path) -> None:
+    recipe = smoke.tiny_recipe(ROOT / "experiments" / "officehome" / "scmd.yaml", tmp_path)
+    assert (recipe.model.name, recipe.model.weights, recipe.model.image_size) == ("mini-resnet8", None, 32)
+    assert isinstance(recipe.settings, ScmdSettings)
+    assert (recipe.settings.teacher.name, recipe.settings.teacher.weights) == ("mini-rn", "random")
+    assert recipe.settings.teacher.prompts == ["this is a photo of a {}"]
+
+
 def test_a_recipe_of_the_embedded_benchmark_keeps_its_model(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "mini" / "ham-vit.yaml", tmp_path)
     assert (recipe.model.name, recipe.data.root) == ("mini-vit", None)
@@ -62,6 +71,8 @@ def test_the_recipes_of_one_benchmark_are_chosen() -> None:
     assert [path.relative_to(ROOT).as_posix() for path in own] == [
         "experiments/pacs/ham.yaml",
         "experiments/pacs/mini-clip.yaml",
+        "experiments/pacs/scmd-lite0.yaml",
+        "experiments/pacs/scmd.yaml",
     ]
     assert set(own) < set(every)
     assert not any(path.parent.name in ("sweeps", "ablations", "wandb") for path in every)
@@ -115,7 +126,7 @@ def test_lines_between_models_are_measured_in_the_first_recipe_alone(monkeypatch
 
     monkeypatch.setattr("hamdg.stages.pipeline.run", run)
     assert smoke.main([str(ROOT / "experiments"), "--benchmark=pacs"]) == 0
-    assert asked == [("ham", smoke.LINES), ("ham", 0)]
+    assert asked == [("ham", smoke.LINES), ("ham", 0), ("scmd", 0), ("scmd", 0)]
 
 
 @pytest.mark.slow

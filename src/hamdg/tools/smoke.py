@@ -1,7 +1,7 @@
 """Runs recipes on a few images and steps: `python -m hamdg.tools.smoke experiments --benchmark pacs`.
 
 Recipes of benchmarks that are kept on a disk get made-up images in folders with the right names, or a few of your own
-(`--root`), and the shipped CLIP, so that neither data nor weights are needed.
+(`--root`), and the shipped CLIP or a small classifier, so that neither data nor weights are needed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ TINY = (
 )
 # The shipped CLIP knows few words: features of most classes have to come from the images.
 SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=source_means")
+# In place of classifiers that have to be downloaded, and of their teachers, untrained ones, which tell all words apart.
+CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
+TEACHER = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random")
 # Points on each line between two models. One recipe is enough to show that they can be measured.
 LINES = 3
 SIDE = 32
@@ -83,8 +86,14 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     name = _named_benchmark(path)
     if name != "mini":
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
-        overrides += [*SHIPPED, f"--data.root={images or make_images(root / 'images', one)}"]
+        overrides += [*_small_models(path.read_text()), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
+
+
+def _small_models(text: str) -> tuple[str, ...]:
+    """Return what replaces the models of a recipe that need weights."""
+    model = CLASSIFIER if re.search(r"name: (timm|torchvision)/", text) else SHIPPED
+    return (*model, *TEACHER) if re.search(r"^algorithm: scmd$", text, re.MULTILINE) else model
 
 
 def _named_benchmark(path: Path) -> str:
