@@ -86,7 +86,7 @@ def test_hot_distances_are_those_of_centered_scores() -> None:
 
 def test_the_gradient_is_the_difference_of_probabilities() -> None:
     student, teacher, temperature = scores(5, 4).requires_grad_(), scores(5, 4, seed=1).requires_grad_(), 3.0
-    distillation(student, teacher, temperature).backward()
+    distillation(student, teacher, temperature).backward()  # type: ignore[no-untyped-call]
     q, p = (student / temperature).softmax(1), (teacher / temperature).softmax(1)
     assert student.grad is not None
     torch.testing.assert_close(student.grad, temperature * (q - p).detach() / 5)
