@@ -26,7 +26,7 @@ from hamdg.data.augment import to_float
 from hamdg.data.batches import Batch, StepLoader
 from hamdg.data.domain import Domain, from_arrays
 from hamdg.data.subset import Subset, holdout
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 from hamdg.models import LoadedClip, layer_of, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 

@@ -21,7 +21,7 @@ from hamdg.data.images import DecodedImages
 from hamdg.data.listing import Listing
 from hamdg.data.transforms import TrainingView
 from hamdg.errors import ConfigError, DataError
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 
 
 def arrays(domain: str, count: int, seed: int = 0) -> Domain:

@@ -17,7 +17,7 @@ from hamdg.data.contact_sheet import (
     pages,
     rendered_cells,
 )
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 from tests.toys import Memory, encoded
 
 RED, GREEN, BLUE, GRAY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (255, 255, 255)

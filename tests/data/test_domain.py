@@ -12,7 +12,7 @@ from PIL import Image
 from hamdg.config.recipe import DataConfig, Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
-from hamdg.data.splits import draw_per_class
+from hamdg.data.splits import draw_per_class, image_classes
 from hamdg.errors import DataError
 
 
@@ -55,7 +55,7 @@ def test_without_crops_training_sees_what_evaluation_sees(small_pacs: Path, tmp_
 def test_a_subset_is_drawn_of_every_class_by_the_seed(small_pacs: Path, tmp_path: Path) -> None:
     whole = open_domain(recipe(small_pacs, tmp_path), "photo", 32)
     part = open_domain(recipe(small_pacs, tmp_path, subset=2), "photo", 32)
-    chosen = draw_per_class(whole.labels, 2, 0, PACS.domains.index("photo"), "subset")
+    chosen = draw_per_class(image_classes(whole.labels), 2, 0, PACS.domains.index("photo"), "subset")
     assert len(chosen) == 14
     others = open_domain(replace(recipe(small_pacs, tmp_path, subset=2), seed=1), "photo", 32)
     assert others.fingerprint != part.fingerprint

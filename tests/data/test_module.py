@@ -17,7 +17,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
 from hamdg.errors import ConfigError, DataError
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 COUNT = 70
@@ -44,7 +44,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels = np.where(rng.random(COUNT) < 0.3, (clean + 1) % 7, clean)
         return DomainArrays(domain, rng.integers(0, 256, (COUNT, 48, 48, 3), dtype=np.uint8), labels, clean)
 
-    monkeypatch.setattr("hamdg.data.domain.load_domain", load)
+    monkeypatch.setattr("hamdg.mini.rendered.load_domain", load)
     return names
 
 

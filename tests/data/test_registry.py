@@ -8,7 +8,7 @@ from hamdg import data
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import GROUP, benchmark, builtin, names
 from hamdg.errors import ConfigError
-from hamdg.mini import CLASSES, DOMAINS
+from hamdg.mini import CLASSES, DOMAINS, scenes
 from tests.conftest import Plugin
 
 
@@ -18,6 +18,13 @@ def test_mini_is_registered_as_it_is_rendered() -> None:
     assert mini in builtin().values()
     assert mini.classes == tuple(CLASSES)
     assert mini.domains == tuple(DOMAINS) == tuple(sorted(DOMAINS))
+
+
+def test_mini_scenes_is_registered_as_it_is_rendered() -> None:
+    found = benchmark("mini-scenes")
+    assert (found.classes, found.domains) == (scenes.CLASSES, scenes.DOMAINS)
+    assert found.domains == tuple(sorted(found.domains))
+    assert found.task == "segmentation"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_a_single_domain_leaves_nothing_to_train_on() -> None:
 
 
 def test_the_five_benchmarks_follow_the_embedded_one() -> None:
-    assert names() == tuple(builtin()) == ("domainnet", "mini", "officehome", "pacs", "terra", "vlcs")
+    assert names() == tuple(builtin()) == ("domainnet", "mini", "mini-scenes", "officehome", "pacs", "terra", "vlcs")
     assert all(benchmark(name) is one and one.name == name for name, one in builtin().items())
 
 
@@ -83,7 +90,7 @@ def test_an_unknown_benchmark_is_answered_with_the_nearest(name: str, meant: str
 def test_a_benchmark_like_no_other_is_answered_with_all() -> None:
     message = (
         "`benchmark`: there is no benchmark `imagenet`; "
-        "it can be `domainnet`, `mini`, `officehome`, `pacs`, `terra`, `vlcs`."
+        "it can be `domainnet`, `mini`, `mini-scenes`, `officehome`, `pacs`, `terra`, `vlcs`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         benchmark("imagenet")

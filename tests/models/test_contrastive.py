@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from hamdg.config.recipe import ModelConfig
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 from hamdg.models import load_clip
 from hamdg.models.contrastive import ContrastiveConfig, contrastive_loss, train_contrastive
 from hamdg.models.zero_shot import zero_shot

@@ -11,7 +11,14 @@ from hamdg.errors import DataError, RunDirectoryError
 from hamdg.files import write_json
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lines import LineFacts, read_lines
-from hamdg.runs.predictions import Mistakes, Predictions, TargetPredictions, read_predictions, write_predictions
+from hamdg.runs.predictions import (
+    MapPredictions,
+    Mistakes,
+    Predictions,
+    TargetPredictions,
+    read_predictions,
+    write_predictions,
+)
 
 
 def made(images: int = 5) -> Predictions:
@@ -106,3 +113,38 @@ def test_lines_are_read_and_checked(tmp_path: Path) -> None:
     write_json(run.lines, {**facts, "at": [0.0]})
     with pytest.raises(RunDirectoryError, match="a line has not one value a point"):
         read_lines(run)
+
+
+def maps() -> Predictions:
+    draw, keys = np.random.default_rng(1), ["source/game", "erm"]
+    found = MapPredictions(
+        {key: draw.integers(0, 1 << 40, (4, 4)) for key in keys},
+        {key: draw.random(6, dtype=np.float32) for key in keys},
+        {key: draw.random(6, dtype=np.float32) for key in keys},
+    )
+    return Predictions({}, None, {"dusk": found, "fog": found})
+
+
+def test_figures_of_label_maps_are_read_back(tmp_path: Path) -> None:
+    file, wanted = tmp_path / "a.npz", maps().maps["fog"]
+    write_predictions(file, maps())
+    found = read_predictions(file)
+    assert (found.targets, found.mistakes, list(found.maps)) == ({}, None, ["dusk", "fog"])
+    read = found.maps["fog"]
+    assert list(read.predicted) == list(wanted.confusions)
+    for key in wanted.confusions:
+        np.testing.assert_array_equal(read.confusion(key, 4), wanted.confusions[key])
+        np.testing.assert_array_equal(read.mean_iou[key], wanted.mean_iou[key])
+        np.testing.assert_array_equal(read.pixel_accuracy[key], wanted.pixel_accuracy[key])
+    # No pixel is kept.
+    assert file.stat().st_size < 5_000
+
+
+def test_figures_of_label_maps_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    write_predictions(file, maps())
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    np.savez_compressed(file, **arrays | {"map_iou_0": arrays["map_iou_0"][:1]})
+    with pytest.raises(DataError, match="its figures of label maps do not fit"):
+        read_predictions(file)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.config.recipe import MiniConfig, Recipe
-from hamdg.data import domain as opening
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import holdout
@@ -20,8 +19,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge import list_methods
 from hamdg.merge.evidence import Activations, Gradients, Losses, Target, Validation
 from hamdg.merge.files import load_tensors, read_provenance
-from hamdg.mini import load_domain
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays, load_domain, rendered
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
@@ -242,7 +240,7 @@ def test_methods_that_ask_for_data_run_without_the_held_out_domain(
         opened.append(domain)
         return load(domain, config, cache)
 
-    monkeypatch.setattr(opening, "load_domain", watched)
+    monkeypatch.setattr(rendered, "load_domain", watched)
     pipeline.run(recipe, until="merge")
     assert set(opened) == set(SOURCES)
     run = RunDirectory(run_directory(recipe))

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg.config.recipe import MiniConfig
-from hamdg.data import domain as opening
 from hamdg.data import find_images
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.find_images import list_domain
 from hamdg.data.listing import Listing
 from hamdg.data.locations import Location
 from hamdg.errors import DataError
-from hamdg.mini import load_domain
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays, load_domain, rendered
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
@@ -42,7 +40,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(domain)
         return load(domain, config, cache)
 
-    monkeypatch.setattr(opening, "load_domain", watched)
+    monkeypatch.setattr(rendered, "load_domain", watched)
     return names
 
 
@@ -129,7 +127,7 @@ def test_training_and_merging_do_without_the_held_out_domain(tiny: Tiny, monkeyp
             raise PermissionError("the held-out domain was opened")
         return load(domain, config, cache)
 
-    monkeypatch.setattr(opening, "load_domain", forbidden)
+    monkeypatch.setattr(rendered, "load_domain", forbidden)
     recipe = tiny("--controls.erm=true", tower="vit")
     pipeline.run(recipe, until="merge")
     with pytest.raises(PermissionError, match="the held-out domain was opened"):

@@ -45,8 +45,8 @@ def record(run: RunDirectory) -> Record:
 def test_the_log_keeps_the_class_and_its_softmax() -> None:
     scores = torch.tensor([[0.0, np.log(3.0)], [np.log(4.0), 0.0], [1.0, 1.0]])
     log = PredictionLog(4)
-    log.update(scores[:2], 1)
-    log.update(scores[2:], 3)
+    log.update(scores[:2], torch.zeros(2), 1)
+    log.update(scores[2:], torch.zeros(1), 3)
     assert log.predicted.tolist() == [0, 1, 0, 0]
     assert log.confidence.tolist() == pytest.approx([0.0, 0.75, 0.8, 0.5])
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hamdg.config.recipe import MiniConfig
-from hamdg.data import domain as opening
 from hamdg.data.domain import WallError
 from hamdg.errors import ConfigError
 from hamdg.merge import registry
@@ -18,8 +17,7 @@ from hamdg.merge.evidence import Target
 from hamdg.merge.files import read_provenance
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.mini import load_domain
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays, load_domain, rendered
 from hamdg.report.evidence import Evidence
 from hamdg.report.page import report_html
 from hamdg.report.table import format_text
@@ -94,7 +92,7 @@ def test_table_record_and_report_say_that_target_data_were_seen(
         opened.append((worked[-1].step if worked else "", domain))
         return load_domain(domain, config, cache)
 
-    monkeypatch.setattr(opening, "load_domain", watched)
+    monkeypatch.setattr(rendered, "load_domain", watched)
     record = read_record(pipeline.run(recipe))
     assert {step for step, domain in opened if domain == "sketch"} == {"merge"}
     assert record["part"] == "20%"

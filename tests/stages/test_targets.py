@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg.config.reading import read_recipe
-from hamdg.data import domain as opening
 from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
-from hamdg.mini import load_domain
+from hamdg.mini import load_domain, rendered
 from hamdg.report.table import format_text
 from hamdg.runs.identity import identity, run_directory
 from hamdg.runs.record import read_record
@@ -20,7 +19,7 @@ from hamdg.stages import pipeline
 
 if TYPE_CHECKING:
     from hamdg.config.recipe import MiniConfig
-    from hamdg.mini.benchmark import DomainArrays
+    from hamdg.mini import DomainArrays
     from tests.stages.conftest import Tiny, Work
 
 WEATHER = Benchmark("weather", domains=("day", "dusk", "night"), classes=("cat", "dog"))
@@ -74,7 +73,7 @@ def test_none_is_opened_before_the_evaluation_and_the_headline_is_their_mean(
         opened.append(domain)
         return load_domain(domain, config, cache)
 
-    monkeypatch.setattr(opening, "load_domain", watched)
+    monkeypatch.setattr(rendered, "load_domain", watched)
     recipe = tiny(
         "--held_out=photo+sketch",
         "--controls.erm=true",

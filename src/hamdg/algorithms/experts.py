@@ -33,4 +33,4 @@ class Experts(Algorithm):
 
 
 def _learners(context: Context) -> Mapping[str, Learner]:
-    return {name: Learner(context.network(), (name,), context.recipe.train) for name in context.sources}
+    return {name: Learner(context.network(), (name,), context.recipe.train, context.task) for name in context.sources}

@@ -1,4 +1,4 @@
-"""Accuracy and loss of every learner on its own hold-out set, while it trains."""
+"""Primary metric and loss of every learner on its own hold-out set, while it trains."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
+from torchmetrics import Metric
 
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
 from hamdg.data.subset import Subset
 from hamdg.models.network import Network
+from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
@@ -25,29 +27,30 @@ class HoldoutScore(NamedTuple):
     """How a model does on a hold-out set.
 
     Args:
-        accuracy: The share of right predictions.
-        loss: The mean cross-entropy.
+        metric: The task's primary metric, such as the share of right predictions.
+        loss: The mean loss.
     """
 
-    accuracy: float
+    metric: float
     loss: float
 
 
-def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Return the share of right predictions."""
-    return float((predicted.cpu() == labels.cpu()).double().mean())
-
-
 @torch.no_grad()
-def measured(network: Network, part: Subset, prepare: Callable[[Tensor], Tensor]) -> HoldoutScore:
-    """Return accuracy and loss on labeled images from one pass over them, in chunks that bound the memory."""
-    predicted, losses = [], []
+def measured(
+    network: Network, part: Subset, prepare: Callable[[Tensor], Tensor], task: Task = CLASSIFICATION
+) -> HoldoutScore:
+    """Return primary metric and loss on labeled images from one pass over them, in chunks that bound the memory."""
+    metric: Metric | None = None
+    losses = []
     device = next(network.parameters()).device
     for images, labels in part.parts(CHUNK):
-        scores = network(prepare(images.to(device)))
-        predicted.append(scores.argmax(dim=1))
-        losses.append(CLASSIFICATION.losses(scores, labels.to(device)))
-    return HoldoutScore(accuracy(torch.cat(predicted), part.labels), float(torch.cat(losses).double().mean()))
+        scores, labels = network(prepare(images.to(device))), labels.to(device)
+        losses.append(task.losses(scores, labels))
+        if metric is None:
+            metric = task.metrics(scores.shape[1])[task.primary].to(device)
+        metric.update(scores, labels)
+    assert metric is not None, "hold-out sets have images"
+    return HoldoutScore(float(metric.compute()), float(torch.cat(losses).double().mean()))
 
 
 class SourceValidation(Callback):
@@ -58,7 +61,7 @@ class SourceValidation(Callback):
         prepare: Turns uint8 images into what the networks take, without augmentation.
         every: Steps between two measurements; the last step is always measured.
         steps: Number of training steps.
-        note: Called with (source, step, accuracy, loss) for every measurement.
+        note: Called with (source, step, primary metric, loss) for every measurement.
         log_loss: Log the losses, too.
     """
 
@@ -81,7 +84,7 @@ class SourceValidation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Measure, log and pass on accuracies and losses where a check is due; called after every batch."""
+        """Measure, log and pass on metrics and losses where a check is due; called after every batch."""
         step = trainer.global_step
         # One process looks at whole hold-out sets; the others wait for it in their next step.
         if not trainer.is_global_zero:
@@ -93,15 +96,17 @@ class SourceValidation(Callback):
         # In the precision of training: in full precision the checks would take longer than the training on a GPU.
         with trainer.precision_plugin.forward_context():
             found = {name: self._score(learner) for name, learner in measurable.items()}
-        for name, (share, loss) in found.items():
-            self.note(name, step, share, loss)
-        values = {MetricKey("validation/accuracy", name): share for name, (share, _) in found.items()}
+        for name, (value, loss) in found.items():
+            self.note(name, step, value, loss)
+        values = {
+            MetricKey(f"validation/{measurable[name].task.primary}", name): value for name, (value, _) in found.items()
+        }
         if self.log_loss:
             values |= {MetricKey("validation/loss", name): loss for name, (_, loss) in found.items()}
         log_values(trainer.loggers, values, step)
 
     def _score(self, learner: Learner) -> HoldoutScore:
         learner.eval()
-        parts = [measured(learner.result, self.parts[domain], self.prepare) for domain in learner.own]
+        parts = [measured(learner.result, self.parts[domain], self.prepare, learner.task) for domain in learner.own]
         learner.train()
         return HoldoutScore(*(sum(values) / len(values) for values in zip(*parts, strict=True)))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hamdg.config.keys import value_at
-from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.recipe import CROPPING, CUSTOM, RENDERED, Recipe
 from hamdg.config.tracking import tracking_problems
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
@@ -36,7 +36,7 @@ _NAME = 255
 def problems(recipe: Recipe) -> Iterator[Problem]:
     """Yield everything in `recipe` that makes no sense, in the order of its keys."""
     paths = list(_path_problems(recipe))
-    yield from paths or _domain_problems(recipe)
+    yield from paths or [*_map_problems(recipe), *_domain_problems(recipe)]
     yield from place_problems(recipe)
     yield from _store_problems(recipe)
     yield from _noise_problems(recipe)
@@ -99,9 +99,11 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
 def place_problems(recipe: Recipe) -> Iterator[Problem]:
     """Yield what makes no sense in the keys that say where the images are."""
     data = recipe.data
-    if recipe.benchmark == "mini" and (data.root or data.hub or data.lists):
+    if recipe.benchmark in RENDERED and (data.root or data.hub or data.lists):
         key = "data.root" if data.root else "data.hub" if data.hub else "data.lists"
-        yield Problem(key, f"`{key}` names images, but the benchmark `mini` renders its own; leave it out")
+        yield Problem(
+            key, f"`{key}` names images, but the benchmark `{recipe.benchmark}` renders its own; leave it out"
+        )
     elif data.root and data.hub:
         yield Problem("data.hub", "`data.root` and `data.hub` both name the images; keep one of them")
     elif data.lists and data.hub:
@@ -116,12 +118,31 @@ def place_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _store_problems(recipe: Recipe) -> Iterator[Problem]:
-    if recipe.data.store == "compressed" and not recipe.data.decode_once and recipe.benchmark != "mini":
+    if recipe.data.store == "compressed" and not recipe.data.decode_once and recipe.benchmark not in RENDERED:
         sentence = (
             "`data.store` is `compressed`, but with `data.decode_once` `false` nothing is kept, and files give other "
             "pixels; leave one of them out"
         )
         yield Problem("data.store", sentence)
+
+
+def _map_problems(recipe: Recipe) -> Iterator[Problem]:
+    data = recipe.data
+    if data.ids is not None and recipe.benchmark != CUSTOM:
+        yield Problem("data.ids", f"`data.ids` belongs to `benchmark: {CUSTOM}`; leave it out of `{recipe.benchmark}`")
+    elif data.ids is not None and (data.lists or data.hub):
+        key = "data.lists" if data.lists else "data.hub"
+        yield Problem(key, f"`{key}` names images with a class each, but `data.ids` means label maps; keep one of them")
+    if data.augment in CROPPING and _task(recipe) == "segmentation":
+        sentence = f"`data.augment` is `{data.augment}`, which does not move label maps along with their images"
+        yield Problem("data.augment", f"{sentence}; choose `none` or `flip_shift`")
+
+
+def _task(recipe: Recipe) -> str:
+    try:
+        return benchmark_of(recipe).task
+    except (ConfigError, DataError):  # which is said of another key
+        return ""
 
 
 def _without_stop(error: Exception) -> str:

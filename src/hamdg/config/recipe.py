@@ -34,13 +34,17 @@ THREADS = 1_024
 CUSTOM = "custom"
 # How names of image classifiers begin; all others are CLIPs.
 CLASSIFIERS = ("timm/", "torchvision/", "mini-resnet")
+# Augmentations that crop, which want more of an image than the model's own side.
+CROPPING = ("clip", "domainbed")
+# The embedded benchmarks, and the section of `data` that says how each is rendered.
+RENDERED = {"mini": "mini", "mini-scenes": "scenes"}
 # Stands for the defaults of the recipe's algorithm, whichever that is.
 _DEFAULTS = AlgorithmSettings()
 
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """The embedded benchmark: how its images are rendered and which conflicts are dialed in.
+    """The embedded benchmark `mini`: how its images are rendered and which conflicts are dialed in.
 
     Args:
         seed: Seed of the images (not of the training).
@@ -57,6 +61,21 @@ class MiniConfig:
     label_noise: Share | dict[str, Share] = 0.0
     spurious: Annotated[float, Range(0, 1)] = 0.0
     imbalance: Annotated[float, Range(1)] = 1.0
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """The embedded benchmark `mini-scenes`: how many streets are rendered.
+
+    Args:
+        seed: Seed of the images (not of the training).
+        images: Images of each domain.
+        image_size: Side of the square images and label maps in pixels.
+    """
+
+    seed: Annotated[int, Range(0)] = 0
+    images: Annotated[int, Range(5, 100_000)] = 300
+    image_size: Annotated[int, Range(32, 256)] = 64
 
 
 @dataclass(frozen=True)
@@ -91,12 +110,16 @@ class DataConfig:
         validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
         words: How prompts call classes whose names are not words, such as `{n02084071: dog}`, or the path of a YAML or
             JSON file of them; `null`, and classes that are left out: by their names.
+        ids: Of `benchmark: custom`, what the ids in label maps mean, such as `{0: road, 1: sky, 2: ignore}`, where
+            images lie in `<domain>/images` and their maps in `<domain>/labels`. Several ids may be one class; 255 is
+            ignored unless it is named. `null` where a class folder says what an image shows.
         subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
-            all. For smoke tests.
+            all; of label maps, so many per domain. For smoke tests.
         shots: Train on this many images per class and source domain, drawn by the seed from the training part; `null`
-            for all. Hold-out sets and the held-out domain stay whole.
+            for all; with label maps, on so many per source domain. Hold-out sets and the held-out domain stay whole.
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
-            flip); `domainbed` (the same with color jitter and grayscale).
+            flip); `domainbed` (the same with color jitter and grayscale). Label maps are flipped and shifted like their
+            images; the other two are not for them.
         truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
             DomainBed does; what is missing is gray or black).
         store: How decoded images are kept: `uncompressed`; or `compressed`, large ones reduced to twice the model's
@@ -104,7 +127,8 @@ class DataConfig:
             of large ones differ a little, so this makes another run.
         decode_once: Keep decoded images in the cache; off, every image is decoded whenever it is used.
         cache: Folder of rendered or decoded images; `null` for the user's cache folder.
-        mini: The embedded benchmark's own settings.
+        mini: The settings of the embedded benchmark `mini`.
+        scenes: Those of the embedded benchmark `mini-scenes`.
     """
 
     root: str | None = None
@@ -116,6 +140,7 @@ class DataConfig:
     batch_size: Annotated[int, Range(1, 100_000)] = 16
     validation_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = 0.2
     words: dict[str, str] | str | None = None
+    ids: dict[str, str] | None = None
     subset: Annotated[int, Range(1)] | None = None
     shots: Annotated[int, Range(1)] | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
@@ -124,6 +149,7 @@ class DataConfig:
     decode_once: bool = True
     cache: str | None = None
     mini: MiniConfig = field(default_factory=MiniConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from hamdg.errors import ConfigError
 
 
 class Labels(NamedTuple):
-    """What a domain's samples are labeled as.
+    """What a domain's samples are labeled as: with a class [n], or with maps of them [n, h, w].
 
     Args:
-        noisy: Labels [n] as training sees them; some may be wrong.
-        clean: The true labels [n], which only tell how many are wrong.
+        noisy: Labels as training sees them; some may be wrong.
+        clean: The true labels, which only tell how many are wrong.
     """
 
     noisy: Tensor
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
     @property
     def labels(self) -> Tensor:
-        """The labels [n] as training sees them.
+        """The labels [n], or maps of them [n, h, w], as training sees them.
 
         Raises:
             ConfigError: The step reads the domain without its labels.
@@ -62,7 +62,7 @@ class Batch(NamedTuple):
 
     @property
     def clean_labels(self) -> Tensor:
-        """The true labels [n]; raises as `labels`."""
+        """The true labels; raises as `labels`."""
         return self._labels.clean
 
     @property
@@ -114,7 +114,9 @@ def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
     """Read the samples at `positions` for training; those of a domain whose labels are withheld have none."""
     labels = None
     if not isinstance(domain, UnlabeledDomain):
-        labels = Labels(torch.from_numpy(domain.labels[positions]), torch.from_numpy(domain.clean_labels[positions]))
+        noisy = torch.from_numpy(domain.labels[positions])
+        same = domain.clean_labels is domain.labels
+        labels = Labels(noisy, noisy if same else torch.from_numpy(domain.clean_labels[positions]))
     return RawBatch(domain.training.read(positions), torch.from_numpy(np.asarray(positions)), labels)
 
 

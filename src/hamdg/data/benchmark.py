@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from hamdg.errors import ConfigError
 from hamdg.text import excerpt
 
+TaskName = Literal["classification", "segmentation"]
 PROMPTS = ("a photo of a {}.",)
 # Stands between domains that are held out together.
 JOIN = "+"
@@ -103,6 +105,8 @@ class Benchmark:
         hub: The hub's copy, if there is one.
         impostors: Hub ids of data sets that are often taken for this one, and what they hold.
         left_out: Folders of a `custom` data set that `data.domains` leaves out.
+        task: What is learned: a class for every image, or a map with one for every pixel.
+        ids: Of maps in files, the label of every id; 255 for pixels that are ignored.
     """
 
     name: str
@@ -117,6 +121,8 @@ class Benchmark:
     hub: Hub | None = None
     impostors: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    task: TaskName = "classification"
+    ids: Mapping[int, int] = field(default_factory=dict)
 
     def find_domain(self, text: str) -> str | None:
         """Return the domain that `text` names, `None` if none; case, spaces and underscores do not matter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hamdg.cores import usable_cores
 from hamdg.data.decode import UnreadableError, decoded
+from hamdg.data.domain import Domain
 from hamdg.data.listing import Listing
 from hamdg.files import atomic_path
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 
 # The first images of a class, given its label; `None` where one cannot be read.
 Cell = Sequence[Image.Image | None]
@@ -27,6 +29,31 @@ LABEL_HEIGHT = 26
 LABEL_WIDTH = 96
 MOST_ROWS = 40
 _FONT = 15
+_NEAREST = Image.Resampling.NEAREST
+# What people who look at streets are used to.
+_CITYSCAPES = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+# The rows of a sheet of images with label maps.
+MAP_ROWS = {"images": 0, "label maps": 1}
 
 
 def contact_sheet(domains: Mapping[str, Cells], labels: Mapping[str, int], per_cell: int, tile: int, out: Path) -> None:
@@ -65,6 +92,34 @@ def rendered_cells(arrays: DomainArrays, per_cell: int) -> Cells:
         return [_resized(Image.fromarray(np.ascontiguousarray(arrays.images[index])), ZOOM) for index in chosen]
 
     return cell
+
+
+def map_cells(domain: Domain, classes: Sequence[str], zoom: int) -> Cells:
+    """Return what gives the images of a domain (row 0 of `MAP_ROWS`) and their label maps in colors (row 1), enlarged.
+
+    Args:
+        domain: The domain, opened.
+        classes: The classes, in the order of their labels; pixels without one are black.
+        zoom: How many times they are enlarged.
+    """
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(classes)] = [class_color(name, label) for label, name in enumerate(classes)]
+
+    def cell(row: int) -> Cell:
+        images = np.asarray(domain.evaluation.read(np.arange(len(domain))))
+        shown = images if row == MAP_ROWS["images"] else colors[domain.labels]
+        return [Image.fromarray(one).resize((zoom * one.shape[1], zoom * one.shape[0]), _NEAREST) for one in shown]
+
+    return cell
+
+
+def class_color(name: str, label: int) -> tuple[int, int, int]:
+    """Return the color of a class in drawn label maps: that of Cityscapes, or one that is far from its neighbors'."""
+    if (known := _CITYSCAPES.get(name)) is not None:
+        return known
+    hue, light = (0.61803 * label + 0.6) % 1, 0.95 - 0.2 * (label % 3)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 - 0.25 * (label % 2), light)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def listed_cells(listing: Listing, per_cell: int, tile: int = TILE) -> Cells:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data.find_images import list_images, subset_positions
 from hamdg.data.module import split_positions, training_positions
-from hamdg.mini import CLASSES, class_counts
+from hamdg.mini.rendered import rendered_classes
 
 
 class SourceCount(NamedTuple):
@@ -33,9 +33,8 @@ def image_count(recipe: Recipe, name: str) -> int:
 
 
 def _labels(recipe: Recipe, name: str) -> NDArray[np.int64]:
-    if recipe.benchmark != "mini":
+    if recipe.benchmark not in RENDERED:
         return list_images(recipe, name).labels
-    # They are rendered class by class.
-    labels = np.repeat(np.arange(len(CLASSES)), class_counts(name, recipe.data.mini))
+    labels = rendered_classes(recipe.benchmark, name, recipe.data)
     kept = subset_positions(recipe, name, labels)
     return labels if kept is None else labels[kept]

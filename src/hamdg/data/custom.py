@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,13 +20,18 @@ from hamdg.files import user_path
 from hamdg.text import escaped, listed, reason_of
 
 _LISTED = 12
+MAPS = "<domain>/images and <domain>/labels"
 _LONGEST_NAME = 200
 # Files of a run would lie where the folder of such a domain lies.
 _TAKEN = ("index.json", ".safetensors")
 
 
 def custom_benchmark(
-    root: str | None, hub: Hub | None, lists: Lists | None = None, chosen: tuple[str, ...] = ()
+    root: str | None,
+    hub: Hub | None,
+    lists: Lists | None = None,
+    chosen: tuple[str, ...] = (),
+    ids: Mapping[str, str] | None = None,
 ) -> Benchmark:
     """Return the benchmark that a folder, a hub's data set or list files make: domains and classes sorted by name.
 
@@ -37,6 +42,7 @@ def custom_benchmark(
         hub: A data set on the hub, instead.
         lists: List files, instead.
         chosen: Which domains to use; empty for all.
+        ids: What the ids in label maps mean, where the folder holds `<domain>/images` and `<domain>/labels`.
 
     Raises:
         ConfigError: If neither or both are given, or there is no domain that was chosen.
@@ -44,6 +50,10 @@ def custom_benchmark(
     """
     if root is not None and hub is not None:
         raise ConfigError("`data.root` and `data.hub` both name the images; keep one of them.")
+    if ids is not None:
+        if root is None:
+            raise ConfigError(f"`data.ids` needs `data.root`, a folder of `{MAPS}`.")
+        return _of_maps(user_path(root, "data.root").absolute(), chosen, dict(ids))
     if lists is not None:
         return _of_lists(lists, chosen)
     if root is not None:
@@ -51,6 +61,22 @@ def custom_benchmark(
     if hub is not None:
         return _of_hub(hub, chosen)
     raise ConfigError(f"`benchmark: {CUSTOM}` needs `data.root` (a folder of `{LAYOUT}`), `data.lists` or `data.hub`.")
+
+
+def _of_maps(root: Path, chosen: tuple[str, ...], ids: dict[str, str]) -> Benchmark:
+    from hamdg.data.label_maps import classes_of_ids, map_domains
+
+    classes, labels = classes_of_ids(ids)
+    try:
+        folders = map_domains(root)
+    except OSError as error:
+        raise DataError(f"`data.root`: `{error.filename}` cannot be listed ({reason_of(error)}).") from error
+    left_out = left_out_of(f"`{root}`", folders, chosen)
+    domains = [composed(name) for name in folders if name not in left_out]
+    if not domains:
+        raise DataError(f"`data.root`: no folder of `{root}` is a domain; expected `{MAPS}`.")
+    names, _ = checked_names(f"`{root}`", domains, classes)
+    return Benchmark(CUSTOM, names, classes, title=root.name, left_out=left_out, task="segmentation", ids=labels)
 
 
 @cache
@@ -70,6 +96,11 @@ def _of_folder(root: Path, chosen: tuple[str, ...]) -> Benchmark:
         raise DataError(
             f"`data.root`: {listed(bare, _LISTED)} in `{root}` holds no class folders; expected `{LAYOUT}`. "
             f"{_without_bare(others)}"
+        )
+    if classes and all(set(names) == {"images", "labels"} for names in classes.values()):
+        raise DataError(
+            f"`data.root`: the domains of `{root}` hold `images` and `labels`; say with `data.ids` what the ids in "
+            "their label maps mean, such as `{0: road, 1: sky, 255: ignore}`."
         )
     names = [composed(name) for names in classes.values() for name in names]
     found = checked_names(f"`{root}`", list(classes), names)

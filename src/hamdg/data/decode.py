@@ -69,6 +69,18 @@ def _decoded(content: bytes, least: int | None) -> Image.Image:
         return upright if turn is None else upright.transpose(turn)
 
 
+@contextmanager
+def opened(content: bytes) -> Iterator[Image.Image]:
+    """Open an image as it is stored, loaded: neither turned nor brought to RGB.
+
+    Raises:
+        UnreadableError: If it is not an image, is cut off or damaged, or is too large to be an image.
+    """
+    with _explained(content), Image.open(BytesIO(content)) as image:
+        image.load()
+        yield image
+
+
 def dimensions(content: bytes) -> tuple[int, int]:
     """Return width and height from the head of an image file, before any turning.
 

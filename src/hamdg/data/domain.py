@@ -12,19 +12,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import CROPPING, RENDERED, Recipe
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.disk import compressed_bytes
 from hamdg.data.cache.reader import Store, open_images
-from hamdg.data.find_images import list_images, subset_positions
+from hamdg.data.find_images import list_images, list_images_and_maps, subset_positions
 from hamdg.data.images import ArrayImages, Images
+from hamdg.data.label_maps import read_maps
 from hamdg.data.listing import Listing
+from hamdg.data.resolve import benchmark_of
+from hamdg.data.splits import image_classes
 from hamdg.data.transforms import EvaluationView, TrainingView, View, WholeView, training_short
+from hamdg.errors import ConfigError
 from hamdg.files import needed_cache
-from hamdg.mini import DomainArrays, data_digest, load_domain
-
-# What these crop themselves wants more than the model's own side.
-CROPPING = ("clip", "domainbed")
+from hamdg.mini import DomainArrays, data_digest
+from hamdg.mini.rendered import load_rendered
 
 _LISTENERS: list[set[str]] = []
 # Domains that may be opened. Walls nest (a step's inside a command's), and a domain must be allowed by all of them.
@@ -43,16 +45,17 @@ class Domain:
         name: The domain's name.
         training: Images to draw batches from.
         evaluation: The same images as the model is tested on them.
-        labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
-        clean_labels: The true class indices, int64 `[n]`.
+        labels: What training sees: class indices, int64 `[n]`, wrong where label noise was asked for; or maps of a
+            class for every pixel, uint8 `[n, side, side]`, 255 where there is none.
+        clean_labels: The true ones.
         contents: What the images are read from: files, or arrays.
     """
 
     name: str
     training: Images
     evaluation: Images
-    labels: NDArray[np.int64]
-    clean_labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.uint8]
+    clean_labels: NDArray[np.int64] | NDArray[np.uint8]
     contents: Listing | DomainArrays
 
     def __len__(self) -> int:
@@ -105,20 +108,41 @@ def opened_domains() -> Iterator[set[str]]:
         _LISTENERS[:] = [other for other in _LISTENERS if other is not names]
 
 
-def open_domain(recipe: Recipe, name: str, side: int) -> Domain:
+def open_domain(recipe: Recipe, name: str, side: int, labeled: bool = True) -> Domain:
     """Open one domain, reduced to `data.subset`; the only place where images are opened.
 
     Args:
         recipe: The run's recipe.
         name: The domain.
         side: Side of the images that the model takes.
+        labeled: Whether its labels may be looked at.
+
+    Raises:
+        ConfigError: If label maps are not of the side of the model's images.
+        DataError: If images or label maps are missing, or the maps cannot be used.
     """
     if any(name not in wall for wall in _WALLS):
         raise WallError(f"The domain `{name}` must not be opened here: the step does not declare that it reads it.")
     for names in _LISTENERS:
         names.add(name)
-    if recipe.benchmark == "mini":
-        return from_arrays(_reduced(recipe, load_domain(name, recipe.data.mini, cache_of(recipe))))
+    opened = _opened(recipe, name, side, labeled)
+    return opened if labeled else UnlabeledDomain(opened)
+
+
+def _opened(recipe: Recipe, name: str, side: int, labeled: bool) -> Domain:
+    if recipe.benchmark in RENDERED:
+        arrays = load_rendered(recipe.benchmark, name, recipe.data, cache_of(recipe))
+        if arrays.labels.ndim > 1 and arrays.labels.shape[1] != side:
+            raise ConfigError(
+                f"The model takes images of {side} pixels, but the label maps of `{recipe.benchmark}` have "
+                f"{arrays.labels.shape[1]}; set `data.{RENDERED[recipe.benchmark]}.image_size` to {side}."
+            )
+        return from_arrays(_reduced(recipe, arrays))
+    bench = benchmark_of(recipe)
+    if bench.task == "segmentation":
+        pairs = list_images_and_maps(recipe, name)
+        maps = read_maps(pairs, bench, side, cache_of(recipe)) if labeled else np.empty((0, side, side), np.uint8)
+        return Domain(name, *_views(recipe, pairs.images, side), maps, maps, pairs.images)
     listing = list_images(recipe, name)
     return Domain(name, *_views(recipe, listing, side), listing.labels, listing.labels, listing)
 
@@ -171,7 +195,7 @@ def from_arrays(arrays: DomainArrays) -> Domain:
 
 
 def _reduced(recipe: Recipe, arrays: DomainArrays) -> DomainArrays:
-    kept = subset_positions(recipe, arrays.domain, arrays.clean_labels)
+    kept = subset_positions(recipe, arrays.domain, image_classes(arrays.clean_labels))
     if kept is None:
         return arrays
     return DomainArrays(arrays.domain, arrays.images[kept], arrays.labels[kept], arrays.clean_labels[kept])

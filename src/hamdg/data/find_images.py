@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data.folders.listing import check_domains, list_folder
 from hamdg.data.hub.rows import list_hub_domain
+from hamdg.data.label_maps import Pairs, list_pairs
 from hamdg.data.listing import Listing
 from hamdg.data.lists.listing import list_listed_domain
 from hamdg.data.locations import Location
@@ -28,6 +29,8 @@ def list_domain(place: Location, domain: str) -> Listing:
     """
     if place.lists is not None:
         return list_listed_domain(place.benchmark, place.lists, domain)
+    if place.benchmark.task == "segmentation":
+        return list_pairs(place, domain).images
     if place.root is not None:
         return list_folder(place, domain)
     assert place.hub is not None
@@ -40,8 +43,21 @@ def list_images(recipe: Recipe, name: str) -> Listing:
     Raises:
         DataError: If the domain is missing, or does not hold exactly the benchmark's classes.
     """
-    listing = list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated)
-    kept = subset_positions(recipe, name, listing.labels)
+    return _reduced(recipe, list_domain(place_of(recipe), name).with_truncated(recipe.data.truncated))
+
+
+def list_images_and_maps(recipe: Recipe, name: str) -> Pairs:
+    """List a domain's images and their label maps, reduced to `data.subset`.
+
+    Raises:
+        DataError: If the domain is missing, or its images and maps do not go together.
+    """
+    images, maps = list_pairs(place_of(recipe), name)
+    return Pairs(_reduced(recipe, images.with_truncated(recipe.data.truncated)), _reduced(recipe, maps))
+
+
+def _reduced(recipe: Recipe, listing: Listing) -> Listing:
+    kept = subset_positions(recipe, listing.domain, listing.labels)
     return listing if kept is None else listing.take(kept)
 
 
@@ -67,7 +83,7 @@ def find_images(recipe: Recipe, held_out: bool = True) -> None:
         DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of a
             held-out domain is an empty file.
     """
-    if recipe.benchmark == "mini":
+    if recipe.benchmark in RENDERED:
         return
     place = place_of(recipe)
     sources = place.benchmark.sources(recipe.held_out, recipe.excluded)

@@ -11,13 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg import console
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data import augment
-from hamdg.data.batches import WHOLE, Batch, RawBatch, Share, StepLoader
+from hamdg.data.batches import WHOLE, Batch, Labels, RawBatch, Share, StepLoader
 from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
+from hamdg.data.label_maps import IGNORED
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
-from hamdg.data.splits import Indices, check_holdout, draw_per_class, lacks_classes, missing_classes, seed_hash, split
+from hamdg.data.splits import (
+    Indices,
+    check_holdout,
+    draw_per_class,
+    image_classes,
+    lacks_classes,
+    missing_classes,
+    seed_hash,
+    split,
+)
 from hamdg.data.subset import Subset, holdout
 from hamdg.errors import ConfigError, DataError
 from hamdg.text import listed, shortened
@@ -37,7 +47,7 @@ def training_part(recipe: Recipe, domain: Domain) -> Indices:
     """Return the positions of a source domain that are trained on: of the training part `data.shots` of each class."""
     if recipe.data.shots is None or isinstance(domain, UnlabeledDomain):
         return split_domain(recipe, domain)[0]
-    return training_positions(recipe, domain.name, domain.clean_labels)
+    return training_positions(recipe, domain.name, image_classes(domain.clean_labels))
 
 
 def training_positions(recipe: Recipe, name: str, labels: NDArray[np.int64]) -> Indices:
@@ -99,8 +109,9 @@ class SourceData(LightningDataModule):
             self.train_part[name], self.validation_part[name] = train, validation
 
     def _check(self, domain: Domain, train: Indices, validation: Indices) -> None:
-        missing = missing_classes(domain.labels, train, self.bench.classes)
-        if missing and self.recipe.benchmark == "mini":
+        maps = domain.labels.ndim > 1
+        missing = [] if maps else missing_classes(image_classes(domain.labels), train, self.bench.classes)
+        if missing and self.recipe.benchmark in RENDERED:
             raise DataError(lacks_classes(domain.name, missing))
         if missing:
             # Published benchmarks have classes of three images; their splits are what they are.
@@ -110,9 +121,9 @@ class SourceData(LightningDataModule):
 
     def _note_few(self, domain: Domain, train: Indices) -> None:
         shots = self.recipe.data.shots
-        if shots is None:
+        if shots is None or domain.labels.ndim > 1:
             return
-        counts = np.bincount(domain.clean_labels[train], minlength=len(self.bench.classes)).tolist()
+        counts = np.bincount(image_classes(domain.clean_labels)[train], minlength=len(self.bench.classes)).tolist()
         few = [f"{n} of `{name}`" for name, n in zip(self.bench.classes, counts, strict=True) if 0 < n < shots]
         if few:
             note = f"fewer than {shots} training images of some classes, so all of them are taken"
@@ -170,13 +181,33 @@ class SourceData(LightningDataModule):
     ) -> tuple[int, dict[str, Batch]]:
         """Augment and normalize each domain's images; called once the batch is on the model's device."""
         step, drawn = batch
-        return step, {name: Batch(self._prepare(part.images, step, name), *part[1:]) for name, part in drawn.items()}
+        return step, {
+            name: Batch(self._prepare(part.images, step, name), part.positions, self._moved(part.given, step, name))
+            for name, part in drawn.items()
+        }
+
+    def _moved(self, given: Labels | None, step: int, domain: str) -> Labels | None:
+        """Return labels, maps moved along with their images."""
+        preset, whole = self.recipe.data.augment, self.recipe.data.batch_size
+        if given is None or given.noisy.ndim == 1 or preset == "none":
+            return given
+        if preset != "flip_shift":
+            raise ConfigError(
+                f"`data.augment` is `{preset}`, which does not move label maps along with their images; choose `none` "
+                "or `flip_shift`."
+            )
+        generator = torch.Generator().manual_seed(self._seed(step, domain))
+        maps = augment.flip_shift_maps(given.noisy, generator, IGNORED, first=self.share.of(whole).start, whole=whole)
+        return Labels(maps, maps)
+
+    def _seed(self, step: int, domain: str) -> int:
+        return seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
 
     def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
         preset, whole = self.recipe.data.augment, self.recipe.data.batch_size
         # The parameters of the whole batch: what happens to an image does not depend on the number of processes.
         first = self.share.of(whole).start
-        seed = seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
+        seed = self._seed(step, domain)
         if preset == "clip" or preset == "domainbed":
             return augment.prepare(images, preset, self.preprocess, seed, first, whole)
         # Images that are not cropped all have the model's side.

@@ -150,19 +150,25 @@ def check_sizes(listing: Listing) -> None:
         raise unreadable(listing, failed, len(listing))
 
 
-def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int) -> DataError:
+def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int, what: str = "images") -> DataError:
     """Return the error that names images which could not be read.
 
     Args:
         listing: Where they are from.
         failed: The images, each with its reason.
         tried: How many images were to be read.
+        what: What they are.
     """
     named = [f"`{listing.describe(one.position)}` ({one.reason})" for one in failed[:_SHOWN]]
     if len(failed) > _SHOWN:
         named.append(f"and {len(failed) - _SHOWN:,} more")
     cut = listing.truncated == "refuse" and any(TRUNCATED in one.reason for one in failed)
     tolerate = "; `--data.truncated=read` uses what is left of truncated ones, as DomainBed does" if cut else ""
+    if what != "images":
+        return DataError(
+            f"{len(failed):,} of {tried:,} {what} of `{listing.domain}` cannot be used: {', '.join(named)}; "
+            "correct or replace them, then repeat the command."
+        )
     return DataError(
         f"{len(failed):,} of {tried:,} images of `{listing.domain}` cannot be read: {', '.join(named)}; "
         f"delete or replace them (`hamdg data verify` lists all that are damaged), then repeat the command{tolerate}."

@@ -23,7 +23,7 @@ def builtin() -> dict[str, Benchmark]:
     for module in pkgutil.iter_modules(package.__path__):
         one = getattr(import_module(f"{package.__name__}.{module.name}"), module.name.upper())
         assert isinstance(one, Benchmark)
-        assert one.name == module.name
+        assert one.name == module.name.replace("_", "-")
         found[one.name] = one
     return found
 

@@ -29,7 +29,7 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
     """
     if recipe.benchmark == CUSTOM:
         chosen = tuple(map(str, recipe.data.domains or ()))
-        return custom_benchmark(_root_of(recipe), hub_of(recipe), lists_of(recipe), chosen)
+        return custom_benchmark(_root_of(recipe), hub_of(recipe), lists_of(recipe), chosen, recipe.data.ids)
     return benchmark(recipe.benchmark)
 
 

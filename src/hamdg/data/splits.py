@@ -18,6 +18,15 @@ def seed_hash(*parts: int | str) -> int:
     return int(hashlib.md5(str(parts).encode(), usedforsecurity=False).hexdigest(), 16) % (2**31)
 
 
+def image_classes(labels: NDArray[np.int64] | NDArray[np.uint8]) -> Indices:
+    """Return the class of every image, by which `data.subset` and `data.shots` draw; one for all that have maps.
+
+    Args:
+        labels: Classes `[n]`, or maps of them `[n, h, w]`.
+    """
+    return np.zeros(len(labels), np.int64) if labels.ndim > 1 else labels.astype(np.int64, copy=False)
+
+
 def split(count: int, fraction: float, trial_seed: int, domain_index: int) -> tuple[Indices, Indices]:
     """Split the images of a domain into its training ("in") and validation ("out") part.
 

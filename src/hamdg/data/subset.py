@@ -22,7 +22,7 @@ class Subset:
     Args:
         images: The domain's images.
         positions: Which of them.
-        labels: Their classes, int64 `[n]`.
+        labels: Their classes, int64 `[n]`, or maps of them, uint8 `[n, h, w]`.
     """
 
     images: Images
@@ -38,7 +38,7 @@ class Subset:
         self.images.prepare(self.positions)
 
     def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 images [n, h, w, 3] and labels [n], at most `size` at a time.
+        """Yield uint8 images [n, h, w, 3] and their labels, at most `size` at a time.
 
         Files are decoded for the next parts while one is being used.
         """

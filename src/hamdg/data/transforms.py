@@ -77,11 +77,22 @@ class EvaluationView:
         """
         return self.render(decoded(content, truncated))
 
+    def nearest(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the same part `[side, side]` of a label map, each pixel that of the nearest one."""
+        (width, height), box = self._placed(image.size)
+        across, down = image.width / width, image.height / height
+        part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return np.array(image.resize((self._side, self._side), Image.Resampling.NEAREST, box=part))
+
+    def _placed(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Return the size of the resized whole, and where in it the square lies."""
+        width, height = _with_short_side(size, self._side)
+        left, top = round((width - self._side) / 2), round((height - self._side) / 2)
+        return (width, height), (left, top, left + self._side, top + self._side)
+
     def render(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the pixels `[side, side, 3]` of an RGB image."""
-        width, height = _with_short_side(image.size, self._side)
-        left, top = round((width - self._side) / 2), round((height - self._side) / 2)
-        box = (left, top, left + self._side, top + self._side)
+        (width, height), box = self._placed(image.size)
         if width * height > _MOST_PIXELS:
             across, down = image.width / width, image.height / height
             part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hamdg.mini.benchmark import CLASSES, DOMAINS, DomainArrays, class_counts, data_digest, render_domain
+from hamdg.mini.arrays import DomainArrays, data_digest
+from hamdg.mini.benchmark import CLASSES, DOMAINS, class_counts, render_domain
 from hamdg.mini.cache import load_domain
 
 __all__ = ["CLASSES", "DOMAINS", "DomainArrays", "class_counts", "data_digest", "load_domain", "render_domain"]

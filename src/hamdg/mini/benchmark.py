@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from hamdg.config.recipe import MiniConfig
 from hamdg.errors import ConfigError
+from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose
 from hamdg.mini.nouns.seven import SEVEN
 from hamdg.mini.palette import SCENES, apart, natural
@@ -50,23 +49,6 @@ FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
     "sketch": (2, 3, 6, 5, 1, 0, 4),
 }
 _NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is below 4
-
-
-@dataclass(frozen=True)
-class DomainArrays:
-    """All images and labels of one domain.
-
-    Args:
-        domain: The domain's name.
-        images: Images, uint8 `[n, height, width, 3]`; possibly memory-mapped and read-only.
-        labels: Class indices as training sees them, int64 `[n]`; wrong where label noise was asked for.
-        clean_labels: The true class indices, int64 `[n]`.
-    """
-
-    domain: str
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    clean_labels: NDArray[np.int64]
 
 
 def check(config: MiniConfig) -> None:
@@ -201,13 +183,3 @@ def render_domain(domain: str, config: MiniConfig) -> DomainArrays:
     known_domain(domain)
     check(config)
     return with_labels(domain, render_images(domain, config), config)
-
-
-def data_digest(arrays: Sequence[DomainArrays]) -> str:
-    """Return the SHA-256 over names, images and training labels."""
-    digest = hashlib.sha256()
-    for domain in arrays:
-        digest.update(f"{domain.domain} {domain.images.shape} ".encode())
-        digest.update(domain.images.tobytes())
-        digest.update(domain.labels.tobytes())
-    return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,52 @@ import PIL
 from hamdg.config.recipe import MiniConfig
 from hamdg.errors import StorageError
 from hamdg.files import write_bytes
-from hamdg.mini.benchmark import DomainArrays, check, class_counts, known_domain, render_images, with_labels
+from hamdg.mini.arrays import DomainArrays
+from hamdg.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
 from hamdg.mini.styles.painter import Pixels
 
 RENDERER_VERSION = 2  # raise it with every change to what the images look like
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-def cache_file(domain: str, config: MiniConfig, cache: Path) -> Path:
-    """Return where a domain's images are cached; the name holds a hash of everything that determines them."""
-    key: Mapping[str, object] = {
-        "renderer": RENDERER_VERSION,
-        "pillow": PIL.__version__,
-        "numpy": np.__version__,
-        "seed": config.seed,
-        "images_per_class": config.images_per_class,
-        "image_size": config.image_size,
-        "spurious": float(config.spurious),
-        "imbalance": float(config.imbalance),
-    }
+def array_file(name: str, facts: Mapping[str, object], cache: Path) -> Path:
+    """Return where something rendered is cached; the name holds a hash of everything that determines it.
+
+    Args:
+        name: What it is.
+        facts: What it depends on, beside the versions of Pillow and NumPy.
+        cache: Folder of the cached files.
+    """
+    key = {**facts, "pillow": PIL.__version__, "numpy": np.__version__}
     digest = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
-    return cache / f"mini-{domain}-{digest}.npy"
+    return cache / f"{name}-{digest}.npy"
+
+
+def kept(
+    files: Mapping[Path, tuple[int, ...]], make: Callable[[], Sequence[Pixels]], what: str = "rendered images"
+) -> list[Pixels]:
+    """Return memory-mapped arrays; if one is missing or damaged, all are made and written.
+
+    Args:
+        files: Where each lies, and its shape.
+        make: Makes them.
+        what: What they are, for messages.
+
+    Raises:
+        StorageError: If the cache cannot be written.
+    """
+    found = [_load(path, shape) for path, shape in files.items()]
+    if any(one is None for one in found):
+        for path, array in zip(files, make(), strict=True):
+            _store(path, array, what)
+        found = [_load(path, shape) for path, shape in files.items()]
+    for path, one in zip(files, found, strict=True):
+        if one is None:
+            raise StorageError(
+                f"The {what} in `{path}` differ from what was just written; check the disk "
+                "or choose another folder with `data.cache`."
+            )
+    return [one for one in found if one is not None]
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> Pixels | None:
@@ -48,7 +73,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> Pixels | None:
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _store(path: Path, images: Pixels) -> None:
+def _store(path: Path, images: Pixels, what: str) -> None:
     """Write the images as a NumPy file with its own SHA-256 appended, whole or not at all."""
     stream = io.BytesIO()
     np.save(stream, images, allow_pickle=False)
@@ -61,7 +86,7 @@ def _store(path: Path, images: Pixels) -> None:
         cause = error.__cause__ if isinstance(error, StorageError) else error
         reason = cause.strerror if isinstance(cause, OSError) else error
         raise StorageError(
-            f"The rendered images could not be written to `{path.parent}` ({reason}); free some space there "
+            f"The {what} could not be written to `{path.parent}` ({reason}); free some space there "
             "or choose another folder with `data.cache`."
         ) from error
 
@@ -82,15 +107,19 @@ def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
     """
     known_domain(domain)
     check(config)
-    path = cache_file(domain, config, cache)
     shape = (sum(class_counts(domain, config)), config.image_size, config.image_size, 3)
-    images = _load(path, shape)
-    if images is None:
-        _store(path, render_images(domain, config))
-        images = _load(path, shape)
-    if images is None:
-        raise StorageError(
-            f"The rendered images in `{path}` differ from what was just written; check the disk "
-            "or choose another folder with `data.cache`."
-        )
+    (images,) = kept({cache_file(domain, config, cache): shape}, lambda: [render_images(domain, config)])
     return with_labels(domain, images, config)
+
+
+def cache_file(domain: str, config: MiniConfig, cache: Path) -> Path:
+    """Return where a domain's images are cached."""
+    facts = {
+        "renderer": RENDERER_VERSION,
+        "seed": config.seed,
+        "images_per_class": config.images_per_class,
+        "image_size": config.image_size,
+        "spurious": float(config.spurious),
+        "imbalance": float(config.imbalance),
+    }
+    return array_file(f"mini-{domain}", facts, cache)

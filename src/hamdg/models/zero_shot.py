@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg.data import augment
-from hamdg.mini.benchmark import DomainArrays
+from hamdg.mini import DomainArrays
 from hamdg.models.clip import LoadedClip
 from hamdg.models.text_head import encode_prompts
 from hamdg.models.tower import ImageTower

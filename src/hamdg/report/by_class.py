@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hamdg.report.figures import Heat, heat
 from hamdg.report.table import TableRow, percent, run_table, signed_points
 from hamdg.runs.figures import Table, heat_map, table
-from hamdg.runs.record import Record, known
+from hamdg.runs.record import PER_CLASS, Record, known
 
 # A heat map of more columns is searched, not read.
 MOST_CLASSES = 30
@@ -33,7 +33,7 @@ class ByClass:
 
 
 def by_class(record: Record) -> list[ByClass]:
-    """Return the accuracy of every model in every class, by target; nothing where it was not measured."""
+    """Return the accuracy (or IoU) of every model in every class, by target; nothing where it was not measured."""
     rows = run_table(record)
     labels = distinct_labels(rows)
     found = []
@@ -41,7 +41,7 @@ def by_class(record: Record) -> list[ByClass]:
         values = {
             label: shares
             for label, row in zip(labels, record["rows"], strict=True)
-            if isinstance(shares := row["targets"].get(target, {}).get("per_class_accuracy"), list)
+            if isinstance(shares := row["targets"].get(target, {}).get(PER_CLASS.get(record["metric"], "")), list)
         }
         title = f"On {target}" if len(record["targets"]) > 1 else ""
         drawn = heat(heat_map(title, record["classes"], values, percent=True), own=labels[-1])

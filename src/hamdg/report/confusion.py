@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hamdg.report.figures import Cell, Heat
 from hamdg.report.table import percent
 from hamdg.runs.figures import Table, table
-from hamdg.runs.predictions import TargetPredictions
+from hamdg.runs.predictions import MapPredictions, TargetPredictions
 
 Counts = NDArray[np.int64]
 
@@ -29,14 +29,18 @@ class Confusion:
         target: The held-out domain, in the title of several.
         maps: The matrix of each shown model, by its label; empty for many classes.
         pairs: The pairs of classes that the result confuses most; `None` if it confuses none.
+        unit: What is counted: images or pixels.
     """
 
     target: str
     maps: Mapping[str, Heat]
     pairs: Table | None
+    unit: str = "images"
 
 
-def confusion(target: str, found: TargetPredictions, models: Mapping[str, str], classes: Sequence[str]) -> Confusion:
+def confusion(
+    target: str, found: TargetPredictions | MapPredictions, models: Mapping[str, str], classes: Sequence[str]
+) -> Confusion:
     """Return what the page shows of the mistakes on one target.
 
     Args:
@@ -46,12 +50,12 @@ def confusion(target: str, found: TargetPredictions, models: Mapping[str, str], 
         classes: Names of the classes.
     """
     counts = {label: found.confusion(key, len(classes)) for key, label in models.items()}
-    few = len(classes) <= MOST_CLASSES
-    maps = {label: _matrix(one, classes) for label, one in counts.items()} if few else {}
-    return Confusion(target, maps, _pairs(counts, classes, FEW_PAIRS if few else MANY_PAIRS))
+    few, unit = len(classes) <= MOST_CLASSES, "pixels" if isinstance(found, MapPredictions) else "images"
+    maps = {label: _matrix(one, classes, unit) for label, one in counts.items()} if few else {}
+    return Confusion(target, maps, _pairs(counts, classes, FEW_PAIRS if few else MANY_PAIRS, unit), unit)
 
 
-def _matrix(counts: Counts, classes: Sequence[str]) -> Heat:
+def _matrix(counts: Counts, classes: Sequence[str], unit: str) -> Heat:
     totals = counts.sum(axis=1)
     rows = {
         name: [
@@ -60,7 +64,7 @@ def _matrix(counts: Counts, classes: Sequence[str]) -> Heat:
         ]
         for row, name in enumerate(classes)
     }
-    columns = [*classes, "images"]
+    columns = [*classes, unit]
     return Heat("", "", columns, rows, tall=True, corner="true \N{RIGHTWARDS ARROW} predicted")
 
 
@@ -75,7 +79,7 @@ def _cell(count: int, total: int, right: bool) -> Cell:
     )
 
 
-def _pairs(counts: Mapping[str, Counts], classes: Sequence[str], most: int) -> Table | None:
+def _pairs(counts: Mapping[str, Counts], classes: Sequence[str], most: int, unit: str) -> Table | None:
     """Return the pairs with the most mistakes of the result, and what other models do with them."""
     own = next(iter(counts.values()))
     wrong = own - np.diag(np.diag(own))
@@ -94,7 +98,7 @@ def _pairs(counts: Mapping[str, Counts], classes: Sequence[str], most: int) -> T
     ]
     share = wrong[tuple(np.array(pairs).T)].sum() / wrong.sum()
     note = (
-        f"Of the images of the first class, the share that is taken for the second, in per cent. These pairs are "
+        f"Of the {unit} of the first class, the share that is taken for the second, in per cent. These pairs are "
         f"{percent(float(share)).removesuffix('.0')} % of all mistakes of the result."
     )
     return table("Most confused pairs", ["true \N{RIGHTWARDS ARROW} predicted", "mistakes", *counts], rows, note=note)

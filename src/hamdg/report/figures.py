@@ -23,10 +23,11 @@ _TALL = 7
 _COMMON = {
     "loss": "Loss",
     "validation/accuracy": "Accuracy on the model's own hold-out set, %",
+    "validation/mIoU": "Mean IoU on the model's own hold-out set, %",
     "gradient_norm": "Gradient norm before clipping",
 }
 _LEFT_OUT = ("lr",)
-_SHARES = ("validation/accuracy",)
+_SHARES = ("validation/accuracy", "validation/mIoU")
 _NOISY = ("loss", "gradient_norm")
 
 

@@ -20,7 +20,7 @@ from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
 from hamdg.report.table import batchnorm_notes, class_features, fewer_images, footnotes, run_table
 from hamdg.runs.figures import bars
-from hamdg.runs.predictions import TargetPredictions
+from hamdg.runs.predictions import MapPredictions, TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
 from hamdg.text import capitalized, listed_in_words
 
@@ -81,9 +81,11 @@ def report_html(record: Record, found: Evidence) -> str:
         ],
         confusions=[confusion(name, one, models, record["classes"]) for name, one, models in predicted],
         mistakes=pictures,
-        wrong=0 if found.predictions is None else wrong_count(found.predictions, own.key),
+        wrong=_wrong(found, own.key),
         calibrations=[
-            drawn for name, one, models in predicted if (drawn := calibration(name, one, models)) is not None
+            drawn
+            for name, one, models in predicted
+            if isinstance(one, TargetPredictions) and (drawn := calibration(name, one, models)) is not None
         ],
         classes=by_class(record),
         metrics=result.other_metrics(record),
@@ -98,9 +100,20 @@ def report_html(record: Record, found: Evidence) -> str:
     )
 
 
-def _predicted(record: Record, found: Evidence) -> Iterator[tuple[str, TargetPredictions, dict[str, str]]]:
+def _wrong(found: Evidence, key: str) -> int | None:
+    """Return how many images the result takes for another class; `None` where images have no class."""
+    if found.predictions is None:
+        return 0
+    return None if found.predictions.maps else wrong_count(found.predictions, key)
+
+
+def _predicted(
+    record: Record, found: Evidence
+) -> Iterator[tuple[str, TargetPredictions | MapPredictions, dict[str, str]]]:
     """Yield each target, what was predicted on it, and the labels of the models to show: result, control, start."""
-    targets = {} if found.predictions is None else found.predictions.targets
+    targets: dict[str, TargetPredictions | MapPredictions] = {}
+    if found.predictions is not None:
+        targets = {**found.predictions.targets, **found.predictions.maps}
     rows = run_table(record)
     labels = dict(zip((row.key for row in rows), distinct_labels(rows), strict=True))
     keys = [record["rows"][-1]["key"], *record["controls"][-1:], "zero_shot"]

@@ -97,7 +97,7 @@ def learned_nothing(record: Record, found: Evidence) -> Remark | None:
     """A training loss that ends at the level of guessing."""
     guessing = math.log(len(record["classes"]))
     ends = {name: end for name, values in _losses(found) if math.isfinite(end := _end(values))}
-    knows = _last(found, "validation/accuracy")
+    knows = _last(found, f"validation/{record['metric']}")
     least = LEARNED + (1 - LEARNED) / len(record["classes"])
     flat = [name for name, end in ends.items() if end >= CHANCE_LOSS * guessing and knows.get(name, 0.0) < least]
     if not flat:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hamdg.report.charts import Tick, number, padded_limits, ticks
-from hamdg.report.table import TableRow, metric_name, percent, run_table, signed_points, start_label
+from hamdg.report.table import TableRow, error_name, metric_name, percent, run_table, signed_points, start_label
 from hamdg.runs.figures import Table as TableFigure
 from hamdg.runs.figures import table
-from hamdg.runs.record import Metrics, Record, known, read_before, steps_before
+from hamdg.runs.record import PER_CLASS, Metrics, Record, known, read_before, steps_before
 from hamdg.text import listed_in_words
 
 # Metrics that the result table shows already, or that are not shares of images.
-_SHOWN = ("images", "per_class_accuracy")
+_SHOWN = ("images", *PER_CLASS.values())
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def _axis(rows: Sequence[TableRow]) -> tuple[float, float]:
 
 
 def _lead(record: Record, axis: str, zoomed: bool) -> str:
-    name = metric_name(record["metric"]).capitalize()
+    name = metric_name(record["metric"])
+    name = name.capitalize() if name.islower() else name
     whole = {
         "all": f"all {record['n_held_out']:,} images",
         "80%": "the 80 % part of the images",
@@ -170,7 +171,8 @@ def _lead(record: Record, axis: str, zoomed: bool) -> str:
     }[record["part"]]
     mean = "mean over the domains, " if len(record["targets"]) > 1 else ""
     parts = [
-        f"{name} on {whole} of {targets(record)}, {mean}in per cent. The whisker is one binomial standard error of "
+        f"{name} on {whole} of {targets(record)}, {mean}in per cent. The whisker is one "
+        f"{error_name(record['metric'])} standard error of "
         "this test set to either side; it does not hold the spread between seeds."
     ]
     if zoomed:

@@ -10,6 +10,8 @@ from typing import Literal
 from hamdg.runs.record import BatchNorm, Record, Row, RowGroup, known
 from hamdg.text import escaped
 
+# What the column of the primary metric is called, where its name does not say it.
+_SHARE = {"accuracy": "% correct"}
 ZERO_SHOT = "zero-shot"
 # What stands for the classes, by `model.text_head`.
 CLASS_FEATURES = {
@@ -138,6 +140,11 @@ def metric_name(metric: str) -> str:
     return metric.replace("_", " ")
 
 
+def error_name(metric: str) -> str:
+    """Return which standard error a metric has: that of a share of images is binomial, a mean IoU's the jackknife's."""
+    return "jackknife" if metric == "mIoU" else "binomial"
+
+
 def headline(record: Record) -> str:
     """Return one line that says which run this is."""
     return (
@@ -149,7 +156,8 @@ def headline(record: Record) -> str:
 def format_text(record: Record) -> str:
     """Return the table for a terminal: plain aligned columns, no colors, no trailing newline."""
     rows = run_table(record)
-    header = ("% correct", "held out", "±", "gain", "80 % part", "validation", "note")
+    share = _SHARE.get(record["metric"], f"{metric_name(record['metric'])}, %")
+    header = (share, "held out", "±", "gain", "80 % part", "validation", "note")
     cells = [_cells(row) for row in rows]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     lines = [headline(record), "", _aligned(header, widths), _rule(widths), _aligned(cells[0], widths)]
@@ -159,7 +167,7 @@ def format_text(record: Record) -> str:
             lines.append(_rule(widths))
         lines.append(_aligned(line, widths))
     gain = f"; gain: points over {start_label(record)}" if record["zero_shot_accuracy"] is not None else ""
-    lines += ["", f"±: binomial standard error over {record['n_held_out']} images{gain}."]
+    lines += ["", f"±: {error_name(record['metric'])} standard error over {record['n_held_out']} images{gain}."]
     if fewer := fewer_images(record):
         lines.append(f"Images: {fewer}.")
     if learned := class_features(record):

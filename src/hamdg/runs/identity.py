@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM, HistoryConfig, Recipe, TrainConfig
+from hamdg.config.recipe import CUSTOM, RENDERED, HistoryConfig, Recipe, TrainConfig
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
 
@@ -128,19 +128,20 @@ def _data(recipe: Recipe) -> dict[str, object]:
     places = () if recipe.benchmark == CUSTOM else ("root", "hub", "revision", "lists", "columns")
     for name in ("cache", "decode_once", *places):
         del values[name]
-    if recipe.benchmark != "mini":
-        del values["mini"]
+    for name, section in RENDERED.items():
+        if recipe.benchmark != name:
+            del values[section]
     by_text = recipe.settings.uses_words or (recipe.model.text_head == "prompts" and recipe.model.has_text)
     if not by_text or not values["words"]:
         del values["words"]
-    for name in ("lists", "domains", "shots"):
+    for name in ("lists", "domains", "shots", "ids"):
         if name in values and not values[name]:
             del values[name]
     if values["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.
         values["subset"] = f"{values['subset']} drawn by the seed"
-    if recipe.benchmark == "mini" or values["truncated"] == "refuse":
+    if recipe.benchmark in RENDERED or values["truncated"] == "refuse":
         del values["truncated"]
-    if recipe.benchmark == "mini" or values["store"] == "uncompressed":
+    if recipe.benchmark in RENDERED or values["store"] == "uncompressed":
         del values["store"]
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,30 @@ class TargetPredictions:
         counts = np.zeros((classes, classes), dtype=np.int64)
         np.add.at(counts, (self.labels, self.predicted[key]), 1)
         return counts
+
+
+@dataclass(frozen=True)
+class MapPredictions:
+    """How the entries' label maps on one held-out domain compare with the true ones; the maps themselves are not kept.
+
+    Args:
+        confusions: By the key of an entry, how many pixels of each class were taken for which, `[true, predicted]`.
+        mean_iou: By key, the mean IoU of every image, `[n]`; not a number where no pixel is labeled.
+        pixel_accuracy: By key, the share of right pixels of every image, `[n]`; likewise.
+    """
+
+    confusions: Mapping[str, Classes]
+    mean_iou: Mapping[str, Shares]
+    pixel_accuracy: Mapping[str, Shares]
+
+    @property
+    def predicted(self) -> Mapping[str, object]:
+        """The entries, by key."""
+        return self.confusions
+
+    def confusion(self, key: str, classes: int) -> Classes:
+        """Return an entry's confusion matrix `[true, predicted]`, of pixels."""
+        return self.confusions[key]
 
 
 class Mistake(NamedTuple):
@@ -84,10 +108,12 @@ class Predictions:
     Args:
         targets: The predictions, by held-out domain.
         mistakes: The mistakes that were kept; `None` for none.
+        maps: Of label maps, in place of predictions, how they compare, by held-out domain.
     """
 
     targets: Mapping[str, TargetPredictions]
     mistakes: Mistakes | None = None
+    maps: Mapping[str, MapPredictions] = field(default_factory=dict)
 
     def mistakes_of(self, key: str) -> Iterator[Mistake]:
         """Yield the kept mistakes of an entry, which is the result, the most confident one first."""
@@ -112,6 +138,8 @@ def write_predictions(path: Path, found: Predictions) -> None:
             f"predicted_{index}": _small(np.array([one.predicted[key] for key in keys]).reshape(len(keys), count)),
             f"confidence_{index}": np.array([one.confidence[key] for key in keys], np.float32).reshape(-1, count),
         }
+    if found.maps:
+        arrays |= _map_arrays(found.maps)
     if found.mistakes is not None:
         arrays |= {
             "mistake_images": found.mistakes.images,
@@ -120,6 +148,19 @@ def write_predictions(path: Path, found: Predictions) -> None:
         }
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stubs take `allow_pickle` for an array
+
+
+def _map_arrays(maps: Mapping[str, MapPredictions]) -> dict[str, NDArray[np.generic]]:
+    arrays: dict[str, NDArray[np.generic]] = {"map_targets": np.array(list(maps), dtype=np.str_)}
+    for index, one in enumerate(maps.values()):
+        keys = list(one.confusions)
+        arrays |= {
+            f"map_keys_{index}": np.array(keys, dtype=np.str_),
+            f"map_confusion_{index}": np.array([one.confusions[key] for key in keys], np.int64),
+            f"map_iou_{index}": np.array([one.mean_iou[key] for key in keys], np.float32),
+            f"map_accuracy_{index}": np.array([one.pixel_accuracy[key] for key in keys], np.float32),
+        }
+    return arrays
 
 
 def _small(classes: Classes) -> NDArray[np.generic]:
@@ -137,7 +178,9 @@ def read_predictions(path: Path) -> Predictions:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             names = stored["targets"].tolist()
             targets = {str(name): _target(stored, index) for index, name in enumerate(names)}
-            return Predictions(targets, _mistakes(stored, targets) if "mistake_images" in stored else None)
+            mistakes = _mistakes(stored, targets) if "mistake_images" in stored else None
+            names = stored["map_targets"].tolist() if "map_targets" in stored else []
+            return Predictions(targets, mistakes, {str(name): _maps(stored, index) for index, name in enumerate(names)})
     except DAMAGED_ARCHIVE as error:
         # NumPy's own words go on about how to load what should not be trusted.
         why = "" if "pickle" in str(error) else f" ({error})"
@@ -157,6 +200,17 @@ def _target(stored: Mapping[str, NDArray[np.generic]], index: int) -> TargetPred
         dict(zip(keys, predicted.astype(np.int64), strict=True)),
         dict(zip(keys, confidence.astype(np.float32), strict=True)),
     )
+
+
+def _maps(stored: Mapping[str, NDArray[np.generic]], index: int) -> MapPredictions:
+    keys = [str(key) for key in stored[f"map_keys_{index}"].tolist()]
+    confusions = stored[f"map_confusion_{index}"].astype(np.int64)
+    shares = [stored[f"map_{name}_{index}"].astype(np.float32) for name in ("iou", "accuracy")]
+    square = confusions.ndim == 3 and confusions.shape[1] == confusions.shape[2]
+    if not square or {len(confusions), *map(len, shares)} != {len(keys)}:
+        raise ValueError("its figures of label maps do not fit")
+    iou, right = (dict(zip(keys, array, strict=True)) for array in shares)
+    return MapPredictions(dict(zip(keys, confusions, strict=True)), iou, right)
 
 
 def _mistakes(stored: Mapping[str, NDArray[np.generic]], targets: Mapping[str, TargetPredictions]) -> Mistakes:

@@ -29,13 +29,16 @@ Reads = Literal["sources", "targets"]
 Part = Literal["all", "80%", "20%"]
 # Whether the running statistics of BatchNorm moved in training.
 BatchNorm = Literal["frozen", "live"]
+# The value of each class, by the primary metric that is their mean (over images, or over classes).
+PER_CLASS = {"accuracy": "per_class_accuracy", "mIoU": "per_class_IoU"}
 # By metric: `accuracy`, `accuracy_in80`, `accuracy_in20`, `macro_accuracy`, `calibration_error`, `images`, and one
-# value a class in `per_class_accuracy`; `None` where there is nothing to measure.
+# value a class in `per_class_accuracy`; of label maps `mIoU`, `mIoU_in80`, `mIoU_in20`, `pixel_accuracy`, `images`, and
+# `per_class_IoU`. `None` where there is nothing to measure.
 Metrics = dict[str, float | list[float | None] | None]
 
 
 class Row(TypedDict):
-    """One model measured on the held-out domains; accuracies are fractions of 1.
+    """One model measured on the held-out domains; accuracies (and IoU) are fractions of 1.
 
     Attributes:
         key: The model's name (`zero_shot`, `source/photo`, `ham`, ...).
@@ -43,7 +46,8 @@ class Row(TypedDict):
         group: `control`, `source` or `merged`.
         held_out: The headline: the primary metric on the record's `part`, averaged over the targets.
         held_out_in80: The same on DomainBed's 80 % part.
-        standard_error: Binomial standard error of `held_out`.
+        standard_error: Standard error of `held_out` over images: of an accuracy the binomial one, of a mean IoU the
+            jackknife's.
         validation: The same metric on the source hold-out sets, where measured.
         note: A few words about the row.
         targets: All metrics, by target.

@@ -14,7 +14,7 @@ from torch import Tensor
 from hamdg.algorithms.base import Algorithm, Step
 from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
+from hamdg.data.domain import Domain, open_domain
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
@@ -37,6 +37,7 @@ from hamdg.stages.processes import check_processes
 from hamdg.stages.step_files import StepFiles
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import Classification
+from hamdg.tasks.registry import TASKS
 from hamdg.tracking.tracker import StepTracker
 
 S = TypeVar("S")
@@ -133,9 +134,8 @@ class Context:
         Raises:
             WallError: If the step does not declare that it reads them.
         """
-        opened = {name: open_domain(self.recipe, name, self.preprocess.side) for name in names}
-        hidden = self.targets if self.readable is not None else ()
-        return {name: UnlabeledDomain(domain) if name in hidden else domain for name, domain in opened.items()}
+        hidden, side = self.targets if self.readable is not None else (), self.preprocess.side
+        return {name: open_domain(self.recipe, name, side, labeled=name not in hidden) for name in names}
 
     def settings(self, kind: type[S]) -> S:
         """Return the algorithm's own section of the recipe, typed.
@@ -256,7 +256,7 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
     check_processes(recipe.runtime, pick_device(recipe.runtime.device))
     pretrained = load_pretrained(recipe.model)
     # Of everything that a run starts from, the text tower included.
-    return Context(recipe, run, pretrained, sha256_tensors(pretrained.state()))
+    return Context(recipe, run, pretrained, sha256_tensors(pretrained.state()), TASKS[benchmark_of(recipe).task])
 
 
 def check_batchnorm(context: Context) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hamdg.data.domain import Domain
 from hamdg.errors import DataError
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.predictions import TargetPredictions, read_predictions
+from hamdg.runs.predictions import MapPredictions, TargetPredictions, read_predictions
 from hamdg.runs.record import Row, read_record
 from hamdg.stages.context import Context
 from hamdg.stages.sources import same_images, split_facts
@@ -50,6 +50,26 @@ def _joined(control: Context, own: TargetPredictions, theirs: TargetPredictions)
         own.labels,
         {**own.predicted, **{name: theirs.predicted[key] for name, key in added.items()}},
         {**own.confidence, **{name: theirs.confidence[key] for name, key in added.items()}},
+    )
+
+
+def join_maps(control: Context, own: Mapping[str, MapPredictions]) -> dict[str, MapPredictions]:
+    """Return how a run's label maps compare, with those of a control's rows.
+
+    Raises:
+        DataError: If the control's file is damaged.
+    """
+    file = control.run.predictions
+    theirs = read_predictions(file).maps if own and file.exists() else {}
+    return {name: _joined_maps(control, one, theirs[name]) if name in theirs else one for name, one in own.items()}
+
+
+def _joined_maps(control: Context, own: MapPredictions, theirs: MapPredictions) -> MapPredictions:
+    keys = {_joined_key(control, key): key for key in theirs.confusions if key not in own.confusions}
+    return MapPredictions(
+        {**own.confusions, **{name: theirs.confusions[key] for name, key in keys.items()}},
+        {**own.mean_iou, **{name: theirs.mean_iou[key] for name, key in keys.items()}},
+        {**own.pixel_accuracy, **{name: theirs.pixel_accuracy[key] for name, key in keys.items()}},
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hamdg.config.recipe import RENDERED
 from hamdg.data.cache.disk import check_fits, compressed_bytes
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
 from hamdg.data.listing import Listing
@@ -44,7 +45,7 @@ def check_disk(contexts: Sequence[Context], held_out: bool, force: bool) -> Disk
     """
     context = contexts[-1]
     recipe = context.recipe
-    if recipe.benchmark == "mini" or not recipe.data.decode_once:
+    if recipe.benchmark in RENDERED or not recipe.data.decode_once:
         return None
     need, smaller = _sources(context, trains=force or any(map(_will_train, contexts)))
     names = list(context.sources)

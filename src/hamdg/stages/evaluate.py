@@ -16,6 +16,7 @@ from hamdg.data.domain import Domain, combined_fingerprint, only_domains, open_d
 from hamdg.data.listing import Listing
 from hamdg.data.module import split_domain
 from hamdg.data.resolve import prompts_of, words_of
+from hamdg.data.splits import Indices, image_classes
 from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
 from hamdg.files import write_json
@@ -24,17 +25,18 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.manifest import check_digests, digests
-from hamdg.runs.predictions import Predictions, TargetPredictions, write_predictions
+from hamdg.runs.predictions import MapPredictions, Predictions, TargetPredictions, write_predictions
 from hamdg.runs.record import EVALUATE, FORMAT, BatchNorm, Metrics, Part, Row, StepRecord, read_record
 from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
-from hamdg.stages.control_rows import check_control, join_predictions, joined_rows
+from hamdg.stages.control_rows import check_control, join_maps, join_predictions, joined_rows
 from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
-from hamdg.stages.predictions import PredictionLog, choose_mistakes
+from hamdg.stages.predictions import MapLog, PredictionLog, choose_mistakes, map_predictions
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import split_facts
+from hamdg.tasks.segmentation import jackknife_error
 
 
 class Found(NamedTuple):
@@ -47,10 +49,17 @@ class Found(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """What was measured and predicted on one target, by the key of the entries that are for it."""
+    """What was measured and predicted on one target, by the key of the entries that are for it.
+
+    Args:
+        metrics: The metrics.
+        predictions: What is kept of the predictions.
+        errors: The standard error of the primary metric on the headline's part, where it is not the binomial one.
+    """
 
     metrics: dict[str, Metrics]
-    predictions: TargetPredictions
+    predictions: TargetPredictions | MapPredictions
+    errors: dict[str, float]
 
 
 def evaluate(context: Context, command: str, controls: Sequence[Context], again: bool = False) -> bool:
@@ -125,19 +134,32 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     own = [entry for entry in entries if not entry.only or domain.name in entry.only]
     inside = torch.from_numpy(split_domain(context.recipe, domain)[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
-    logs = [PredictionLog(len(domain)) for _ in own]
+    maps = labels.ndim > 1
+    logs = [MapLog(len(domain), classes) if maps else PredictionLog(len(domain)) for _ in own]
     scorer = Scorer(context.device, context.preprocess, context.half)
     for batch in scorer.scores([Scored(entry.network, entry.weights) for entry in own], everything):
         metrics[batch.model].update(batch.scores, batch.labels, batch.start)
-        logs[batch.model].update(batch.scores, batch.start)
-    return Tested(
-        {entry.key: found.compute() for entry, found in zip(own, metrics, strict=True)},
-        TargetPredictions(
-            np.array(domain.clean_labels),
-            {entry.key: log.predicted.numpy() for entry, log in zip(own, logs, strict=True)},
-            {entry.key: log.confidence.numpy() for entry, log in zip(own, logs, strict=True)},
-        ),
+        logs[batch.model].update(batch.scores, batch.labels, batch.start)
+    computed = {entry.key: found.compute() for entry, found in zip(own, metrics, strict=True)}
+    by_key = {entry.key: log for entry, log in zip(own, logs, strict=True)}
+    if maps:
+        map_logs = {key: log for key, log in by_key.items() if isinstance(log, MapLog)}
+        seen = _headline_images(context, domain)
+        errors = {key: jackknife_error(log.counts[seen]) for key, log in map_logs.items()}
+        return Tested(computed, map_predictions(map_logs), errors)
+    plain = {key: log for key, log in by_key.items() if isinstance(log, PredictionLog)}
+    predictions = TargetPredictions(
+        np.array(image_classes(domain.clean_labels)),
+        {key: log.predicted.numpy() for key, log in plain.items()},
+        {key: log.confidence.numpy() for key, log in plain.items()},
     )
+    return Tested(computed, predictions, {})
+
+
+def _headline_images(context: Context, domain: Domain) -> Indices:
+    """Return the positions of the images of a target that the headline is of."""
+    inside, outside = split_domain(context.recipe, domain)
+    return {"all": np.arange(len(domain)), "80%": inside, "20%": outside}[_part(context)]
 
 
 def _predictions(
@@ -148,20 +170,23 @@ def _predictions(
     controls: Sequence[Context],
 ) -> Predictions:
     """Return what was predicted, controls included: their rows are in the table, too."""
-    own = {name: one.predictions for name, one in tested.items()}
+    found = {name: one.predictions for name, one in tested.items()}
+    own = {name: one for name, one in found.items() if isinstance(one, TargetPredictions)}
+    maps = {name: one for name, one in found.items() if isinstance(one, MapPredictions)}
     mistakes = choose_mistakes(domains, own, result, context.recipe.evaluate.mistakes)
     for control in controls:
-        own = join_predictions(control, own)
-    return Predictions(own, mistakes)
+        own, maps = join_predictions(control, own), join_maps(control, maps)
+    return Predictions(own, mistakes, maps)
 
 
 def _rows(context: Context, entries: Sequence[Entry], tested: Mapping[str, Tested]) -> list[Row]:
     """Return the entries' own rows; entries of one key are one."""
     metrics = {name: one.metrics for name, one in tested.items()}
+    errors = {name: one.errors for name, one in tested.items()}
     validation, sources = read_validation(context.run), read_validation_by_source(context.run)
     found = []
     for key, entry in {entry.key: entry for entry in entries}.items():
-        row = _row(context, entry, metrics, validation.get(key))
+        row = _row(context, entry, metrics, validation.get(key), errors)
         if key in sources:
             row["sources"] = sources[key]
         found.append(row)
@@ -178,11 +203,18 @@ def _on_domains(context: Context, row: Row) -> dict[str, float]:
 _SUFFIX: Mapping[Part, str] = {"all": "", "80%": "_in80", "20%": "_in20"}
 
 
-def _row(context: Context, entry: Entry, tested: Mapping[str, Mapping[str, Metrics]], validation: float | None) -> Row:
+def _row(
+    context: Context,
+    entry: Entry,
+    tested: Mapping[str, Mapping[str, Metrics]],
+    validation: float | None,
+    errors: Mapping[str, Mapping[str, float]],
+) -> Row:
     part = _part(context)
     targets = {name: dict(found[entry.key]) for name, found in tested.items() if entry.key in found}
     primary = context.task.primary
     headline = _mean([metrics[f"{primary}{_SUFFIX[part]}"] for metrics in targets.values()])
+    own = [found[entry.key] for found in errors.values() if entry.key in found]
     count = sum(_images(metrics) for metrics in targets.values()) * (0.2 if part == "20%" else 1)
     return {
         "key": entry.key,
@@ -190,7 +222,7 @@ def _row(context: Context, entry: Entry, tested: Mapping[str, Mapping[str, Metri
         "group": entry.group,
         "held_out": headline,
         "held_out_in80": _mean([metrics[f"{primary}_in80"] for metrics in targets.values()]),
-        "standard_error": math.sqrt(headline * (1 - headline) / count),
+        "standard_error": math.hypot(*own) / len(own) if own else math.sqrt(headline * (1 - headline) / count),
         "validation": validation,
         "note": entry.note,
         "targets": targets,

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from hamdg import console
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
@@ -17,7 +17,7 @@ from hamdg.data.listing import Listing
 from hamdg.data.lists.meaning import read_lists
 from hamdg.data.module import SourceData, split_domain, training_part
 from hamdg.data.resolve import benchmark_of, place_of
-from hamdg.data.splits import Indices, seed_hash
+from hamdg.data.splits import Indices, image_classes, seed_hash
 from hamdg.data.verify.versions import agrees
 from hamdg.errors import DataError
 from hamdg.files import write_json
@@ -145,10 +145,13 @@ def _digest(positions: Indices) -> str:
 
 def _announce(recipe: Recipe, data: SourceData) -> None:
     """Print which images these are, and whether they are those of a published copy."""
-    if recipe.benchmark == "mini":
+    if recipe.benchmark in RENDERED:
         return
     place, bench = place_of(recipe), benchmark_of(recipe)
-    counts = {name: np.bincount(domain.labels, minlength=len(bench.classes)) for name, domain in data.domains.items()}
+    counts = {
+        name: np.bincount(image_classes(domain.labels), minlength=len(bench.classes))
+        for name, domain in data.domains.items()
+    }
     numbers = ", ".join(f"{name} {own.sum():,}" for name, own in counts.items())
     console.note(f"images of {bench.title or bench.name} in `{place.where}`: {numbers}")
     if place.lists is not None and (repeated := read_lists(place.lists, bench).repeated):

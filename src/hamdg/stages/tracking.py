@@ -11,8 +11,8 @@ from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.figures import Figure
 from hamdg.runs.identity import defining_part, identity
-from hamdg.runs.predictions import Predictions, read_predictions
-from hamdg.runs.record import EVALUATE, VALIDATE, Record
+from hamdg.runs.predictions import MapPredictions, Predictions, TargetPredictions, read_predictions
+from hamdg.runs.record import EVALUATE, PER_CLASS, VALIDATE, Record
 from hamdg.runs.settings import flat, text_of
 from hamdg.runs.steps import StepSummary, read_validation, read_validation_by_source
 from hamdg.stages.context import Context
@@ -239,7 +239,7 @@ def evaluation_results(context: Context, record: Record) -> Results:
         "seconds": record["timings"]["total"],
     }
     found |= {f"{metric}/{target}": _number(own.get(metric)) for target, own in result["targets"].items()}
-    for name in (f"{metric}_in20", "macro_accuracy", "calibration_error"):
+    for name in (f"{metric}_in20", "macro_accuracy", "pixel_accuracy", "calibration_error"):
         found[name] = _mean([_number(own.get(name)) for own in result["targets"].values()])
     found |= {f"sha256/{name}": digest for name, digest in record.get("files", {}).items()}
     links = _links_before(context, EVALUATE)
@@ -266,7 +266,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _result_table(record: Record) -> ResultTable:
     """Return one line a model and held-out domain, with all metrics that are one number."""
-    names = ("accuracy", "accuracy_in80", "accuracy_in20", "macro_accuracy", "calibration_error", "images")
+    names = (
+        "accuracy",
+        "accuracy_in80",
+        "accuracy_in20",
+        "macro_accuracy",
+        "pixel_accuracy",
+        "calibration_error",
+        "images",
+    )
     metrics = [name for name in dict.fromkeys((record["metric"], *names)) if _is_measured(record, name)]
     rows: list[list[Cell]] = [
         [row["key"], row["label"], row["group"], target, row["validation"], *(_number(own.get(m)) for m in metrics)]
@@ -281,23 +289,24 @@ def _is_measured(record: Record, name: str) -> bool:
 
 
 def _class_table(record: Record) -> ResultTable:
-    """Return the accuracy of each model on each class of each held-out domain."""
+    """Return the accuracy (or IoU) of each model on each class of each held-out domain."""
     rows: list[list[Cell]] = []
     for row in record["rows"]:
         for target, own in row["targets"].items():
-            values = own.get("per_class_accuracy")
+            values = own.get(PER_CLASS.get(record["metric"], ""))
             for name, value in zip(record["classes"], values if isinstance(values, list) else (), strict=False):
                 rows.append([row["key"], target, name, value])
-    return ResultTable(["key", "held_out", "class", "accuracy"], rows)
+    return ResultTable(["key", "held_out", "class", record["metric"]], rows)
 
 
 def _confusions(record: Record, predictions: Predictions) -> dict[str, Confusion]:
     """Return how often the result took each class for each, by held-out domain."""
     key, classes = record["rows"][-1]["key"], record["classes"]
     found = {}
-    for target, one in predictions.targets.items():
+    targets: dict[str, TargetPredictions | MapPredictions] = {**predictions.targets, **predictions.maps}
+    for target, one in targets.items():
         if key in one.predicted:
-            name = "confusion" if len(predictions.targets) == 1 else f"confusion/{target}"
+            name = "confusion" if len(targets) == 1 else f"confusion/{target}"
             found[name] = Confusion(classes, one.confusion(key, len(classes)))
     return found
 

@@ -15,7 +15,9 @@ Average = Literal["micro", "macro", "none"]
 class Classification:
     """One class an image."""
 
+    name = "classification"
     primary = "accuracy"
+    per_class = "per_class_accuracy"
 
     def losses(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return each sample's cross-entropy [n] in float32."""

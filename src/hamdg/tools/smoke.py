@@ -19,7 +19,7 @@ from PIL import Image
 
 from hamdg import console
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.recipe import CUSTOM, RENDERED, Recipe
 from hamdg.config.shipped import kind_of
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark
@@ -84,7 +84,7 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     places = (f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}")
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
     name = _named_benchmark(path)
-    if name != "mini":
+    if name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
         overrides += [*_small_models(path.read_text()), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
@@ -98,7 +98,7 @@ def _small_models(text: str) -> tuple[str, ...]:
 
 def _named_benchmark(path: Path) -> str:
     """Return a recipe's benchmark, for which it need not be read: a `custom` one can only be read with its images."""
-    given = re.search(r"^benchmark: *(\w+)", path.read_text(), re.MULTILINE)
+    given = re.search(r"^benchmark: *([\w-]+)", path.read_text(), re.MULTILINE)
     return given[1] if given else "mini"
 
 

@@ -243,8 +243,8 @@ def test_a_parquet_file_or_a_folder_of_them_is_a_root(
         (
             ["verify", "toys", "Toys", "--data.subset=3"],
             "`hamdg data verify` takes the recipe keys `data.root`, `data.hub`, `data.revision`, `data.lists`, "
-            "`data.domains`, `data.columns.image`, `data.columns.label`, `data.columns.domain`, `data.truncated` here, "
-            "but got `--data.subset`; leave it out.",
+            "`data.domains`, `data.ids`, `data.columns.image`, `data.columns.label`, `data.columns.domain`, "
+            "`data.truncated` here, but got `--data.subset`; leave it out.",
         ),
         (
             ["sheet", "mini", "--data.shots=1"],

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hamdg.config.recipe import RENDERED
 from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.registry import benchmark, builtin
 
-REAL = [one for one in builtin().values() if one.name != "mini"]
+REAL = [one for one in builtin().values() if one.name not in RENDERED]
 EACH = pytest.mark.parametrize("bench", REAL, ids=[one.name for one in REAL])
 
 PAPERS = {

@@ -249,7 +249,10 @@ def test_where_keeps_runs_that_say_so(runs: list[FoundRun]) -> None:
         ({"metric": "acuracy"}, "No run has a metric `acuracy`; did you mean `accuracy`?"),
         ({"models": ("hem",)}, "No run has a model `hem`; did you mean `ham`?"),
         ({"rows": ("held_out",), "columns": ("held_out",)}, "`held_out` makes both rows and columns"),
-        ({"columns": ("class",)}, "Only `--metric per_class_accuracy` has a number for each `class`."),
+        (
+            {"columns": ("class",)},
+            "Only `--metric per_class_accuracy` (of label maps `per_class_IoU`) has a number for each `class`.",
+        ),
     ],
 )
 def test_what_no_run_has_is_answered_with_the_nearest(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from hamdg.config.recipe import RENDERED
 from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark, names
@@ -72,7 +73,7 @@ def _classes(benchmark: Benchmark) -> str:
 
 
 def _found(benchmark: Benchmark) -> str:
-    if benchmark.name == "mini":
+    if benchmark.name in RENDERED:
         return "everywhere: its images are rendered"
     try:
         # Without the hub, so that the network is not used.

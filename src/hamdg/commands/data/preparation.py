@@ -1,4 +1,4 @@
-"""What `hamdg data prepare` does: it decodes images into the cache, or renders those of `mini`."""
+"""What `hamdg data prepare` does: it decodes images into the cache, or renders those of embedded benchmarks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Literal
 import numpy as np
 
 from hamdg import console
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.cache.compressed import SIDES, CompressedView
 from hamdg.data.cache.disk import amount, check_fits, compressed_bytes
 from hamdg.data.cache.reader import Store
-from hamdg.data.find_images import list_images
+from hamdg.data.find_images import list_images, list_images_and_maps
+from hamdg.data.label_maps import read_maps
 from hamdg.data.listing import Listing
 from hamdg.data.resolve import benchmark_of
 from hamdg.data.transforms import EvaluationView, TrainingView, View, training_short
 from hamdg.errors import ConfigError
 from hamdg.files import needed_cache
-from hamdg.mini import load_domain
+from hamdg.mini.rendered import load_rendered
 from hamdg.text import listed
 
 
@@ -43,12 +44,15 @@ def prepare(
     benchmark = benchmark_of(recipe)
     names = benchmark.domains if domains is None else [_domain(benchmark, name) for name in domains]
     cache = needed_cache(recipe.data.cache)
-    if benchmark.name == "mini":
-        counts = {name: len(load_domain(name, recipe.data.mini, cache).labels) for name in names}
+    if benchmark.name in RENDERED:
+        counts = {name: len(load_rendered(benchmark.name, name, recipe.data, cache).labels) for name in names}
         for name, count in counts.items():
             console.note(f"`{name}`: {count:,} images rendered")
         console.result_json({"folder": cache, "images": counts})
         return
+    if benchmark.task == "segmentation":
+        for name in names:
+            read_maps(list_images_and_maps(recipe, name), benchmark, side, cache)
     listings = [list_images(recipe, name) for name in names]
     wanted: list[View] = []
     if recipe.data.store == "compressed":

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hamdg import console
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import RENDERED, Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.contact_sheet import TILE, ZOOM, Cells, contact_sheet, listed_cells, pages, rendered_cells
+from hamdg.data.contact_sheet import (
+    MAP_ROWS,
+    TILE,
+    ZOOM,
+    Cells,
+    contact_sheet,
+    listed_cells,
+    map_cells,
+    pages,
+    rendered_cells,
+)
+from hamdg.data.domain import open_domain
 from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.verify.verify import survey
 from hamdg.errors import ConfigError
 from hamdg.mini import render_domain
+from hamdg.mini.rendered import rendered_side
 from hamdg.text import listed
 
 
@@ -30,6 +43,16 @@ def draw(recipe: Recipe, classes: str | None, per_cell: int, out: Path) -> None:
         DataError: If there are no images.
     """
     benchmark = benchmark_of(recipe)
+    if benchmark.task == "segmentation":
+        side = rendered_side(benchmark.name, recipe.data) if benchmark.name in RENDERED else TILE
+        few = replace(recipe, data=replace(recipe.data, subset=per_cell, augment="none"))
+        opened = [open_domain(few, name, side) for name in benchmark.domains]
+        zoom = 1 if side >= TILE else ZOOM
+        cells = {domain.name: map_cells(domain, benchmark.classes, zoom) for domain in opened}
+        contact_sheet(cells, MAP_ROWS, per_cell, zoom * side, out)
+        console.result(str(out))
+        console.result_json({"files": [out]})
+        return
     chosen = _chosen(benchmark, classes)
     domains, tile = _domains(recipe, per_cell)
     sheets, files = pages(chosen), list[Path]()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hamdg.commands import output
 from hamdg.commands.numbers import check_count
@@ -24,10 +24,9 @@ OPTIONS = {
     "data sheet": ("--out", "--per-cell", "--classes"),
 }
 _INTERRUPTED = 130
-MINI: Final = "mini"
 # The recipe keys that each verb reads; of what renders its images, sections too.
 _SOURCE_KEYS = (
-    *("data.root", "data.hub", "data.revision", "data.lists", "data.domains"),
+    *("data.root", "data.hub", "data.revision", "data.lists", "data.domains", "data.ids"),
     *("data.columns.image", "data.columns.label", "data.columns.domain", "data.truncated"),
 )
 _KEYS = {
@@ -35,7 +34,8 @@ _KEYS = {
     "prepare": (*_SOURCE_KEYS, "data.store", "data.cache"),
     "sheet": _SOURCE_KEYS,
 }
-_MINI_KEYS = {"prepare": ("data.mini", "data.cache"), "sheet": ("data.mini",)}
+# The same of embedded benchmarks, beside the section that says how each is rendered.
+_RENDERED_KEYS: dict[str, tuple[str, ...]] = {"prepare": ("data.cache",), "sheet": ()}
 # The side of an image that a model may take, and how many images a cell of a sheet may show.
 _LARGEST, _IN_A_CELL = 4_096, 100
 _PLACE = (
@@ -239,15 +239,22 @@ def _read_location(verb: str, arguments: argparse.Namespace) -> tuple[Recipe, Lo
         ConfigError: If something in the arguments is wrong.
         DataError: If there are no images.
     """
-    if arguments.benchmark == MINI:
-        raise ConfigError(
-            "`mini` is rendered on this machine, so there are no files to verify; look at it with "
-            "`hamdg data sheet mini`."
-        )
+    from hamdg.config.recipe import RENDERED
     from hamdg.data.resolve import place_of
 
+    if (name := arguments.benchmark) in RENDERED:
+        raise ConfigError(
+            f"`{name}` is rendered on this machine, so there are no files to verify; look at it with "
+            f"`hamdg data sheet {name}`."
+        )
     recipe = _read_recipe(verb, arguments)
-    return recipe, place_of(recipe)
+    place = place_of(recipe)
+    if place.benchmark.task == "segmentation":
+        raise ConfigError(
+            "`hamdg data verify` looks at folders of classes; `hamdg data prepare custom` reads label maps and names "
+            "those that cannot be used."
+        )
+    return recipe, place
 
 
 def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
@@ -263,14 +270,15 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
     from hamdg.config.checks import place_problems
     from hamdg.config.parsing import overridden
     from hamdg.config.reading import read_recipe
-    from hamdg.config.recipe import CUSTOM, Recipe
+    from hamdg.config.recipe import CUSTOM, RENDERED, Recipe
     from hamdg.data.registry import benchmark
 
     name, overrides = arguments.benchmark, arguments.overrides
     given = [*overrides, *([f"--data.root={arguments.root}"] if arguments.root else [])]
-    if name == MINI:
-        _check_keys(f"{verb} {MINI}", overrides, _MINI_KEYS[verb])
-        return read_recipe(None, [f"--benchmark={MINI}", *given])
+    if name in RENDERED:
+        _check_keys(f"{verb} {name}", overrides, (f"data.{RENDERED[name]}", *_RENDERED_KEYS[verb]))
+        held_out = benchmark(name).domains[-1]
+        return read_recipe(None, [f"--benchmark={name}", f"--held_out={held_out}", *given])
     if name != CUSTOM:
         benchmark(name)
     _check_keys(verb, overrides, _KEYS[verb])
@@ -282,7 +290,8 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
 
 def recipe_keys(verb: str) -> tuple[str, ...]:
     """Return the recipe keys that a verb below `hamdg data` takes, and the sections of which it takes all."""
-    return (*_KEYS.get(verb, ()), *_MINI_KEYS.get(verb, ()))
+    own = ("data.mini", "data.scenes") if verb in _RENDERED_KEYS else ()
+    return (*_KEYS.get(verb, ()), *own, *_RENDERED_KEYS.get(verb, ()))
 
 
 def _check_keys(verb: str, overrides: Sequence[str], known: Sequence[str]) -> None:

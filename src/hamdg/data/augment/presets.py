@@ -142,16 +142,54 @@ def flip_shift(
         whole: How many images the whole batch has; these by default.
     """
     count, _, height, width = images.shape
+    rows, columns = _moved(count, height, width, generator, reach, first, whole)
+    rows, columns = rows.clamp(0, height - 1).to(images.device), columns.clamp(0, width - 1).to(images.device)
+    samples = torch.arange(count, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def flip_shift_maps(
+    maps: Tensor,
+    generator: torch.Generator,
+    fill: int,
+    reach: float = 1 / 16,
+    first: int = 0,
+    whole: int | None = None,
+) -> Tensor:
+    """Move label maps as `flip_shift` moves images of their size, given a generator in the same state.
+
+    Args:
+        maps: Maps [n, h, w].
+        generator: A CPU generator.
+        fill: The label of pixels that the shift has vacated: what an image repeats there is not to be learned.
+        reach: As of `flip_shift`.
+        first: As of `flip_shift`.
+        whole: As of `flip_shift`.
+    """
+    count, height, width = maps.shape
+    rows, columns = (places.to(maps.device) for places in _moved(count, height, width, generator, reach, first, whole))
+    samples = torch.arange(count, device=maps.device)[:, None, None]
+    moved = maps[samples, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
+    inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    return moved.masked_fill(~(inside_rows[:, :, None] & inside_columns[:, None, :]), fill)
+
+
+def _moved(
+    count: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    reach: float,
+    first: int,
+    whole: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Return from which rows [n, h] and columns [n, w] every pixel comes; some may lie outside."""
     drawn, own = count if whole is None else whole, slice(first, first + count)
     flips = (torch.rand(drawn, generator=generator) < 0.5)[own]
     dy = _shifts(drawn, round(height * reach), generator)[own]
     dx = _shifts(drawn, round(width * reach), generator)[own]
-    rows = (torch.arange(height) + dy[:, None]).clamp(0, height - 1)
-    columns = (torch.arange(width) + dx[:, None]).clamp(0, width - 1)
-    columns = torch.where(flips[:, None], columns.flip(1), columns)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    samples = torch.arange(count, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    rows, columns = torch.arange(height) + dy[:, None], torch.arange(width) + dx[:, None]
+    return rows, torch.where(flips[:, None], columns.flip(1), columns)
 
 
 def _shifts(count: int, reach: int, generator: torch.Generator) -> Tensor:

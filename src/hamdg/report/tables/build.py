@@ -103,7 +103,9 @@ def _axes(options: TableOptions, per_class: bool) -> tuple[tuple[str, ...], tupl
     if twice := [key for key in rows if key in columns]:
         raise ConfigError(f"`{twice[0]}` makes both rows and columns; leave it out of one of them.")
     if CLASS in (*rows, *columns) and not per_class:
-        raise ConfigError("Only `--metric per_class_accuracy` has a number for each `class`.")
+        raise ConfigError(
+            "Only `--metric per_class_accuracy` (of label maps `per_class_IoU`) has a number for each `class`."
+        )
     return rows, columns
 
 

@@ -12,7 +12,6 @@ from hamdg.runs.record import Metrics, Row, known
 from hamdg.runs.summary import Summary
 from hamdg.text import did_you_mean, excerpt, listed
 
-PER_CLASS = "per_class_accuracy"
 VALIDATION = "validation"
 # Of a whole run, whichever of its models is shown.
 _OF_RUNS = {
@@ -20,6 +19,7 @@ _OF_RUNS = {
     "images_seen": Metric("images_seen", "images seen in training", is_share=False, higher_is_better=None),
 }
 _NOT_SHOWN = ("images",)
+_OF_CLASSES = {"per_class_accuracy": "accuracy of single classes", "per_class_IoU": "IoU of single classes"}
 # What is added to the name of a metric that is of a part of the target.
 _PARTS = {"_in80": "the 80 % part of the held-out domain", "_in20": "the 20 % part of the held-out domain"}
 _LOWER = ("calibration_error", "loss", "error")
@@ -105,5 +105,5 @@ def is_per_class(metric: Metric, targets: Mapping[str, Metrics]) -> bool:
 def _label(name: str) -> str:
     for end in _PARTS:
         name = name.removesuffix(end)
-    words = {PER_CLASS: "accuracy of single classes", VALIDATION: "source validation"}
+    words = {**_OF_CLASSES, VALIDATION: "source validation"}
     return words.get(name, metric_name(name))
