@@ -1,0 +1,227 @@
+"""Segmentation networks of segmentation-models-pytorch, trained from a random start or from a file of weights."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hamdg.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from hamdg.data.splits import seed_hash
+from hamdg.errors import ConfigError, WeightsError
+from hamdg.files import write_text
+from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.models.network import Network, Weights
+from hamdg.models.weights import mismatches
+from hamdg.text import did_you_mean
+
+LIBRARY = "smp"
+MERGED = "merged.safetensors"
+_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What `segmentation_models_pytorch.create_model` builds.
+
+    Args:
+        arch: The name of the decoder's kind, such as `unet`.
+        encoder_name: The name of the encoder.
+        encoder_depth: How many times the encoder halves the image; `None` for the library's own.
+        decoder_channels: Channels of the decoder's stages, the coarsest first; `None` for the library's own.
+    """
+
+    arch: str
+    encoder_name: str
+    encoder_depth: int | None = None
+    decoder_channels: tuple[int, ...] | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """The arguments of `create_model`, without the number of classes."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return given | {"encoder_weights": None}
+
+
+# Small ones for the embedded benchmark and for tests, by `model.name`.
+SMALL: Mapping[str, Architecture] = {
+    "mini-unet": Architecture("unet", "tu-test_resnet", 3, (48, 32, 16)),
+    "mini-unet-resnet18": Architecture("unet", "resnet18", 3, (64, 32, 16)),
+}
+
+
+@dataclass(frozen=True)
+class LoadedSegmenter:
+    """A segmentation network before training.
+
+    Args:
+        name: What recipes call it.
+        architecture: What builds it.
+        classes: The classes, in the order of their labels.
+        preprocess: What it expects of images.
+        model: The library's own module.
+    """
+
+    name: str
+    architecture: Architecture
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    model: nn.Module
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What turns images into features."""
+        return cast("nn.Module", self.model.encoder)
+
+    @property
+    def width(self) -> int:
+        """How many features a pixel has."""
+        return next(layer.in_channels for layer in _head(self.model).modules() if isinstance(layer, nn.Conv2d))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return all of its tensors."""
+        return self.model.state_dict()
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the architecture that a name means: a small one, or `smp/<decoder>/<encoder>` with the library's defaults.
+
+    Raises:
+        ConfigError: There is none of that name, or the library is not installed.
+    """
+    if name in SMALL:
+        return SMALL[name]
+    library, _, rest = name.partition("/")
+    arch, _, encoder = rest.partition("/")
+    if library != LIBRARY or not arch or not encoder:
+        hint = did_you_mean(name, list(SMALL), f"write `{LIBRARY}/unet/resnet18`, or choose a small one.")
+        raise ConfigError(f"There is no segmentation model `{name}` (`model.name`); {hint}")
+    smp = _library()
+    known = list(smp.MODEL_ARCHITECTURES_MAPPING)
+    if arch not in known:
+        raise ConfigError(
+            f"There is no kind `{arch}` of segmentation models (`model.name` is `{name}`); "
+            f"{did_you_mean(arch, known, 'it can be ' + ', '.join(f'`{one}`' for one in known) + '.')}"
+        )
+    return Architecture(arch, encoder)
+
+
+def load_segmenter(
+    name: str, classes: Sequence[str], seed: int, side: int = _SIDE, weights: Path | None = None
+) -> LoadedSegmenter:
+    """Build a segmentation network; the seed draws its start, unless a file has its weights.
+
+    Args:
+        name: What recipes call it.
+        classes: The classes, in the order of their labels.
+        seed: Draws the start, and nothing else: torch's own random state is left as it was.
+        side: The side of the images that it is given.
+        weights: A `.safetensors` file with all of its tensors, such as a run's `merged.safetensors`.
+
+    Raises:
+        ConfigError: There is no such model, it does not take images of that side, or the library is not installed.
+        WeightsError: The file does not have the network's tensors.
+    """
+    architecture, smp = find_architecture(name), _library()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed_hash("segmenter", seed))
+        try:
+            model: nn.Module = smp.create_model(**architecture.arguments, classes=len(classes))
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = str(error.args[0] if error.args else error).strip('"').rstrip(".")
+            raise ConfigError(f"The model `{name}` (`model.name`) cannot be built: {reason[:300]}.") from error
+    stride = int(cast("int", cast("nn.Module", model.encoder).output_stride))
+    if side % stride:
+        raise ConfigError(f"The model `{name}` takes images whose side is a multiple of {stride}, but got {side}.")
+    if weights is not None:
+        _load(model, weights, name)
+    preprocess = Preprocess(side, IMAGENET_MEAN, IMAGENET_STD)
+    return LoadedSegmenter(name, architecture, tuple(classes), preprocess, model.eval())
+
+
+class Segmenter(Network):
+    """A copy of a segmentation network; its features are the decoder's output, its scores those of the last layers.
+
+    The names of tensors are the library's own, so that an exported file loads strictly into what `create_model` builds.
+
+    Args:
+        loaded: The network to copy.
+    """
+
+    def __init__(self, loaded: LoadedSegmenter) -> None:
+        super().__init__()
+        self.name = loaded.name
+        self.architecture = loaded.architecture
+        self.classes = loaded.classes
+        self.preprocess = loaded.preprocess
+        self.model: nn.Module = copy.deepcopy(loaded.model)
+
+    @property
+    def body(self) -> nn.Module:
+        """The library's own module."""
+        return self.model
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the decoder's output [n, d, h, w]."""
+        encoder, decoder = cast("nn.Module", self.model.encoder), cast("nn.Module", self.model.decoder)
+        features: Tensor = decoder(encoder(images))
+        return features
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return scores [n, classes, h, w], of the size of the images."""
+        scores: Tensor = _head(self.model)(features)
+        return scores
+
+    def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
+        """Write the whole network with these weights, and beside it the arguments of `create_model` that build it."""
+        own = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        state = own | {name: tensor.detach().to("cpu", own[name].dtype).clone() for name, tensor in weights.items()}
+        shape = {"side": self.preprocess.side, "mean": self.preprocess.mean, "std": self.preprocess.std}
+        facts = {
+            "hamdg.model": self.name,
+            "hamdg.classes": json.dumps(list(self.classes)),
+            "hamdg.preprocess": json.dumps(shape),
+        }
+        path = folder / MERGED
+        save_tensors(path, state, {**metadata, **facts})
+        arguments = self.architecture.arguments | {"classes": len(self.classes)}
+        write_text(folder / f"hamdg-smp-{folder.name[-8:]}.json", json.dumps(arguments, indent=2) + "\n")
+        return path
+
+
+def _head(model: nn.Module) -> nn.Module:
+    return cast("nn.Module", model.segmentation_head)
+
+
+def _load(model: nn.Module, path: Path, name: str) -> None:
+    found, own = load_tensors(path), model.state_dict()
+    if problems := mismatches(own, found):
+        raise WeightsError(
+            f"The weights `{path}` (`model.weights`) do not fit the model `{name}`: {'; '.join(problems)}. "
+            "Give weights of the same model and classes."
+        )
+    model.load_state_dict({key: found[key] for key in own})
+
+
+def _library() -> ModuleType:
+    """Return segmentation-models-pytorch.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return importlib.import_module("segmentation_models_pytorch")
+    except ImportError as error:
+        raise ConfigError(
+            "Segmentation models need segmentation-models-pytorch; install it with `pip install 'hamdg[segmentation]'`."
+        ) from error
