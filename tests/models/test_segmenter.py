@@ -18,7 +18,7 @@ from hamdg.cohort.validation import measured
 from hamdg.config.recipe import DataConfig, Recipe, ScenesConfig, TrainConfig
 from hamdg.data.module import SourceData
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.models.segmenter import SMALL, Segmenter, find_architecture, load_segmenter
+from hamdg.models.segmenter import SMALL, Segmenter, find_segmenter, load_segmenter
 from hamdg.tasks.segmentation import SEGMENTATION
 
 CLASSES = ("road", "sky", "car")
@@ -113,7 +113,7 @@ def test_sides_that_the_network_cannot_halve_are_refused() -> None:
 
 def test_without_the_library_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    assert find_architecture("mini-unet") == SMALL["mini-unet"]
+    assert find_segmenter("mini-unet") == SMALL["mini-unet"]
     message = (
         "Segmentation models need segmentation-models-pytorch; install it with `pip install 'hamdg[segmentation]'`."
     )

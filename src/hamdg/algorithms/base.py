@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from hamdg.config.controls import controls_of
 from hamdg.config.recipe import Recipe
+from hamdg.data.benchmark import TaskName
 from hamdg.models.network import Network, Weights
 from hamdg.runs.figures import Figure
 from hamdg.runs.record import Reads, RowGroup
@@ -89,11 +90,13 @@ class Algorithm(ABC):
         name: What recipes call it.
         title: What tables call its result: its name in capitals, unless this or `label` says otherwise.
         source_rows: Whether every source model has a row, `source/<name>`.
+        tasks: What it can learn.
     """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
     source_rows: ClassVar[bool] = False
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "segmentation")
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

@@ -18,6 +18,7 @@ class Coral(Pooled):
     """Pooled fine-tuning with a penalty on differences of mean and covariance."""
 
     name = "coral"
+    tasks = ("classification",)
 
     def learner(self, context: Context) -> AlignmentLearner:
         """Return the learner."""

@@ -22,6 +22,7 @@ class Mmd(Pooled):
     """Pooled fine-tuning with a penalty on the discrepancy between source domains."""
 
     name = "mmd"
+    tasks = ("classification",)
 
     def learner(self, context: Context) -> AlignmentLearner:
         """Return the learner."""

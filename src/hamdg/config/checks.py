@@ -173,6 +173,16 @@ def _model_problems(recipe: Recipe) -> Iterator[Problem]:
     if model.image_size is not None and model.has_text:
         sentence = f"`model.image_size` is for image classifiers, but `{model.name}` is a CLIP, which has its own side"
         yield Problem("model.image_size", f"{sentence}; leave it out")
+    task = _task(recipe)
+    if task == "segmentation" and not model.segments:
+        sentence = f"`{recipe.benchmark}` has label maps, and `{model.name}` gives a whole image one class"
+        yield Problem("model.name", f"{sentence}; set `model.name` to a segmentation network, such as `mini-unet`")
+    if task == "classification" and model.segments:
+        sentence = f"`{model.name}` gives every pixel a class, but the images of `{recipe.benchmark}` have one each"
+        yield Problem("model.name", f"{sentence}; set `model.name` to another model, such as `mini-rn`")
+    if model.segments and model.text_head != "prompts":
+        sentence = f"`model.text_head` is `{model.text_head}`, but the last layers of a segmentation network are drawn"
+        yield Problem("model.text_head", f"{sentence} by the seed; leave it out")
 
 
 def _swad_problems(recipe: Recipe) -> Iterator[Problem]:

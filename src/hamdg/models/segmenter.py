@@ -20,12 +20,11 @@ from hamdg.data.splits import seed_hash
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import write_text
 from hamdg.merge.files import load_tensors, save_tensors
-from hamdg.models.network import Network, Weights
+from hamdg.models.network import MERGED, Network, Weights
 from hamdg.models.weights import mismatches
 from hamdg.text import did_you_mean
 
 LIBRARY = "smp"
-MERGED = "merged.safetensors"
 _SIDE = 64
 
 
@@ -87,12 +86,18 @@ class LoadedSegmenter:
         """How many features a pixel has."""
         return next(layer.in_channels for layer in _head(self.model).modules() if isinstance(layer, nn.Conv2d))
 
+    @property
+    def head(self) -> Tensor:
+        """What turns a pixel's features into scores: the weight [classes, d, h, w] of the last convolution."""
+        found = [layer.weight for layer in _head(self.model).modules() if isinstance(layer, nn.Conv2d)]
+        return found[-1].detach()
+
     def state(self) -> Mapping[str, Tensor]:
         """Return all of its tensors."""
         return self.model.state_dict()
 
 
-def find_architecture(name: str) -> Architecture:
+def find_segmenter(name: str) -> Architecture:
     """Return the architecture that a name means: a small one, or `smp/<decoder>/<encoder>` with the library's defaults.
 
     Raises:
@@ -131,7 +136,7 @@ def load_segmenter(
         ConfigError: There is no such model, it does not take images of that side, or the library is not installed.
         WeightsError: The file does not have the network's tensors.
     """
-    architecture, smp = find_architecture(name), _library()
+    architecture, smp = find_segmenter(name), _library()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed_hash("segmenter", seed))

@@ -26,6 +26,7 @@ from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.learned_head import read_head
 from hamdg.models.network import Network, has_batchnorm
 from hamdg.models.pretrained import Pretrained, load_pretrained
+from hamdg.models.segmenter import LoadedSegmenter, Segmenter
 from hamdg.models.text_head import encode_prompts
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
@@ -172,6 +173,8 @@ class Context:
     def _new_network(self) -> Network:
         if isinstance(self.pretrained, LoadedClassifier):
             return ImageClassifier(self.pretrained, self.text_head, self.bench.classes)
+        if isinstance(self.pretrained, LoadedSegmenter):
+            return Segmenter(self.pretrained)
         return ClipClassifier(self.clip, self.text_head)
 
     def step(self, name: str) -> StepFiles:
@@ -223,6 +226,8 @@ class Context:
             return torch.zeros(len(self.bench.classes), self.pretrained.width)
         if kind != "prompts":
             return self._learned_head()
+        if isinstance(self.pretrained, LoadedSegmenter):
+            return self.pretrained.head
         if not self.recipe.model.has_text:
             return fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed)
         if kind not in self.heads:
@@ -234,7 +239,8 @@ class Context:
         """Return what a run says of what stands for its classes."""
         model = self.recipe.model
         facts = {"kind": model.text_head if model.knows_classes else "random", "sha256": sha256_tensor(head)}
-        return facts if model.has_text else facts | {"use": "start of a linear layer"}
+        use = "start of the last layers" if model.segments else "start of a linear layer"
+        return facts if model.has_text else facts | {"use": use}
 
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)
@@ -254,9 +260,10 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
         WeightsError: If the model's weights cannot be loaded.
     """
     check_processes(recipe.runtime, pick_device(recipe.runtime.device))
-    pretrained = load_pretrained(recipe.model)
+    bench = benchmark_of(recipe)
+    pretrained = load_pretrained(recipe.model, bench.classes, recipe.seed, recipe.data.scenes.image_size)
     # Of everything that a run starts from, the text tower included.
-    return Context(recipe, run, pretrained, sha256_tensors(pretrained.state()), TASKS[benchmark_of(recipe).task])
+    return Context(recipe, run, pretrained, sha256_tensors(pretrained.state()), TASKS[bench.task])
 
 
 def check_batchnorm(context: Context) -> None:

@@ -6,7 +6,9 @@ import importlib
 
 from hamdg.algorithms.base import Algorithm
 from hamdg.config.recipe import Recipe
+from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError
+from hamdg.text import listed
 
 
 def algorithm_of(recipe: Recipe) -> Algorithm:
@@ -28,5 +30,11 @@ def algorithm_of(recipe: Recipe) -> Algorithm:
         raise ConfigError(
             f"`{code}`, the code of the algorithm `{recipe.algorithm}`, does not derive from "
             "`hamdg.algorithms.base.Algorithm`; repair or remove the package that brings it."
+        )
+    task = benchmark_of(recipe).task
+    if task not in found.tasks:
+        raise ConfigError(
+            f"The algorithm `{recipe.algorithm}` is for {listed(found.tasks)}, and `{recipe.benchmark}` for `{task}`; "
+            "choose another algorithm, such as `erm`."
         )
     return found(recipe)

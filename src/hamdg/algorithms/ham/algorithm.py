@@ -15,6 +15,7 @@ from hamdg.cohort.learner import check_whole
 from hamdg.config.algorithms.ham import HamSettings
 from hamdg.config.merge_section import merge_options
 from hamdg.config.recipe import MergeConfig
+from hamdg.data.benchmark import TaskName
 from hamdg.merge import ModelSet, merge
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.geometry import norms, task_vectors
@@ -35,6 +36,7 @@ class Ham(Algorithm):
 
     name: ClassVar[str] = "ham"
     source_rows: ClassVar[bool] = True
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification",)
 
     @property
     def label(self) -> str:

@@ -1,0 +1,103 @@
+"""A run on rendered streets, from the recipe to the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+from safetensors.torch import load_file
+
+from hamdg.config.algorithms import find
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import (
+    ControlsConfig,
+    DataConfig,
+    EvaluateConfig,
+    MergeConfig,
+    ModelConfig,
+    Recipe,
+    RuntimeConfig,
+    ScenesConfig,
+    TrainConfig,
+)
+from hamdg.data.domain import open_domain
+from hamdg.errors import ConfigError
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import run_directory
+from hamdg.runs.predictions import read_predictions
+from hamdg.runs.record import read_record
+from hamdg.stages import pipeline
+from hamdg.stages.discovery import algorithm_of
+
+
+def recipe(root: Path) -> Recipe:
+    scenes = ScenesConfig(images=10, image_size=32)
+    return Recipe(
+        benchmark="mini-scenes",
+        held_out="dusk",
+        excluded=["fog", "rain"],
+        algorithm="experts",
+        data=DataConfig(batch_size=4, cache=str(root / "cache"), scenes=scenes),
+        model=ModelConfig(name="mini-unet", statistics="live"),
+        train=TrainConfig(steps=4, warmup=1, check_every=2),
+        merge=MergeConfig(method="uniform"),
+        controls=ControlsConfig(erm=False),
+        evaluate=EvaluateConfig(lines=3, images=4),
+        runtime=RuntimeConfig(root=str(root / "runs"), threads=1, quiet=True, device="cpu"),
+    )
+
+
+def test_a_run_on_streets(tmp_path: Path) -> None:
+    given = recipe(tmp_path)
+    pipeline.run(given, command="hamdg run streets", show=False)
+    run = RunDirectory(run_directory(given))
+    record = read_record(run.record)
+    assert record["metric"] == "mIoU"
+    assert [row["key"] for row in record["rows"]] == ["source/day", "source/game", "experts"]
+    result = record["rows"][-1]
+    own = result["targets"]["dusk"]
+    assert record["held_out_accuracy"] == result["held_out"] == own["mIoU"]
+    assert 0 < result["standard_error"] < 0.2
+    assert record["zero_shot_accuracy"] is None
+
+    found = read_predictions(run.predictions)
+    assert (found.targets, list(found.maps)) == ({}, ["dusk"])
+    counts = found.maps["dusk"].confusion("experts", 8)
+    union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
+    assert own["mIoU"] == pytest.approx(float(np.mean((np.diag(counts) / union)[union > 0])), abs=1e-12)
+    labels = np.asarray(open_domain(given, "dusk", 32).labels)
+    assert counts.sum(axis=1).tolist() == [int((labels == label).sum()) for label in range(8)]
+
+    (config,) = run.path.glob("hamdg-smp-*.json")
+    smp.create_model(**json.loads(config.read_text())).load_state_dict(load_file(run.merged))
+    page = (run.path / "report.html").read_text()
+    assert "jackknife standard error" in page
+    assert "pixels of one true class" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--benchmark=mini-scenes", "--held_out=dusk"], r"^`mini-scenes` has label maps, and `mini-rn` gives a whole"),
+        (["--model.name=mini-unet"], r"^`mini-unet` gives every pixel a class, but the images of `mini` have one each"),
+        (
+            ["--benchmark=mini-scenes", "--held_out=dusk", "--model.name=mini-unet", "--model.text_head=source_means"],
+            r"^`model\.text_head` is `source_means`, but the last layers of a segmentation network",
+        ),
+    ],
+)
+def test_models_and_labels_have_to_go_together(given: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(None, given)
+
+
+def test_algorithms_that_need_one_class_an_image_are_refused(tmp_path: Path) -> None:
+    for name in ("ham", "coral", "mmd"):
+        with pytest.raises(
+            ConfigError, match=f"^The algorithm `{name}` is for `classification`, and `mini-scenes` for"
+        ):
+            algorithm_of(replace(recipe(tmp_path), algorithm=name, settings=find(name)()))
