@@ -37,9 +37,10 @@ def make(tmp_path: Path) -> Make:
 def test_a_summary_is_a_part_of_its_record(ham: Record) -> None:
     summary = summary_of(ham)
     for name, value in asdict(summary).items():
-        if name not in ("steps", "condition", "variant"):
+        if name not in ("steps", "condition", "variant", "batchnorm"):
             assert value == cast("dict[str, object]", ham)[name]
-    assert (summary.condition, summary.variant) == ("clean", "HAM (reconstruction)")
+    assert (summary.condition, summary.variant, summary.batchnorm) == ("clean", "HAM (reconstruction)", "")
+    assert summary_of(cast("Record", {**ham, "batchnorm": "live"})).batchnorm == "live"
     assert {name: asdict(step) for name, step in summary.steps.items()} == {
         name: {key: cast("dict[str, object]", step)[key] for key in ("reads", "opened", "seconds", "images_seen")}
         for name, step in ham["steps"].items()
