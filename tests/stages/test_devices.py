@@ -304,6 +304,7 @@ def test_a_run_of_several_machines_is_evaluated_and_merged_again_on_one(
         assert f"\n  {name}: 1\n" in config
         config = config.replace(f"\n  {name}: 1\n", f"\n  {name}: 2\n")
     run.config.write_text(config)
+    worked.clear()  # the run that was copied may have been made just now
     again = repeating.remerge(run.path, ["--merge.method=uniform"])
     assert worked == [Work(again.parent, "merge")]
     assert repeating.reevaluate(run.path) == run.record
