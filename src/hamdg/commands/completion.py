@@ -39,7 +39,7 @@ _PATHS = {
     "model.weights": _FILE,
 }
 # What a run can stop after, with the algorithms that come with hamdg; asking them needs torch.
-STEPS = ("train", "merge", "validate", "evaluate")
+STEPS = ("train", "merge", "distill", "validate", "evaluate")
 # The verbs that repeat a part of a run, with the sections that change no other.
 _REPEATED = {
     "merge": ("merge.", "evaluate.", "runtime.", "tracking."),
