@@ -12,12 +12,12 @@ from hamdg.algorithms.scmd.learner import ScmdLearner
 from hamdg.algorithms.scmd.teacher import SECTION, load_teacher, unknown_to
 from hamdg.cohort.learner import check_whole
 from hamdg.config.algorithms.scmd import ScmdSettings
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.data.benchmark import TaskName
+from hamdg.errors import WeightsError
 from hamdg.runs.figures import Figure, curve, curves
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import fit, trained
-from hamdg.tasks.classification import Classification
 from hamdg.text import listed
 
 DISTILL, STUDENT = "distill", "student"
@@ -28,6 +28,7 @@ class Scmd(Algorithm):
     """One student learns from all source domains and from a frozen CLIP; the result is what `history` keeps of it."""
 
     name: ClassVar[str] = "scmd"
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification",)
 
     def steps(self) -> Sequence[Step]:
         """Return the one step, which distills."""
@@ -102,16 +103,11 @@ def _learner(context: Context) -> ScmdLearner:
 
 
 def _check(context: Context) -> None:
-    """Refuse another task than classification, a teacher that cannot teach, and batches that would be split.
+    """Refuse a teacher that cannot teach, and batches that would be split.
 
     Raises:
         ConfigError: For these reasons.
         WeightsError: If the teacher's weights cannot be loaded.
     """
-    if not isinstance(context.task, Classification):
-        raise ConfigError(
-            f"The algorithm `scmd` classifies whole images, which is not the task of `{context.recipe.benchmark}`; "
-            "choose another benchmark or algorithm."
-        )
     recipe = context.recipe
     check_whole({STUDENT: _learner(context)}, recipe.train.accumulate, recipe.runtime.processes)
