@@ -225,11 +225,23 @@ def test_refusing() -> None:
         merge("uniform", models, buffers="refuse")
 
 
-@pytest.mark.parametrize("policy", ["moments", "first", "refuse"])
+@pytest.mark.parametrize("policy", ["moments", "mean", "first", "refuse"])
 def test_frozen_statistics_stay_bit_by_bit(policy: str) -> None:
     models = {name: layer([1 / 3], [0.1], 7) for name in "abc"}
     merged = merge("uniform", models, buffers=policy)  # type: ignore[arg-type]
     assert all(torch.equal(merged[name], models["a"][name]) for name in merged)
+
+
+def test_plain_means_by_hand() -> None:
+    models = {"a": layer([0.0], [1.0], 10), "b": layer([4.0], [3.0], 30)}
+    merged = merge("uniform", models, buffers="mean")
+    # Neither the numbers of batches nor the distance of the means counts.
+    assert merged["bn.running_mean"].tolist() == [2.0]
+    assert merged["bn.running_var"].tolist() == [2.0]
+    assert int(merged["bn.num_batches_tracked"]) == 40
+    half = merge("wise_ft", {"a": models["a"]}, base=models["b"], buffers="mean", alpha=0.25)
+    assert half["bn.running_mean"].tolist() == [3.0]
+    assert half["bn.running_var"].tolist() == [2.5]
 
 
 def test_integers_that_count_nothing() -> None:

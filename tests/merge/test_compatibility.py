@@ -89,7 +89,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("buffers", ["moments", "first", "refuse"])
+@pytest.mark.parametrize("buffers", ["moments", "mean", "first", "refuse"])
 @pytest.mark.parametrize("case", CASES)
 def test_quantized_weights_are_refused_with_the_way_out(case: str, buffers: Policy) -> None:
     found = CASES[case]

@@ -91,8 +91,8 @@ def test_tensors_that_are_none(tensor: object, kind: str) -> None:
             '`{"art": 1, "photo": 2}`.',
         ),
         (
-            lambda models: merge("uniform", models, buffers=cast("Policy", "mean")),
-            "Expected argument `buffers` to be one of ('moments', 'first', 'refuse'), but got `'mean'`.",
+            lambda models: merge("uniform", models, buffers=cast("Policy", "median")),
+            "Expected argument `buffers` to be one of ('moments', 'mean', 'first', 'refuse'), but got `'median'`.",
         ),
         (
             lambda models: merge("uniform", models, precision=cast("Precision", "fp16")),

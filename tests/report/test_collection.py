@@ -37,7 +37,7 @@ def make(tmp_path: Path) -> Make:
 def test_a_summary_is_a_part_of_its_record(ham: Record) -> None:
     summary = summary_of(ham)
     for name, value in asdict(summary).items():
-        if name not in ("steps", "condition", "variant", "batchnorm"):
+        if name not in ("steps", "condition", "variant", "batchnorm", "average"):
             assert value == cast("dict[str, object]", ham)[name]
     assert (summary.condition, summary.variant, summary.batchnorm) == ("clean", "HAM (reconstruction)", "")
     assert summary_of(cast("Record", {**ham, "batchnorm": "live"})).batchnorm == "live"

@@ -121,3 +121,19 @@ def test_a_method_that_sees_the_targets_sees_each_in_turn(tiny: Tiny) -> None:
     record = read_record(pipeline.run(recipe))
     assert set(record["steps"]["merge"]["opened"] or ()) >= {"photo", "sketch"}
     assert record["part"] == "20%"
+
+
+def test_the_headline_may_be_the_harmonic_mean_which_tables_say(tiny: Tiny) -> None:
+    recipe = tiny("--held_out=photo+sketch", "--algorithm=erm", "--evaluate.average=harmonic", tower="vit")
+    record = read_record(pipeline.run(recipe))
+    assert record["average"] == "harmonic"
+    for row in record["rows"]:
+        one, other = (row["targets"][name]["accuracy"] for name in ("photo", "sketch"))
+        assert isinstance(one, float)
+        assert isinstance(other, float)
+        assert row["held_out"] == pytest.approx(2 * one * other / (one + other) if one * other else 0.0)
+    shown = format_text(record)
+    assert "Several held-out domains: harmonic mean." in shown.splitlines()
+    assert shown.splitlines()[2].split()[:7] == ["%", "correct", "held", "out", "±", "photo", "sketch"]
+    # Another mean is another evaluation of the same run.
+    assert run_directory(recipe) == run_directory(tiny("--held_out=photo+sketch", "--algorithm=erm", tower="vit"))

@@ -129,6 +129,20 @@ class Algorithm(ABC):
         """The key of the row of the model that training starts from; none where it does not know the classes yet."""
         return (START,) if self.recipe.model.knows_classes else ()
 
+    @property
+    def line_note(self) -> str:
+        """What `on_line` does to the models on a line, for the page; empty where it does nothing."""
+        return ""
+
+    def on_line(self, context: Context, weights: Weights) -> Weights:
+        """Return what is measured at a point of the line between two models; by default the weights there.
+
+        Args:
+            context: The run, in its evaluation.
+            weights: The weights there.
+        """
+        return weights
+
     def controls(self) -> Sequence[Recipe]:
         """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""
         return controls_of(self.recipe) if "controls" in self.recipe.settings.uses else ()

@@ -17,7 +17,8 @@ TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
 Schedule = Literal["cosine", "constant"]
-BufferPolicy = Literal["moments", "first", "refuse"]
+BufferPolicy = Literal["moments", "mean", "first", "refuse"]
+Average = Literal["arithmetic", "harmonic"]
 OptionValue = float | int | bool | str | None
 AnyOption = Annotated[
     OptionValue,
@@ -40,6 +41,8 @@ SEGMENTERS = ("smp/", "mini-unet")
 CROPPING = ("clip", "domainbed")
 # The embedded benchmarks, and the section of `data` that says how each is rendered.
 RENDERED = {"mini": "mini", "mini-scenes": "scenes"}
+# In which lights there are copies of the embedded benchmark's domains.
+LIGHTS = ("dark", "fog")
 # Stands for the defaults of the recipe's algorithm, whichever that is.
 _DEFAULTS = AlgorithmSettings()
 
@@ -55,6 +58,7 @@ class MiniConfig:
         label_noise: Share of wrong training labels, one number for all domains or one per domain name.
         spurious: Probability that an image's background follows its class, by a map that differs between domains.
         imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
+        copies: Further domains: the images of one in another light, `<domain>_dark` or `<domain>_fog`.
     """
 
     seed: Annotated[int, Range(0)] = 0
@@ -63,6 +67,7 @@ class MiniConfig:
     label_noise: Share | dict[str, Share] = 0.0
     spurious: Annotated[float, Range(0, 1)] = 0.0
     imbalance: Annotated[float, Range(1)] = 1.0
+    copies: Names = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -271,7 +276,8 @@ class MergeConfig:
         options: The method's options by name, as `hamdg merge --explain METHOD` lists them; those that are not given
             have the method's defaults.
         buffers: What becomes of buffers that the sources do not agree on: those of BatchNorm, where `model.statistics`
-            are `live`. Otherwise models that were trained here agree on all of them.
+            are `live`; they are pooled exactly (`moments`), averaged (`mean`), or the first source's (`first`).
+            Otherwise models that were trained here agree on all of them.
         examples: Training images of each source that Fisher information and activations are measured on, for methods
             that ask for them; all of them where there are fewer. It changes nothing for other methods.
         target_data: The merge method, named once more, where it is meant to see the held-out domain's images (without
@@ -307,11 +313,14 @@ class EvaluateConfig:
             accuracy is measured; both ends count, and below 2 nothing is measured.
         images: At most this many images of each domain are scored at each point; 0 measures no lines.
         mistakes: At most this many of the most confident mistakes are kept with their images.
+        average: How the headline is made of several held-out domains: their `arithmetic` or `harmonic` mean, which one
+            bad domain lowers more.
     """
 
     lines: Annotated[int, Range(0, 101)] = 5
     images: Annotated[int, Range(0)] = 200
     mistakes: Annotated[int, Range(0, 200)] = 24
+    average: Average = "arithmetic"
 
 
 @dataclass(frozen=True)

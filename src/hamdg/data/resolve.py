@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.recipe import CUSTOM, LIGHTS, Recipe
 from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import JOIN, PROMPTS, Benchmark, Hub, Lists, prompt_name
 from hamdg.data.custom import custom_benchmark
@@ -30,7 +30,22 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
     if recipe.benchmark == CUSTOM:
         chosen = tuple(map(str, recipe.data.domains or ()))
         return custom_benchmark(_root_of(recipe), hub_of(recipe), lists_of(recipe), chosen, recipe.data.ids)
-    return benchmark(recipe.benchmark)
+    known = benchmark(recipe.benchmark)
+    return with_copies(known, recipe.data.mini.copies) if recipe.benchmark == "mini" else known
+
+
+def with_copies(bench: Benchmark, names: Sequence[str | int]) -> Benchmark:
+    """Return the embedded benchmark with further domains behind its own, whose positions and splits stay.
+
+    Raises:
+        ConfigError: If there is no such copy.
+    """
+    copies = [f"{domain}_{light}" for domain in bench.domains for light in LIGHTS]
+    for name in names:
+        if name not in copies:
+            hint = did_you_mean(str(name), copies, f"there are {listed(copies)}.")
+            raise ConfigError(f"`data.mini.copies`: there is no `{excerpt(name)}`; {hint}")
+    return replace(bench, domains=(*bench.domains, *(name for name in copies if name in names))) if names else bench
 
 
 def prompts_of(recipe: Recipe) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hamdg.errors import Argument, WeightsError
 from hamdg.merge.tensors import Tensors
 
-Policy = Literal["moments", "first", "refuse"]
+Policy = Literal["moments", "mean", "first", "refuse"]
 
 _MEAN, _VARIANCE, _COUNT = "running_mean", "running_var", "num_batches_tracked"
 # A sum of decimal fractions (0.1 + 0.2 + 0.7) misses 1 by less.
@@ -103,6 +103,8 @@ def merge_buffers(
       checkpoints of one trajectory, whose counters go on from one to the next. So does the base against the sources.
       The merged counter is that of all batches, sum_i w_i n_i / max_i w_i; of a trajectory, and between base and
       sources, it is the mean by shares.
+    - `mean` gives the means of means and of variances by the w_i alone. The distances between the means are missing
+      from such a variance, so that it is too small where the models saw different things: a control for `moments`.
     - `first` takes those of the first source in alphabetical order.
     - `refuse` raises.
 
@@ -110,7 +112,7 @@ def merge_buffers(
         models: Tensors of every source.
         base: Those of the common start.
         names: The buffers among them.
-        policy: One of the three.
+        policy: One of the four.
         shares: What the merged weights are made of.
         cumulative: Whether the sources are checkpoints of one trajectory.
         factors: What the change of a buffer's layer was multiplied by, if not by 1.
@@ -119,7 +121,7 @@ def merge_buffers(
         Buffers by name, in the dtype of the sources, on the CPU.
 
     Raises:
-        WeightsError: Under `refuse`, the models differ in a buffer; under `moments`, in an integer of another kind.
+        WeightsError: Under `refuse`, the models differ in a buffer; under the first two, in an integer of another kind.
     """
     layers: dict[str, list[str]] = {}
     for name in names:
@@ -137,7 +139,9 @@ def merge_buffers(
             )
         for name in group:
             first = layer.first[name].detach().cpu().clone()
-            merged[name] = layer.pooled(name).to(first.dtype) if differing and policy == "moments" else first
+            if differing and policy in ("moments", "mean"):
+                first = layer.pooled(name, between=policy == "moments").to(first.dtype)
+            merged[name] = first
     return merged
 
 
@@ -178,8 +182,12 @@ class _Layer:
         first = models[0][name]
         return all(torch.equal(first, model[name].to(first.device)) for model in models[1:])
 
-    def pooled(self, name: str) -> Tensor:
+    def pooled(self, name: str, between: bool = True) -> Tensor:
         """Return a buffer of the mixture.
+
+        Args:
+            name: The buffer.
+            between: Whether the numbers of batches and the distances between the means count; else it is a plain mean.
 
         Raises:
             WeightsError: It cannot be mixed.
@@ -195,6 +203,8 @@ class _Layer:
             )
         if name == self.prefix + _COUNT:
             return self._counted(name)
+        if not between:
+            return self._mean([_wide(model[name]) for model in self._participants], self._plain_weights)
         mean = self.prefix + _MEAN
         if name == mean:
             return self._mean([_wide(model[mean]) for model in self._participants])
@@ -212,18 +222,25 @@ class _Layer:
     def _mixes(self, name: str) -> bool:
         return name in (self.prefix + kind for kind in (_MEAN, _VARIANCE, _COUNT))
 
-    def _mean(self, tensors: list[Tensor]) -> Tensor:
-        weights = torch.tensor(self._weights, dtype=torch.float64).view(-1, *(1 for _ in tensors[0].shape))
+    def _mean(self, tensors: list[Tensor], parts: list[float] | None = None) -> Tensor:
+        weights = torch.tensor(parts or self._weights, dtype=torch.float64).view(-1, *(1 for _ in tensors[0].shape))
         return (weights * torch.stack(tensors)).sum(0)
 
     @cached_property
     def _weights(self) -> list[float]:
         """The parts of the sources and the base in the mixture, which sum to one."""
-        shares = [self.shares.sources[source] for source in self.sources]
-        group, base = math.fsum(shares), [self.shares.base] if self.start else []
-        total = group + math.fsum(base)
-        seen = self._seen(shares)
-        within = math.fsum(seen)
+        return self._parts(self._seen([self.shares.sources[source] for source in self.sources]))
+
+    @property
+    def _plain_weights(self) -> list[float]:
+        """The same, whatever the numbers of batches."""
+        return self._parts([self.shares.sources[source] for source in self.sources])
+
+    def _parts(self, seen: list[float]) -> list[float]:
+        """Return the parts, the sources dividing theirs in proportion to what each has seen."""
+        group = math.fsum(self.shares.sources[source] for source in self.sources)
+        base = [self.shares.base] if self.start else []
+        total, within = group + math.fsum(base), math.fsum(seen)
         return [*(group / total * (part / within) for part in seen), *(part / total for part in base)]
 
     def _seen(self, shares: list[float]) -> list[float]:

@@ -6,4 +6,13 @@ from hamdg.mini.arrays import DomainArrays, data_digest
 from hamdg.mini.benchmark import CLASSES, DOMAINS, class_counts, render_domain
 from hamdg.mini.cache import load_domain
 
-__all__ = ["CLASSES", "DOMAINS", "DomainArrays", "class_counts", "data_digest", "load_domain", "render_domain"]
+__all__ = [
+    "CLASSES",
+    "COPIES",
+    "DOMAINS",
+    "DomainArrays",
+    "class_counts",
+    "data_digest",
+    "load_domain",
+    "render_domain",
+]

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.recipe import LIGHTS, MiniConfig
 from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose
+from hamdg.mini.lights import in_light, light_of
 from hamdg.mini.nouns.seven import SEVEN
 from hamdg.mini.palette import SCENES, apart, natural
 from hamdg.mini.styles import four
@@ -25,6 +26,8 @@ STYLES: Mapping[str, Style] = {
     "photo": four.photo,
     "sketch": four.sketch,
 }
+# Further domains that a recipe can ask for: the same images in another light.
+COPIES = tuple(f"{domain}_{light}" for domain in DOMAINS for light in LIGHTS)
 # Share of the side that the subject takes: photographers do not always come close.
 EXTENTS: Mapping[str, tuple[float, float]] = {
     "art_painting": (0.62, 0.93),
@@ -104,7 +107,7 @@ def _check_imbalance(config: MiniConfig) -> None:
 def class_counts(domain: str, config: MiniConfig) -> tuple[int, ...]:
     """Return how many images each class has in a domain."""
     counts = [0] * len(CLASSES)
-    for rank, label in enumerate(FREQUENCY_ORDERS[domain]):
+    for rank, label in enumerate(FREQUENCY_ORDERS[light_of(domain)[0]]):
         counts[label] = round(config.images_per_class * config.imbalance ** (-rank / (len(CLASSES) - 1)))
     return tuple(counts)
 
@@ -133,7 +136,7 @@ def render_image(domain: str, label: int, index: int, config: MiniConfig) -> Pix
 
 def known_domain(domain: str) -> None:
     """Raise ConfigError if `mini` has no such domain."""
-    if domain not in DOMAINS:
+    if domain not in (*DOMAINS, *COPIES):
         names = ", ".join(f"`{name}`" for name in DOMAINS)
         raise ConfigError(f"`mini` has no domain `{domain}`; choose one of {names}.")
 
@@ -158,7 +161,7 @@ def noisy_labels(domain: str, config: MiniConfig) -> NDArray[np.int64]:
     noise = config.label_noise
     share = noise.get(domain, 0.0) if isinstance(noise, Mapping) else noise
     labels = clean_labels(domain, config)
-    rng = _generator(config.seed, _NOISE, DOMAINS.index(domain))
+    rng = _generator(config.seed, _NOISE, DOMAINS.index(light_of(domain)[0]))
     order, shift = rng.permutation(len(labels)), rng.integers(1, len(CLASSES), len(labels))
     wrong = order[: round(share * len(labels))]
     labels[wrong] = (labels[wrong] + shift[wrong]) % len(CLASSES)
@@ -174,7 +177,7 @@ def render_domain(domain: str, config: MiniConfig) -> DomainArrays:
     """Return one domain of the benchmark, rendered.
 
     Args:
-        domain: One of `DOMAINS`.
+        domain: One of `DOMAINS` or `COPIES`.
         config: Seed, size and the conflict dials.
 
     Raises:
@@ -182,4 +185,5 @@ def render_domain(domain: str, config: MiniConfig) -> DomainArrays:
     """
     known_domain(domain)
     check(config)
-    return with_labels(domain, render_images(domain, config), config)
+    base, light = light_of(domain)
+    return with_labels(domain, in_light(light, render_images(base, config)), config)

@@ -15,6 +15,7 @@ from hamdg.errors import StorageError
 from hamdg.files import write_bytes
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
+from hamdg.mini.lights import in_light, light_of
 from hamdg.mini.styles.painter import Pixels
 
 RENDERER_VERSION = 2  # raise it with every change to what the images look like
@@ -97,7 +98,7 @@ def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
     A missing or damaged file is rendered again. The labels are computed, so one file serves all amounts of label noise.
 
     Args:
-        domain: One of `DOMAINS`.
+        domain: One of `DOMAINS` or `COPIES`; a copy is made of its domain's cached images.
         config: Seed, size and the conflict dials.
         cache: Folder of the cached files, created if need be.
 
@@ -107,9 +108,10 @@ def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
     """
     known_domain(domain)
     check(config)
+    base, light = light_of(domain)
     shape = (sum(class_counts(domain, config)), config.image_size, config.image_size, 3)
-    (images,) = kept({cache_file(domain, config, cache): shape}, lambda: [render_images(domain, config)])
-    return with_labels(domain, images, config)
+    (images,) = kept({cache_file(base, config, cache): shape}, lambda: [render_images(base, config)])
+    return with_labels(domain, in_light(light, images), config)
 
 
 def cache_file(domain: str, config: MiniConfig, cache: Path) -> Path:

@@ -46,6 +46,11 @@ class ImageClassifier(Network):
         return self.encoder
 
     @property
+    def head_prefix(self) -> str:
+        """The name of the linear layer, and a point."""
+        return f"{self._path}."
+
+    @property
     def head(self) -> nn.Linear:
         """The linear layer."""
         return cast("_Head", self.encoder.get_submodule(self._path))

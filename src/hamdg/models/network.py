@@ -60,6 +60,11 @@ class Network(nn.Module, ABC):
         """The module that the names of `weights` start from."""
         return self
 
+    @property
+    def head_prefix(self) -> str:
+        """What the names of trained tensors behind the features begin with; empty where there are none."""
+        return ""
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode for all but frozen networks, and BatchNorm layers whose statistics do not move."""
         super().train(mode and not self._frozen)

@@ -111,7 +111,8 @@ def _charts(record: Record, lines: LineFacts) -> Block | None:
     labels = {row["key"]: row["label"] for row in record["rows"]}
     names = {key: _domain_or_label(key, labels) for key in lines["lines"]}
     own = [name for key, name in names.items() if key.startswith(_SOURCE)]
-    place = colors([*(name for name in record["sources"] if name in own), *(n for n in names.values() if n not in own)])
+    domains = [*record["sources"], *record["targets"]]
+    place = colors([*(name for name in domains if name in own), *(n for n in names.values() if n not in own)])
     values = [value for line in lines["lines"].values() for one in line.values() for value in one if value is not None]
     if not values:
         return None
@@ -151,4 +152,5 @@ def _note(record: Record, lines: LineFacts | None) -> str:
         f"{metric_name(record['metric']).capitalize()} in per cent, on {images} images of a domain, of the weights on "
         f"the straight line from a model to the result, every {spacing.removesuffix('.0')} % of the way. A line "
         "without a dip: the two lie in one valley of the loss, and their average is as good as they are."
+        + (f" {note}" if (note := lines.get("note", "")) else "")
     )

@@ -18,7 +18,7 @@ from hamdg.report.figures import BarList, Block, StepData, bar_list, blocks
 from hamdg.report.mistakes import mistakes, wrong_count
 from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
-from hamdg.report.table import batchnorm_notes, class_features, fewer_images, footnotes, run_table
+from hamdg.report.table import average_notes, batchnorm_notes, class_features, fewer_images, footnotes, run_table
 from hamdg.runs.figures import bars
 from hamdg.runs.predictions import MapPredictions, TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
@@ -76,6 +76,7 @@ def report_html(record: Record, found: Evidence) -> str:
         remarks=remarks(record, found),
         result=result.result(record),
         footnotes=[
+            *average_notes([(record["label"], record.get("average", "arithmetic"))]),
             *batchnorm_notes([(record["label"], record.get("batchnorm", ""))]),
             *footnotes([record], [row.label for row in rows]),
         ],

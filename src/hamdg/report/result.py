@@ -169,7 +169,8 @@ def _lead(record: Record, axis: str, zoomed: bool) -> str:
         "80%": "the 80 % part of the images",
         "20%": "the 20 % part of the images, which no step has read,",
     }[record["part"]]
-    mean = "mean over the domains, " if len(record["targets"]) > 1 else ""
+    kind = "harmonic mean" if record.get("average") == "harmonic" else "mean"
+    mean = f"{kind} over the domains, " if len(record["targets"]) > 1 else ""
     parts = [
         f"{name} on {whole} of {targets(record)}, {mean}in per cent. The whisker is one "
         f"{error_name(record['metric'])} standard error of "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from hamdg.runs.record import BatchNorm, Record, Row, RowGroup, known
+from hamdg.runs.record import BatchNorm, Metrics, Record, Row, RowGroup, known
 from hamdg.text import escaped
 
 # What the column of the primary metric is called, where its name does not say it.
@@ -52,6 +52,7 @@ class TableRow:
         note: A few words about the row.
         is_result: Whether this is what the run was made for.
         gain: `held_out` minus the zero-shot model's, where the run has one.
+        targets: What `held_out` is the mean of, by held-out domain.
     """
 
     key: str
@@ -64,6 +65,7 @@ class TableRow:
     note: str
     is_result: bool
     gain: float | None
+    targets: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def footnote_names(footnotes: Iterable[str]) -> list[str]:
@@ -119,6 +121,18 @@ def batchnorm_notes(runs: Iterable[tuple[str, Literal["", "frozen", "live"]]]) -
     ]
 
 
+def average_notes(runs: Iterable[tuple[str, Literal["arithmetic", "harmonic"]]]) -> list[str]:
+    """Return what a table says of harmonic means over held-out domains; of which runs, where they are not all alike.
+
+    Args:
+        runs: The label of every run, and how it averages.
+    """
+    given = list(runs)
+    labels = dict.fromkeys(label for label, kind in given if kind == "harmonic")
+    which = "" if len({kind for _, kind in given}) == 1 else f" in {', '.join(labels)}"
+    return [f"Several held-out domains: harmonic mean{which}."] if labels else []
+
+
 def run_table(record: Record) -> list[TableRow]:
     """Return the lines of a run's table, in the record's order; the last one is the run's own result."""
     last = len(record["rows"]) - 1
@@ -157,8 +171,10 @@ def format_text(record: Record) -> str:
     """Return the table for a terminal: plain aligned columns, no colors, no trailing newline."""
     rows = run_table(record)
     share = _SHARE.get(record["metric"], f"{metric_name(record['metric'])}, %")
-    header = (share, "held out", "±", "gain", "80 % part", "validation", "note")
-    cells = [_cells(row) for row in rows]
+    # Of one domain, the headline says it all.
+    targets = record["targets"] if len(record["targets"]) > 1 else []
+    header = (share, "held out", "±", *targets, "gain", "80 % part", "validation", "note")
+    cells = [_cells(row, targets) for row in rows]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     lines = [headline(record), "", _aligned(header, widths), _rule(widths), _aligned(cells[0], widths)]
     for (before, row), line in zip(pairwise(rows), cells[1:], strict=True):
@@ -168,10 +184,13 @@ def format_text(record: Record) -> str:
         lines.append(_aligned(line, widths))
     gain = f"; gain: points over {start_label(record)}" if record["zero_shot_accuracy"] is not None else ""
     lines += ["", f"±: {error_name(record['metric'])} standard error over {record['n_held_out']} images{gain}."]
+    if record["part"] != "all":
+        lines.append(f"Held out: the {record['part'].replace('%', ' %')} part of the images, which no step has read.")
     if fewer := fewer_images(record):
         lines.append(f"Images: {fewer}.")
     if learned := class_features(record):
         lines.append(f"Class features: {learned}.")
+    lines += average_notes([(record["label"], record.get("average", "arithmetic"))])
     lines += batchnorm_notes([(record["label"], record.get("batchnorm", ""))])
     lines += footnotes([record], [row.label for row in rows])
     return escaped("\n".join(lines), keep="\n")
@@ -213,15 +232,24 @@ def _table_row(row: Row, record: Record, is_result: bool) -> TableRow:
         note=row["note"],
         is_result=is_result,
         gain=None if start is None else row["held_out"] - start,
+        targets={name: _on(row["targets"].get(name, {}), record) for name in record["targets"]},
     )
 
 
-def _cells(row: TableRow) -> tuple[str, ...]:
+def _on(metrics: Metrics, record: Record) -> float | None:
+    """Return the primary metric on the part of a target that the headline is of."""
+    suffix = {"all": "", "80%": "_in80", "20%": "_in20"}[record["part"]]
+    value = metrics.get(f"{record['metric']}{suffix}")
+    return value if isinstance(value, float) else None
+
+
+def _cells(row: TableRow, targets: Sequence[str]) -> tuple[str, ...]:
     gain = MISSING if row.key == "zero_shot" else signed_points(row.gain)
     return (
         row.label,
         percent(row.held_out),
         percent(row.standard_error),
+        *(percent(row.targets.get(name)) for name in targets),
         gain,
         percent(row.in80),
         percent(row.validation),

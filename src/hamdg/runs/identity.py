@@ -137,6 +137,9 @@ def _data(recipe: Recipe) -> dict[str, object]:
     for name in ("lists", "domains", "shots", "ids"):
         if name in values and not values[name]:
             del values[name]
+    # Runs from before this key are the runs without copies.
+    if recipe.benchmark == "mini" and not recipe.data.mini.copies:
+        del values["mini"]["copies"]
     if values["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.
         values["subset"] = f"{values['subset']} drawn by the seed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
@@ -16,12 +16,14 @@ class LineFacts(TypedDict):
         at: The points: 0 is the beginning of a line, 1 its end.
         images: How many images of each domain were scored: of sources those that validate, of targets all, or a draw.
         lines: By the key of the entry in which a line begins, and by domain, the primary metric at each point.
+        note: What was done to the models on the lines before they were measured.
     """
 
     result: str
     at: list[float]
     images: dict[str, int]
     lines: dict[str, dict[str, list[float | None]]]
+    note: NotRequired[str]
 
 
 def read_lines(run: RunDirectory) -> LineFacts | None:

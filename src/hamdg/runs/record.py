@@ -11,6 +11,7 @@ from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 
 from hamdg.errors import DataError
 from hamdg.runs import format1, schema
+from hamdg.runs.averages import Average
 from hamdg.runs.figures import Figure
 from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.selection import SelectionCounts
@@ -44,7 +45,7 @@ class Row(TypedDict):
         key: The model's name (`zero_shot`, `source/photo`, `ham`, ...).
         label: What people read.
         group: `control`, `source` or `merged`.
-        held_out: The headline: the primary metric on the record's `part`, averaged over the targets.
+        held_out: The headline: the primary metric on the record's `part`, averaged over the targets as `average` says.
         held_out_in80: The same on DomainBed's 80 % part.
         standard_error: Standard error of `held_out` over images: of an accuracy the binomial one, of a mean IoU the
             jackknife's.
@@ -104,6 +105,7 @@ class Record(TypedDict):
         class_features: What stands for the classes (`model.text_head`), and its digest.
         batchnorm: Whether the statistics of BatchNorm moved in training; of networks that have some, and of CLIPs where
             they did.
+        average: How the headline is made of several targets; runs of one, and earlier ones, have none (`arithmetic`).
         data: The card of images that lie somewhere.
         files: SHA-256 of what holds the models of the table, by name in the run.
         condition: What the data were like; a sweep adds it.
@@ -145,6 +147,7 @@ class Record(TypedDict):
     words: NotRequired[list[str]]
     class_features: NotRequired[dict[str, str]]
     batchnorm: NotRequired[BatchNorm]
+    average: NotRequired[Average]
     splits: NotRequired[dict[str, dict[str, int | str]]]
     data: NotRequired[dict[str, object]]
     files: NotRequired[dict[str, str]]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
+from hamdg.runs.averages import Average
 from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, read_record
 
 _RECORD = "record.json"
@@ -38,6 +39,7 @@ class Summary:
 
     Args:
         batchnorm: Whether the statistics of BatchNorm moved in training; empty where the record does not say.
+        average: How the headline is made of several targets.
         condition: What the data were like; a sweep adds it.
         variant: The variant that the run belongs to; a sweep adds it, it is the label otherwise.
     """
@@ -68,6 +70,7 @@ class Summary:
     command: str
     config: dict[str, object]
     batchnorm: Literal["", "frozen", "live"] = ""
+    average: Average = "arithmetic"
     condition: str = "clean"
     variant: str = ""
 

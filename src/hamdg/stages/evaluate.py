@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
 from hamdg.files import write_json
 from hamdg.models.network import has_batchnorm
+from hamdg.runs.averages import average, average_error, combined_error
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
 from hamdg.runs.lines import LineFacts
@@ -213,25 +213,26 @@ def _row(
     part = _part(context)
     targets = {name: dict(found[entry.key]) for name, found in tested.items() if entry.key in found}
     primary = context.task.primary
-    headline = _mean([metrics[f"{primary}{_SUFFIX[part]}"] for metrics in targets.values()])
-    own = [found[entry.key] for found in errors.values() if entry.key in found]
-    count = sum(_images(metrics) for metrics in targets.values()) * (0.2 if part == "20%" else 1)
+    own = _numbers([metrics[f"{primary}{_SUFFIX[part]}"] for metrics in targets.values()])
+    inside = _numbers([metrics[f"{primary}_in80"] for metrics in targets.values()])
+    kind, share = context.recipe.evaluate.average, 0.2 if part == "20%" else 1
+    counts = [_images(metrics) * share for metrics in targets.values()]
+    given = [found[entry.key] for found in errors.values() if entry.key in found]
     return {
         "key": entry.key,
         "label": entry.label,
         "group": entry.group,
-        "held_out": headline,
-        "held_out_in80": _mean([metrics[f"{primary}_in80"] for metrics in targets.values()]),
-        "standard_error": math.hypot(*own) / len(own) if own else math.sqrt(headline * (1 - headline) / count),
+        "held_out": average(own, kind),
+        "held_out_in80": average(inside, kind),
+        "standard_error": combined_error(own, given, kind) if given else average_error(own, counts, kind),
         "validation": validation,
         "note": entry.note,
         "targets": targets,
     }
 
 
-def _mean(values: Sequence[object]) -> float:
-    numbers = [value for value in values if isinstance(value, float)]
-    return sum(numbers) / len(numbers)
+def _numbers(values: Sequence[object]) -> list[float]:
+    return [value for value in values if isinstance(value, float)]
 
 
 def _part(context: Context) -> Part:
@@ -298,6 +299,8 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "class_features": read_start(run)["class_features"],
         "words": words_of(recipe),
         **_batchnorm(context),
+        # Of one target, there is nothing to average.
+        **({"average": recipe.evaluate.average} if len(context.targets) > 1 else {}),
         "rows": list(rows),
         "steps": steps,
         "images_seen": sum(step["images_seen"] for step in steps.values()),

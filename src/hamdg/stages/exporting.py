@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import cast
 
 from hamdg import console
@@ -65,11 +64,12 @@ def export(context: Context, result: Entry) -> dict[str, str]:
 
 
 def _provenance(context: Context) -> dict[str, str]:
-    """Return what the last step says of how the result was made."""
-    steps: Sequence[str] = [step.name for step in context.algorithm.steps()]
-    facts = context.step(steps[-1]).read()["facts"] if steps else {}
-    plain = {"format": "pt", "hamdg.algorithm": context.recipe.algorithm}
-    return cast("dict[str, str]", facts.get("provenance", plain))
+    """Return what the last step that made the result says of how it did; those after it only measure."""
+    for step in reversed(context.algorithm.steps()):
+        facts = context.step(step.name).read()["facts"]
+        if "provenance" in facts:
+            return cast("dict[str, str]", facts["provenance"])
+    return {"format": "pt", "hamdg.algorithm": context.recipe.algorithm}
 
 
 def exported(run: RunDirectory) -> dict[str, str]:

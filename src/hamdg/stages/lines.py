@@ -47,9 +47,12 @@ def measure_lines(
         return None
     parts, whole = _parts(context, {name: targets[name] for name in result.only or targets})
     points = [index / (config.lines - 1) for index in range(config.lines)]
-    scorer = Scorer(context.device, context.preprocess, context.half)
+    scorer, note = Scorer(context.device, context.preprocess, context.half), context.algorithm.line_note
 
     def measured(weights: Weights, known: Mapping[str, float]) -> dict[str, float]:
+        if note:
+            # What is known of an entry is not of what is scored in its place.
+            weights, known = context.algorithm.on_line(context, weights), {}
         missing = {name: part for name, part in parts.items() if name not in known or name not in whole}
         found = scorer.by_domain([Scored(result.network, weights)], missing, context.task)[0] if missing else {}
         return {name: found[name] if name in missing else known[name] for name in parts}
@@ -59,9 +62,9 @@ def measure_lines(
         first = measured(begin.weights, ends.get(begin.key, {}))
         inner = [measured(between(begin.weights, result.weights, at), {}) for at in points[1:-1]]
         lines[begin.key] = {name: [_known(one[name]) for one in (first, *inner, last)] for name in parts}
-    return LineFacts(
-        result=result.key, at=points, images={name: len(part.labels) for name, part in parts.items()}, lines=lines
-    )
+    images = {name: len(part.labels) for name, part in parts.items()}
+    found = LineFacts(result=result.key, at=points, images=images, lines=lines)
+    return LineFacts(**found, note=note) if note else found
 
 
 def between(first: Weights, last: Weights, at: float) -> dict[str, Tensor]:

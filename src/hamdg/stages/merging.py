@@ -106,7 +106,7 @@ def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept
         settings=resolved_settings(settings),
         versions=library_versions(),
     )
-    facts = _facts(config, base, found.history, merged)
+    facts = describe_merge(config, base, found.history, merged)
     facts["target_data"] = any(name in opened for name in context.targets)
     if kept:
         facts["kept"] = kept(base, found.history, config)
@@ -126,10 +126,17 @@ def _evidence(
     return (TargetEvidence if info.target else SourceEvidence)(context, history, own, config.examples)
 
 
-def _facts(
+def describe_merge(
     config: MergeConfig, base: Weights, history: Mapping[str, Weights], merged: Mapping[str, Tensor]
 ) -> MergeFacts:
-    """Return how far the histories went, how they lie to each other, and how far the merged model went."""
+    """Return how far the histories went, how they lie to each other, and how far the merged model went.
+
+    Args:
+        config: How they were merged.
+        base: What they started from.
+        history: What was merged.
+        merged: The result.
+    """
     vectors = task_vectors(history, base)
     return {
         "method": config.method,

@@ -95,7 +95,8 @@ def _targets(plan: Plan) -> str:
     if plan.runs[-1].steps[-1].name != EVALUATE:
         return f"{images}: held out, never opened"
     if plan.read_by:
-        return f"{images}: held out; {listed(plan.read_by)} reads its images, without labels"
+        verb = "reads" if len(plan.read_by) == 1 else "read"
+        return f"{images}: held out; {listed(plan.read_by)} {verb} its images, without labels"
     return f"{images}: held out; files are listed, and opened after all training"
 
 

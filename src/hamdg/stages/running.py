@@ -39,7 +39,9 @@ def run_steps(context: Context, steps: Sequence[Step], share: bool) -> None:
 
 def _run(own: Context, run: Context, step: Step, share: bool) -> None:
     files = own.files
-    console.heading(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(run.sources)}" if step.reads else ""))
+    kinds = {"sources": run.sources, "targets": run.targets}
+    domains = [name for kind, names in kinds.items() if kind in step.reads for name in names]
+    console.heading(f"{step.name} {run.algorithm.label}" + (f" on {', '.join(domains)}" if domains else ""))
     if files.is_done:
         check_step(own.run, files)
         # A process that died just before it removed the state.

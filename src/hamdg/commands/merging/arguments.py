@@ -76,9 +76,9 @@ FLAGS: dict[str, Flag] = {
         Flag(
             "--buffers",
             (MERGE,),
-            "BatchNorm's statistics: moments (default), first or refuse",
+            "BatchNorm's statistics: moments (default), mean, first or refuse",
             "POLICY",
-            choices=("moments", "first", "refuse"),
+            choices=("moments", "mean", "first", "refuse"),
         ),
         Flag(
             "--lines",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hamdg.errors import ConfigError
 from hamdg.report.table import metric_name
 from hamdg.report.tables.model import Metric
+from hamdg.runs.averages import Average, average
 from hamdg.runs.record import Metrics, Row, known
 from hamdg.runs.summary import Summary
 from hamdg.text import did_you_mean, excerpt, listed
@@ -73,16 +74,17 @@ def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int 
         return seconds if known(seconds) else None
     if metric.name == "images_seen":
         return float(summary.images_seen)
-    found = [_of_row(row, metric.name, number) for row in rows]
+    kind = summary.average if metric.name.startswith(summary.metric) else "arithmetic"
+    found = [_of_row(row, metric.name, number, kind) for row in rows]
     values = [value for value in found if value is not None and known(value)]
     return math.fsum(values) / len(values) if values and len(values) == len(found) else None
 
 
-def _of_row(row: Row, name: str, number: int | None) -> float | None:
+def _of_row(row: Row, name: str, number: int | None, kind: Average) -> float | None:
     if name == VALIDATION:
         return row["validation"]
     values = [value for metrics in row["targets"].values() if (value := _single(metrics, name, number)) is not None]
-    return math.fsum(values) / len(values) if values else None
+    return average(values, kind) if values else None
 
 
 def _single(metrics: Metrics, name: str, number: int | None) -> float | None:

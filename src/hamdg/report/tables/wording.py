@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hamdg.report.estimates import ErrorKind
-from hamdg.report.table import TARGET_MARK, TARGET_NOTE, batchnorm_notes
+from hamdg.report.table import TARGET_MARK, TARGET_NOTE, average_notes, batchnorm_notes
 from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import part_of
 from hamdg.report.tables.model import Metric, Table
@@ -95,8 +95,9 @@ def notes_of(numbers: Sequence[Measured], target_data: bool) -> list[str]:
         target_data: Whether a row is of runs that opened the held-out domain before the evaluation.
     """
     footnotes = dict.fromkeys(one.run.summary.footnote for one in numbers if not one.is_start)
+    means = average_notes((one.run.summary.label, one.run.summary.average) for one in numbers)
     statistics = batchnorm_notes((one.run.summary.label, one.run.summary.batchnorm) for one in numbers)
-    return [TARGET_NOTE] * target_data + statistics + [text for text in footnotes if text]
+    return [TARGET_NOTE] * target_data + means + statistics + [text for text in footnotes if text]
 
 
 def marked_label(label: str, target_data: bool) -> str:

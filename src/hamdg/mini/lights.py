@@ -1,0 +1,43 @@
+"""The same images in another light: a domain's copy differs from it in brightness and contrast, and in nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from hamdg.config.recipe import LIGHTS
+from hamdg.mini.styles.painter import Pixels
+
+# Shares and levels are moderate: what is left of an image is still seen.
+_DARK = 0.4
+_FOG, _GRAY = 0.6, 205
+
+
+def darkened(images: Pixels) -> Pixels:
+    """Return images with 40 % of their light."""
+    dark: Pixels = np.rint(_DARK * images.astype(np.float32)).astype(np.uint8)
+    return dark
+
+
+def foggy(images: Pixels) -> Pixels:
+    """Return images behind 60 % of light gray."""
+    fog: Pixels = np.rint((1 - _FOG) * images.astype(np.float32) + _FOG * _GRAY).astype(np.uint8)
+    return fog
+
+
+_CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = dict(zip(LIGHTS, (darkened, foggy), strict=True))
+
+
+def light_of(domain: str) -> tuple[str, str]:
+    """Return the domain that a name is a copy of, and the copy's light: `photo_dark` is `photo`, `dark`.
+
+    The light of a domain itself is empty.
+    """
+    base, _, light = domain.rpartition("_")
+    return (base, light) if light in LIGHTS else (domain, "")
+
+
+def in_light(light: str, images: Pixels) -> Pixels:
+    """Return images in a light; those of the domain itself as they are."""
+    return _CHANGES[light](images) if light else images

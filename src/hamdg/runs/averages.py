@@ -1,0 +1,53 @@
+"""The headline of several held-out domains: a mean of their metrics, and its standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Average = Literal["arithmetic", "harmonic"]
+
+
+def average(values: Sequence[float], kind: Average) -> float:
+    """Return the mean of metrics between 0 and 1; the harmonic one of anything and 0 is 0.
+
+    Args:
+        values: One metric a domain, at least one.
+        kind: Which mean.
+    """
+    if kind == "arithmetic":
+        return sum(values) / len(values)
+    return 0.0 if min(values) <= 0 else len(values) / math.fsum(1 / value for value in values)
+
+
+def average_error(values: Sequence[float], counts: Sequence[float], kind: Average) -> float:
+    """Return the binomial standard error of such a mean of accuracies.
+
+    Args:
+        values: The accuracies.
+        counts: Of how many images each is.
+        kind: Which mean.
+    """
+    mean = average(values, kind)
+    if kind == "arithmetic":
+        # As if all images were one set: domains count alike, and mostly have as many images.
+        return math.sqrt(mean * (1 - mean) / sum(counts))
+    errors = [math.sqrt(value * (1 - value) / count) for value, count in zip(values, counts, strict=True)]
+    return combined_error(values, errors, kind)
+
+
+def combined_error(values: Sequence[float], errors: Sequence[float], kind: Average) -> float:
+    """Return the standard error of such a mean of metrics that have errors of their own.
+
+    Args:
+        values: The metrics.
+        errors: Their standard errors.
+        kind: Which mean.
+    """
+    if kind == "arithmetic":
+        return math.hypot(*errors) / len(errors)
+    mean = average(values, kind)
+    # To first order: a metric p moves the mean H of M of them by H^2 / (M p^2) times its own error.
+    slopes = [mean**2 / (len(values) * value**2) if value > 0 else 0.0 for value in values]
+    return math.hypot(*(slope * error for slope, error in zip(slopes, errors, strict=True)))
