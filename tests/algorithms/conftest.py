@@ -20,7 +20,8 @@ from hamdg.stages.context import Context, open_context
 from hamdg.stages.discovery import algorithm_of
 from tests.stages.conftest import tiny_arguments
 
-ALGORITHMS = names()
+# Those for one held-out domain and any network; others are tested in folders of their own.
+ALGORITHMS = tuple(name for name in names() if name not in {"mtda"})
 
 
 @dataclass(frozen=True)

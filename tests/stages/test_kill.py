@@ -24,6 +24,18 @@ SIGN_CONSENSUS = (
 )
 RUNNING_MEAN = ("--ham.harmonization.method=pcgrad", "--history.kind=mean", "--model.text_head=linear_probe")
 SWAD = ("--history.kind=swad", "--history.n_s=2", "--history.n_e=1", "--history.every=2")
+TARGETS = (
+    "--algorithm=mtda",
+    "--model.name=mini-resnet8-16",
+    "--model.weights=null",
+    "--model.image_size=32",
+    "--model.statistics=live",
+    "--held_out=cartoon+sketch",
+    "--mtda.adapt.steps=8",
+    "--mtda.adapt.threshold=0.1",
+    "--mtda.reestimate.images=8",
+    "--runtime.checkpoint_every=1",
+)
 LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
 
 
@@ -96,6 +108,23 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
     seconds = undisturbed(zygote, calm)
     assert killed_until_done(zygote, disturbed, seconds * 0.6, kills=4, seed=1) > 0
     assert_same(disturbed.directory, calm.directory)
+    assert leftovers(disturbed.folder) == []
+
+
+@pytest.mark.slow
+def test_an_adaptation_to_targets_killed_at_random_moments_ends_as_if_nothing_had_happened(
+    zygote: Zygote, command: Commander
+) -> None:
+    calm, disturbed = (command(name, *TARGETS) for name in ("calm", "disturbed"))
+    outcome = zygote.run(calm.argv, calm.folder)
+    assert outcome.code == 0
+    assert killed_until_done(zygote, disturbed, outcome.seconds * 0.3, kills=5, seed=2) > 0
+    for file in sorted(calm.directory.path.rglob("*.safetensors")):
+        name = file.relative_to(calm.directory.path)
+        assert (disturbed.directory.path / name).read_bytes() == file.read_bytes(), name
+    for step in ("source", "adapt", "union", "readapt"):
+        rows = [read_rows(one.directory.step(step).metrics) for one in (calm, disturbed)]
+        assert rows[0] == rows[1]
     assert leftovers(disturbed.folder) == []
 
 

@@ -176,6 +176,11 @@ class Segmenter(Network):
         """The library's own module."""
         return self.model
 
+    @property
+    def head_prefix(self) -> str:
+        """What the library calls the layers behind the decoder, and a point."""
+        return "segmentation_head."
+
     def features(self, images: Tensor) -> Tensor:
         """Return the decoder's output [n, d, h, w]."""
         encoder, decoder = cast("nn.Module", self.model.encoder), cast("nn.Module", self.model.decoder)
