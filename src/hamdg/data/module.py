@@ -161,7 +161,7 @@ class SourceData(LightningDataModule):
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps, its images decoded."""
         self.prepare()
-        order = {name: self.bench.domains.index(name) for name in self.domains}
+        order = {name: self.number(name) for name in self.domains}
         data = self.recipe.data
         steps = self.recipe.train.steps if self.steps is None else self.steps
         seed = seed_hash(self.recipe.seed, self.draw) if self.draw else self.recipe.seed
@@ -170,6 +170,10 @@ class SourceData(LightningDataModule):
             self.share = Share(self.trainer.global_rank, self.trainer.world_size)
         self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin, self.share)
         return self._loader
+
+    def number(self, name: str) -> int:
+        """Return the number of a domain, which tells its draws from those of others."""
+        return self.bench.domains.index(name)
 
     def close(self) -> None:
         """End the threads that decode ahead, where the training was left before its last step."""
@@ -201,7 +205,7 @@ class SourceData(LightningDataModule):
         return Labels(maps, maps)
 
     def _seed(self, step: int, domain: str) -> int:
-        return seed_hash(self.recipe.seed, self.bench.domains.index(domain), step)
+        return seed_hash(self.recipe.seed, self.number(domain), step)
 
     def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
         preset, whole = self.recipe.data.augment, self.recipe.data.batch_size

@@ -51,6 +51,7 @@ def fit(
     *,
     couplings: Sequence[Coupling] = (),
     domains: Mapping[str, Domain] | None = None,
+    data: SourceData | None = None,
     history: HistoryConfig | None = None,
     draw: int = 0,
 ) -> Cohort:
@@ -63,6 +64,7 @@ def fit(
         learners: What learns, by name.
         couplings: What the learners do to each other's gradients and weights.
         domains: The domains to draw batches from; the sources by default.
+        data: What gives the batches, where these are not those of the domains; it has as many steps as the learners.
         history: Which checkpoints are kept; the recipe's by default.
         draw: Another order of batches than that of the run's seed, for runs that differ in nothing else.
 
@@ -74,8 +76,9 @@ def fit(
     recipe, files, runtime = context.recipe, context.files, context.recipe.runtime
     # Not the recipe's: a step may train otherwise than another one of the same run.
     train = next(iter(learners.values())).config
-    opened = domains or context.data(context.sources)
-    data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)
+    if data is None:
+        opened = domains or context.data(context.sources)
+        data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)
     data.setup()
     cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=train.accumulate)
     origin = _origin(context)

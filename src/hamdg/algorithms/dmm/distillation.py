@@ -1,0 +1,179 @@
+"""Distills models into one by their soft labels on images, while it stays near to what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax
+
+from hamdg.algorithms.dmm.loop import Loop, State
+from hamdg.cohort.learner import seeded
+from hamdg.config.algorithms.dmm import DistillConfig
+from hamdg.data.batches import sample_positions
+from hamdg.models.network import Network, frozen, statistics
+
+_CHUNK = 256
+_POINTS = 30
+
+
+class Lesson(NamedTuple):
+    """Normalized images [n, 3, h, w], and what a teacher says of them: scores [n, classes]."""
+
+    images: Tensor
+    scores: Tensor
+
+
+class Distilled(NamedTuple):
+    """The student's weights, and steps with the losses after them: of the teachers, and of the term that stays put."""
+
+    weights: dict[str, Tensor]
+    curve: list[tuple[int, float, float]]
+
+
+def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over images, of scores [n, classes].
+
+    T^2 keeps gradients of one size whatever the temperature (https://arxiv.org/abs/1503.02531).
+    """
+    student, teacher = log_softmax(student / temperature, dim=1), log_softmax(teacher / temperature, dim=1)
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def weight_distance(parameters: Mapping[str, Tensor], anchors: Mapping[str, Tensor]) -> Tensor:
+    """Return half of the squared distance of all parameters from where they were."""
+    return torch.stack([(own - anchors[name]).square().sum() for name, own in parameters.items()]).sum() / 2
+
+
+@torch.no_grad()
+def lesson(teacher: Network, images: Tensor, device: torch.device) -> Lesson:
+    """Return images with the scores that a teacher gives them."""
+    network = frozen(teacher).to(device)
+    scores = [network(part.to(device)) for part in torch.split(images, _CHUNK)]
+    return Lesson(images.to(device), torch.cat(scores))
+
+
+def distill(
+    student: Network,
+    lessons: Mapping[str, Lesson],
+    own: Mapping[str, Lesson],
+    config: DistillConfig,
+    seed: int,
+    loop: Loop,
+    device: torch.device,
+) -> Distilled:
+    """Let a student learn from all teachers at once, going on where a killed process stopped.
+
+    Args:
+        student: The merged model; it is trained in place.
+        lessons: What each teacher says.
+        own: What the merged model says, for `stay: outputs`.
+        config: Steps, learning rate, temperature, weights.
+        seed: The run's seed.
+        loop: Counts the steps.
+        device: Where it is computed.
+    """
+    student.live_statistics = config.statistics == "live"
+    student.to(device).train()
+    parameters = student.trainable()
+    anchors = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    optimizer = torch.optim.Adam(parameters.values(), lr=config.lr)
+    state: State | None = loop.resumed()
+    curve: list[tuple[int, float, float]] = []
+    if state is not None:
+        student.body.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+        curve = [(step, teachers, stay) for step, teachers, stay in state["curve"]]
+    for step in range(0 if state is None else state["step"], config.steps):
+        optimizer.zero_grad()
+        with seeded(seed, step, "distill", device):
+            teachers, stay = _losses(student, lessons, own if config.stay == "outputs" else {}, config, seed, step)
+        if config.stay == "weights":
+            stay = weight_distance(parameters, anchors)
+        loss = teachers + config.stay_weight * stay
+        torch.autograd.backward(loss)
+        measured = float(teachers.detach()), float(stay.detach())
+        nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm or float("inf"))
+        optimizer.step()
+        if step % max(1, config.steps // _POINTS) == 0 or step == config.steps - 1:
+            curve.append((step + 1, *measured))
+        described = "distillation {:.3f}, stay {:.3f}".format(*measured)
+        loop.done(step + 1, float(loss.detach()), described, partial(_state, student, optimizer, step + 1, curve))
+    # Statistics belong to the result, whether they have moved or not.
+    student.live_statistics = True
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in student.eval().weights().items()}
+    return Distilled(weights, curve)
+
+
+@torch.no_grad()
+def reestimated(network: Network, images: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """Return a network's weights with the BatchNorm statistics of some images in place of its own.
+
+    Args:
+        network: The network, which is changed.
+        images: Normalized images [n, 3, h, w], all of one batch up to a limit of memory.
+        device: Where it is computed.
+    """
+    network.live_statistics = True
+    network.to(device).eval()
+    # One after another in a random order, so that each part has images of all models.
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    layers = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    kept = [(layer, layer.momentum) for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        # The plain mean over parts.
+        layer.momentum = None
+        layer.train()
+    for part in _parts(images[order]):
+        network(part.to(device))
+    for layer, momentum in kept:
+        layer.momentum = momentum
+        layer.eval()
+    found = dict(statistics(network.body))
+    return {name: tensor.detach().cpu().clone() for name, tensor in (network.weights() | found).items()}
+
+
+def _state(student: Network, optimizer: torch.optim.Adam, step: int, curve: list[tuple[int, float, float]]) -> State:
+    return {
+        "student": student.body.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "curve": curve,
+    }
+
+
+def _parts(images: Tensor) -> Iterator[Tensor]:
+    """Yield images in as few parts of the same size, but for one image, as the limit allows."""
+    yield from torch.tensor_split(images, -(-len(images) // (2 * _CHUNK)))
+
+
+def _losses(
+    student: Network,
+    lessons: Mapping[str, Lesson],
+    own: Mapping[str, Lesson],
+    config: DistillConfig,
+    seed: int,
+    step: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the mean losses over teachers and over the merged model itself, from one pass of all images."""
+    batches = [
+        _batch(one, config.batch_size, step, seed, index)
+        for index, one in enumerate((*lessons.values(), *own.values()))
+    ]
+    scores = student(torch.cat([batch.images for batch in batches])).split([len(batch.images) for batch in batches])
+    losses = torch.stack(
+        [soft_label_loss(found, batch.scores, config.temperature) for found, batch in zip(scores, batches, strict=True)]
+    )
+    taught, stayed = losses[: len(lessons)], losses[len(lessons) :]
+    return taught.mean(), stayed.mean() if len(stayed) else taught.new_zeros(())
+
+
+def _batch(found: Lesson, size: int, step: int, seed: int, index: int) -> Lesson:
+    count = len(found.images)
+    positions = torch.from_numpy(sample_positions(np.arange(count), min(size, count), step, seed, index))
+    return Lesson(found.images[positions], found.scores[positions])

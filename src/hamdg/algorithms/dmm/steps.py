@@ -1,0 +1,287 @@
+"""DMM's steps: what each of them reads and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hamdg import console
+from hamdg.algorithms.base import StepResult
+from hamdg.algorithms.dmm.arrangement import Arrangement, arrange
+from hamdg.algorithms.dmm.clients import START, Client, ClientData, make_clients, start_client
+from hamdg.algorithms.dmm.distillation import Distilled, distill, lesson, reestimated
+from hamdg.algorithms.dmm.inversion import check_statistics
+from hamdg.algorithms.dmm.loop import Loop
+from hamdg.algorithms.dmm.report import (
+    distillation_curves,
+    say_similarities,
+    similarity_figure,
+    synthesis_curves,
+    write_images,
+)
+from hamdg.algorithms.dmm.similarity import MEASURES, departure, similar_groups, start_alike
+from hamdg.algorithms.dmm.synthesis import noise, synthesize, target_classes
+from hamdg.cohort.learner import Learner
+from hamdg.config.algorithms.dmm import DistillConfig, DmmSettings, Similarity
+from hamdg.config.merge_section import merge_options, method_of
+from hamdg.config.recipe import HistoryConfig, TrainConfig
+from hamdg.data.domain import only_domains
+from hamdg.errors import ConfigError
+from hamdg.merge import MergeSettings, merge, merge_with
+from hamdg.models.network import Network, frozen
+from hamdg.runs.merge_figures import merge_figures
+from hamdg.stages.context import Context, check_batchnorm
+from hamdg.stages.fit import fit, trained
+from hamdg.stages.merging import describe_merge
+from hamdg.text import listed
+
+# Merged are the last models: a client gives away one model, not its trajectory.
+_LAST = HistoryConfig(kind="last")
+_TITLES: Mapping[Similarity, str] = {
+    "task_vectors": "Cosine of the clients' task vectors",
+    "weights": "Cosine of the clients' weights",
+    "statistics": "Nearness of the clients' statistics of BatchNorm",
+}
+# Above this the clients went farther from their start than it is long, and most likely into valleys of their own.
+_FAR = 1.0
+# Names of files in the steps' folders.
+IMAGES, REESTIMATED = "images", "reestimated"
+
+
+def check(context: Context) -> None:
+    """Refuse what DMM cannot do, before anything trains.
+
+    Raises:
+        ConfigError: If there is no BatchNorm or its statistics are frozen, if the merge method asks for data, or if a
+            Dirichlet split leaves clients without images.
+    """
+    check_batchnorm(context)
+    recipe = context.recipe
+    if recipe.model.statistics != "live":
+        raise ConfigError(
+            "The algorithm `dmm` reads what the clients' statistics of BatchNorm say of their images, but "
+            "`model.statistics` is `frozen`, so that all of them would be the start's; set it to `live`."
+        )
+    info = method_of(recipe.merge)
+    if info.needs:
+        raise ConfigError(
+            f"`merge.method`: `{info.name}` needs {info.needs[0]} of the images, which the algorithm `dmm` merges "
+            "without; choose a method that needs none."
+        )
+    clients = context.settings(DmmSettings).clients
+    if clients.by == "dirichlet":
+        with only_domains(context.sources):
+            make_clients(recipe, clients, context.data(context.sources))
+
+
+def train_start(context: Context) -> StepResult:
+    """Train the common start on a few images of every class and source domain."""
+    config = context.settings(DmmSettings).start
+    recipe, clients = start_client(context.recipe, config.per_class, context.data(context.sources))
+    warmup, every = min(20, config.steps // 10), min(100, config.steps)
+    train = TrainConfig(steps=config.steps, lr=config.lr, warmup=warmup, check_every=every, check_images=256)
+    data = ClientData(recipe, context.preprocess, clients, config.steps)
+    learner = Learner(context.network(), (START,), train, context.task)
+    found = trained(context, fit(context, {START: learner}, data=data, history=_LAST))
+    # Fewer than of other trainings where the images are few.
+    return found._replace(images_seen=config.steps * recipe.data.batch_size)
+
+
+def train_clients(context: Context) -> StepResult:
+    """Train every client on its own images, from the common start."""
+    recipe, config = context.recipe, context.settings(DmmSettings).clients
+    clients = make_clients(recipe, config, context.data(context.sources))
+    data = ClientData(recipe, context.preprocess, clients, recipe.train.steps)
+    start, learners = start_weights(context), {}
+    for name in clients:
+        network = context.network()
+        network.load(start)
+        learners[name] = Learner(network, (name,), recipe.train, context.task)
+    counts = {name: one.counts(len(context.bench.classes)) for name, one in clients.items()}
+    for name, own in counts.items():
+        console.note(f"{name}: {sum(own):,} images; by class: {', '.join(map(str, own))}")
+    found = trained(context, fit(context, learners, data=data, history=_LAST))
+    return found._replace(facts={**found.facts, "counts": counts})
+
+
+def merge_clients(context: Context) -> StepResult:
+    """Find out which clients are similar, and merge these."""
+    config, recipe = context.settings(DmmSettings).merge, context.recipe
+    files, start = context.step("train").history(), start_weights(context)
+    clients = files.last
+    for name, weights in clients.items():
+        check_statistics(name, weights)
+    names, pairs = sorted(clients), MEASURES[config.similarity](clients, start)
+    title = _TITLES[config.similarity]
+    say_similarities(names, pairs, title)
+    groups = similar_groups(names, pairs, config.threshold)
+    found = arrange(groups, config.student == "all")
+    _say(found, groups)
+    away = departure(clients, start)
+    if not start_alike(files.start) or away > _FAR:
+        console.warning(
+            f"the clients went {away:.1f} times as far as their start is long: models without a common, trained start "
+            "hardly ever merge. Raise `dmm.start.per_class`, or give pretrained weights with `model.weights`."
+        )
+    options, settings = merge_options(recipe.merge), MergeSettings(buffers=recipe.merge.buffers)
+
+    def merged(members: Sequence[str]) -> dict[str, Tensor]:
+        if len(members) == 1:
+            return dict(clients[members[0]])
+        return merge_with(recipe.merge.method, {one: clients[one] for one in members}, start, options, settings)
+
+    student = merged(found.student)
+    context.files.save("merged", student)
+    for number, members in enumerate(found.models.values()):
+        context.files.save(f"model-{number}", merged(members))
+    facts = describe_merge(recipe.merge, start, clients, student)
+    note = f"Groups, above {config.threshold:g}: {'; '.join(', '.join(group) for group in groups)}."
+    figures = [similarity_figure(names, pairs, title, note), *merge_figures(facts, list(context.network().layers()))]
+    similarity = {"measure": config.similarity, "pairs": {"|".join(pair): value for pair, value in pairs.items()}}
+    found_facts = {"similarity": similarity, "groups": groups, **found._asdict(), "departure": away, "merge": facts}
+    return StepResult(found_facts, figures)
+
+
+def synthesize_images(context: Context) -> StepResult:
+    """Synthesize images from every model that the merge left; no training image is read."""
+    config, found = context.settings(DmmSettings).synthesize, arrangement_of(context)
+    counts = cast("Mapping[str, list[int]]", context.step("train").read()["facts"]["counts"])
+    classes = context.bench.classes
+    targets = {
+        name: target_classes(
+            config.images,
+            len(classes),
+            [sum(column) for column in zip(*(counts[member] for member in members), strict=True)],
+            config.targets,
+        )
+        for name, members in found.models.items()
+    }
+    models = {name: partial(_model, context, number) for number, name in enumerate(found.models)}
+    loop = Loop(context, config.steps * len(models))
+    made = synthesize(models, targets, context.preprocess, config, context.recipe.seed, loop, context.device)
+    for name, share in made.recognized.items():
+        distance = made.curves[name][-1][1]
+        console.note(f"{name}: statistics {distance:.3f}; recognized as their targets: {share:.0%}")
+    files = context.files
+    tensors = {f"images/{name}": own for name, own in made.images.items()}
+    files.save(IMAGES, tensors | {f"targets/{name}": own for name, own in targets.items()})
+    pictures = write_images(files.folder, context.run.path, made.images, targets, classes, context.preprocess)
+    # The average of all clients, whatever is merged: a row of the table.
+    average = merge("uniform", context.step("train").history().last)
+    network = context.network()
+    network.load(average)
+    files.save(REESTIMATED, reestimated(network, torch.cat(list(made.images.values())), context.device))
+    facts = {
+        "images": {name: len(own) for name, own in made.images.items()},
+        "statistics": {name: own[-1][1] for name, own in made.curves.items()},
+        "recognized": made.recognized,
+    }
+    return StepResult(facts, [pictures, synthesis_curves(made.curves)])
+
+
+def distill_models(context: Context) -> StepResult:
+    """Distill the divergent models into the merged one, on synthesized images alone."""
+    found = arrangement_of(context)
+    if not found.teachers:
+        console.note("no model is divergent: the merge is the result")
+        context.files.save("merged", context.step("merge").load("merged"))
+        return StepResult({"teachers": []})
+    images = {
+        name.removeprefix("images/"): own
+        for name, own in context.step("synthesize").load(IMAGES).items()
+        if name.startswith("images/")
+    }
+    made = _distilled(context, images, Loop(context, context.settings(DmmSettings).distill.steps))
+    context.files.save("merged", made.weights)
+    return StepResult({"teachers": found.teachers}, [distillation_curves(made.curve)])
+
+
+def distill_bounds(context: Context) -> StepResult:
+    """Distill on noise, and on as many training images as were synthesized: what DMM is to lie between."""
+    settings, found = context.settings(DmmSettings), arrangement_of(context)
+    if not found.teachers:
+        merged = context.step("merge").load("merged")
+        for name in ("noise", "real"):
+            context.files.save(name, merged)
+        return StepResult()
+    recipe, side = context.recipe, context.preprocess.side
+    synthesized = context.step("synthesize").read()["facts"]["images"]
+    counts = cast("Mapping[str, int]", synthesized)
+    clients = make_clients(recipe, settings.clients, context.data(context.sources))
+    images = {
+        "noise": {name: noise(name, count, side, recipe.seed) for name, count in counts.items()},
+        "real": {
+            name: _training_images(context, [clients[one] for one in found.models[name]], count)
+            for name, count in counts.items()
+        },
+    }
+    for name, own in images.items():
+        made = _distilled(context, own, Loop(context, settings.distill.steps, resumable=False))
+        context.files.save(name, made.weights)
+    return StepResult({"images": dict(counts)}, images_seen=sum(counts.values()))
+
+
+def start_weights(context: Context) -> dict[str, Tensor]:
+    """Return what all clients start from."""
+    # Asked of the files, since only the first step declares the section that says so.
+    files = context.step(START)
+    return files.history().last[START] if files.is_done else context.base()
+
+
+def arrangement_of(context: Context) -> Arrangement:
+    """Return what the step `merge` found of the clients."""
+    facts: Mapping[str, Any] = context.step("merge").read()["facts"]
+    return Arrangement(*(facts[name] for name in Arrangement._fields))
+
+
+def _say(found: Arrangement, groups: Sequence[Sequence[str]]) -> None:
+    console.note(f"groups of similar clients: {'; '.join(', '.join(group) for group in groups)}")
+    if not found.teachers:
+        console.note("no client is divergent: all are merged, and nothing is distilled")
+    elif found.itself is None:
+        console.note(f"all clients are merged, and each of them is distilled into the merge: {listed(found.teachers)}")
+    else:
+        console.note(f"merged: {listed(found.student)}; distilled into the merge: {listed(found.teachers)}")
+
+
+def _model(context: Context, number: int) -> Network:
+    """Return a model that the merge left, frozen."""
+    network = context.network()
+    network.load(context.step("merge").load(f"model-{number}"))
+    return frozen(network)
+
+
+def _distilled(context: Context, images: Mapping[str, Tensor], loop: Loop) -> Distilled:
+    """Distill the divergent models into the merged one on some images of each model."""
+    config, found, device = context.settings(DmmSettings).distill, arrangement_of(context), context.device
+    numbers = {name: number for number, name in enumerate(found.models)}
+    lessons = {name: lesson(_model(context, numbers[name]), images[name], device) for name in found.teachers}
+    own = {}
+    if found.itself is not None and _stays_by_outputs(config):
+        own = {found.itself: lesson(_model(context, numbers[found.itself]), images[found.itself], device)}
+    student = context.network()
+    student.load(context.step("merge").load("merged"))
+    return distill(student, lessons, own, config, context.recipe.seed, loop, device)
+
+
+def _stays_by_outputs(config: DistillConfig) -> bool:
+    return config.stay == "outputs" and config.stay_weight > 0
+
+
+def _training_images(context: Context, clients: Sequence[Client], count: int) -> Tensor:
+    """Return training images of some clients, drawn by the seed, as models take them."""
+    generator = np.random.default_rng(context.recipe.seed)
+    shares = [count // len(clients) + (number < count % len(clients)) for number in range(len(clients))]
+    found = []
+    for client, share in zip(clients, shares, strict=True):
+        chosen = generator.permutation(client.training)[: min(share, len(client.training))]
+        images = client.domain.evaluation.read(chosen)
+        # The sizes of images that are evaluated are all the same.
+        assert isinstance(images, Tensor)
+        found.append(context.preprocess(images))
+    return torch.cat(found)

@@ -1,0 +1,156 @@
+"""The settings of DMM, by the step that reads them: a later one's retrain nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.values import Range
+
+Split = Literal["domain", "dirichlet"]
+Similarity = Literal["task_vectors", "weights", "statistics"]
+Student = Literal["main_group", "all"]
+StatisticsLoss = Literal["relative", "norms"]
+Targets = Literal["uniform", "counts"]
+Stay = Literal["none", "outputs", "weights"]
+Count = Annotated[int, Range(1, 1_000_000)]
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """What all clients start from: models that start apart do not merge.
+
+    Args:
+        per_class: Images of each class and source domain that the common start is trained on; 0 for the pretrained
+            weights as they are.
+        steps: Its optimizer steps.
+        lr: Its peak learning rate.
+    """
+
+    per_class: Annotated[int, Range(0, 1_000_000)] = 10
+    steps: Count = 300
+    lr: Annotated[float, Range(0, above=True)] = 3e-3
+
+
+@dataclass(frozen=True)
+class ClientsConfig:
+    """Who has which images.
+
+    Args:
+        by: One client per source domain (`domain`), or a Dirichlet split of all source domains' images by class
+            (`dirichlet`).
+        alpha: Concentration of the Dirichlet distribution: near 0 each class has one client, far above 1 all clients
+            are alike.
+        count: Number of clients of a Dirichlet split.
+    """
+
+    by: Split = "domain"
+    alpha: Annotated[float, Range(0, 1_000_000, above=True)] = 0.1
+    count: Annotated[int, Range(2, 1_000)] = 5
+
+
+@dataclass(frozen=True)
+class GroupsConfig:
+    """Which clients are merged, and which are divergent; `merge` of the recipe says by which method.
+
+    Args:
+        similarity: Cosine of task vectors (`task_vectors`) or of weights (`weights`), or nearness of BatchNorm's
+            statistics (`statistics`).
+        threshold: Clients that are more similar than this are of one group.
+        student: What divergent models are distilled into: the merge of the largest group (`main_group`), or of all
+            clients, each of which then teaches (`all`).
+    """
+
+    similarity: Similarity = "task_vectors"
+    threshold: Annotated[float, Range(-1, 1)] = 0.5
+    student: Student = "main_group"
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """How images are synthesized from what a model remembers of its own.
+
+    Args:
+        images: Images of each model.
+        steps: Adam's steps on them.
+        lr: Adam's learning rate.
+        statistics: `relative` (squared differences to the stored statistics, in units of the stored variance) or
+            `norms` (plain norms of the differences, as DeepInversion has them).
+        statistics_weight: Weight of that loss.
+        variation_weight: Weight of the total variation of images.
+        target_weight: Weight of the cross-entropy of the model's prediction with the image's target.
+        targets: Every class as often (`uniform`), or in proportion to the client's own images (`counts`).
+        jitter: Images are rolled by up to this many pixels before each step.
+    """
+
+    images: Annotated[int, Range(2, 100_000)] = 70
+    steps: Count = 200
+    lr: Annotated[float, Range(0, above=True)] = 0.05
+    statistics: StatisticsLoss = "relative"
+    statistics_weight: Annotated[float, Range(0)] = 5.0
+    variation_weight: Annotated[float, Range(0)] = 0.001
+    target_weight: Annotated[float, Range(0)] = 1.0
+    targets: Targets = "uniform"
+    jitter: Annotated[int, Range(0, 1_000)] = 2
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """How divergent models teach the merged one.
+
+    Args:
+        steps: Adam's steps.
+        lr: Adam's learning rate.
+        batch_size: Images of each model and step.
+        temperature: Of the soft labels.
+        clip_norm: Gradients are scaled down to this norm; 0 switches clipping off.
+        stay: What keeps the merged model near to what it was: its own soft labels on images synthesized from it
+            (`outputs`), its weights (`weights`), or nothing (`none`).
+        stay_weight: Weight of that term.
+        statistics: Whether BatchNorm's statistics stay those of the merge (`frozen`) or follow the synthesized images
+            (`live`).
+    """
+
+    steps: Count = 150
+    lr: Annotated[float, Range(0, above=True)] = 5e-4
+    batch_size: Count = 32
+    temperature: Annotated[float, Range(0, above=True)] = 2.0
+    clip_norm: Annotated[float, Range(0)] = 5.0
+    stay: Stay = "outputs"
+    stay_weight: Annotated[float, Range(0)] = 1.0
+    statistics: Literal["frozen", "live"] = "frozen"
+
+
+@dataclass(frozen=True)
+class BoundsConfig:
+    """What the result is compared with.
+
+    Args:
+        enabled: Also distill on noise, and on real training images, which DMM does without.
+    """
+
+    enabled: bool = False
+
+
+@dataclass(frozen=True)
+class DmmSettings(AlgorithmSettings):
+    """DMM: clients that share no data are merged, and what does not fit is distilled on synthesized images.
+
+    Args:
+        start: What all clients start from.
+        clients: Who has which images.
+        merge: Which clients are merged, and which are divergent.
+        synthesize: How images are synthesized from models.
+        distill: How divergent models teach the merged one.
+        bounds: What the result is compared with.
+    """
+
+    code: ClassVar[str] = "hamdg.algorithms.dmm.algorithm:Dmm"
+    uses: ClassVar[tuple[str, ...]] = ("train", "merge")
+    start: StartConfig = field(default_factory=StartConfig)
+    clients: ClientsConfig = field(default_factory=ClientsConfig)
+    merge: GroupsConfig = field(default_factory=GroupsConfig)
+    synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    bounds: BoundsConfig = field(default_factory=BoundsConfig)
