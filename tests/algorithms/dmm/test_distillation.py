@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hamdg.algorithms.dmm.distillation import (
+    Distilled,
+    Lesson,
+    distill,
+    lesson,
+    reestimated,
+    soft_label_loss,
+    weight_distance,
+)
+from hamdg.config.algorithms.dmm import DistillConfig
+from hamdg.models.network import Network
+
+CPU = torch.device("cpu")
+
+
+class Linear(Network):
+    """One BatchNorm layer before a linear one, in float64."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(weight.shape[1], affine=False).double()
+        self.fc = nn.Linear(weight.shape[1], weight.shape[0], bias=False).double()
+        self.fc.weight.data.copy_(weight)
+        self.live_statistics = True
+
+    def features(self, images: Tensor) -> Tensor:
+        found: Tensor = self.norm(images)
+        return found
+
+    def scores(self, features: Tensor) -> Tensor:
+        found: Tensor = self.fc(features)
+        return found
+
+
+class Counting:
+    """A loop that only counts, or stops."""
+
+    def __init__(self, stop: int | None = None, state: Any = None) -> None:
+        self.stop, self.state, self.count = stop, state, 0
+
+    def resumed(self) -> Any:
+        return self.state
+
+    def done(self, step: int, loss: float, text: str, state: Any) -> None:
+        self.count += 1
+        if step == self.stop:
+            torch.save(state(), "state.ckpt")
+            raise KeyboardInterrupt
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def taught(
+    student: Network, lessons: dict[str, Lesson], own: dict[str, Lesson], config: DistillConfig, loop: Any = None
+) -> Distilled:
+    return distill(student, lessons, own, config, 0, loop or Counting(), CPU)
+
+
+def test_the_loss_is_zero_where_the_student_says_the_same_and_equals_the_slow_formula() -> None:
+    student, teacher = drawn(4, 3), drawn(4, 3, seed=1)
+    assert float(soft_label_loss(student, student + 5, 2.0)) == pytest.approx(0.0, abs=1e-12)
+    p, q = (teacher / 2).softmax(dim=1), (student / 2).softmax(dim=1)
+    slow = sum(float(a * (a / b).log()) for a, b in zip(p.flatten(), q.flatten(), strict=True)) / 4 * 4
+    assert float(soft_label_loss(student, teacher, 2.0)) == pytest.approx(slow)
+
+
+def test_a_high_temperature_matches_centered_scores() -> None:
+    student, teacher = drawn(1, 3), drawn(1, 3, seed=1)
+    difference = teacher - student
+    centered = float((difference - difference.mean()).square().sum()) / (2 * 3)
+    assert float(soft_label_loss(student, teacher, 1_000.0)) == pytest.approx(centered, rel=5e-3)
+
+
+def test_the_gradient_is_the_temperature_times_the_difference_of_probabilities() -> None:
+    student, teacher = drawn(2, 3).requires_grad_(), drawn(2, 3, seed=1)
+    torch.autograd.backward(soft_label_loss(student, teacher, 3.0))
+    wanted = 3 * ((student / 3).softmax(1) - (teacher / 3).softmax(1)) / 2
+    assert student.grad is not None
+    torch.testing.assert_close(student.grad, wanted.detach())
+
+
+def test_a_linear_student_becomes_its_linear_teacher() -> None:
+    teacher, student = Linear(drawn(3, 4)), Linear(drawn(3, 4, seed=1))
+    images = drawn(64, 4, seed=2)
+    # Images with exactly the statistics that the layer has stored.
+    images = (images - images.mean(0)) / images.var(0, unbiased=False).sqrt()
+    config = DistillConfig(steps=600, lr=0.05, batch_size=64, stay="none", clip_norm=0)
+    found = taught(student, {"a": lesson(teacher, images, CPU)}, {}, config)
+    assert found.curve[-1][1] < 1e-6
+    scores = [network.scores(network.features(images)) for network in (student.eval(), teacher)]
+    # Softmax does not see what all classes have in common.
+    centered = [one - one.mean(dim=1, keepdim=True) for one in scores]
+    torch.testing.assert_close(centered[0], centered[1], atol=5e-3, rtol=0)
+
+
+def test_a_student_that_is_its_teacher_stays_as_it_is() -> None:
+    student, images = Linear(drawn(3, 4)), drawn(16, 4, seed=2)
+    before = student.fc.weight.detach().clone()
+    found = taught(student, {"a": lesson(Linear(drawn(3, 4)), images, CPU)}, {}, DistillConfig(steps=1))
+    assert found.curve[0][1] == pytest.approx(0.0, abs=1e-12)
+    # Adam turns rounding errors into steps; one is no longer than the learning rate.
+    torch.testing.assert_close(found.weights["fc.weight"], before, atol=6e-4, rtol=0)
+
+
+@pytest.mark.parametrize("stay", ["outputs", "weights"])
+def test_the_term_that_stays_put_keeps_the_student_near(stay: Any) -> None:
+    images, start, teacher = drawn(32, 4, seed=2), drawn(3, 4), Linear(drawn(3, 4, seed=1))
+    moved = {}
+    for weight in (0.0, 100.0):
+        config = DistillConfig(steps=30, lr=0.01, stay=stay, stay_weight=weight)
+        own = {"main": lesson(Linear(start), images, CPU)}
+        found = taught(Linear(start), {"a": lesson(teacher, images, CPU)}, own, config)
+        moved[weight] = float((found.weights["fc.weight"] - start).norm())
+    assert moved[100.0] < 0.3 * moved[0.0]
+
+
+def test_statistics_are_frozen_unless_they_are_to_follow() -> None:
+    lessons = {"a": lesson(Linear(drawn(3, 4, seed=1)), drawn(32, 4, seed=2) + 3, CPU)}
+    found = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(steps=3))
+    assert not found.weights["norm.running_mean"].any()
+    assert set(found.weights) == {"fc.weight", "norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+    live = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(steps=3, statistics="live"))
+    assert bool((live.weights["norm.running_mean"] > 0.5).all())
+
+
+def test_all_teachers_count_alike() -> None:
+    images, config = drawn(8, 4, seed=2), DistillConfig(steps=1, batch_size=8)
+    teachers = {name: lesson(Linear(drawn(3, 4, seed=seed)), images, CPU) for name, seed in (("a", 1), ("b", 2))}
+    own = [taught(Linear(drawn(3, 4)), {name: one}, {}, config).curve[0][1] for name, one in teachers.items()]
+    both = taught(Linear(drawn(3, 4)), teachers, {}, config).curve[0][1]
+    assert both == pytest.approx(sum(own) / 2)
+
+
+@pytest.mark.parametrize("stop", [1, 6])
+def test_a_killed_distillation_goes_on_to_the_same_weights(
+    stop: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lessons = {"a": lesson(Linear(drawn(3, 4, seed=1)), drawn(40, 4, seed=2), CPU)}
+    config = DistillConfig(steps=7, batch_size=8)
+    whole = taught(Linear(drawn(3, 4)), lessons, {}, config)
+    with pytest.raises(KeyboardInterrupt):
+        taught(Linear(drawn(3, 4)), lessons, {}, config, Counting(stop))
+    rest = Counting(state=torch.load("state.ckpt", weights_only=True))
+    again = taught(Linear(drawn(3, 4)), lessons, {}, config, rest)
+    assert rest.count == 7 - stop
+    assert all(torch.equal(again.weights[name], own) for name, own in whole.weights.items())
+    assert again.curve == whole.curve
+
+
+def test_reestimated_statistics_are_those_of_the_images() -> None:
+    network, images = Linear(drawn(3, 4)), 2 * drawn(50, 4, seed=2) + 1
+    found = reestimated(network, images, CPU)
+    torch.testing.assert_close(found["norm.running_mean"], images.mean(0))
+    torch.testing.assert_close(found["norm.running_var"], images.var(0))
+    torch.testing.assert_close(found["fc.weight"], drawn(3, 4))
+    assert network.norm.momentum == 0.1
+
+
+def test_the_distance_of_weights_by_hand() -> None:
+    own = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])}
+    assert float(weight_distance(own, {"a": torch.zeros(2), "b": torch.tensor([[1.0]])})) == (1 + 4 + 4) / 2
