@@ -44,6 +44,13 @@ def first_step(name: str) -> str:
 BOTH = frozenset({"sources", "targets"})
 STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
     "coral": [("train", {"train", "history", "coral"}, {"sources"})],
+    "dmm": [
+        ("common_start", {"dmm.start"}, {"sources"}),
+        ("train", {"train", "dmm.clients"}, {"sources"}),
+        ("merge", {"merge", "dmm.merge"}, set()),
+        ("synthesize", {"dmm.synthesize"}, set()),
+        ("distill", {"dmm.distill"}, set()),
+    ],
     "erm": [("train", {"train", "history"}, {"sources"}), ("merge", set(), set())],
     "experts": [("train", {"train", "history"}, {"sources"}), ("merge", {"merge"}, set())],
     "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],

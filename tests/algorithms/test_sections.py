@@ -22,6 +22,11 @@ from tests.algorithms.conftest import ALGORITHMS
 if TYPE_CHECKING:
     from tests.algorithms.conftest import Done
 
+DMM = (
+    *("--model.name=mini-resnet8-16", "--model.weights=null", "--model.image_size=32", "--model.statistics=live"),
+    *("--merge.method=uniform", "--dmm.start.steps=2", "--dmm.synthesize.images=7", "--dmm.synthesize.steps=2"),
+    *("--dmm.distill.steps=2", "--dmm.distill.batch_size=4", "--dmm.bounds.enabled=true"),
+)
 # Values that no tiny run has, each of which would change what a step leaves if it were read.
 ODD: dict[str, object] = {
     "train": TrainConfig(steps=3, lr=0.3, weight_decay=0.5, warmup=0, clip_norm=0.1, check_every=1),
@@ -31,6 +36,7 @@ ODD: dict[str, object] = {
 }
 RUNS: list[tuple[str, tuple[str, ...]]] = [(name, ()) for name in ALGORITHMS]
 RUNS += [(name, ("--merge.method=fisher", "--merge.examples=2")) for name in ("experts", "ham")]
+RUNS += [("dmm", DMM)]
 
 
 def odd(value: object, kind: object) -> object:
