@@ -15,6 +15,7 @@ from hamdg.algorithms.dmm.distillation import (
     soft_label_loss,
     weight_distance,
 )
+from hamdg.algorithms.dmm.loop import Loop
 from hamdg.config.algorithms.dmm import DistillConfig
 from hamdg.models.network import Network
 
@@ -40,7 +41,7 @@ class Linear(Network):
         return found
 
 
-class Counting:
+class Counting(Loop):
     """A loop that only counts, or stops."""
 
     def __init__(self, stop: int | None = None, state: Any = None) -> None:
@@ -61,7 +62,11 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def taught(
-    student: Network, lessons: dict[str, Lesson], own: dict[str, Lesson], config: DistillConfig, loop: Any = None
+    student: Network,
+    lessons: dict[str, Lesson],
+    own: dict[str, Lesson],
+    config: DistillConfig,
+    loop: Loop | None = None,
 ) -> Distilled:
     return distill(student, lessons, own, config, 0, loop or Counting(), CPU)
 

@@ -115,7 +115,7 @@ def test_rows_are_those_that_were_announced(finished: Finished) -> None:
 
 def test_what_the_steps_leave(finished: Finished) -> None:
     run = finished(BOUNDS)
-    facts = read_step_summary(run.step("merge"))["facts"]
+    facts: Any = read_step_summary(run.step("merge"))["facts"]
     assert facts["similarity"]["measure"] == "task_vectors"
     assert set(facts["similarity"]["pairs"]) == {"art_painting|cartoon", "art_painting|photo", "cartoon|photo"}
     figures = read_step_summary(run.step("merge"))["figures"]
@@ -152,7 +152,8 @@ def test_a_dirichlet_split_has_clients_of_its_own(finished: Finished) -> None:
     run = finished(*DIRICHLET)
     record = read_record(run.path)
     assert [row["key"] for row in record["rows"]][1:3] == ["source/client-1", "source/client-2"]
-    counts = read_step_summary(run.step("train"))["facts"]["counts"]
+    facts: Any = read_step_summary(run.step("train"))["facts"]
+    counts = facts["counts"]
     # 42 images of each of 3 domains, of which 8 validate.
     assert sum(map(sum, counts.values())) == 3 * 34
     assert min(map(sum, counts.values())) >= 4
@@ -161,7 +162,7 @@ def test_a_dirichlet_split_has_clients_of_its_own(finished: Finished) -> None:
 
 def test_with_all_similar_the_merge_is_the_result(finished: Finished) -> None:
     run = finished(*DIRICHLET, "--dmm.merge.threshold=-1", BOUNDS)
-    facts = read_step_summary(run.step("merge"))["facts"]
+    facts: Any = read_step_summary(run.step("merge"))["facts"]
     assert (facts["teachers"], facts["student"]) == ([], ["client-1", "client-2"])
     merged, result = load_tensors(run.path / "merge/merged.safetensors"), load_tensors(run.merged)
     assert all(torch.equal(result[name], own) for name, own in merged.items())
@@ -240,18 +241,18 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert cli.main(whole.argv) == 0
     done, seen = loop.Loop.done, list[int]()
 
-    def stops(self: loop.Loop, number: int, *arguments: Any) -> None:
+    def counted(self: loop.Loop, number: int, *arguments: Any) -> None:
         if self._context.current == step:
             seen.append(number)
         done(self, number, *arguments)
-        if self._context.current == step and number == at:
+        if self._context.current == step and number == stop:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Loop, "done", stops)
-        assert cli.main(cut.argv) != 0
+    stop = at
+    monkeypatch.setattr(loop.Loop, "done", counted)
+    assert cli.main(cut.argv) != 0
     assert cut.directory.step(step).resume.exists()
-    monkeypatch.setattr(loop.Loop, "done", lambda self, number, *rest: (seen.append(number), done(self, number, *rest)))
+    stop = -1
     assert cli.main(cut.argv) == 0
     # It went on, and did not begin again.
     assert seen[at] == at + 1

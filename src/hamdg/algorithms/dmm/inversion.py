@@ -60,8 +60,8 @@ def moments_of(inputs: Tensor) -> Moments:
 def statistics_loss(found: Mapping[str, Moments], stored: Mapping[str, Moments], form: StatisticsLoss) -> Tensor:
     """Return how far the moments of a batch are from the stored ones; 0 where and only where they are equal.
 
-    - `relative`: the mean over layers, and over channels in them, of (mu - mu')^2 / v' + (v - v')^2 / v'^2, where v'
-      is the stored variance, but at least a hundredth of the layer's mean: a channel that never varied would count
+    - `relative`: the sum over layers, of the mean over their channels, of (mu - mu')^2 / v' + (v - v')^2 / v'^2, where
+      v' is the stored variance, but at least a hundredth of the layer's mean: a channel that never varied would count
       without limit.
     - `norms`: the sum over layers of |mu - mu'|_2 + |v - v'|_2.
 
@@ -83,7 +83,7 @@ def statistics_loss(found: Mapping[str, Moments], stored: Mapping[str, Moments],
         unit = _unit(stored[name].variance)
         means, variances = own.mean - stored[name].mean, own.variance - stored[name].variance
         losses.append((means.square() / unit + (variances / unit).square()).mean())
-    return torch.stack(losses).mean()
+    return torch.stack(losses).sum()
 
 
 def total_variation(images: Tensor) -> Tensor:
