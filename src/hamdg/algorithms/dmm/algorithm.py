@@ -10,6 +10,7 @@ from hamdg.algorithms.dmm import steps
 from hamdg.algorithms.dmm.clients import START, client_names
 from hamdg.algorithms.dmm.rows import Ensemble, averages
 from hamdg.config.algorithms.dmm import DmmSettings
+from hamdg.data.benchmark import TaskName
 from hamdg.models.network import Network, Weights
 from hamdg.runs.record import Reads
 from hamdg.stages.context import Context
@@ -29,6 +30,7 @@ class Dmm(Algorithm):
 
     name: ClassVar[str] = "dmm"
     title: ClassVar[str] = LABEL
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification",)
 
     @property
     def settings(self) -> DmmSettings:
