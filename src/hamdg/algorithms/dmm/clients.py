@@ -19,7 +19,7 @@ from hamdg.data.images import Images, Positions
 from hamdg.data.module import SourceData, split_domain, training_part
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
-from hamdg.data.splits import Indices, draw_per_class, seed_hash
+from hamdg.data.splits import Indices, draw_per_class, image_classes, seed_hash
 from hamdg.errors import ConfigError
 
 # The name of the common start's learner, and of the step that trains it: `start.json` is a file of every run.
@@ -218,7 +218,9 @@ def make_clients(recipe: Recipe, config: ClientsConfig, domains: Mapping[str, Do
     if config.by == "domain":
         return {name: _own_client(recipe, domains[name]) for name in names}
     pool, training, validation = _pooled(recipe, "clients", domains)
-    parts = dirichlet_split(pool.labels[training], config.count, config.alpha, recipe.data.batch_size, recipe.seed)
+    parts = dirichlet_split(
+        image_classes(pool.labels)[training], config.count, config.alpha, recipe.data.batch_size, recipe.seed
+    )
     return {
         name: Client(pool, training[part], validation, _START_NUMBER + number)
         for number, (name, part) in enumerate(zip(names, parts, strict=True), start=1)
@@ -230,7 +232,7 @@ def start_client(recipe: Recipe, per_class: int, domains: Mapping[str, Domain]) 
     few = []
     for name, domain in domains.items():
         train, index = training_part(recipe, domain), benchmark_of(recipe).domains.index(name)
-        few.append(train[draw_per_class(domain.labels[train], per_class, recipe.seed, index, START)])
+        few.append(train[draw_per_class(image_classes(domain.labels)[train], per_class, recipe.seed, index, START)])
     pool, _, validation = _pooled(recipe, START, domains)
     training = _shifted(domains, few)
     size = min(recipe.data.batch_size, len(training))
