@@ -96,7 +96,7 @@ def test_models_and_labels_have_to_go_together(given: list[str], message: str) -
 
 
 def test_algorithms_that_need_one_class_an_image_are_refused(tmp_path: Path) -> None:
-    for name in ("ham", "coral", "mmd", "scmd"):
+    for name in ("ham", "coral", "mmd", "scmd", "dmm"):
         with pytest.raises(
             ConfigError, match=f"^The algorithm `{name}` is for `classification`, and `mini-scenes` for"
         ):

@@ -35,20 +35,12 @@ class Ensemble(Network):
 
 def averages(clients: Mapping[str, Weights], start: Weights) -> dict[str, tuple[str, dict[str, Tensor]]]:
     """Return the usual merges of all clients without any images, with their labels, by the keys of their rows."""
-    first = merge("uniform", clients, base=start, buffers="first")
     return {
-        "average_first": ("average, first client's statistics", first),
-        "average_naive": ("average, mean of statistics", first | mean_statistics(clients)),
+        "average_first": (
+            "average, first client's statistics",
+            merge("uniform", clients, base=start, buffers="first"),
+        ),
+        "average_naive": ("average, mean of statistics", merge("uniform", clients, base=start, buffers="mean")),
         "average": ("average, pooled statistics", merge("uniform", clients, base=start)),
         "ties": ("TIES, pooled statistics", merge("ties", clients, base=start)),
     }
-
-
-def mean_statistics(clients: Mapping[str, Weights]) -> dict[str, Tensor]:
-    """Return the plain means of BatchNorm's running means and variances: a variance that is too small.
-
-    That of the mixture, which `buffers: moments` gives, also has the variance between the clients' means.
-    """
-    first = next(iter(clients.values()))
-    names = [name for name in first if name.rpartition(".")[2] in ("running_mean", "running_var")]
-    return {name: torch.stack([own[name] for own in clients.values()]).mean(dim=0) for name in names}
