@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,14 @@ class Summary:
     def result(self) -> Row:
         """The row that the run was made for: the last one."""
         return self.rows[-1]
+
+    @property
+    def train_seconds(self) -> float | None:
+        """How long training took: the step `train` or, of algorithms without one, all steps before the evaluation."""
+        if "train" in self.steps or "train" in self.timings:
+            return self.timings.get("train")
+        seconds = [step.seconds for name, step in self.steps.items() if name != EVALUATE]
+        return math.fsum(seconds) if seconds else None
 
     def read_before(self) -> dict[str, list[str]]:
         """Return the targets whose images each step opened before the evaluation did, as `record.read_before` does."""

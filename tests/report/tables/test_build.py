@@ -17,6 +17,7 @@ from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.missing import absent_of
 from hamdg.report.tables.model import Cell, Table, Trial
 from hamdg.report.tables.options import Absent, TableOptions
+from hamdg.runs.summary import StepUsage
 from tests.report.tables.conftest import FOOTNOTE, Made, row
 
 # Accuracy by method, held-out domain and seed.
@@ -292,6 +293,15 @@ def test_single_classes_make_columns(made: Made) -> None:
     assert [head.label for head in table.columns] == ["cat", "dog"]
     # `dog` has no image in `photo`.
     assert [found.mean for found in table.cells[0]] == [0.2, 0.6]
+
+
+def test_seconds_of_algorithms_without_a_step_called_train_are_those_before_the_evaluation(made: Made) -> None:
+    run = made("erm", "art", 0, 0.5)
+    steps = {
+        name: StepUsage(["sources"], [], seconds, 9) for name, seconds in (("a", 30.0), ("b", 2.5), ("evaluate", 8.0))
+    }
+    other = replace(run, summary=replace(run.summary, steps=steps, timings={"a": 30.0, "b": 2.5, "evaluate": 8.0}))
+    assert one([other], metric="train_seconds").cells[0][0].mean == 32.5
 
 
 def test_seconds_and_validation_are_metrics(made: Made) -> None:

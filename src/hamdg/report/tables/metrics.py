@@ -70,7 +70,7 @@ def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int 
         number: Of a metric of single classes, the class.
     """
     if metric.name == "train_seconds":
-        seconds = summary.timings.get("train")
+        seconds = summary.train_seconds
         return seconds if known(seconds) else None
     if metric.name == "images_seen":
         return float(summary.images_seen)
