@@ -39,7 +39,21 @@ _PATHS = {
     "model.weights": _FILE,
 }
 # What a run can stop after, with the algorithms that come with hamdg; asking them needs torch.
-STEPS = ("train", "merge", "distill", "validate", "evaluate")
+STEPS = (
+    "train",
+    "common_start",
+    "merge",
+    "synthesize",
+    "distill",
+    "source",
+    "adapt",
+    "union",
+    "starts",
+    "readapt",
+    "reestimate",
+    "validate",
+    "evaluate",
+)
 # The verbs that repeat a part of a run, with the sections that change no other.
 _REPEATED = {
     "merge": ("merge.", "evaluate.", "runtime.", "tracking."),
