@@ -11,7 +11,7 @@ from hamdg.algorithms.dmm.distillation import (
     Lesson,
     distill,
     lesson,
-    reestimated,
+    mixed_parts,
     soft_label_loss,
     weight_distance,
 )
@@ -163,13 +163,14 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(
     assert again.curve == whole.curve
 
 
-def test_reestimated_statistics_are_those_of_the_images() -> None:
-    network, images = Linear(drawn(3, 4)), 2 * drawn(50, 4, seed=2) + 1
-    found = reestimated(network, images, CPU)
-    torch.testing.assert_close(found["norm.running_mean"], images.mean(0))
-    torch.testing.assert_close(found["norm.running_var"], images.var(0))
-    torch.testing.assert_close(found["fc.weight"], drawn(3, 4))
-    assert network.norm.momentum == 0.1
+def test_parts_hold_every_image_once_in_one_random_order() -> None:
+    images = torch.arange(1030.0).view(-1, 1)
+    parts = list(mixed_parts(images))
+    assert [len(part) for part in parts] == [344, 343, 343]
+    mixed = torch.cat(parts)
+    assert not torch.equal(mixed, images)
+    assert torch.equal(mixed.sort(dim=0).values, images)
+    assert torch.equal(torch.cat(list(mixed_parts(images))), mixed)
 
 
 def test_the_distance_of_weights_by_hand() -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from hamdg.algorithms.mtda.merging import between_and_within, merge_targets, start_distance, with_head
-from hamdg.algorithms.mtda.statistics import reestimated
 from hamdg.algorithms.mtda.training import randomized
 from hamdg.data.preprocess import Preprocess
 from hamdg.merge import merge
+from hamdg.models.batchnorm import reestimated
 from hamdg.models.network import Network, Weights
 
 SIZES = {"fog": 40, "night": 10, "rain": 70}

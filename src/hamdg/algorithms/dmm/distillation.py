@@ -15,7 +15,7 @@ from hamdg.algorithms.dmm.loop import Loop, State
 from hamdg.cohort.learner import seeded
 from hamdg.config.algorithms.dmm import DistillConfig
 from hamdg.data.batches import sample_positions
-from hamdg.models.network import Network, frozen, statistics
+from hamdg.models.network import Network, frozen
 
 _CHUNK = 256
 _POINTS = 30
@@ -109,33 +109,13 @@ def distill(
     return Distilled(weights, curve)
 
 
-@torch.no_grad()
-def reestimated(network: Network, images: Tensor, device: torch.device) -> dict[str, Tensor]:
-    """Return a network's weights with the BatchNorm statistics of some images in place of its own.
+def mixed_parts(images: Tensor) -> Iterator[Tensor]:
+    """Yield images [n, 3, h, w] in a random order, so that each part has some of all models.
 
-    Args:
-        network: The network, which is changed.
-        images: Normalized images [n, 3, h, w], all of one batch up to a limit of memory.
-        device: Where it is computed.
+    There are as few parts of the same size, but for one image, as a limit of memory allows.
     """
-    network.live_statistics = True
-    network.to(device).eval()
-    # One after another in a random order, so that each part has images of all models.
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    layers = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    kept = [(layer, layer.momentum) for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        # The plain mean over parts.
-        layer.momentum = None
-        layer.train()
-    for part in _parts(images[order]):
-        network(part.to(device))
-    for layer, momentum in kept:
-        layer.momentum = momentum
-        layer.eval()
-    found = dict(statistics(network.body))
-    return {name: tensor.detach().cpu().clone() for name, tensor in (network.weights() | found).items()}
+    yield from torch.tensor_split(images[order], -(-len(images) // (2 * _CHUNK)))
 
 
 def _state(student: Network, optimizer: torch.optim.Adam, step: int, curve: list[tuple[int, float, float]]) -> State:
@@ -145,11 +125,6 @@ def _state(student: Network, optimizer: torch.optim.Adam, step: int, curve: list
         "step": step,
         "curve": curve,
     }
-
-
-def _parts(images: Tensor) -> Iterator[Tensor]:
-    """Yield images in as few parts of the same size, but for one image, as the limit allows."""
-    yield from torch.tensor_split(images, -(-len(images) // (2 * _CHUNK)))
 
 
 def _losses(

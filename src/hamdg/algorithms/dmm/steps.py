@@ -14,7 +14,7 @@ from hamdg import console
 from hamdg.algorithms.base import StepResult
 from hamdg.algorithms.dmm.arrangement import Arrangement, arrange
 from hamdg.algorithms.dmm.clients import START, Client, ClientData, make_clients, start_client
-from hamdg.algorithms.dmm.distillation import Distilled, distill, lesson, reestimated
+from hamdg.algorithms.dmm.distillation import Distilled, distill, lesson, mixed_parts
 from hamdg.algorithms.dmm.inversion import check_statistics
 from hamdg.algorithms.dmm.loop import Loop
 from hamdg.algorithms.dmm.report import (
@@ -33,6 +33,7 @@ from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.domain import only_domains
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
+from hamdg.models.batchnorm import reestimated
 from hamdg.models.network import Network, frozen
 from hamdg.runs.merge_figures import merge_figures
 from hamdg.stages.context import Context, check_batchnorm
@@ -173,9 +174,8 @@ def synthesize_images(context: Context) -> StepResult:
     pictures = write_images(files.folder, context.run.path, made.images, targets, classes, context.preprocess)
     # The average of all clients, whatever is merged: a row of the table.
     average = merge("uniform", context.step("train").history().last)
-    network = context.network()
-    network.load(average)
-    files.save(REESTIMATED, reestimated(network, torch.cat(list(made.images.values())), context.device))
+    parts = (part.to(context.device) for part in mixed_parts(torch.cat(list(made.images.values()))))
+    files.save(REESTIMATED, {**average, **reestimated(context.network().to(context.device), average, parts)})
     facts = {
         "images": {name: len(own) for name, own in made.images.items()},
         "statistics": {name: own[-1][1] for name, own in made.curves.items()},

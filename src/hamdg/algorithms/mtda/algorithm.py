@@ -21,7 +21,6 @@ from hamdg.algorithms.mtda.models import (
     reestimate_step,
     unlabeled_batches,
 )
-from hamdg.algorithms.mtda.statistics import reestimated
 from hamdg.algorithms.mtda.training import ADAPT, APART, MIXED, READAPT, SOURCE, STARTS, UNION
 from hamdg.config.algorithms.mtda import MtdaSettings
 from hamdg.config.recipe import MergeConfig, Recipe
@@ -29,6 +28,7 @@ from hamdg.data.resolve import benchmark_of
 from hamdg.merge import MergeSettings
 from hamdg.merge.files import Provenance
 from hamdg.merge.files.provenance import resolved_settings
+from hamdg.models.batchnorm import reestimated
 from hamdg.models.network import Network, Weights
 from hamdg.runs.figures import Figure, bars
 from hamdg.runs.manifest import digests

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from hamdg.algorithms.mtda.statistics import normalize_by_batch, set_momentum
 from hamdg.algorithms.mtda.views import strong_view
 from hamdg.cohort.learner import Learner, Loss
 from hamdg.config.algorithms.mtda import AdaptConfig
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
+from hamdg.models.batchnorm import normalize_by_batch, set_momentum
 from hamdg.models.network import Network
 from hamdg.tasks.base import Task
 from hamdg.tracking.keys import MetricKey

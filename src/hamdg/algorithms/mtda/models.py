@@ -9,11 +9,11 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Step, StepResult
 from hamdg.algorithms.mtda.merging import merge_targets
-from hamdg.algorithms.mtda.statistics import reestimated
 from hamdg.algorithms.mtda.training import ADAPT, APART, MIXED, READAPT, SOURCE, STARTS, UNION
 from hamdg.config.algorithms.mtda import CompareConfig, MtdaSettings
 from hamdg.data.batches import sample_positions
 from hamdg.data.module import adaptation_part
+from hamdg.models.batchnorm import reestimated
 from hamdg.models.network import Weights
 from hamdg.stages.context import Context
 

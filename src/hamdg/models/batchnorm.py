@@ -1,4 +1,4 @@
-"""BatchNorm's statistics: put in charge of a network's modes, given a momentum, and measured anew."""
+"""BatchNorm's statistics: normalize by the batch, given a momentum, measured anew."""
 
 from __future__ import annotations
 
