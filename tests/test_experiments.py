@@ -61,7 +61,7 @@ def test_a_recipe_holds_only_what_differs_from_the_defaults(path: Path) -> None:
 
 def test_every_benchmark_has_its_recipe() -> None:
     assert set(builtin()) == {"mini", "mini-scenes", *REAL}
-    assert {path.parts[1] for path in RECIPES} == {"mini", "custom", *REAL}
+    assert {path.parts[1] for path in RECIPES} == {"mini", "mini-scenes", "custom", *REAL}
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -43,6 +43,10 @@ SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=so
 # In place of classifiers that have to be downloaded, and of their teachers, untrained ones, which tell all words apart.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 TEACHER = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random")
+# Steps that have settings of their own.
+ADAPTATION = ("--mtda.adapt.steps=2", "--mtda.reestimate.images=4")
+# Of images with label maps, which a subset does not take by class, some have to be left for validation.
+SCENES = ("--data.subset=10",)
 # Points on each line between two models. One recipe is enough to show that they can be measured.
 LINES = 3
 SIDE = 32
@@ -83,10 +87,12 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     """
     places = (f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}")
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
-    name = _named_benchmark(path)
+    name, text = _named_benchmark(path), path.read_text()
+    overrides += ADAPTATION if re.search(r"^algorithm: mtda$", text, re.MULTILINE) else ()
+    overrides += SCENES if RENDERED.get(name) == "scenes" else ()
     if name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
-        overrides += [*_small_models(path.read_text()), f"--data.root={images or make_images(root / 'images', one)}"]
+        overrides += [*_small_models(text), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
 
 

@@ -328,3 +328,34 @@ def test_the_evaluation_can_be_repeated_with_another_mean(tmp_path: Path, capsys
     values = [cast("float", record["rows"][-1]["targets"][name]["accuracy_in20"]) for name in TARGETS]
     assert record["held_out_accuracy"] == pytest.approx(sum(values) / 3)
     assert "harmonic" not in capsys.readouterr().out
+
+
+def test_streets_are_segmented_by_the_same_steps_with_the_last_layers_kept_apart(tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    dropped = ("--model.", "--data.mini.", "--held_out", "--algorithm")
+    arguments = [one for one in (*tiny_arguments(tmp_path, "rn"), *ARGUMENTS) if not one.startswith(dropped)]
+    own = [
+        "--benchmark=mini-scenes",
+        "--algorithm=mtda",
+        "--held_out=day+dusk",
+        "--excluded=[fog, rain]",
+        "--data.scenes.images=10",
+        "--data.scenes.image_size=32",
+        "--model.name=mini-unet",
+        "--model.statistics=live",
+        "--mtda.merge.heads=separate",
+        "--mtda.compare.starts=false",
+    ]
+    found = Finished(read_recipe(None, [*arguments, *own]))
+    assert found.record["metric"] == "mIoU"
+    row = found.record["rows"][-1]
+    assert (row["key"], set(row["targets"])) == ("mtda", {"day", "dusk"})
+    values = [cast("float", metrics["mIoU_in20"]) for metrics in row["targets"].values()]
+    assert row["held_out"] == pytest.approx(2 / sum(1 / one for one in values) if all(values) else 0.0)
+    context, adapted = found.context, found.last("adapt")
+    entries = [one for one in context.algorithm.entries(context) if one.key == "mtda"]
+    for entry in entries:
+        (name,) = entry.only
+        head = {key for key in entry.weights if torch.equal(entry.weights[key], adapted[name][key])}
+        assert {key for key in entry.weights if key.startswith("segmentation_head.")} <= head
+        assert not any("conv1.weight" in key for key in head)
