@@ -70,7 +70,11 @@ def test_every_command_is_one_of_ours(path: Path) -> None:
     assert f"{len(points)} runs" in path.read_text()
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "ablations"], ids=lambda path: path.stem)
+# `mini-scenes` has one source domain, and targets that are adapted to all at once.
+IN_TURN = [path for path in FILES if path.stem not in ("ablations", "mini-scenes")]
+
+
+@pytest.mark.parametrize("path", IN_TURN, ids=lambda path: path.stem)
 def test_every_domain_is_held_out_in_turn(path: Path) -> None:
     assert read(path)["parameters"]["held_out"]["values"] == list(builtin()[path.stem].domains)
 

@@ -69,6 +69,7 @@ def test_a_recipe_for_images_of_your_own_gets_some(tmp_path: Path) -> None:
 def test_the_recipes_of_one_benchmark_are_chosen() -> None:
     every, own = smoke.recipes(ROOT / "experiments"), smoke.recipes(ROOT / "experiments", "pacs")
     assert [path.relative_to(ROOT).as_posix() for path in own] == [
+        "experiments/pacs/dmm-lite0.yaml",
         "experiments/pacs/ham.yaml",
         "experiments/pacs/mini-clip.yaml",
         "experiments/pacs/scmd-lite0.yaml",
@@ -126,7 +127,7 @@ def test_lines_between_models_are_measured_in_the_first_recipe_alone(monkeypatch
 
     monkeypatch.setattr("hamdg.stages.pipeline.run", run)
     assert smoke.main([str(ROOT / "experiments"), "--benchmark=pacs"]) == 0
-    assert asked == [("ham", smoke.LINES), ("ham", 0), ("scmd", 0), ("scmd", 0)]
+    assert asked == [("dmm", smoke.LINES), ("ham", 0), ("ham", 0), ("scmd", 0), ("scmd", 0)]
 
 
 @pytest.mark.slow
