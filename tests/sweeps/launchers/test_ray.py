@@ -154,7 +154,11 @@ def test_another_fault_of_ray_is_quoted(ray: StandIn, tmp_path: Path) -> None:
         pool.submit(int).result()
 
 
-def test_what_is_under_way_is_cancelled_and_a_connection_of_its_own_is_left(ray: StandIn, tmp_path: Path) -> None:
+def test_what_is_under_way_is_cancelled_and_a_connection_of_its_own_is_left(
+    ray: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A job that begins after the end looks for a file that is gone.
+    monkeypatch.setattr("hamdg.sweeps.launchers.remote.PATIENCE", 0.1)
     go = threading.Event()
     pool = executor(tmp_path)
     pool.submit(go.wait)
