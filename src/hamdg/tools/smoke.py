@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -43,8 +44,16 @@ SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=so
 # In place of classifiers that have to be downloaded, and of their teachers, untrained ones, which tell all words apart.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 TEACHER = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random")
-# Steps that have settings of their own.
-ADAPTATION = ("--mtda.adapt.steps=2", "--mtda.reestimate.images=4")
+# Steps of algorithms that have settings of their own.
+OWN_STEPS = (
+    "--dmm.start.steps=4",
+    "--dmm.synthesize.images=8",
+    "--dmm.synthesize.steps=4",
+    "--dmm.distill.steps=4",
+    "--dmm.distill.batch_size=8",
+    "--mtda.adapt.steps=2",
+    "--mtda.reestimate.images=4",
+)
 # Of images with label maps, which a subset does not take by class, some have to be left for validation.
 SCENES = ("--data.subset=10",)
 # Points on each line between two models. One recipe is enough to show that they can be measured.
@@ -88,7 +97,7 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     places = (f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}")
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
     name, text = _named_benchmark(path), path.read_text()
-    overrides += ADAPTATION if re.search(r"^algorithm: mtda$", text, re.MULTILINE) else ()
+    overrides += _of_algorithm(text, OWN_STEPS)
     overrides += SCENES if RENDERED.get(name) == "scenes" else ()
     if name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
@@ -99,7 +108,13 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
 def _small_models(text: str) -> tuple[str, ...]:
     """Return what replaces the models of a recipe that need weights."""
     model = CLASSIFIER if re.search(r"name: (timm|torchvision)/", text) else SHIPPED
-    return (*model, *TEACHER) if re.search(r"^algorithm: scmd$", text, re.MULTILINE) else model
+    return (*model, *_of_algorithm(text, TEACHER))
+
+
+def _of_algorithm(text: str, overrides: Sequence[str]) -> list[str]:
+    """Return those overrides that are of the section of a recipe's algorithm."""
+    found = re.search(r"^algorithm: *(\w+)", text, re.MULTILINE)
+    return [one for one in overrides if found and one.startswith(f"--{found[1]}.")]
 
 
 def _named_benchmark(path: Path) -> str:
