@@ -3,8 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.dmm.rows import Ensemble, averages
+from hamdg.algorithms.dmm.rows import averages
 from hamdg.data.preprocess import Preprocess
+from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network
 
 

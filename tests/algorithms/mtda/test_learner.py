@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hamdg.algorithms.mtda.ensemble import Ensemble
 from hamdg.algorithms.mtda.learner import (
     ACCEPTED,
     PseudoLabels,
@@ -22,6 +21,7 @@ from hamdg.config.algorithms.mtda import AdaptConfig
 from hamdg.data.batches import Batch, Labels
 from hamdg.data.preprocess import Preprocess
 from hamdg.errors import ConfigError
+from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey

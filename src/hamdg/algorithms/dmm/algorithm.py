@@ -8,9 +8,10 @@ from typing import ClassVar, cast
 from hamdg.algorithms.base import SOURCE, Algorithm, Entry, Step
 from hamdg.algorithms.dmm import steps
 from hamdg.algorithms.dmm.clients import START, client_names
-from hamdg.algorithms.dmm.rows import Ensemble, averages
+from hamdg.algorithms.dmm.rows import averages
 from hamdg.config.algorithms.dmm import DmmSettings
 from hamdg.data.benchmark import TaskName
+from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network, Weights
 from hamdg.runs.record import Reads
 from hamdg.stages.context import Context

@@ -10,7 +10,6 @@ from torch import Tensor
 from hamdg.algorithms.base import SOURCE as MODEL
 from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
 from hamdg.algorithms.mtda import training
-from hamdg.algorithms.mtda.ensemble import Ensemble
 from hamdg.algorithms.mtda.merging import BUFFERS, Buffers, between_and_within, merge_targets, with_head
 from hamdg.algorithms.mtda.models import (
     MERGE,
@@ -29,6 +28,7 @@ from hamdg.merge import MergeSettings
 from hamdg.merge.files import Provenance
 from hamdg.merge.files.provenance import resolved_settings
 from hamdg.models.batchnorm import reestimated
+from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network, Weights
 from hamdg.runs.figures import Figure, bars
 from hamdg.runs.manifest import digests

@@ -1,4 +1,4 @@
-"""The mean of several models' probabilities: what the merge would be if it cost nothing to run them all."""
+"""The mean of several models' probabilities: what a merge would be if it cost nothing to run them all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Ensemble(Network):
     def __init__(self, members: Sequence[Network]) -> None:
         super().__init__()
         self.preprocess = members[0].preprocess
-        self.members = nn.ModuleList(frozen(member) for member in members)
+        self.members = nn.ModuleList(members)
+        frozen(self)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the mean of the probabilities [n, classes] or [n, classes, h, w]."""
