@@ -90,6 +90,14 @@ def test_without_rows_all_rows_are_printed_and_written(
         assert f"\n| {label} | " in page
 
 
+def test_another_row_may_be_the_baseline(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    results.show(Path("grids/file.yaml"), replace(sweep, baseline="HAM"), [one.job for one in outcomes], outcomes)
+    assert "Difference to HAM (reconstruction), " in capsys.readouterr().out
+    assert " | against HAM (reconstruction) | " in Path(str(sweep.out)).read_text()
+
+
 def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a\n")
     results.check(sweep)

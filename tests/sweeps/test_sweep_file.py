@@ -33,8 +33,8 @@ HAM = {"recipe": "ham.yaml"}
         (
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
-            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `out`, `title`, `intro`, "
-            "`root`, `launcher`, `tracking`.",
+            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `baseline`, `out`, `title`, "
+            "`intro`, `root`, `launcher`, `tracking`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},
@@ -88,6 +88,10 @@ HAM = {"recipe": "ham.yaml"}
             {"conditions": {}},
             "expected `conditions` to be a mapping of names to settings, one at least, but got `{}`.",
         ),
+        (
+            {"baseline": "EMR", "variants": {"ERM": HAM | {"rows": {"erm": "ERM", "erm_sma": "ERM + SMA"}}}},
+            "no variant's `rows` call a row `EMR`; did you mean `ERM`?",
+        ),
         ({"root": 3}, "expected `root` to be a path, but got `3`."),
         (
             {"out": "page.md", "until": "validate"},
@@ -101,6 +105,15 @@ def test_a_wrong_sweep_is_answered_in_one_sentence_that_names_the_line(
     path = sweep_file(**changes)
     with pytest.raises(ConfigError, match=rf"^{re.escape(f'`{path}`')}, line \d+: {re.escape(message)}$"):
         read_sweep(path)
+
+
+def test_a_baseline_may_be_a_row_that_only_runs_will_name(sweep_file: SweepFile) -> None:
+    named, unnamed = HAM | {"rows": {"ham": "HAM"}}, HAM
+    variants = {"HAM": named, "others": unnamed}
+    assert read_sweep(sweep_file(baseline="ERM", variants=variants)).baseline == "ERM"
+    grid = {"train.lr": [0.1, 0.2]}
+    found = read_sweep(sweep_file(baseline="HAM, lr=0.1", variants={"HAM": named}, grid=grid))
+    assert found.baseline == "HAM, lr=0.1"
 
 
 @pytest.mark.parametrize("key", ["held_out", "seeds", "variants"])

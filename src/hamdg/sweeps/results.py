@@ -17,7 +17,7 @@ from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import write_results
 from hamdg.report.table import MISSING
 from hamdg.report.tables.long import as_data
-from hamdg.report.tables.methods import REFERENCE, Methods, choose_methods, tabulate_methods
+from hamdg.report.tables.methods import Methods, choose_methods, tabulate_methods
 from hamdg.report.tables.plain import text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import EVALUATE, VALIDATE
@@ -93,7 +93,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     defaults = [one for one in shown if not one.job.draw]
     runs = [found_run(one.job, Path(one.run)) for one in defaults] if sweep.until == EVALUATE else []
     methods = choose_methods(runs, {one.job.variant: _rows(sweep, one.job) for one in shown}) if runs else {}
-    tables = tabulate_methods(runs, methods, REFERENCE) if runs else []
+    tables = tabulate_methods(runs, methods, sweep.baseline) if runs else []
     seconds = tabulate_methods(runs, methods, metric="train_seconds") if runs else []
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
@@ -158,7 +158,7 @@ def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
 def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Methods) -> Path:
     name = public_name(file)
     part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
-    return write_results(runs, user_path(sweep.out or "", "out"), part, methods)
+    return write_results(runs, user_path(sweep.out or "", "out"), part, methods, sweep.baseline)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

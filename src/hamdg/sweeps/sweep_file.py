@@ -12,6 +12,7 @@ from hamdg.config.shipped import public_name
 from hamdg.config.tracking import Loggers
 from hamdg.config.yaml_files import read_yaml
 from hamdg.errors import ConfigError
+from hamdg.report.tables.methods import REFERENCE
 from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.checking import Checker, Settings
 from hamdg.sweeps.grid import typed_grid
@@ -91,6 +92,7 @@ class Sweep:
             of `hamdg run`, any step.
         controls: Whether runs have their own controls, as recipes say; off where ERM is a variant.
         reports: Whether each run gets its page, as recipes say.
+        baseline: The label of the row that the others are compared with in the tables.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
         title: That part's heading.
@@ -116,6 +118,7 @@ class Sweep:
     until: str = EVALUATE
     controls: bool = True
     reports: bool = True
+    baseline: Label = REFERENCE
     out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""
@@ -168,6 +171,8 @@ def read_sweep(path: Path) -> Sweep:
     values["exclude"] = read_exclusions(values.get("exclude", ()), checker)
     sweep = Sweep(**values)
     _check_together(sweep, checker)
+    if "baseline" in values:
+        _check_baseline(sweep, checker)
     return sweep
 
 
@@ -190,6 +195,15 @@ def _check_together(sweep: Sweep, checker: Checker) -> None:
             if key in sweep.grid:
                 text = f"`{key}` stands in `grid` and in `{place}`; take it out of one of them."
                 raise checker.error(f"{place}.{key}", text)
+
+
+def _check_baseline(sweep: Sweep, checker: Checker) -> None:
+    """Raise where all labels are known, and none is that of the baseline; values of a grid are part of a label."""
+    rows = [one.rows for one in sweep.origins.values() if one.rows is not None]
+    labels = list(dict.fromkeys(label for own in rows for label in own.values()))
+    if len(rows) == len(sweep.origins) and not any(sweep.baseline.startswith(label) for label in labels):
+        hint = did_you_mean(sweep.baseline, labels, f"there are {listed(labels)}.")
+        raise checker.error("baseline", f"no variant's `rows` call a row `{excerpt(sweep.baseline)}`; {hint}")
 
 
 def _spread(values: dict[str, Any], place: str, checker: Checker) -> None:

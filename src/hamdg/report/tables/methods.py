@@ -56,7 +56,7 @@ def tabulate_methods(
     options = TableOptions(
         rows=(METHOD,),
         columns=("held_out",),
-        baseline=baseline,
+        baseline=baseline and qualified(baseline, footnote_names(run.summary.footnote for run in runs)),
         order={METHOD: list(labels), "condition": list(conditions)},
     )
     numbers = _measured(runs, found, [model for *_, model in methods])
