@@ -95,7 +95,7 @@ def test_another_row_may_be_the_baseline(
 ) -> None:
     results.show(Path("grids/file.yaml"), replace(sweep, baseline="HAM"), [one.job for one in outcomes], outcomes)
     assert "Difference to HAM (reconstruction), " in capsys.readouterr().out
-    assert " | against HAM (reconstruction) | " in Path(str(sweep.out)).read_text()
+    assert "\n#### Difference to HAM (reconstruction), points" in Path(str(sweep.out)).read_text()
 
 
 def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
