@@ -12,7 +12,6 @@ from hamdg.algorithms.dmm.distillation import (
     distill,
     lesson,
     mixed_parts,
-    soft_label_loss,
     weight_distance,
 )
 from hamdg.algorithms.dmm.loop import Loop
@@ -69,29 +68,6 @@ def taught(
     loop: Loop | None = None,
 ) -> Distilled:
     return distill(student, lessons, own, config, 0, loop or Counting(), CPU)
-
-
-def test_the_loss_is_zero_where_the_student_says_the_same_and_equals_the_slow_formula() -> None:
-    student, teacher = drawn(4, 3), drawn(4, 3, seed=1)
-    assert float(soft_label_loss(student, student + 5, 2.0)) == pytest.approx(0.0, abs=1e-12)
-    p, q = (teacher / 2).softmax(dim=1), (student / 2).softmax(dim=1)
-    slow = sum(float(a * (a / b).log()) for a, b in zip(p.flatten(), q.flatten(), strict=True)) / 4 * 4
-    assert float(soft_label_loss(student, teacher, 2.0)) == pytest.approx(slow)
-
-
-def test_a_high_temperature_matches_centered_scores() -> None:
-    student, teacher = drawn(1, 3), drawn(1, 3, seed=1)
-    difference = teacher - student
-    centered = float((difference - difference.mean()).square().sum()) / (2 * 3)
-    assert float(soft_label_loss(student, teacher, 1_000.0)) == pytest.approx(centered, rel=5e-3)
-
-
-def test_the_gradient_is_the_temperature_times_the_difference_of_probabilities() -> None:
-    student, teacher = drawn(2, 3).requires_grad_(), drawn(2, 3, seed=1)
-    torch.autograd.backward(soft_label_loss(student, teacher, 3.0))
-    wanted = 3 * ((student / 3).softmax(1) - (teacher / 3).softmax(1)) / 2
-    assert student.grad is not None
-    torch.testing.assert_close(student.grad, wanted.detach())
 
 
 def test_a_linear_student_becomes_its_linear_teacher() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from hamdg.algorithms.scmd.functional import distillation, hardest
+from hamdg.algorithms.scmd.functional import hardest
 from hamdg.algorithms.scmd.learner import ScmdLearner, fresh_projector
 from hamdg.algorithms.scmd.teacher import Teacher
 from hamdg.cohort.learner import Learner
@@ -23,6 +23,7 @@ from hamdg.models.clip import load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.network import Network, frozen, statistics
+from hamdg.tasks.distillation import distillation_loss
 from hamdg.tracking.keys import MetricKey
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -81,8 +82,8 @@ def test_the_loss_is_the_published_one_on_the_hardest_samples_and_later_on_all(s
     wanted = one.teacher.clip(own)
     projected = normalize(features @ one.projector.T, dim=1)
     crossed = one.log_scale.exp() * projected @ TEXT.T
-    expected = cross_entropy(scores, labels) + 0.5 * distillation(scores, wanted, 3.0)
-    expected = expected + 0.5 * distillation(crossed, wanted, 3.0)
+    expected = cross_entropy(scores, labels) + 0.5 * distillation_loss(scores, wanted, 3.0)
+    expected = expected + 0.5 * distillation_loss(crossed, wanted, 3.0)
     torch.testing.assert_close(found.value, expected)
     assert int(found.counts[MetricKey("samples")]) == count
     parts = [float(found.logs[MetricKey(f"part/{name}")]) for name in ("cross_entropy", "logits", "cross_modal")]

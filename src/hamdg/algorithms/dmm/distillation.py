@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax
 
 from hamdg.algorithms.dmm.loop import Loop, State
 from hamdg.cohort.learner import seeded
 from hamdg.config.algorithms.dmm import DistillConfig
 from hamdg.data.batches import sample_positions
 from hamdg.models.network import Network, frozen
+from hamdg.tasks.distillation import distillation_loss
 
 _CHUNK = 256
 _POINTS = 30
@@ -33,15 +33,6 @@ class Distilled(NamedTuple):
 
     weights: dict[str, Tensor]
     curve: list[tuple[int, float, float]]
-
-
-def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over images, of scores [n, classes].
-
-    T^2 keeps gradients of one size whatever the temperature (https://arxiv.org/abs/1503.02531).
-    """
-    student, teacher = log_softmax(student / temperature, dim=1), log_softmax(teacher / temperature, dim=1)
-    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 def weight_distance(parameters: Mapping[str, Tensor], anchors: Mapping[str, Tensor]) -> Tensor:
@@ -142,7 +133,10 @@ def _losses(
     ]
     scores = student(torch.cat([batch.images for batch in batches])).split([len(batch.images) for batch in batches])
     losses = torch.stack(
-        [soft_label_loss(found, batch.scores, config.temperature) for found, batch in zip(scores, batches, strict=True)]
+        [
+            distillation_loss(found, batch.scores, config.temperature)
+            for found, batch in zip(scores, batches, strict=True)
+        ]
     )
     taught, stayed = losses[: len(lessons)], losses[len(lessons) :]
     return taught.mean(), stayed.mean() if len(stayed) else taught.new_zeros(())

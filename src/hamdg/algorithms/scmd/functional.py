@@ -1,4 +1,4 @@
-"""What SCMD computes: which samples are hard, and how far a student is from its teacher (arXiv 2311.15145)."""
+"""What SCMD computes: which samples are hard, and cross-modal scores (https://arxiv.org/abs/2311.15145)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax, normalize, softmax
+from torch.nn.functional import normalize
 
 # CLIP's own start of the logarithm of its scale, and what it is kept below.
 START_LOG_SCALE = math.log(1 / 0.07)
@@ -36,18 +36,6 @@ def hardest(losses: Tensor, share: float) -> Tensor:
     """
     order = torch.argsort(losses, descending=True, stable=True)
     return order[: kept(len(losses), share)].sort().values
-
-
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return `T^2 KL(softmax(teacher / T) || softmax(student / T))`, the mean over samples; no gradient to the teacher.
-
-    Args:
-        student: Scores [n, classes].
-        teacher: Scores [n, classes].
-        temperature: `T`.
-    """
-    wanted = softmax(teacher.detach() / temperature, dim=1)
-    return kl_div(log_softmax(student / temperature, dim=1), wanted, reduction="batchmean") * temperature**2
 
 
 def cross_modal_scores(projected: Tensor, class_features: Tensor, log_scale: Tensor) -> Tensor:

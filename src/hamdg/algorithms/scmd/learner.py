@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from hamdg.algorithms.scmd import functional
-from hamdg.algorithms.scmd.functional import cross_modal_scores, distillation, hardest, selects
+from hamdg.algorithms.scmd.functional import cross_modal_scores, hardest, selects
 from hamdg.algorithms.scmd.teacher import Teacher
 from hamdg.cohort.learner import Learner, Loss, ParamGroup
 from hamdg.cohort.resume import CheckpointError
@@ -21,6 +21,7 @@ from hamdg.data.batches import Batch
 from hamdg.data.splits import seed_hash
 from hamdg.models.network import Network, unmoved_statistics
 from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.tasks.distillation import distillation_loss
 from hamdg.tracking.keys import MetricKey
 
 
@@ -73,10 +74,10 @@ class ScmdLearner(Learner):
         # Distances that weigh nothing are not computed: what is left is plain fine-tuning, bit for bit.
         wanted = self._teacher_scores(images) if settings.logit_weight or settings.cross_modal_weight else None
         if wanted is not None and settings.logit_weight:
-            parts["logits"] = distillation(scores.float(), wanted, settings.temperature)
+            parts["logits"] = distillation_loss(scores.float(), wanted, settings.temperature)
             value = value + settings.logit_weight * parts["logits"]
         if wanted is not None and settings.cross_modal_weight:
-            parts["cross_modal"] = distillation(self._cross_modal(features), wanted, settings.temperature)
+            parts["cross_modal"] = distillation_loss(self._cross_modal(features), wanted, settings.temperature)
             value = value + settings.cross_modal_weight * parts["cross_modal"]
         logs = {MetricKey(f"part/{name}"): part.detach() for name, part in parts.items()}
         scale = {MetricKey("scale"): self.log_scale.detach().exp()}

@@ -1,0 +1,20 @@
+"""The loss of a student that learns a teacher's soft labels (https://arxiv.org/abs/1503.02531)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax, softmax
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return `T^2 KL(softmax(teacher / T) || softmax(student / T))`, the mean over samples; no gradient to the teacher.
+
+    `T^2` keeps gradients of one size whatever the temperature.
+
+    Args:
+        student: Scores [n, classes].
+        teacher: Scores [n, classes].
+        temperature: `T`.
+    """
+    wanted = softmax(teacher.detach() / temperature, dim=1)
+    return kl_div(log_softmax(student / temperature, dim=1), wanted, reduction="batchmean") * temperature**2
