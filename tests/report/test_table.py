@@ -101,6 +101,9 @@ def test_a_linear_layer_that_is_trained_is_not_called_frozen(erm: Record) -> Non
     learned: Record = erm | {"class_features": features}
     note = "Class features: a linear layer that the seed draws, trained from there on; no text is used."
     assert note in format_text(learned).splitlines()
+    streets: Record = erm | {"class_features": {**features, "kind": "last_layers", "use": "start of the last layers"}}
+    note = "Class features: the segmentation network's own last layers, trained from there on; no text is used."
+    assert note in format_text(streets).splitlines()
 
 
 def test_a_run_without_a_start_model_has_no_gain(ham: Record) -> None:

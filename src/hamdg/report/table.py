@@ -19,6 +19,7 @@ CLASS_FEATURES = {
     "source_means": "mean image features of the sources' training images",
     "linear_probe": "a linear classifier of the image features of the sources' training images",
     "random": "a linear layer that the seed draws",
+    "last_layers": "the segmentation network's own last layers",
 }
 # What becomes of BatchNorm's running statistics, by `model.statistics`.
 BATCHNORM: Mapping[BatchNorm, str] = {

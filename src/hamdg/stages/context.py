@@ -238,7 +238,8 @@ class Context:
     def head_facts(self, head: Tensor) -> dict[str, str]:
         """Return what a run says of what stands for its classes."""
         model = self.recipe.model
-        facts = {"kind": model.text_head if model.knows_classes else "random", "sha256": sha256_tensor(head)}
+        own = "last_layers" if model.segments else "random"
+        facts = {"kind": model.text_head if model.knows_classes else own, "sha256": sha256_tensor(head)}
         use = "start of the last layers" if model.segments else "start of a linear layer"
         return facts if model.has_text else facts | {"use": use}
 

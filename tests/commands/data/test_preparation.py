@@ -73,6 +73,14 @@ def test_sheet_draws_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_sheet_draws_streets_and_their_label_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    arguments = ("--out", str(out), "--per-cell=1", "--data.scenes.images=5", "--data.scenes.image_size=32")
+    assert said(capsys, "sheet", "mini-scenes", *arguments) == f"{out}\n"
+    purple = (np.asarray(Image.open(out)) == (128, 64, 128)).all(axis=2)
+    assert purple.any()
+
+
 def test_a_sheet_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     arguments = ("--out=file/sheet.png", "--per-cell=1", "--data.mini.images_per_class=2")

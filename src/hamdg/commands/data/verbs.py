@@ -277,8 +277,10 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
     given = [*overrides, *([f"--data.root={arguments.root}"] if arguments.root else [])]
     if name in RENDERED:
         _check_keys(f"{verb} {name}", overrides, (f"data.{RENDERED[name]}", *_RENDERED_KEYS[verb]))
-        held_out = benchmark(name).domains[-1]
-        return read_recipe(None, [f"--benchmark={name}", f"--held_out={held_out}", *given])
+        bench = benchmark(name)
+        # Which network it is means nothing here, but a recipe has to name one that gives such labels.
+        model = ["--model.name=mini-unet"] if bench.task == "segmentation" else []
+        return read_recipe(None, [f"--benchmark={name}", f"--held_out={bench.domains[-1]}", *model, *given])
     if name != CUSTOM:
         benchmark(name)
     _check_keys(verb, overrides, _KEYS[verb])
