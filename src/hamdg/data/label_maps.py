@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +91,23 @@ def list_pairs(place: Location, domain: str) -> Pairs:
     Raises:
         DataError: If the domain has no folder, a folder cannot be read, or images and maps do not go together.
     """
+    pairs, problems = survey_pairs(place, domain, most=_SHOWN)
+    if problems:
+        raise DataError(problems[0])
+    return pairs
+
+
+def survey_pairs(place: Location, domain: str, most: int | None = None) -> tuple[Pairs, list[str]]:
+    """List what goes together of a domain as `list_pairs` does, and say in sentences what does not.
+
+    Args:
+        place: Where the images are.
+        domain: One of the domains.
+        most: At most how many files a sentence names; `None` for all.
+
+    Raises:
+        DataError: If the domain has no folder, a folder cannot be read, or two files have one name.
+    """
     assert place.root is not None
     names = domain_folders(place.benchmark, subfolders(place.root)).get(domain, [])
     if len(names) != 1:
@@ -99,11 +116,11 @@ def list_pairs(place: Location, domain: str) -> Pairs:
     folder = place.root / names[0]
     images = _by_stem(folder / IMAGES, _IMAGE_ENDS, ())
     maps = _by_stem(folder / LABELS, _MAP_ENDS, _NO_MAPS)
-    _check_pairs(folder, images, maps)
-    stems = sorted(images)
+    stems = sorted(images.keys() & maps.keys())
     listing = _listing(domain, folder / LABELS, [maps[stem] for stem in stems])
     # A domain is other data where its maps are others.
-    return Pairs(_listing(domain, folder / IMAGES, [images[stem] for stem in stems], listing), listing)
+    pairs = Pairs(_listing(domain, folder / IMAGES, [images[stem] for stem in stems], listing), listing)
+    return pairs, list(_pair_problems(folder, images, maps, most))
 
 
 class _File(NamedTuple):
@@ -133,22 +150,26 @@ def _by_stem(folder: Path, ends: Sequence[str], without: Sequence[str]) -> dict[
     return {key: files[0] for key, files in chosen.items()}
 
 
-def _check_pairs(folder: Path, images: Mapping[str, _File], maps: Mapping[str, _File]) -> None:
+def _pair_problems(
+    folder: Path, images: Mapping[str, _File], maps: Mapping[str, _File], most: int | None
+) -> Iterator[str]:
     if not images:
-        raise DataError(f"`{printable(folder / IMAGES)}` holds no image; expected `{LAYOUT}`.")
+        yield f"`{printable(folder / IMAGES)}` holds no image; expected `{LAYOUT}`."
+        return
     if lonely := [one.name for key, one in sorted(images.items()) if key not in maps]:
-        raise DataError(
-            f"`{printable(folder / LABELS)}` has no label map for {_some(lonely)} of `{IMAGES}`; a map is called like "
-            f"its image, apart from endings such as `{_IMAGE_ENDS[0]}` and `{_MAP_ENDS[0]}`."
+        yield (
+            f"`{printable(folder / LABELS)}` has no label map for {_some(lonely, most)} of `{IMAGES}`; a map is called "
+            f"like its image, apart from endings such as `{_IMAGE_ENDS[0]}` and `{_MAP_ENDS[0]}`."
         )
     if lonely := [one.name for key, one in sorted(maps.items()) if key not in images]:
-        raise DataError(
-            f"`{printable(folder / IMAGES)}` has no image for the label map {_some(lonely)}; move such maps elsewhere."
+        yield (
+            f"`{printable(folder / IMAGES)}` has no image for the label map {_some(lonely, most)}; move such maps "
+            "elsewhere."
         )
 
 
-def _some(names: Sequence[str]) -> str:
-    return shortened([f"`{printable(name)}`" for name in names], _SHOWN)
+def _some(names: Sequence[str], most: int | None) -> str:
+    return shortened([f"`{printable(name)}`" for name in names], most)
 
 
 def _listing(domain: str, folder: Path, files: Sequence[_File], maps: Listing | None = None) -> Listing:
@@ -217,11 +238,15 @@ def _decoded(pairs: Pairs, bench: Benchmark, side: int) -> Maps:
     return found
 
 
-def _labels(content: bytes, size: tuple[int, int], table: NDArray[np.int32]) -> Maps:
-    """Return the labels of a map's file, uint8 `[h, w]`.
+def ids_of(content: bytes, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the ids in a map's file, `[h, w]`.
+
+    Args:
+        content: The file.
+        size: Width and height of the map's image.
 
     Raises:
-        UnreadableError: If it is no map of ids, has another size than its image, or has unknown ids.
+        UnreadableError: If it is no map of ids, or has another size than its image.
     """
     with opened(content) as image:
         if image.mode not in ("L", "P", "1", "I", "I;16"):
@@ -229,7 +254,16 @@ def _labels(content: bytes, size: tuple[int, int], table: NDArray[np.int32]) -> 
         if image.size != size:
             mine, theirs = (f"{width} x {height}" for width, height in (image.size, size))
             raise UnreadableError(f"it has {mine} pixels, its image {theirs}")
-        values = np.asarray(image).astype(np.int64)
+        return np.asarray(image).astype(np.int64)
+
+
+def _labels(content: bytes, size: tuple[int, int], table: NDArray[np.int32]) -> Maps:
+    """Return the labels of a map's file, uint8 `[h, w]`.
+
+    Raises:
+        UnreadableError: If it is no map of ids, has another size than its image, or has unknown ids.
+    """
+    values = ids_of(content, size)
     clipped = np.clip(values, 0, _ENTRIES - 1)
     labels = np.where(values == clipped, table[clipped], -1)
     if unknown := np.unique(values[labels < 0]).tolist():
@@ -238,4 +272,14 @@ def _labels(content: bytes, size: tuple[int, int], table: NDArray[np.int32]) -> 
     return labels.astype(np.uint8)
 
 
-__all__ = ["IGNORE", "IGNORED", "Pairs", "classes_of_ids", "list_pairs", "map_domains", "read_maps"]
+__all__ = [
+    "IGNORE",
+    "IGNORED",
+    "Pairs",
+    "classes_of_ids",
+    "ids_of",
+    "list_pairs",
+    "map_domains",
+    "read_maps",
+    "survey_pairs",
+]

@@ -50,13 +50,15 @@ def render_each(listing: Listing, view: View, positions: Sequence[int]) -> Gener
     return make_each(partial(_one, listing, view), positions)
 
 
-def make_each(make: Callable[[int], Rendered], positions: Sequence[int]) -> Generator[Rendered]:
-    """Yield images in the order of `positions`, made ahead in as many threads as this process may use.
+def make_each(make: Callable[[int], Made], positions: Sequence[int]) -> Generator[Made]:
+    """Yield images, or what else is made of each of `positions`, in their order.
+
+    They are made ahead in as many threads as this process may use.
 
     Close the generator (`contextlib.closing`) when it is left early, so that its threads end.
 
     Args:
-        make: Makes the image of a position.
+        make: Makes what belongs to a position.
         positions: Which ones.
     """
     workers = min(decoding_threads(), len(positions))
@@ -68,7 +70,7 @@ def make_each(make: Callable[[int], Rendered], positions: Sequence[int]) -> Gene
     handfuls = (positions[start : start + handful] for start in range(0, len(positions), handful))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        waiting: deque[Future[list[Rendered]]] = deque(
+        waiting: deque[Future[list[Made]]] = deque(
             pool.submit(_some, make, handful) for handful in islice(handfuls, 2 * workers)
         )
         while waiting:
@@ -175,7 +177,7 @@ def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int, what: s
     )
 
 
-def _some(make: Callable[[int], Rendered], positions: Sequence[int]) -> list[Rendered]:
+def _some(make: Callable[[int], Made], positions: Sequence[int]) -> list[Made]:
     # Several batches may be in the making at the same time, each with threads of its own.
     with _slots(decoding_threads()):
         return [make(position) for position in positions]

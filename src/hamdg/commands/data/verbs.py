@@ -47,8 +47,8 @@ _PLACE = (
 )
 _VERIFY = (
     "Exit code 0: every image is readable and the counts are those of a published copy, which is named (for "
-    "`custom`: every class has images in every domain). 1: something is missing, unexpected or damaged; all of it is "
-    "listed. 2: wrong usage, or no images found."
+    "`custom`: every class has images in every domain; with --data.ids: every image has a label map of its size and of "
+    "known ids). 1: something is missing, unexpected or damaged; all of it is listed. 2: wrong usage, or no images."
 )
 
 
@@ -152,27 +152,23 @@ def _verify(arguments: argparse.Namespace) -> int:
     recipe, place = _read_location("verify", arguments)
 
     from hamdg import console
-    from hamdg.commands.data import verification
-    from hamdg.data.verify.verify import verify
+    from hamdg.commands.data.verification import verified
     from hamdg.files import write_json
 
-    console.result(f"{place.benchmark.title or place.benchmark.name}: {place.where}")
     try:
-        found = verify(
+        found = verified(
             place,
             decode=not arguments.no_decode,
             contents=arguments.contents,
             truncated=recipe.data.truncated,
-            progress=lambda total: console.progress(total, "images opened"),
+            everything=arguments.all,
         )
     except KeyboardInterrupt:
         print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
         return _INTERRUPTED
-    verification.show(found, everything=arguments.all)
-    card = found.card()
-    _write(out, lambda: write_json(out, card))
+    _write(out, lambda: write_json(out, found.card))
     console.result(f"The data card is in {out}.")
-    console.result_json({"card_file": out} | verification.values(found) | {"card": card})
+    console.result_json({"card_file": out} | found.values | {"card": found.card})
     return 0 if found.good else 1
 
 
@@ -248,13 +244,7 @@ def _read_location(verb: str, arguments: argparse.Namespace) -> tuple[Recipe, Lo
             f"`hamdg data sheet {name}`."
         )
     recipe = _read_recipe(verb, arguments)
-    place = place_of(recipe)
-    if place.benchmark.task == "segmentation":
-        raise ConfigError(
-            "`hamdg data verify` looks at folders of classes; `hamdg data prepare custom` reads label maps and names "
-            "those that cannot be used."
-        )
-    return recipe, place
+    return recipe, place_of(recipe)
 
 
 def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:

@@ -4,16 +4,62 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from hamdg import console
+from hamdg.commands.data import map_verification
+from hamdg.config.recipe import Truncated
 from hamdg.data.lists.meaning import read_lists
-from hamdg.data.verify.verify import Verification
+from hamdg.data.locations import Location
+from hamdg.data.verify.maps import verify_maps
+from hamdg.data.verify.verify import Advance, Verification, verify
 from hamdg.data.verify.versions import expected_count
+from hamdg.errors import ConfigError
 from hamdg.text import counted, listed
 
 _FEW = 20
 _SHOWN = 3
 _TOTAL = "total"
+
+
+class Verified(NamedTuple):
+    """What was found, when it has been printed: the verdict, all faults for programs, and the data card."""
+
+    good: bool
+    values: dict[str, object]
+    card: dict[str, object]
+
+
+def verified(place: Location, *, decode: bool, contents: bool, truncated: Truncated, everything: bool) -> Verified:
+    """Verify a benchmark's images, and print what was found.
+
+    Args:
+        place: Where they are.
+        decode: Open every image.
+        contents: Compute the digest of every file.
+        truncated: Whether files that are cut off count as readable.
+        everything: List all classes of a benchmark with many.
+
+    Raises:
+        ConfigError: If digests of label maps are asked for.
+        DataError: If the images are not there, or not the benchmark's.
+    """
+
+    def progress(total: int) -> AbstractContextManager[Advance]:
+        return console.progress(total, "images opened")
+
+    segments = place.benchmark.task == "segmentation"
+    if segments and contents:
+        raise ConfigError("`--contents` compares images with a class each; leave it out for label maps.")
+    console.result(f"{place.benchmark.title or place.benchmark.name}: {place.where}")
+    if segments:
+        maps = verify_maps(place, decode=decode, truncated=truncated, progress=progress)
+        map_verification.show(maps)
+        return Verified(maps.good, map_verification.values(maps), maps.card())
+    found = verify(place, decode=decode, contents=contents, truncated=truncated, progress=progress)
+    show(found, everything=everything)
+    return Verified(found.good, values(found), found.card())
 
 
 def show(found: Verification, *, everything: bool) -> None:

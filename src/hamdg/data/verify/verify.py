@@ -227,12 +227,12 @@ def _findings(check: DomainCheck) -> Mapping[str, object]:
         "unreadable": {check.listing.names[position]: reason for position, reason in seen.unreadable.items()},
         "truncated": {check.listing.names[position]: reason for position, reason in seen.truncated.items()},
         "peculiar": dict(seen.peculiar),
-        "width": _spread(sides[:, 0].tolist()),
-        "height": _spread(sides[:, 1].tolist()),
+        "width": spread(sides[:, 0].tolist()),
+        "height": spread(sides[:, 1].tolist()),
     }
 
 
-def _spread(values: list[int]) -> dict[str, int] | None:
+def spread(values: list[int]) -> dict[str, int] | None:
     """Return the least, the middle and the greatest of some numbers."""
     if not values:
         return None
