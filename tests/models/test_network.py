@@ -138,6 +138,24 @@ def test_a_frozen_network_stays_as_it_is_inside_a_parent_that_trains() -> None:
     assert not teacher.trainable()
 
 
+def test_the_state_of_a_parent_has_no_frozen_network_and_loads_around_it() -> None:
+    def parent() -> nn.ModuleDict:
+        return nn.ModuleDict({"teacher": frozen(frozen(Student())), "student": Student()})
+
+    one, other = parent(), parent()
+    state = one.state_dict()
+    assert {name.partition(".")[0] for name in state} == {"student"}
+    # By itself it has one, which files and digests see.
+    teacher = copy.deepcopy(other["teacher"].state_dict())
+    assert teacher.keys() == Student().state_dict().keys()
+    missing = other.load_state_dict(state, strict=True)
+    assert missing == ([], [])
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in state.items())
+    assert all(torch.equal(value, teacher[name]) for name, value in other["teacher"].state_dict().items())
+    # A copy is as frozen.
+    assert copy.deepcopy(one).state_dict().keys() == state.keys()
+
+
 def test_a_network_without_a_file_format_exports_none(tmp_path: Path) -> None:
     student = Student()
     assert student.export(student.weights(), tmp_path, {}) is None

@@ -120,7 +120,14 @@ class Network(nn.Module, ABC):
 
 
 def frozen(network: N) -> N:
-    """Freeze a network, such as a teacher: no gradients, and evaluation mode whatever mode its parent is put in."""
+    """Freeze a network, such as a teacher: no gradients, and evaluation mode whatever mode its parent is put in.
+
+    The state of its parent leaves it out, and so does a resumable checkpoint: what never changes is made again. A
+    learner that would go on beside another one as readily says in `get_extra_state` which one it was.
+    """
+    if not network._frozen:
+        network.register_state_dict_post_hook(_left_out)  # type: ignore[no-untyped-call]
+        network.register_load_state_dict_pre_hook(_kept)  # type: ignore[no-untyped-call]
     network._frozen = True
     network.requires_grad_(False)
     return network.eval()
@@ -168,6 +175,19 @@ def unmoved_statistics(module: nn.Module) -> Iterator[None]:
         for layer, buffers in own:
             for name, buffer in buffers.items():
                 setattr(layer, name, buffer)
+
+
+def _left_out(network: nn.Module, state: dict[str, object], prefix: str, metadata: object) -> None:
+    """Take a frozen network out of the state of what it is a part of; called when that is collected."""
+    if prefix:
+        for name in [name for name in state if name.startswith(prefix)]:
+            del state[name]
+
+
+def _kept(network: nn.Module, state: dict[str, object], prefix: str, *others: object) -> None:
+    """Add a frozen network's own state to one that was collected without it; called when that is loaded."""
+    if prefix:
+        state.update({f"{prefix}{name}": value for name, value in network.state_dict().items()})
 
 
 def _plain(name: str) -> str:
