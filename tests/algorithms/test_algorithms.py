@@ -14,7 +14,8 @@ from hamdg.algorithms.base import Entry
 from hamdg.config.algorithms import find
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
 from hamdg.config.controls import controls_of
-from hamdg.config.recipe import ControlsConfig, DataConfig, HistoryConfig, MergeConfig, MiniConfig, Recipe, TrainConfig
+from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.recipe import ControlsConfig, HistoryConfig, MergeConfig, Recipe, TrainConfig
 from hamdg.merge.files import load_tensors
 from hamdg.models.network import Weights
 from hamdg.runs.identity import defining_part, identity, run_directory

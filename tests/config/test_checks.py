@@ -8,8 +8,9 @@ import pytest
 
 from hamdg.config import checks, keys
 from hamdg.config.checks import problems
+from hamdg.config.data import DataConfig, MiniConfig
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import DataConfig, MiniConfig, ModelConfig, Recipe, TrainConfig
+from hamdg.config.recipe import ModelConfig, Recipe, TrainConfig
 from hamdg.data.benchmark import Benchmark
 from hamdg.errors import ConfigError
 from hamdg.mini.benchmark import SIZES

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from hamdg.config.algorithms.erm import ErmSettings
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
+from hamdg.config.data import DataConfig, MiniConfig
 from hamdg.config.parsing import split_overrides
 from hamdg.config.reading import checked, read_recipe, write_recipe
-from hamdg.config.recipe import DataConfig, MergeConfig, MiniConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.config.recipe import MergeConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
 from hamdg.data.resolve import benchmark_of
 from hamdg.runs.identity import training_identity
 

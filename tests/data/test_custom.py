@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hamdg.config.data import DataConfig
 from hamdg.config.parsing import overridden
 from hamdg.config.reading import checked, read_recipe
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data import custom
 from hamdg.data.benchmark import Hub
 from hamdg.data.custom import check_names, custom_benchmark

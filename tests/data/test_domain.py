@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.splits import draw_per_class, image_classes

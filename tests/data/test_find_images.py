@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.find_images import find_images
 from hamdg.data.resolve import place_of
 from hamdg.errors import DataError

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from hamdg.config.data import DataConfig
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.counts import image_count, source_count
 from hamdg.data.domain import UnlabeledDomain, WallError, open_domain
 from hamdg.data.find_images import find_images, list_images

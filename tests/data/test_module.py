@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, TrainConfig
+from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.data.batches import Batch, Labels, RawBatch, concatenate
 from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData, split_domain

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hamdg.config.data import ColumnsConfig, DataConfig
 from hamdg.config.reading import read_recipe, write_recipe
-from hamdg.config.recipe import ColumnsConfig, DataConfig, ModelConfig, Recipe
+from hamdg.config.recipe import ModelConfig, Recipe
 from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.resolve import benchmark_of, hub_of, own_words, prompts_of, with_own_words, words_of
 from hamdg.errors import ConfigError

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.config.recipe import DataConfig, Recipe, ScenesConfig, TrainConfig
+from hamdg.config.data import DataConfig, ScenesConfig
+from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.data.augment import flip_shift, flip_shift_maps
 from hamdg.data.batches import Batch, concatenate
 from hamdg.data.domain import open_domain

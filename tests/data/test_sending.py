@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.domain import UnlabeledDomain, open_domain
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.data import MiniConfig
 from hamdg.errors import ConfigError
 from hamdg.mini import CLASSES, DOMAINS, data_digest, render_domain
 from hamdg.mini.benchmark import (
@@ -48,7 +48,7 @@ def test_a_image_depends_on_its_own_keys_only(domain: str) -> None:
 
 def test_another_process_renders_the_same_images() -> None:
     program = (
-        "from hamdg.config.recipe import MiniConfig; from hamdg.mini import DOMAINS, data_digest, render_domain\n"
+        "from hamdg.config.data import MiniConfig; from hamdg.mini import DOMAINS, data_digest, render_domain\n"
         "config = MiniConfig(images_per_class=3, image_size=32)\n"
         "print(data_digest([render_domain(name, config) for name in reversed(DOMAINS)][::-1]))"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.data import MiniConfig
 from hamdg.errors import ConfigError, StorageError
 from hamdg.mini import cache as cache_module
 from hamdg.mini import load_domain, render_domain
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_rendered_again(tmp_path: Path, damage: str) -> None:
 
 def test_two_processes_may_start_together(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from hamdg.config.recipe import MiniConfig\n"
+        "import sys; from pathlib import Path; from hamdg.config.data import MiniConfig\n"
         "from hamdg.mini import data_digest, load_domain\n"
         "config = MiniConfig(images_per_class=10, image_size=32)\n"
         "print(data_digest([load_domain('art_painting', config, Path(sys.argv[1]))]))"

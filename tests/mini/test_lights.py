@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamdg.config.data import MiniConfig
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import MiniConfig
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError
 from hamdg.mini import load_domain, render_domain

@@ -15,7 +15,8 @@ from torch import Tensor
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
 from hamdg.cohort.validation import measured
-from hamdg.config.recipe import DataConfig, Recipe, ScenesConfig, TrainConfig
+from hamdg.config.data import DataConfig, ScenesConfig
+from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.data.module import SourceData
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.segmenter import SMALL, Segmenter, find_segmenter, load_segmenter

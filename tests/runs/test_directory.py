@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config.recipe import DataConfig, MiniConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.recipe import Recipe, RuntimeConfig, TrainConfig
 from hamdg.errors import RunDirectoryError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity, run_directory

@@ -21,7 +21,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from hamdg.cohort import team
 from hamdg.cohort.place import Place
 from hamdg.config.checks import problems
-from hamdg.config.recipe import DataConfig, Recipe, RuntimeConfig, TrainConfig
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe, RuntimeConfig, TrainConfig
 from hamdg.data.domain import open_domain
 from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors

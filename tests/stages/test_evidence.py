@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hamdg.config.recipe import MiniConfig, Recipe
+from hamdg.config.data import MiniConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import holdout

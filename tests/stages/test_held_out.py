@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.data import MiniConfig
 from hamdg.data import find_images
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.data.find_images import list_domain

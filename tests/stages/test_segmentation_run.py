@@ -12,16 +12,15 @@ import segmentation_models_pytorch as smp
 from safetensors.torch import load_file
 
 from hamdg.config.algorithms import find
+from hamdg.config.data import DataConfig, ScenesConfig
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import (
     ControlsConfig,
-    DataConfig,
     EvaluateConfig,
     MergeConfig,
     ModelConfig,
     Recipe,
     RuntimeConfig,
-    ScenesConfig,
     TrainConfig,
 )
 from hamdg.data.domain import open_domain

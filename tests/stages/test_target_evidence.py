@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.data import MiniConfig
 from hamdg.data.domain import WallError
 from hamdg.errors import ConfigError
 from hamdg.merge import registry

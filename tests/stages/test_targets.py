@@ -18,7 +18,7 @@ from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
 
 if TYPE_CHECKING:
-    from hamdg.config.recipe import MiniConfig
+    from hamdg.config.data import MiniConfig
     from hamdg.mini import DomainArrays
     from tests.stages.conftest import Tiny, Work
 

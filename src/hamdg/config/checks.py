@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from hamdg.config.data import CROPPING, CUSTOM, RENDERED
 from hamdg.config.keys import value_at
-from hamdg.config.recipe import CROPPING, CUSTOM, RENDERED, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import tracking_problems
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings, find
+from hamdg.config.data import DataConfig
 from hamdg.config.tracking import TrackingConfig
+from hamdg.config.value_types import Names, Share, Steps, Templates
 from hamdg.errors import ConfigError
 from hamdg.values import Range, Words
 
 HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
-Truncated = Literal["refuse", "read"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
@@ -24,139 +25,16 @@ AnyOption = Annotated[
     OptionValue,
     Words("a number, a string, `true`, `false` or `null`", "numbers, strings, `true`, `false` or `null`"),
 ]
-Names = Annotated[list[str | int], Words("a list of names, such as `[photo, sketch]`")]
-Templates = Annotated[list[str], Words('a list of strings, such as `["a photo of a {}."]`')]
 
-# More steps, images or threads than anybody uses; without a limit, a slip of the keyboard fills the memory.
-Share = Annotated[float, Range(0, 1, below=True)]
-Steps = Annotated[int, Range(1, 1_000_000)]
+# More threads than anybody uses; without a limit, a slip of the keyboard fills the memory.
 THREADS = 1_024
 
-CUSTOM = "custom"
 # How names of image classifiers begin; all others are CLIPs.
 CLASSIFIERS = ("timm/", "torchvision/", "mini-resnet")
 # And those of segmentation networks.
 SEGMENTERS = ("smp/", "mini-unet")
-# Augmentations that crop, which want more of an image than the model's own side.
-CROPPING = ("clip", "domainbed")
-# The embedded benchmarks, and the section of `data` that says how each is rendered.
-RENDERED = {"mini": "mini", "mini-scenes": "scenes"}
-# In which lights there are copies of the embedded benchmark's domains.
-LIGHTS = ("dark", "fog")
 # Stands for the defaults of the recipe's algorithm, whichever that is.
 _DEFAULTS = AlgorithmSettings()
-
-
-@dataclass(frozen=True)
-class MiniConfig:
-    """The embedded benchmark `mini`: how its images are rendered and which conflicts are dialed in.
-
-    Args:
-        seed: Seed of the images (not of the training).
-        images_per_class: Images per class and domain (of the most frequent class under `imbalance`).
-        image_size: Side of the square images in pixels.
-        label_noise: Share of wrong training labels, one number for all domains or one per domain name.
-        spurious: Probability that an image's background follows its class, by a map that differs between domains.
-        imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
-        copies: Further domains: the images of one in another light, `<domain>_dark` or `<domain>_fog`.
-    """
-
-    seed: Annotated[int, Range(0)] = 0
-    images_per_class: Annotated[int, Range(2, 20_000)] = 100
-    image_size: Annotated[int, Range(32, 64)] = 48
-    label_noise: Share | dict[str, Share] = 0.0
-    spurious: Annotated[float, Range(0, 1)] = 0.0
-    imbalance: Annotated[float, Range(1)] = 1.0
-    copies: Names = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ScenesConfig:
-    """The embedded benchmark `mini-scenes`: how many streets are rendered.
-
-    Args:
-        seed: Seed of the images (not of the training).
-        images: Images of each domain.
-        image_size: Side of the square images and label maps in pixels.
-    """
-
-    seed: Annotated[int, Range(0)] = 0
-    images: Annotated[int, Range(5, 100_000)] = 300
-    image_size: Annotated[int, Range(32, 256)] = 64
-
-
-@dataclass(frozen=True)
-class ColumnsConfig:
-    """How a hub's data set calls its columns.
-
-    Args:
-        image: The column of images.
-        label: The column of classes.
-        domain: The column of domains.
-    """
-
-    image: str = "image"
-    label: str = "label"
-    domain: str = "domain"
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images are used, and how they are fed to the models.
-
-    Args:
-        root: Folder of the images, or a `.parquet` file or a folder of them, read like a hub's data set; `null` looks
-            for it in `HAMDG_DATA`, in `data/` and on the hub.
-        hub: A data set on the Hugging Face hub (or a local copy of one), instead of a folder.
-        revision: The hub's revision; `null` for the newest.
-        lists: Which images there are: a file, or a folder of files, of `<path> <label>` lines, or a CSV with the
-            columns path, class and domain. Paths begin in `data.root`; if that is `null`, beside the file or folder.
-        columns: The hub's, or a CSV's, columns.
-        domains: Of `benchmark: custom`, the domains to use; `null` for all.
-        batch_size: Images per source domain and step.
-        validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
-        words: How prompts call classes whose names are not words, such as `{n02084071: dog}`, or the path of a YAML or
-            JSON file of them; `null`, and classes that are left out: by their names.
-        ids: Of `benchmark: custom`, what the ids in label maps mean, such as `{0: road, 1: sky, 2: ignore}`, where
-            images lie in `<domain>/images` and their maps in `<domain>/labels`. Several ids may be one class; 255 is
-            ignored unless it is named. `null` where a class folder says what an image shows.
-        subset: At most this many images per class and domain, drawn by the seed, of the held-out domain too; `null` for
-            all; of label maps, so many per domain. For smoke tests.
-        shots: Train on this many images per class and source domain, drawn by the seed from the training part; `null`
-            for all; with label maps, on so many per source domain. Hold-out sets and the held-out domain stay whole.
-        augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
-            flip); `domainbed` (the same with color jitter and grayscale). Label maps are flipped and shifted like their
-            images; the other two are not for them.
-        truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
-            DomainBed does; what is missing is gray or black).
-        store: How decoded images are kept: `uncompressed`; or `compressed`, large ones reduced to twice the model's
-            side and encoded as JPEG, others as they are, which takes less disk than the files themselves. The pixels
-            of large ones differ a little, so this makes another run.
-        decode_once: Keep decoded images in the cache; off, every image is decoded whenever it is used.
-        cache: Folder of rendered or decoded images; `null` for the user's cache folder.
-        mini: The settings of the embedded benchmark `mini`.
-        scenes: Those of the embedded benchmark `mini-scenes`.
-    """
-
-    root: str | None = None
-    hub: str | None = None
-    revision: str | None = None
-    lists: str | None = None
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    domains: Names | None = None
-    batch_size: Annotated[int, Range(1, 100_000)] = 16
-    validation_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = 0.2
-    words: dict[str, str] | str | None = None
-    ids: dict[str, str] | None = None
-    subset: Annotated[int, Range(1)] | None = None
-    shots: Annotated[int, Range(1)] | None = None
-    augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
-    truncated: Truncated = "refuse"
-    store: Literal["uncompressed", "compressed"] = "uncompressed"
-    decode_once: bool = True
-    cache: str | None = None
-    mini: MiniConfig = field(default_factory=MiniConfig)
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.find_images import list_images, subset_positions
 from hamdg.data.module import split_positions, training_positions
 from hamdg.mini.rendered import rendered_classes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from hamdg.config.recipe import CUSTOM
+from hamdg.config.data import CUSTOM
 from hamdg.data.benchmark import Benchmark, Hub, Lists, composed, normalized
 from hamdg.data.folders.layout import LAYOUT, class_folders, printable, subfolders
 from hamdg.data.folders.walk import walk

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.errors import DataError
 
 # What the orientation in an image's EXIF data asks a viewer to do.

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import CROPPING, RENDERED, Recipe
+from hamdg.config.data import CROPPING, RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.disk import compressed_bytes
 from hamdg.data.cache.reader import Store, open_images

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.folders.listing import check_domains, list_folder
 from hamdg.data.hub.rows import list_hub_domain
 from hamdg.data.label_maps import Pairs, list_pairs

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 
 Integers = NDArray[np.int64]
 

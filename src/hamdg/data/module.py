@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg import console
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data import augment
 from hamdg.data.batches import WHOLE, Batch, Labels, RawBatch, Share, StepLoader
 from hamdg.data.domain import Domain, UnlabeledDomain, open_domain

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM, LIGHTS, Recipe
+from hamdg.config.data import CUSTOM, LIGHTS
+from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import JOIN, PROMPTS, Benchmark, Hub, Lists, prompt_name
 from hamdg.data.custom import custom_benchmark

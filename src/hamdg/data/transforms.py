@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.data.decode import decoded, dimensions
 
 _BICUBIC, _HAMMING = Image.Resampling.BICUBIC, Image.Resampling.HAMMING

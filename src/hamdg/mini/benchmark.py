@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import LIGHTS, MiniConfig
+from hamdg.config.data import LIGHTS, MiniConfig
 from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from hamdg.config.recipe import MiniConfig
+from hamdg.config.data import MiniConfig
 from hamdg.errors import StorageError
 from hamdg.files import write_bytes
 from hamdg.mini.arrays import DomainArrays

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hamdg.config.recipe import LIGHTS
+from hamdg.config.data import LIGHTS
 from hamdg.mini.styles.painter import Pixels
 
 # Shares and levels are moderate: what is left of an image is still seen.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import DataConfig
+from hamdg.config.data import DataConfig
 from hamdg.mini import scenes
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.benchmark import CLASSES, class_counts, render_domain

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from hamdg.config.recipe import MiniConfig, ModelConfig
+from hamdg.config.data import MiniConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.benchmark import PROMPTS
 from hamdg.errors import ConfigError
 from hamdg.mini import CLASSES, DOMAINS, render_domain

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM, RENDERED, HistoryConfig, Recipe, TrainConfig
+from hamdg.config.data import CUSTOM, RENDERED
+from hamdg.config.recipe import HistoryConfig, Recipe, TrainConfig
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
 

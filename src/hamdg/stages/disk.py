@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hamdg.config.recipe import RENDERED
+from hamdg.config.data import RENDERED
 from hamdg.data.cache.disk import check_fits, compressed_bytes
 from hamdg.data.domain import cache_of, held_out_bytes, open_domain
 from hamdg.data.listing import Listing

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hamdg import console
 from hamdg.algorithms.base import Step
+from hamdg.config.data import CUSTOM
 from hamdg.config.merge_section import completed
 from hamdg.config.reading import checked
-from hamdg.config.recipe import CUSTOM, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, RunInUseError

@@ -9,7 +9,8 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from hamdg import console
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain

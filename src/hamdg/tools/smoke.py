@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from hamdg import console
+from hamdg.config.data import CUSTOM, RENDERED
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import CUSTOM, RENDERED, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import kind_of
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hamdg.config.recipe import RENDERED
+from hamdg.config.data import RENDERED
 from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.registry import benchmark, builtin
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hamdg.config.data import DataConfig
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.recipe import Recipe
 from hamdg.data.cache.compressed import CompressedImages, CompressedView
 from hamdg.data.cache.reader import Store
 from hamdg.data.decode import UnreadableError, decoded

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel
 
-from hamdg.config.recipe import DataConfig, Recipe
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark, Hub, normalized
 from hamdg.data.custom import custom_benchmark
 from hamdg.data.find_images import find_images

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hamdg import cli
-from hamdg.config.recipe import ColumnsConfig, DataConfig, Recipe
+from hamdg.config.data import ColumnsConfig, DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.benchmarks.domainnet import DOMAINNET
 from hamdg.data.benchmarks.pacs import PACS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hamdg.config.recipe import ScenesConfig
+from hamdg.config.data import ScenesConfig
 from hamdg.errors import ConfigError
 from hamdg.mini import data_digest
 from hamdg.mini.scenes import CLASSES, DOMAINS, benchmark, load_scenes, render_scene, render_scenes

@@ -6,7 +6,8 @@ from lightning import LightningModule
 
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
-from hamdg.config.recipe import MiniConfig, ModelConfig
+from hamdg.config.data import MiniConfig
+from hamdg.config.recipe import ModelConfig
 from hamdg.tools.bench import training as bench
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hamdg.config.recipe import RENDERED
+from hamdg.config.data import RENDERED
 from hamdg.data.benchmark import Benchmark, Hub
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark, names

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from hamdg import console
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.cache.compressed import SIDES, CompressedView
 from hamdg.data.cache.disk import amount, check_fits, compressed_bytes

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hamdg import console
-from hamdg.config.recipe import RENDERED, Recipe
+from hamdg.config.data import RENDERED
+from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.contact_sheet import (
     MAP_ROWS,

@@ -235,7 +235,7 @@ def _read_location(verb: str, arguments: argparse.Namespace) -> tuple[Recipe, Lo
         ConfigError: If something in the arguments is wrong.
         DataError: If there are no images.
     """
-    from hamdg.config.recipe import RENDERED
+    from hamdg.config.data import RENDERED
     from hamdg.data.resolve import place_of
 
     if (name := arguments.benchmark) in RENDERED:
@@ -258,9 +258,10 @@ def _read_recipe(verb: str, arguments: argparse.Namespace) -> Recipe:
         ConfigError: If something in them is wrong.
     """
     from hamdg.config.checks import place_problems
+    from hamdg.config.data import CUSTOM, RENDERED
     from hamdg.config.parsing import overridden
     from hamdg.config.reading import read_recipe
-    from hamdg.config.recipe import CUSTOM, RENDERED, Recipe
+    from hamdg.config.recipe import Recipe
     from hamdg.data.registry import benchmark
 
     name, overrides = arguments.benchmark, arguments.overrides

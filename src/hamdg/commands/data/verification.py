@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hamdg import console
 from hamdg.commands.data import map_verification
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.data.lists.meaning import read_lists
 from hamdg.data.locations import Location
 from hamdg.data.verify.maps import verify_maps

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
-from hamdg.config.recipe import Normalization, Share, Steps, Templates
+from hamdg.config.recipe import Normalization
+from hamdg.config.value_types import Share, Steps, Templates
 from hamdg.values import Range
 
 

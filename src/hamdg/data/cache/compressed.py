@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.data.cache.reader import CachedImages, Store
 from hamdg.data.decode import UnreadableError, decoded, dimensions
 from hamdg.data.images import Positions, as_read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from hamdg.config.recipe import CUSTOM
+from hamdg.config.data import CUSTOM
 from hamdg.data.benchmark import Benchmark, normalized
 from hamdg.data.folders.layout import printable
 from hamdg.data.folders.scan import Scan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hamdg.config.recipe import CUSTOM
+from hamdg.config.data import CUSTOM
 from hamdg.data.benchmark import Benchmark, Lists, composed, normalized
 from hamdg.data.folders.layout import LAYOUT, PARTS, domain_of_folder
 from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_files

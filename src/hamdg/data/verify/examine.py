@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.cores import usable_cores
 from hamdg.data.decode import UnreadableError, decoded
 from hamdg.data.listing import Listing

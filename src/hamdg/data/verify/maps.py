@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hamdg import __version__
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.decode import UnreadableError, dimensions
 from hamdg.data.folders.layout import printable

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
-from hamdg.config.recipe import Truncated
+from hamdg.config.data import Truncated
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.find_images import list_domain
 from hamdg.data.folders.layout import printable

@@ -23,7 +23,8 @@ from hamdg.algorithms.ham.learner import HamLearner
 from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
-from hamdg.config.recipe import DataConfig, HistoryConfig, MiniConfig, ModelConfig, RuntimeConfig, TrainConfig
+from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.recipe import HistoryConfig, ModelConfig, RuntimeConfig, TrainConfig
 from hamdg.data.batches import Batch, Labels
 from hamdg.merge.history import RunningMean
 from hamdg.mini import CLASSES, DOMAINS

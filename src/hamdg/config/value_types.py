@@ -1,0 +1,13 @@
+"""Types of values that several sections of a recipe have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from hamdg.values import Range, Words
+
+Names = Annotated[list[str | int], Words("a list of names, such as `[photo, sketch]`")]
+Templates = Annotated[list[str], Words('a list of strings, such as `["a photo of a {}."]`')]
+Share = Annotated[float, Range(0, 1, below=True)]
+# More steps than anybody trains; without a limit, a slip of the keyboard fills the memory.
+Steps = Annotated[int, Range(1, 1_000_000)]
