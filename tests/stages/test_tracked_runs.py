@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from hamdg.config.reading import read_recipe
 from hamdg.config.tracking import TrackingConfig
 from hamdg.errors import ConfigError
 from hamdg.runs.directory import RunDirectory
@@ -17,6 +18,8 @@ from hamdg.runs.identity import run_directory
 from hamdg.runs.record import read_record
 from hamdg.runs.steps import read_validation
 from hamdg.stages import pipeline, repeating
+from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.tracking import kind_of
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.tracker import StepTracker, tracked
 from tests.stages.conftest import Tiny, Tower
@@ -41,6 +44,21 @@ def test_a_logger_that_cannot_be_made_is_refused_before_anything_is_written_or_d
         assert _files(run) == (["kept.txt"] if force else [])
         run.mkdir(parents=True, exist_ok=True)
         (run / "kept.txt").touch()
+
+
+KINDS = {
+    "scmd": {"distill": "train"},
+    "mtda": {"source": "train", "adapt": "train", "merge": "merge"},
+    "dmm": {"common_start": "train", "train": "train", "merge": "merge", "synthesize": "synthesize"},
+    "coral": {"train": "train", "evaluate": "evaluate"},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_step_that_trains_models_is_found_as_one_whatever_its_name(name: str) -> None:
+    held_out = "cartoon+sketch" if name == "mtda" else "sketch"
+    algorithm = algorithm_of(read_recipe(None, [f"--algorithm={name}", f"--held_out={held_out}"]))
+    assert {step: kind_of(algorithm, step) for step in KINDS[name]} == KINDS[name]
 
 
 def test_a_process_that_srun_counts_is_followed_as_any_other(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,7 @@ def test_the_configuration_is_flat(followed: Followed) -> None:
         "selection": "training-domain validation",
         "condition": "",
         "step": "train",
+        "kind": "train",
         "identity": followed.record["identity"],
         "train.steps": 4,
         "merge.method": "rhm",

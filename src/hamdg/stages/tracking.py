@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from hamdg.algorithms.base import Algorithm
 from hamdg.config.recipe import Recipe
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.figures import Figure
@@ -17,6 +18,7 @@ from hamdg.runs.settings import flat, text_of
 from hamdg.runs.steps import StepSummary, read_validation, read_validation_by_source
 from hamdg.stages.context import Context
 from hamdg.stages.exporting import exported
+from hamdg.tracking.dashboard.layout import TRAINING
 from hamdg.tracking.links import read_links
 from hamdg.tracking.results import CaptionedImage, Cell, ConfigValue, Confusion, Results, ResultTable
 from hamdg.tracking.step import TrackedStep
@@ -74,8 +76,14 @@ def _tracked_step(context: Context, name: str, own_identity: str) -> TrackedStep
         title=f"{name} {label} on {recipe.held_out}, seed {recipe.seed}",
         group=experiment_of(context.run),
         metrics=context.step(name).metrics,
-        config=configuration(recipe, label) | {"step": name, "identity": run},
+        config=configuration(recipe, label) | {"step": name, "kind": kind_of(context.algorithm, name), "identity": run},
     )
+
+
+def kind_of(algorithm: Algorithm, name: str) -> str:
+    """Return `train` for a step that trains models, whatever its name, and otherwise the name."""
+    trains = any(one.name == name and (one.learners or "train" in one.sections) for one in algorithm.steps())
+    return TRAINING if trains else name
 
 
 def experiment_of(run: RunDirectory) -> str:

@@ -76,7 +76,7 @@ def log_table(sweep: Sweep, file: Path, jobs: Sequence[Job]) -> None:
         folders=str(root / "sweeps" / "*"),
         title=f"table of {file.stem}",
         group=config.group,
-        config={"step": TABLE, "sweep": file.stem},
+        config={"step": TABLE, "kind": TABLE, "sweep": file.stem},
     )
     rows = list(means(runs))
     with tracked(config, step) as tracker:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from wandb_workspaces.reports.v2.interface import Report
+from wandb_workspaces.reports.v2.interface import PanelGrid, Report
 from wandb_workspaces.workspaces.interface import Workspace
 
 from hamdg.tracking.dashboard.convert import save, to_report, to_workspace
@@ -12,6 +12,14 @@ from hamdg.tracking.dashboard.layout import Dashboard, ablations
 
 OLD = ablations(["art", "photo"], ["train.lr"])
 NEW = replace(OLD, title="New", sections=OLD.sections[:2])
+
+
+def test_a_section_of_a_report_has_the_runs_that_it_is_about() -> None:
+    grids = [block for block in to_report(OLD, "team", "p").blocks if isinstance(block, PanelGrid)]
+    filters = {one.name: one.filters for grid in grids for one in grid.runsets}
+    assert filters["Training"] == 'Config("kind") == "train"'
+    assert filters["Headline"] == 'Config("kind") == "evaluate"'
+    assert not filters["Diagnostics"]
 
 
 @pytest.mark.parametrize(("convert", "parts"), [(to_workspace, "sections"), (to_report, "blocks")])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hamdg.errors import ConfigError
 from hamdg.text import excerpt
-from hamdg.tracking.dashboard.layout import STEP, Dashboard, Panel, Section
+from hamdg.tracking.dashboard.layout import KIND, Dashboard, Panel, Section
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2.interface as reports
@@ -84,7 +84,7 @@ def to_report(dashboard: Dashboard, entity: str, project: str) -> reports.Report
                 entity=entity,
                 project=project,
                 name=section.name,
-                filters=f'Config("{STEP}") == "{section.step}"' if section.step else "",
+                filters=f'Config("{KIND}") == "{section.kind}"' if section.kind else "",
             )
             blocks.append(reports.PanelGrid(runsets=[runset], panels=_panels(section, notes=False)))
     return reports.Report(entity=entity, project=project, title=dashboard.title, blocks=blocks, width="fluid")

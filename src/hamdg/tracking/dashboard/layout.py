@@ -12,6 +12,8 @@ from typing import Literal
 # Configuration keys of every W&B run, which panels group and filter by. Run attributes (`group`, `job_type`) would not
 # do: grouping by them was broken in the W&B app for a year and a half.
 METHOD, HELD_OUT, STEP, SEED = "method", "held_out", "step", "seed"
+# What tells steps apart that do other things, whatever an algorithm calls them.
+KIND, TRAINING = "kind", "train"
 HEADLINE = "accuracy"
 
 PanelKind = Literal["bars", "lines", "scatter", "parallel", "importance", "compare", "media", "note"]
@@ -52,14 +54,15 @@ class Section:
     Args:
         name: The heading.
         panels: The panels.
-        step: Which steps' runs they are about: `train`, `merge`, `evaluate`; empty for all.
+        kind: Which steps' runs they are about: all that train models (`train`), or those of one name (`merge`,
+            `evaluate`); empty for all.
         lead: A sentence that says how to read them.
         is_open: Whether the section is unfolded.
     """
 
     name: str
     panels: tuple[Panel, ...]
-    step: str = "evaluate"
+    kind: str = "evaluate"
     lead: str = ""
     is_open: bool = True
 
@@ -133,7 +136,7 @@ def _training() -> Section:
         Panel("lines", "Norm of the gradients", pattern="^gradient_norm/", groupby=METHOD),
         Panel("lines", "Learning rate", ("lr",), groupby=METHOD),
     )
-    return Section("Training", panels, step="train", lead="Mean and standard deviation over the runs of a method.")
+    return Section("Training", panels, kind=TRAINING, lead="Mean and standard deviation over the runs of a method.")
 
 
 def _diagnostics() -> Section:
@@ -146,7 +149,7 @@ def _diagnostics() -> Section:
         _media("Most confident mistakes", "mistakes"),
     )
     lead = "A cosine near 1 means that the models hardly differ, so that there is little to merge."
-    return Section("Diagnostics", panels, step="", lead=lead, is_open=False)
+    return Section("Diagnostics", panels, kind="", lead=lead, is_open=False)
 
 
 def _two_runs() -> Section:
