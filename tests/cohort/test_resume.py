@@ -166,7 +166,7 @@ def test_checkpoints_come_by_time(world: World, tmp_path: Path, monkeypatch: pyt
 def test_a_checkpoint_is_the_state_of_its_step_whatever_is_trained_meanwhile(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, write = threading.Event(), resume._write
+    done, write = threading.Event(), resume.write_checkpoint
 
     def slow(checkpoint: object, path: Path) -> None:
         assert done.wait(60)
@@ -181,7 +181,7 @@ def test_a_checkpoint_is_the_state_of_its_step_whatever_is_trained_meanwhile(
             if trainer.global_step == 5:
                 done.set()
 
-    monkeypatch.setattr(resume, "_write", slow)
+    monkeypatch.setattr(resume, "write_checkpoint", slow)
     free = Free()
     cohort = world.cohort()
     world.fit(cohort, [free, ResumeCheckpoint(tmp_path / "resume.ckpt", every=4)])
@@ -200,6 +200,6 @@ def test_a_disk_that_is_full_ends_the_training(world: World, tmp_path: Path, mon
     def full(checkpoint: object, path: Path) -> None:
         raise StorageError(f"Cannot write `{path}`")
 
-    monkeypatch.setattr(resume, "_write", full)
+    monkeypatch.setattr(resume, "write_checkpoint", full)
     with pytest.raises(StorageError, match=r"^Cannot write `"):
         world.fit(world.cohort(), [ResumeCheckpoint(tmp_path / "resume.ckpt", every=5)])

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import torch
 from lightning import LightningModule, Trainer
@@ -22,6 +22,7 @@ from hamdg.files import atomic_path
 from hamdg.text import listed
 from hamdg.values import MismatchError, check
 
+T = TypeVar("T")
 # What reading a file that is not a checkpoint of ours may raise.
 UNREADABLE = (
     *(zipfile.BadZipFile, pickle.UnpicklingError, EOFError, NotImplementedError, RuntimeError),
@@ -40,6 +41,29 @@ class _Checkpoint(TypedDict):
     loops: dict[str, object]
     optimizer_states: list[dict[str, object]]
     lr_schedulers: list[dict[str, object]]
+
+
+class Interval:
+    """The time between two checkpoints: some steps, or some minutes, whichever ends first.
+
+    Args:
+        every: Steps; `None` for minutes alone.
+        minutes: Minutes.
+    """
+
+    def __init__(self, every: int | None = None, minutes: float = math.inf) -> None:
+        self._every = every
+        self._seconds = 60 * minutes
+        self.begin()
+
+    def begin(self) -> None:
+        """Count minutes from now on."""
+        self._began = time.monotonic()
+
+    def ends(self, step: int) -> bool:
+        """Return whether a checkpoint is due after a step."""
+        by_steps = self._every is not None and step % self._every == 0
+        return by_steps or time.monotonic() - self._began >= self._seconds
 
 
 class ResumeCheckpoint(Callback):
@@ -63,12 +87,11 @@ class ResumeCheckpoint(Callback):
         origin: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
-        self.every = every
-        self.minutes = minutes
+        self.interval = Interval(every, minutes)
         self.origin = dict(origin or {})
         self.restored = False
         self.seconds_before = 0.0
-        self._started = self._newest = time.monotonic()
+        self._started = time.monotonic()
         self._writer = _Writer()
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,19 +109,19 @@ class ResumeCheckpoint(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that all states are restored; called once, also when a run is resumed."""
         self.restored = True
-        self._newest = time.monotonic()
+        self.interval.begin()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Begin to write the checkpoint where one is due, measurements first; called after every batch."""
         # From a checkpoint of the last step there is nothing to go on with: Lightning would not even end the training.
-        if self._due(trainer.global_step) and trainer.global_step < trainer.max_steps:
+        if self.interval.ends(trainer.global_step) and trainer.global_step < trainer.max_steps:
             flush(pl_module)
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.path)
-            self._newest = time.monotonic()
+            self.interval.begin()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for what is being written; called once, when all steps are done."""
@@ -107,10 +130,6 @@ class ResumeCheckpoint(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait for what is being written; called also when training was interrupted."""
         self._writer.teardown()
-
-    def _due(self, step: int) -> bool:
-        by_steps = self.every is not None and step % self.every == 0
-        return by_steps or time.monotonic() - self._newest >= 60 * self.minutes
 
 
 class _Writer(TorchCheckpointIO):
@@ -125,7 +144,7 @@ class _Writer(TorchCheckpointIO):
         """Copy the state and begin to write it; the one before is complete then."""
         self.wait()
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing = self._thread.submit(_write, _copied(checkpoint), Path(path))
+        self._writing = self._thread.submit(write_checkpoint, _copied(checkpoint), Path(path))
 
     def wait(self) -> None:
         """Wait until all is written.
@@ -144,7 +163,12 @@ class _Writer(TorchCheckpointIO):
         self._thread = None
 
 
-def _write(checkpoint: object, path: Path) -> None:
+def write_checkpoint(checkpoint: object, path: Path) -> None:
+    """Write a checkpoint as a whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         try:
             torch.save(checkpoint, stream)
@@ -168,10 +192,34 @@ def _copied(value: object) -> object:
     return value
 
 
+def load_checkpoint(path: Path, kind: type[T]) -> T:
+    """Return the content of a checkpoint, compared with the checksums in it, which `torch.load` does not look at.
+
+    Args:
+        path: The checkpoint.
+        kind: The `TypedDict` that it is to be.
+
+    Raises:
+        CheckpointError: It is damaged.
+        OSError: It cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if broken := archive.testzip():
+                raise CheckpointError(f"is damaged (the checksum of `{Path(broken).name}` differs)")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        check(content, kind)
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
+        # torch's own words go on about how to load what should not be trusted.
+        why = f"is damaged ({error})" if isinstance(error, MismatchError) else "is damaged or no checkpoint"
+        raise CheckpointError(why) from error
+    return cast("T", content)
+
+
 def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: Mapping[str, str]) -> int:
     """Return the step of a checkpoint that training can go on from.
-
-    Its whole content is compared with the checksums in it, which `torch.load` does not look at.
 
     Args:
         path: The checkpoint.
@@ -183,20 +231,9 @@ def read_checkpoint(path: Path, like: Mapping[str, object], steps: int, origin: 
         CheckpointError: It is damaged, or of another training.
         OSError: It cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if broken := archive.testzip():
-                raise CheckpointError(f"is damaged (the checksum of `{Path(broken).name}` differs)")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        check(content, _Checkpoint)
-    except CheckpointError:
-        raise
-    except UNREADABLE as error:
-        # torch's own words go on about how to load what should not be trusted.
-        why = f"is damaged ({error})" if isinstance(error, MismatchError) else "is damaged or no checkpoint"
-        raise CheckpointError(why) from error
-    _compare(cast("_Checkpoint", content), like, steps, origin)
-    return int(content["global_step"])
+    content = load_checkpoint(path, _Checkpoint)
+    _compare(content, like, steps, origin)
+    return content["global_step"]
 
 
 def checkpoint_step(path: Path) -> int:

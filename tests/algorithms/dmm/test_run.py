@@ -264,13 +264,16 @@ def test_a_checkpoint_that_cannot_be_used_is_said(tiny: Tiny, tmp_path: Path) ->
     recipe = tiny(*DMM)
     context = open_context(recipe, RunDirectory(run_directory(recipe)))
     own = replace(context, current="distill", identity="abc")
-    counted = loop.Loop(own, 5)
+    counted = loop.Loop(own, 5, "dmm.distill.lr")
     assert counted.resumed() is None
     own.files.folder.mkdir(parents=True)
     own.files.resume.write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
         counted.resumed()
-    assert loop.Loop(own, 5, resumable=False).resumed() is None
+    assert loop.Loop(own, 5, "dmm.distill.lr", resumable=False).resumed() is None
+    torch.save({"global_step": 2}, own.files.resume)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        counted.resumed()
     state = {"global_step": 2, "origin": {"step": "other"}, "state": {}, "seconds": 1.0}
     torch.save(state, own.files.resume)
     with pytest.raises(CheckpointError, match="is of another step"):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
-import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
-import torch
-
-from hamdg.cohort.resume import UNREADABLE, CheckpointError
+from hamdg.cohort.resume import CheckpointError, Interval, load_checkpoint, write_checkpoint
 from hamdg.errors import TrainingError
-from hamdg.files import atomic_path
 from hamdg.stages.context import Context
 from hamdg.text import duration
 
 State = Mapping[str, Any]
 """What a loop goes on from: tensors, numbers, text, and lists and mappings of them."""
+
+
+class _Checkpoint(TypedDict):
+    global_step: int
+    origin: dict[str, str]
+    state: dict[str, object]
+    seconds: float
 
 
 class Loop:
@@ -25,16 +29,20 @@ class Loop:
     Args:
         context: The step's context.
         steps: How many steps there are.
+        lr: The key of the learning rate, for the message of a loss that is not finite.
         resumable: Whether it goes on where it was killed; the loops of a step that has several begin again.
     """
 
-    def __init__(self, context: Context, steps: int, *, resumable: bool = True) -> None:
+    def __init__(self, context: Context, steps: int, lr: str, *, resumable: bool = True) -> None:
         self.steps = steps
         self.resumable = resumable
+        self._lr = lr
         self._context = context
         self._path = context.files.resume
         self._origin = {"step": context.identity, "start_sha256": context.start_sha256}
-        self._began = self._newest = time.monotonic()
+        runtime = context.recipe.runtime
+        self._interval = Interval(runtime.checkpoint_every, runtime.checkpoint_minutes)
+        self._began = time.monotonic()
         self._first = 0
         self._before = 0.0
 
@@ -46,22 +54,12 @@ class Loop:
         """
         if not self.resumable or not self._path.exists():
             return None
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                if archive.testzip():
-                    raise CheckpointError("is damaged (a checksum differs)")
-            found = torch.load(self._path, map_location="cpu", weights_only=True)
-            step, origin, state, seconds = (found[key] for key in ("global_step", "origin", "state", "seconds"))
-        except CheckpointError:
-            raise
-        except UNREADABLE as error:
-            raise CheckpointError("is damaged or no checkpoint") from error
-        if origin != self._origin or not 0 < step <= self.steps:
+        found = load_checkpoint(self._path, _Checkpoint)
+        if found["origin"] != self._origin or not 0 < found["global_step"] <= self.steps:
             raise CheckpointError("is of another step")
-        self._first, self._before = step, seconds
-        self._context.spent.append(seconds)
-        loaded: State = state
-        return loaded
+        self._first, self._before = found["global_step"], found["seconds"]
+        self._context.spent.append(self._before)
+        return found["state"]
 
     def done(self, step: int, loss: float, text: str, state: Callable[[], State]) -> None:
         """Note that a step is done, and keep its state where that is due.
@@ -75,24 +73,17 @@ class Loop:
         Raises:
             TrainingError: If the loss is not finite.
         """
-        if loss != loss or abs(loss) == float("inf"):
-            name = self._context.current
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss of the step `{name}` became {loss} at step {step}; nothing was overwritten. Lower "
-                f"`dmm.{name}.lr`."
+                f"the loss of the step `{self._context.current}` became {loss} at step {step}; nothing was "
+                f"overwritten. Lower `{self._lr}`."
             )
         self._context.progress.update(step, self.steps, lambda: f"{text}{self._left(step)}")
-        if self.resumable and self._is_due(step):
+        if self.resumable and self._interval.ends(step):
             seconds = self._before + time.monotonic() - self._began
-            content = {"global_step": step, "origin": self._origin, "state": state(), "seconds": seconds}
-            with atomic_path(self._path) as temporary:
-                torch.save(content, temporary)
-            self._newest = time.monotonic()
-
-    def _is_due(self, step: int) -> bool:
-        runtime = self._context.recipe.runtime
-        by_steps = runtime.checkpoint_every is not None and step % runtime.checkpoint_every == 0
-        return by_steps or time.monotonic() - self._newest >= 60 * runtime.checkpoint_minutes
+            content = _Checkpoint(global_step=step, origin=self._origin, state=dict(state()), seconds=seconds)
+            write_checkpoint(content, self._path)
+            self._interval.begin()
 
     def _left(self, step: int) -> str:
         """Return how long the rest of the loop will take at the pace of this process."""

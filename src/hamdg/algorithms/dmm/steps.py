@@ -163,7 +163,7 @@ def synthesize_images(context: Context) -> StepResult:
         for name, members in found.models.items()
     }
     models = {name: partial(_model, context, number) for number, name in enumerate(found.models)}
-    loop = Loop(context, config.steps * len(models))
+    loop = Loop(context, config.steps * len(models), "dmm.synthesize.lr")
     made = synthesize(models, targets, context.preprocess, config, context.recipe.seed, loop, context.device)
     for name, share in made.recognized.items():
         distance = made.curves[name][-1][1]
@@ -196,7 +196,7 @@ def distill_models(context: Context) -> StepResult:
         for name, own in context.step("synthesize").load(IMAGES).items()
         if name.startswith("images/")
     }
-    made = _distilled(context, images, Loop(context, context.settings(DmmSettings).distill.steps))
+    made = _distilled(context, images, Loop(context, context.settings(DmmSettings).distill.steps, "dmm.distill.lr"))
     context.files.save("merged", made.weights)
     return StepResult({"teachers": found.teachers}, [distillation_curves(made.curve)])
 
@@ -221,7 +221,7 @@ def distill_bounds(context: Context) -> StepResult:
         },
     }
     for name, own in images.items():
-        made = _distilled(context, own, Loop(context, settings.distill.steps, resumable=False))
+        made = _distilled(context, own, Loop(context, settings.distill.steps, "dmm.distill.lr", resumable=False))
         context.files.save(name, made.weights)
     return StepResult({"images": dict(counts)}, images_seen=sum(counts.values()))
 
