@@ -14,7 +14,7 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part
 from hamdg.report.results import noise_table, results_markdown, write_results
-from hamdg.report.table import TARGET_MARK, TARGET_NOTE
+from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE
 from hamdg.runs.record import Record, StepRecord
 from hamdg.runs.selection import SelectionCounts
 from tests.report.made import of_sweep
@@ -100,6 +100,20 @@ def test_what_saw_the_held_out_domain_is_marked(runs: list[FoundRun]) -> None:
     # In the accuracies and in the differences.
     assert re.findall(r"\| (.*?) †", text) == ["HAM (reconstruction)"] * 2
     assert f"\n\n{TARGET_NOTE}\n\n" in text
+
+
+def test_hold_out_sets_have_a_column_on_demand(runs: list[FoundRun]) -> None:
+    for run in runs:
+        for row in run.summary.rows:
+            row["validation"] = 0.5 + run.summary.seed / 10 if row["key"] == "ham" else None
+    without, text = (results_markdown(runs, PART, METHODS, "no", 2, validation) for validation in (False, True))
+    assert "hold-out sets" not in without
+    assert "Beside it, the accuracy on the source domains' hold-out sets" in text
+    assert "| n | hold-out sets | training, s |" in text
+    columns = {line.split("|")[1].strip(): line.split("|")[6].strip() for line in text.splitlines() if "|" in line}
+    # 50 and 60 %: a mean of 55, and a standard error of 7.07 / sqrt(2).
+    assert columns["HAM (reconstruction)"] == "55.0 ± 5.0"
+    assert columns["ERM"] == MISSING
 
 
 def test_several_benchmarks_have_tables_of_their_own(runs: list[FoundRun]) -> None:

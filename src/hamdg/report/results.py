@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.markdown import Part, fenced, plain, write_part
 from hamdg.report.markdown import table as markdown_table
 from hamdg.report.table import MISSING, footnote_names, percent, qualified
-from hamdg.report.tables.grid import PLUS_MINUS, grids, number
+from hamdg.report.tables.grid import PLUS_MINUS, cell_text, grids, number
 from hamdg.report.tables.markup import MARKS, markdown_grid, markdown_problems, markdown_sentence, reading
 from hamdg.report.tables.methods import REFERENCE, Methods, tabulate_methods
-from hamdg.report.tables.model import Table
+from hamdg.report.tables.metrics import VALIDATION
+from hamdg.report.tables.model import Cell, Table
 from hamdg.runs.record import selection_counts
 from hamdg.text import capitalized, counted
 
@@ -49,6 +50,7 @@ def write_results(
     methods: Methods,
     reference: str = REFERENCE,
     cores: int | None = None,
+    validation: bool = False,
 ) -> Path:
     """Write the results of a sweep as its part of a Markdown page, without a date; other parts stay as they are.
 
@@ -59,24 +61,31 @@ def write_results(
         methods: Which models of the runs enter the tables, and their labels.
         reference: The label that the others are compared with.
         cores: CPU cores of the machine; counted on this one when left out.
+        validation: Whether the tables also have the accuracy on the sources' hold-out sets.
 
     Raises:
         DataError: There are no runs, they contradict each other, or the page's markers are damaged.
     """
-    return write_part(out, part.name, results_markdown(runs, part, methods, reference, cores or usable_cores()))
+    text = results_markdown(runs, part, methods, reference, cores or usable_cores(), validation)
+    return write_part(out, part.name, text)
 
 
-def results_markdown(runs: Sequence[FoundRun], part: Part, methods: Methods, reference: str, cores: int) -> str:
+def results_markdown(
+    runs: Sequence[FoundRun], part: Part, methods: Methods, reference: str, cores: int, validation: bool = False
+) -> str:
     """Return the text of a sweep's part."""
     if not runs:
         raise DataError(f"There are no finished runs to tabulate. Run `{part.command}` first.")
     tables, noise = tabulate_methods(runs, methods, reference), noise_table(runs)
-    seconds = _seconds(tabulate_methods(runs, methods, metric="train_seconds"))
+    columns = {"training, s": _seconds(tabulate_methods(runs, methods, metric="train_seconds"))}
+    if validation:
+        columns = {_HOLDOUT: _validation(tabulate_methods(runs, methods, metric=VALIDATION)), **columns}
     parts = [f"## {plain(part.title)}", part.intro.strip(), _how(runs, part.command, cores)]
     parts += [markdown_sentence(text) for text in dict.fromkeys(text for table in tables for text in reading(table))]
     parts.append(_images(runs))
+    parts += [_HOLDOUT_TEXT] if validation else []
     for table in tables:
-        parts += _accuracies(table, seconds, len({one.place["benchmark"] for one in tables}) > 1)
+        parts += _accuracies(table, columns, len({one.place["benchmark"] for one in tables}) > 1)
     if noise:
         parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
     parts += [markdown_sentence(text) for text in dict.fromkeys(text for table in tables for text in table.notes)]
@@ -87,13 +96,16 @@ def results_markdown(runs: Sequence[FoundRun], part: Part, methods: Methods, ref
 _Place = tuple[str, str, str]
 
 
-def _accuracies(table: Table, seconds: dict[_Place, str], names_benchmark: bool) -> Iterator[str]:
-    """Yield the accuracies of one condition with the time that each method trains, and then the differences."""
+def _accuracies(table: Table, columns: Mapping[str, dict[_Place, str]], names_benchmark: bool) -> Iterator[str]:
+    """Yield the accuracies of one condition with further columns, and then the differences."""
     benchmark, condition = table.place["benchmark"], table.place["condition"]
     yield f"### {plain(capitalized(f'{benchmark}, {condition}' if names_benchmark else condition))}"
     means, *differences = grids(table, MARKS)
-    times = ["training, s", *(seconds.get((benchmark, condition, row.label), MISSING) for row in table.rows)]
-    header, *lines = ([*line, time] for line, time in zip((means.header, *means.lines), times, strict=True))
+    header = [*means.header, *columns]
+    lines = [
+        [*line, *(own.get((benchmark, condition, row.label), MISSING) for own in columns.values())]
+        for line, row in zip(means.lines, table.rows, strict=True)
+    ]
     yield markdown_grid(replace(means, header=header, lines=lines))
     for grid in differences:
         yield f"#### {plain(grid.title)}"
@@ -105,11 +117,27 @@ def _accuracies(table: Table, seconds: dict[_Place, str], names_benchmark: bool)
 def _seconds(tables: Sequence[Table]) -> dict[_Place, str]:
     """Return how long each method trains, as the mean over all its runs."""
     return {
-        (table.place["benchmark"], table.place["condition"], row.label): number(cells[-1].mean, table.metric)
-        for table in tables
-        for row, cells in zip(table.rows, table.cells, strict=True)
-        if cells[-1].mean is not None
+        place: number(cell.mean, table.metric) for place, cell, table in _last_cells(tables) if cell.mean is not None
     }
+
+
+def _validation(tables: Sequence[Table]) -> dict[_Place, str]:
+    """Return each method's accuracy on the hold-out sets, as the mean over held-out domains, with its error."""
+    return {place: cell_text(cell, table.metric, MARKS) for place, cell, table in _last_cells(tables)}
+
+
+def _last_cells(tables: Sequence[Table]) -> Iterator[tuple[_Place, Cell, Table]]:
+    """Yield the last cell of every row: the mean over the columns, where there are several."""
+    for table in tables:
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            yield (table.place["benchmark"], table.place["condition"], row.label), cells[-1], table
+
+
+_HOLDOUT = "hold-out sets"
+_HOLDOUT_TEXT = (
+    "Beside it, the accuracy on the source domains' hold-out sets, which no model was trained on: the mean over the "
+    "source domains in each run."
+)
 
 
 def noise_table(runs: Sequence[FoundRun]) -> list[NoiseRow]:

@@ -158,7 +158,8 @@ def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
 def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Methods) -> Path:
     name = public_name(file)
     part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
-    return write_results(runs, user_path(sweep.out or "", "out"), part, methods, sweep.baseline)
+    page = user_path(sweep.out or "", "out")
+    return write_results(runs, page, part, methods, sweep.baseline, validation=sweep.validation)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

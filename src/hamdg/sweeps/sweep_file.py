@@ -93,6 +93,7 @@ class Sweep:
         controls: Whether runs have their own controls, as recipes say; off where ERM is a variant.
         reports: Whether each run gets its page, as recipes say.
         baseline: The label of the row that the others are compared with in the tables.
+        validation: Whether the page's tables also have the accuracy on the sources' hold-out sets.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
         title: That part's heading.
@@ -119,6 +120,7 @@ class Sweep:
     controls: bool = True
     reports: bool = True
     baseline: Label = REFERENCE
+    validation: bool = False
     out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""
