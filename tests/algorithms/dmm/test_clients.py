@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.dmm.clients import PooledDomain, PooledImages, client_names, dirichlet_split
+from hamdg.algorithms.dmm.clients import PooledDomain, PooledImages, client_names, dirichlet_split, make_clients
 from hamdg.config.algorithms.dmm import ClientsConfig
+from hamdg.config.data import DataConfig
+from hamdg.config.recipe import Recipe
 from hamdg.data.domain import combined_fingerprint, from_arrays
 from hamdg.data.images import ArrayImages
 from hamdg.errors import ConfigError
@@ -56,6 +58,31 @@ def test_clients_have_names() -> None:
     assert client_names(ClientsConfig(), ["b", "a"]) == ("b", "a")
     assert client_names(ClientsConfig(by="dirichlet", count=3), ["a"]) == ("client-1", "client-2", "client-3")
     assert client_names(ClientsConfig(by="dirichlet", count=10), ["a"])[::9] == ("client-01", "client-10")
+    assert client_names(ClientsConfig(per_domain=2), ["b", "a"]) == ("b-1", "b-2", "a-1", "a-2")
+
+
+def test_clients_share_the_images_of_a_domain() -> None:
+    labels = np.repeat(np.arange(5), 10)
+    domains = {
+        name: from_arrays(DomainArrays(name, np.zeros((50, 2, 2, 3), np.uint8), labels, labels))
+        for name in ("photo", "sketch")
+    }
+    recipe = Recipe(benchmark="mini", held_out="cartoon", data=DataConfig(batch_size=8))
+    whole = make_clients(recipe, ClientsConfig(), domains)
+    found = make_clients(recipe, ClientsConfig(per_domain=3), domains)
+    assert list(found) == ["photo-1", "photo-2", "photo-3", "sketch-1", "sketch-2", "sketch-3"]
+    assert len({client.number for client in found.values()}) == 6
+    for name in domains:
+        parts = [client for key, client in found.items() if key.startswith(name)]
+        assert [len(part.training) for part in parts] == [14, 13, 13]
+        assert sorted(np.concatenate([part.training for part in parts])) == sorted(whole[name].training)
+        assert all(np.array_equal(part.validation, whole[name].validation) for part in parts)
+    with pytest.raises(ConfigError) as caught:
+        make_clients(recipe, ClientsConfig(per_domain=6), domains)
+    assert str(caught.value) == (
+        "`dmm.clients.per_domain` 6 clients share 40 images of the domain `photo`, fewer than the 8 of a batch each; "
+        "lower it, or `data.batch_size`."
+    )
 
 
 def pixels(count: int, first: int) -> np.ndarray:

@@ -105,12 +105,22 @@ def test_rows_are_those_that_were_announced(finished: Finished) -> None:
     keys = [row["key"] for row in record["rows"]]
     averages = ["average_first", "average_naive", "average", "ties", "average_synthesized", "merged"]
     clients = [f"source/{name}" for name in SOURCES]
-    assert keys == ["start", *clients, "ensemble", *averages, "dmm_noise", "dmm_real", "dmm"]
+    assert keys == ["start", *clients, "best_client", "ensemble", *averages, "dmm_noise", "dmm_real", "dmm"]
     recipe = read_recipe(finished(BOUNDS).config)
     assert list(algorithm_of(recipe).keys(SOURCES)) == keys
     assert record["label"] == "DMM (reconstruction)"
     assert "our reconstruction" in record["footnote"]
     assert record["batchnorm"] == "live"
+
+
+def test_the_best_client_is_chosen_on_the_hold_out_sets(finished: Finished) -> None:
+    run = finished(BOUNDS)
+    facts: Any = read_step_summary(run.step("train"))["facts"]
+    rows = {row["key"]: row for row in read_record(run.path)["rows"]}
+    # What the record has for each client, too.
+    assert facts["validation"] == {name: pytest.approx(rows[f"source/{name}"]["validation"]) for name in SOURCES}
+    best = max(SOURCES, key=lambda name: facts["validation"][name])
+    assert rows["best_client"]["targets"] == rows[f"source/{best}"]["targets"]
 
 
 def test_what_the_steps_leave(finished: Finished) -> None:

@@ -81,9 +81,11 @@ class Dmm(Algorithm):
         known = [*start_entries(context, network)]
         if self.settings.start.per_class:
             known.append(Entry("start", "common start", "control", network, start))
+        best = steps.best_client(context)
         found = [
             *known,
             *(Entry(f"{SOURCE}{name}", f"client: {name}", "source", network, clients[name]) for name in self.clients),
+            Entry("best_client", "best client on the hold-out sets", "control", network, clients[best]),
             Entry("ensemble", "ensemble of the clients", "control", _ensemble(context, clients), {}),
         ]
         for key, (label, weights) in averages(clients, start).items():
@@ -106,7 +108,7 @@ class Dmm(Algorithm):
         start = ["start"] if own.start.per_class else []
         clients = [f"{SOURCE}{name}" for name in self.clients]
         bounds = list(_BOUNDS) if own.bounds.enabled else []
-        kinds = ("ensemble", *_AVERAGES, "average_synthesized", "merged")
+        kinds = ("best_client", "ensemble", *_AVERAGES, "average_synthesized", "merged")
         return (*self.start_keys, *start, *clients, *kinds, *bounds, self.name)
 
     def _merged_label(self, context: Context) -> str:

@@ -1,4 +1,4 @@
-"""Who has which images: one client per source domain, or a Dirichlet split of all of them by class."""
+"""Who has which images: clients of one source domain each, or a Dirichlet split of all images by class."""
 
 from __future__ import annotations
 
@@ -197,8 +197,10 @@ def dirichlet_split(
 
 def client_names(config: ClientsConfig, sources: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the clients."""
-    if config.by == "domain":
+    if config.by == "domain" and config.per_domain == 1:
         return tuple(sources)
+    if config.by == "domain":
+        return tuple(f"{name}-{number}" for name in sources for number in range(1, config.per_domain + 1))
     width = len(str(config.count))
     return tuple(f"client-{number:0{width}}" for number in range(1, config.count + 1))
 
@@ -212,11 +214,12 @@ def make_clients(recipe: Recipe, config: ClientsConfig, domains: Mapping[str, Do
         domains: The source domains.
 
     Raises:
-        ConfigError: If a Dirichlet split leaves clients without images.
+        ConfigError: If clients have fewer images than a batch.
     """
     names = client_names(config, list(domains))
     if config.by == "domain":
-        return {name: _own_client(recipe, domains[name]) for name in names}
+        own = [client for domain in domains.values() for client in _own_clients(recipe, config.per_domain, domain)]
+        return dict(zip(names, own, strict=True))
     pool, training, validation = _pooled(recipe, "clients", domains)
     parts = dirichlet_split(
         image_classes(pool.labels)[training], config.count, config.alpha, recipe.data.batch_size, recipe.seed
@@ -240,10 +243,20 @@ def start_client(recipe: Recipe, per_class: int, domains: Mapping[str, Domain]) 
     return replace(recipe, data=replace(recipe.data, batch_size=size)), {START: client}
 
 
-def _own_client(recipe: Recipe, domain: Domain) -> Client:
-    """Return the client that has one domain."""
+def _own_clients(recipe: Recipe, count: int, domain: Domain) -> list[Client]:
+    """Return the clients that share one domain: its training images at random, and its hold-out set."""
+    training, validation = training_part(recipe, domain), split_domain(recipe, domain)[1]
     number = benchmark_of(recipe).domains.index(domain.name)
-    return Client(domain, training_part(recipe, domain), split_domain(recipe, domain)[1], number)
+    if count == 1:
+        return [Client(domain, training, validation, number)]
+    if len(training) < count * recipe.data.batch_size:
+        raise ConfigError(
+            f"`dmm.clients.per_domain` {count} clients share {len(training)} images of the domain `{domain.name}`, "
+            f"fewer than the {recipe.data.batch_size} of a batch each; lower it, or `data.batch_size`."
+        )
+    mixed = np.random.default_rng(seed_hash("clients", domain.name, recipe.seed)).permutation(training)
+    first = _START_NUMBER + 1 + number * count
+    return [Client(domain, part, validation, first + place) for place, part in enumerate(np.array_split(mixed, count))]
 
 
 def _pooled(recipe: Recipe, name: str, domains: Mapping[str, Domain]) -> tuple[PooledDomain, Indices, Indices]:

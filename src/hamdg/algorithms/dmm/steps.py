@@ -31,6 +31,8 @@ from hamdg.config.algorithms.dmm import DistillConfig, DmmSettings, Similarity
 from hamdg.config.merge_section import merge_options, method_of
 from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.domain import only_domains
+from hamdg.data.module import split_domain
+from hamdg.data.subset import holdout
 from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge, merge_with
 from hamdg.models.batchnorm import reestimated
@@ -39,6 +41,7 @@ from hamdg.runs.merge_figures import merge_figures
 from hamdg.stages.context import Context, check_batchnorm
 from hamdg.stages.fit import fit, trained
 from hamdg.stages.merging import describe_merge
+from hamdg.stages.scoring import Scored, Scorer
 from hamdg.text import listed
 
 # Merged are the last models: a client gives away one model, not its trajectory.
@@ -75,7 +78,7 @@ def check(context: Context) -> None:
             "without; choose a method that needs none."
         )
     clients = context.settings(DmmSettings).clients
-    if clients.by == "dirichlet":
+    if clients.by == "dirichlet" or clients.per_domain > 1:
         with only_domains(context.sources):
             make_clients(recipe, clients, context.data(context.sources))
 
@@ -96,7 +99,8 @@ def train_start(context: Context) -> StepResult:
 def train_clients(context: Context) -> StepResult:
     """Train every client on its own images, from the common start."""
     recipe, config = context.recipe, context.settings(DmmSettings).clients
-    clients = make_clients(recipe, config, context.data(context.sources))
+    domains = context.data(context.sources)
+    clients = make_clients(recipe, config, domains)
     data = ClientData(recipe, context.preprocess, clients, recipe.train.steps)
     start, learners = start_weights(context), {}
     for name in clients:
@@ -107,7 +111,12 @@ def train_clients(context: Context) -> StepResult:
     for name, own in counts.items():
         console.note(f"{name}: {sum(own):,} images; by class: {', '.join(map(str, own))}")
     found = trained(context, fit(context, learners, data=data, history=_LAST))
-    return found._replace(facts={**found.facts, "counts": counts})
+    # With the hold-out sets of all: each client says what the others' models reach on its own.
+    holdouts = {name: holdout(domain, split_domain(recipe, domain)[1]) for name, domain in domains.items()}
+    models = [Scored(learner.network, {}) for learner in learners.values()]
+    accuracies = Scorer(context.device, context.preprocess, context.half).validation(models, holdouts, context.task)
+    validation = dict(zip(clients, accuracies, strict=True))
+    return found._replace(facts={**found.facts, "counts": counts, "validation": validation})
 
 
 def merge_clients(context: Context) -> StepResult:
@@ -231,6 +240,12 @@ def start_weights(context: Context) -> dict[str, Tensor]:
     # Asked of the files, since only the first step declares the section that says so.
     files = context.step(START)
     return files.history().last[START] if files.is_done else context.base()
+
+
+def best_client(context: Context) -> str:
+    """Return the client whose model is best on the hold-out sets of all clients; of equal ones the first."""
+    accuracies = cast("Mapping[str, float]", context.step("train").read()["facts"]["validation"])
+    return max(accuracies, key=accuracies.__getitem__)
 
 
 def arrangement_of(context: Context) -> Arrangement:

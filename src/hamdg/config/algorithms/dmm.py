@@ -38,14 +38,16 @@ class ClientsConfig:
     """Who has which images.
 
     Args:
-        by: One client per source domain (`domain`), or a Dirichlet split of all source domains' images by class
+        by: Clients of one source domain each (`domain`), or a Dirichlet split of all source domains' images by class
             (`dirichlet`).
+        per_domain: Clients that share the images of each source domain, at random; of `by: domain`.
         alpha: Concentration of the Dirichlet distribution: near 0 each class has one client, far above 1 all clients
             are alike.
         count: Number of clients of a Dirichlet split.
     """
 
     by: Split = "domain"
+    per_domain: Annotated[int, Range(1, 1_000)] = 1
     alpha: Annotated[float, Range(0, 1_000_000, above=True)] = 0.1
     count: Annotated[int, Range(2, 1_000)] = 5
 
