@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hamdg.runs.predictions import (
     Mistakes,
     Predictions,
     TargetPredictions,
+    WorstMaps,
     read_predictions,
     write_predictions,
 )
@@ -138,6 +140,31 @@ def test_figures_of_label_maps_are_read_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read.pixel_accuracy[key], wanted.pixel_accuracy[key])
     # No pixel is kept.
     assert file.stat().st_size < 5_000
+
+
+def worst(position: int = 5) -> WorstMaps:
+    draw = np.random.default_rng(2)
+    images, labels = draw.integers(0, 256, (1, 4, 6, 3), dtype=np.uint8), draw.integers(0, 4, (2, 1, 4, 6), np.uint8)
+    colors = draw.integers(0, 256, (4, 3), dtype=np.uint8)
+    return WorstMaps(images, labels[0], labels[1], ("fog",), np.array([position]), colors)
+
+
+def test_the_worst_label_maps_are_read_back(tmp_path: Path) -> None:
+    file, wanted = tmp_path / "a.npz", worst()
+    write_predictions(file, replace(maps(), worst=wanted))
+    found = read_predictions(file).worst
+    assert found is not None
+    for name in ("images", "labels", "predicted", "positions", "colors"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    assert found.targets == ("fog",)
+    for bad, message in (
+        (worst(position=6), "its worst label maps are of no image"),
+        (replace(wanted, targets=("day",)), "its worst label maps are of no image"),
+        (replace(wanted, labels=wanted.labels[:, 1:]), "its worst label maps do not fit"),
+    ):
+        write_predictions(file, replace(maps(), worst=bad))
+        with pytest.raises(DataError, match=message):
+            read_predictions(file)
 
 
 def test_figures_of_label_maps_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -68,14 +68,28 @@ def test_a_run_on_streets(tmp_path: Path) -> None:
     counts = found.maps["dusk"].confusion("experts", 8)
     union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
     assert own["mIoU"] == pytest.approx(float(np.mean((np.diag(counts) / union)[union > 0])), abs=1e-12)
-    labels = np.asarray(open_domain(given, "dusk", 32).labels)
+    dusk = open_domain(given, "dusk", 32)
+    labels = np.asarray(dusk.labels)
     assert counts.sum(axis=1).tolist() == [int((labels == label).sum()) for label in range(8)]
+
+    worst, iou = found.worst, found.maps["dusk"].mean_iou["experts"]
+    assert worst is not None
+    assert worst.positions.tolist() == np.argsort(iou, kind="stable")[:8].tolist()
+    for index, position in enumerate(worst.positions):
+        np.testing.assert_array_equal(worst.labels[index], labels[position])
+        np.testing.assert_array_equal(worst.images[index], np.asarray(dusk.evaluation.read(np.array([position])))[0])
+        seen = labels[position] != 255
+        right = (worst.predicted[index] == labels[position])[seen].mean()
+        assert right == pytest.approx(found.maps["dusk"].pixel_accuracy["experts"][position])
 
     (config,) = run.path.glob("hamdg-smp-*.json")
     smp.create_model(**json.loads(config.read_text())).load_state_dict(load_file(run.merged))
     page = (run.path / "report.html").read_text()
     assert "jackknife standard error" in page
     assert "pixels of one true class" in page
+    assert "The worst label maps" in page
+    assert page.count(">dusk</span></li>") == 8
+    assert "rgb(128, 64, 128)" in page
 
 
 @pytest.mark.parametrize(

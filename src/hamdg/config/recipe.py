@@ -190,7 +190,8 @@ class EvaluateConfig:
         lines: Points on each line between two models, from a source model or the start to the result of a merge, where
             accuracy is measured; both ends count, and below 2 nothing is measured.
         images: At most this many images of each domain are scored at each point; 0 measures no lines.
-        mistakes: At most this many of the most confident mistakes are kept with their images.
+        mistakes: At most this many of the most confident mistakes are kept with their images; of label maps, a third as
+            many of those with the lowest mean IoU, since each takes three pictures.
         average: How the headline is made of several held-out domains: their `arithmetic` or `harmonic` mean, which one
             bad domain lowers more.
     """

@@ -19,6 +19,7 @@ from hamdg.report.mistakes import mistakes, wrong_count
 from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
 from hamdg.report.table import average_notes, batchnorm_notes, class_features, fewer_images, footnotes, run_table
+from hamdg.report.worst_maps import worst_maps
 from hamdg.runs.figures import bars
 from hamdg.runs.predictions import MapPredictions, TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
@@ -82,6 +83,7 @@ def report_html(record: Record, found: Evidence) -> str:
         ],
         confusions=[confusion(name, one, models, record["classes"]) for name, one, models in predicted],
         mistakes=pictures,
+        worst=worst_maps(found.predictions, own.key, record["classes"]) if found.predictions is not None else None,
         wrong=_wrong(found, own.key),
         calibrations=[
             drawn

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from hamdg.errors import DataError
 from hamdg.files import DAMAGED_ARCHIVE, atomic_path
 
+# The fields of `WorstMaps`, each an array of the file.
+_WORST = ("images", "labels", "predicted", "targets", "positions", "colors")
+
 Classes = NDArray[np.int64]
 Shares = NDArray[np.float32]
 
@@ -102,6 +105,27 @@ class Mistakes:
 
 
 @dataclass(frozen=True)
+class WorstMaps:
+    """The images of which the result's label maps have the lowest mean IoU, the worst first; all reduced.
+
+    Args:
+        images: The images, uint8 `[m, h, w, 3]`.
+        labels: Their label maps, uint8 `[m, h, w]`; 255 where there is no class.
+        predicted: The result's label maps, likewise.
+        targets: The domain of each.
+        positions: Its position in that domain, `[m]`.
+        colors: The color of every class, uint8 `[classes, 3]`.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    targets: tuple[str, ...]
+    positions: Classes
+    colors: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Everything in the file.
 
@@ -109,11 +133,13 @@ class Predictions:
         targets: The predictions, by held-out domain.
         mistakes: The mistakes that were kept; `None` for none.
         maps: Of label maps, in place of predictions, how they compare, by held-out domain.
+        worst: Of label maps, in place of mistakes, the worst ones; `None` for none.
     """
 
     targets: Mapping[str, TargetPredictions]
     mistakes: Mistakes | None = None
     maps: Mapping[str, MapPredictions] = field(default_factory=dict)
+    worst: WorstMaps | None = None
 
     def mistakes_of(self, key: str) -> Iterator[Mistake]:
         """Yield the kept mistakes of an entry, which is the result, the most confident one first."""
@@ -146,6 +172,8 @@ def write_predictions(path: Path, found: Predictions) -> None:
             "mistake_targets": np.array(found.mistakes.targets, dtype=np.str_),
             "mistake_positions": found.mistakes.positions,
         }
+    if found.worst is not None:
+        arrays |= {f"worst_{name}": np.asarray(getattr(found.worst, name)) for name in _WORST}
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stubs take `allow_pickle` for an array
 
@@ -180,7 +208,8 @@ def read_predictions(path: Path) -> Predictions:
             targets = {str(name): _target(stored, index) for index, name in enumerate(names)}
             mistakes = _mistakes(stored, targets) if "mistake_images" in stored else None
             names = stored["map_targets"].tolist() if "map_targets" in stored else []
-            return Predictions(targets, mistakes, {str(name): _maps(stored, index) for index, name in enumerate(names)})
+            maps = {str(name): _maps(stored, index) for index, name in enumerate(names)}
+            return Predictions(targets, mistakes, maps, _worst(stored, maps) if "worst_images" in stored else None)
     except DAMAGED_ARCHIVE as error:
         # NumPy's own words go on about how to load what should not be trusted.
         why = "" if "pickle" in str(error) else f" ({error})"
@@ -222,3 +251,16 @@ def _mistakes(stored: Mapping[str, NDArray[np.generic]], targets: Mapping[str, T
     if any(not 0 <= at < counts.get(name, 0) for name, at in zip(names, positions.tolist(), strict=True)):
         raise ValueError("its mistakes are of no image")
     return Mistakes(images.astype(np.uint8), names, positions)
+
+
+def _worst(stored: Mapping[str, NDArray[np.generic]], maps: Mapping[str, MapPredictions]) -> WorstMaps:
+    images, labels, predicted, targets, positions, colors = (stored[f"worst_{name}"] for name in _WORST)
+    names = tuple(str(name) for name in targets.tolist())
+    same = images.ndim == 4 and images.shape[3] == 3 and images.shape[:3] == labels.shape == predicted.shape
+    if not same or not len(images) == len(names) == len(positions) or colors.shape[1:] != (3,):
+        raise ValueError("its worst label maps do not fit")
+    counts = {name: min(map(len, one.mean_iou.values()), default=0) for name, one in maps.items()}
+    if any(not 0 <= at < counts.get(name, 0) for name, at in zip(names, positions.tolist(), strict=True)):
+        raise ValueError("its worst label maps are of no image")
+    own, found, drawn = (array.astype(np.uint8) for array in (labels, predicted, colors))
+    return WorstMaps(images.astype(np.uint8), own, found, names, positions.astype(np.int64), drawn)

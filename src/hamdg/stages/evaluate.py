@@ -36,6 +36,7 @@ from hamdg.stages.metrics import TargetMetrics
 from hamdg.stages.predictions import MapLog, PredictionLog, choose_mistakes, map_predictions
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import split_facts
+from hamdg.stages.worst_maps import choose_worst
 from hamdg.tasks.segmentation import jackknife_error
 
 
@@ -122,7 +123,7 @@ def _tested(context: Context, entries: Sequence[Entry], controls: Sequence[Conte
     rows[-1:-1] = [row for control in controls for row in joined_rows(control, known)]
     names = [name for name in context.bench.domains if name in (*context.sources, *context.targets)]
     domains = [opened.get(name) or open_domain(context.recipe, name, context.preprocess.side) for name in names]
-    predictions = _predictions(context, rows[-1]["key"], opened, tested, controls)
+    predictions = _predictions(context, entries, opened, tested, controls)
     return Found(rows, predictions, lines, _data(context, domains))
 
 
@@ -164,7 +165,7 @@ def _headline_images(context: Context, domain: Domain) -> Indices:
 
 def _predictions(
     context: Context,
-    result: str,
+    entries: Sequence[Entry],
     domains: Mapping[str, Domain],
     tested: Mapping[str, Tested],
     controls: Sequence[Context],
@@ -173,10 +174,11 @@ def _predictions(
     found = {name: one.predictions for name, one in tested.items()}
     own = {name: one for name, one in found.items() if isinstance(one, TargetPredictions)}
     maps = {name: one for name, one in found.items() if isinstance(one, MapPredictions)}
-    mistakes = choose_mistakes(domains, own, result, context.recipe.evaluate.mistakes)
+    mistakes = choose_mistakes(domains, own, entries[-1].key, context.recipe.evaluate.mistakes)
+    worst = choose_worst(context, entries, domains, maps)
     for control in controls:
         own, maps = join_predictions(control, own), join_maps(control, maps)
-    return Predictions(own, mistakes, maps)
+    return Predictions(own, mistakes, maps, worst)
 
 
 def _rows(context: Context, entries: Sequence[Entry], tested: Mapping[str, Tested]) -> list[Row]:
