@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hamdg.commands.merging.arguments import FLAGS
+from hamdg.commands.merging.flags import FLAGS
 from hamdg.digests import sha256_file
 from hamdg.merge import list_methods
 from hamdg.merge.aliases import ALIASES

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from hamdg.commands.merging.arguments import FLAGS
+from hamdg.commands.merging.flags import FLAGS
 from hamdg.errors import Argument, ConfigError, WeightsError
 from hamdg.files import write_text
 from hamdg.merge.lora.files import TruncationWarning

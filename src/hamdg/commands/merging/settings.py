@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from hamdg.commands.merging.arguments import FLAGS, MERGE, Request
+from hamdg.commands.merging.arguments import Request
+from hamdg.commands.merging.flags import FLAGS, MERGE
 from hamdg.commands.merging.values import nearest
 from hamdg.errors import ConfigError
 from hamdg.merge.aliases import elsewhere

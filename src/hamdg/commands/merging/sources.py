@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from hamdg.commands.merging.arguments import EXAMPLE, FLAGS, Request
+from hamdg.commands.merging.arguments import Request
+from hamdg.commands.merging.flags import EXAMPLE, FLAGS
 from hamdg.commands.merging.values import is_number, nearest
 from hamdg.errors import ConfigError
 from hamdg.text import listed

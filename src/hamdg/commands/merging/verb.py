@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING
 
 from hamdg import console
 from hamdg.commands import tracking
-from hamdg.commands.merging.arguments import (
-    COMPARE,
-    EXAMPLE,
-    LIST,
-    MERGE,
-    SHOW,
-    Request,
-    add_arguments,
-    read_request,
-    read_run,
-)
+from hamdg.commands.merging.arguments import Request, read_request, read_run
+from hamdg.commands.merging.flags import COMPARE, EXAMPLE, LIST, MERGE, SHOW, add_arguments
 from hamdg.commands.merging.sources import evidence_of, keys_of, named_files, prefixes_of, weights_of
 from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
