@@ -48,7 +48,7 @@ ROOMS = (
     ),
     Room(
         "console",
-        ("console", "bars", "progress"),
+        ("console", "text_table", "bars", "progress"),
         "What a terminal shows while something runs.",
         only=("base",),
         never=("torch",),

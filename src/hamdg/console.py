@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from hamdg import text_table
 from hamdg.errors import OutputError
 from hamdg.json_text import json_text
 from hamdg.text import escaped, reason_of
@@ -177,32 +178,14 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     if _document is not None:
         return
     headers, *rows = ([escaped(cell) for cell in line] for line in (headers, *rows))
-    numeric = [_is_numeric([row[column] for row in rows]) for column in range(len(headers))]
     if _lost is None and _console().is_terminal:
-        _draw(headers, rows, numeric, title)
+        _draw(headers, rows, title)
     else:
-        result("\n".join(([title] if title else []) + _aligned(headers, rows, numeric)))
+        result("\n".join(([title] if title else []) + text_table.aligned(headers, rows)))
 
 
-def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
-    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
-    lines = []
-    for line in (headers, ["-" * width for width in widths], *rows):
-        cells = zip(line, widths, numeric, strict=True)
-        lines.append("  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in cells).rstrip())
-    return lines
-
-
-def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], title: str) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header, right in zip(headers, numeric, strict=True):
-        drawn.add_column(Text(header), justify="right" if right else "left", no_wrap=right)
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    drawn = text_table.drawn(headers, rows)
     try:
         if title:
             _console().print(escaped(title, keep="\n"), style="bold", markup=False, highlight=False)
@@ -296,16 +279,6 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 _PLAINLY = "hamdg.plainly"
 codecs.register_error(_PLAINLY, _plainly)
-
-
-def _is_numeric(cells: Sequence[str]) -> bool:
-    """Return whether a column holds numbers; a dash stands for one that is missing."""
-    known = [cell for cell in cells if cell != "\N{EN DASH}"]
-    return bool(known) and all(_is_number(cell) for cell in known)
-
-
-def _is_number(cell: str) -> bool:
-    return cell.strip(" %+-±.,0123456789/").lower() in ("", "e") and any(digit.isdigit() for digit in cell)
 
 
 @cache
