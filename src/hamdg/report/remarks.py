@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from hamdg.report.evidence import Evidence
+from hamdg.report.gaps import ERRORS, Gap, gap_to
 from hamdg.report.table import percent, start_label
 from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.predictions import TargetPredictions
@@ -31,8 +32,6 @@ CONSTANT, TOO_OFTEN = 0.95, 1.5
 # Image classifiers as they are trained have calibration errors of typically 4 to 10 %
 # (https://arxiv.org/abs/1706.04599, section 5).
 MISCALIBRATED = 0.15
-# Chance alone stays within two standard errors in 95 % of cases.
-ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,6 @@ class Remark:
 
     kind: Literal["problem", "caution"]
     text: str
-
-
-@dataclass(frozen=True)
-class Gap:
-    """How much better the result is than another row, and the standard error of that, as fractions of 1."""
-
-    value: float
-    error: float
-    paired: bool
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it is more than chance can explain."""
-        return abs(self.value) > ERRORS * self.error
 
 
 Rule = Callable[[Record, Evidence], Remark | None]
@@ -138,7 +123,7 @@ def sources_are_one(record: Record, found: Evidence) -> Remark | None:
 def below_start(record: Record, found: Evidence) -> Remark | None:
     """A result that is worse than the model that training started from."""
     start = next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
-    gap = _gap(record, found, start)
+    gap = gap_to(record, found.predictions, start)
     if gap is None or gap.value >= 0:
         return None
     return Remark(
@@ -152,7 +137,7 @@ def below_average(record: Record, found: Evidence) -> Remark | None:
     """A merge that is worse than the plain average of the same models."""
     averages = [row for row in record["rows"][:-1] if row["key"].startswith("uniform") and known(row["held_out"])]
     best = max(averages, key=lambda row: row["held_out"], default=None)
-    gap = _gap(record, found, best)
+    gap = gap_to(record, found.predictions, best)
     if best is None or gap is None or gap.value >= 0:
         return None
     return Remark(
@@ -165,7 +150,7 @@ def below_average(record: Record, found: Evidence) -> Remark | None:
 def control_is_better(record: Record, found: Evidence) -> Remark | None:
     """A control that beats the result by more than chance."""
     rival = _control(record)
-    gap = _gap(record, found, rival)
+    gap = gap_to(record, found.predictions, rival)
     if rival is None or gap is None or gap.value >= 0 or not gap.is_clear:
         return None
     return Remark(
@@ -178,7 +163,7 @@ def control_is_better(record: Record, found: Evidence) -> Remark | None:
 def too_few_images(record: Record, found: Evidence) -> Remark | None:
     """A difference to the control that may be chance."""
     rival = _control(record) or next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
-    gap = _gap(record, found, rival)
+    gap = gap_to(record, found.predictions, rival)
     if rival is None or gap is None or gap.is_clear:
         return None
     direction = "above" if gap.value > 0 else "below"
@@ -252,25 +237,6 @@ RULES: Sequence[Rule] = (
     too_few_images,
     badly_calibrated,
 )
-
-
-def _gap(record: Record, found: Evidence, other: Row | None) -> Gap | None:
-    own = record["rows"][-1]
-    if other is None or not known(own["held_out"]) or not known(other["held_out"]):
-        return None
-    value, targets = own["held_out"] - other["held_out"], _targets(found)
-    keys = {own["key"], other["key"]}
-    if record["part"] == "all" and targets and all(keys <= one.predicted.keys() for one in targets):
-        variance = sum(_paired_variance(one, own["key"], other["key"]) for one in targets) / len(targets) ** 2
-        return Gap(value, math.sqrt(variance), paired=True)
-    return Gap(value, math.hypot(own["standard_error"], other["standard_error"]), paired=False)
-
-
-def _paired_variance(target: TargetPredictions, key: str, other: str) -> float:
-    """Return the variance of the mean of +1 (only the first is right), -1 (only the second) and 0 over the images."""
-    first, second = (target.predicted[one] == target.labels for one in (key, other))
-    gains = first.astype(float) - second
-    return float(gains.var() / len(gains)) if len(gains) else 0.0
 
 
 def _control(record: Record) -> Row | None:
