@@ -15,11 +15,11 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.table import footnote_names, qualified
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.methods import REFERENCE, choose_methods, tabulate_methods
-from hamdg.report.tables.model import Cell, Table
+from hamdg.report.tables.model import Table
 from hamdg.report.tables.options import TableOptions
 from hamdg.runs.record import Record
 from tests.report.made import of_sweep
-from tests.report.tables.conftest import Made
+from tests.report.tables.conftest import Made, cell, near
 
 METHODS = {
     ("clean", "ERM", "erm_sma"): "ERM + SMA",
@@ -50,16 +50,6 @@ def chosen(key: str, _: float, values: Mapping[str, float]) -> float:
 def only(runs: list[FoundRun], baseline: str = "", metric: str | None = None) -> Table:
     (table,) = tabulate_methods(runs, METHODS, baseline, metric)
     return table
-
-
-def cell(table: Table, row: str, column: str) -> Cell:
-    rows, columns = [head.label for head in table.rows], [head.label for head in table.columns]
-    return table.cells[rows.index(row)][columns.index(column)]
-
-
-def near(found: Cell, mean: float, error: float | None, n: int) -> bool:
-    same = found.standard_error is None if error is None else found.standard_error == pytest.approx(error)
-    return found.mean == pytest.approx(mean) and same and found.n == n
 
 
 def test_means_over_seeds_by_hand(sweep: list[FoundRun]) -> None:

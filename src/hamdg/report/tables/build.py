@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import estimate
+from hamdg.report.tables.columns import Column, averaged_key, columns_of
 from hamdg.report.tables.comparing import baselines, compared, marked
 from hamdg.report.tables.filling import Filled, fill
 from hamdg.report.tables.headings import Headings, Values, rank
-from hamdg.report.tables.means import Unit, seed_means
+from hamdg.report.tables.means import seed_means
 from hamdg.report.tables.measured import Measured, measure, passes
 from hamdg.report.tables.metrics import find_metric, is_per_class
 from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
-from hamdg.report.tables.options import CLASS, METHOD, MODEL, RESULT, Absent, TableOptions
+from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
-from hamdg.report.tables.selection import Pairs
+from hamdg.report.tables.selection import Pairs, without_pairs
 from hamdg.report.tables.wording import caption, notes_of, title
 from hamdg.text import counted, listed, shortened
 
 # One table each, unless they make its rows or columns: numbers of several are not averaged.
 APART = ("benchmark", "condition")
-AVERAGE = "average"
 NO_MODEL = "no such model"
 
 
@@ -50,7 +50,7 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]
     tables = arrange(numbers, metric, replace(options, rows=rows, columns=columns), gone)
     if options.baseline and not any(table.baseline for table in tables):
-        turned = _averaged(rows, columns) in rows
+        turned = averaged_key(rows, columns) in rows
         heads = [head for table in tables for head in (table.columns if turned else table.rows)]
         labels = list(dict.fromkeys(head.label for head in heads if not head.is_average))
         raise ConfigError(
@@ -109,26 +109,6 @@ def _axes(options: TableOptions, per_class: bool) -> tuple[tuple[str, ...], tupl
     return rows, columns
 
 
-def _averaged(rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Return the key over whose values there are averages; empty for none."""
-    return next((key for key in ("held_out", "benchmark") if key in (*rows, *columns)), "")
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A column, or an average over several.
-
-    Args:
-        heading: Its head.
-        values: What its numbers say; of an average, of each column that it is over.
-        units: Which benchmarks and held-out domains it is over.
-    """
-
-    heading: Heading
-    values: Sequence[Values]
-    units: Collection[Unit]
-
-
 class _Builder:
     """Makes one table.
 
@@ -145,7 +125,12 @@ class _Builder:
         self._metric, self._options, self._absent = metric, options, absent
         self._problems: list[str] = []
         self._pairs = Pairs(numbers if options.select == "leave_one_out" else ())
-        self._numbers = self._without_pairs(numbers)
+        self._numbers = without_pairs(numbers, options)
+        if left := len({one.run.path for one in numbers} - {one.run.path for one in self._numbers}):
+            self._problems.append(
+                f"{left} runs with a second domain held out are for leave-one-domain-out cross-validation; they are "
+                "not shown."
+            )
         self._seeds = {one.trial.seed for one in self._numbers}
         self._headings = Headings(self._numbers, absent, options.order)
 
@@ -157,7 +142,7 @@ class _Builder:
             column_keys: What makes a column.
             place: Benchmark and condition, where they are not among these.
         """
-        averaged = _averaged(row_keys, column_keys)
+        averaged = averaged_key(row_keys, column_keys)
         if averaged in row_keys:
             # Averages are taken along a row, comparisons made along a column.
             return transposed(self._table(column_keys, row_keys, averaged, place))
@@ -168,7 +153,7 @@ class _Builder:
     ) -> Table:
         rows = self._headings.of(row_keys)
         heads = [self._headings.heading(values, row_keys, own) for values, own in rows.items()]
-        lines = self._columns(column_keys, averaged)
+        lines = columns_of(self._headings, column_keys, averaged)
         filled = {values: self._fill(row_keys, values, own, column_keys) for values, own in rows.items()}
         cells = [
             [self._cell(head, filled[values], line) for line in lines] for values, head in zip(rows, heads, strict=True)
@@ -205,53 +190,6 @@ class _Builder:
         )
         return replace(table, caption=caption(table, self._options.select, chosen))
 
-    def _without_pairs(self, numbers: Sequence[Measured]) -> list[Measured]:
-        """Leave out runs that are there for leave-one-out alone: without a domain that others of their row train on."""
-        asked = (*self._options.rows, *(self._options.columns or ()), *self._options.where)
-        # The methods of a sweep are told apart by all that they differ in, this too.
-        if "excluded" in asked or METHOD in asked:
-            return list(numbers)
-        sets: dict[tuple[str, str], set[frozenset[str]]] = {}
-        for one in numbers:
-            sets.setdefault((one.run.summary.algorithm, one.model), set()).add(one.excluded)
-        kept = []
-        for one in numbers:
-            own = one.excluded
-            is_pair = any(other < own for other in sets[one.run.summary.algorithm, one.model])
-            several = self._options.select is not None and len(one.run.summary.targets) > 1
-            if not (is_pair or several):
-                kept.append(one)
-        if left := len({one.run.path for one in numbers} - {one.run.path for one in kept}):
-            self._problems.append(
-                f"{left} runs with a second domain held out are for leave-one-domain-out cross-validation; they are "
-                "not shown."
-            )
-        return kept
-
-    def _columns(self, keys: Sequence[str], averaged: str) -> list[_Line]:
-        """Return the columns, each average after those that it is over."""
-        lines: list[_Line] = []
-        groups: dict[Values, list[_Line]] = {}
-        inside: dict[Values, list[Measured]] = {}
-        for values, own in self._headings.of(keys).items():
-            units = {(one.trial.benchmark, one.trial.held_out) for one in own}
-            units = units or {("", value) for key, value in zip(keys, values, strict=True) if key == "held_out"}
-            line = _Line(self._headings.heading(values, keys, own), [values], units)
-            group = tuple(value for key, value in zip(keys, values, strict=True) if key != averaged)
-            groups.setdefault(group, []).append(line)
-            inside.setdefault(group, []).extend(own)
-        for group, members in groups.items():
-            lines += members
-            # Runs with several held-out domains at once are no part of the average over single ones.
-            single = [line for line in members if not all("+" in domain for _, domain in line.units)] or members
-            if averaged and len(single) > 1:
-                rest = dict(zip([key for key in keys if key != averaged], group, strict=True))
-                label = ", ".join([*([self._headings.label(rest, inside[group])] if rest else []), AVERAGE])
-                units = {unit for line in single for unit in line.units}
-                values_of = [values for line in single for values in line.values]
-                lines.append(_Line(Heading(rest, label, is_average=True), values_of, units))
-        return lines
-
     def _fill(
         self, row_keys: Sequence[str], values: Values, numbers: Sequence[Measured], column_keys: Sequence[str]
     ) -> dict[Values, Filled]:
@@ -267,7 +205,7 @@ class _Builder:
             filled[column] = fill(inside, f"`{label}` on {where}", self._options.select, self._pairs)
         return filled
 
-    def _cell(self, head: Heading, filled: Mapping[Values, Filled], line: _Line) -> Cell:
+    def _cell(self, head: Heading, filled: Mapping[Values, Filled], line: Column) -> Cell:
         """Return the cell of a row in a column, or its average over several."""
         parts = [filled[values] for values in line.values if values in filled]
         numbers = {trial: one for part in parts for trial, one in part.numbers.items()}

@@ -14,7 +14,7 @@ from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import value_of
 from hamdg.report.tables.mixing import matters, signature
 from hamdg.report.tables.model import Metric
-from hamdg.report.tables.options import Rule
+from hamdg.report.tables.options import METHOD, Rule, TableOptions
 from hamdg.runs.record import known
 from hamdg.runs.settings import text_of
 from hamdg.runs.summary import Summary
@@ -75,6 +75,32 @@ class Pairs:
         lacking = [f"{name} without {target}" for name, value in found.items() if value is None]
         values = [value for value in found.values() if value is not None]
         return (None, lacking) if lacking or not values else (math.fsum(values) / len(values), [])
+
+
+def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Measured]:
+    """Return the numbers but those of runs that are there for leave-one-out alone.
+
+    Such a run lacks a domain that others of its row train on; it stays where the table tells runs apart by that.
+
+    Args:
+        numbers: All numbers of a table.
+        options: What is asked for.
+    """
+    asked = (*options.rows, *(options.columns or ()), *options.where)
+    # The methods of a sweep are told apart by all that they differ in, this too.
+    if "excluded" in asked or METHOD in asked:
+        return list(numbers)
+    sets: dict[tuple[str, str], set[frozenset[str]]] = {}
+    for one in numbers:
+        sets.setdefault((one.run.summary.algorithm, one.model), set()).add(one.excluded)
+    kept = []
+    for one in numbers:
+        own = one.excluded
+        is_pair = any(other < own for other in sets[one.run.summary.algorithm, one.model])
+        several = options.select is not None and len(one.run.summary.targets) > 1
+        if not (is_pair or several):
+            kept.append(one)
+    return kept
 
 
 def choose(candidates: Sequence[Measured], rule: Rule, keys: Collection[str], pairs: Pairs) -> Choice:

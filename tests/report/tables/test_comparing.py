@@ -1,0 +1,95 @@
+"""Differences to a baseline, the best and what is tied with it, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from hamdg.errors import ConfigError
+from hamdg.report.collection import FoundRun
+from hamdg.report.tables.model import Trial
+from tests.report.tables.conftest import Made, cell, one
+
+
+def test_differences_are_paired_by_seed_and_domain(runs: list[FoundRun]) -> None:
+    table = one(runs, baseline="ERM")
+    assert table.baseline == "ERM"
+    assert [head.is_baseline for head in table.rows] == [True, False]
+    found = cell(table, "HAM (reconstruction)", "average").difference
+    # .03, .02, .04 and .01, .03, .02: mean .025, squares 25 + 25 + 225 + 225 + 25 + 25 of 1e-6; t(5) reaches to 2.5706.
+    half = 2.570581835636314 * math.sqrt(550e-6 / 5 / 6)
+    assert found is not None
+    assert [found.mean, found.low, found.high] == pytest.approx([0.025, 0.025 - half, 0.025 + half])
+    assert found.n == 6
+    paired = cell(table, "HAM (reconstruction)", "photo").paired
+    assert dict(paired) == pytest.approx(
+        {Trial("toy", "photo", seed): gain for seed, gain in enumerate([0.01, 0.03, 0.02])}
+    )
+    assert cell(table, "ERM", "average").difference is None
+
+
+@pytest.mark.parametrize("name", ["ERM", "erm", "HAM", "ham", "HAM (reconstruction)"])
+def test_the_baseline_is_found_by_any_of_its_names(runs: list[FoundRun], name: str) -> None:
+    assert one(runs, baseline=name).baseline == ("ERM" if name.lower() == "erm" else "HAM (reconstruction)")
+
+
+def test_an_unknown_baseline_is_answered_with_the_rows(runs: list[FoundRun]) -> None:
+    message = "There is no row `SWAD` to compare with; `--baseline` can be `ERM`, `HAM (reconstruction)`."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        one(runs, baseline="SWAD")
+
+
+def test_the_best_is_marked_and_what_is_tied_with_it(made: Made) -> None:
+    methods = {
+        "best": [0.80, 0.82, 0.84],
+        # Worse by .01 in every seed, but for rounding: different.
+        "worse": [0.79, 0.81, 0.8301],
+        # Worse by .02 in the mean, and by -.05, .06, .05 in seeds: t = .577, tied.
+        "tied": [0.85, 0.76, 0.79],
+    }
+    runs = [made(name, "art", seed, value) for name, values in methods.items() for seed, value in enumerate(values)]
+    table = one(runs)
+    assert [(cell(table, name, "art").is_best, cell(table, name, "art").is_tied) for name in methods] == [
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
+
+
+def test_the_lowest_calibration_error_is_the_best(made: Made) -> None:
+    runs = [made(name, "art", 0, 0.5, calibration_error=value) for name, value in (("a", 0.2), ("b", 0.1))]
+    table = one(runs, metric="calibration_error")
+    assert [cell(table, name, "art").is_best for name in ("a", "b")] == [False, True]
+
+
+def test_equal_means_are_both_the_best(made: Made) -> None:
+    table = one([made("erm", "art", 0, 0.5), made("ham", "art", 0, 0.5), made("coral", "art", 0, 0.4)])
+    assert {head.label: cells[0].is_best for head, cells in zip(table.rows, table.cells, strict=True)} == {
+        "ERM": True, "HAM (reconstruction)": True, "coral": False
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rows": ("algorithm",), "columns": ("held_out", "seed")},
+        {"rows": ("algorithm", "held_out"), "columns": ("seed",)},
+        {"rows": ("seed",), "columns": ("algorithm",), "where": {"held_out": ("art",)}},
+    ],
+)
+def test_seeds_that_are_told_apart_lack_none_and_none_is_the_best_method(
+    runs: list[FoundRun], keys: dict[str, object]
+) -> None:
+    table = one(runs, **keys)
+    assert table.problems == []
+    assert not any(cell.incomplete for cells in table.cells for cell in cells)
+    if keys["rows"] != ("algorithm",):
+        assert not any(cell.is_best or cell.is_tied for cells in table.cells for cell in cells)
+
+
+def test_a_name_that_some_of_a_rows_runs_have_is_no_baseline(runs: list[FoundRun]) -> None:
+    message = "There is no row `ERM` to compare with; `--baseline` can be `seed 0`, `seed 1`, `seed 2`."
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        one(runs, rows=("algorithm", "held_out"), columns=("seed",), baseline="ERM")
