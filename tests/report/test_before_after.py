@@ -4,6 +4,8 @@ import pytest
 
 from hamdg.report.before_after import before_after
 from hamdg.report.by_class import by_class
+from hamdg.report.figures import Chart
+from hamdg.runs.lines import PairLine
 from hamdg.runs.record import Record
 from tests.report.made import by_source, lines, many_classes
 
@@ -36,6 +38,20 @@ def test_lines_are_one_chart_a_domain_on_one_axis(ham: Record) -> None:
     assert list(found.lines.names) == ["art_painting", "cartoon", "photo", "zero-shot"]
     assert "on 140 images of a domain" in found.note
     assert "every 25 % of the way" in found.note
+
+
+def test_lines_between_models_are_charts_of_their_own(ham: Record) -> None:
+    facts = lines(ham)
+    assert before_after(ham, facts).pairs is None  # type: ignore[union-attr]
+    first, last = "source/cartoon", "source/photo"
+    values: dict[str, list[float | None]] = {"sketch": [0.5, None, 0.1, 0.2, 0.6]}
+    found = before_after(ham, {**facts, "pairs": [PairLine(first=first, last=last, values=values)]})
+    assert found is not None
+    assert found.pairs is not None
+    (chart,) = found.pairs.items
+    assert isinstance(chart, Chart)
+    assert (chart.title, list(found.pairs.names)) == ("sketch, held out", ["cartoon to photo"])
+    assert [tick.text for tick in chart.drawn.step_ticks] == ["first", "second"]
 
 
 def test_a_run_without_source_models_has_no_such_section(erm: Record) -> None:

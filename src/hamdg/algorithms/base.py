@@ -134,6 +134,11 @@ class Algorithm(ABC):
         """What `on_line` does to the models on a line, for the page; empty where it does nothing."""
         return ""
 
+    @property
+    def lines_between(self) -> bool:
+        """Whether the lines between the models that are merged are measured, too, beside those to the result."""
+        return False
+
     def on_line(self, context: Context, weights: Weights) -> Weights:
         """Return what is measured at a point of the line between two models; by default the weights there.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hamdg.report.charts import LEFT, RIGHT, WIDTH, Line, Tick, colors, padded_limits, plot
@@ -25,14 +25,16 @@ class BeforeAfter:
     Args:
         lead: What it did, in words.
         table: Accuracies of the models on every domain; `None` if they were not measured.
-        lines: The charts along the lines; `None` likewise.
+        lines: The charts along the lines to the result; `None` likewise.
         note: What the charts show.
+        pairs: The charts along the lines between the models; `None` likewise.
     """
 
     lead: str
     table: Heat | None
     lines: Block | None
     note: str
+    pairs: Block | None = None
 
 
 def before_after(record: Record, lines: LineFacts | None) -> BeforeAfter | None:
@@ -50,7 +52,8 @@ def before_after(record: Record, lines: LineFacts | None) -> BeforeAfter | None:
     charts = None if lines is None else _charts(record, lines)
     if table is None and charts is None:
         return None
-    return BeforeAfter(_lead(record, models, result) if measured else "", table, charts, _note(record, lines))
+    pairs = None if lines is None else _pair_charts(record, lines)
+    return BeforeAfter(_lead(record, models, result) if measured else "", table, charts, _note(record, lines), pairs)
 
 
 def _values(record: Record, row: Row) -> dict[str, float | None]:
@@ -107,13 +110,36 @@ def _lead(record: Record, models: Sequence[Row], result: Row) -> str:
 
 
 def _charts(record: Record, lines: LineFacts) -> Block | None:
-    """Return one chart a domain, with a line from each model to the result; all have one axis."""
+    """Return one chart a domain, with a line from each model to the result."""
     labels = {row["key"]: row["label"] for row in record["rows"]}
     names = {key: _domain_or_label(key, labels) for key in lines["lines"]}
     own = [name for key, name in names.items() if key.startswith(_SOURCE)]
     domains = [*record["sources"], *record["targets"]]
     place = colors([*(name for name in domains if name in own), *(n for n in names.values() if n not in own)])
-    values = [value for line in lines["lines"].values() for one in line.values() for value in one if value is not None]
+    values = {names[key]: line for key, line in lines["lines"].items()}
+    dashed = {name for key, name in names.items() if not key.startswith(_SOURCE)}
+    return _drawn(record, lines["at"], values, place, ("model alone", "result"), dashed)
+
+
+def _pair_charts(record: Record, lines: LineFacts) -> Block | None:
+    """Return one chart a domain, with a line between each two models that were merged."""
+    values = {
+        f"{pair['first'].removeprefix(_SOURCE)} to {pair['last'].removeprefix(_SOURCE)}": pair["values"]
+        for pair in lines.get("pairs", [])
+    }
+    return _drawn(record, lines["at"], values, colors(list(values)), ("first", "second"))
+
+
+def _drawn(
+    record: Record,
+    at: Sequence[float],
+    lines: Mapping[str, Mapping[str, Sequence[float | None]]],
+    place: Mapping[str, int],
+    ends: tuple[str, str],
+    dashed: Collection[str] = (),
+) -> Block | None:
+    """Return one chart a domain with a line for each name, all of one axis; `None` where nothing was measured."""
+    values = [value for line in lines.values() for one in line.values() for value in one if value is not None]
     if not values:
         return None
     low, high = padded_limits([100 * value for value in values])
@@ -121,20 +147,20 @@ def _charts(record: Record, lines: LineFacts) -> Block | None:
     for domain in (*record["targets"], *record["sources"]):
         drawn = [
             Line(
-                names[key],
-                lines["at"],
+                name,
+                at,
                 [math.nan if value is None else 100 * value for value in line[domain]],
-                place[names[key]],
-                "solid" if key.startswith(_SOURCE) else "dashed",
+                place[name],
+                "dashed" if name in dashed else "solid",
             )
-            for key, line in lines["lines"].items()
+            for name, line in lines.items()
             if domain in line
         ]
         body = plot(drawn, (low, min(high, 100.0)))
         if body is not None:
-            ends = [Tick(LEFT, "model alone", anchor="start"), Tick(WIDTH - RIGHT, "result", anchor="end")]
+            ticks = [Tick(LEFT, ends[0], anchor="start"), Tick(WIDTH - RIGHT, ends[1], anchor="end")]
             title = f"{domain}, {_HELD_OUT}" if domain in record["targets"] else domain
-            charts.append(Chart(title, "", replace(body, step_ticks=ends), place, []))
+            charts.append(Chart(title, "", replace(body, step_ticks=ticks), place, []))
     return Block("charts", charts, place) if charts else None
 
 

@@ -8,8 +8,22 @@ from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 
 
+class PairLine(TypedDict):
+    """A line between two models that are merged.
+
+    Attributes:
+        first: Key of the entry in which it begins.
+        last: Key of the one in which it ends.
+        values: By domain, the primary metric at each point.
+    """
+
+    first: str
+    last: str
+    values: dict[str, list[float | None]]
+
+
 class LineFacts(TypedDict):
-    """`lines.json`: from each of some entries to the result.
+    """`lines.json`: from each of some entries to the result, and between them.
 
     Attributes:
         result: Key of the entry in which all lines end.
@@ -17,6 +31,7 @@ class LineFacts(TypedDict):
         images: How many images of each domain were scored: of sources those that validate, of targets all, or a draw.
         lines: By the key of the entry in which a line begins, and by domain, the primary metric at each point.
         note: What was done to the models on the lines before they were measured.
+        pairs: The lines between the models that were merged, where the algorithm wants them.
     """
 
     result: str
@@ -24,6 +39,7 @@ class LineFacts(TypedDict):
     images: dict[str, int]
     lines: dict[str, dict[str, list[float | None]]]
     note: NotRequired[str]
+    pairs: NotRequired[list[PairLine]]
 
 
 def read_lines(run: RunDirectory) -> LineFacts | None:
@@ -36,6 +52,7 @@ def read_lines(run: RunDirectory) -> LineFacts | None:
         return None
     again = f"let `hamdg evaluate {run.path}` write it again"
     found = schema.read(run.lines, LineFacts, again)
-    if any(len(own) != len(found["at"]) for line in found["lines"].values() for own in line.values()):
+    drawn = [*found["lines"].values(), *(pair["values"] for pair in found.get("pairs", []))]
+    if any(len(own) != len(found["at"]) for line in drawn for own in line.values()):
         raise schema.damaged(run.lines, "a line has not one value a point", again)
     return found

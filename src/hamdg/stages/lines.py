@@ -7,6 +7,7 @@ https://arxiv.org/abs/1912.05671).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from hamdg.data.domain import Domain
 from hamdg.data.images import ArrayImages
 from hamdg.data.subset import Subset
 from hamdg.models.network import Weights
-from hamdg.runs.lines import LineFacts
+from hamdg.runs.lines import LineFacts, PairLine
 from hamdg.stages.context import Context
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
@@ -57,14 +58,24 @@ def measure_lines(
         found = scorer.by_domain([Scored(result.network, weights)], missing, context.task)[0] if missing else {}
         return {name: found[name] if name in missing else known[name] for name in parts}
 
-    last, lines = measured(result.weights, ends.get(result.key, {})), {}
-    for begin in begins:
-        first = measured(begin.weights, ends.get(begin.key, {}))
-        inner = [measured(between(begin.weights, result.weights, at), {}) for at in points[1:-1]]
-        lines[begin.key] = {name: [_known(one[name]) for one in (first, *inner, last)] for name in parts}
-    images = {name: len(part.labels) for name, part in parts.items()}
-    found = LineFacts(result=result.key, at=points, images=images, lines=lines)
-    return LineFacts(**found, note=note) if note else found
+    alone = {one.key: measured(one.weights, ends.get(one.key, {})) for one in (*begins, result)}
+
+    def line(first: Entry, last: Entry) -> dict[str, list[float | None]]:
+        inner = [measured(between(first.weights, last.weights, at), {}) for at in points[1:-1]]
+        return {name: [_known(one[name]) for one in (alone[first.key], *inner, alone[last.key])] for name in parts}
+
+    found = LineFacts(
+        result=result.key,
+        at=points,
+        images={name: len(part.labels) for name, part in parts.items()},
+        lines={begin.key: line(begin, result) for begin in begins},
+    )
+    if context.algorithm.lines_between:
+        pairs = combinations([one for one in begins if one.group == "source"], 2)
+        found["pairs"] = [PairLine(first=one.key, last=other.key, values=line(one, other)) for one, other in pairs]
+    if note:
+        found["note"] = note
+    return found
 
 
 def between(first: Weights, last: Weights, at: float) -> dict[str, Tensor]:

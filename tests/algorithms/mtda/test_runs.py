@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -196,6 +197,15 @@ def test_lines_are_measured_with_statistics_of_their_own(whole: Finished) -> Non
         own = lines["lines"][f"source/{name}"]
         assert own["sketch"][0] == pytest.approx(rows[f"reestimated/source/{name}"]["targets"]["sketch"]["accuracy"])
         assert own["sketch"][-1] == pytest.approx(rows["reestimated/merged"]["targets"]["sketch"]["accuracy"])
+    pairs = lines["pairs"]
+    keys = [f"source/{name}" for name in TARGETS]
+    assert [(one["first"], one["last"]) for one in pairs] == list(combinations(keys, 2))
+    for one in pairs:
+        for end, at in ((one["first"], 0), (one["last"], -1)):
+            assert {name: own[at] for name, own in one["values"].items()} == {
+                name: own[0] for name, own in lines["lines"][end].items()
+            }
+    assert "Along the lines between the models" in (whole.run.path / "report.html").read_text()
 
 
 def test_options_of_the_merge_and_comparisons_retrain_nothing(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,11 @@ class Mtda(Algorithm):
         text = "Statistics of BatchNorm are measured anew at each point, on {:,} unlabeled images of each target."
         return text.format(count) if self._measures_again else ""
 
+    @property
+    def lines_between(self) -> bool:
+        """The paper's figure: models from one start are linearly connected."""
+        return True
+
     def on_line(self, context: Context, weights: Weights) -> Weights:
         """Return a model with statistics of its own: those on the way from one model's to another's fit neither."""
         if self._on_line is None:
