@@ -12,6 +12,7 @@ from hamdg.algorithms.dmm.distillation import (
     distill,
     lesson,
     mixed_parts,
+    moved,
     weight_distance,
 )
 from hamdg.algorithms.dmm.loop import Loop
@@ -75,7 +76,7 @@ def test_a_linear_student_becomes_its_linear_teacher() -> None:
     images = drawn(64, 4, seed=2)
     # Images with exactly the statistics that the layer has stored.
     images = (images - images.mean(0)) / images.var(0, unbiased=False).sqrt()
-    config = DistillConfig(steps=600, lr=0.05, batch_size=64, stay="none", clip_norm=0)
+    config = DistillConfig(jitter=0, steps=600, lr=0.05, batch_size=64, stay="none", clip_norm=0)
     found = taught(student, {"a": lesson(teacher, images, CPU)}, {}, config)
     assert found.curve[-1][1] < 1e-6
     scores = [network.scores(network.features(images)) for network in (student.eval(), teacher)]
@@ -87,7 +88,7 @@ def test_a_linear_student_becomes_its_linear_teacher() -> None:
 def test_a_student_that_is_its_teacher_stays_as_it_is() -> None:
     student, images = Linear(drawn(3, 4)), drawn(16, 4, seed=2)
     before = student.fc.weight.detach().clone()
-    found = taught(student, {"a": lesson(Linear(drawn(3, 4)), images, CPU)}, {}, DistillConfig(steps=1))
+    found = taught(student, {"a": lesson(Linear(drawn(3, 4)), images, CPU)}, {}, DistillConfig(jitter=0, steps=1))
     assert found.curve[0][1] == pytest.approx(0.0, abs=1e-12)
     # Adam turns rounding errors into steps; one is no longer than the learning rate.
     torch.testing.assert_close(found.weights["fc.weight"], before, atol=6e-4, rtol=0)
@@ -98,7 +99,7 @@ def test_the_term_that_stays_put_keeps_the_student_near(stay: Any) -> None:
     images, start, teacher = drawn(32, 4, seed=2), drawn(3, 4), Linear(drawn(3, 4, seed=1))
     moved = {}
     for weight in (0.0, 100.0):
-        config = DistillConfig(steps=30, lr=0.01, stay=stay, stay_weight=weight)
+        config = DistillConfig(jitter=0, steps=30, lr=0.01, stay=stay, stay_weight=weight)
         own = {"main": lesson(Linear(start), images, CPU)}
         found = taught(Linear(start), {"a": lesson(teacher, images, CPU)}, own, config)
         moved[weight] = float((found.weights["fc.weight"] - start).norm())
@@ -107,15 +108,15 @@ def test_the_term_that_stays_put_keeps_the_student_near(stay: Any) -> None:
 
 def test_statistics_are_frozen_unless_they_are_to_follow() -> None:
     lessons = {"a": lesson(Linear(drawn(3, 4, seed=1)), drawn(32, 4, seed=2) + 3, CPU)}
-    found = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(steps=3))
+    found = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(jitter=0, steps=3))
     assert not found.weights["norm.running_mean"].any()
     assert set(found.weights) == {"fc.weight", "norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
-    live = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(steps=3, statistics="live"))
+    live = taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(jitter=0, steps=3, statistics="live"))
     assert bool((live.weights["norm.running_mean"] > 0.5).all())
 
 
 def test_all_teachers_count_alike() -> None:
-    images, config = drawn(8, 4, seed=2), DistillConfig(steps=1, batch_size=8)
+    images, config = drawn(8, 4, seed=2), DistillConfig(jitter=0, steps=1, batch_size=8)
     teachers = {name: lesson(Linear(drawn(3, 4, seed=seed)), images, CPU) for name, seed in (("a", 1), ("b", 2))}
     own = [taught(Linear(drawn(3, 4)), {name: one}, {}, config).curve[0][1] for name, one in teachers.items()]
     both = taught(Linear(drawn(3, 4)), teachers, {}, config).curve[0][1]
@@ -128,7 +129,7 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lessons = {"a": lesson(Linear(drawn(3, 4, seed=1)), drawn(40, 4, seed=2), CPU)}
-    config = DistillConfig(steps=7, batch_size=8)
+    config = DistillConfig(jitter=0, steps=7, batch_size=8)
     whole = taught(Linear(drawn(3, 4)), lessons, {}, config)
     with pytest.raises(KeyboardInterrupt):
         taught(Linear(drawn(3, 4)), lessons, {}, config, Counting(stop))
@@ -137,6 +138,39 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(
     assert rest.count == 7 - stop
     assert all(torch.equal(again.weights[name], own) for name, own in whole.weights.items())
     assert again.curve == whole.curve
+
+
+def test_images_are_mirrored_and_rolled() -> None:
+    images = torch.arange(2.0 * 5 * 5).view(1, 2, 5, 5).repeat(40, 1, 1, 1)
+    rolls = [torch.roll(images[0], (down, across), dims=(1, 2)) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    kinds = set()
+    for seed in range(20):
+        found = moved(images, 1, torch.Generator().manual_seed(seed))
+        kinds |= {number for number, one in enumerate(rolls) if torch.equal(one, found[0])}
+        # Some as they were, some mirrored, all rolled alike.
+        assert len({tuple(one.flatten().tolist()) for one in found}) == 2
+        assert torch.equal(found, moved(images, 1, torch.Generator().manual_seed(seed)))
+    assert len(kinds) > 4
+    assert moved(images, 0, torch.Generator()) is images
+
+
+class Shadow(Linear):
+    """Notes what it is asked about."""
+
+    asked: list[Tensor]
+
+    def features(self, images: Tensor) -> Tensor:
+        self.asked.append(images.detach().clone())
+        return super().features(images.flatten(1))
+
+
+def test_teachers_are_asked_about_the_images_that_the_student_sees() -> None:
+    teacher, student = Shadow(drawn(3, 12)), Shadow(drawn(3, 12, seed=1))
+    teacher.asked, student.asked = [], []
+    config = DistillConfig(steps=4, batch_size=3, jitter=1)
+    taught(student, {"a": lesson(teacher, drawn(3, 1, 3, 4, seed=2), CPU)}, {}, config)
+    assert all(torch.equal(one, other) for one, other in zip(teacher.asked, student.asked, strict=True))
+    assert len({tuple(one.sort(dim=0).values.flatten().tolist()) for one in student.asked}) > 1
 
 
 def test_parts_hold_every_image_once_in_one_random_order() -> None:

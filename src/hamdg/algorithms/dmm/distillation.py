@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hamdg.algorithms.dmm.inversion import rolled
 from hamdg.algorithms.dmm.loop import Loop, State
 from hamdg.cohort.learner import seeded
 from hamdg.config.algorithms.dmm import DistillConfig
 from hamdg.data.batches import sample_positions
+from hamdg.data.splits import seed_hash
 from hamdg.models.network import Network, frozen
 from hamdg.tasks.distillation import distillation_loss
 
@@ -22,10 +24,10 @@ _POINTS = 30
 
 
 class Lesson(NamedTuple):
-    """Normalized images [n, 3, h, w], and what a teacher says of them: scores [n, classes]."""
+    """Normalized images [n, 3, h, w], and the frozen network that says what they are."""
 
     images: Tensor
-    scores: Tensor
+    teacher: Network
 
 
 class Distilled(NamedTuple):
@@ -40,12 +42,20 @@ def weight_distance(parameters: Mapping[str, Tensor], anchors: Mapping[str, Tens
     return torch.stack([(own - anchors[name]).square().sum() for name, own in parameters.items()]).sum() / 2
 
 
-@torch.no_grad()
 def lesson(teacher: Network, images: Tensor, device: torch.device) -> Lesson:
-    """Return images with the scores that a teacher gives them."""
-    network = frozen(teacher).to(device)
-    scores = [network(part.to(device)) for part in torch.split(images, _CHUNK)]
-    return Lesson(images.to(device), torch.cat(scores))
+    """Return images with their teacher, frozen, both on a device."""
+    return Lesson(images.to(device), frozen(teacher).to(device))
+
+
+def moved(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Return images [n, 3, h, w], each mirrored or not, and all rolled by up to `most` pixels down and across.
+
+    With `most` 0 they stay as they are.
+    """
+    if most == 0:
+        return images
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return rolled(torch.where(mirrored.to(images.device), images.flip(dims=(3,)), images), most, generator)
 
 
 def distill(
@@ -61,8 +71,8 @@ def distill(
 
     Args:
         student: The merged model; it is trained in place.
-        lessons: What each teacher says.
-        own: What the merged model says, for `stay: outputs`.
+        lessons: Each teacher, with its images.
+        own: The merged model as it was, with its images, for `stay: outputs`.
         config: Steps, learning rate, temperature, weights.
         seed: The run's seed.
         loop: Counts the steps.
@@ -127,22 +137,22 @@ def _losses(
     step: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean losses over teachers and over the merged model itself, from one pass of all images."""
+    generator = torch.Generator().manual_seed(seed_hash("distill", seed, step))
+    given = (*lessons.values(), *own.values())
     batches = [
-        _batch(one, config.batch_size, step, seed, index)
-        for index, one in enumerate((*lessons.values(), *own.values()))
+        moved(_batch(one.images, config.batch_size, step, seed, index), config.jitter, generator)
+        for index, one in enumerate(given)
     ]
-    scores = student(torch.cat([batch.images for batch in batches])).split([len(batch.images) for batch in batches])
+    with torch.no_grad():
+        said = [one.teacher(batch) for one, batch in zip(given, batches, strict=True)]
+    scores = student(torch.cat(batches)).split(list(map(len, batches)))
     losses = torch.stack(
-        [
-            distillation_loss(found, batch.scores, config.temperature)
-            for found, batch in zip(scores, batches, strict=True)
-        ]
+        [distillation_loss(found, teacher, config.temperature) for found, teacher in zip(scores, said, strict=True)]
     )
     taught, stayed = losses[: len(lessons)], losses[len(lessons) :]
     return taught.mean(), stayed.mean() if len(stayed) else taught.new_zeros(())
 
 
-def _batch(found: Lesson, size: int, step: int, seed: int, index: int) -> Lesson:
-    count = len(found.images)
-    positions = torch.from_numpy(sample_positions(np.arange(count), min(size, count), step, seed, index))
-    return Lesson(found.images[positions], found.scores[positions])
+def _batch(images: Tensor, size: int, step: int, seed: int, index: int) -> Tensor:
+    count = len(images)
+    return images[torch.from_numpy(sample_positions(np.arange(count), min(size, count), step, seed, index))]

@@ -105,6 +105,8 @@ class DistillConfig:
         steps: Adam's steps.
         lr: Adam's learning rate.
         batch_size: Images of each model and step.
+        jitter: Images are mirrored at random and rolled by up to this many pixels before each step, and the teachers
+            asked about these: a few hundred images are soon known by heart. 0 leaves them as they are.
         temperature: Of the soft labels.
         clip_norm: Gradients are scaled down to this norm; 0 switches clipping off.
         stay: What keeps the merged model near to what it was: its own soft labels on images synthesized from it
@@ -117,6 +119,7 @@ class DistillConfig:
     steps: Count = 150
     lr: Annotated[float, Range(0, above=True)] = 5e-4
     batch_size: Count = 32
+    jitter: Annotated[int, Range(0, 1_000)] = 4
     temperature: Annotated[float, Range(0, above=True)] = 2.0
     clip_norm: Annotated[float, Range(0)] = 5.0
     stay: Stay = "outputs"
