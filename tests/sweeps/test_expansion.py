@@ -52,6 +52,15 @@ def test_all_domains_and_a_number_of_seeds(sweep_file: SweepFile) -> None:
     assert [job.recipe.held_out for job in both] == ["photo+sketch", "cartoon"]
 
 
+def test_a_condition_may_hold_out_domains_of_its_own(sweep_file: SweepFile) -> None:
+    own = {"held_out": ["art", "photo+sketch"], "train.lr": 0.1}
+    conditions = {"a": {}, "b": own, "c": {"held_out": "all", "train.lr": 0.2}}
+    path = sweep_file(**{**ONE, "conditions": conditions})
+    found = [(job.condition, job.recipe.held_out, job.recipe.train.lr == 0.1) for job in jobs(path)]
+    assert found[:3] == [("a", "sketch", False), ("b", "art_painting", True), ("b", "photo+sketch", True)]
+    assert found[3:] == [("c", name, False) for name in DOMAINS]
+
+
 def test_all_are_those_of_each_variants_benchmark_without_what_it_excludes(sweep_file: SweepFile) -> None:
     variants = {
         "mini": {"recipe": "erm.yaml", "set": {"excluded": ["cartoon"]}},

@@ -65,6 +65,15 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
     assert [line.split(" | ")[0] for line in table[2:5]] == ["| ERM + SMA", "| zero-shot", "| HAM (reconstruction)"]
 
 
+def test_a_baseline_that_no_row_is_called_is_named(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    results.show(Path("grids/file.yaml"), replace(sweep, baseline="MAH"), [one.job for one in outcomes], outcomes)
+    said = capsys.readouterr()
+    assert "Difference" not in said.out
+    assert "no row is called `MAH`, the sweep's `baseline`; there are `ERM + SMA`, `zero-shot`, `HAM" in said.err
+
+
 def test_a_sweep_has_its_title_and_one_name_however_its_file_is_named(
     sweep: Sweep, outcomes: list[Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,10 @@ HAM = {"recipe": "ham.yaml"}
             "expected `conditions` to be a mapping of names to settings, one at least, but got `['clean']`.",
         ),
         (
+            {"conditions": {"a": {"held_out": 3}}},
+            "expected `conditions.a.held_out` to be a list of domains, or `all`, but got `3`.",
+        ),
+        (
             {"conditions": {}},
             "expected `conditions` to be a mapping of names to settings, one at least, but got `{}`.",
         ),

@@ -211,6 +211,11 @@ def _how(runs: Sequence[FoundRun], command: str, cores: int) -> str:
 def _images(runs: Sequence[FoundRun]) -> str:
     sizes = sorted({(run.summary.held_out, run.summary.n_held_out) for run in runs})
     images = plain(", ".join(f"{domain} {count:,}" for domain, count in sizes))
+    if any(run.summary.part != "all" for run in runs):
+        return (
+            f"Of the images ({images}), each seed draws the part that is tested, and all its methods are tested on the "
+            "same."
+        )
     return (
         f"All seeds and methods are tested on the same images ({images}): the standard error holds the spread between "
         "trainings, not that of drawing other test images."

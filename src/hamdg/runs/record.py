@@ -6,6 +6,7 @@ Records of format 1 are upgraded when they are read, so that all other code meet
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 
@@ -28,6 +29,8 @@ RowGroup = Literal["control", "source", "merged"]
 Reads = Literal["sources", "targets"]
 # Of a target, all images, DomainBed's 80 % part, or the 20 % part that no step may have seen.
 Part = Literal["all", "80%", "20%"]
+# What is added to the name of the primary metric, by the part of the target that it is of.
+PART_SUFFIX: Mapping[Part, str] = {"all": "", "80%": "_in80", "20%": "_in20"}
 # Whether the running statistics of BatchNorm moved in training.
 BatchNorm = Literal["frozen", "live"]
 # The value of each class, by the primary metric that is their mean (over images, or over classes).

@@ -26,7 +26,7 @@ from hamdg.runs.identity import identity
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.predictions import MapPredictions, Predictions, TargetPredictions, write_predictions
-from hamdg.runs.record import EVALUATE, FORMAT, BatchNorm, Metrics, Part, Row, StepRecord, read_record
+from hamdg.runs.record import EVALUATE, FORMAT, PART_SUFFIX, BatchNorm, Metrics, Part, Row, StepRecord, read_record
 from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -201,10 +201,6 @@ def _on_domains(context: Context, row: Row) -> dict[str, float]:
     return {**row.get("sources", {}), **{name: value for name, value in primary.items() if isinstance(value, float)}}
 
 
-# What is added to the name of the primary metric, by the part of the target that the headline is of.
-_SUFFIX: Mapping[Part, str] = {"all": "", "80%": "_in80", "20%": "_in20"}
-
-
 def _row(
     context: Context,
     entry: Entry,
@@ -215,7 +211,7 @@ def _row(
     part = _part(context)
     targets = {name: dict(found[entry.key]) for name, found in tested.items() if entry.key in found}
     primary = context.task.primary
-    own = _numbers([metrics[f"{primary}{_SUFFIX[part]}"] for metrics in targets.values()])
+    own = _numbers([metrics[f"{primary}{PART_SUFFIX[part]}"] for metrics in targets.values()])
     inside = _numbers([metrics[f"{primary}_in80"] for metrics in targets.values()])
     kind, share = context.recipe.evaluate.average, 0.2 if part == "20%" else 1
     counts = [_images(metrics) * share for metrics in targets.values()]

@@ -98,9 +98,10 @@ def check_size(sweep: Sweep, file: Path) -> None:
         for name, variant in sweep.variants.items():
             with naming(f"variant `{name}`, condition `{condition}`"):
                 source = _recipe_file(file, variant.recipe)
-                count += sum(size(used) for _, _, used in _grids(sweep, source, shared, variant))
+                of_variant = sum(size(used) for _, _, used in _grids(sweep, source, shared, variant))
+                count += max(1, len(sweep.held_out_of(condition))) * of_variant
     # `held_out: all` counts as one here: how many domains there are is known when the recipes are read.
-    count *= len(sweep.seeds) * max(1, len(sweep.held_out)) * (sweep.random.draws if sweep.random else 1)
+    count *= len(sweep.seeds) * (sweep.random.draws if sweep.random else 1)
     if count > MOST_RUNS:
         raise ConfigError(
             f"`{file}` asks for {count:,} runs or more, but a sweep can have {MOST_RUNS:,}; give its `grid` fewer "
@@ -120,13 +121,14 @@ def naming(job: str) -> Iterator[None]:
 def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, variant: Variant) -> Iterator[Point]:
     """Yield a variant with every combination of those of the grid's values that its algorithm uses."""
     source, shared = _recipe_file(file, variant.recipe), sweep.conditions[condition]
+    held_out = sweep.held_out_of(condition)
     names = short_names(list(sweep.grid))
     for head, own, used in _grids(sweep, source, shared, variant):
         for suffix, settings in points(used, names):
             whole = f"{named(head, names)}{suffix}"
             point = _point(sweep, where, source, _common(shared, own) | dict(variant.set) | head | settings, own)
             label = f"{variant.set.get('label', name)}{whole}".removeprefix(", ")
-            yield _placed(replace(point, origin=name, name=f"{name}{whole}", label=label), sweep, sweep.held_out)
+            yield _placed(replace(point, origin=name, name=f"{name}{whole}", label=label), sweep, held_out)
 
 
 def _grids(
@@ -155,12 +157,17 @@ def _included(sweep: Sweep, file: Path, condition: str, where: str, one: Include
         ranges={},
         seeds=list(sweep.seeds if one.seeds is None else one.seeds),
     )
-    return _placed(point, sweep, sweep.held_out if one.held_out is None else one.held_out)
+    return _placed(point, sweep, sweep.held_out_of(condition) if one.held_out is None else one.held_out)
 
 
 def _common(shared: Mapping[str, object], algorithm: str) -> Settings:
     """Return what a condition says of an algorithm: it is for variants of several, none of which has another's keys."""
-    return {key: value for key, value in shared.items() if algorithm_of(key) in (None, algorithm)}
+    return {
+        key: value
+        for key, value in shared.items()
+        # Where it is run is no setting of it.
+        if key != "held_out" and algorithm_of(key) in (None, algorithm)
+    }
 
 
 def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm: str) -> Point:

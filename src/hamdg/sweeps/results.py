@@ -17,7 +17,7 @@ from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import write_results
 from hamdg.report.table import MISSING
 from hamdg.report.tables.long import as_data
-from hamdg.report.tables.methods import Methods, choose_methods, tabulate_methods
+from hamdg.report.tables.methods import REFERENCE, Methods, choose_methods, tabulate_methods
 from hamdg.report.tables.plain import text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import EVALUATE, VALIDATE
@@ -28,7 +28,7 @@ from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
 from hamdg.sweeps.status import Kind, State, is_done
 from hamdg.sweeps.sweep_file import Sweep
-from hamdg.text import counted
+from hamdg.text import counted, listed
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,9 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     console.result_json(said, kept)
     if page is not None:
         console.result(f"\nresults {page}")
+    if sweep.baseline != REFERENCE and tables and not any(table.baseline for table in tables):
+        labels = listed(list(dict.fromkeys(row.label for table in tables for row in table.rows)))
+        console.warning(f"no row is called `{sweep.baseline}`, the sweep's `baseline`; there are {labels}.")
     if len(defaults) < len(shown):
         console.note(f"of draws, draw 0 is shown; `hamdg table {public_name(file)} --select validation` chooses one")
     if page is None and sweep.out is not None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from hamdg.config.shipped import public_name
 from hamdg.config.tracking import Loggers
@@ -80,7 +80,7 @@ class Sweep:
         seeds: Seeds, or how many: `3` is 0, 1 and 2.
         variants: Recipes to compare, by name.
         conditions: Keys that all variants share, by the condition's name; those of an algorithm's own section are for
-            its variants.
+            its variants. A condition may have a `held_out` of its own, which its variants take instead of the sweep's.
         grid: Values of keys, each combination of which is crossed with the variants that use these keys.
         random: Keys whose values are drawn, in so many draws.
         include: Runs beside the grid.
@@ -129,6 +129,10 @@ class Sweep:
     launcher: Launch = field(default=None, repr=False)
     tracking: Loggers = field(default_factory=list, repr=False)
 
+    def held_out_of(self, condition: str) -> Sequence[str]:
+        """Return the domains that a condition's runs hold out, each in turn."""
+        return cast("Sequence[str]", self.conditions[condition].get("held_out", self.held_out))
+
     @property
     def origins(self) -> Mapping[str, Variant]:
         """Return the variants, and those that `include` adds, by name."""
@@ -159,7 +163,7 @@ def read_sweep(path: Path) -> Sweep:
     checker.values(values, Sweep, "")
     _spread(values, "", checker)
     for name, settings in values.get("conditions", {}).items():
-        checker.settings(settings, f"conditions.{name}.")
+        _condition(settings, f"conditions.{name}.", checker)
     values["variants"] = {
         name: _variant(parts, f"variants.{name}.", checker) for name, parts in values["variants"].items()
     }
@@ -216,6 +220,14 @@ def _spread(values: dict[str, Any], place: str, checker: Checker) -> None:
         values["seeds"] = list(range(values["seeds"]))
     for key in ("held_out", "seeds"):
         checker.once(values.get(key) or (), f"{place}{key}")
+
+
+def _condition(settings: dict[str, Any], place: str, checker: Checker) -> None:
+    """Check the settings of a condition, and write its own `held_out` out as a list, in place."""
+    checker.settings({key: value for key, value in settings.items() if key != "held_out"}, place)
+    if "held_out" in settings:
+        checker.values({"held_out": settings["held_out"]}, Sweep, place)
+        _spread(settings, place, checker)
 
 
 def _variant(parts: Mapping[str, Any], place: str, checker: Checker) -> Variant:

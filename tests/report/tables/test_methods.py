@@ -19,7 +19,7 @@ from hamdg.report.tables.model import Table
 from hamdg.report.tables.options import TableOptions
 from hamdg.runs.record import Record
 from tests.report.made import of_sweep
-from tests.report.tables.conftest import Made, cell, near
+from tests.report.tables.conftest import Made, cell, near, row
 
 METHODS = {
     ("clean", "ERM", "erm_sma"): "ERM + SMA",
@@ -213,3 +213,46 @@ def test_variants_that_leave_out_a_domain_keep_their_rows(made: Made) -> None:
     ]
     (table,) = tabulate_methods(runs, choose_methods(runs, {}))
     assert [cells[0].mean for cells in table.cells] == [0.7, 0.6]
+
+
+def several(made: Made, seed: int, values: Mapping[str, tuple[float, float]], condition: str = "clean") -> FoundRun:
+    """Return a run that holds two domains out at once, and whose steps have read them: 20 % is not seen."""
+    found = made("mtda", "art+photo", seed, 0.9, condition=condition)
+    rows = []
+    for key, own in values.items():
+        rows.append(row(key, "merged", 0.9, ["art", "photo"]))
+        for name, value in zip(("art", "photo"), own, strict=True):
+            rows[-1]["targets"][name]["accuracy_in20"] = value
+    summary = replace(found.summary, part="20%", average="harmonic", rows=rows)
+    return FoundRun(found.path, summary)
+
+
+def test_domains_held_out_at_once_have_columns_of_the_part_that_is_not_seen(made: Made) -> None:
+    runs = [several(made, seed, {"single": (0.6, 0.2 + seed / 10), "mtda": (0.4, 0.4)}) for seed in (0, 1)]
+    (table,) = tabulate_methods(runs, choose_methods(runs, {}), "mtda")
+    assert [head.label for head in table.columns] == ["art", "photo", "harmonic mean"]
+    assert table.title == "toy: accuracy on the 20 % part of the held-out domain, %"
+    assert near(cell(table, "single", "photo"), 0.25, 0.05, 2)
+    # 2 * .6 * .2 / .8 is .3 and 2 * .6 * .3 / .9 is .4.
+    whole = cell(table, "single", "harmonic mean")
+    assert near(whole, 0.35, 0.05, 2)
+    assert whole.difference is not None
+    assert whole.difference.mean == pytest.approx(-0.05)
+    assert table.baseline == "mtda"
+    assert "a column each" in table.caption
+    assert "mean over held-out domains" not in table.caption
+    (seconds,) = tabulate_methods(runs, choose_methods(runs, {}), metric="train_seconds")
+    assert [head.label for head in seconds.columns] == ["art+photo"]
+
+
+def test_hamdg_table_has_a_column_a_target_when_asked(made: Made) -> None:
+    runs = [several(made, 0, {"single": (0.6, 0.2), "mtda": (0.4, 0.5)}), made("erm", "art+photo", 0, 0.7)]
+    (table,) = tabulate(runs, TableOptions(columns=("target",)))
+    assert [head.label for head in table.columns] == ["art", "photo", "harmonic mean", "mean"]
+    assert [cells[1].mean for cells in table.cells] == pytest.approx([0.7, 0.5])
+
+
+def test_choices_of_domains_that_differ_stay_columns(made: Made) -> None:
+    runs = [several(made, 0, {"mtda": (0.4, 0.4)}), made("mtda", "art+sketch", 0, 0.5)]
+    (table,) = tabulate_methods(runs, choose_methods(runs, {}))
+    assert [head.label for head in table.columns] == ["art+photo", "art+sketch", "average"]

@@ -19,7 +19,7 @@ from hamdg.report.tables.metrics import find_metric, is_per_class
 from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
-from hamdg.report.tables.options import CLASS, MODEL, RESULT, Absent, TableOptions
+from hamdg.report.tables.options import CLASS, MODEL, RESULT, TARGET, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs, without_pairs
 from hamdg.report.tables.wording import caption, notes_of, title
@@ -282,7 +282,8 @@ def transposed(table: Table) -> Table:
 
 def _is_place(key: str) -> bool:
     """Return whether a key says where methods are tested, not which method it is."""
-    return key in (*APART, "held_out", "seed", CLASS) or (key.startswith("data.") and not is_hyper_parameter(key))
+    known = (*APART, "held_out", TARGET, "seed", CLASS)
+    return key in known or (key.startswith("data.") and not is_hyper_parameter(key))
 
 
 def _place_of(head: Heading) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from hamdg.report.table import footnote_names, qualified
 from hamdg.report.tables.measured import NOTHING, Measured
 from hamdg.report.tables.mixing import by_number
 from hamdg.report.tables.model import Heading
-from hamdg.report.tables.options import EVERY_SOURCE, METHOD, MODEL, Absent
+from hamdg.report.tables.options import EVERY_SOURCE, METHOD, MODEL, TARGET, Absent
 
 Values = tuple[str, ...]
 Order = Mapping[str, Sequence[str]]
 
 # Keys whose values name a method, and those whose values speak for themselves.
 _NAMES = ("algorithm", "label", "variant", METHOD)
-_PLAIN = ("benchmark", "held_out", "condition", "class")
+_PLAIN = ("benchmark", "held_out", TARGET, "condition", "class")
 
 
 class Headings:
@@ -37,7 +37,9 @@ class Headings:
             for row in one.run.summary.rows
             for key in (*[EVERY_SOURCE] * (row["group"] == "source"), row["key"])
         )
-        self._order = {MODEL: list(models), **order}
+        # Their mean comes after them.
+        targets = dict.fromkeys(name for one in numbers for name in one.run.summary.targets)
+        self._order = {MODEL: list(models), TARGET: list(targets), **order}
         self._names = footnote_names(one.run.summary.footnote for one in numbers)
 
     def of(self, keys: Sequence[str]) -> dict[Values, list[Measured]]:

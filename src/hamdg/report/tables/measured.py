@@ -9,7 +9,17 @@ from hamdg.errors import ConfigError
 from hamdg.report.collection import FoundRun
 from hamdg.report.tables.metrics import is_of_training, is_per_class, value_of
 from hamdg.report.tables.model import Metric, Trial
-from hamdg.report.tables.options import ALL, CLASS, EVERY_SOURCE, MODEL, OWN_KEYS, RESULT, Absent, TableOptions
+from hamdg.report.tables.options import (
+    ALL,
+    CLASS,
+    EVERY_SOURCE,
+    MODEL,
+    OWN_KEYS,
+    RESULT,
+    TARGET,
+    Absent,
+    TableOptions,
+)
 from hamdg.runs.record import Row
 from hamdg.runs.settings import settings, text_of
 from hamdg.text import did_you_mean, excerpt, listed
@@ -90,7 +100,7 @@ def measure(
                 continue
             said = _said(own, model)
             is_result = model == run.summary.result["key"]
-            numbers = _numbers(run, rows, model, metric)
+            numbers = _numbers(run, rows, model, metric, by_target=TARGET in asked)
             if not numbers and not (model == ZERO_SHOT and is_of_training(metric)):
                 absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
             found += [
@@ -138,7 +148,7 @@ class _Texts:
         return {
             key: own[key] if key in own else text_of(values[key]) if key in values else NOTHING
             for key in keys
-            if key not in (MODEL, CLASS)
+            if key not in (MODEL, TARGET, CLASS)
         }
 
     def note(self, said: Mapping[str, str], where: Iterable[str]) -> None:
@@ -224,13 +234,27 @@ def _check_models(asked: Sequence[str], known: Collection[str]) -> None:
             raise ConfigError(f"No run has a model `{excerpt(key)}`; {hint}")
 
 
-def _numbers(run: FoundRun, rows: Sequence[Row], model: str, metric: Metric) -> list[tuple[dict[str, str], float]]:
-    """Return a model's number, or one a class with the class's name."""
-    summary = run.summary
+def mean_name(run: FoundRun) -> str:
+    """Return what tables call the mean over the domains that a run holds out at once."""
+    return "harmonic mean" if run.summary.average == "harmonic" else "mean"
+
+
+def _numbers(
+    run: FoundRun, rows: Sequence[Row], model: str, metric: Metric, by_target: bool
+) -> list[tuple[dict[str, str], float]]:
+    """Return a model's number, or one for each class and target with their names; of several targets, the mean too."""
+    summary, found = run.summary, []
     if model == ZERO_SHOT and is_of_training(metric):
         return []
-    if is_per_class(metric, rows[0]["targets"]):
-        named = [(name, value_of(summary, rows, metric, number)) for number, name in enumerate(summary.classes)]
-        return [({CLASS: name}, value) for name, value in named if value is not None]
-    value = value_of(summary, rows, metric)
-    return [] if value is None else [({}, value)]
+    targets: dict[str, str | None] = {} if is_of_training(metric) else {name: name for name in summary.targets}
+    if len(targets) != 1:
+        targets[mean_name(run)] = None
+    classes: dict[str, int | None] = {name: number for number, name in enumerate(summary.classes)}
+    per_class = is_per_class(metric, rows[0]["targets"])
+    for of_target, target in targets.items() if by_target else [("", None)]:
+        for of_class, number in classes.items() if per_class else [("", None)]:
+            said = {TARGET: of_target} if by_target else {}
+            value = value_of(summary, rows, metric, number, target)
+            if value is not None:
+                found.append((said | ({CLASS: of_class} if per_class else {}), value))
+    return found

@@ -10,9 +10,9 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.table import footnote_names, qualified
 from hamdg.report.tables.build import APART, NO_MODEL, arrange
 from hamdg.report.tables.measured import Measured, measure
-from hamdg.report.tables.metrics import find_metric
+from hamdg.report.tables.metrics import find_metric, is_of_training
 from hamdg.report.tables.model import Metric, Table, Trial
-from hamdg.report.tables.options import METHOD, Absent, TableOptions
+from hamdg.report.tables.options import METHOD, TARGET, Absent, TableOptions
 
 # (condition, variant, key of the model) -> what it is called, in the order of the rows.
 Methods = Mapping[tuple[str, str, str], str]
@@ -41,6 +41,9 @@ def tabulate_methods(
 ) -> list[Table]:
     """Return a table for each benchmark and condition: a row a method, a column a held-out domain.
 
+    Domains that are held out at once have a column each and one for their mean, where they are the same in all runs of
+    a condition.
+
     Args:
         runs: Finished runs, with their variant and condition.
         methods: Which of their models are shown, and under which labels (`choose_methods`).
@@ -53,15 +56,25 @@ def tabulate_methods(
     """
     found = find_metric(metric, (run.summary for run in runs))
     labels, conditions = dict.fromkeys(methods.values()), dict.fromkeys(condition for condition, *_ in methods)
+    columns = _columns(runs, found)
     options = TableOptions(
         rows=(METHOD,),
-        columns=("held_out",),
+        columns=columns,
         baseline=baseline and qualified(baseline, footnote_names(run.summary.footnote for run in runs)),
         order={METHOD: list(labels), "condition": list(conditions)},
     )
-    numbers = _measured(runs, found, [model for *_, model in methods])
+    numbers = _measured(runs, found, [model for *_, model in methods], columns)
     own = list(_of_methods(numbers, methods))
     return arrange(own, found, options, list(_absent(runs, methods, found, numbers))) if own else []
+
+
+def _columns(runs: Sequence[FoundRun], metric: Metric) -> tuple[str, ...]:
+    """Return the key of the columns: single targets, where each condition has one choice of several at once."""
+    chosen: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        chosen.setdefault((run.summary.benchmark, run.summary.condition), set()).add(run.summary.held_out)
+    several = all(len(run.summary.targets) > 1 for run in runs) and all(len(own) == 1 for own in chosen.values())
+    return (TARGET,) if several and not is_of_training(metric) else ("held_out",)
 
 
 def choose_methods(runs: Sequence[FoundRun], selected: Mapping[str, Mapping[str, str] | None]) -> Methods:
@@ -103,9 +116,11 @@ def choose_methods(runs: Sequence[FoundRun], selected: Mapping[str, Mapping[str,
     return {(*place, key): named[*place, key] for place, keys in order.items() for key in keys}
 
 
-def _measured(runs: Sequence[FoundRun], metric: Metric, models: Sequence[str]) -> list[Measured]:
+def _measured(
+    runs: Sequence[FoundRun], metric: Metric, models: Sequence[str], columns: Sequence[str] = ()
+) -> list[Measured]:
     options = TableOptions(models=list(dict.fromkeys(models)))
-    return measure(runs, metric, (*APART, "held_out"), options)[0]
+    return measure(runs, metric, list(dict.fromkeys((*APART, "held_out", *columns))), options)[0]
 
 
 def _of_methods(numbers: Iterable[Measured], methods: Methods) -> Iterator[Measured]:

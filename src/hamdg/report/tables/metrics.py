@@ -9,7 +9,7 @@ from hamdg.errors import ConfigError
 from hamdg.report.table import metric_name
 from hamdg.report.tables.model import Metric
 from hamdg.runs.averages import Average, average
-from hamdg.runs.record import Metrics, Row, known
+from hamdg.runs.record import PART_SUFFIX, Metrics, Row, known
 from hamdg.runs.summary import Summary
 from hamdg.text import did_you_mean, excerpt, listed
 
@@ -30,20 +30,22 @@ def find_metric(name: str | None, summaries: Iterable[Summary]) -> Metric:
     """Return the metric of a name.
 
     Args:
-        name: The name; `None` for the primary metric.
+        name: The name; `None` for the primary metric, on the images that no step of a run has read.
         summaries: The runs that are to have it.
 
     Raises:
         ConfigError: No run has it; the message names the nearest.
     """
     names: dict[str, None] = {}
+    unseen = ""
     for summary in summaries:
         names[summary.metric] = None
+        unseen = unseen or PART_SUFFIX[summary.part]
         for metrics in summary.result["targets"].values():
             names |= dict.fromkeys(metrics)
     choices = [one for one in names if one not in _NOT_SHOWN] + [VALIDATION, *_OF_RUNS]
     if name is None:
-        name = choices[0]
+        name = f"{choices[0]}{unseen}"
     if name not in choices:
         hint = did_you_mean(name, choices, f"there are {listed(choices)}.")
         raise ConfigError(f"No run has a metric `{excerpt(name)}`; {hint}")
@@ -60,7 +62,9 @@ def part_of(metric: Metric) -> str:
     return ends[0] if ends else "the whole held-out domain"
 
 
-def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int | None = None) -> float | None:
+def value_of(
+    summary: Summary, rows: Sequence[Row], metric: Metric, number: int | None = None, target: str | None = None
+) -> float | None:
     """Return what a metric says of a model, as the mean over several rows or targets; `None` where it is unknown.
 
     Args:
@@ -68,6 +72,7 @@ def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int 
         rows: The model's row, or several for their mean.
         metric: The metric.
         number: Of a metric of single classes, the class.
+        target: The held-out domain; `None` for the mean over all of them.
     """
     if metric.name == "train_seconds":
         seconds = summary.train_seconds
@@ -75,15 +80,16 @@ def value_of(summary: Summary, rows: Sequence[Row], metric: Metric, number: int 
     if metric.name == "images_seen":
         return float(summary.images_seen)
     kind = summary.average if metric.name.startswith(summary.metric) else "arithmetic"
-    found = [_of_row(row, metric.name, number, kind) for row in rows]
+    found = [_of_row(row, metric.name, number, target, kind) for row in rows]
     values = [value for value in found if value is not None and known(value)]
     return math.fsum(values) / len(values) if values and len(values) == len(found) else None
 
 
-def _of_row(row: Row, name: str, number: int | None, kind: Average) -> float | None:
+def _of_row(row: Row, name: str, number: int | None, target: str | None, kind: Average) -> float | None:
     if name == VALIDATION:
         return row["validation"]
-    values = [value for metrics in row["targets"].values() if (value := _single(metrics, name, number)) is not None]
+    own = [metrics for domain, metrics in row["targets"].items() if target in (None, domain)]
+    values = [value for metrics in own if (value := _single(metrics, name, number)) is not None]
     return average(values, kind) if values else None
 
 

@@ -14,12 +14,13 @@ Rule = Literal["validation", "leave_one_out", "oracle"]
 
 # Models of a run, beside the keys of its rows: what it was made for; all of them; the mean of its source models.
 RESULT, ALL, EVERY_SOURCE = "result", "all", "source/*"
-# The key of a model within a run, and that of a class, which only metrics of single classes have.
-MODEL, CLASS = "model", "class"
+# The key of a model within a run, that of one of its held-out domains (several may be held out at once) or their mean,
+# and that of a class, which only metrics of single classes have.
+MODEL, TARGET, CLASS = "model", "target", "class"
 # What the methods of a sweep's own tables are told apart by; no key that can be asked for.
 METHOD = "method"
 # Keys that are not of a recipe, or that every run has.
-OWN_KEYS = ("algorithm", "label", "variant", "benchmark", "held_out", "condition", "seed", MODEL)
+OWN_KEYS = ("algorithm", "label", "variant", "benchmark", "held_out", "condition", "seed", MODEL, TARGET)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TableOptions:
 
     Args:
         rows: What makes a row: `algorithm`, `label` (or `variant`), `held_out`, `seed`, `benchmark`, `condition`,
-            `model`, or any dotted key of a recipe.
+            `model`, `target`, or any dotted key of a recipe.
         columns: What makes a column; `None` for held-out domains, or classes where the metric is of single ones.
         metric: What is shown; `None` for the primary metric of the runs.
         models: Which models of each run are shown: `result`, `all`, or keys of its rows.

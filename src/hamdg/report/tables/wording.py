@@ -9,7 +9,7 @@ from hamdg.report.table import TARGET_MARK, TARGET_NOTE, average_notes, batchnor
 from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import part_of
 from hamdg.report.tables.model import Metric, Table
-from hamdg.report.tables.options import Rule
+from hamdg.report.tables.options import TARGET, Rule
 from hamdg.text import capitalized, listed
 
 _ERRORS: Mapping[ErrorKind, str] = {
@@ -55,7 +55,10 @@ def caption(table: Table, rule: Rule | None, keys: Sequence[str]) -> str:
     sentences = [f"{what}{unit}: mean over seeds ± {_ERRORS[table.error]}."]
     if part.endswith("held-out domain") and table.metric.name.startswith("accuracy"):
         sentences.append(_PUBLISHED)
-    if "held_out" not in (*table.row_keys, *table.column_keys):
+    keys_shown = {*table.row_keys, *table.column_keys}
+    if TARGET in keys_shown:
+        sentences.append("Domains that a run holds out at once have a column each; the mean is taken within each seed.")
+    elif "held_out" not in keys_shown:
         sentences.append("Each number is a mean over held-out domains, taken within each seed first.")
     if any(head.is_average for head in (*table.rows, *table.columns)):
         sentences.append("Averages are taken within each seed first, and of seeds that have all parts.")
