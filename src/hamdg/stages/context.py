@@ -268,13 +268,20 @@ def open_context(recipe: Recipe, run: RunDirectory) -> Context:
 
 
 def check_batchnorm(context: Context) -> None:
-    """Check that there are BatchNorm statistics; for steps that work with them.
+    """Check that there are BatchNorm statistics, and that training moves them; for algorithms that work with them.
 
     Raises:
-        ConfigError: If the recipe's model has none.
+        ConfigError: If the recipe's model has none, or they are frozen.
     """
+    recipe = context.recipe
     if not has_batchnorm(context.pretrained.encoder):
         raise ConfigError(
-            f"The algorithm `{context.recipe.algorithm}` works with the statistics of BatchNorm, but `model.name` "
-            f"`{context.recipe.model.name}` has no BatchNorm; choose another model, such as `mini-resnet8`."
+            f"The algorithm `{recipe.algorithm}` works with the statistics of BatchNorm, but `model.name` "
+            f"`{recipe.model.name}` has no BatchNorm; choose another model, such as `mini-resnet8`."
+        )
+    if recipe.model.statistics != "live":
+        raise ConfigError(
+            f"The algorithm `{recipe.algorithm}` works with the statistics of BatchNorm that each model's own images "
+            f"leave, but `model.statistics` is `{recipe.model.statistics}`, so that all models would have the start's; "
+            "set it to `live`."
         )

@@ -1,38 +1,11 @@
+"""The averages that DMM is compared with."""
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
 from hamdg.algorithms.dmm.rows import averages
-from hamdg.data.preprocess import Preprocess
-from hamdg.models.ensemble import Ensemble
-from hamdg.models.network import Network
-
-
-class Constant(Network):
-    """A network that says the same of every image."""
-
-    preprocess = Preprocess(4)
-
-    def __init__(self, scores: list[float]) -> None:
-        super().__init__()
-        self.bias = torch.nn.Parameter(torch.tensor(scores))
-
-    def features(self, images: Tensor) -> Tensor:
-        return images
-
-    def scores(self, features: Tensor) -> Tensor:
-        return self.bias.expand(len(features), -1)
-
-
-def test_an_ensemble_is_the_mean_of_probabilities() -> None:
-    # 0.8 and 0.2, and 0.5 and 0.5.
-    members = [Constant([torch.tensor(4.0).log().item(), 0.0]), Constant([7.0, 7.0])]
-    network = Ensemble(members)
-    found = network(torch.zeros(2, 3, 4, 4)).softmax(dim=1)
-    torch.testing.assert_close(found, torch.tensor([[0.65, 0.35]]).expand(2, -1))
-    assert network.weights() == {}
-    assert not network.train().training
 
 
 def client(weight: float, mean: float, variance: float) -> dict[str, Tensor]:

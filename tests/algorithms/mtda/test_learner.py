@@ -21,7 +21,6 @@ from hamdg.config.algorithms.mtda import AdaptConfig
 from hamdg.data.batches import Batch, Labels
 from hamdg.data.preprocess import Preprocess
 from hamdg.errors import ConfigError
-from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
@@ -192,17 +191,3 @@ def test_the_strong_view_changes_colors_and_cuts_out_a_square_but_moves_nothing(
     for one in seen:
         inside = one[one != 0]
         assert bool((inside.diff() >= -1e-5).all())
-
-
-def test_an_ensemble_averages_probabilities_and_has_no_weights_of_its_own() -> None:
-    members = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        members.append(Pixels().eval())
-    images = batch(1).images
-    wanted = torch.stack([member(images).softmax(1) for member in members]).mean(0)
-    ensemble = Ensemble(members).train()
-    torch.testing.assert_close(ensemble(images).softmax(1), wanted)
-    torch.testing.assert_close(ensemble(images).exp(), wanted)
-    assert ensemble.weights() == {}
-    assert not any(member.training for member in ensemble.members)

@@ -10,7 +10,6 @@ from hamdg.algorithms.mtda.merging import between_and_within, merge_targets, sta
 from hamdg.algorithms.mtda.training import randomized
 from hamdg.data.preprocess import Preprocess
 from hamdg.merge import merge
-from hamdg.models.batchnorm import reestimated
 from hamdg.models.network import Network, Weights
 
 SIZES = {"fog": 40, "night": 10, "rain": 70}
@@ -180,20 +179,6 @@ def test_what_pooling_adds_is_told_by_layer() -> None:
     }
     # Between: (1 + 0) / 2; within: 3.
     assert between_and_within(models) == {"bn": pytest.approx(1 / 6)}
-
-
-def test_statistics_measured_anew_are_means_over_the_batches_and_nothing_else_moves() -> None:
-    network, draw = Toy(), torch.Generator().manual_seed(0)
-    batches = [torch.randn(8, 3, generator=draw) + place for place in (0, 4)]
-    given = {name: tensor.clone() + 5 for name, tensor in network.weights().items()}
-    found = reestimated(network, given, batches)
-    assert set(found) == {"bn.running_mean", "bn.running_var", "bn.num_batches_tracked"}
-    torch.testing.assert_close(found["bn.running_mean"], torch.stack([one.mean(0) for one in batches]).mean(0))
-    torch.testing.assert_close(found["bn.running_var"], torch.stack([one.var(0) for one in batches]).mean(0))
-    assert int(found["bn.num_batches_tracked"]) == 2
-    assert network.bn.momentum == 0.1
-    assert not network.bn.training
-    assert all(torch.equal(network.weights()[name], given[name]) for name in ("bn.weight", "fc.weight", "fc.bias"))
 
 
 def test_the_merge_library_s_mean_uses_weights_and_not_the_numbers_of_batches() -> None:

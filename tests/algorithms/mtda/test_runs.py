@@ -278,7 +278,11 @@ def test_an_adaptation_that_is_stopped_goes_on_to_the_same_bytes(
     ("overrides", "message"),
     [
         (("--held_out=sketch",), r"`mtda` merges the models of several targets, but `held_out` names one, `sketch`"),
-        (("--model.statistics=frozen",), r"`model\.statistics` is `frozen`; set it to `live`\."),
+        (
+            ("--model.statistics=frozen",),
+            r"^The algorithm `mtda` works with the statistics of BatchNorm that each model's own images leave, but "
+            r"`model\.statistics` is `frozen`, so that all models would have the start's; set it to `live`\.$",
+        ),
         (("--runtime.devices=2",), r"has BatchNorm statistics that move"),
     ],
 )

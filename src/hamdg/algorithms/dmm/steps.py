@@ -66,11 +66,6 @@ def check(context: Context) -> None:
     """
     check_batchnorm(context)
     recipe = context.recipe
-    if recipe.model.statistics != "live":
-        raise ConfigError(
-            "The algorithm `dmm` reads what the clients' statistics of BatchNorm say of their images, but "
-            "`model.statistics` is `frozen`, so that all of them would be the start's; set it to `live`."
-        )
     info = method_of(recipe.merge)
     if info.needs:
         raise ConfigError(

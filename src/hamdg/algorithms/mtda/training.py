@@ -115,11 +115,6 @@ def check(context: Context) -> None:
             f"`{recipe.algorithm}` merges the models of several targets, but `held_out` names one, `{recipe.held_out}`;"
             " join several with `+`, such as `cartoon+sketch`."
         )
-    if recipe.model.statistics != "live":
-        raise ConfigError(
-            f"`{recipe.algorithm}` merges statistics of BatchNorm that each target has moved, but `model.statistics` is"
-            f" `{recipe.model.statistics}`; set it to `live`."
-        )
     network = context.network()
     if settings.merge.heads == "separate" and not network.head_prefix:
         raise ConfigError(
