@@ -20,7 +20,7 @@ from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet, one_thread_each
 from hamdg.merge.registry import check_options, get_method
 from hamdg.merge.settings import MergeSettings
-from hamdg.merge.tensor_checks import TensorCheck, check_finite, check_tensor, warn_of_far_base
+from hamdg.merge.tensor_checks import TensorCheck, check_buffer, check_finite, check_tensor, warn_of_far_base
 from hamdg.merge.tensors import Tensors, differ, dtype_name, is_finite, rounded, tied_names, unless_narrow
 from hamdg.merge.validate import check_kinds, check_settings, check_shares, check_weights
 
@@ -230,6 +230,8 @@ class Merge:
         return {} if self.settings.lines is None else layer_scales(self._floats, *self.settings.lines)
 
     def _merged_buffers(self, plan: MergePlan) -> dict[str, Tensor]:
+        if not self.settings.allow_nonfinite:
+            check_finite({name: check_buffer(self.models, name) for name in self._buffers})
         merged = merge_buffers(
             plan.models or self.models,
             self.base,

@@ -13,6 +13,7 @@ from torch import Tensor
 from hamdg.errors import Argument, Worded
 from hamdg.merge.compatibility import problems_error
 from hamdg.merge.model_set import TensorSet
+from hamdg.merge.tensors import Tensors
 
 # Fine-tuned models lie within a few hundredths of their start's norm; unrelated ones at about 1.4 times it.
 FAR = 0.7
@@ -78,6 +79,13 @@ def check_finite(checks: Mapping[str, TensorCheck], *, avoidable: bool = True) -
         otherwise = (" (", Argument("allow_nonfinite"), " merges all the same)") if avoidable else ()
         end = ("Leave such a model out or train it again", *otherwise, ".")
         raise problems_error("There are non-finite values.", dict(sorted(found.items())), *end)
+
+
+def check_buffer(models: Mapping[str, Tensors], name: str) -> TensorCheck:
+    """Check a buffer of all models for values that are no numbers, which a mixture of statistics would spread."""
+    return TensorCheck(
+        True, faults={f"`{source}`": what for source, own in models.items() if (what := _fault(own[name]))}
+    )
 
 
 def _square(tensor: Tensor) -> float:

@@ -21,6 +21,9 @@ from hamdg.runs.lock import LOCK, OWNER, note_owner, noted_owner
 from hamdg.runs.settings import flat
 from hamdg.text import reason_of
 
+# Where each held-out domain has a model of its own: a folder for each in this one.
+MERGED_FOLDER = "merged"
+
 
 @dataclass(frozen=True)
 class StepDirectory:
@@ -120,7 +123,7 @@ class RunDirectory:
 
     @property
     def merged(self) -> Path:
-        """The run's result in one file, `merged.safetensors`; some algorithms have none."""
+        """The run's result in one file; some algorithms have none, or one for each target below `merged/`."""
         return self.path / "merged.safetensors"
 
     @property

@@ -10,7 +10,7 @@ from hamdg.digests import sha256_file
 from hamdg.errors import RunDirectoryError
 from hamdg.files import write_json
 from hamdg.runs import schema
-from hamdg.runs.directory import RunDirectory
+from hamdg.runs.directory import MERGED_FOLDER, RunDirectory
 from hamdg.text import reason_of
 
 # A time of change that no file has, so that a file is read.
@@ -128,7 +128,7 @@ def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
     remade |= {run.predictions.name, run.lines.name}
     step = run.step(name.partition("/")[0].removesuffix(".json"))
     trained = step.metrics.relative_to(run.path).as_posix() in known
-    if name in remade or name.startswith("hamdg-"):
+    if name in remade or name.startswith(("hamdg-", f"{MERGED_FOLDER}/")):
         wrong = name
     elif step.summary.name in known and not trained and step.summary not in (run.splits, run.start):
         wrong = step.summary.name

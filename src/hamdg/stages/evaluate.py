@@ -31,6 +31,7 @@ from hamdg.runs.steps import read_start, read_validation, read_validation_by_sou
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.control_rows import check_control, join_maps, join_predictions, joined_rows
+from hamdg.stages.exporting import exported
 from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
 from hamdg.stages.predictions import MapLog, PredictionLog, choose_mistakes, map_predictions
@@ -307,7 +308,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "versions": library_versions(),
         "command": command,
         "config": values_of(recipe),
-        "files": digests(run, (run.merged,)),
+        "files": digests(run, [run.path / name for name in exported(run) if name.endswith(run.merged.name)]),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from hamdg import console
@@ -10,7 +11,7 @@ from hamdg.algorithms.base import Entry
 from hamdg.data.domain import only_domains, opened_domains
 from hamdg.files import write_json
 from hamdg.runs import schema
-from hamdg.runs.directory import RunDirectory
+from hamdg.runs.directory import MERGED_FOLDER, RunDirectory
 from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.steps import ValidationSummary, read_validation_by_source
 from hamdg.stages.context import Context
@@ -37,7 +38,7 @@ def validate(context: Context, again: bool = False) -> bool:
     started = time.monotonic()
     with only_domains(context.sources), opened_domains() as opened:
         entries = context.algorithm.entries(context)
-        written = export(context, entries[-1])
+        written = export(context, [entry for entry in entries if entry.key == entries[-1].key])
         scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]
         values = scorer.by_domain(models, open_sources(context, begun=True).holdouts(), context.task)
@@ -54,13 +55,22 @@ def validate(context: Context, again: bool = False) -> bool:
     return True
 
 
-def export(context: Context, result: Entry) -> dict[str, str]:
-    """Write the result of a run; return the digests of the files by name, none where it has no single file."""
-    path = result.network.export(result.weights, context.run.path, _provenance(context))
-    if path is None:
-        return {}
-    # Its configuration lies beside it.
-    return digests(context.run, [path, *context.run.path.glob("hamdg-*.json")])
+def export(context: Context, results: Sequence[Entry]) -> dict[str, str]:
+    """Write the result of a run, or what it is for each target, each into a folder `merged/<target>` of its own.
+
+    Returns:
+        The digests of the files by name; none where the result has no single file.
+    """
+    written: dict[str, str] = {}
+    top = context.run.path
+    for one in results:
+        folder = top if len(results) == 1 else top / MERGED_FOLDER / "+".join(one.only)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = one.network.export(one.weights, folder, _provenance(context))
+        if path is not None:
+            # Its configuration lies beside it.
+            written |= digests(context.run, [path, *folder.glob("hamdg-*.json")])
+    return written
 
 
 def _provenance(context: Context) -> dict[str, str]:

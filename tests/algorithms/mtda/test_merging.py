@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from hamdg.algorithms.mtda.merging import between_and_within, merge_targets, start_distance, with_head
 from hamdg.algorithms.mtda.training import randomized
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.preprocess import Preprocess
+from hamdg.errors import WeightsError
 from hamdg.merge import merge
+from hamdg.merge.files import load_tensors
+from hamdg.models.classifier import load_classifier
+from hamdg.models.image_classifier import ImageClassifier, fresh_head
+from hamdg.models.mini_resnet import WIDTHS, MiniResNet
 from hamdg.models.network import Network, Weights
 
 SIZES = {"fog": 40, "night": 10, "rain": 70}
@@ -156,6 +167,52 @@ def test_each_target_keeps_its_own_head_and_shares_all_else() -> None:
     found = with_head(merged, other, Toy().head_prefix)
     assert all(torch.equal(found[name], other[name]) for name in ("fc.weight", "fc.bias"))
     assert all(torch.equal(found[name], merged[name]) for name in merged if not name.startswith("fc."))
+
+
+@pytest.mark.parametrize("name", ["mini-resnet8", "timm/test_resnet", "torchvision/shufflenet_v2_x0_5"])
+def test_the_merged_network_loads_strictly_into_its_library_alone_with_the_pooled_statistics(
+    tmp_path: Path, name: str
+) -> None:
+    loaded = load_classifier(ModelConfig(name, "random"))
+    own = ImageClassifier(loaded, fresh_head(3, loaded.width, 0), ("dog", "elephant", "guitar"))
+    own.live_statistics = True
+    start, images = copy.deepcopy(own.weights()), torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    models = {}
+    for place, target in enumerate(SIZES):
+        own.load(start)
+        with torch.no_grad():
+            own.train()(images * (1 + place) + place)
+        models[target] = {key: tensor.clone() for key, tensor in own.weights().items()}
+    merged = merge_targets(models, "moments")
+    found = load_tensors(own.export(merged, tmp_path, {}))
+
+    library, _, plain = name.rpartition("/")
+    if library == "timm":
+        alone: nn.Module = timm.create_model(plain, num_classes=3)
+    elif library == "torchvision":
+        alone = torchvision.models.get_model(plain, num_classes=3)
+    else:
+        alone = MiniResNet(WIDTHS[name], num_classes=3)
+    alone.load_state_dict(found, strict=True)
+    key = next(key for key in merged if key.endswith("running_var"))
+    assert torch.equal(alone.state_dict()[key], merged[key])
+    assert bool((merged[key] > torch.stack([one[key] for one in models.values()]).mean(0)).any())
+    own.load(merged)
+    with torch.no_grad():
+        torch.testing.assert_close(alone.eval()(images), own.eval()(images), rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_that_are_no_numbers_are_refused_by_name_and_layers_without_variance_are_not() -> None:
+    models = {name: layer(features) for name, features in data().items()}
+    models["fog"]["bn.running_var"][1] = float("nan")
+    with pytest.raises(WeightsError, match=r"(?s)non-finite values.*fog.*`bn\.running_var` \(NaN\)"):
+        merge_targets(models, "moments")
+    for own in models.values():
+        own["bn.running_var"].zero_()
+        own["bn.running_mean"].zero_()
+    merged = merge_targets(models, "moments")
+    assert not merged["bn.running_var"].any()
+    assert between_and_within(models) == {"bn": 0.0}
 
 
 def test_how_far_apart_models_start_is_measured() -> None:

@@ -20,8 +20,9 @@ from hamdg.algorithms.mtda.merging import BUFFERS, merge_targets
 from hamdg.config.algorithms.mtda import MtdaSettings
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.merge.files import load_tensors, read_metadata
+from hamdg.models.mini_resnet import WIDTHS, MiniResNet
 from hamdg.models.network import Weights
 from hamdg.report.table import format_text
 from hamdg.runs.directory import RunDirectory
@@ -160,6 +161,7 @@ def test_a_separate_head_is_for_its_own_target(whole: Finished, finished: Run) -
     merged = load_tensors(whole.run.merged)
     own = {entry.only: entry.weights for entry in context.algorithm.entries(context) if entry.key == "merged_separate"}
     assert list(own) == [(name,) for name in TARGETS]
+    MiniResNet(WIDTHS["mini-resnet8-16"], num_classes=7).load_state_dict(merged, strict=True)
     for (name,), weights in own.items():
         assert torch.equal(weights["fc.weight"], adapted[name]["fc.weight"])
         assert torch.equal(weights["conv1.weight"], merged["conv1.weight"])
@@ -169,6 +171,20 @@ def test_a_separate_head_is_for_its_own_target(whole: Finished, finished: Run) -
     assert row["label"] == "MTDA merge, separate heads"
     assert set(row["targets"]) == set(TARGETS)
     assert "merged_shared" in {one["key"] for one in other.record["rows"]}
+    # One file for each target, which is a whole network of the library's names; none that is one target's alone.
+    assert not other.run.merged.exists()
+    files = [f"merged/{name}/merged.safetensors" for name in TARGETS]
+    assert list(other.record["files"]) == files
+    for name, file in zip(TARGETS, files, strict=True):
+        found = load_tensors(other.run.path / file)
+        assert equal(found, own[name,])
+        alone = MiniResNet(WIDTHS["mini-resnet8-16"], num_classes=7)
+        alone.load_state_dict(found, strict=True)
+    (other.run.path / files[0]).unlink()
+    with pytest.raises(RunDirectoryError, match=rf"`{files[0]}` is missing; restore it, or let `hamdg evaluate .*`"):
+        pipeline.run(other.recipe)
+    pipeline.run(other.recipe, again=True)
+    assert equal(load_tensors(other.run.path / files[0]), own[TARGETS[0],])
 
 
 def test_the_headline_is_the_harmonic_mean_on_what_no_step_saw(whole: Finished) -> None:

@@ -60,5 +60,7 @@ def between_and_within(models: Mapping[str, Weights]) -> dict[str, float]:
         if kind == _MEAN and all(f"{layer}.{_VARIANCE}" in own for own in models.values()):
             means = torch.stack([own[name].double() for own in models.values()])
             variances = torch.stack([own[f"{layer}.{_VARIANCE}"].double() for own in models.values()])
-            found[layer] = float(means.var(dim=0, correction=0).mean() / variances.mean())
+            between, within = float(means.var(dim=0, correction=0).mean()), float(variances.mean())
+            # Channels that are never active have neither.
+            found[layer] = between / within if within else 0.0
     return found
