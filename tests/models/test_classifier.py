@@ -184,7 +184,7 @@ def test_weights_in_torch_s_own_cache_are_found(no_network: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("timm/efficientnet_lite0", "one of its pretrained weights (`ra_in1k`), "),
+        ("timm/efficientnet_lite0", "one of its pretrained weights (`ra_in1k`, `pypi`), "),
         ("torchvision/resnet50", "one of its pretrained weights (`IMAGENET1K_V1`, `IMAGENET1K_V2`), "),
         ("mini-resnet8", ""),
     ],

@@ -15,6 +15,7 @@ from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.models import hub
 from hamdg.models.clip import load_clip
 from hamdg.models.network import Weights
 from hamdg.runs.directory import RunDirectory
@@ -187,7 +188,7 @@ def test_a_done_run_is_not_evaluated_beside_another_teacher(tiny: Tiny, tmp_path
 REFUSED = {
     "no CLIP": (
         ("--scmd.teacher.name=mini-resnet8",),
-        r"^`scmd\.teacher\.name` is `mini-resnet8`, which is an image classifier, but SCMD's teacher is a CLIP",
+        r"^`scmd\.teacher\.name` is `mini-resnet8`, which has no text tower, but SCMD's teacher is a CLIP",
     ),
     "no such CLIP": (("--scmd.teacher.name=ViT-B-31",), r"`scmd\.teacher\.name`"),
     "another side": (
@@ -221,12 +222,18 @@ def test_what_cannot_be_distilled_is_refused_before_anything_is_written(
     assert not Path(recipe.runtime.root).exists()
 
 
-def test_a_teachers_weights_that_are_missing_are_named_by_their_key(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_teachers_weights_that_are_missing_are_named_by_their_key(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny(*SCMD, f"--scmd.teacher.weights={tmp_path / 'none.safetensors'}")
     with pytest.raises((ConfigError, WeightsError), match=r"none\.safetensors"):
         pipeline.run(recipe)
     with pytest.raises((ConfigError, WeightsError), match=r"`scmd\.teacher\.weights`"):
         pipeline.run(tiny(*SCMD, "--scmd.teacher.name=ViT-B-32", "--scmd.teacher.weights=null"))
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr(hub, "answers", lambda host, within: False)
+    with pytest.raises(WeightsError, match=r"with `--scmd\.teacher\.weights=FILE`"):
+        pipeline.run(tiny(*SCMD, "--scmd.teacher.name=RN50", "--scmd.teacher.weights=openai"))
     assert not Path(recipe.runtime.root).exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hamdg.errors import ConfigError
 from hamdg.tasks.distillation import distillation_loss
 
 
@@ -29,6 +30,14 @@ def test_the_distance_equals_its_definition(temperature: float) -> None:
     student, teacher = scores(4, 5), 3 * scores(4, 5, seed=1)
     expected = slow_distillation(student, teacher, temperature)
     assert float(distillation_loss(student, teacher, temperature)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_scores_of_other_classes_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"the student's have the shape \(4, 1\) and the teacher's \(4, 5\); give both"
+    ):
+        # It would be repeated for all classes.
+        distillation_loss(scores(4, 1), scores(4, 5), 3.0)
 
 
 def test_a_student_that_agrees_is_at_no_distance() -> None:

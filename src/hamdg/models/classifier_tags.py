@@ -15,6 +15,7 @@ from hamdg.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from hamdg.errors import WeightsError
 from hamdg.models.architectures import Architecture, stated_preprocess
 from hamdg.models.hub import PATIENCE, ways
+from hamdg.models.packaged import MODEL, PYPI
 from hamdg.reachable import answers
 from hamdg.text import listed
 
@@ -90,7 +91,8 @@ def find_tag(architecture: Architecture, name: str) -> Tag:
     """
     known = tags(architecture)
     if name not in known:
-        either = f"one of its pretrained weights ({listed(known, _LISTED)}), " if known else ""
+        names = [*known, *([PYPI] if architecture.full_name == MODEL else [])]
+        either = f"one of its pretrained weights ({listed(names, _LISTED)}), " if names else ""
         raise WeightsError(
             f"`model.weights` is `{name}`, which is neither a file nor pretrained weights of `{architecture.full_name}`"
             f". Set it to {either}a `.safetensors` or weights-only `.pth` file, or `random`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,8 +71,8 @@ def load_teacher(context: Context, config: TeacherConfig) -> Teacher:
     model = ModelConfig(name=config.name, weights=config.weights, normalization=config.normalization)
     if not model.has_text:
         raise ConfigError(
-            f"`{SECTION}.name` is `{config.name}`, which is an image classifier, but SCMD's teacher is a CLIP, whose "
-            "text tower gives the class features; name one, such as `mini-rn` or `ViT-B-32-quickgelu`."
+            f"`{SECTION}.name` is `{config.name}`, which has no text tower, but SCMD's teacher is a CLIP, whose text "
+            "tower gives the class features; name one, such as `mini-rn` or `ViT-B-32-quickgelu`."
         )
     classes, words = context.bench.classes, words_of(context.recipe)
     prompts = benchmark_prompts(context.recipe) if config.prompts is None else config.prompts
@@ -98,4 +99,4 @@ def _named() -> Iterator[None]:
     try:
         yield
     except (ConfigError, WeightsError) as error:
-        raise type(error)(str(error).replace("`model.", f"`{SECTION}.")) from error
+        raise type(error)(re.sub(r"`(--)?model\.", rf"`\1{SECTION}.", str(error))) from error
