@@ -200,3 +200,39 @@ def test_a_row_that_no_run_will_have_is_reported_before_anything_runs(
 def test_a_source_model_may_be_a_row_where_its_domain_is_not_always_held_out(sweep_file: SweepFile) -> None:
     rows = {"source/sketch": "sketches", "source/*": "sources"}
     assert len(jobs(sweep_file(variants={"own": {"recipe": "ham.yaml", "rows": rows}}))) == 8
+
+
+def test_two_variants_whose_results_have_one_label_are_refused_before_anything_runs(sweep_file: SweepFile) -> None:
+    rows = {"ham": "HAM"}
+    twins = {
+        "keep a half": {"recipe": "ham.yaml", "set": {"merge.options.keep": 0.5}, "rows": rows},
+        "keep a third": {"recipe": "ham.yaml", "set": {"merge.options.keep": 0.3}, "rows": rows},
+    }
+    path = sweep_file(held_out=["sketch"], variants=twins)
+    message = (
+        f"`{path}`: the variants `keep a half` and `keep a third` both call their result `HAM` (on `sketch`), and a "
+        "row is of one of them; give one of them another label under `rows`."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        jobs(path)
+
+
+def test_variants_share_the_label_of_a_model_that_they_share_and_one_label_where_each_has_its_own_domain(
+    sweep_file: SweepFile,
+) -> None:
+    same = {"uniform_history": "average"}
+    merges = {
+        f"keep {keep}": {
+            "recipe": "ham.yaml",
+            "set": {"merge.options.keep": keep},
+            "rows": {**same, "ham": f"HAM {keep}"},
+        }
+        for keep in (0.3, 0.5)
+    }
+    assert len(jobs(sweep_file(held_out=["sketch"], variants=merges))) == 8
+    apart = [
+        {"variant": domain, "recipe": "ham.yaml", "rows": {"ham": "HAM"}, "held_out": [domain]}
+        for domain in ("art_painting", "photo")
+    ]
+    other = {"ERM": {"recipe": "erm.yaml"}}
+    assert len(jobs(sweep_file(held_out=["sketch"], variants=other, include=apart))) == 12

@@ -81,8 +81,9 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
         where: Where the sweep's settings stand, for messages; in the file when left out.
 
     Raises:
-        ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, none
-            is excluded by an item of `exclude` or made by one of `include`, or no variant uses a key that varies.
+        ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, two
+            variants give one label to their results, no run is excluded by an item of `exclude` or made by one of
+            `include`, or no variant uses a key that varies.
     """
     where, unused = where or f"in `{file}`", dict(enumerate(sweep.exclude))
     check_size(sweep, file)
@@ -111,6 +112,7 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
         raise ConfigError(f"`{file}` excludes all of its runs; leave some.")
     jobs = _without_twins(jobs)
     _check_rows(sweep, file, jobs)
+    _check_labels(sweep, file, jobs)
     return jobs
 
 
@@ -251,3 +253,30 @@ def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
                     f"`{file}`: no run of the variant `{name}` has a row `{excerpt(row)}`; under `rows` it can name "
                     f"{listed([*keys, EVERY_SOURCE] if any('/' in key for key in keys) else list(keys))}."
                 )
+
+
+def labels_of(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
+    """Return the labels of a variant's rows; with values of a grid in its name, in theirs, too."""
+    rows = sweep.origins[job.origin].rows
+    suffix = job.variant.removeprefix(job.origin)
+    return rows if rows is None else {key: f"{label}{suffix}" for key, label in rows.items()}
+
+
+def _check_labels(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
+    """Refuse one label for the results of two variants, which are never the same."""
+    from hamdg.stages.discovery import algorithm_of
+
+    first: dict[tuple[str, ...], str] = {}
+    for job in jobs:
+        recipe, labels = job.recipe, labels_of(sweep, job)
+        if labels is None:
+            continue
+        *_, result = algorithm_of(recipe).keys(benchmark_of(recipe).sources(recipe.held_out, recipe.excluded))
+        if (label := labels.get(result)) is None:
+            continue
+        other = first.setdefault((label, job.condition, recipe.benchmark, recipe.held_out), job.variant)
+        if other != job.variant:
+            raise ConfigError(
+                f"`{file}`: the variants `{other}` and `{job.variant}` both call their result `{excerpt(label)}` (on "
+                f"`{recipe.held_out}`), and a row is of one of them; give one of them another label under `rows`."
+            )

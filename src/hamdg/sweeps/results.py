@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.runs.steps import read_validation
 from hamdg.runs.summary import read_summary
-from hamdg.sweeps.jobs import Job
+from hamdg.sweeps.jobs import Job, labels_of
 from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
 from hamdg.sweeps.status import Kind, State, is_done
@@ -92,7 +92,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
     defaults = [one for one in shown if not one.job.draw]
     runs = [found_run(one.job, Path(one.run)) for one in defaults] if sweep.until == EVALUATE else []
-    methods = choose_methods(runs, {one.job.variant: _rows(sweep, one.job) for one in shown}) if runs else {}
+    methods = choose_methods(runs, {one.job.variant: labels_of(sweep, one.job) for one in shown}) if runs else {}
     tables = tabulate_methods(runs, methods, sweep.baseline) if runs else []
     seconds = tabulate_methods(runs, methods, metric="train_seconds") if runs else []
     is_whole = len(made) == len(jobs)
@@ -149,13 +149,6 @@ def found_run(job: Job, directory: Path) -> FoundRun:
 def _facts(outcome: Outcome) -> dict[str, object]:
     kind: Kind = "failed" if outcome.error else "done"
     return facts(State(outcome.job, kind, outcome.error, outcome.traceback, seconds=outcome.seconds))
-
-
-def _rows(sweep: Sweep, job: Job) -> Mapping[str, str] | None:
-    """Return the labels of a variant's rows; with values of a grid in its name, in theirs, too."""
-    suffix = job.variant.removeprefix(job.origin)
-    rows = sweep.origins[job.origin].rows
-    return rows if rows is None else {key: f"{label}{suffix}" for key, label in rows.items()}
 
 
 def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Methods) -> Path:
