@@ -82,6 +82,45 @@ def test_a_record_without_a_row_or_a_target_is_damaged(ham: Record, key: str, tm
             read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "shown"),
+    [
+        (["held_out"], 73.5, "`rows.ham.held_out` is 73.5"),
+        (["held_out_in80"], -0.1, "`rows.ham.held_out_in80` is -0.1"),
+        (["validation"], 1.5, "`rows.ham.validation` is 1.5"),
+        (["targets", "sketch", "accuracy"], 1.01, "`rows.ham.targets.sketch.accuracy` is 1.01"),
+        (["targets", "sketch", "accuracy_in20"], 88, "`rows.ham.targets.sketch.accuracy_in20` is 88"),
+        (
+            ["targets", "sketch", "per_class_accuracy"],
+            [0.5, None, 40],
+            "`rows.ham.targets.sketch.per_class_accuracy` is 40",
+        ),
+    ],
+)
+def test_accuracies_that_are_no_fractions_of_1_are_damage(
+    ham: Record, where: list[str], value: object, shown: str, tmp_path: Path
+) -> None:
+    record = json.loads(json.dumps(ham))
+    *folders, name = where
+    place = record["rows"][-1]
+    for folder in folders:
+        place = place[folder]
+    place[name] = value
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    for read in (read_record, read_summary):
+        with pytest.raises(DataError, match=rf"is not a readable record \({re.escape(shown)}, but .* from 0 to 1\)"):
+            read(tmp_path)
+
+
+def test_what_was_not_measured_and_what_rounding_does_are_no_damage(ham: Record, tmp_path: Path) -> None:
+    record = json.loads(json.dumps(ham))
+    record["rows"][-1] |= {"held_out": math.nan, "validation": None}
+    record["rows"][-1]["targets"]["sketch"] |= {"accuracy": 1.0 + 1e-15, "images": 700, "loss": 2.5}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert math.isnan(read_record(tmp_path)["rows"][-1]["held_out"])
+    read_summary(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["ham", "erm"])
 def test_an_upgraded_record_is_a_whole_one_of_format_2(name: str, tmp_path: Path) -> None:
     record = read_record(GOLDEN / name)

@@ -6,7 +6,7 @@ Records of format 1 are upgraded when they are read, so that all other code meet
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict, TypeVar, cast
 
@@ -35,6 +35,9 @@ PART_SUFFIX: Mapping[Part, str] = {"all": "", "80%": "_in80", "20%": "_in20"}
 BatchNorm = Literal["frozen", "live"]
 # The value of each class, by the primary metric that is their mean (over images, or over classes).
 PER_CLASS = {"accuracy": "per_class_accuracy", "mIoU": "per_class_IoU"}
+# How metrics begin that are fractions of 1, and how far rounding takes their means beyond it.
+_SHARES = ("accuracy", "macro_accuracy", "pixel_accuracy", "mIoU", "per_class_", "calibration_error")
+_ROUNDING = 1e-6
 # By metric: `accuracy`, `accuracy_in80`, `accuracy_in20`, `macro_accuracy`, `calibration_error`, `images`, and one
 # value a class in `per_class_accuracy`; of label maps `mIoU`, `mIoU_in80`, `mIoU_in20`, `pixel_accuracy`, `images`, and
 # `per_class_IoU`. `None` where there is nothing to measure.
@@ -209,7 +212,36 @@ def checked(record: object, place: str) -> Record:
     for key, values in (("rows", found["rows"]), ("targets", found["targets"])):
         if not values:
             raise DataError(f"`{place}` is not a readable record (`{key}` is empty). Repeat the run with `--force`.")
+    if wrong := no_share(found["rows"], found["metric"]):
+        raise DataError(f"`{place}` is not a readable record ({wrong}). Repeat the run with `--force`.")
     return found
+
+
+def no_share(rows: Sequence[Row], metric: str) -> str:
+    """Return in words the first accuracy (or IoU) that is not from 0 to 1; empty where all are.
+
+    Args:
+        rows: The rows of a record.
+        metric: Its primary metric, which the headlines are of.
+    """
+    for row in rows:
+        for name, value in _shares(row, metric):
+            if value is not None and known(value) and not -_ROUNDING <= value <= 1 + _ROUNDING:
+                return f"`rows.{row['key']}.{name}` is {value:g}, but it is a fraction, from 0 to 1"
+    return ""
+
+
+def _shares(row: Row, metric: str) -> Iterator[tuple[str, float | None]]:
+    """Yield all figures of a row that are fractions of 1, by their place in it."""
+    if metric in PER_CLASS:
+        yield from (("held_out", row["held_out"]), ("held_out_in80", row["held_out_in80"]))
+        yield "validation", row["validation"]
+        yield from ((f"sources.{name}", value) for name, value in row.get("sources", {}).items())
+    for target, metrics in row["targets"].items():
+        for name, value in metrics.items():
+            if name.startswith(_SHARES):
+                values = value if isinstance(value, list) else [value]
+                yield from ((f"targets.{target}.{name}", one) for one in values)
 
 
 def merge_facts(record: Record) -> MergeFacts | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, cast
 import msgspec
 
 from hamdg.runs.averages import Average
-from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, read_record
+from hamdg.runs.record import EVALUATE, Part, Reads, Record, Row, no_share, read_record
 
 _RECORD = "record.json"
 _Some = msgspec.Meta(min_length=1)
@@ -125,10 +125,13 @@ def read_summary(path: Path) -> Summary:
     """
     file = path if path.name == _RECORD else path / _RECORD
     try:
-        return _decoder().decode(file.read_bytes())
+        summary = _decoder().decode(file.read_bytes())
     except (OSError, ValueError):
+        summary = None
+    if summary is None or no_share(summary.rows, summary.metric):
         # A record of an older format, or none: what is wrong is said by the reader of whole records.
         return summary_of(read_record(path))
+    return summary
 
 
 @cache
