@@ -16,7 +16,7 @@ def test_the_schedule_rises_linearly_and_falls_like_half_a_cosine() -> None:
     assert found[6] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert found[4:] == sorted(found[4:], reverse=True)
     assert found[-1] > 0
-    assert warm_cosine(12, warmup=4, steps=12) == pytest.approx(0)
+    assert warm_cosine(12, warmup=4, steps=12) == warm_cosine(30, warmup=4, steps=12) == pytest.approx(0)
 
 
 def test_a_schedule_without_decay_or_warmup_is_defined() -> None:

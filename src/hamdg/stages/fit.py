@@ -74,8 +74,8 @@ def fit(
         KeyboardInterrupt: If the user stopped it; what was trained up to the last checkpoint is kept.
     """
     recipe, files, runtime = context.recipe, context.files, context.recipe.runtime
-    # Not the recipe's: a step may train otherwise than another one of the same run.
-    train = next(iter(learners.values())).config
+    # Not the recipe's: a step may train otherwise than another one of the same run. Some learners may stop earlier.
+    train = max((learner.config for learner in learners.values()), key=lambda one: one.steps)
     if data is None:
         opened = domains or context.data(context.sources)
         data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)

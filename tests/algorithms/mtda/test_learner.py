@@ -60,7 +60,8 @@ def batch(seed: int, labeled: bool = False, count: int = 6) -> Batch:
 def learner(*targets: str, maps: bool = False, **options: object) -> SelfTraining:
     torch.manual_seed(0)
     adapt = AdaptConfig(steps=3, threshold=0.34, momentum=0.3, decay=0.9)
-    return SelfTraining(Pixels(maps), targets, train_config(adapt), adapt, CLASSIFICATION, **options)  # type: ignore[arg-type]
+    config = train_config(adapt, targets)
+    return SelfTraining(Pixels(maps), targets, config, adapt, CLASSIFICATION, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
@@ -136,6 +137,17 @@ def test_statistics_move_with_the_momentum_that_is_given_and_only_by_what_the_st
     own.loss({"fog": given}, 0)
     torch.testing.assert_close(network.bn.running_mean, 0.3 * seen)
     assert int(network.bn.num_batches_tracked) == 1  # type: ignore[arg-type]
+
+
+def test_a_learner_that_is_done_while_others_go_on_stays_as_it_is() -> None:
+    own = learner("fog")
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    loss = own.loss({"fog": batch(1)}, 3)
+    torch.autograd.backward(loss.value)
+    own.after_update({"fog": batch(1)}, 3)
+    assert float(loss.value.detach()) == 0
+    assert all(one.grad is not None and not one.grad.any() for one in own.network.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
 
 
 def test_all_targets_at_once_go_through_the_network_together_or_each_alone() -> None:

@@ -248,6 +248,20 @@ def test_source_batches_are_read_only_where_they_are_wanted(finished: Run) -> No
     assert not equal(load_tensors(fed.run.merged), load_tensors(finished(*PLAIN).run.merged))
 
 
+def test_targets_may_have_steps_of_their_own(finished: Run) -> None:
+    steps = {"art_painting": 1, "cartoon": 3, "sketch": 2}
+    found = finished(*PLAIN, f"--mtda.adapt.steps={json.dumps(steps)}")
+    start, adapted = found.last("source")["source"], found.last("adapt")
+    counts = {
+        name: int(own["bn1.num_batches_tracked"] - start["bn1.num_batches_tracked"]) for name, own in adapted.items()
+    }
+    assert counts == steps
+    assert read_step_summary(found.run.step("adapt"))["images_seen"] == 4 * 6
+    # Its rate went down to nothing earlier, so it is another model than the one of as many steps in all.
+    assert not equal(adapted["sketch"], finished(*PLAIN).last("adapt")["sketch"])
+    assert equal(load_tensors(found.run.merged), merge_targets(adapted, "moments"))
+
+
 def test_a_step_depends_on_what_it_declares_alone(finished: Run, tmp_path: Path) -> None:
     own = finished(*PLAIN)
     for number, step in enumerate(algorithm_of(own.recipe).steps()):
@@ -298,6 +312,11 @@ def test_an_adaptation_that_is_stopped_goes_on_to_the_same_bytes(
             ("--model.statistics=frozen",),
             r"^The algorithm `mtda` works with the statistics of BatchNorm that each model's own images leave, but "
             r"`model\.statistics` is `frozen`, so that all models would have the start's; set it to `live`\.$",
+        ),
+        (
+            ("--mtda.adapt.steps={art_painting: 3, photo: 2}",),
+            r"^`mtda\.adapt\.steps` names `art_painting`, `photo`, but the targets are `art_painting`, `cartoon`, "
+            r"`sketch`; give a number for each of them, or one for all\.$",
         ),
         (("--runtime.devices=2",), r"has BatchNorm statistics that move"),
     ],

@@ -96,7 +96,12 @@ class SelfTraining(Learner):
         self.teacher = copy.deepcopy(network).requires_grad_(False)
 
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
-        """Return the loss on the teacher's labels and, where there are labeled batches, on theirs."""
+        """Return the loss on the teacher's labels and, where there are labeled batches, on theirs.
+
+        A learner that is done while others go on sees no more images: neither weights nor statistics move.
+        """
+        if step >= self.config.steps:
+            return Loss(torch.stack([0 * one.flatten()[0] for one in self.network.parameters()]).sum())
         parts = [batches[name].images for name in self.own] if self.apart else [self.own_batch(batches).images]
         found = [self._on(images) for images in parts]
         value, accepted, confidence = (torch.stack(values).mean() for values in zip(*found, strict=True))
@@ -117,5 +122,7 @@ class SelfTraining(Learner):
     @torch.no_grad()
     def after_update(self, batches: Mapping[str, Batch], step: int) -> None:
         """Move the teacher towards the student."""
+        if step >= self.config.steps:
+            return
         teacher, student = ([one.detach() for one in own.parameters()] for own in (self.teacher, self.network))
         torch._foreach_lerp_(teacher, student, 1 - self.adapt.decay)

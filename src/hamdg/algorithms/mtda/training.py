@@ -22,6 +22,7 @@ from hamdg.runs.figures import curve, curves
 from hamdg.runs.record import Reads
 from hamdg.stages.context import Context, check_batchnorm
 from hamdg.stages.fit import fit, trained
+from hamdg.text import listed
 
 # The steps, and the one model of the first.
 SOURCE, ADAPT, UNION, STARTS, READAPT = "source", "adapt", "union", "starts", "readapt"
@@ -105,8 +106,8 @@ def check(context: Context) -> None:
     """Refuse what cannot be adapted and merged, before anything trains.
 
     Raises:
-        ConfigError: There is one target, no BatchNorm, statistics that do not move, no head of its own to keep, or
-            more than one process.
+        ConfigError: There is one target, no BatchNorm, statistics that do not move, steps of other targets, no head of
+            its own to keep, or more than one process.
     """
     recipe, settings = context.recipe, context.settings(MtdaSettings)
     check_batchnorm(context)
@@ -114,6 +115,12 @@ def check(context: Context) -> None:
         raise ConfigError(
             f"`{recipe.algorithm}` merges the models of several targets, but `held_out` names one, `{recipe.held_out}`;"
             " join several with `+`, such as `cartoon+sketch`."
+        )
+    steps = settings.adapt.steps
+    if isinstance(steps, dict) and steps.keys() != set(context.targets):
+        raise ConfigError(
+            f"`{recipe.algorithm}.adapt.steps` names {listed(list(steps))}, but the targets are "
+            f"{listed(list(context.targets))}; give a number for each of them, or one for all."
         )
     network = context.network()
     if settings.merge.heads == "separate" and not network.head_prefix:
@@ -137,11 +144,11 @@ def randomized(network: Network, seed: int) -> Network:
     return network
 
 
-def train_config(adapt: AdaptConfig) -> TrainConfig:
-    """Return how the adaptation is optimized; there is nothing to validate it on."""
-    values = asdict(adapt)
-    shared = {name: values[name] for name in ("steps", "lr", "weight_decay", "warmup", "clip_norm")}
-    return TrainConfig(**shared, check_every=adapt.steps)
+def train_config(adapt: AdaptConfig, targets: Sequence[str]) -> TrainConfig:
+    """Return how the adaptation to some targets is optimized; there is nothing to validate it on."""
+    values, steps = asdict(adapt), adapt.steps_on(targets)
+    shared = {name: values[name] for name in ("lr", "weight_decay", "warmup", "clip_norm")}
+    return TrainConfig(steps=steps, **shared, check_every=steps)
 
 
 def _adapting(name: str, run: Run, settings: MtdaSettings, learners: Sequence[str]) -> Step:
@@ -152,8 +159,8 @@ def _adapting(name: str, run: Run, settings: MtdaSettings, learners: Sequence[st
 def _adapted(context: Context, start: Weights, targets: tuple[str, ...], apart: bool = False) -> SelfTraining:
     adapt, network = context.settings(MtdaSettings).adapt, context.network()
     network.load(start)
-    sources = context.sources if adapt.source_batches else ()
-    return SelfTraining(network, targets, train_config(adapt), adapt, context.task, sources=sources, apart=apart)
+    sources, config = context.sources if adapt.source_batches else (), train_config(adapt, targets)
+    return SelfTraining(network, targets, config, adapt, context.task, sources=sources, apart=apart)
 
 
 def _self_trained(context: Context, targets: Sequence[str], learners: Mapping[str, SelfTraining]) -> StepResult:
@@ -176,6 +183,5 @@ def _self_trained(context: Context, targets: Sequence[str], learners: Mapping[st
 
 def _with_images(context: Context, found: StepResult, learners: Mapping[str, Learner]) -> StepResult:
     """Count images by model: several of one domain see its batches, each of them."""
-    domains = sum(len(one.own) + len(getattr(one, "sources", ())) for one in learners.values())
-    steps = next(iter(learners.values())).config.steps
-    return found._replace(images_seen=steps * context.recipe.data.batch_size * domains)
+    batches = sum(one.config.steps * (len(one.own) + len(getattr(one, "sources", ()))) for one in learners.values())
+    return found._replace(images_seen=context.recipe.data.batch_size * batches)

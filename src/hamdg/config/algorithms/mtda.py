@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.config.value_types import Steps
 from hamdg.values import Range
 
 
@@ -14,7 +16,7 @@ class AdaptConfig:
     """How the source model is adapted to each target: self-training with a mean teacher, on images without labels.
 
     Args:
-        steps: Optimizer steps on each target.
+        steps: Optimizer steps on each target, one number for all or one by target, such as `{photo: 150, sketch: 50}`.
         lr: Peak learning rate of AdamW.
         weight_decay: AdamW's decoupled weight decay.
         warmup: Steps of linear warm-up before the cosine decay.
@@ -25,7 +27,7 @@ class AdaptConfig:
         source_batches: Train on a labeled batch of every source at each step, too; else the sources are not read.
     """
 
-    steps: Annotated[int, Range(1, 1_000_000)] = 150
+    steps: Steps | dict[str, Steps] = 150
     lr: Annotated[float, Range(0, above=True)] = 1e-3
     weight_decay: Annotated[float, Range(0)] = 0.01
     warmup: Annotated[int, Range(0, 1_000_000)] = 10
@@ -34,6 +36,10 @@ class AdaptConfig:
     decay: Annotated[float, Range(0, 1, below=True)] = 0.99
     momentum: Annotated[float, Range(0, 1, above=True)] = 0.1
     source_batches: bool = False
+
+    def steps_on(self, targets: Sequence[str]) -> int:
+        """Return the steps of a model that adapts to one target, or to several at once: as many as on the longest."""
+        return max(self.steps[name] for name in targets) if isinstance(self.steps, dict) else self.steps
 
 
 @dataclass(frozen=True)
