@@ -103,11 +103,17 @@ def test_the_largest_group_learns_from_the_others() -> None:
     assert (found.student, found.teachers, found.itself) == (["b", "c", "e"], ["group-2", "f"], "group-1")
 
 
-@pytest.mark.parametrize(("groups", "merge_all"), [([["a"], ["b"], ["c"]], False), ([["b", "c"], ["a"]], True)])
-def test_without_a_main_group_all_are_merged_and_all_teach(groups: list[list[str]], merge_all: bool) -> None:
-    found = arrange(groups, merge_all)
+@pytest.mark.parametrize("merge_all", [False, True])
+def test_without_a_main_group_all_are_merged_and_all_teach(merge_all: bool) -> None:
+    found = arrange([["a"], ["b"], ["c"]], merge_all)
     assert found.models == {"a": ["a"], "b": ["b"], "c": ["c"]}
     assert (found.student, found.teachers, found.itself) == (["a", "b", "c"], ["a", "b", "c"], None)
+
+
+def test_every_group_may_teach_the_merge_of_all() -> None:
+    found = arrange([["b", "c"], ["a"]], merge_all=True)
+    assert found.models == {"group-1": ["b", "c"], "a": ["a"]}
+    assert (found.student, found.teachers, found.itself) == (["a", "b", "c"], ["group-1", "a"], None)
 
 
 def test_how_far_clients_went_and_whether_they_began_alike() -> None:

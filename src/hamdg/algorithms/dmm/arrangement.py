@@ -27,11 +27,12 @@ def arrange(groups: Sequence[Sequence[str]], merge_all: bool) -> Arrangement:
 
     - One group: it is merged, and nothing is divergent.
     - Several: each is merged, and those but the largest teach its merge.
-    - Nothing but single clients, or `merge_all`: all clients are merged, and each of them teaches.
+    - Several and `merge_all`: each is merged, and all of them teach the merge of all clients.
+    - Nothing but single clients: the same, since none of them is the main group.
     """
     clients = sorted(name for group in groups for name in group)
-    if len(groups) > 1 and (merge_all or len(groups[0]) == 1):
-        return Arrangement({name: [name] for name in clients}, clients, clients, None)
     names = [group[0] if len(group) == 1 else f"group-{number}" for number, group in enumerate(groups, start=1)]
     models = {name: list(group) for name, group in zip(names, groups, strict=True)}
+    if len(groups) > 1 and (merge_all or len(groups[0]) == 1):
+        return Arrangement(models, clients, names, None)
     return Arrangement(models, list(groups[0]), names[1:], names[0])

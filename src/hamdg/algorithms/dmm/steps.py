@@ -254,7 +254,7 @@ def _say(found: Arrangement, groups: Sequence[Sequence[str]]) -> None:
     if not found.teachers:
         console.note("no client is divergent: all are merged, and nothing is distilled")
     elif found.itself is None:
-        console.note(f"all clients are merged, and each of them is distilled into the merge: {listed(found.teachers)}")
+        console.note(f"all clients are merged; distilled into the merge: {listed(found.teachers)}")
     else:
         console.note(f"merged: {listed(found.student)}; distilled into the merge: {listed(found.teachers)}")
 

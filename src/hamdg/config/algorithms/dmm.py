@@ -60,8 +60,8 @@ class GroupsConfig:
         similarity: Cosine of task vectors (`task_vectors`) or of weights (`weights`), or nearness of BatchNorm's
             statistics (`statistics`).
         threshold: Clients that are more similar than this are of one group.
-        student: What divergent models are distilled into: the merge of the largest group (`main_group`), or of all
-            clients, each of which then teaches (`all`).
+        student: What divergent models are distilled into: the merge of the largest group (`main_group`), or that of all
+            clients, which then the merge of every group teaches (`all`).
     """
 
     similarity: Similarity = "task_vectors"
