@@ -52,6 +52,15 @@ def test_lines_between_models_are_charts_of_their_own(ham: Record) -> None:
     assert isinstance(chart, Chart)
     assert (chart.title, list(found.pairs.names)) == ("sketch, held out", ["cartoon to photo"])
     assert [tick.text for tick in chart.drawn.step_ticks] == ["first", "second"]
+    assert 'class="line dashed' not in str(chart.drawn)
+    other = PairLine(first=first, last=f"{last}, another start", values=values)
+    found = before_after(ham, {**facts, "pairs": [other]})
+    assert found is not None
+    assert found.pairs is not None
+    assert list(found.pairs.names) == ["cartoon to photo, another start"]
+    (chart,) = found.pairs.items
+    assert isinstance(chart, Chart)
+    assert {stroke.line.kind for stroke in chart.drawn.strokes} == {"dashed"}
 
 
 def test_a_run_without_source_models_has_no_such_section(erm: Record) -> None:

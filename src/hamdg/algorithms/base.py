@@ -134,10 +134,14 @@ class Algorithm(ABC):
         """What `on_line` does to the models on a line, for the page; empty where it does nothing."""
         return ""
 
-    @property
-    def lines_between(self) -> bool:
-        """Whether the lines between the models that are merged are measured, too, beside those to the result."""
-        return False
+    def line_pairs(self, context: Context, entries: Sequence[Entry]) -> Sequence[tuple[Entry, Entry]]:
+        """Return between which models lines are measured beside those to the result; by default none.
+
+        Args:
+            context: The run, in its evaluation.
+            entries: Its entries; others may be among the pairs, too.
+        """
+        return ()
 
     def on_line(self, context: Context, weights: Weights) -> Weights:
         """Return what is measured at a point of the line between two models; by default the weights there.

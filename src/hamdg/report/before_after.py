@@ -122,12 +122,14 @@ def _charts(record: Record, lines: LineFacts) -> Block | None:
 
 
 def _pair_charts(record: Record, lines: LineFacts) -> Block | None:
-    """Return one chart a domain, with a line between each two models that were merged."""
-    values = {
-        f"{pair['first'].removeprefix(_SOURCE)} to {pair['last'].removeprefix(_SOURCE)}": pair["values"]
-        for pair in lines.get("pairs", [])
-    }
-    return _drawn(record, lines["at"], values, colors(list(values)), ("first", "second"))
+    """Return one chart a domain, with a line between each two models; one to a model that is no row is dashed."""
+    rows, values, dashed = {row["key"] for row in record["rows"]}, {}, set()
+    for pair in lines.get("pairs", []):
+        name = f"{pair['first'].removeprefix(_SOURCE)} to {pair['last'].removeprefix(_SOURCE)}"
+        values[name] = pair["values"]
+        if pair["last"] not in rows:
+            dashed.add(name)
+    return _drawn(record, lines["at"], values, colors(list(values)), ("first", "second"), dashed)
 
 
 def _drawn(

@@ -9,7 +9,7 @@ from hamdg.runs.directory import RunDirectory
 
 
 class PairLine(TypedDict):
-    """A line between two models that are merged.
+    """A line between two models.
 
     Attributes:
         first: Key of the entry in which it begins.
@@ -31,7 +31,7 @@ class LineFacts(TypedDict):
         images: How many images of each domain were scored: of sources those that validate, of targets all, or a draw.
         lines: By the key of the entry in which a line begins, and by domain, the primary metric at each point.
         note: What was done to the models on the lines before they were measured.
-        pairs: The lines between the models that were merged, where the algorithm wants them.
+        pairs: The lines between models that were merged, and others, where the algorithm wants them.
     """
 
     result: str

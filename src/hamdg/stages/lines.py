@@ -7,7 +7,6 @@ https://arxiv.org/abs/1912.05671).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -61,6 +60,9 @@ def measure_lines(
     alone = {one.key: measured(one.weights, ends.get(one.key, {})) for one in (*begins, result)}
 
     def line(first: Entry, last: Entry) -> dict[str, list[float | None]]:
+        for end in (first, last):
+            if end.key not in alone:
+                alone[end.key] = measured(end.weights, {})
         inner = [measured(between(first.weights, last.weights, at), {}) for at in points[1:-1]]
         return {name: [_known(one[name]) for one in (alone[first.key], *inner, alone[last.key])] for name in parts}
 
@@ -70,8 +72,8 @@ def measure_lines(
         images={name: len(part.labels) for name, part in parts.items()},
         lines={begin.key: line(begin, result) for begin in begins},
     )
-    if context.algorithm.lines_between:
-        pairs = combinations([one for one in begins if one.group == "source"], 2)
+    pairs = context.algorithm.line_pairs(context, entries)
+    if pairs:
         found["pairs"] = [PairLine(first=one.key, last=other.key, values=line(one, other)) for one, other in pairs]
     if note:
         found["note"] = note

@@ -16,7 +16,7 @@ import torch
 
 from hamdg import cli
 from hamdg.algorithms.base import Step
-from hamdg.algorithms.mtda.merging import BUFFERS, merge_targets
+from hamdg.algorithms.mtda.merging import BUFFERS, merge_targets, with_head
 from hamdg.config.algorithms.mtda import MtdaSettings
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
@@ -168,6 +168,11 @@ def test_a_separate_head_is_for_its_own_target(whole: Finished, finished: Run) -
     other = finished("--mtda.merge.heads=separate", *PLAIN)
     row = other.record["rows"][-1]
     assert row["key"] == "mtda"
+    # Rows with other statistics have heads as the result has.
+    apart = other.context.algorithm.entries(other.context)
+    averaged = [one for one in apart if one.key == "merged_mean"]
+    assert [one.only for one in averaged] == [(name,) for name in TARGETS]
+    assert equal(averaged[1].weights, with_head(merge_targets(adapted, "mean"), adapted["cartoon"], "fc."))
     assert row["label"] == "MTDA merge, separate heads"
     assert set(row["targets"]) == set(TARGETS)
     assert "merged_shared" in {one["key"] for one in other.record["rows"]}
@@ -215,13 +220,19 @@ def test_lines_are_measured_with_statistics_of_their_own(whole: Finished) -> Non
         assert own["sketch"][-1] == pytest.approx(rows["reestimated/merged"]["targets"]["sketch"]["accuracy"])
     pairs = lines["pairs"]
     keys = [f"source/{name}" for name in TARGETS]
-    assert [(one["first"], one["last"]) for one in pairs] == list(combinations(keys, 2))
-    for one in pairs:
+    # Beside them, from the first model to those from other starts.
+    others = [(keys[0], f"{key}, another start") for key in keys[1:]]
+    assert [(one["first"], one["last"]) for one in pairs] == [*combinations(keys, 2), *others]
+    for one in pairs[3:]:
+        assert one["values"]["sketch"][0] == pairs[0]["values"]["sketch"][0]
+    for one in pairs[:3]:
         for end, at in ((one["first"], 0), (one["last"], -1)):
             assert {name: own[at] for name, own in one["values"].items()} == {
                 name: own[0] for name, own in lines["lines"][end].items()
             }
-    assert "Along the lines between the models" in (whole.run.path / "report.html").read_text()
+    page = (whole.run.path / "report.html").read_text()
+    assert "Along the lines between the models" in page
+    assert "art_painting to sketch, another start" in page
 
 
 def test_options_of_the_merge_and_comparisons_retrain_nothing(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:

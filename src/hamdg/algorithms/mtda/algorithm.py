@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import ClassVar, cast
 
 from torch import Tensor
@@ -108,9 +109,12 @@ class Mtda(Algorithm):
         found.append(_ensemble(context, list(adapted.values())))
         for kind in BUFFERS:
             if kind != self.settings.merge.buffers:
+                other = merge_targets(adapted, kind)
                 label = f"merged, {_STATISTICS[kind]} statistics"
-                found.append(Entry(f"merged_{kind}", label, "control", network, merge_targets(adapted, kind)))
-        shared = Entry(SHARED, "merged, head included", "control", network, merged)
+                # As the result in all else, its heads included.
+                like = _separate(network, other, adapted) if self._separate else [_shared(network, other)]
+                found += [one._replace(key=f"merged_{kind}", label=label) for one in like]
+        shared = _shared(network, merged)
         separate = _separate(network, merged, adapted)
         if self._has_head:
             found += [shared] if self._separate else separate
@@ -126,10 +130,14 @@ class Mtda(Algorithm):
         text = "Statistics of BatchNorm are measured anew at each point, on {:,} unlabeled images of each target."
         return text.format(count) if self._measures_again else ""
 
-    @property
-    def lines_between(self) -> bool:
-        """The paper's figure: models from one start are linearly connected."""
-        return True
+    def line_pairs(self, context: Context, entries: Sequence[Entry]) -> Sequence[tuple[Entry, Entry]]:
+        """Return the pairs of the paper's figure: models from one start lie in one valley, from two they do not."""
+        adapted = [one for one in entries if one.group == "source"]
+        pairs = list(combinations(adapted, 2))
+        if self.settings.compare.starts:
+            for name, weights in context.step(READAPT).history().last.items():
+                pairs.append((adapted[0], adapted[0]._replace(key=f"{MODEL}{name}, another start", weights=weights)))
+        return pairs
 
     def on_line(self, context: Context, weights: Weights) -> Weights:
         """Return a model with statistics of its own: those on the way from one model's to another's fit neither."""
@@ -193,6 +201,10 @@ def _ensemble(context: Context, models: Sequence[Weights]) -> Entry:
         members.append(context.network())
         members[-1].load(weights)
     return Entry(ENSEMBLE, "ensemble of the adapted models", "control", Ensemble(members), {})
+
+
+def _shared(network: Network, merged: Weights) -> Entry:
+    return Entry(SHARED, "merged, head included", "control", network, merged)
 
 
 def _separate(network: Network, merged: Weights, adapted: Mapping[str, Weights]) -> list[Entry]:
