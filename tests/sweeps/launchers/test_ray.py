@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hamdg.errors import ConfigError, RunInUseError
-from hamdg.sweeps.launchers import JobLostError, start
+from hamdg.sweeps.launchers import JobLostError, read_launcher, start
 from hamdg.sweeps.launchers.ray import Ray, RayExecutor
 
 if TYPE_CHECKING:
@@ -184,13 +184,26 @@ def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp
         executor(tmp_path)
 
 
-@pytest.mark.parametrize("address", ["nonsense", "host", "ray://host", "host:port"])
+@pytest.mark.parametrize(
+    "address", ["nonsense", "host", "ray://host", "host:port", "host:99999", "http://host:6379", "locale"]
+)
 def test_an_address_is_checked(tmp_path: Path, address: str) -> None:
     message = (
         f"Expected `launcher.ray.address` to be `local`, `auto`, `host:port` or `ray://host:port`, but got `{address}`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         executor(tmp_path, address=address)
+    # Before that where it is read, so that `--dry-run` says it, too.
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        read_launcher({"ray": {"address": address}}, place="in `table.yaml`")
+
+
+def test_an_address_of_the_environment_is_called_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(ConfigError, match=r"^Expected `RAY_ADDRESS` to be `local`"):
+        read_launcher("ray")
+    for address in ("auto", "local", "host:6379", "ray://host:10001", "[::1]:6379"):
+        read_launcher({"ray": {"address": address}})
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -29,6 +29,14 @@ class Launcher(ABC):
         """Return how many CPU threads each of so many runs gets; 0 for as many as it finds where it takes place."""
         return 0
 
+    def check(self) -> None:
+        """Check options together, where they are read: nothing has been started or asked then, not even for a dry run.
+
+        Raises:
+            ConfigError: If they cannot be right.
+        """
+        return
+
     @abstractmethod
     def start(self, workers: int, folder: Path) -> Executor:
         """Return an executor that does up to `workers` jobs at a time.

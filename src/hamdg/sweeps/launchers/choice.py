@@ -110,7 +110,7 @@ def read_launcher(
         place: Where `given` stands, for messages: "in `table.yaml`".
 
     Raises:
-        ConfigError: If there is no such launcher or option, or a value has the wrong type.
+        ConfigError: If there is no such launcher or option, or a value has the wrong type or cannot be right.
     """
     named, settings = _of_file(given, place)
     # An empty name is a mistake, such as a variable of a shell that is not set.
@@ -122,7 +122,9 @@ def read_launcher(
     for option, text in _of_flags(flags, chosen):
         value = written(text, known[option].kind) if option in known else text
         values[option] = _value(known, chosen, option, value, COMMAND_LINE)
-    return find_launcher(chosen)(**values)
+    launcher = find_launcher(chosen)(**values)
+    launcher.check()
+    return launcher
 
 
 def start(launcher: Launcher, workers: int, folder: Path) -> Executor:

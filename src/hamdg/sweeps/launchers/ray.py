@@ -38,6 +38,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0
+# Clusters that have no address: one in this process, and that of this machine.
+_WORDS = ("local", "auto")
 # The first bytes of both sides of HTTP/2, which Ray's servers speak; its dashboard and most others do not.
 _SETTINGS = b"\x04"
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
@@ -68,11 +70,25 @@ class Ray(Launcher):
         """Return a thread for each CPU of a run."""
         return max(1, int(self.cpus))
 
+    def check(self) -> None:
+        """Check that the address is one; whether a cluster answers there is seen at the start."""
+        if (address := self._address) not in _WORDS and _host_and_port(address) is None:
+            where = "launcher.ray.address" if self.address else "RAY_ADDRESS"
+            raise ConfigError(
+                f"Expected `{where}` to be `local`, `auto`, `host:port` or `ray://host:port`, but got "
+                f"`{excerpt(address)}`."
+            )
+
+    @property
+    def _address(self) -> str:
+        return self.address or os.environ.get("RAY_ADDRESS") or "local"
+
     def start(self, workers: int, folder: Path) -> Executor:
         """Connect to the cluster, or start one."""
         if importlib.util.find_spec("ray") is None:
             raise ConfigError("The launcher `ray` needs Ray; install it with `pip install 'hamdg[ray]'`.")
-        return RayExecutor(self, folder, connect(self.address or os.environ.get("RAY_ADDRESS") or "local"))
+        self.check()
+        return RayExecutor(self, folder, connect(self._address))
 
 
 class RayExecutor(Executor):
@@ -223,26 +239,26 @@ def _token() -> str:
     return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    """Return where an address says that a cluster is; `None` if it does not say."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return (host, port) if host and port and parts.scheme in ("", "ray") else None
+
+
 def _check_reachable(address: str) -> None:
     """Ask for a cluster before Ray does, which waits for minutes.
 
     Raises:
         ConfigError: If no server answers.
     """
-    if address == "auto":
+    if (server_at := _host_and_port(address)) is None:  # `auto`
         return
-    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port:
-        raise ConfigError(
-            f"Expected `launcher.ray.address` to be `local`, `auto`, `host:port` or `ray://host:port`, but got "
-            f"`{excerpt(address)}`."
-        )
-    try:
-        with socket.create_connection((host, port), ANSWER_WITHIN) as server:
+        with socket.create_connection(server_at, ANSWER_WITHIN) as server:
             server.sendall(_GREETING)
             is_ray = server.recv(9)[3:4] == _SETTINGS or os.environ.get("RAY_USE_TLS", "0") != "0"
         reason = "" if is_ray else "another service answers"
