@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from hamdg import cli
-from hamdg.commands.completion import STEPS, merge_methods
+from hamdg.commands.completion import STEPS
+from hamdg.commands.method_options import merge_methods, options_of
 from hamdg.config.algorithms import names as algorithms
 from hamdg.config.keys import known
 from hamdg.config.reading import read_recipe
@@ -20,8 +21,10 @@ from hamdg.data.registry import names
 from hamdg.merge import list_methods
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.stages.discovery import algorithm_of
+from hamdg.values import members
 
 Complete = Callable[..., list[str]]
+_TIES = [f"--merge.options.{name}" for name in ("scale", "scope", "sign")]
 # Completes the words that follow, one a line, and prints what bash would offer for the last one.
 _TRY = """
 source "$1"; shift
@@ -65,7 +68,7 @@ def test_verbs_and_their_commands_are_offered(complete: Complete) -> None:
 
 def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
     offered = complete("run", "mini/ham", "--")
-    assert {f"--{key}" for key in known()} <= set(offered)
+    assert {f"--{key}" for key in known() if key != "merge.options"} <= set(offered)
     assert {"--force", "--dry-run", "--until", "--quiet", "--json"} <= set(offered)
     assert complete("run", "mini/ham", "--train.l") == ["--train.lr"]
     assert "--merge.method" in complete("merge", "logs/run", "--merge.")
@@ -87,6 +90,15 @@ def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
         (["evaluate", "logs/run", "--train."], []),
         (["merge", "--method", "ti"], ["ties"]),
         (["merge", "--method", "ties", "--precision", ""], ["fp32", "fp64"]),
+        (["merge", "--method", "ties", "a.pt", "--dens"], ["--density"]),
+        (["merge", "--method", "ties", "--tie"], ["--tie-rule"]),
+        (["merge", "--method", "ties", "--tie-rule", "t"], ["threshold"]),
+        (["merge", "--method", "dare", "--tie"], ["--ties-density", "--ties-scope", "--ties-sign", "--ties-combine"]),
+        (["merge", "--method", "uniform", "--ti"], []),
+        (["merge", "--method", "ties", "--b"], ["--base", "--buffers"]),
+        (["run", "mini/ham", "--merge.method", "=", "ties", "--merge.options.s"], _TIES),
+        (["run", "mini/ham", "--merge.options.tie_rule", "=", "e"], ["exact"]),
+        (["merge", "logs/run", "--merge.options.drop"], ["--merge.options.drop_rate"]),
         (["sweep", "x.yaml", "--launcher", "lo"], ["local"]),
         (["table", "--format", "la"], ["latex"]),
         (["data", "verify", "pa"], ["pacs"]),
@@ -94,7 +106,7 @@ def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
     ],
 )
 def test_values_of_options_are_offered(complete: Complete, words: list[str], offered: list[str]) -> None:
-    assert complete(*words) == offered
+    assert sorted(complete(*words)) == sorted(offered)
 
 
 def test_shipped_recipes_and_own_files_are_offered(complete: Complete, tmp_path: Path) -> None:
@@ -135,6 +147,11 @@ def test_an_unknown_shell_is_answered_with_those_there_are(capsys: pytest.Captur
 def test_the_merge_methods_are_those_of_the_library() -> None:
     own = {name for name, info in list_methods().items() if info.plan.__module__.startswith("hamdg.")}
     assert set(merge_methods()) == own
+    for name in own:
+        options = list_methods()[name].options.values()
+        switches = {one.name: ("true", "false") for one in options if bool in members(one.type)}
+        expected = {one.name: {*switches.get(one.name, one.choices)} for one in options}
+        assert {option: {*choices} for option, choices in options_of(name).items()} == expected
     assert len(names()) > 3
 
 

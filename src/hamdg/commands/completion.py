@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import hamdg
 from hamdg import console
+from hamdg.commands.method_options import all_options, merge_methods, options_of
 
 SUMMARY = "print the script that lets bash, zsh or tcsh complete hamdg's arguments"
 SHELLS = ("bash", "zsh", "tcsh")
@@ -59,6 +59,8 @@ _REPEATED = {
     "merge": ("merge.", "evaluate.", "runtime.", "tracking."),
     "evaluate": ("evaluate.", "runtime.", "tracking."),
 }
+# The key below which a recipe has the options of its merge method.
+_OPTIONS = "merge.options"
 # YAML files and folders, beside the names that come with hamdg.
 _PREAMBLE = {
     "bash": """\
@@ -81,8 +83,27 @@ _hamdg_equals() {
   done
   COMP_WORDS=("${words[@]}") COMP_CWORD=$at
   _shtab_hamdg "$1" "${words[at]}" "${words[at - 1]}"
+  _hamdg_of_method "${words[@]}"
 }
 complete -o filenames -F _hamdg_equals hamdg
+"""
+# What shtab makes offers the options of all methods; of a method that is named before, only its own are left.
+_OF_METHOD = """
+_hamdg_of_method() {{
+  local method="" own word i kept=()
+  for ((i = 2; i < $#; i++)); do
+    word=$((i + 1))
+    if [[ ${{!i}} == --method || ${{!i}} == --merge.method ]]; then method=${{!word}}; fi
+  done
+  case $method in
+{cases}
+    *) return ;;
+  esac
+  for word in "${{COMPREPLY[@]}}"; do
+    if [[ " {every} " != *" $word "* || " $own " == *" $word "* ]]; then kept+=("$word"); fi
+  done
+  COMPREPLY=("${{kept[@]}}")
+}}
 """
 _RECIPE = {"bash": "_hamdg_recipes", "zsh": "_hamdg_recipes", "tcsh": "f:*.yaml"}
 _SWEEP = {"bash": "_hamdg_sweeps", "zsh": "_hamdg_sweeps", "tcsh": "f:*.yaml"}
@@ -118,7 +139,16 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         _describe(verb, own)
     names = {"recipes": " ".join(shipped_names("recipe")), "sweeps": " ".join(shipped_names("sweep file"))}
     preamble = _PREAMBLE.get(shell, "").format(**names)
-    return str(shtab.complete(parser, shell, preamble=preamble)) + (_EQUALS if shell == "bash" else "")
+    return str(shtab.complete(parser, shell, preamble=preamble)) + (_of_method() + _EQUALS if shell == "bash" else "")
+
+
+def _of_method() -> str:
+    """Return the function of bash that leaves the options of one method, as flags and as keys."""
+    spelled = {name: f"{_flag(name)} --{_OPTIONS}.{name}" for name in all_options()}
+    cases = [
+        f'    {method}) own="{" ".join(spelled[name] for name in options_of(method))}" ;;' for method in merge_methods()
+    ]
+    return _OF_METHOD.format(cases="\n".join(cases), every=" ".join(spelled.values()))
 
 
 def _verbs(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -145,10 +175,19 @@ def _keys(verb: str) -> dict[str, Sequence[str] | str]:
         wanted = tuple(key for key in known() if key in own or key.startswith(tuple(f"{name}." for name in own)))
     else:
         wanted = ()
-    found = {f"--{key}": _values(key) for key in wanted}
+    found = {f"--{key}": _values(key) for key in wanted if key != _OPTIONS}
+    if _OPTIONS in wanted:
+        found |= {f"--{_OPTIONS}.{name}": choices for name, choices in all_options().items()}
     if verb == "run":
         found["--until"] = STEPS
+    if verb == "merge":
+        found |= {_flag(name): choices for name, choices in all_options().items()}
     return found | (_launcher_options() if verb in ("run", "sweep") else {})
+
+
+def _flag(option: str) -> str:
+    """Return how `hamdg merge --method` spells an option of a method."""
+    return f"--{option.replace('_', '-')}"
 
 
 def _values(key: str) -> Sequence[str] | str:
@@ -176,12 +215,6 @@ def _lists() -> Mapping[str, Callable[[], Sequence[str]]]:
         "model.name": lambda: ("mini-rn", "mini-vit", "ViT-B-16-quickgelu", "mini-resnet8", "timm/efficientnet_lite0"),
         "tracking.loggers": lambda: ("wandb", "tensorboard"),
     }
-
-
-def merge_methods() -> list[str]:
-    """Return the names of the library's merge methods, each of which is a file; asking the library needs torch."""
-    folder = Path(hamdg.__file__).parent / "merge" / "methods"
-    return sorted(path.stem for path in folder.glob("[!_]*.py"))
 
 
 def _launcher_options() -> dict[str, Sequence[str] | str]:
