@@ -44,6 +44,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
     yield from _model_problems(recipe)
+    yield from _text_problems(recipe)
     train = recipe.train
     if train.warmup > train.steps:
         sentence = (
@@ -184,6 +185,15 @@ def _model_problems(recipe: Recipe) -> Iterator[Problem]:
     if model.segments and model.text_head != "prompts":
         sentence = f"`model.text_head` is `{model.text_head}`, but the last layers of a segmentation network are drawn"
         yield Problem("model.text_head", f"{sentence} by the seed; leave it out")
+
+
+def _text_problems(recipe: Recipe) -> Iterator[Problem]:
+    model, start = recipe.model, "`model.text_tower` is `trained`, but "
+    if model.trains_text and not model.has_text:
+        yield Problem("model.text_tower", f"{start}`{model.name}` has no text tower; leave it out, or choose a CLIP")
+    elif model.trains_text and model.text_head != "prompts":
+        sentence = f"{start}with `model.text_head` `{model.text_head}` no text stands for the classes"
+        yield Problem("model.text_tower", f"{sentence}; leave one of them out")
 
 
 def _swad_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
+TextTower = Literal["frozen", "trained"]
 Schedule = Literal["cosine", "constant"]
 BufferPolicy = Literal["moments", "mean", "first", "refuse"]
 Average = Literal["arithmetic", "harmonic"]
@@ -62,6 +63,8 @@ class ModelConfig:
             `linear_probe` (a linear classifier of these features). Both are learned once, before the training. An image
             classifier has no text: its linear layer starts from what these two learn or, with `prompts`, from what the
             seed draws, and is trained.
+        text_tower: Whether the text tower of a CLIP stays what it is (`frozen`), so that `prompts` are encoded once, or
+            is trained along with the image tower (`trained`): all but its embeddings of words.
     """
 
     name: str = "mini-rn"
@@ -71,6 +74,7 @@ class ModelConfig:
     statistics: Statistics = "frozen"
     prompts: Templates | None = None
     text_head: TextHead = "prompts"
+    text_tower: TextTower = "frozen"
 
     @property
     def has_text(self) -> bool:
@@ -81,6 +85,11 @@ class ModelConfig:
     def segments(self) -> bool:
         """Whether it gives every pixel a class."""
         return self.name.startswith(SEGMENTERS) and not self.name.endswith(".json")
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text tower is trained."""
+        return self.text_tower == "trained"
 
     @property
     def knows_classes(self) -> bool:

@@ -14,29 +14,31 @@ from hamdg.models.clip import LoadedClip
 from hamdg.models.weights import PREFIX, mismatches
 
 
-def full_state(loaded: LoadedClip, visual: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the whole CLIP's state with tensors of its image tower replaced.
+def full_state(loaded: LoadedClip, weights: Mapping[str, Tensor], prefix: str = PREFIX) -> dict[str, Tensor]:
+    """Return the whole CLIP's state with some tensors replaced.
 
     Args:
-        loaded: The CLIP that gives everything else: text tower, logit scale, frozen BatchNorm statistics.
-        visual: New tensors by their name in `clip.visual`; what is not named stays as it is.
+        loaded: The CLIP that gives everything else, such as the logit scale and frozen BatchNorm statistics.
+        weights: New tensors by their name in `clip.visual`; what is not named stays as it is.
+        prefix: What stands before these names in the whole CLIP; empty where they are those of the whole CLIP.
 
     Returns:
         Copies on the CPU, by open_clip's names, each in the precision of the model.
 
     Raises:
-        WeightsError: If a tensor is unknown to the image tower or has another shape.
+        WeightsError: If the CLIP has no such tensor, or one of another shape.
     """
     state = {key: value.detach().cpu().clone() for key, value in loaded.model.state_dict().items()}
-    own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    problems = mismatches({key: own[key] for key in own if key in visual}, visual)
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    problems = mismatches({key: own[key] for key in own if key in weights}, weights)
     if problems:
+        what = "image tower to be written does" if prefix == PREFIX else "tensors to be written do"
         raise WeightsError(
-            f"The image tower to be written does not fit the model `{loaded.name}`: {'; '.join(problems)}. "
+            f"The {what} not fit the model `{loaded.name}`: {'; '.join(problems)}. "
             "Merge models that were fine-tuned from it."
         )
-    for key, value in visual.items():
-        state[PREFIX + key] = value.detach().to("cpu", own[key].dtype).clone().contiguous()
+    for key, value in weights.items():
+        state[prefix + key] = value.detach().to("cpu", own[key].dtype).clone().contiguous()
     return state
 
 

@@ -60,6 +60,10 @@ class Network(nn.Module, ABC):
         """The module that the names of `weights` start from."""
         return self
 
+    def tower_of(self, name: str) -> str:
+        """Return which of several towers a tensor of `weights` is of; empty where there is one."""
+        return ""
+
     @property
     def head_prefix(self) -> str:
         """What the names of trained tensors behind the features begin with; empty where there are none."""

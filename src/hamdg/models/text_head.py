@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import open_clip
 import torch
+from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -54,12 +55,10 @@ def encode_prompts(
     """
     check_prompts(prompts, section)
     names = [prompt_name(name) for name in classes] if words is None else words
-    tokens = tokenize(loaded, [prompt.replace("{}", name) for prompt in prompts for name in names])
+    tokens = prompt_tokens(loaded, names, prompts)
     training = loaded.model.training
-    features = loaded.model.eval().encode_text(tokens.to(loaded.model.logit_scale.device), normalize=True)
+    head = encode_classes(loaded.model.eval(), tokens.to(loaded.model.logit_scale.device), len(names))
     loaded.model.train(training)
-    per_prompt = features.float().reshape(len(prompts), len(names), -1)
-    head = normalize(per_prompt.mean(dim=0), dim=-1)
     if not bool(torch.isfinite(head).all()):
         raise WeightsError(
             f"The text tower of `{loaded.name}` gives values that are not finite numbers for {listed(names, _LISTED)}. "
@@ -68,6 +67,17 @@ def encode_prompts(
     if same := coinciding(head):
         raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same, section))
     return head
+
+
+def prompt_tokens(loaded: LoadedClip, words: Sequence[str], prompts: Sequence[str]) -> Tensor:
+    """Return the tokens [prompts * classes, context] of every prompt for all classes, one prompt after another."""
+    return tokenize(loaded, [prompt.replace("{}", word) for prompt in prompts for word in words])
+
+
+def encode_classes(model: CLIP | CustomTextCLIP, tokens: Tensor, classes: int) -> Tensor:
+    """Return the class features [classes, d] of the tokens that `prompt_tokens` gives; gradients pass through them."""
+    features = model.encode_text(tokens, normalize=True).float()
+    return normalize(features.reshape(-1, classes, features.shape[-1]).mean(dim=0), dim=-1)
 
 
 @torch.no_grad()

@@ -10,6 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hamdg.models.clip import LoadedClip
 
+# What the names of a tower's tensors begin with in a whole CLIP; a text tower that is no module of its own has nothing.
+_TOWERS = ("visual", "text")
+
 
 class ImageTower(nn.Module):
     """CLIP's image encoder with unit-length features.
@@ -52,13 +55,13 @@ class ImageTower(nn.Module):
 
 
 def layer_of(parameter_name: str) -> str:
-    """Return the layer that a parameter of an image tower belongs to.
+    """Return the layer that a parameter of a network belongs to.
 
     Numbered blocks keep their number (`layer1.0`, `transformer.resblocks.3`); all else has its first word as its layer
-    (`conv1`, `attnpool`, `class_embedding`).
+    (`conv1`, `attnpool`, `class_embedding`), behind that of the tower in a whole CLIP (`visual.conv1`).
     """
     words = parameter_name.split(".")
     for position, word in enumerate(words):
         if word.isdigit():
             return ".".join(words[: position + 1])
-    return words[0]
+    return ".".join(words[:2]) if words[0] in _TOWERS else words[0]

@@ -149,7 +149,7 @@ def _facts(record: Record) -> dict[str, str]:
     facts = {"Sources": ", ".join(record["sources"])}
     if learned := class_features(record):
         facts["Class features"] = learned
-    elif record["prompts"]:
+    if record["prompts"] and record.get("class_features", {}).get("kind", "prompts") == "prompts":
         facts["Prompts"] = " · ".join(record["prompts"])
     facts["Training budget"] = f"{record['images_seen']:,} images in the models' own batches"
     if (card := record.get("data")) is not None:

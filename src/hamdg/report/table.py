@@ -203,10 +203,13 @@ def start_label(record: Record) -> str:
 
 
 def class_features(record: Record) -> str:
-    """Return in words what stands for the classes where prompts do not; empty if they do."""
-    kind = record.get("class_features", {}).get("kind", "prompts")
-    use = "trained from there on" if "use" in record.get("class_features", {}) else "frozen"
-    return "" if kind == "prompts" else f"{CLASS_FEATURES.get(kind, kind)}, {use}; no text is used"
+    """Return in words what stands for the classes; empty where it is prompts that are encoded once."""
+    facts = record.get("class_features", {})
+    kind, is_trained = facts.get("kind", "prompts"), "use" in facts
+    if kind == "prompts":
+        return f"{CLASS_FEATURES[kind]}, by a text tower that is trained" if is_trained else ""
+    use = "trained from there on" if is_trained else "frozen"
+    return f"{CLASS_FEATURES.get(kind, kind)}, {use}; no text is used"
 
 
 def fewer_images(record: Record) -> str:

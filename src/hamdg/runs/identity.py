@@ -118,7 +118,8 @@ def _model(recipe: Recipe) -> dict[str, object]:
     else:
         del values["prompts"]
     # Runs from before these keys are the runs with their defaults.
-    for name, default in (("normalization", "own"), ("image_size", None), ("statistics", "frozen")):
+    defaults = {"normalization": "own", "image_size": None, "statistics": "frozen", "text_tower": "frozen"}
+    for name, default in defaults.items():
         if values[name] == default:
             del values[name]
     return values

@@ -21,13 +21,13 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.tensors import sha256_tensor, sha256_tensors
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.clip import LoadedClip
-from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.clip_classifier import ClipClassifier, ClipTowers
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.learned_head import read_head
 from hamdg.models.network import Network, has_batchnorm
 from hamdg.models.pretrained import Pretrained, load_pretrained
 from hamdg.models.segmenter import LoadedSegmenter, Segmenter
-from hamdg.models.text_head import encode_prompts
+from hamdg.models.text_head import encode_prompts, prompt_tokens
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
@@ -175,6 +175,9 @@ class Context:
             return ImageClassifier(self.pretrained, self.text_head, self.bench.classes)
         if isinstance(self.pretrained, LoadedSegmenter):
             return Segmenter(self.pretrained)
+        if self.recipe.model.trains_text:
+            tokens = prompt_tokens(self.clip, words_of(self.recipe), prompts_of(self.recipe))
+            return ClipTowers(self.clip, tokens, len(self.bench.classes))
         return ClipClassifier(self.clip, self.text_head)
 
     def step(self, name: str) -> StepFiles:
@@ -240,8 +243,9 @@ class Context:
         model = self.recipe.model
         own = "last_layers" if model.segments else "random"
         facts = {"kind": model.text_head if model.knows_classes else own, "sha256": sha256_tensor(head)}
-        use = "start of the last layers" if model.segments else "start of a linear layer"
-        return facts if model.has_text else facts | {"use": use}
+        if model.has_text:
+            return facts | ({"use": "start of a text tower that is trained"} if model.trains_text else {})
+        return facts | {"use": "start of the last layers" if model.segments else "start of a linear layer"}
 
     def _learned_head(self) -> Tensor:
         head = read_head(self.run.class_features)

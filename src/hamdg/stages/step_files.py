@@ -79,6 +79,7 @@ class StepFiles(StepDirectory):
         path = self.index.parent / entry["file"]
         name = path.relative_to(self.run).as_posix()
         check_digests(RunDirectory(self.run), {name: entry["sha256"]}, wrote_by(self.name), remedy(self))
-        # In files the image tower has the names of the whole CLIP, in memory its own.
-        prefix = PREFIX if COMPLETED_BY in read_metadata(path) else ""
-        return {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items()}
+        tensors = load_tensors(path)
+        # In files an image tower that is trained alone has the names of the whole CLIP, in memory its own.
+        alone = COMPLETED_BY in read_metadata(path) and all(name.startswith(PREFIX) for name in tensors)
+        return {name.removeprefix(PREFIX if alone else ""): tensor for name, tensor in tensors.items()}
