@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hamdg import cli
 from hamdg.algorithms.base import Step
@@ -391,7 +392,7 @@ def test_the_evaluation_can_be_repeated_with_another_mean(tmp_path: Path, capsys
 
 
 def test_streets_are_segmented_by_the_same_steps_with_the_last_layers_kept_apart(tmp_path: Path) -> None:
-    pytest.importorskip("segmentation_models_pytorch")
+    smp = pytest.importorskip("segmentation_models_pytorch")
     dropped = ("--model.", "--data.mini.", "--held_out", "--algorithm")
     arguments = [one for one in (*tiny_arguments(tmp_path, "rn"), *ARGUMENTS) if not one.startswith(dropped)]
     own = [
@@ -419,3 +420,11 @@ def test_streets_are_segmented_by_the_same_steps_with_the_last_layers_kept_apart
         head = {key for key in entry.weights if torch.equal(entry.weights[key], adapted[name][key])}
         assert {key for key in entry.weights if key.startswith("segmentation_head.")} <= head
         assert not any("conv1.weight" in key for key in head)
+    # The library loads the merged backbone with each target's own head; the exported file has the last target's.
+    (config,) = found.run.path.glob("hamdg-smp-*.json")
+    model, merged = smp.create_model(**json.loads(config.read_text())), load_file(found.run.merged)
+    for entry in entries:
+        own = load_file(found.run.path / "adapt" / "last" / f"{entry.only[0]}.safetensors")
+        model.load_state_dict(with_head(merged, own, "segmentation_head."))
+        assert equal(model.state_dict(), entry.weights)
+    assert equal(merged, entries[-1].weights)
