@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,12 @@ def test_a_recipe_documents_itself(path: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_a_recipe_can_be_read_and_lies_where_its_benchmark_says(path: Path, tmp_path: Path) -> None:
     own = path.parts[1] == "custom"  # which has the domains and classes of its images
-    for part in ("day/cat", "day/dog", "night/cat", "night/dog") if own else ():
-        (tmp_path / part).mkdir(parents=True)
-        (tmp_path / part / "1.jpg").touch()
+    given = yaml.safe_load((ROOT / path).read_text())
+    names = ("images", "labels") if "ids" in given.get("data", {}) else ("cat", "dog")
+    domains = ("day", *str(given["held_out"]).split("+")) if own else ()
+    for domain, name in product(domains, names):
+        (tmp_path / domain / name).mkdir(parents=True)
+        (tmp_path / domain / name / "1.jpg").touch()
     recipe = read_recipe(ROOT / path, [f"--data.root={tmp_path}"] if own else [])
     assert path.parts[1] == recipe.benchmark
 
@@ -45,7 +49,10 @@ def test_a_recipe_can_be_read_and_lies_where_its_benchmark_says(path: Path, tmp_
 def leaves(values: dict[str, object], prefix: str = "") -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in values.items():
-        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        if isinstance(value, dict) and name != "ids":  # what it holds are no keys
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
     return found
 
 

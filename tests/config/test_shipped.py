@@ -60,7 +60,7 @@ def test_a_path_that_says_where_it_leads_is_no_name(text: str) -> None:
         (
             "zzz",
             "There is no recipe `zzz`; give the path of a YAML file, or one of those that come with hamdg: "
-            "`custom/folder`, `domainnet/ham`, `mini-scenes/mtda`, `mini/coral`, ",
+            "`custom/folder`, `custom/segmentation`, `domainnet/ham`, `mini-scenes/mtda`, `mini/coral`, ",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from lightning import Trainer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hamdg.cohort.cohort import Cohort
@@ -82,6 +82,21 @@ def test_an_exported_file_loads_strictly_without_hamdg(tmp_path: Path) -> None:
     again = Segmenter(load_segmenter("mini-unet", CLASSES, 1, weights=path)).eval()
     with torch.no_grad():
         assert torch.equal(again(images()), network(images()))
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("mini-unet", "encoder.model."), ("mini-unet-resnet18", "encoder.")])
+def test_a_file_of_a_classifier_gives_the_encoder_alone(tmp_path: Path, name: str, prefix: str) -> None:
+    drawn = load_segmenter(name, CLASSES, 0).state()
+    own = {key: tensor for key, tensor in drawn.items() if key.startswith("encoder.")}
+    known = {key.removeprefix(prefix): torch.rand_like(own[key]) for key in own if "num_batches" not in key}
+    save_file({**known, "fc.weight": torch.zeros(3, 3)}, tmp_path / "classifier.safetensors")
+    found = load_segmenter(name, CLASSES, 0, weights=tmp_path / "classifier.safetensors").state()
+    for key, tensor in found.items():
+        assert torch.equal(tensor, known.get(key.removeprefix(prefix), drawn[key]))
+    known.popitem()
+    save_file(known, tmp_path / "part.safetensors")
+    with pytest.raises(WeightsError, match="Give weights of the same model and classes, or of its encoder"):
+        load_segmenter(name, CLASSES, 0, weights=tmp_path / "part.safetensors")
 
 
 def test_weights_of_other_classes_are_refused(tmp_path: Path) -> None:

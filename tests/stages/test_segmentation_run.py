@@ -90,6 +90,8 @@ def test_a_run_on_streets(tmp_path: Path) -> None:
     assert "The worst label maps" in page
     assert page.count(">dusk</span></li>") == 8
     assert "rgb(128, 64, 128)" in page
+    assert "<h2>IoU by class</h2>" in page
+    assert "<h3>mIoU on every domain, %</h3>" in page
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from hamdg.config.algorithms.scmd import ScmdSettings
 from hamdg.config.recipe import Recipe
+from hamdg.data.domain import open_domain
 from hamdg.data.find_images import list_domain
 from hamdg.data.locations import locate
 from hamdg.data.registry import benchmark
@@ -64,6 +65,14 @@ def test_a_recipe_for_images_of_your_own_gets_some(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "custom" / "folder.yaml", tmp_path)
     assert (recipe.benchmark, recipe.held_out) == ("custom", "night")
     assert len(list_domain(place_of(recipe), "day")) > 2
+
+
+def test_a_recipe_for_label_maps_of_your_own_gets_some_with_its_ids(tmp_path: Path) -> None:
+    recipe = smoke.tiny_recipe(ROOT / "experiments" / "custom" / "segmentation.yaml", tmp_path)
+    assert (recipe.model.name, recipe.held_out) == ("mini-unet", "dusk+night")
+    labels = open_domain(recipe, "day", 32).labels
+    assert labels.shape[1:] == (32, 32)
+    assert set(range(19)) <= set(labels.flatten().tolist())
 
 
 def test_the_recipes_of_one_benchmark_are_chosen() -> None:

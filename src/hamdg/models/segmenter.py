@@ -19,12 +19,14 @@ from hamdg.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from hamdg.data.splits import seed_hash
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import write_text
-from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.merge.files import save_tensors
 from hamdg.models.network import MERGED, Network, Weights
-from hamdg.models.weights import mismatches
+from hamdg.models.weights import faults, mismatches, read_state
 from hamdg.text import did_you_mean
 
 LIBRARY = "smp"
+# Before the names of an encoder's tensors, and of those that are timm's.
+_ENCODER, _OF_TIMM = "encoder.", "model."
 _SIDE = 64
 
 
@@ -123,18 +125,19 @@ def find_segmenter(name: str) -> Architecture:
 def load_segmenter(
     name: str, classes: Sequence[str], seed: int, side: int = _SIDE, weights: Path | None = None
 ) -> LoadedSegmenter:
-    """Build a segmentation network; the seed draws its start, unless a file has its weights.
+    """Build a segmentation network; the seed draws its start, or what a file of weights lacks.
 
     Args:
         name: What recipes call it.
         classes: The classes, in the order of their labels.
         seed: Draws the start, and nothing else: torch's own random state is left as it was.
         side: The side of the images that it is given.
-        weights: A `.safetensors` file with all of its tensors, such as a run's `merged.safetensors`.
+        weights: A file with all of its tensors, such as a run's `merged.safetensors`, or with those of its encoder, as
+            torchvision's and timm's classifiers have them.
 
     Raises:
         ConfigError: There is no such model, it does not take images of that side, or the library is not installed.
-        WeightsError: The file does not have the network's tensors.
+        WeightsError: The file has neither the network's tensors nor its encoder's.
     """
     architecture, smp = find_segmenter(name), _library()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -214,13 +217,29 @@ def _head(model: nn.Module) -> nn.Module:
 
 
 def _load(model: nn.Module, path: Path, name: str) -> None:
-    found, own = load_tensors(path), model.state_dict()
-    if problems := mismatches(own, found):
+    """Load a file of the whole network, or of its encoder alone, as a classifier has it."""
+    own, found = model.state_dict(), read_state(path, tuple(model.state_dict()))
+    state = _encoder_tensors(model, found) or found
+    expected = own if state is found else {key: own[key] for key in state}
+    if problems := mismatches(expected, state) or faults(expected, state):
         raise WeightsError(
             f"The weights `{path}` (`model.weights`) do not fit the model `{name}`: {'; '.join(problems)}. "
-            "Give weights of the same model and classes."
+            "Give weights of the same model and classes, or of its encoder."
         )
-    model.load_state_dict({key: found[key] for key in own})
+    model.load_state_dict({**own, **{key: state[key] for key in expected}})
+
+
+def _encoder_tensors(model: nn.Module, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a classifier by the names that they have in the network; none if it is not its encoder.
+
+    Encoders are called as torchvision and timm call them, apart from what stands before. Counts of batches, which older
+    files lack, stay as they are.
+    """
+    inner = {
+        key.removeprefix(_ENCODER).removeprefix(_OF_TIMM): key for key in model.state_dict() if key.startswith(_ENCODER)
+    }
+    needed = {key for key in inner if not key.endswith("num_batches_tracked")}
+    return {inner[key]: found[key] for key in inner if key in found} if needed <= found.keys() else {}
 
 
 def _library() -> ModuleType:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hamdg.report.charts import LEFT, RIGHT, WIDTH, Line, Tick, colors, padded_limits, plot
 from hamdg.report.figures import Block, Cell, Chart, Heat, heat
-from hamdg.report.table import MISSING, metric_name, percent, signed_points
+from hamdg.report.table import MISSING, metric_title, percent, signed_points
 from hamdg.runs.figures import heat_map
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.record import Record, Row, known
@@ -124,12 +124,16 @@ def _charts(record: Record, lines: LineFacts) -> Block | None:
 def _pair_charts(record: Record, lines: LineFacts) -> Block | None:
     """Return one chart a domain, with a line between each two models; one to a model that is no row is dashed."""
     rows, values, dashed = {row["key"] for row in record["rows"]}, {}, set()
-    for pair in lines.get("pairs", []):
-        name = f"{pair['first'].removeprefix(_SOURCE)} to {pair['last'].removeprefix(_SOURCE)}"
+    named = ("first", "second")
+    for pair in (pairs := lines.get("pairs", [])):
+        ends = (pair["first"].removeprefix(_SOURCE), pair["last"].removeprefix(_SOURCE))
+        name = " to ".join(ends)
         values[name] = pair["values"]
         if pair["last"] not in rows:
             dashed.add(name)
-    return _drawn(record, lines["at"], values, colors(list(values)), ("first", "second"), dashed)
+        # One line has no legend, which would name its ends.
+        named = ends if len(pairs) == 1 else named
+    return _drawn(record, lines["at"], values, colors(list(values)), named, dashed)
 
 
 def _drawn(
@@ -177,7 +181,7 @@ def _note(record: Record, lines: LineFacts | None) -> str:
     images = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else MISSING
     spacing = percent(lines["at"][1]) if len(lines["at"]) > 1 else MISSING
     return (
-        f"{metric_name(record['metric']).capitalize()} in per cent, on {images} images of a domain, of the weights on "
+        f"{metric_title(record['metric'])} in per cent, on {images} images of a domain, of the weights on "
         f"the straight line from a model to the result, every {spacing.removesuffix('.0')} % of the way. A line "
         "without a dip: the two lie in one valley of the loss, and their average is as good as they are."
         + (f" {note}" if (note := lines.get("note", "")) else "")

@@ -18,12 +18,23 @@ from hamdg.report.figures import BarList, Block, StepData, bar_list, blocks
 from hamdg.report.mistakes import mistakes, wrong_count
 from hamdg.report.remarks import remarks
 from hamdg.report.rendering import render, style
-from hamdg.report.table import average_notes, batchnorm_notes, class_features, fewer_images, footnotes, run_table
+from hamdg.report.table import (
+    average_notes,
+    batchnorm_notes,
+    class_features,
+    fewer_images,
+    footnotes,
+    metric_title,
+    run_table,
+)
 from hamdg.report.worst_maps import worst_maps
 from hamdg.runs.figures import bars
 from hamdg.runs.predictions import MapPredictions, TargetPredictions
 from hamdg.runs.record import Record, StepRecord, read_record, steps_before
 from hamdg.text import capitalized, listed_in_words
+
+# What a mean over classes is a mean of.
+_PER_CLASS = {"mIoU": "IoU"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,8 @@ def report_html(record: Record, found: Evidence) -> str:
         facts=_facts(record),
         time=_time(record),
         total=record["timings"].get("total", sum(record["timings"].values())),
+        by_class_metric=metric_title(_PER_CLASS.get(record["metric"], record["metric"])),
+        metric=metric_title(record["metric"]),
         config=json.dumps(record["config"], indent=2, sort_keys=False),
     )
 

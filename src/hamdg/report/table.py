@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from hamdg.runs.record import BatchNorm, Metrics, Record, Row, RowGroup, known
-from hamdg.text import escaped
+from hamdg.text import capitalized, escaped
 
 # What the column of the primary metric is called, where its name does not say it.
 _SHARE = {"accuracy": "% correct"}
@@ -153,6 +153,12 @@ def signed_points(value: float | None) -> str:
 def metric_name(metric: str) -> str:
     """Return a metric as people read it: `macro_accuracy` becomes `macro accuracy`."""
     return metric.replace("_", " ")
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric as it begins a sentence: `Macro accuracy`; names with capitals, such as `mIoU`, as they are."""
+    name = metric_name(metric)
+    return capitalized(name) if name == name.lower() else name
 
 
 def error_name(metric: str) -> str:

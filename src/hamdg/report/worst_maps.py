@@ -36,7 +36,7 @@ class Gallery:
     """The worst label maps.
 
     Args:
-        maps: The worst first.
+        maps: Of each target the worst first.
         colors: The color of every class as CSS writes it, by its name.
     """
 

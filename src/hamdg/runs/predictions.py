@@ -106,7 +106,7 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class WorstMaps:
-    """The images of which the result's label maps have the lowest mean IoU, the worst first; all reduced.
+    """The images of each target with the lowest mean IoU of the result's label maps, the worst first; all reduced.
 
     Args:
         images: The images, uint8 `[m, h, w, 3]`.

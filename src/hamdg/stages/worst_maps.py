@@ -27,7 +27,7 @@ Maps = NDArray[np.uint8]
 def choose_worst(
     context: Context, entries: Sequence[Entry], domains: Mapping[str, Domain], found: Mapping[str, MapPredictions]
 ) -> WorstMaps | None:
-    """Return the images of which the result's label maps have the lowest mean IoU; `None` if there are none to show.
+    """Return each target's images with the lowest mean IoU of the result's label maps; `None` if there are none.
 
     The maps themselves are not kept while the result is tested, so that these few are predicted once more.
 
@@ -38,17 +38,15 @@ def choose_worst(
         found: How the entries' maps compare with the true ones.
     """
     result = [entry for entry in entries if entry.key == entries[-1].key]
-    lowest = [
-        (float(iou), name, position)
-        for name, one in found.items()
-        for position, iou in enumerate(one.mean_iou.get(entries[-1].key, ()))
-        if np.isfinite(iou)
-    ]
-    chosen = sorted(lowest)[: context.recipe.evaluate.mistakes // PICTURES]
+    count = context.recipe.evaluate.mistakes // (PICTURES * max(1, len(found)))
+    chosen = []
+    for name, one in found.items():
+        lowest = enumerate(one.mean_iou.get(entries[-1].key, ()))
+        chosen += [(name, at) for _, at in sorted((float(iou), at) for at, iou in lowest if np.isfinite(iou))[:count]]
     if not chosen:
         return None
     images, labels, predicted = [], [], []
-    for _, name, position in chosen:
+    for name, position in chosen:
         entry = next(one for one in result if not one.only or name in one.only)
         images.append(thumbnails(domains[name].evaluation, np.array([position]))[0])
         height, width, _ = images[-1].shape
@@ -59,8 +57,8 @@ def choose_worst(
         np.stack(images),
         np.stack(labels),
         np.stack(predicted),
-        tuple(name for _, name, _ in chosen),
-        np.array([position for _, _, position in chosen]),
+        tuple(name for name, _ in chosen),
+        np.array([position for _, position in chosen]),
         np.array([class_color(name, label) for label, name in enumerate(context.bench.classes)], np.uint8),
     )
 

@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from hamdg import console
@@ -42,8 +43,9 @@ TINY = (
 )
 # The shipped CLIP knows few words: features of most classes have to come from the images.
 SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=source_means")
-# In place of classifiers that have to be downloaded, and of their teachers, untrained ones, which tell all words apart.
+# In place of networks that are large or have to be downloaded, and of teachers, untrained ones; these tell words apart.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
+SEGMENTER = ("--model.name=mini-unet", "--model.weights=null", "--model.image_size=32")
 TEACHER = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random")
 # Steps of algorithms that have settings of their own.
 OWN_STEPS = (
@@ -62,6 +64,7 @@ LINES = 3
 SIDE = 32
 PER_DOMAIN = 40
 CUSTOM_IMAGES = Benchmark(CUSTOM, domains=("day", "dusk", "night"), classes=("cat", "dog"))
+CUSTOM_TARGETS = "--held_out=dusk+night"
 
 
 def recipes(folder: Path, name: str | None = None) -> list[Path]:
@@ -86,6 +89,24 @@ def make_images(root: Path, one: Benchmark) -> Path:
     return folder
 
 
+def make_maps(root: Path, one: Benchmark, ids: Sequence[int]) -> Path:
+    """Write a few made-up images and label maps of every domain, unless they are there; return their folder."""
+    folder = root / f"{one.name}-maps"
+    if folder.exists():
+        return folder
+    rng = np.random.default_rng(0)
+    for domain, number in product(one.domains, range(PER_DOMAIN // 2)):
+        image, labels = (
+            rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8),
+            rng.choice(np.array(ids, np.uint8), (SIDE, SIDE)),
+        )
+        for kind, pixels in (("images", image), ("labels", labels)):
+            place = folder / domain / kind / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place)
+    return folder
+
+
 def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 0) -> Recipe:
     """Return a recipe with few steps and images; its run and its cache lie below `root`.
 
@@ -99,8 +120,12 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
     name, text = _named_benchmark(path), path.read_text()
     overrides += _of_algorithm(text, OWN_STEPS)
-    overrides += SCENES if RENDERED.get(name) == "scenes" else ()
-    if name not in RENDERED:
+    ids = yaml.safe_load(text).get("data", {}).get("ids", {})
+    overrides += SCENES if RENDERED.get(name) == "scenes" or ids else ()
+    if ids:
+        place = images or make_maps(root / "images", CUSTOM_IMAGES, list(ids))
+        overrides += [*SEGMENTER, f"--data.root={place}", *(() if images else (CUSTOM_TARGETS,))]
+    elif name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
         overrides += [*_small_models(text), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)

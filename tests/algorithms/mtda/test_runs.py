@@ -424,7 +424,7 @@ def test_streets_are_segmented_by_the_same_steps_with_the_last_layers_kept_apart
     (config,) = found.run.path.glob("hamdg-smp-*.json")
     model, merged = smp.create_model(**json.loads(config.read_text())), load_file(found.run.merged)
     for entry in entries:
-        own = load_file(found.run.path / "adapt" / "last" / f"{entry.only[0]}.safetensors")
-        model.load_state_dict(with_head(merged, own, "segmentation_head."))
+        single = load_file(found.run.path / "adapt" / "last" / f"{entry.only[0]}.safetensors")
+        model.load_state_dict(with_head(merged, single, "segmentation_head."))
         assert equal(model.state_dict(), entry.weights)
     assert equal(merged, entries[-1].weights)
