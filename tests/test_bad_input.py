@@ -13,19 +13,16 @@ from safetensors.torch import save_file
 from hamdg import cli
 from hamdg.data import registry
 from hamdg.data.benchmark import Benchmark
+from tests.tiny import as_arguments, tiny_settings
 
-CONF = Path(__file__).parent / "conf"
-TINY = (
-    f"--model.name={CONF / 'tiny-vit.json'}",
-    "--model.weights=random",
-    "--data.mini.image_size=32",
-    "--data.mini.images_per_class=6",
-    "--data.batch_size=4",
-    "--train.steps=2",
-    "--train.warmup=1",
-    "--controls.erm=false",
-    "--runtime.report=false",
-    "--runtime.quiet=true",
+TINY = as_arguments(
+    tiny_settings(
+        data__mini__images_per_class=6,
+        data__batch_size=4,
+        controls__erm="false",
+        runtime__report="false",
+        runtime__quiet="true",
+    )
 )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +15,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import StorageError, TrainingError
 from hamdg.stages import processes
-
-BestOfThree = Callable[[str], tuple[float, str]]
+from tests.conftest import CpuTime
 
 
 class Stages(ModuleType):
@@ -285,14 +284,14 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--key.sub=value" in capsys.readouterr().out
 
 
-def test_the_help_of_merge_is_quick_and_imports_no_torch(best_of_three: BestOfThree) -> None:
+def test_the_help_of_merge_is_quick_and_imports_no_torch(cpu_time: CpuTime) -> None:
     code = "import sys\nfrom hamdg.cli import main\nmain(['merge', '--help'])\nassert 'torch' not in sys.modules\n"
-    seconds, said = best_of_three(code)
+    seconds, said = cpu_time(code)
     assert "hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE" in said
     assert seconds < 0.5
 
 
-def test_help_is_quick_and_imports_nothing_heavy(best_of_three: BestOfThree) -> None:
+def test_help_is_quick_and_imports_nothing_heavy(cpu_time: CpuTime) -> None:
     code = (
         "import sys\n"
         "from hamdg.cli import main\n"
@@ -300,18 +299,18 @@ def test_help_is_quick_and_imports_nothing_heavy(best_of_three: BestOfThree) -> 
         "heavy = {'torch', 'lightning', 'numpy', 'open_clip', 'rich', 'matplotlib', 'yaml'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    seconds, _ = best_of_three(code)
+    seconds, _ = cpu_time(code)
     assert seconds < 0.5
 
 
-def test_the_help_of_run_is_quick_and_imports_no_torch(best_of_three: BestOfThree) -> None:
+def test_the_help_of_run_is_quick_and_imports_no_torch(cpu_time: CpuTime) -> None:
     code = (
         "import sys\n"
         "from hamdg.cli import main\n"
         "main(['run', '--help'])\n"
         "assert not {'torch', 'lightning', 'numpy', 'rich'} & set(sys.modules)\n"
     )
-    seconds, said = best_of_three(code)
+    seconds, said = cpu_time(code)
     assert "--ham.harmonization.method" in said
     assert seconds < 0.5
 

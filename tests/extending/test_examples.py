@@ -16,21 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.extending.conftest import DOCUMENT, hamdg, read_example
+from tests.tiny import as_arguments, tiny_settings
 
 if TYPE_CHECKING:
     from tests.extending.conftest import Install
 
-CONF = Path(__file__).parents[1] / "conf"
 HEADINGS: list[str] = re.findall(r"^## (An? .*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-TINY = {
-    "model.name": str(CONF / "tiny-vit.json"),
-    "model.weights": "random",
-    "train.steps": 2,
-    "train.warmup": 1,
-    "data.batch_size": 2,
-    "data.mini.image_size": 32,
-    "data.mini.images_per_class": 4,
-}
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
@@ -42,7 +33,7 @@ def test_an_example_is_short(heading: str) -> None:
 
 @pytest.mark.slow
 def test_an_algorithm(install: Install, tmp_path: Path) -> None:
-    options = [f"--{key}={value}" for key, value in TINY.items()]
+    options = as_arguments(tiny_settings())
     run = ["run", "mini/erm", "--algorithm=mixup", "--held_out=photo", *options]
     wrong = ["--mixup.alpa=0.4", "--mixup.alpha=0"]
     calls = [[*run, one] for one in (*wrong, "--mixup.alpha=0.4")]
@@ -63,7 +54,7 @@ def test_a_benchmark(install: Install, tmp_path: Path) -> None:
         for number in range(10):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=1)
-    options = [f"--{key}={value}" for key, value in TINY.items() if not key.startswith("data.mini")]
+    options = as_arguments({key: value for key, value in tiny_settings().items() if not key.startswith("data.mini")})
     call = ["run", "mini/erm", "--benchmark=weather", "--held_out=sunshine", *options]
     done = hamdg(install("A benchmark"), tmp_path, ["data", "list"], call)
     assert "\nweather (Weather)\n    domains   fog, rain, sun\n    classes   2: bike, car\n" in done.stdout
@@ -93,7 +84,7 @@ exec "$@"
 
 @pytest.mark.slow
 def test_a_launcher(install: Install, tmp_path: Path) -> None:
-    grid = {"held_out": ["sketch"], "seeds": [0], "variants": {"ERM": {"recipe": "mini/erm", "set": TINY}}}
+    grid = {"held_out": ["sketch"], "seeds": [0], "variants": {"ERM": {"recipe": "mini/erm", "set": tiny_settings()}}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     (tmp_path / "begin").write_text(BEGIN)
     (tmp_path / "begin").chmod(0o755)
@@ -107,7 +98,7 @@ def test_a_launcher(install: Install, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_logger(install: Install, tmp_path: Path) -> None:
-    options = [f"--{key}={value}" for key, value in TINY.items()]
+    options = as_arguments(tiny_settings())
     run = ["run", "mini/erm", "--held_out=photo", *options, "--tracking.options.diary.file=runs.txt"]
     package = install("A logger")
     done = hamdg(package, tmp_path, [*run, "--tracking=dairy"], [*run, "--tracking", "diary"], codes=[2, 0])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import pytest
 
@@ -22,28 +22,23 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline, running
 from hamdg.stages.context import Context
-
-Tower = Literal["rn", "vit"]
-CONF = Path(__file__).parent.parent / "conf"
+from tests.tiny import Tower, as_arguments, tiny_settings
 
 
 def tiny_arguments(root: Path, tower: Tower) -> list[str]:
-    values = {
-        "model.name": CONF / f"tiny-{tower}.json",
-        "model.weights": "random",
-        "data.mini.image_size": 32,
-        "data.mini.images_per_class": 6,
-        "data.batch_size": 4,
-        "train.steps": 4,
-        "train.warmup": 1,
-        "train.check_every": 2,
-        "evaluate.lines": 0,
-        "runtime.root": root,
-        "runtime.threads": 1,
-        "runtime.report": "false",
-        "controls.erm": "false",
-    }
-    return [f"--{key}={value}" for key, value in values.items()]
+    values = tiny_settings(
+        tower,
+        data__mini__images_per_class=6,
+        data__batch_size=4,
+        train__steps=4,
+        train__check_every=2,
+        evaluate__lines=0,
+        runtime__root=root,
+        runtime__threads=1,
+        runtime__report="false",
+        controls__erm="false",
+    )
+    return as_arguments(values)
 
 
 class Tiny(Protocol):

@@ -33,7 +33,8 @@ from hamdg.tracking.rows import read_rows
 from tests.stages.conftest import Work
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Command, Commander, Tiny, Tower
+    from tests.stages.conftest import Command, Commander, Tiny
+    from tests.tiny import Tower
 
 # Long enough for both processes to matter, with a batch that two can share evenly and three cannot.
 CPU = "--runtime.device=cpu"

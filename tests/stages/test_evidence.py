@@ -32,7 +32,8 @@ from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower, Work
+    from tests.stages.conftest import Tiny, Work
+    from tests.tiny import Tower
 
 Load = Callable[[str, MiniConfig, Path], DomainArrays]
 SOURCES = ("art_painting", "cartoon", "photo")

@@ -24,7 +24,8 @@ from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower
+    from tests.stages.conftest import Tiny
+    from tests.tiny import Tower
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 

@@ -15,7 +15,8 @@ from hamdg.report.table import percent
 from hamdg.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Tower
+    from tests.stages.conftest import Commander
+    from tests.tiny import Tower
 
 Said = pytest.CaptureFixture[str]
 

@@ -14,7 +14,8 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Command, Commander, Tower, Zygote
+    from tests.stages.conftest import Command, Commander, Zygote
+    from tests.tiny import Tower
 
 SIGN_CONSENSUS = (
     "--ham.harmonization.method=sign_consensus",

@@ -23,7 +23,8 @@ from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower
+    from tests.stages.conftest import Tiny
+    from tests.tiny import Tower
 
 SOURCES = ["art_painting", "cartoon", "photo"]
 ONE_STEP = ("--train.steps=1", "--train.warmup=0", "--train.check_every=1")

@@ -31,7 +31,8 @@ from hamdg.stages.context import open_context
 from hamdg.tracking.rows import read_rows
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower
+    from tests.stages.conftest import Tiny
+    from tests.tiny import Tower
 
 Finished = Callable[["Tower"], RunDirectory]
 SOURCES = ["art_painting", "cartoon", "photo"]

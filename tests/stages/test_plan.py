@@ -23,7 +23,8 @@ from hamdg.stages.disk import Disk
 from hamdg.stages.plan import Plan, PlannedStep, make_plan
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Tiny, Tower
+    from tests.stages.conftest import Commander, Tiny
+    from tests.tiny import Tower
 
 
 def plan_of(recipe: Recipe, until: str = "evaluate", *, force: bool = False, again: bool = False) -> Plan:

@@ -27,7 +27,8 @@ from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Tiny, Tower
+    from tests.stages.conftest import Tiny
+    from tests.tiny import Tower
 
     Finished = Callable[[Tower], RunDirectory]
 

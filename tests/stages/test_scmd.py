@@ -24,8 +24,8 @@ from hamdg.runs.record import Record, read_record
 from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
-from tests.stages.conftest import CONF
 from tests.stages.test_damaged_checkpoint import stopped
+from tests.tiny import CONF
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander, Tiny

@@ -18,7 +18,8 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import read_record
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Tower
+    from tests.stages.conftest import Commander
+    from tests.tiny import Tower
 
 Copied = Callable[["Tower"], RunDirectory]
 Capture = pytest.CaptureFixture[str]

@@ -22,7 +22,8 @@ from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.tracking import kind_of
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.tracker import StepTracker, tracked
-from tests.stages.conftest import Tiny, Tower
+from tests.stages.conftest import Tiny
+from tests.tiny import Tower
 
 WRONG: tuple[tuple[list[str], dict[str, int]], ...] = (
     (["lightning.pytorch.loggers.Nothing"], {}),

@@ -20,20 +20,10 @@ from hamdg.sweeps import sweep
 from hamdg.sweeps.jobs import Job
 from tests.stages.conftest import Outcome, Zygote
 from tests.sweeps.conftest import Inline, SweepFile
+from tests.tiny import tiny_settings
 
 TESTS = Path(__file__).parents[1]
-SMALL: dict[str, object] = {
-    "model.name": str(TESTS / "conf" / "tiny-vit.json"),
-    "model.weights": "random",
-    "train.steps": 4,
-    "train.warmup": 1,
-    "train.check_every": 2,
-    "data.batch_size": 2,
-    "data.mini.image_size": 32,
-    "data.mini.images_per_class": 4,
-    "evaluate.lines": 2,
-    "runtime.checkpoint_every": 1,
-}
+SMALL = tiny_settings(train__steps=4, train__check_every=2, evaluate__lines=2, runtime__checkpoint_every=1)
 # Two merges of one training, with one control: three runs.
 FEW = {
     "held_out": ["sketch"],

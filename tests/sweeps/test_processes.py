@@ -15,26 +15,17 @@ import pytest
 
 from hamdg.sweeps.ledger import SweepError
 from tests.sweeps.conftest import ledger, run
+from tests.tiny import tiny_settings
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import SweepFile
-
-SMALL: dict[str, object] = {
-    "model.name": str(Path(__file__).parents[1] / "conf" / "tiny-vit.json"),
-    "model.weights": "random",
-    "train.steps": 2,
-    "train.warmup": 1,
-    "data.batch_size": 2,
-    "data.mini.image_size": 32,
-    "data.mini.images_per_class": 4,
-}
 
 
 @pytest.mark.slow
 def test_a_real_sweep_runs_in_processes(sweep_file: SweepFile, tmp_path: Path) -> None:
     variants = {
-        "fine": {"recipe": "ham.yaml", "set": SMALL},
-        "broken": {"recipe": "ham.yaml", "set": {**SMALL, "data.batch_size": 1000}},
+        "fine": {"recipe": "ham.yaml", "set": tiny_settings()},
+        "broken": {"recipe": "ham.yaml", "set": tiny_settings(data__batch_size=1000)},
     }
     path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None, variants=variants)
     with pytest.raises(SweepError, match=r"^1 of 2 runs failed: variant `broken`, .*`data\.batch_size` is 1000"):
@@ -71,7 +62,7 @@ def command(path: Path) -> subprocess.Popen[str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [False, True])
 def test_two_sweeps_at_once_share_the_work(sweep_file: SweepFile, tmp_path: Path, kill: bool) -> None:
-    small = {**SMALL, "train.steps": 30}
+    small = tiny_settings(train__steps=30)
     variants = {"ERM": {"recipe": "erm.yaml", "set": small}} | {
         f"keep {share}": {"recipe": "ham.yaml", "set": {**small, "merge.options.keep": share}} for share in (0.2, 0.6)
     }

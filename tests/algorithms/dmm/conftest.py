@@ -9,7 +9,8 @@ import pytest
 
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
-from tests.stages.conftest import Command, Tower, tiny_arguments
+from tests.stages.conftest import Command, tiny_arguments
+from tests.tiny import Tower
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Commander, Tiny

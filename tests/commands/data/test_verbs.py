@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,8 @@ from pyarrow import parquet
 from hamdg import cli
 from hamdg.data.hub.table import open_table
 from tests.commands.data.conftest import MANY, said
-from tests.conftest import Plugin
+from tests.conftest import CpuTime, Plugin
 from tests.toys import write
-
-BestOfThree = Callable[[str], tuple[float, str]]
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -57,12 +54,12 @@ def test_list_names_a_broken_package_and_goes_on(plugin: Plugin, capsys: pytest.
     assert paragraphs[-1].startswith("custom")
 
 
-def test_list_is_quick_and_imports_neither_torch_nor_the_hub(best_of_three: BestOfThree) -> None:
+def test_list_is_quick_and_imports_neither_torch_nor_the_hub(cpu_time: CpuTime) -> None:
     code = (
         "import sys\nfrom hamdg.cli import main\nmain(['data', 'list'])\n"
         "assert not {'torch', 'datasets', 'numpy', 'PIL'} & set(sys.modules)\n"
     )
-    seconds, said = best_of_three(code)
+    seconds, said = cpu_time(code)
     assert "art_painting, cartoon, photo, sketch" in said
     assert seconds < 0.5
 

@@ -7,17 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hamdg.runs.lock import holder
+from tests.tiny import tiny_settings
 
-TINY = {
-    "model.name": str(Path(__file__).parents[2] / "conf" / "tiny-vit.json"),
-    "model.weights": "random",
-    "train.steps": 200,
-    "train.warmup": 1,
-    "data.batch_size": 2,
-    "data.mini.image_size": 32,
-    "data.mini.images_per_class": 4,
-    "runtime.checkpoint_every": 10,
-}
+TINY = tiny_settings(train__steps=200, runtime__checkpoint_every=10)
 
 
 def sweep(path: Path, *options: str) -> subprocess.Popen[str]:
