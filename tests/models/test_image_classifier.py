@@ -57,6 +57,23 @@ def test_scores_of_features_are_the_library_s_own(name: str) -> None:
         torch.testing.assert_close(own(images()), own.body(images()), rtol=1e-4, atol=1e-4)
 
 
+def test_convolutions_see_channels_last_and_give_the_gradients_of_any_other_layout() -> None:
+    own, other = network().eval(), network().eval()
+    layouts = []
+    for layer in own.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(
+                lambda _, given, found: layouts.append(found.is_contiguous(memory_format=torch.channels_last))
+            )
+    torch.autograd.backward(own(images()).square().sum())
+    torch.autograd.backward(other.body(images()).square().sum())
+    assert len(layouts) > 5
+    assert all(layouts)
+    for mine, theirs in zip(own.parameters(), other.parameters(), strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-4)
+
+
 def test_everything_is_trained_and_a_copy_is_on_its_own() -> None:
     own = network()
     twin = copy.deepcopy(own)

@@ -58,7 +58,7 @@ class ImageClassifier(Network):
     def features(self, images: Tensor) -> Tensor:
         """Return what goes into the linear layer [n, d]; its length is the network's own."""
         head = cast("_Head", self.head)
-        # Convolutions on a CPU are 1.4 times as fast so; the weights' own layout makes no difference.
+        # Convolutions are faster so (docs/devices.md); the weights' own layout makes no difference.
         self.encoder(images.contiguous(memory_format=torch.channels_last))
         return head.take()
 

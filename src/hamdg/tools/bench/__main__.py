@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hamdg.tools.bench import compression, indexing, loading, merging, reading, tabulating, tracking, training
+from hamdg.tools.bench import compression, indexing, layout, loading, merging, reading, tabulating, tracking, training
 
-BENCHES = ("training", "loading", "reading", "compression", "merging", "tables", "tracking")
+BENCHES = ("training", "layout", "loading", "reading", "compression", "merging", "tables", "tracking")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.bench in (None, "training"):
         training.main()
+    if arguments.bench in (None, "layout"):
+        layout.main(arguments.most)
     if arguments.bench is None or (arguments.bench == "loading" and not arguments.index):
         loading.main(arguments.data, arguments.most)
     if arguments.bench is None or (arguments.bench == "loading" and arguments.index):
