@@ -173,6 +173,16 @@ def test_teachers_are_asked_about_the_images_that_the_student_sees() -> None:
     assert len({tuple(one.sort(dim=0).values.flatten().tolist()) for one in student.asked}) > 1
 
 
+def test_the_learning_rate_falls(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lessons = {"a": lesson(Linear(drawn(3, 4, seed=1)), drawn(40, 4, seed=2), CPU)}
+    for stop, share in ((1, 1.0), (3, 0.5), (4, 0.1464)):
+        with pytest.raises(KeyboardInterrupt):
+            taught(Linear(drawn(3, 4)), lessons, {}, DistillConfig(jitter=0, steps=4, lr=0.1), Counting(stop))
+        (group,) = torch.load("state.ckpt", weights_only=True)["optimizer"]["param_groups"]
+        assert group["lr"] == pytest.approx(0.1 * share, abs=1e-5)
+
+
 def test_parts_hold_every_image_once_in_one_random_order() -> None:
     images = torch.arange(1030.0).view(-1, 1)
     parts = list(mixed_parts(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -90,6 +91,7 @@ def distill(
         optimizer.load_state_dict(state["optimizer"])
         curve = [(step, teachers, stay) for step, teachers, stay in state["curve"]]
     for step in range(0 if state is None else state["step"], config.steps):
+        optimizer.param_groups[0]["lr"] = config.lr * (1 + math.cos(math.pi * step / config.steps)) / 2
         optimizer.zero_grad()
         with seeded(seed, step, "distill", device):
             teachers, stay = _losses(student, lessons, own if config.stay == "outputs" else {}, config, seed, step)

@@ -103,7 +103,7 @@ class DistillConfig:
 
     Args:
         steps: Adam's steps.
-        lr: Adam's learning rate.
+        lr: Adam's learning rate at first; it falls along half a cosine.
         batch_size: Images of each model and step.
         jitter: Images are mirrored at random and rolled by up to this many pixels before each step, and the teachers
             asked about these: a few hundred images are soon known by heart. 0 leaves them as they are.
