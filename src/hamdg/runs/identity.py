@@ -6,7 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 from hamdg.config.data import CUSTOM, RENDERED
 from hamdg.config.recipe import HistoryConfig, Recipe, TrainConfig
@@ -81,7 +84,7 @@ def _targets(recipe: Recipe) -> dict[str, object]:
 def _section(recipe: Recipe, name: str) -> object:
     own, _, inner = name.partition(".")
     if own == recipe.algorithm:
-        values = asdict(recipe.settings)
+        values = _own_settings(recipe)
         return values[inner] if inner else values
     if name == "merge":
         # Methods need torch, which run directories do without.
@@ -93,6 +96,16 @@ def _section(recipe: Recipe, name: str) -> object:
     if name == "train":
         return _train(recipe.train)
     return asdict(getattr(recipe, name))
+
+
+def _own_settings(recipe: Recipe) -> dict[str, Any]:
+    values = asdict(recipe.settings)
+    for key, default in recipe.settings.added.items():
+        *sections, name = key.split(".")
+        place = reduce(getitem, sections, values)
+        if place[name] == default:
+            del place[name]
+    return values
 
 
 def _train(config: TrainConfig) -> dict[str, object]:

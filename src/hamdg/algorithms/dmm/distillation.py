@@ -81,7 +81,12 @@ def distill(
     """
     student.live_statistics = config.statistics == "live"
     student.to(device).train()
-    parameters = student.trainable()
+    everything = student.trainable()
+    parameters = {name: own for name, own in everything.items() if config.towers in ("both", student.tower_of(name))}
+    fixed = [own for name, own in everything.items() if name not in parameters]
+    # No gradient is computed for a text tower that does not learn.
+    for parameter in fixed:
+        parameter.requires_grad_(False)
     anchors = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=config.lr)
     state: State | None = loop.resumed()
@@ -106,6 +111,8 @@ def distill(
             curve.append((step + 1, *measured))
         described = "distillation {:.3f}, stay {:.3f}".format(*measured)
         loop.done(step + 1, float(loss.detach()), described, partial(_state, student, optimizer, step + 1, curve))
+    for parameter in fixed:
+        parameter.requires_grad_()
     # Statistics belong to the result, whether they have moved or not.
     student.live_statistics = True
     weights = {name: tensor.detach().cpu().clone() for name, tensor in student.eval().weights().items()}

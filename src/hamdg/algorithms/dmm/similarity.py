@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from hamdg.config.algorithms.dmm import Similarity
+from hamdg.config.algorithms.dmm import Compared, Similarity
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.geometry import norm, pairwise_cosines, task_vectors
 from hamdg.models.network import Weights
@@ -17,6 +17,7 @@ from hamdg.models.network import Weights
 Pairs = Mapping[tuple[str, str], float]
 Measure = Callable[[Mapping[str, Weights], Weights], dict[tuple[str, str], float]]
 
+_TOWERS: tuple[Compared, ...] = ("image", "text")
 _MEAN, _VARIANCE = "running_mean", "running_var"
 # What a variance is at least, as a share of its layer's mean: differences are divided by it.
 _FLOOR = 1e-2
@@ -42,7 +43,7 @@ def statistics_nearness(models: Mapping[str, Weights], start: Weights) -> dict[t
     of their mean variance: ((mu_i - mu_j)^2 + (sd_i - sd_j)^2) / ((var_i + var_j) / 2).
     """
     names = sorted(models)
-    layers = [name.removesuffix(_MEAN) for name in models[names[0]] if name.endswith(_MEAN)]
+    layers = [name.removesuffix(_MEAN) for name in models[names[0]] if _is_mean(name)]
     found = {}
     for one, other in combinations(names, 2):
         distances = [_distance(models[one], models[other], layer) for layer in layers]
@@ -56,6 +57,26 @@ MEASURES: Mapping[Similarity, Measure] = {
     "statistics": statistics_nearness,
 }
 """What `dmm.merge.similarity` can be: a further measure is a function here and its name there."""
+
+
+def by_tower(
+    measure: Measure, models: Mapping[str, Weights], start: Weights, tower_of: Callable[[str], str]
+) -> dict[Compared, dict[tuple[str, str], float]]:
+    """Return the similarities of whole models (`both`), and of each of their towers where they have two.
+
+    Args:
+        measure: One of `MEASURES`.
+        models: The models.
+        start: What they started from.
+        tower_of: Gives the tower of a tensor's name; empty where there is one.
+    """
+    found: dict[Compared, dict[tuple[str, str], float]] = {"both": measure(models, start)}
+    for tower in _TOWERS if any(map(tower_of, start)) else ():
+        parts = {name: _only(own, tower, tower_of) for name, own in models.items()}
+        # A text tower has no statistics.
+        if measure is not statistics_nearness or any(map(_is_mean, parts[min(parts)])):
+            found[tower] = measure(parts, _only(start, tower, tower_of))
+    return found
 
 
 def similar_groups(names: Sequence[str], pairs: Pairs, threshold: float) -> list[list[str]]:
@@ -92,6 +113,14 @@ def start_alike(starts: Mapping[str, Weights]) -> bool:
     return all(
         one.keys() == first.keys() and all(torch.equal(one[name], first[name]) for name in first) for one in others
     )
+
+
+def _only(weights: Weights, tower: str, tower_of: Callable[[str], str]) -> Weights:
+    return {name: tensor for name, tensor in weights.items() if tower_of(name) == tower}
+
+
+def _is_mean(name: str) -> bool:
+    return name.endswith(_MEAN)
 
 
 def _cosines(vectors: Mapping[str, Mapping[str, Tensor]]) -> dict[tuple[str, str], float]:

@@ -24,10 +24,10 @@ from hamdg.algorithms.dmm.report import (
     synthesis_curves,
     write_images,
 )
-from hamdg.algorithms.dmm.similarity import MEASURES, departure, similar_groups, start_alike
+from hamdg.algorithms.dmm.similarity import MEASURES, by_tower, departure, similar_groups, start_alike
 from hamdg.algorithms.dmm.synthesis import noise, synthesize, target_classes
 from hamdg.cohort.learner import Learner
-from hamdg.config.algorithms.dmm import DistillConfig, DmmSettings, Similarity
+from hamdg.config.algorithms.dmm import Compared, DistillConfig, DmmSettings, Similarity
 from hamdg.config.merge_section import merge_options, method_of
 from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.data.domain import only_domains
@@ -61,8 +61,8 @@ def check(context: Context) -> None:
     """Refuse what DMM cannot do, before anything trains.
 
     Raises:
-        ConfigError: If there is no BatchNorm or its statistics are frozen, if the merge method asks for data, or if a
-            Dirichlet split leaves clients without images.
+        ConfigError: If there is no BatchNorm or its statistics are frozen, if the merge method asks for data, if a key
+            is about towers that are not trained, or if a Dirichlet split leaves clients without images.
     """
     check_batchnorm(context)
     recipe = context.recipe
@@ -72,10 +72,28 @@ def check(context: Context) -> None:
             f"`merge.method`: `{info.name}` needs {info.needs[0]} of the images, which the algorithm `dmm` merges "
             "without; choose a method that needs none."
         )
-    clients = context.settings(DmmSettings).clients
+    settings = context.settings(DmmSettings)
+    _check_towers(context, settings)
+    clients = settings.clients
     if clients.by == "dirichlet" or clients.per_domain > 1:
         with only_domains(context.sources):
             make_clients(recipe, clients, context.data(context.sources))
+
+
+def _check_towers(context: Context, settings: DmmSettings) -> None:
+    """Refuse keys about the towers of a CLIP where there is nothing to choose."""
+    merge, chosen = settings.merge, {"merge.tower": settings.merge.tower, "distill.towers": settings.distill.towers}
+    for key, value in chosen.items():
+        if value != "both" and not context.recipe.model.trains_text:
+            raise ConfigError(
+                f"`dmm.{key}` is `{value}`, but there is one tower that is trained; leave it out, or set "
+                "`model.text_tower` to `trained`, with a CLIP."
+            )
+    if (merge.tower, merge.similarity) == ("text", "statistics"):
+        raise ConfigError(
+            "`dmm.merge.tower` is `text`, but `dmm.merge.similarity` is `statistics`, and a text tower has none; "
+            "change one of them."
+        )
 
 
 def train_start(context: Context) -> StepResult:
@@ -121,10 +139,12 @@ def merge_clients(context: Context) -> StepResult:
     clients = files.last
     for name, weights in clients.items():
         check_statistics(name, weights)
-    names, pairs = sorted(clients), MEASURES[config.similarity](clients, start)
-    title = _TITLES[config.similarity]
-    say_similarities(names, pairs, title)
-    groups = similar_groups(names, pairs, config.threshold)
+    names, network = sorted(clients), context.network()
+    towers = by_tower(MEASURES[config.similarity], clients, start, network.tower_of)
+    titles = {tower: _title(config.similarity, tower, len(towers) > 1) for tower in towers}
+    for tower, pairs in towers.items():
+        say_similarities(names, pairs, titles[tower])
+    groups = similar_groups(names, towers[config.tower], config.threshold)
     found = arrange(groups, config.student == "all")
     _say(found, groups)
     away = departure(clients, start)
@@ -146,8 +166,13 @@ def merge_clients(context: Context) -> StepResult:
         context.files.save(f"model-{number}", merged(members))
     facts = describe_merge(recipe.merge, start, clients, student)
     note = f"Groups, above {config.threshold:g}: {'; '.join(', '.join(group) for group in groups)}."
-    figures = [similarity_figure(names, pairs, title, note), *merge_figures(facts, list(context.network().layers()))]
-    similarity = {"measure": config.similarity, "pairs": {"|".join(pair): value for pair, value in pairs.items()}}
+    maps = [
+        similarity_figure(names, pairs, titles[tower], note if tower == config.tower else "")
+        for tower, pairs in towers.items()
+    ]
+    figures = [*maps, *merge_figures(facts, list(network.layers()))]
+    found_pairs = {tower: {"|".join(pair): value for pair, value in pairs.items()} for tower, pairs in towers.items()}
+    similarity = {"measure": config.similarity, "pairs": found_pairs[config.tower], "towers": found_pairs}
     found_facts = {"similarity": similarity, "groups": groups, **found._asdict(), "departure": away, "merge": facts}
     return StepResult(found_facts, figures)
 
@@ -247,6 +272,11 @@ def arrangement_of(context: Context) -> Arrangement:
     """Return what the step `merge` found of the clients."""
     facts: Mapping[str, Any] = context.step("merge").read()["facts"]
     return Arrangement(*(facts[name] for name in Arrangement._fields))
+
+
+def _title(measure: Similarity, tower: Compared, is_of_several: bool) -> str:
+    of = {"both": "both towers", "image": "the image tower", "text": "the text tower"}[tower]
+    return _TITLES[measure] + (f", {of}" if is_of_several else "")
 
 
 def _say(found: Arrangement, groups: Sequence[Sequence[str]]) -> None:

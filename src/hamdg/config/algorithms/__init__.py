@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -30,6 +31,8 @@ class AlgorithmSettings:
     uses: ClassVar[tuple[str, ...]]
     # Whether it reads how prompts call the classes (`data.words`) even where the model that is trained has no text.
     uses_words: ClassVar[bool] = False
+    # Keys that came later, dotted, with what runs from before them have: with these values they define no run.
+    added: ClassVar[Mapping[str, object]] = {}
 
 
 def names() -> tuple[str, ...]:

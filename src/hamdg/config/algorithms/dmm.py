@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -14,6 +15,8 @@ Student = Literal["main_group", "all"]
 StatisticsLoss = Literal["relative", "norms"]
 Targets = Literal["uniform", "counts"]
 Stay = Literal["none", "outputs", "weights"]
+Compared = Literal["both", "image", "text"]
+Distilled = Literal["both", "image"]
 Count = Annotated[int, Range(1, 1_000_000)]
 
 
@@ -62,11 +65,14 @@ class GroupsConfig:
         threshold: Clients that are more similar than this are of one group.
         student: What divergent models are distilled into: the merge of the largest group (`main_group`), or that of all
             clients, which then the merge of every group teaches (`all`).
+        tower: Where both towers of a CLIP are trained (`model.text_tower`), whose similarity makes the groups: that of
+            `both` as one, of the `image` or of the `text` tower. All three are shown, and both towers are merged.
     """
 
     similarity: Similarity = "task_vectors"
     threshold: Annotated[float, Range(-1, 1)] = 0.5
     student: Student = "main_group"
+    tower: Compared = "both"
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ class DistillConfig:
         stay_weight: Weight of that term.
         statistics: Whether BatchNorm's statistics stay those of the merge (`frozen`) or follow the synthesized images
             (`live`).
+        towers: Where both towers of a CLIP are trained (`model.text_tower`), which of them learn: `both`, or the
+            `image` tower, with the text tower of the merge.
     """
 
     steps: Count = 150
@@ -125,6 +133,7 @@ class DistillConfig:
     stay: Stay = "outputs"
     stay_weight: Annotated[float, Range(0)] = 1.0
     statistics: Literal["frozen", "live"] = "frozen"
+    towers: Distilled = "both"
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,7 @@ class DmmSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.dmm.algorithm:Dmm"
     uses: ClassVar[tuple[str, ...]] = ("train", "merge")
+    added: ClassVar[Mapping[str, object]] = {"merge.tower": "both", "distill.towers": "both"}
     start: StartConfig = field(default_factory=StartConfig)
     clients: ClientsConfig = field(default_factory=ClientsConfig)
     merge: GroupsConfig = field(default_factory=GroupsConfig)
