@@ -169,6 +169,12 @@ def test_a_damaged_map_is_named(root: Path) -> None:
         open_domain(recipe(root), "game", 32)
 
 
+def test_a_map_of_a_damaged_image_says_so(root: Path) -> None:
+    (root / "game" / "images" / "000.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"labels/000\.png` \(its image: no image format that Pillow knows"):
+        open_domain(recipe(root), "game", 32)
+
+
 def test_images_and_maps_without_the_other_are_named(root: Path) -> None:
     (root / "game" / "labels" / "000.png").unlink()
     with pytest.raises(DataError, match=r"labels` has no label map for `000\.png` of `images`"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
+import torch
 from safetensors.torch import load_file
 
 from hamdg.config.algorithms import find
@@ -24,12 +25,12 @@ from hamdg.config.recipe import (
     TrainConfig,
 )
 from hamdg.data.domain import open_domain
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, DataError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.predictions import read_predictions
 from hamdg.runs.record import read_record
-from hamdg.stages import pipeline
+from hamdg.stages import evaluate, pipeline
 from hamdg.stages.discovery import algorithm_of
 
 
@@ -92,6 +93,17 @@ def test_a_run_on_streets(tmp_path: Path) -> None:
     assert "rgb(128, 64, 128)" in page
     assert "<h2>IoU by class</h2>" in page
     assert "<h3>mIoU on every domain, %</h3>" in page
+
+
+def test_a_test_without_labeled_images_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    maps = torch.full((3, 4, 4), 255, dtype=torch.uint8)
+    maps[0, 1, 1] = 2
+    dusk = open_domain(recipe(tmp_path), "dusk", 32)
+    message = "Of `dusk`, the result is tested on 3 images, and 1 with a pixel of a class; 2 are needed."
+    with pytest.raises(DataError, match=f"^{message}"):
+        evaluate._check_labeled(dusk, maps)
+    maps[1] = 0
+    evaluate._check_labeled(dusk, maps)
 
 
 @pytest.mark.parametrize(

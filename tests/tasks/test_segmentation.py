@@ -154,6 +154,9 @@ def test_the_jackknife_leaves_out_each_image(data: tuple[Tensor, Tensor]) -> Non
     counts = image_confusions(scores, labels)
     assert jackknife_error(counts) == pytest.approx(expected, rel=1e-12)
     assert math.isnan(jackknife_error(counts[:1]))
+    # An image without a labeled pixel says nothing.
+    blank = torch.cat([counts, torch.zeros_like(counts[:1])])
+    assert jackknife_error(blank) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_error_of_equal_images_is_none(data: tuple[Tensor, Tensor]) -> None:

@@ -219,11 +219,10 @@ def _decoded(pairs: Pairs, bench: Benchmark, side: int) -> Maps:
 
     def make(position: int) -> Rendered:
         try:
-            content, size = pairs.maps.content(position), dimensions(pairs.images.content(position))
+            labels = _labels(pairs.maps.content(position), image_size(pairs.images, position), table)
+            return Rendered(position, view.nearest(Image.fromarray(labels)))
         except OSError as error:
             return Rendered(position, None, reason_of(error))
-        try:
-            return Rendered(position, view.nearest(Image.fromarray(_labels(content, size, table))))
         except UnreadableError as error:
             return Rendered(position, None, str(error))
 
@@ -236,6 +235,19 @@ def _decoded(pairs: Pairs, bench: Benchmark, side: int) -> Maps:
     if failed:
         raise unreadable(pairs.maps, failed, len(pairs.maps), what="label maps")
     return found
+
+
+def image_size(images: Listing, position: int) -> tuple[int, int]:
+    """Return width and height of the image of a label map.
+
+    Raises:
+        OSError: If its file cannot be opened.
+        UnreadableError: If that is no image.
+    """
+    try:
+        return dimensions(images.content(position))
+    except UnreadableError as error:
+        raise UnreadableError(f"its image: {error}") from error
 
 
 def ids_of(content: bytes, size: tuple[int, int]) -> NDArray[np.int64]:
@@ -278,6 +290,7 @@ __all__ = [
     "Pairs",
     "classes_of_ids",
     "ids_of",
+    "image_size",
     "list_pairs",
     "map_domains",
     "read_maps",

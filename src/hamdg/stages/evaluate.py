@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hamdg.algorithms.base import SOURCE, START, Entry
 from hamdg.config.reading import values_of
@@ -18,6 +19,7 @@ from hamdg.data.resolve import prompts_of, words_of
 from hamdg.data.splits import Indices, image_classes
 from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
+from hamdg.errors import DataError
 from hamdg.files import write_json
 from hamdg.models.network import has_batchnorm
 from hamdg.runs.averages import average, average_error, combined_error
@@ -38,7 +40,10 @@ from hamdg.stages.predictions import MapLog, PredictionLog, choose_mistakes, map
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import split_facts
 from hamdg.stages.worst_maps import choose_worst
-from hamdg.tasks.segmentation import jackknife_error
+from hamdg.tasks.segmentation import IGNORED, jackknife_error
+
+# With fewer images that have labels, the mean IoU has no standard error.
+_LABELED = 2
 
 
 class Found(NamedTuple):
@@ -137,6 +142,9 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     inside = torch.from_numpy(split_domain(context.recipe, domain)[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
     maps = labels.ndim > 1
+    seen = _headline_images(context, domain)
+    if maps:
+        _check_labeled(domain, labels[seen])
     logs = [MapLog(len(domain), classes) if maps else PredictionLog(len(domain)) for _ in own]
     scorer = Scorer(context.device, context.preprocess, context.half)
     for batch in scorer.scores([Scored(entry.network, entry.weights) for entry in own], everything):
@@ -146,7 +154,6 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     by_key = {entry.key: log for entry, log in zip(own, logs, strict=True)}
     if maps:
         map_logs = {key: log for key, log in by_key.items() if isinstance(log, MapLog)}
-        seen = _headline_images(context, domain)
         errors = {key: jackknife_error(log.counts[seen]) for key, log in map_logs.items()}
         return Tested(computed, map_predictions(map_logs), errors)
     plain = {key: log for key, log in by_key.items() if isinstance(log, PredictionLog)}
@@ -156,6 +163,16 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
         {key: log.confidence.numpy() for key, log in plain.items()},
     )
     return Tested(computed, predictions, {})
+
+
+def _check_labeled(domain: Domain, maps: Tensor) -> None:
+    """Refuse a test of which nothing could be said."""
+    labeled = int((maps != IGNORED).flatten(1).any(dim=1).sum())
+    if labeled < _LABELED:
+        raise DataError(
+            f"Of `{domain.name}`, the result is tested on {len(maps)} images, and {labeled} with a pixel of a class; "
+            f"{_LABELED} are needed. Give the domain more label maps, or name more of their ids in `data.ids`."
+        )
 
 
 def _headline_images(context: Context, domain: Domain) -> Indices:

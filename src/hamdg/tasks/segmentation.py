@@ -113,11 +113,13 @@ def jackknife_error(counts: Tensor) -> float:
     """Return the standard error of the mean IoU over all images, by leaving out each image in turn.
 
     The mean IoU is no mean over images, so that there is no binomial error; the jackknife's is
-    sqrt((n - 1) / n * sum_i (m_i - m)^2), with m_i the mean IoU without image i and m their mean.
+    sqrt((n - 1) / n * sum_i (m_i - m)^2), with m_i the mean IoU without image i and m their mean. Images without a
+    labeled pixel do not count.
 
     Args:
         counts: What `image_confusions` returns of all images.
     """
+    counts = counts[counts.sum(dim=(-2, -1)) > 0]
     number = len(counts)
     if number < 2:
         return nan

@@ -12,9 +12,9 @@ import numpy as np
 from hamdg import __version__
 from hamdg.config.data import Truncated
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.decode import UnreadableError, dimensions
+from hamdg.data.decode import UnreadableError
 from hamdg.data.folders.layout import printable
-from hamdg.data.label_maps import IGNORED, Pairs, ids_of, survey_pairs
+from hamdg.data.label_maps import IGNORED, Pairs, ids_of, image_size, survey_pairs
 from hamdg.data.locations import Location
 from hamdg.data.parallel import make_each
 from hamdg.data.verify.examine import Examination, examine
@@ -218,7 +218,7 @@ def _surveyed(place: Location, domain: str, truncated: Truncated) -> tuple[Pairs
 def _examined(pairs: Pairs, bench: Benchmark, advance: Advance) -> MapExamination:
     def counts(position: int) -> dict[int, int] | str:
         try:
-            size = dimensions(pairs.images.content(position))
+            size = image_size(pairs.images, position)
             numbers, pixels = np.unique(ids_of(pairs.maps.content(position), size), return_counts=True)
         except OSError as error:
             return reason_of(error)
