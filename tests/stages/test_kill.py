@@ -12,6 +12,7 @@ import pytest
 
 from hamdg.runs.directory import RunDirectory
 from hamdg.tracking.rows import read_rows
+from tests.tiny import CONF
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Command, Commander, Zygote
@@ -35,6 +36,16 @@ TARGETS = (
     "--mtda.adapt.steps=8",
     "--mtda.adapt.threshold=0.1",
     "--mtda.reestimate.images=8",
+    "--runtime.checkpoint_every=1",
+)
+DISTILLED = (
+    "--algorithm=scmd",
+    "--model.name=mini-resnet8-16",
+    "--model.weights=null",
+    "--model.image_size=32",
+    f"--scmd.teacher.name={CONF / 'tiny-vit.json'}",
+    "--scmd.teacher.weights=random",
+    "--train.steps=24",
     "--runtime.checkpoint_every=1",
 )
 LONG = ("--train.steps=16", "--runtime.checkpoint_every=3", "--train.check_every=5")
@@ -113,17 +124,24 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-def test_an_adaptation_to_targets_killed_at_random_moments_ends_as_if_nothing_had_happened(
-    zygote: Zygote, command: Commander
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        pytest.param(TARGETS, ("source", "adapt", "union", "readapt"), id="adaptation to targets"),
+        pytest.param(DISTILLED, ("distill",), id="distillation from a frozen teacher"),
+    ],
+)
+def test_steps_that_train_killed_at_random_moments_end_as_if_nothing_had_happened(
+    zygote: Zygote, command: Commander, options: tuple[str, ...], steps: tuple[str, ...]
 ) -> None:
-    calm, disturbed = (command(name, *TARGETS) for name in ("calm", "disturbed"))
+    calm, disturbed = (command(name, *options) for name in ("calm", "disturbed"))
     outcome = zygote.run(calm.argv, calm.folder)
     assert outcome.code == 0
     assert killed_until_done(zygote, disturbed, outcome.seconds * 0.3, kills=5, seed=2) > 0
     for file in sorted(calm.directory.path.rglob("*.safetensors")):
         name = file.relative_to(calm.directory.path)
         assert (disturbed.directory.path / name).read_bytes() == file.read_bytes(), name
-    for step in ("source", "adapt", "union", "readapt"):
+    for step in steps:
         rows = [read_rows(one.directory.step(step).metrics) for one in (calm, disturbed)]
         assert rows[0] == rows[1]
     assert leftovers(disturbed.folder) == []
