@@ -13,8 +13,9 @@ from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.cache import array_file, kept
 from hamdg.mini.scenes.canvas import IGNORED
+from hamdg.mini.scenes.layout import CLASSES, ROAD
 from hamdg.mini.scenes.looks import LOOKS, seen_in
-from hamdg.mini.scenes.street import CLASSES, ROAD, draw_street
+from hamdg.mini.scenes.street import draw_street
 
 DOMAINS = tuple(LOOKS)
 RENDERER_VERSION = 1  # raise it with every change to what the images or maps look like
