@@ -11,7 +11,7 @@ import numpy as np
 
 from hamdg.report.evidence import Evidence
 from hamdg.report.gaps import ERRORS, Gap, gap_to
-from hamdg.report.table import percent, start_label
+from hamdg.report.table import percent, start_label, tested_images
 from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, Row, known, merge_facts
@@ -171,7 +171,7 @@ def too_few_images(record: Record, found: Evidence) -> Remark | None:
     how = "compared image by image" if gap.paired else "as if the two were tested on different images"
     return Remark(
         "caution",
-        f"The result is {place} {rival['label']}, and {record['n_held_out']:,} images cannot tell this from no "
+        f"The result is {place} {rival['label']}, and {tested_images(record)} cannot tell this from no "
         f"difference at all: two standard errors, {how}, are {_points(ERRORS * gap.error)}. Only more images, domains "
         "or seeds can.",
     )
@@ -185,7 +185,7 @@ def at_chance(record: Record, found: Evidence) -> Remark | None:
         return None
     return Remark(
         "problem",
-        f"The result is no better than guessing: {percent(row['held_out'])} % of {record['n_held_out']:,} images are "
+        f"The result is no better than guessing: {percent(row['held_out'])} % of {tested_images(record)} are "
         f"right, and one of {len(record['classes'])} classes at random is right for {percent(guessing)} %.",
     )
 

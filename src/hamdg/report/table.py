@@ -166,6 +166,12 @@ def error_name(metric: str) -> str:
     return "jackknife" if metric == "mIoU" else "binomial"
 
 
+def tested_images(record: Record) -> str:
+    """Return how many images the headline is of, in words; of targets that steps have read, it is a part."""
+    part = "" if record["part"] == "all" else f"the {record['part'].replace('%', ' %')} part of "
+    return f"{part}{record['n_held_out']:,} images"
+
+
 def headline(record: Record) -> str:
     """Return one line that says which run this is."""
     return (
@@ -190,7 +196,7 @@ def format_text(record: Record) -> str:
             lines.append(_rule(widths))
         lines.append(_aligned(line, widths))
     gain = f"; gain: points over {start_label(record)}" if record["zero_shot_accuracy"] is not None else ""
-    lines += ["", f"±: {error_name(record['metric'])} standard error over {record['n_held_out']} images{gain}."]
+    lines += ["", f"±: {error_name(record['metric'])} standard error over {tested_images(record)}{gain}."]
     if record["part"] != "all":
         lines.append(f"Held out: the {record['part'].replace('%', ' %')} part of the images, which no step has read.")
     if fewer := fewer_images(record):

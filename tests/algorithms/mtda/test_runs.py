@@ -203,6 +203,7 @@ def test_the_headline_is_the_harmonic_mean_on_what_no_step_saw(whole: Finished) 
     shown = format_text(record)
     assert "Several held-out domains: harmonic mean." in shown
     assert "Held out: the 20 % part of the images, which no step has read." in shown
+    assert f"standard error over the 20 % part of {record['n_held_out']} images" in shown
     assert "MTDA merge: the merge is the paper's" in shown
     assert all(name in shown.splitlines()[2] for name in TARGETS)
     page = (whole.run.path / "report.html").read_text()
