@@ -197,6 +197,9 @@ def test_the_strong_view_changes_colors_and_cuts_out_a_square_but_moves_nothing(
     assert cut.sum((1, 2)).tolist() == [25] * 40
     rows, columns = cut.any(2).sum(1), cut.any(1).sum(1)
     assert (set(rows.tolist()), set(columns.tolist())) == ({5}, {5})
+    half = (strong_view(images, PLAIN, 0.5) == 0).all(1)
+    assert half.sum((1, 2)).tolist() == [4] * 40
+    torch.testing.assert_close(strong_view(images, PLAIN, 0.0), images, atol=1e-5, rtol=0)
     # The brightest pixel that is not cut out stays where it is in a gray ramp.
     ramp = PLAIN.fit(torch.linspace(0.3, 0.5, 256).view(1, 1, 16, 16).expand(8, 3, 16, 16))
     seen = strong_view(ramp, PLAIN)[:, 0]

@@ -115,7 +115,7 @@ class SelfTraining(Learner):
         with torch.no_grad():
             normalize_by_batch(self.teacher)
             given = pseudo_labels(self.teacher(images))
-        scores = self(strong_view(images, self.network.preprocess))
+        scores = self(strong_view(images, self.network.preprocess, self.adapt.strength))
         loss, accepted = self_training_loss(scores, given, self.adapt.threshold)
         return loss, accepted, given.confidence.mean()
 

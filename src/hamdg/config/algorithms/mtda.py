@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -22,6 +22,8 @@ class AdaptConfig:
         warmup: Steps of linear warm-up before the cosine decay.
         clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
         threshold: The teacher's predictions are labels where their probability is at least this.
+        strength: How much the student's view changes: 1 for factors of 0.6 to 1.4 on brightness, contrast and
+            saturation, a fifth of the images in gray, and a square of 30 % of the side cut out; 0 for nothing.
         decay: How much of the teacher's weights stays at each step; the rest is the student's.
         momentum: Share of a batch in BatchNorm's running statistics (torch's default is 0.1).
         source_batches: Train on a labeled batch of every source at each step, too; else the sources are not read.
@@ -33,6 +35,7 @@ class AdaptConfig:
     warmup: Annotated[int, Range(0, 1_000_000)] = 10
     clip_norm: Annotated[float, Range(0)] = 1.0
     threshold: Annotated[float, Range(0, 1)] = 0.8
+    strength: Annotated[float, Range(0, 1)] = 1.0
     decay: Annotated[float, Range(0, 1, below=True)] = 0.99
     momentum: Annotated[float, Range(0, 1, above=True)] = 0.1
     source_batches: bool = False
@@ -94,6 +97,7 @@ class MtdaSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.mtda.algorithm:Mtda"
     uses: ClassVar[tuple[str, ...]] = ("train",)
+    added: ClassVar[Mapping[str, object]] = {"adapt.strength": 1.0}
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     merge: MergeTargetsConfig = field(default_factory=MergeTargetsConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
