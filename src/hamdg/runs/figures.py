@@ -261,7 +261,7 @@ def curves(
         note: A sentence on what is seen.
         percent: Whether the values are fractions to be shown in per cent.
         smooth: Whether a running mean is drawn over the faint values themselves; for what jumps from step to step.
-        limits: Ends of the value axis; chosen from the data when left out.
+        limits: Ends of the value axis, in per cent where that is shown; chosen from the data when left out.
     """
     return {
         "kind": "curves",

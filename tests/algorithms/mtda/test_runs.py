@@ -208,6 +208,9 @@ def test_the_headline_is_the_harmonic_mean_on_what_no_step_saw(whole: Finished) 
     assert all(name in shown.splitlines()[2] for name in TARGETS)
     page = (whole.run.path / "report.html").read_text()
     assert "harmonic mean over the domains" in page
+    # Shares of images are drawn in per cent, on an axis that holds them.
+    ends = {one["title"]: one["limits"] for one in record["steps"]["adapt"]["figures"] if one["kind"] == "curves"}
+    assert ends["Pseudo-labels that the teacher is sure of"] == [0, 100]
     assert "Statistics of BatchNorm are measured anew at each point" in page
 
 

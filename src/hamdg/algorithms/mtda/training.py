@@ -174,7 +174,7 @@ def _self_trained(context: Context, targets: Sequence[str], learners: Mapping[st
             note="Share of the images (or pixels) of a batch whose most probable class reaches the threshold.",
             percent=True,
             smooth=True,
-            limits=(0.0, 1.0),
+            limits=(0.0, 100.0),
         ),
         curves("Mean confidence of the teacher", [curve(CONFIDENCE)], smooth=True, limits=(0.0, 1.0)),
     ]
