@@ -27,8 +27,8 @@ def test_a_copy_has_the_same_images_and_labels_in_another_light(domain: str, tmp
         assert np.array_equal(copy.labels, own.labels)
         assert np.array_equal(copy.clean_labels, own.clean_labels)
         assert np.array_equal(render_domain(copy.domain, FEW).images, copy.images)
-    assert np.abs(dark.images - 0.4 * own.images.astype(float)).max() <= 0.51
-    assert np.abs(fog.images - (0.4 * own.images.astype(float) + 123)).max() <= 0.51
+    assert np.abs(dark.images - 0.5 * own.images.astype(float)).max() <= 0.51
+    assert np.abs(fog.images - (0.7 * own.images.astype(float) + 61.5)).max() <= 0.51
     # One file serves all lights.
     assert len(list(tmp_path.iterdir())) == 1
 
