@@ -24,6 +24,7 @@ from hamdg.runs.identity import identity, run_directory
 from hamdg.runs.record import Record, read_record
 from hamdg.stages import pipeline
 from hamdg.stages.context import open_context
+from hamdg.stages.plan import make_plan
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -69,6 +70,9 @@ def test_both_towers_are_merged_and_the_file_classifies_alone_as_the_run_does(
     right = (images @ classes.T).argmax(dim=1) == labels
     assert record["held_out_accuracy"] == pytest.approx(float(right.double().mean()))
     assert record["class_features"]["use"] == "start of a text tower that is trained"
+    moving = [name for name in own["photo"] if name.rpartition(".")[2] in ("running_mean", "running_var")]
+    count = sum(one.numel() for name, one in own["photo"].items() if name not in moving and one.is_floating_point())
+    assert make_plan([context], until="evaluate").parameters == count
 
 
 @pytest.mark.parametrize("algorithm", ["erm", "coral", "ham"])

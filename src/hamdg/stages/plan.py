@@ -168,6 +168,8 @@ def make_plan(
 
 def _trained(context: Context) -> int:
     """Return how many parameters a network trains; the linear layer of an image classifier is one of its layers."""
+    if context.recipe.model.trains_text:
+        return sum(one.numel() for one in context.network().trainable().values())
     count = sum(one.numel() for one in context.pretrained.encoder.parameters())
     layer = len(context.bench.classes) * (context.pretrained.width + 1)
     return count if context.recipe.model.has_text else count + layer
