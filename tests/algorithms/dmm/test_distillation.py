@@ -11,6 +11,7 @@ from hamdg.algorithms.dmm.distillation import (
     Lesson,
     distill,
     lesson,
+    log_shares,
     mixed_parts,
     moved,
     weight_distance,
@@ -171,6 +172,17 @@ def test_teachers_are_asked_about_the_images_that_the_student_sees() -> None:
     taught(student, {"a": lesson(teacher, drawn(3, 1, 3, 4, seed=2), CPU)}, {}, config)
     assert all(torch.equal(one, other) for one, other in zip(teacher.asked, student.asked, strict=True))
     assert len({tuple(one.sort(dim=0).values.flatten().tolist()) for one in student.asked}) > 1
+
+
+def test_what_a_teacher_has_mostly_seen_is_taken_off_its_scores() -> None:
+    shares = log_shares([0, 1, 4])
+    torch.testing.assert_close(shares, torch.tensor([1 / 8, 2 / 8, 5 / 8]).log())
+    images, config = drawn(8, 4, seed=2), DistillConfig(jitter=0, steps=1, batch_size=8, temperature=1.0)
+    # Where all classes score alike, the student is to say the opposite of the shares: 8 / 1, 8 / 2, 8 / 5.
+    found = taught(Linear(torch.zeros(3, 4)), {"a": lesson(Linear(torch.zeros(3, 4)), images, CPU, shares)}, {}, config)
+    wanted = torch.tensor([8.0, 4.0, 1.6])
+    wanted /= wanted.sum()
+    assert found.curve[0][1] == pytest.approx(float((wanted * (3 * wanted).log()).sum()), abs=1e-6)
 
 
 def test_the_learning_rate_falls(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,7 @@ def test_statistics_that_cannot_be_used_are_named(change: dict[str, Tensor], sai
 def test_targets_are_spread_over_classes_or_as_the_client_has_them() -> None:
     assert target_classes(7, 3, [0, 0, 9], "uniform").tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert target_classes(5, 3, [0, 20, 30], "counts").tolist() == [1, 1, 2, 2, 2]
+    assert target_classes(5, 3, [0, 1, 300], "present").tolist() == [1, 1, 1, 2, 2]
     assert target_classes(2, 3, [1, 1, 1], "uniform").tolist() == [0, 1]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hamdg import cli
 from hamdg.algorithms.dmm import loop
-from hamdg.algorithms.dmm.distillation import Lesson, distill
+from hamdg.algorithms.dmm.distillation import distill, lesson
 from hamdg.algorithms.dmm.similarity import MEASURES, by_tower
 from hamdg.config.algorithms.dmm import DistillConfig, DmmSettings
 from hamdg.config.recipe import ModelConfig, Recipe
@@ -21,7 +21,6 @@ from hamdg.errors import ConfigError
 from hamdg.merge import merge
 from hamdg.models.clip import load_clip
 from hamdg.models.clip_classifier import ClipTowers
-from hamdg.models.network import frozen
 from hamdg.models.text_head import prompt_tokens
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity, part, run_directory
@@ -96,7 +95,7 @@ def test_the_text_tower_learns_from_the_teachers_where_it_is_to(which: Any) -> N
     student, images = towers(), torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = {name: own.clone() for name, own in student.weights().items()}
     config = DistillConfig(steps=2, batch_size=4, towers=which)
-    lessons = {"a": Lesson(images, frozen(towers(0.05)))}
+    lessons = {"a": lesson(towers(0.05), images, torch.device("cpu"))}
     found = distill(student, lessons, {}, config, 0, Uncounted(), torch.device("cpu"))
     # All that a merge holds is in the result.
     assert found.weights.keys() == before.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -25,10 +25,17 @@ _POINTS = 30
 
 
 class Lesson(NamedTuple):
-    """Normalized images [n, 3, h, w], and the frozen network that says what they are."""
+    """What a teacher is asked.
+
+    Args:
+        images: Normalized images [n, 3, h, w].
+        teacher: The frozen network that says what they are.
+        prior: What is taken off its scores [classes], such as `log_shares`; 0 for nothing.
+    """
 
     images: Tensor
     teacher: Network
+    prior: Tensor
 
 
 class Distilled(NamedTuple):
@@ -43,9 +50,21 @@ def weight_distance(parameters: Mapping[str, Tensor], anchors: Mapping[str, Tens
     return torch.stack([(own - anchors[name]).square().sum() for name, own in parameters.items()]).sum() / 2
 
 
-def lesson(teacher: Network, images: Tensor, device: torch.device) -> Lesson:
-    """Return images with their teacher, frozen, both on a device."""
-    return Lesson(images.to(device), frozen(teacher).to(device))
+def log_shares(counts: Sequence[int]) -> Tensor:
+    """Return the logarithms of the shares of classes, log((n_c + 1) / (n + classes)), float32 [classes].
+
+    Scores without them are those of a model that saw every class as often (https://arxiv.org/abs/2007.07314), classes
+    that it has never seen within limits.
+    """
+    more = torch.tensor(counts, dtype=torch.float64) + 1
+    return (more / more.sum()).log().float()
+
+
+def lesson(teacher: Network, images: Tensor, device: torch.device, prior: Tensor | None = None) -> Lesson:
+    """Return images with their teacher, frozen, and the prior of its scores, all on a device."""
+    return Lesson(
+        images.to(device), frozen(teacher).to(device), (torch.zeros(()) if prior is None else prior).to(device)
+    )
 
 
 def moved(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -153,7 +172,7 @@ def _losses(
         for index, one in enumerate(given)
     ]
     with torch.no_grad():
-        said = [one.teacher(batch) for one, batch in zip(given, batches, strict=True)]
+        said = [one.teacher(batch) - one.prior for one, batch in zip(given, batches, strict=True)]
     scores = student(torch.cat(batches)).split(list(map(len, batches)))
     losses = torch.stack(
         [distillation_loss(found, teacher, config.temperature) for found, teacher in zip(scores, said, strict=True)]

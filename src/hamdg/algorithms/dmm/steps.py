@@ -14,7 +14,7 @@ from hamdg import console
 from hamdg.algorithms.base import StepResult
 from hamdg.algorithms.dmm.arrangement import Arrangement, arrange
 from hamdg.algorithms.dmm.clients import START, Client, ClientData, make_clients, start_client
-from hamdg.algorithms.dmm.distillation import Distilled, distill, lesson, mixed_parts
+from hamdg.algorithms.dmm.distillation import Distilled, distill, lesson, log_shares, mixed_parts
 from hamdg.algorithms.dmm.inversion import check_statistics
 from hamdg.algorithms.dmm.loop import Loop
 from hamdg.algorithms.dmm.report import (
@@ -180,16 +180,10 @@ def merge_clients(context: Context) -> StepResult:
 def synthesize_images(context: Context) -> StepResult:
     """Synthesize images from every model that the merge left; no training image is read."""
     config, found = context.settings(DmmSettings).synthesize, arrangement_of(context)
-    counts = cast("Mapping[str, list[int]]", context.step("train").read()["facts"]["counts"])
     classes = context.bench.classes
     targets = {
-        name: target_classes(
-            config.images,
-            len(classes),
-            [sum(column) for column in zip(*(counts[member] for member in members), strict=True)],
-            config.targets,
-        )
-        for name, members in found.models.items()
+        name: target_classes(config.images, len(classes), counts, config.targets)
+        for name, counts in _class_counts(context, found).items()
     }
     models = {name: partial(_model, context, number) for number, name in enumerate(found.models)}
     loop = Loop(context, config.steps * len(models), "dmm.synthesize.lr")
@@ -300,13 +294,28 @@ def _distilled(context: Context, images: Mapping[str, Tensor], loop: Loop) -> Di
     """Distill the divergent models into the merged one on some images of each model."""
     config, found, device = context.settings(DmmSettings).distill, arrangement_of(context), context.device
     numbers = {name: number for number, name in enumerate(found.models)}
-    lessons = {name: lesson(_model(context, numbers[name]), images[name], device) for name in found.teachers}
+    priors = {name: log_shares(counts) for name, counts in _class_counts(context, found).items()}
+    lessons = {
+        name: lesson(
+            _model(context, numbers[name]), images[name], device, priors[name] if config.remove_prior else None
+        )
+        for name in found.teachers
+    }
     own = {}
     if found.itself is not None and _stays_by_outputs(config):
         own = {found.itself: lesson(_model(context, numbers[found.itself]), images[found.itself], device)}
     student = context.network()
     student.load(context.step("merge").load("merged"))
     return distill(student, lessons, own, config, context.recipe.seed, loop, device)
+
+
+def _class_counts(context: Context, found: Arrangement) -> dict[str, list[int]]:
+    """Return how many images of each class every model was trained on: those of all clients that it is merged of."""
+    counts = cast("Mapping[str, list[int]]", context.step("train").read()["facts"]["counts"])
+    return {
+        name: [sum(column) for column in zip(*(counts[member] for member in members), strict=True)]
+        for name, members in found.models.items()
+    }
 
 
 def _stays_by_outputs(config: DistillConfig) -> bool:

@@ -81,9 +81,13 @@ def target_classes(count: int, classes: int, counts: Sequence[int], kind: Target
         count: How many images.
         classes: How many classes there are.
         counts: Images of each class that the model was trained on.
-        kind: Every class as often, or in proportion to `counts`, by largest remainders.
+        kind: Every class as often, every one that has images, or in proportion to these, by largest remainders.
     """
-    shares = [1.0] * classes if kind == "uniform" else [float(number) for number in counts]
+    shares = {
+        "uniform": [1.0] * classes,
+        "present": [float(number > 0) for number in counts],
+        "counts": [float(number) for number in counts],
+    }[kind]
     exact = [count * share / sum(shares) for share in shares]
     whole = [int(value) for value in exact]
     rest = sorted(range(classes), key=lambda label: (whole[label] - exact[label], label))

@@ -13,7 +13,7 @@ Split = Literal["domain", "dirichlet"]
 Similarity = Literal["task_vectors", "weights", "statistics"]
 Student = Literal["main_group", "all"]
 StatisticsLoss = Literal["relative", "norms"]
-Targets = Literal["uniform", "counts"]
+Targets = Literal["uniform", "present", "counts"]
 Stay = Literal["none", "outputs", "weights"]
 Compared = Literal["both", "image", "text"]
 Distilled = Literal["both", "image"]
@@ -88,7 +88,8 @@ class SynthesizeConfig:
         statistics_weight: Weight of that loss.
         variation_weight: Weight of the total variation of images.
         target_weight: Weight of the cross-entropy of the model's prediction with the image's target.
-        targets: Every class as often (`uniform`), or in proportion to the client's own images (`counts`).
+        targets: Every class as often (`uniform`), every class that the clients have (`present`), or in proportion to
+            their images (`counts`).
         jitter: Images are rolled by up to this many pixels before each step.
     """
 
@@ -99,7 +100,7 @@ class SynthesizeConfig:
     statistics_weight: Annotated[float, Range(0)] = 5.0
     variation_weight: Annotated[float, Range(0)] = 0.001
     target_weight: Annotated[float, Range(0)] = 1.0
-    targets: Targets = "uniform"
+    targets: Targets = "present"
     jitter: Annotated[int, Range(0, 1_000)] = 2
 
 
@@ -113,6 +114,8 @@ class DistillConfig:
         batch_size: Images of each model and step.
         jitter: Images are mirrored at random and rolled by up to this many pixels before each step, and the teachers
             asked about these: a few hundred images are soon known by heart. 0 leaves them as they are.
+        remove_prior: Take the logarithms of the shares of classes among a model's images off its scores, so that it
+            says what an image shows rather than what it has mostly seen.
         temperature: Of the soft labels.
         clip_norm: Gradients are scaled down to this norm; 0 switches clipping off.
         stay: What keeps the merged model near to what it was: its own soft labels on images synthesized from it
@@ -128,6 +131,7 @@ class DistillConfig:
     lr: Annotated[float, Range(0, above=True)] = 5e-4
     batch_size: Count = 32
     jitter: Annotated[int, Range(0, 1_000)] = 4
+    remove_prior: bool = True
     temperature: Annotated[float, Range(0, above=True)] = 2.0
     clip_norm: Annotated[float, Range(0)] = 5.0
     stay: Stay = "outputs"
