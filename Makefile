@@ -36,8 +36,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: $(STAMP) ## train three source models, merge them, test on the held-out domain (about a minute on 2 cores)
 	$(BIN)/hamdg run experiments/mini/ham.yaml
 
+# Without compiled files, every process would compile all tests anew, for 10 s each.
 test: $(STAMP) ## run the fast tests
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-all: $(STAMP) ## run all tests but those for a GPU; those on real images where PACS is found (HAMDG_DATA, data/)
 	$(BIN)/python -m pytest -q -m "not gpu"

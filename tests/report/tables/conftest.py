@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,10 +138,5 @@ def cell(table: Table, row: str, column: str) -> Cell:
 
 
 def near(found: Cell, mean: float, error: float | None, n: int) -> bool:
-    assert found.mean is not None
-    same = (
-        error is None
-        if found.standard_error is None
-        else math.isclose(found.standard_error, error or 0.0, abs_tol=1e-12)
-    )
-    return math.isclose(found.mean, mean) and same and found.n == n
+    same = found.standard_error is None if error is None else found.standard_error == pytest.approx(error)
+    return found.mean == pytest.approx(mean) and same and found.n == n
