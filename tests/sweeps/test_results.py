@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from hamdg import console
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import Recipe, RuntimeConfig
 from hamdg.errors import ConfigError, DataError, OutputError
 from hamdg.report.table import MISSING
-from hamdg.runs.record import read_record
+from hamdg.runs.record import Record, read_record
 from hamdg.sweeps import results
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome
@@ -164,3 +164,20 @@ def test_the_numbers_of_both_tables_are_in_the_document(
     assert table["cells"][2][0]["difference"]["mean"] == pytest.approx(0.7129 - 0.7371)
     assert [cells[0]["mean"] for cells in seconds["cells"]] == [20.5, None, 61.2]
     assert [run["state"] for run in found["runs"]] == ["done", "done"]
+
+
+def test_done_runs_that_no_table_averages_end_a_sweep_before_others_are_made(
+    sweep: Sweep, ham: Record, tmp_path: Path
+) -> None:
+    root = {"runtime": RuntimeConfig(root=str(tmp_path / "logs"))}
+    jobs = [Job("clean", "own", Recipe(label="own", seed=seed, **root), "evaluate") for seed in range(3)]  # type: ignore[arg-type]
+    for job, digest in zip(jobs[:2], ("a", "b"), strict=True):
+        job.directory.mkdir(parents=True)
+        seed = {"seed": job.recipe.seed, "held_out": "sketch", "targets": ["sketch"]}
+        (job.directory / "record.json").write_text(json.dumps({**ham, **seed, "data_digest": 64 * digest}))
+        (job.directory / "done").touch()
+    results.check_done(sweep, jobs[1:])
+    results.check_done(sweep, [replace(job, force=True) for job in jobs])
+    message = r"^The runs that are done fit into no table, .* would average runs that differ in `images` \(a+, b+\)"
+    with pytest.raises(DataError, match=message):
+        results.check_done(sweep, jobs)

@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace, file: Path, overrides: Sequence[str]) -> 
     from hamdg.sweeps.jobs import jobs_of
     from hamdg.sweeps.launchers import read_launcher
     from hamdg.sweeps.lists import lists_in, sweep_of
+    from hamdg.sweeps.results import check_done
     from hamdg.sweeps.sweep import run_sweep
     from hamdg.sweeps.tracking import followed
 
@@ -78,5 +79,6 @@ def run(arguments: argparse.Namespace, file: Path, overrides: Sequence[str]) -> 
     if arguments.dry_run:
         look(file, sweep, jobs, plans=True)
         return 0
+    check_done(sweep, jobs)
     finish(file, sweep, jobs, run_sweep(file, sweep, processes, launcher, jobs))
     return 0

@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.sweeps.sweep import run_sweep
 
     results.check(sweep)
+    results.check_done(sweep, chosen)
     outcomes = run_sweep(file, sweep, arguments.processes, launcher, chosen)
     _warn_of_change(file, sweep)
     finish(file, sweep, jobs, outcomes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg import console
 from hamdg.config.shipped import public_name
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import Estimate, estimate
@@ -64,6 +65,31 @@ def check(sweep: Sweep) -> None:
     if page.exists() and not page.is_file():
         raise ConfigError(f"`out: {sweep.out}` is not a file; name the page itself, such as `docs/results.md`.")
     check_page(page)
+
+
+def check_done(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Make the tables of the runs that are done, before hours of training end with a table that cannot be made.
+
+    Args:
+        sweep: What the sweep file says.
+        jobs: Its runs; those that are not done, or are to be made again, are left out.
+
+    Raises:
+        DataError: If runs differ in what a table cannot average, such as their images, or contradict each other.
+    """
+    if sweep.until != EVALUATE:
+        return
+    own = [job for job in jobs if not (job.is_pair or job.draw or job.force) and is_done(job)]
+    runs = []
+    for job in own:
+        with suppress(DataError):  # a damaged one is a failure of its own, beside the others
+            runs.append(found_run(job, job.directory))
+    if not runs:
+        return
+    try:
+        tabulate_methods(runs, choose_methods(runs, {job.variant: labels_of(sweep, job) for job in own}))
+    except DataError as error:
+        raise DataError(f"The runs that are done fit into no table, so that none is made: {error}") from error
 
 
 def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
