@@ -47,7 +47,7 @@ class Scmd(Algorithm):
         if files.read()["facts"]["teacher_sha256"] != teacher.sha256:
             raise WeightsError(
                 f"The teacher `{config.name}` is not the one that `{context.run.path}` was distilled from: its weights "
-                "or its class features are others now; bring them back, or repeat the run with `--force`."
+                "are others now; bring them back, or repeat the run with `--force`."
             )
         note = "given the student's images as they are" if config.images == "student" else ""
         return [

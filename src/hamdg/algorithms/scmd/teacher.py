@@ -46,9 +46,11 @@ class Teacher(Network):
 
     @property
     def sha256(self) -> str:
-        """Digest of all that its scores come from."""
-        scale = torch.tensor(self.clip.logit_scale)
-        return sha256_tensors({**self.state_dict(), "class_features": self.class_features, "logit_scale": scale})
+        """Digest of the CLIP, text tower included; the recipe has the prompts and words.
+
+        Not of the class features: on another machine, or with more threads, their last bits are others.
+        """
+        return sha256_tensors({**self.clip.loaded.state(), "scale": torch.tensor(self.clip.logit_scale)})
 
     def features(self, images: Tensor) -> Tensor:
         """Return features [n, d] of length 1 of the student's images."""
