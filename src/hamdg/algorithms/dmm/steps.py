@@ -304,8 +304,11 @@ def _distilled(context: Context, images: Mapping[str, Tensor], loop: Loop) -> Di
     own = {}
     if found.itself is not None and _stays_by_outputs(config):
         own = {found.itself: lesson(_model(context, numbers[found.itself]), images[found.itself], device)}
-    student = context.network()
-    student.load(context.step("merge").load("merged"))
+    student, merged = context.network().to(device), context.step("merge").load("merged")
+    student.load(merged)
+    if config.statistics == "measured":
+        parts = (part.to(device) for part in mixed_parts(torch.cat([images[name] for name in found.models])))
+        reestimated(student, merged, parts)
     return distill(student, lessons, own, config, context.recipe.seed, loop, device)
 
 

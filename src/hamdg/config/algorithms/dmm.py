@@ -94,12 +94,12 @@ class SynthesizeConfig:
     """
 
     images: Annotated[int, Range(2, 100_000)] = 70
-    steps: Count = 200
+    steps: Count = 100
     lr: Annotated[float, Range(0, above=True)] = 0.05
     statistics: StatisticsLoss = "relative"
-    statistics_weight: Annotated[float, Range(0)] = 5.0
-    variation_weight: Annotated[float, Range(0)] = 0.001
-    target_weight: Annotated[float, Range(0)] = 1.0
+    statistics_weight: Annotated[float, Range(0)] = 20.0
+    variation_weight: Annotated[float, Range(0)] = 0.3
+    target_weight: Annotated[float, Range(0)] = 0.2
     targets: Targets = "present"
     jitter: Annotated[int, Range(0, 1_000)] = 2
 
@@ -121,14 +121,14 @@ class DistillConfig:
         stay: What keeps the merged model near to what it was: its own soft labels on images synthesized from it
             (`outputs`), its weights (`weights`), or nothing (`none`).
         stay_weight: Weight of that term.
-        statistics: Whether BatchNorm's statistics stay those of the merge (`frozen`) or follow the synthesized images
-            (`live`).
+        statistics: Whether BatchNorm's statistics stay those of the merge (`frozen`), are measured on the images before
+            the first step and then stay (`measured`), or follow the images (`live`).
         towers: Where both towers of a CLIP are trained (`model.text_tower`), which of them learn: `both`, or the
             `image` tower, with the text tower of the merge.
     """
 
-    steps: Count = 150
-    lr: Annotated[float, Range(0, above=True)] = 5e-4
+    steps: Count = 100
+    lr: Annotated[float, Range(0, above=True)] = 2e-4
     batch_size: Count = 32
     jitter: Annotated[int, Range(0, 1_000)] = 4
     remove_prior: bool = True
@@ -136,7 +136,7 @@ class DistillConfig:
     clip_norm: Annotated[float, Range(0)] = 5.0
     stay: Stay = "outputs"
     stay_weight: Annotated[float, Range(0)] = 1.0
-    statistics: Literal["frozen", "live"] = "frozen"
+    statistics: Literal["frozen", "measured", "live"] = "measured"
     towers: Distilled = "both"
 
 
