@@ -152,10 +152,18 @@ def test_what_the_steps_leave(finished: Finished) -> None:
     assert torch.equal(statistics["conv1.weight"], mean["conv1.weight"])
     assert not torch.equal(statistics["bn1.running_mean"], mean["bn1.running_mean"])
 
-    # Weights were taught, statistics stay those that the merge has on the synthesized images.
+    # Weights were taught, statistics stay those of the merge.
     result = load_tensors(run.merged)
     assert not torch.equal(result["conv1.weight"], mean["conv1.weight"])
-    torch.testing.assert_close(result["layer2.0.bn1.running_mean"], statistics["layer2.0.bn1.running_mean"])
+    assert torch.equal(result["bn1.running_mean"], mean["bn1.running_mean"])
+
+
+def test_the_distillation_may_begin_with_the_statistics_of_its_images(finished: Finished) -> None:
+    run = finished("--dmm.distill.statistics=measured", "--dmm.distill.lr=1e-9")
+    result, measured = load_tensors(run.merged), load_tensors(run.path / "synthesize" / "reestimated.safetensors")
+    name = "layer2.0.bn1.running_mean"
+    torch.testing.assert_close(result[name], measured[name])
+    assert not torch.equal(result[name], load_tensors(run.path / "merge" / "merged.safetensors")[name])
 
 
 def test_a_dirichlet_split_has_clients_of_its_own(finished: Finished) -> None:

@@ -136,7 +136,7 @@ class DistillConfig:
     clip_norm: Annotated[float, Range(0)] = 5.0
     stay: Stay = "outputs"
     stay_weight: Annotated[float, Range(0)] = 1.0
-    statistics: Literal["frozen", "measured", "live"] = "measured"
+    statistics: Literal["frozen", "measured", "live"] = "frozen"
     towers: Distilled = "both"
 
 
