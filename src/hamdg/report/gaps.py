@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hamdg.runs.averages import Average, slopes
 from hamdg.runs.predictions import Predictions, TargetPredictions
 from hamdg.runs.record import Record, Row, known
 
@@ -38,16 +40,21 @@ def gap_to(record: Record, predictions: Predictions | None, other: Row | None) -
     if other is None or not known(own["held_out"]) or not known(other["held_out"]):
         return None
     value = own["held_out"] - other["held_out"]
-    targets = [] if predictions is None else list(predictions.targets.values())
+    targets = [] if predictions is None else [one for one in predictions.targets.values() if len(one.labels)]
     keys = {own["key"], other["key"]}
     if record["part"] == "all" and targets and all(keys <= one.predicted.keys() for one in targets):
-        variance = sum(_paired_variance(one, own["key"], other["key"]) for one in targets) / len(targets) ** 2
-        return Gap(value, math.sqrt(variance), paired=True)
+        error = _paired_error(targets, own["key"], other["key"], record.get("average", "arithmetic"))
+        return Gap(value, error, paired=True)
     return Gap(value, math.hypot(own["standard_error"], other["standard_error"]), paired=False)
 
 
-def _paired_variance(target: TargetPredictions, key: str, other: str) -> float:
-    """Return the variance of the mean of +1 (only the first is right), -1 (only the second) and 0 over the images."""
-    first, second = (target.predicted[one] == target.labels for one in (key, other))
-    gains = first.astype(float) - second
-    return float(gains.var() / len(gains)) if len(gains) else 0.0
+def _paired_error(targets: Sequence[TargetPredictions], key: str, other: str, kind: Average) -> float:
+    """Return the standard error of the difference of two models' means over the targets, to first order.
+
+    On each target it is that of the mean, over the images, of what the first model's answers add to its mean less what
+    the second's add to its own.
+    """
+    first, second = ([one.predicted[name] == one.labels for one in targets] for name in (key, other))
+    own, its = (slopes([float(right.mean()) for right in rights], kind) for rights in (first, second))
+    gains = [up * one - down * two for up, one, down, two in zip(own, first, its, second, strict=True)]
+    return math.hypot(*(float(gain.std()) / math.sqrt(len(gain)) for gain in gains))

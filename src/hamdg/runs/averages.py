@@ -45,9 +45,18 @@ def combined_error(values: Sequence[float], errors: Sequence[float], kind: Avera
         errors: Their standard errors.
         kind: Which mean.
     """
+    return math.hypot(*(slope * error for slope, error in zip(slopes(values, kind), errors, strict=True)))
+
+
+def slopes(values: Sequence[float], kind: Average) -> list[float]:
+    """Return how much such a mean moves with each of its metrics, to first order.
+
+    Args:
+        values: The metrics.
+        kind: Which mean.
+    """
     if kind == "arithmetic":
-        return math.hypot(*errors) / len(errors)
+        return [1 / len(values)] * len(values)
     mean = average(values, kind)
-    # To first order: a metric p moves the mean H of M of them by H^2 / (M p^2) times its own error.
-    slopes = [mean**2 / (len(values) * value**2) if value > 0 else 0.0 for value in values]
-    return math.hypot(*(slope * error for slope, error in zip(slopes, errors, strict=True)))
+    # A metric p moves the harmonic mean H of M of them by H^2 / (M p^2) times its own change.
+    return [mean**2 / (len(values) * value**2) if value > 0 else 0.0 for value in values]
