@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -25,13 +27,17 @@ from hamdg.config.recipe import (
     TrainConfig,
 )
 from hamdg.data.domain import open_domain
+from hamdg.data.module import split_domain
+from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.predictions import read_predictions
 from hamdg.runs.record import read_record
 from hamdg.stages import evaluate, pipeline
+from hamdg.stages.context import Context
 from hamdg.stages.discovery import algorithm_of
+from hamdg.tasks.segmentation import SEGMENTATION
 
 
 def recipe(root: Path) -> Recipe:
@@ -104,6 +110,19 @@ def test_a_test_without_labeled_images_is_refused_in_a_sentence(tmp_path: Path) 
         evaluate._check_labeled(dusk, maps)
     maps[1] = 0
     evaluate._check_labeled(dusk, maps)
+
+
+def test_a_part_without_labeled_images_is_refused_too(tmp_path: Path) -> None:
+    given = recipe(tmp_path)
+    bench, algorithm = benchmark_of(given), algorithm_of(given)
+    context = SimpleNamespace(recipe=given, bench=bench, algorithm=algorithm, task=SEGMENTATION)
+    dusk = open_domain(given, "dusk", 32)
+    inside, outside = split_domain(given, dusk)
+    maps = np.array(dusk.labels)
+    maps[inside] = 255
+    assert len(outside) >= 2
+    with pytest.raises(DataError, match=r"^Of `dusk`, the result is tested on 8 images, and 0 with a pixel of a class"):
+        evaluate._measured(cast("Context", context), replace(dusk, clean_labels=maps), [])
 
 
 @pytest.mark.parametrize(

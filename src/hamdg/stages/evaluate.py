@@ -144,7 +144,9 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     maps = labels.ndim > 1
     seen = _headline_images(context, domain)
     if maps:
-        _check_labeled(domain, labels[seen])
+        # The record has the 80 % part beside the headline.
+        for part in (seen, inside.numpy()):
+            _check_labeled(domain, labels[part])
     logs = [MapLog(len(domain), classes) if maps else PredictionLog(len(domain)) for _ in own]
     scorer = Scorer(context.device, context.preprocess, context.half)
     for batch in scorer.scores([Scored(entry.network, entry.weights) for entry in own], everything):
