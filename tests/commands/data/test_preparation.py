@@ -49,6 +49,21 @@ def test_prepare_renders_mini(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list(Path("cache").iterdir())) == 1
 
 
+def test_prepare_crops_no_image_that_has_a_label_map(capsys: pytest.CaptureFixture[str]) -> None:
+    for domain in ("game", "real"):
+        for kind, mode in (("images", "RGB"), ("labels", "L")):
+            folder = Path("streets") / domain / kind
+            folder.mkdir(parents=True)
+            Image.new(mode, (8, 8), 7).save(folder / "a.png")
+    arguments = ("prepare", "custom", "streets", "--size=16", "--data.cache=cache", "--data.ids={7: road, 8: sky}")
+    assert said(capsys, *arguments, "--view=training", code=2) == (
+        "hamdg: error: Images with label maps are not cropped, so that there is no training view to prepare.\n"
+    )
+    assert not Path("cache").exists()
+    assert said(capsys, *arguments).splitlines()[-1] == "2 images are decoded in cache/pictures."
+    assert [folder.name.endswith("-evaluation-16") for folder in Path("cache/pictures").iterdir()] == [True, True]
+
+
 def test_sheet_draws_files_and_leaves_missing_ones_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(root / "real" / "dog")
     assert said(capsys, "sheet", "toys", str(root), "--classes", "dog", "--per-cell=2") == "toys-sheet.png\n"

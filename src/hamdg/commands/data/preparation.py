@@ -38,7 +38,7 @@ def prepare(
         domains: Only these; `None` for all.
 
     Raises:
-        ConfigError: If there is no such domain.
+        ConfigError: If there is no such domain, or no such view of images with label maps.
         DataError: If there are no images, or some cannot be read.
         StorageError: If they do not fit.
     """
@@ -52,6 +52,9 @@ def prepare(
         console.result_json({"folder": cache, "images": counts})
         return
     if benchmark.task == "segmentation":
+        if views == "training":
+            raise ConfigError("Images with label maps are not cropped, so that there is no training view to prepare.")
+        views = "evaluation"
         for name in names:
             read_maps(list_images_and_maps(recipe, name), benchmark, side, cache)
     listings = [list_images(recipe, name) for name in names]
