@@ -64,7 +64,7 @@ def test_ids_become_classes_in_the_order_of_their_first_id() -> None:
     [
         ({"x": "road"}, "`data.ids` has the id `x`, but ids are whole numbers from 0 to 65535; write `7: car`."),
         ({"1": " "}, "`data.ids` gives the id `1` an empty name; name its class, or `ignore`."),
-        ({"1": "road", "2": "ignore"}, "`data.ids` names 1 classes; between 2 and 254 are needed."),
+        ({"1": "road", "2": "ignore"}, "`data.ids` names 1 class; between 2 and 254 are needed."),
     ],
 )
 def test_ids_that_mean_nothing_are_refused(ids: dict[str, str], message: str) -> None:

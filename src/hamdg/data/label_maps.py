@@ -71,7 +71,8 @@ def classes_of_ids(ids: Mapping[str, str]) -> tuple[tuple[str, ...], dict[int, i
         numbers[int(text)] = name.strip()
     classes = tuple(dict.fromkeys(numbers[one] for one in sorted(numbers) if numbers[one] != IGNORE))
     if not 2 <= len(classes) < IGNORED:
-        raise ConfigError(f"`data.ids` names {len(classes)} classes; between 2 and {IGNORED - 1} are needed.")
+        number = f"{len(classes)} class{'' if len(classes) == 1 else 'es'}"
+        raise ConfigError(f"`data.ids` names {number}; between 2 and {IGNORED - 1} are needed.")
     labels = {one: IGNORED if name == IGNORE else classes.index(name) for one, name in numbers.items()}
     return classes, {IGNORED: IGNORED} | labels
 
