@@ -33,8 +33,8 @@ HAM = {"recipe": "ham.yaml"}
         (
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
-            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `baseline`, `out`, `title`, "
-            "`intro`, `root`, `launcher`, `tracking`.",
+            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `baseline`, `validation`, "
+            "`out`, `title`, `intro`, `root`, `launcher`, `tracking`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},
@@ -88,6 +88,7 @@ HAM = {"recipe": "ham.yaml"}
             {"conditions": {"a": {"held_out": 3}}},
             "expected `conditions.a.held_out` to be a list of domains, or `all`, but got `3`.",
         ),
+        ({"conditions": {"a": {"held_out": []}, "b": {}}}, "`conditions.a.held_out` must not be empty."),
         (
             {"conditions": {}},
             "expected `conditions` to be a mapping of names to settings, one at least, but got `{}`.",

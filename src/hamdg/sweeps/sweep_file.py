@@ -227,6 +227,8 @@ def _condition(settings: dict[str, Any], place: str, checker: Checker) -> None:
     checker.settings({key: value for key, value in settings.items() if key != "held_out"}, place)
     if "held_out" in settings:
         checker.values({"held_out": settings["held_out"]}, Sweep, place)
+        if not settings["held_out"]:
+            raise checker.error(f"{place}held_out", f"`{place}held_out` must not be empty.")
         _spread(settings, place, checker)
 
 
