@@ -10,12 +10,14 @@ from hamdg.report.evidence import Evidence
 from hamdg.report.page import report_html
 from hamdg.report.remarks import (
     RULES,
+    Remark,
     at_chance,
     badly_calibrated,
     below_average,
     below_start,
     control_is_better,
     did_not_move,
+    held_out_is_source,
     learned_nothing,
     not_finite,
     one_class,
@@ -178,6 +180,18 @@ def test_too_few_images_for_a_difference(ham: Record) -> None:
     assert too_few_images(ham, two_models(ham, both=60, first=5, second=30, neither=5)) is None
     unpaired = too_few_images(ham, NOTHING)
     assert unpaired is None or "as if the two were tested on different images" in unpaired.text
+
+
+def test_a_held_out_domain_with_the_files_of_a_source(ham: Record) -> None:
+    ham["splits"] = {name: {"contents": name} for name in (*ham["sources"], *ham["targets"])}
+    assert held_out_is_source(ham, NOTHING) is None
+    ham["splits"][ham["targets"][0]]["contents"] = "photo"
+    found = held_out_is_source(ham, NOTHING)
+    assert found == Remark(
+        "problem",
+        "The result is tested on images of a source domain: sketch has the files of photo. Its accuracy there says "
+        "nothing of unseen domains.",
+    )
 
 
 def test_a_result_that_guesses(ham: Record) -> None:

@@ -177,6 +177,24 @@ def too_few_images(record: Record, found: Evidence) -> Remark | None:
     )
 
 
+def held_out_is_source(record: Record, found: Evidence) -> Remark | None:
+    """A held-out domain that has the files of a source, under another name."""
+    contents = {name: own.get("contents") for name, own in record.get("splits", {}).items()}
+    copies = [
+        f"{target} has the files of {source}"
+        for target in record["targets"]
+        for source in record["sources"]
+        if contents.get(target) is not None and contents[target] == contents.get(source)
+    ]
+    if not copies:
+        return None
+    return Remark(
+        "problem",
+        f"The result is tested on images of a source domain: {listed_in_words(copies)}. Its accuracy there says "
+        "nothing of unseen domains.",
+    )
+
+
 def at_chance(record: Record, found: Evidence) -> Remark | None:
     """A result that is no better than guessing: within two standard errors of 1 / K, or below."""
     row, guessing = record["rows"][-1], 1 / len(record["classes"])
@@ -225,6 +243,7 @@ def badly_calibrated(record: Record, found: Evidence) -> Remark | None:
 
 
 RULES: Sequence[Rule] = (
+    held_out_is_source,
     not_finite,
     learned_nothing,
     did_not_move,
