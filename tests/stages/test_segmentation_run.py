@@ -118,7 +118,7 @@ def test_a_part_without_labeled_images_is_refused_too(tmp_path: Path) -> None:
     context = SimpleNamespace(recipe=given, bench=bench, algorithm=algorithm, task=SEGMENTATION)
     dusk = open_domain(given, "dusk", 32)
     inside, outside = split_domain(given, dusk)
-    maps = np.array(dusk.labels)
+    maps = np.array(dusk.labels, np.uint8)
     maps[inside] = 255
     assert len(outside) >= 2
     with pytest.raises(DataError, match=r"^Of `dusk`, the result is tested on 8 images, and 0 with a pixel of a class"):
