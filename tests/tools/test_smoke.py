@@ -75,6 +75,19 @@ def test_a_recipe_for_label_maps_of_your_own_gets_some_with_its_ids(tmp_path: Pa
     assert set(range(19)) <= set(labels.flatten().tolist())
 
 
+def test_recipes_for_label_maps_with_other_ids_get_maps_of_their_own(tmp_path: Path) -> None:
+    for number, ids in enumerate(("{0: road, 1: sky}", "{7: road, 300: sky}")):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(f"benchmark: custom\nheld_out: real\nalgorithm: experts\ndata: {{ids: {ids}}}\n")
+        assert set(open_domain(smoke.tiny_recipe(path, tmp_path), "day", 32).labels.flatten().tolist()) == {0, 1}
+
+
+def test_a_recipe_with_an_empty_section_is_made_small_too(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("held_out: sketch\ndata:\n")
+    assert smoke.tiny_recipe(path, tmp_path).held_out == "sketch"
+
+
 def test_the_recipes_of_one_benchmark_are_chosen() -> None:
     every, own = smoke.recipes(ROOT / "experiments"), smoke.recipes(ROOT / "experiments", "pacs")
     assert [path.relative_to(ROOT).as_posix() for path in own] == [

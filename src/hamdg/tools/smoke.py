@@ -7,6 +7,7 @@ Recipes of benchmarks that are kept on a disk get made-up images in folders with
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import sys
 import tempfile
@@ -16,7 +17,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from hamdg import console
@@ -24,6 +24,7 @@ from hamdg.config.data import CUSTOM, RENDERED
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import kind_of
+from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
@@ -91,14 +92,14 @@ def make_images(root: Path, one: Benchmark) -> Path:
 
 def make_maps(root: Path, one: Benchmark, ids: Sequence[int]) -> Path:
     """Write a few made-up images and label maps of every domain, unless they are there; return their folder."""
-    folder = root / f"{one.name}-maps"
+    folder = root / f"{one.name}-maps-{hashlib.sha256(str(sorted(ids)).encode()).hexdigest()[:8]}"
     if folder.exists():
         return folder
     rng = np.random.default_rng(0)
     for domain, number in product(one.domains, range(PER_DOMAIN // 2)):
         image, labels = (
             rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8),
-            rng.choice(np.array(ids, np.uint8), (SIDE, SIDE)),
+            rng.choice(np.array(ids, np.uint16), (SIDE, SIDE)),
         )
         for kind, pixels in (("images", image), ("labels", labels)):
             place = folder / domain / kind / f"{number}.png"
@@ -120,15 +121,23 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
     name, text = _named_benchmark(path), path.read_text()
     overrides += _of_algorithm(text, OWN_STEPS)
-    ids = yaml.safe_load(text).get("data", {}).get("ids", {})
+    ids = _ids(path)
     overrides += SCENES if RENDERED.get(name) == "scenes" or ids else ()
     if ids:
-        place = images or make_maps(root / "images", CUSTOM_IMAGES, list(ids))
+        place = images or make_maps(root / "images", CUSTOM_IMAGES, ids)
         overrides += [*SEGMENTER, f"--data.root={place}", *(() if images else (CUSTOM_TARGETS,))]
     elif name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
         overrides += [*_small_models(text), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
+
+
+def _ids(path: Path) -> list[int]:
+    """Return the ids of label maps that a recipe names; what is wrong with them is said when it is read."""
+    found = read_yaml(path, "recipe").values
+    for key in ("data", "ids"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return [int(one) for one in found if str(one).isdecimal()] if isinstance(found, dict) else []
 
 
 def _small_models(text: str) -> tuple[str, ...]:
