@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hamdg.runs.averages import average, average_error, combined_error
+from hamdg.runs.averages import Average, average, average_error, combined_error
 
 
 @pytest.mark.parametrize(("values", "mean"), [((58.8, 54.0), 56.3), ((67.0, 55.6), 60.8), ((0.5, 0.0), 0.0)])
@@ -14,16 +14,21 @@ def test_the_harmonic_mean_is_that_of_published_tables(values: tuple[float, ...]
     assert average(values, "arithmetic") == sum(values) / 2
 
 
-def test_the_error_of_a_mean_is_that_of_many_draws() -> None:
-    shares, counts = (0.8, 0.3, 0.5), (400, 200, 300)
+@pytest.mark.parametrize("kind", ["arithmetic", "harmonic"])
+def test_the_error_of_a_mean_is_that_of_many_draws(kind: Average) -> None:
+    # One domain has fewer images than the others, and counts as much.
+    shares, counts = (0.8, 0.3, 0.5), (400, 150, 3000)
     draw = torch.Generator().manual_seed(0)
     seen = [
         torch.binomial(torch.full((20_000,), float(n)), torch.full((20_000,), p), generator=draw) / n
         for p, n in zip(shares, counts, strict=True)
     ]
-    harmonic = 3 / torch.stack(seen).reciprocal().sum(0)
-    assert average_error(shares, counts, "harmonic") == pytest.approx(float(harmonic.std()), rel=0.03)
-    assert average_error((0.6, 0.4), (50, 50), "arithmetic") == pytest.approx((0.25 / 100) ** 0.5)
+    means = {"arithmetic": torch.stack(seen).mean(0), "harmonic": 3 / torch.stack(seen).reciprocal().sum(0)}
+    assert average_error(shares, counts, kind) == pytest.approx(float(means[kind].std()), rel=0.03)
+
+
+def test_the_error_of_one_domain_is_the_binomial_one_and_of_a_mean_that_is_0_none() -> None:
+    assert average_error((0.6,), (50,), "arithmetic") == pytest.approx((0.24 / 50) ** 0.5)
     assert average_error((0.0, 0.4), (50, 50), "harmonic") == 0
 
 

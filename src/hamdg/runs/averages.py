@@ -29,10 +29,6 @@ def average_error(values: Sequence[float], counts: Sequence[float], kind: Averag
         counts: Of how many images each is.
         kind: Which mean.
     """
-    mean = average(values, kind)
-    if kind == "arithmetic":
-        # As if all images were one set: domains count alike, and mostly have as many images.
-        return math.sqrt(mean * (1 - mean) / sum(counts))
     errors = [math.sqrt(value * (1 - value) / count) for value, count in zip(values, counts, strict=True)]
     return combined_error(values, errors, kind)
 
