@@ -86,13 +86,11 @@ def test_a_linear_student_becomes_its_linear_teacher() -> None:
     torch.testing.assert_close(centered[0], centered[1], atol=5e-3, rtol=0)
 
 
-def test_a_student_that_is_its_teacher_stays_as_it_is() -> None:
-    student, images = Linear(drawn(3, 4)), drawn(16, 4, seed=2)
-    before = student.fc.weight.detach().clone()
-    found = taught(student, {"a": lesson(Linear(drawn(3, 4)), images, CPU)}, {}, DistillConfig(jitter=0, steps=1))
+def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
+    images = drawn(16, 4, seed=2)
+    config = DistillConfig(jitter=0, steps=1)
+    found = taught(Linear(drawn(3, 4)), {"a": lesson(Linear(drawn(3, 4)), images, CPU)}, {}, config)
     assert found.curve[0][1] == pytest.approx(0.0, abs=1e-12)
-    # Adam turns rounding errors into steps; one is no longer than the learning rate.
-    torch.testing.assert_close(found.weights["fc.weight"], before, atol=6e-4, rtol=0)
 
 
 @pytest.mark.parametrize("stay", ["outputs", "weights"])

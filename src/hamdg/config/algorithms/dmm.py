@@ -119,7 +119,8 @@ class DistillConfig:
         temperature: Of the soft labels.
         clip_norm: Gradients are scaled down to this norm; 0 switches clipping off.
         stay: What keeps the merged model near to what it was: its own soft labels on images synthesized from it
-            (`outputs`), its weights (`weights`), or nothing (`none`).
+            (`outputs`; where all clients are merged there are none, and nothing does), its weights (`weights`), or
+            nothing (`none`).
         stay_weight: Weight of that term.
         statistics: Whether BatchNorm's statistics stay those of the merge (`frozen`), are measured on the images before
             the first step and then stay (`measured`), or follow the images (`live`).
