@@ -94,10 +94,10 @@ class SynthesizeConfig:
     """
 
     images: Annotated[int, Range(2, 100_000)] = 70
-    steps: Count = 100
-    lr: Annotated[float, Range(0, above=True)] = 0.05
+    steps: Count = 200
+    lr: Annotated[float, Range(0, above=True)] = 0.1
     statistics: StatisticsLoss = "relative"
-    statistics_weight: Annotated[float, Range(0)] = 20.0
+    statistics_weight: Annotated[float, Range(0)] = 50.0
     variation_weight: Annotated[float, Range(0)] = 0.3
     target_weight: Annotated[float, Range(0)] = 0.2
     targets: Targets = "present"
