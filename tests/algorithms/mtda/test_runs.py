@@ -157,6 +157,15 @@ def test_the_rows_are_those_that_were_announced(whole: Finished) -> None:
     assert all(("needs data" in note) == key.startswith("reestimated/") for key, note in notes.items())
 
 
+def test_models_from_different_starts_are_merged_as_the_others(whole: Finished) -> None:
+    settings = cast("MtdaSettings", whole.recipe.settings)
+    recipe = replace(whole.recipe, settings=replace(settings, merge=replace(settings.merge, buffers="first")))
+    context = open_context(recipe, whole.run)
+    (found,) = (entry for entry in context.algorithm.entries(context) if entry.key == "starts")
+    apart = {TARGETS[0]: whole.last("adapt")[TARGETS[0]], **whole.last("readapt")}
+    assert equal(found.weights, merge_targets(apart, "first"))
+
+
 def test_a_separate_head_is_for_its_own_target(whole: Finished, finished: Run) -> None:
     adapted, context = whole.last("adapt"), whole.context
     merged = load_tensors(whole.run.merged)

@@ -102,13 +102,14 @@ class Mtda(Algorithm):
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the source model, the adapted ones, comparisons, all of these with equal statistics, and the merge."""
-        network, models = context.network(), models_of(context, self.settings.compare)
+        settings, network = self.settings, context.network()
+        models = models_of(context, settings.compare, settings.merge.buffers)
         adapted = {name: models[f"{ADAPT}/{name}"] for name in self.targets}
         merged = models.pop(MERGED)
         found = [*start_entries(context, network), *(_entry(name, network, own) for name, own in models.items())]
         found.append(_ensemble(context, list(adapted.values())))
         for kind in BUFFERS:
-            if kind != self.settings.merge.buffers:
+            if kind != settings.merge.buffers:
                 other = merge_targets(adapted, kind)
                 label = f"merged, {_STATISTICS[kind]} statistics"
                 # As the result in all else, its heads included.

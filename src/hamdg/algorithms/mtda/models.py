@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Step, StepResult
-from hamdg.algorithms.mtda.merging import merge_targets
+from hamdg.algorithms.mtda.merging import Buffers, merge_targets
 from hamdg.algorithms.mtda.training import ADAPT, APART, MIXED, READAPT, SOURCE, STARTS, UNION
 from hamdg.config.algorithms.mtda import CompareConfig, MtdaSettings
 from hamdg.data.batches import sample_positions
@@ -20,12 +20,14 @@ from hamdg.stages.context import Context
 MERGE, REESTIMATE, MERGED = "merge", "reestimate", "merged"
 
 
-def models_of(context: Context, compare: CompareConfig) -> dict[str, Weights]:
+def models_of(context: Context, compare: CompareConfig, buffers: Buffers = "moments") -> dict[str, Weights]:
     """Return all models but the ensemble by name: `source`, `adapt/<target>`, `union/...`, `starts`, `merged`.
 
     Args:
         context: The run, or a step after those that made them.
         compare: Which of them there are.
+        buffers: What becomes of BatchNorm's statistics where those of different starts are merged; where they are
+            measured anew, it does not matter.
     """
     adapted = context.step(ADAPT).history().last
     found: dict[str, Weights] = {SOURCE: context.step(SOURCE).history().last[SOURCE]}
@@ -35,7 +37,7 @@ def models_of(context: Context, compare: CompareConfig) -> dict[str, Weights]:
         found |= {f"{UNION}/{kind}": union[kind] for kind in (MIXED, APART)}
     if compare.starts:
         apart = {context.targets[0]: adapted[context.targets[0]], **context.step(READAPT).history().last}
-        found[STARTS] = merge_targets(apart, "moments")
+        found[STARTS] = merge_targets(apart, buffers)
     found[MERGED] = context.step(MERGE).load(MERGED)
     return found
 
