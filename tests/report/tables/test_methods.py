@@ -121,6 +121,17 @@ def test_conditions_are_kept_apart_in_their_order(sweep: list[FoundRun]) -> None
     assert [[one.mean for one in row] for row in first.cells] == [[one.mean for one in row] for row in second.cells]
 
 
+def test_a_row_of_one_condition_alone_stands_where_that_condition_has_it(sweep: list[FoundRun]) -> None:
+    noisy = [replace(run, summary=replace(run.summary, condition="noise")) for run in sweep]
+    of_noise = {
+        ("noise", "HAM", "zero_shot"): "zero-shot",
+        ("noise", "HAM", "source/photo"): "photo alone",
+        ("noise", "HAM", "ham"): "HAM",
+    }
+    _, second = tabulate_methods(sweep + noisy, METHODS | of_noise)
+    assert [row.label for row in second.rows] == ["zero-shot", "photo alone", "HAM (reconstruction)"]
+
+
 def test_a_model_that_no_run_has_is_refused(sweep: list[FoundRun]) -> None:
     with pytest.raises(ConfigError, match=re.escape("No run has a model `hamm`; did you mean `ham`?")):
         choose_methods(sweep, {"ERM": None, "HAM": {"hamm": "HAM"}})

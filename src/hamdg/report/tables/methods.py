@@ -55,13 +55,13 @@ def tabulate_methods(
         DataError: Runs of one cell differ in more than their seed, or contradict each other.
     """
     found = find_metric(metric, (run.summary for run in runs))
-    labels, conditions = dict.fromkeys(methods.values()), dict.fromkeys(condition for condition, *_ in methods)
+    conditions = dict.fromkeys(condition for condition, *_ in methods)
     columns = _columns(runs, found)
     options = TableOptions(
         rows=(METHOD,),
         columns=columns,
         baseline=baseline and qualified(baseline, footnote_names(run.summary.footnote for run in runs)),
-        order={METHOD: list(labels), "condition": list(conditions)},
+        order={METHOD: _in_order(methods), "condition": list(conditions)},
     )
     numbers = _measured(runs, found, [model for *_, model in methods], columns)
     own = list(_of_methods(numbers, methods))
@@ -149,6 +149,20 @@ def _absent(
             if (run.path, model) not in there:
                 is_known = any(row["key"] == model for row in summary.rows)
                 yield Absent({METHOD: label, **place}, f"{metric.label} was not measured" if is_known else NO_MODEL)
+
+
+def _in_order(methods: Methods) -> list[str]:
+    """Return all labels, variant by variant, with those that only some conditions have where these have them."""
+    own: dict[str, dict[str, list[str]]] = {}
+    for (condition, variant, _), label in methods.items():
+        own.setdefault(variant, {}).setdefault(condition, []).append(label)
+    found: list[str] = []
+    for of_conditions in own.values():
+        labels: list[str] = []
+        for one in of_conditions.values():
+            _insert(labels, one)
+        found += labels
+    return list(dict.fromkeys(found))
 
 
 def _insert(keys: list[str], others: Sequence[str]) -> None:
