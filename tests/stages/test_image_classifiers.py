@@ -148,7 +148,7 @@ def test_what_needs_batchnorm_or_a_clip_names_the_model(tiny: Tiny) -> None:
     assert context.clip is context.pretrained
     with pytest.raises(ConfigError, match=r"^The algorithm `experts` works with the statistics of BatchNorm, but"):
         check_batchnorm(context)
-    other = tiny(*RESNET, "--algorithm=experts")
+    other = tiny(*RESNET, "--algorithm=experts", "--model.statistics=live")
     context = open_context(other, RunDirectory(run_directory(other)))
     check_batchnorm(context)
     with pytest.raises(
