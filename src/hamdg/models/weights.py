@@ -62,8 +62,8 @@ def read_state(path: Path, like: Collection[str] | None = None) -> Mapping[str, 
     """
     if not path.exists():
         raise WeightsError(
-            f"The weights file `{path}` does not exist. Set `model.weights` to a `.safetensors` file, "
-            "a weights-only `.pt` file, an open_clip tag, or `null` for the shipped weights."
+            f"The weights file `{path}` does not exist. Set `model.weights` to a `.safetensors` or weights-only "
+            "`.pt` file, or to one of the names in docs/models.md."
         )
     return open_tensors(path, like=like)
 
