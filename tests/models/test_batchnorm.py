@@ -3,32 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
-from hamdg.data.preprocess import Preprocess
 from hamdg.models.batchnorm import normalize_by_batch, reestimated, set_momentum
-from hamdg.models.network import Network
-
-
-class Toy(Network):
-    """One BatchNorm layer and a linear one."""
-
-    preprocess = Preprocess(4)
-    live_statistics = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bn = nn.BatchNorm1d(3)
-        self.dropout = nn.Dropout()
-        self.fc = nn.Linear(3, 2)
-
-    def features(self, images: Tensor) -> Tensor:
-        found: Tensor = self.bn(images)
-        return found
-
-    def scores(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.fc(features)
-        return scores
+from tests.models.toy_batchnorm import Toy
 
 
 def test_statistics_measured_anew_are_means_over_the_batches_and_nothing_else_moves() -> None:

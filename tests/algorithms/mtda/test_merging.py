@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from hamdg.algorithms.mtda.merging import between_and_within, merge_targets, start_distance, with_head
 from hamdg.algorithms.mtda.training import randomized
 from hamdg.config.recipe import ModelConfig
-from hamdg.data.preprocess import Preprocess
 from hamdg.errors import WeightsError
 from hamdg.merge import merge
 from hamdg.merge.files import load_tensors
 from hamdg.models.classifier import load_classifier
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.mini_resnet import WIDTHS, MiniResNet
-from hamdg.models.network import Network, Weights
+from hamdg.models.network import Weights
+from tests.models.toy_batchnorm import Toy
 
 SIZES = {"fog": 40, "night": 10, "rain": 70}
 
@@ -110,30 +110,6 @@ def test_the_order_of_targets_changes_nothing_but_the_first_s_buffers_are_the_al
         one, other = merge_targets(models, kind), merge_targets(backwards, kind)
         assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(merge_targets(backwards, "first")["bn.running_mean"], models["fog"]["bn.running_mean"])
-
-
-class Toy(Network):
-    """One BatchNorm layer and a linear one."""
-
-    preprocess = Preprocess(4)
-    live_statistics = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bn = nn.BatchNorm1d(3)
-        self.fc = nn.Linear(3, 2)
-
-    def features(self, images: Tensor) -> Tensor:
-        found: Tensor = self.bn(images)
-        return found
-
-    def scores(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.fc(features)
-        return scores
-
-    @property
-    def head_prefix(self) -> str:
-        return "fc."
 
 
 def test_the_merged_first_layer_normalizes_the_union_and_with_averaged_variances_it_does_not() -> None:
