@@ -37,6 +37,15 @@ def test_an_ensemble_is_the_mean_of_probabilities() -> None:
     assert not network.train().training
 
 
+def test_the_mean_of_logits_is_another_model_and_may_decide_otherwise() -> None:
+    # Of the logits (8, 0) and twice (0, 3) the means are 8/3 and 2; of the probabilities most say the second class.
+    members = [Constant([8.0, 0.0]), Constant([0.0, 3.0]), Constant([0.0, 3.0])]
+    images = torch.zeros(1, 3, 4, 4)
+    torch.testing.assert_close(Ensemble(members, "logits")(images), torch.tensor([[8 / 3, 2.0]]))
+    assert int(Ensemble(members, "logits")(images).argmax()) == 0
+    assert int(Ensemble(members)(images).argmax()) == 1
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
 def test_its_scores_are_logarithms_of_these_and_it_has_no_weights_of_its_own(shape: tuple[int, ...]) -> None:
     class Given(Constant):

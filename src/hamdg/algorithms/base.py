@@ -69,6 +69,7 @@ class Entry(NamedTuple):
         weights: The entry's own weights; what they lack is the network's.
         note: What else a reader must know.
         only: The target domains that the entry is for; empty for all.
+        passes: How many forward passes an image costs: more than one of an ensemble.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Entry(NamedTuple):
     weights: Weights
     note: str = ""
     only: tuple[str, ...] = ()
+    passes: int = 1
 
 
 class Algorithm(ABC):

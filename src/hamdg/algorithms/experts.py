@@ -1,11 +1,13 @@
-"""Source models alone, each fine-tuned on its own domain, and any merge of them."""
+"""Source models alone, each fine-tuned on its own domain, any merge of them, and their ensemble."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, cast
 
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
+from hamdg.config.algorithms.experts import ExpertsSettings
 from hamdg.stages.context import Context
-from hamdg.stages.entries import source_entries, start_entries
+from hamdg.stages.entries import ENSEMBLE, ensemble_entry, source_entries, start_entries
 from hamdg.stages.fit import train_step
 from hamdg.stages.merging import merge_step, sources_of
 
@@ -26,10 +28,21 @@ class Experts(Algorithm):
         return [train_step(_learners, names=sources), merge_step(sources, self.recipe.merge)]
 
     def entries(self, context: Context) -> Sequence[Entry]:
-        """Return the start, the source models, and their merge."""
+        """Return the start, the source models, their ensemble where the recipe asks for it, and their merge."""
         network, merged = context.network(), context.step("merge").load("merged")
-        sources = source_entries(network, context.step("train").history().last)
-        return [*start_entries(context, network), *sources, Entry("experts", self.label, "merged", network, merged)]
+        found, mean = context.step("train").history(), self._ensemble
+        together = [] if mean == "none" else [ensemble_entry(context, found.last.values(), f"ensemble, {mean}", mean)]
+        result = Entry(self.name, self.label, "merged", network, merged)
+        return [*start_entries(context, network), *source_entries(network, found.last), *together, result]
+
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows."""
+        *first, own = super().keys(sources)
+        return (*first, *(() if self._ensemble == "none" else (ENSEMBLE,)), own)
+
+    @property
+    def _ensemble(self) -> Literal["none", "logits", "probabilities"]:
+        return cast("ExpertsSettings", self.recipe.settings).ensemble
 
 
 def _learners(context: Context) -> Mapping[str, Learner]:

@@ -59,6 +59,7 @@ class Row(TypedDict):
         note: A few words about the row.
         targets: All metrics, by target.
         sources: The metric of `validation` on each source domain's hold-out set, where measured.
+        passes: How many forward passes an image costs, where that is not 1.
     """
 
     key: str
@@ -71,6 +72,7 @@ class Row(TypedDict):
     note: str
     targets: dict[str, Metrics]
     sources: NotRequired[dict[str, float]]
+    passes: NotRequired[int]
 
 
 class StepRecord(TypedDict):

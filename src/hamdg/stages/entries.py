@@ -1,12 +1,15 @@
-"""The rows that many tables have: the model before training, and the source models after their last step."""
+"""The rows that many tables have: the model before training, source models after their last step, their ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hamdg.algorithms.base import SOURCE, START, Entry
+from hamdg.models.ensemble import Ensemble, Mean
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
+
+ENSEMBLE = "ensemble"
 
 
 def start_entries(context: Context, network: Network) -> list[Entry]:
@@ -20,3 +23,12 @@ def start_entries(context: Context, network: Network) -> list[Entry]:
 def source_entries(network: Network, last: Mapping[str, Weights]) -> list[Entry]:
     """Return a row for every source model."""
     return [Entry(f"{SOURCE}{name}", f"source model: {name}", "source", network, own) for name, own in last.items()]
+
+
+def ensemble_entry(context: Context, models: Iterable[Weights], label: str, mean: Mean = "probabilities") -> Entry:
+    """Return the row of an ensemble, which costs a forward pass for each of its models."""
+    members = []
+    for weights in models:
+        members.append(context.network())
+        members[-1].load(weights)
+    return Entry(ENSEMBLE, label, "control", Ensemble(members, mean), {}, passes=len(members))

@@ -211,6 +211,8 @@ def _rows(context: Context, entries: Sequence[Entry], tested: Mapping[str, Teste
         row = _row(context, entry, metrics, validation.get(key), errors)
         if key in sources:
             row["sources"] = sources[key]
+        if entry.passes != 1:
+            row["passes"] = entry.passes
         found.append(row)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from hamdg.algorithms.base import SOURCE, Algorithm, Entry, Step
@@ -11,11 +11,9 @@ from hamdg.algorithms.dmm.clients import START, client_names
 from hamdg.algorithms.dmm.rows import averages
 from hamdg.config.algorithms.dmm import DmmSettings
 from hamdg.data.benchmark import TaskName
-from hamdg.models.ensemble import Ensemble
-from hamdg.models.network import Network, Weights
 from hamdg.runs.record import Reads
 from hamdg.stages.context import Context
-from hamdg.stages.entries import start_entries
+from hamdg.stages.entries import ENSEMBLE, ensemble_entry, start_entries
 from hamdg.stages.merging import sources_of
 
 LABEL = "DMM (reconstruction)"
@@ -86,7 +84,7 @@ class Dmm(Algorithm):
             *known,
             *(Entry(f"{SOURCE}{name}", f"client: {name}", "source", network, clients[name]) for name in self.clients),
             Entry("best_client", "best client on the hold-out sets", "control", network, clients[best]),
-            Entry("ensemble", "ensemble of the clients", "control", _ensemble(context, clients), {}),
+            ensemble_entry(context, clients.values(), "ensemble of the clients"),
         ]
         for key, (label, weights) in averages(clients, start).items():
             found.append(Entry(key, label, "control", network, weights))
@@ -108,17 +106,9 @@ class Dmm(Algorithm):
         start = ["start"] if own.start.per_class else []
         clients = [f"{SOURCE}{name}" for name in self.clients]
         bounds = list(_BOUNDS) if own.bounds.enabled else []
-        kinds = ("best_client", "ensemble", *_AVERAGES, "average_synthesized", "merged")
+        kinds = ("best_client", ENSEMBLE, *_AVERAGES, "average_synthesized", "merged")
         return (*self.start_keys, *start, *clients, *kinds, *bounds, self.name)
 
     def _merged_label(self, context: Context) -> str:
         which = "all clients" if len(steps.arrangement_of(context).student) == len(self.clients) else "main group"
         return f"{which}, merged by {self.recipe.merge.method}"
-
-
-def _ensemble(context: Context, clients: Mapping[str, Weights]) -> Network:
-    members = []
-    for weights in clients.values():
-        members.append(context.network())
-        members[-1].load(weights)
-    return Ensemble(members)

@@ -29,21 +29,21 @@ from hamdg.merge import MergeSettings
 from hamdg.merge.files import Provenance
 from hamdg.merge.files.provenance import resolved_settings
 from hamdg.models.batchnorm import reestimated
-from hamdg.models.ensemble import Ensemble
 from hamdg.models.network import Network, Weights
 from hamdg.runs.figures import Figure, bars
 from hamdg.runs.manifest import digests
 from hamdg.runs.merge_figures import merge_figures
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
-from hamdg.stages.entries import start_entries
+from hamdg.stages.entries import ENSEMBLE, ensemble_entry, start_entries
 from hamdg.stages.merging import describe_merge
 
 FOOTNOTE = (
     "MTDA merge: the merge is the paper's (arXiv:2407.13771); what it merges is adapted by a plain mean teacher, where "
     "the paper has HRDA."
 )
-ENSEMBLE, SHARED, SEPARATE, AGAIN = "ensemble", "merged_shared", "merged_separate", "reestimated/"
+SHARED, SEPARATE, AGAIN = "merged_shared", "merged_separate", "reestimated/"
+ENSEMBLE_LABEL = "ensemble of the adapted models"
 _STATISTICS: Mapping[Buffers, str] = {"first": "the first's", "mean": "mean of", "moments": "pooled"}
 
 
@@ -107,7 +107,7 @@ class Mtda(Algorithm):
         adapted = {name: models[f"{ADAPT}/{name}"] for name in self.targets}
         merged = models.pop(MERGED)
         found = [*start_entries(context, network), *(_entry(name, network, own) for name, own in models.items())]
-        found.append(_ensemble(context, list(adapted.values())))
+        found.append(ensemble_entry(context, adapted.values(), ENSEMBLE_LABEL))
         for kind in BUFFERS:
             if kind != settings.merge.buffers:
                 other = merge_targets(adapted, kind)
@@ -168,7 +168,7 @@ class Mtda(Algorithm):
         own = {name: {**weights, **files.load(name)} for name, weights in models.items()}
         merged = own.pop(MERGED)
         found = [_entry(name, network, weights) for name, weights in own.items()]
-        found.append(_ensemble(context, [own[f"{ADAPT}/{name}"] for name in adapted]))
+        found.append(ensemble_entry(context, [own[f"{ADAPT}/{name}"] for name in adapted], ENSEMBLE_LABEL))
         found.append(Entry(MERGED, "merged", "control", network, merged))
         found += _separate(network, merged, adapted) if self._has_head else []
         note = f"needs data: statistics from {self.settings.reestimate.images} images a target"
@@ -194,14 +194,6 @@ def _entry(name: str, network: Network, weights: Weights) -> Entry:
     adapted = name.startswith(f"{ADAPT}/")
     label = f"adapted to {name.partition('/')[2]}" if adapted else labels[name]
     return Entry(_row_key(name), label, "source" if adapted else "control", network, weights)
-
-
-def _ensemble(context: Context, models: Sequence[Weights]) -> Entry:
-    members = []
-    for weights in models:
-        members.append(context.network())
-        members[-1].load(weights)
-    return Entry(ENSEMBLE, "ensemble of the adapted models", "control", Ensemble(members), {})
 
 
 def _shared(network: Network, merged: Weights) -> Entry:
