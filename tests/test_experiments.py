@@ -10,8 +10,8 @@ import yaml
 from hamdg.commands.recipes import read_head
 from hamdg.config.keys import value_at
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import Recipe
-from hamdg.config.shipped import kind_of
+from hamdg.config.recipe_file import file_settings, read_unchecked
+from hamdg.config.shipped import find_beside, kind_of
 from hamdg.data.registry import builtin
 from hamdg.data.resolve import prompts_of
 
@@ -36,8 +36,8 @@ def test_a_recipe_documents_itself(path: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_a_recipe_can_be_read_and_lies_where_its_benchmark_says(path: Path, tmp_path: Path) -> None:
     own = path.parts[1] == "custom"  # which has the domains and classes of its images
-    given = yaml.safe_load((ROOT / path).read_text())
-    names = ("images", "labels") if "ids" in given.get("data", {}) else ("cat", "dog")
+    given = {one.key: one.value for one in file_settings(ROOT / path)}
+    names = ("images", "labels") if "data.ids" in given else ("cat", "dog")
     domains = ("day", *str(given["held_out"]).split("+")) if own else ()
     for domain, name in product(domains, names):
         (tmp_path / domain / name).mkdir(parents=True)
@@ -57,13 +57,16 @@ def leaves(values: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=str)
-def test_a_recipe_holds_only_what_differs_from_the_defaults(path: Path) -> None:
-    given = leaves(yaml.safe_load((ROOT / path).read_text()))
-    defaults = Recipe(algorithm=str(given.get("algorithm", "ham")))
+def test_a_recipe_holds_only_what_differs_from_its_base_or_the_defaults(path: Path) -> None:
+    given = yaml.safe_load((ROOT / path).read_text())
+    base = find_beside(ROOT / path, given.pop("base")) if "base" in given else None
+    given = leaves(given)
+    algorithm = [f"--algorithm={given['algorithm']}"] if "algorithm" in given else []
+    defaults = read_unchecked(base, algorithm)
     for key, value in given.items():
         default = value_at(defaults, key)
         # What a reader wants to see at once may be repeated.
-        assert key in ("benchmark", "held_out", "algorithm") or value != default, f"{key} is the default anyway"
+        assert key in ("benchmark", "held_out", "algorithm") or value != default, f"{key} is so anyway"
 
 
 def test_every_benchmark_has_its_recipe() -> None:

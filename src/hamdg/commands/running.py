@@ -51,7 +51,8 @@ def key_help(arguments: Sequence[str]) -> str:
     Raises:
         ConfigError: If the recipe or an override cannot be read.
     """
-    from hamdg.config.parsing import read_unchecked, split_overrides
+    from hamdg.config.parsing import split_overrides
+    from hamdg.config.recipe_file import read_unchecked
     from hamdg.config.reference import help_text
     from hamdg.config.shipped import find_file
 

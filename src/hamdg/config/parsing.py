@@ -1,19 +1,17 @@
-"""What recipe files and command lines say, put into a recipe; its keys and types are checked."""
+"""What users say of a recipe's keys, in files and on command lines, put into a recipe; keys and types are checked."""
 
 from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
 from types import NoneType
 
 from hamdg.config.algorithms import AlgorithmSettings, find
 from hamdg.config.keys import algorithm_of, is_open, known, own, parts_of, type_of, unknown
 from hamdg.config.recipe import Recipe
-from hamdg.config.shipped import public_name
-from hamdg.config.yaml_files import parse_yaml, read_yaml
+from hamdg.config.yaml_files import parse_yaml
 from hamdg.errors import ConfigError
 from hamdg.text import excerpt
 from hamdg.values import MismatchError, choices, convert, members, yaml_name
@@ -26,25 +24,6 @@ class Setting:
     key: str
     value: object
     place: str
-
-
-def named_algorithm(path: Path, changes: Iterable[tuple[str, object]] = ()) -> str:
-    """Return the algorithm that a recipe file names, after changes to it; nothing else in it is checked."""
-    given = [*file_settings(path), *(Setting(key, value, "") for key, value in changes)]
-    return next((str(one.value) for one in reversed(given) if one.key == "algorithm"), Recipe().algorithm)
-
-
-def read_unchecked(
-    path: Path | None, overrides: Sequence[str] = (), changes: Sequence[tuple[str, object]] = (), place: str = ""
-) -> Recipe:
-    """Read a recipe as `read_recipe` does, but check types only: no images are looked for.
-
-    Raises:
-        ConfigError: If the file cannot be read, a key is unknown, or a value has the wrong type.
-    """
-    recipe = applied(Recipe(), list(file_settings(path)) if path is not None else [])
-    given = [one for key, value in changes for one in leaves(key, value, lambda _: place)]
-    return changed(recipe, [*given, *override_settings(overrides)])
 
 
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -177,24 +156,6 @@ def written(text: str, kind: object) -> object:
     return parse_yaml(text, "the command line").values
 
 
-def file_settings(path: Path) -> Iterator[Setting]:
-    """Yield what a recipe file says.
-
-    Raises:
-        ConfigError: If it cannot be read, is not a mapping, or a key is unknown.
-    """
-    document = read_yaml(path, "recipe", "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`.")
-    value, lines = document.values, document.lines
-    if value is None:
-        return
-    if not isinstance(value, dict):
-        raise ConfigError(f"Recipe `{path}` must be a mapping of keys to values, but it is {_kind(value)}.")
-    if "variants" in value:
-        name = public_name(path)
-        raise ConfigError(f"`{name}` is a sweep file, not a recipe; make its runs with `hamdg sweep {name}`.")
-    yield from leaves("", value, lambda key: f"in `{path}`" + (f", line {lines[key]}" if key in lines else ""))
-
-
 def leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[Setting]:
     """Yield the single settings of `value`, which may be a section of a recipe or a whole one."""
     kind = Recipe if key == "" else type_of(key)
@@ -207,7 +168,7 @@ def leaves(key: str, value: object, where: Callable[[str], str]) -> Iterator[Set
             yield from leaves(f"{key}.{name}" if key else str(name), child, where)
     elif value is not None:
         inside = " out of " + ", ".join(f"`{field.name}`" for field in fields(kind)) if is_dataclass(kind) else ""
-        sentence = f"Expected `{key}` to be a section with keys{inside}, but got `{_shown(value)}`"
+        sentence = f"Expected `{key}` to be a section with keys{inside}, but got `{shown(value)}`"
         raise ConfigError(located(sentence, where(key)))
 
 
@@ -220,7 +181,7 @@ def _typed(setting: Setting) -> object:
 
 
 def _mistyped(error: MismatchError, setting: Setting) -> str:
-    kind, got = type_of(setting.key), _shown(error.value)
+    kind, got = type_of(setting.key), shown(error.value)
     near = difflib.get_close_matches(got, choices(kind), n=1)
     # What looks like a number is one, although the key wants a text: domains may be called `100`.
     looks = str in members(kind) and isinstance(error.value, bool | int | float)
@@ -230,11 +191,8 @@ def _mistyped(error: MismatchError, setting: Setting) -> str:
     return f"{sentence} Did you mean `{near[0]}`?" if near else sentence
 
 
-def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else f"`{_shown(value)}`"
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value for a sentence: as YAML, shortened."""
     return excerpt(yaml_name(value))
 
 

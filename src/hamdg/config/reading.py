@@ -12,13 +12,13 @@ from hamdg.config.parsing import (
     Setting,
     applied,
     changed,
-    file_settings,
     leaves,
     located,
     override_settings,
     settings_of,
 )
 from hamdg.config.recipe import Recipe
+from hamdg.config.recipe_file import file_settings
 from hamdg.config.yaml_files import dump_yaml
 from hamdg.data.resolve import with_own_domains, with_own_words
 from hamdg.errors import ConfigError
@@ -45,7 +45,7 @@ def read_recipe(
     Raises:
         ConfigError: If the file or an override is wrong in any way.
     """
-    return read_given(list(file_settings(path)) if path is not None else [], overrides, changes, place)
+    return read_given(file_settings(path) if path is not None else [], overrides, changes, place)
 
 
 def read_given(

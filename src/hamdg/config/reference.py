@@ -36,6 +36,12 @@ and its own section, which has its name; other sections do not change the run. W
 `hamdg run RECIPE --help` shows the keys of one recipe with its values, and `hamdg run RECIPE --print-config` prints the
 whole recipe, defaults included.
 
+A recipe may be based on another one: `base: ham.yaml` takes all keys of that file, and those of the recipe itself are laid
+over them, section by section. The base is a path from the recipe's own folder or a name as `hamdg run` takes it (`base:
+mini/ham`), and may have a base of its own. Where the recipe names another algorithm or merge method than its base, that one
+starts from its own defaults, as on the command line. A run is defined by all keys together: the same keys in one file are the
+same run.
+
 ## All recipes
 """  # noqa: E501
 

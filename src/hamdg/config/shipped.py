@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from hamdg.errors import ConfigError
@@ -30,15 +32,33 @@ def find_file(text: str, what: str = "recipe", others: str = "") -> Path:
         ConfigError: If there is none; the message names the nearest.
     """
     own, shipped = _candidates(text)
-    for path in (*own, *shipped):
-        if _is_there(path) and not stat.S_ISDIR(path.stat().st_mode):
-            return path
+    if (found := _first_file([*own, *shipped])) is not None:
+        return found
     if not _is_there(own[0]):
         missing = f"{what} or {others}" if others else what
         raise ConfigError(f"There is no {missing} `{excerpt(text, 300)}`; {_hint(text, what)}")
     inside = [str(path) for path in sorted(own[0].glob(f"*{_SUFFIX}"))]
     hint = f"name a file in it, such as {listed(inside, 3)}." if inside else "give the path of a YAML file."
     raise ConfigError(f"Expected a {what}, but `{excerpt(text, 300)}` is a folder; {hint}")
+
+
+def find_beside(file: Path, text: str, what: str = "recipe") -> Path:
+    """Return the file that another file names: by its path from that one, or else as commands take it.
+
+    Args:
+        file: The file that names it.
+        text: A path from the folder of that file, whose suffix may be left out, or a name that `find_file` knows.
+        what: What it is, for messages.
+
+    Raises:
+        ConfigError: If there is none; the message names the nearest.
+    """
+    own = [Path(os.path.normpath(file.parent / name)) for name in _spelled(text)]
+    if (found := _first_file(own)) is not None:
+        return found
+    if _is_no_name(text):
+        raise ConfigError(f"There is no {what} `{excerpt(own[0], 300)}`; {_hint(str(own[0]), what)}")
+    return find_file(text, what)
 
 
 def shipped_names(what: str) -> list[str]:
@@ -79,12 +99,23 @@ def public_name(path: Path) -> str:
 
 
 def _candidates(text: str) -> tuple[list[Path], list[Path]]:
-    path, names = Path(text), [text, *([] if text.endswith(_SUFFIX) else [text + _SUFFIX])]
+    names = _spelled(text)
     own = [Path(name) for name in names]
-    # `./pacs/ham.yaml` and `/pacs/ham.yaml` mean one place only.
-    if text.startswith(".") or path.is_absolute() or not text:
-        return own, []
-    return own, [FOLDER / name.removeprefix("experiments/") for name in names]
+    return own, [] if _is_no_name(text) else [FOLDER / name.removeprefix("experiments/") for name in names]
+
+
+def _spelled(text: str) -> list[str]:
+    """Return what a file may be called whose suffix may be left out."""
+    return [text, *([] if text.endswith(_SUFFIX) else [text + _SUFFIX])]
+
+
+def _is_no_name(text: str) -> bool:
+    """Return whether a text means one place only: `./pacs/ham.yaml` and `/pacs/ham.yaml` do."""
+    return text.startswith(".") or Path(text).is_absolute() or not text
+
+
+def _first_file(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if _is_there(path) and not stat.S_ISDIR(path.stat().st_mode)), None)
 
 
 def _is_there(path: Path) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamdg.config.keys import algorithm_of, type_of
-from hamdg.config.parsing import override_settings, read_unchecked
+from hamdg.config.parsing import override_settings
+from hamdg.config.recipe_file import read_unchecked
 from hamdg.errors import ConfigError
 from hamdg.sweeps.grid import shown
 from hamdg.sweeps.sweep_file import ALL, Sweep, Variant

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg.config.keys import algorithm_of
-from hamdg.config.parsing import Setting, file_settings, named_algorithm, read_unchecked
-from hamdg.config.shipped import find_file
+from hamdg.config.parsing import Setting
+from hamdg.config.recipe_file import file_settings, named_algorithm, read_unchecked
+from hamdg.config.shipped import find_beside
 from hamdg.data.benchmark import JOIN, Benchmark
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError, WeightsError
@@ -97,7 +97,7 @@ def check_size(sweep: Sweep, file: Path) -> None:
     for condition, shared in sweep.conditions.items():
         for name, variant in sweep.variants.items():
             with naming(f"variant `{name}`, condition `{condition}`"):
-                source = _recipe_file(file, variant.recipe)
+                source = find_beside(file, variant.recipe)
                 of_variant = sum(size(used) for _, _, used in _grids(sweep, source, shared, variant))
                 count += max(1, len(sweep.held_out_of(condition))) * of_variant
     # `held_out: all` counts as one here: how many domains there are is known when the recipes are read.
@@ -120,7 +120,7 @@ def naming(job: str) -> Iterator[None]:
 
 def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, variant: Variant) -> Iterator[Point]:
     """Yield a variant with every combination of those of the grid's values that its algorithm uses."""
-    source, shared = _recipe_file(file, variant.recipe), sweep.conditions[condition]
+    source, shared = find_beside(file, variant.recipe), sweep.conditions[condition]
     held_out = sweep.held_out_of(condition)
     names = short_names(list(sweep.grid))
     for head, own, used in _grids(sweep, source, shared, variant):
@@ -144,7 +144,7 @@ def _grids(
 
 def _included(sweep: Sweep, file: Path, condition: str, where: str, one: Include) -> Point:
     base = sweep.origins[one.variant]
-    source, shared = _recipe_file(file, base.recipe), sweep.conditions[condition]
+    source, shared = find_beside(file, base.recipe), sweep.conditions[condition]
     name = one.variant + (named(one.set, short_names(list(one.set))) if one.recipe is None else "")
     settings = dict(base.set) | dict(one.set)
     algorithm = named_algorithm(source, {**shared, **settings}.items())
@@ -179,9 +179,7 @@ def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm
     bench = benchmark_of(recipe)
     never = [bench.domain(str(name), "excluded") for name in recipe.excluded]
     domains = tuple(name for name in bench.domains if name not in never)
-    return Point(
-        "", "", "", source, list(file_settings(source)), settings, list(sweep.seeds), draws, ranges, bench, domains
-    )
+    return Point("", "", "", source, file_settings(source), settings, list(sweep.seeds), draws, ranges, bench, domains)
 
 
 def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:
@@ -203,10 +201,3 @@ def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:
 def _joined(bench: Benchmark, held_out: str) -> str:
     """Return the domains that `held_out` names as recipes have them."""
     return JOIN.join(bench.targets(held_out))
-
-
-def _recipe_file(file: Path, name: object) -> Path:
-    """Return the recipe that a variant names: a file by its path from the sweep file, or one that comes with hamdg."""
-    text = str(name)
-    own = Path(os.path.normpath(file.parent / text))
-    return own if own.exists() or Path(text).is_absolute() or text.startswith(".") else find_file(text)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from PIL import Image
 from hamdg import console
 from hamdg.config.data import CUSTOM, RENDERED
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import CLASSIFIERS, Recipe
+from hamdg.config.recipe_file import file_settings
 from hamdg.config.shipped import kind_of
-from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark
 from hamdg.errors import HamdgError
@@ -71,7 +70,7 @@ CUSTOM_TARGETS = "--held_out=dusk+night"
 def recipes(folder: Path, name: str | None = None) -> list[Path]:
     """Return all recipes below a folder, or those of one benchmark; sweep files are not recipes."""
     found = sorted(path for path in folder.rglob("*.yaml") if kind_of(path) == "recipe")
-    return [path for path in found if name is None or _named_benchmark(path) == name]
+    return [path for path in found if name is None or _benchmark(_given(path)) == name]
 
 
 def make_images(root: Path, one: Benchmark) -> Path:
@@ -119,43 +118,43 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
     """
     places = (f"--runtime.root={root / 'runs'}", f"--data.cache={root / 'cache'}")
     overrides = [*TINY, f"--evaluate.lines={lines}", *places]
-    name, text = _named_benchmark(path), path.read_text()
-    overrides += _of_algorithm(text, OWN_STEPS)
-    ids = _ids(path)
+    given = _given(path)
+    name, ids = _benchmark(given), _ids(given)
+    overrides += _of_algorithm(given, OWN_STEPS)
     overrides += SCENES if RENDERED.get(name) == "scenes" or ids else ()
     if ids:
         place = images or make_maps(root / "images", CUSTOM_IMAGES, ids)
         overrides += [*SEGMENTER, f"--data.root={place}", *(() if images else (CUSTOM_TARGETS,))]
     elif name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
-        overrides += [*_small_models(text), f"--data.root={images or make_images(root / 'images', one)}"]
+        overrides += [*_small_models(given), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
 
 
-def _ids(path: Path) -> list[int]:
+def _given(path: Path) -> dict[str, object]:
+    """Return what a recipe says, by key; it need not be read, which a `custom` one can only be with its images."""
+    return {one.key: one.value for one in file_settings(path)}
+
+
+def _benchmark(given: Mapping[str, object]) -> str:
+    return str(given.get("benchmark", Recipe().benchmark))
+
+
+def _ids(given: Mapping[str, object]) -> list[int]:
     """Return the ids of label maps that a recipe names; what is wrong with them is said when it is read."""
-    found = read_yaml(path, "recipe").values
-    for key in ("data", "ids"):
-        found = found.get(key) if isinstance(found, dict) else None
+    found = given.get("data.ids")
     return [int(one) for one in found if str(one).isdecimal()] if isinstance(found, dict) else []
 
 
-def _small_models(text: str) -> tuple[str, ...]:
+def _small_models(given: Mapping[str, object]) -> tuple[str, ...]:
     """Return what replaces the models of a recipe that need weights."""
-    model = CLASSIFIER if re.search(r"name: (timm|torchvision)/", text) else SHIPPED
-    return (*model, *_of_algorithm(text, TEACHER))
+    model = CLASSIFIER if str(given.get("model.name")).startswith(CLASSIFIERS) else SHIPPED
+    return (*model, *_of_algorithm(given, TEACHER))
 
 
-def _of_algorithm(text: str, overrides: Sequence[str]) -> list[str]:
+def _of_algorithm(given: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
     """Return those overrides that are of the section of a recipe's algorithm."""
-    found = re.search(r"^algorithm: *(\w+)", text, re.MULTILINE)
-    return [one for one in overrides if found and one.startswith(f"--{found[1]}.")]
-
-
-def _named_benchmark(path: Path) -> str:
-    """Return a recipe's benchmark, for which it need not be read: a `custom` one can only be read with its images."""
-    given = re.search(r"^benchmark: *([\w-]+)", path.read_text(), re.MULTILINE)
-    return given[1] if given else "mini"
+    return [one for one in overrides if one.startswith(f"--{given.get('algorithm')}.")]
 
 
 def main(arguments: list[str]) -> int:
