@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hamdg.algorithms.dmm import steps
 from hamdg.algorithms.dmm.arrangement import arrange
 from hamdg.algorithms.dmm.similarity import (
     MEASURES,
@@ -114,6 +115,23 @@ def test_every_group_may_teach_the_merge_of_all() -> None:
     found = arrange([["b", "c"], ["a"]], merge_all=True)
     assert found.models == {"group-1": ["b", "c"], "a": ["a"]}
     assert (found.student, found.teachers, found.itself) == (["a", "b", "c"], ["group-1", "a"], None)
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ([["a", "b"]], "no client is divergent: all are merged, and nothing is distilled"),
+        ([["a"], ["b"]], "all clients are merged; distilled into the merge: `a`, `b`"),
+        ([["a", "c"], ["b"]], "merged: `a`, `c`; distilled into the merge: `b`"),
+    ],
+)
+def test_what_becomes_of_the_groups_is_said(
+    groups: list[list[str]], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps._say(arrange(groups, merge_all=False), groups)
+    shown = capsys.readouterr().out
+    assert f"groups of similar clients: {'; '.join(', '.join(group) for group in groups)}" in shown
+    assert said in shown
 
 
 def test_how_far_clients_went_and_whether_they_began_alike() -> None:
