@@ -74,6 +74,19 @@ def test_words_that_the_text_tower_never_heard_are_refused_by_name() -> None:
         encode_prompts(SHIPPED_CLIP, shapes, ["a photo of a {}."])
 
 
+@pytest.mark.parametrize(
+    ("trains_text", "switches"),
+    [(False, "--model.text_head=source_means"), (True, "--model.text_tower=frozen --model.text_head=source_means")],
+)
+def test_the_ways_out_of_unknown_words_are_those_that_the_recipe_allows(trains_text: bool, switches: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        encode_prompts(SHIPPED_CLIP, ["circle", "cross"], ["a {}"], trains_text=trains_text)
+    assert str(caught.value).endswith(
+        f"Give the classes other words (`data.words`), learn their features from the sources' images (`{switches}` or "
+        "`linear_probe`), or set `model.prompts` or `model.name` to others."
+    )
+
+
 def test_only_the_classes_that_coincide_are_named_and_a_long_list_is_cut() -> None:
     with pytest.raises(ConfigError, match=r"the classes `circle`, `square` the same features"):
         encode_prompts(SHIPPED_CLIP, ["dog", "circle", "house", "square"], ["a photo of a {}."])

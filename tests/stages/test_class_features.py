@@ -90,6 +90,9 @@ def test_classes_that_the_text_tower_cannot_tell_apart_stop_a_run_before_anythin
     assert cli.main(arguments(shapes, tmp_path)) == 2
     error = capsys.readouterr().err
     assert "gives the classes `circle`, `cross`, `square`, `triangle` the same features" in error
+    # A text tower that is trained does without learned class features.
+    assert cli.main(arguments(shapes, tmp_path, "--model.text_tower=trained")) == 2
+    assert "(`--model.text_tower=frozen --model.text_head=source_means` or" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

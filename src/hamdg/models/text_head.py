@@ -36,6 +36,7 @@ def encode_prompts(
     words: Sequence[str] | None = None,
     *,
     section: str = MODEL,
+    trains_text: bool = False,
 ) -> Tensor:
     """Encode every class by the normalized mean of its prompts' normalized features.
 
@@ -45,6 +46,7 @@ def encode_prompts(
         prompts: Templates, each with `{}` for the class.
         words: How prompts call the classes; by default by their names, with spaces for underscores.
         section: The section of the recipe that names the CLIP and the prompts, for messages.
+        trains_text: Whether the recipe trains the text tower, for messages.
 
     Returns:
         Features [C, D] of length 1, in fp32.
@@ -65,7 +67,7 @@ def encode_prompts(
             f"Give other weights (`{section}.weights`), or another model (`{section}.name`)."
         )
     if same := coinciding(head):
-        raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same, section))
+        raise ConfigError(_indistinct(loaded.name, classes, names, prompts, same, section, trains_text))
     return head
 
 
@@ -118,6 +120,7 @@ def _indistinct(
     prompts: Sequence[str],
     same: list[list[int]],
     section: str,
+    trains_text: bool,
 ) -> str:
     shown = [
         f"`{name}`" + (f" (called `{word}`)" if word != prompt_name(name) else "")
@@ -125,8 +128,9 @@ def _indistinct(
     ]
     groups = [shortened([shown[index] for index in group], _LISTED) for group in same]
     # Only the model that is trained can do without text.
+    frozen = "--model.text_tower=frozen " if trains_text else ""
     learned = (
-        "learn their features from the sources' images (`--model.text_head=source_means` or `linear_probe`), "
+        f"learn their features from the sources' images (`{frozen}--model.text_head=source_means` or `linear_probe`), "
         if section == MODEL
         else ""
     )

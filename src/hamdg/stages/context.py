@@ -235,7 +235,13 @@ class Context:
             return fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed)
         if kind not in self.heads:
             words = words_of(self.recipe)
-            self.heads[kind] = encode_prompts(self.clip, self.bench.classes, prompts_of(self.recipe), words)
+            self.heads[kind] = encode_prompts(
+                self.clip,
+                self.bench.classes,
+                prompts_of(self.recipe),
+                words,
+                trains_text=self.recipe.model.trains_text,
+            )
         return self.heads[kind]
 
     def head_facts(self, head: Tensor) -> dict[str, str]:

@@ -43,10 +43,10 @@ class ClientsConfig:
     Args:
         by: Clients of one source domain each (`domain`), or a Dirichlet split of all source domains' images by class
             (`dirichlet`).
-        per_domain: Clients that share the images of each source domain, at random; of `by: domain`.
+        per_domain: Clients that share the images of each source domain, at random; `dirichlet` ignores it.
         alpha: Concentration of the Dirichlet distribution: near 0 each class has one client, far above 1 all clients
-            are alike.
-        count: Number of clients of a Dirichlet split.
+            are alike; `domain` ignores it.
+        count: Number of clients of a Dirichlet split; `domain` ignores it.
     """
 
     by: Split = "domain"
