@@ -106,7 +106,7 @@ class Progress:
             console.step(" | ".join(part for part in parts if part))
 
     def left(self) -> str:
-        """Return in words how long all that is left will take; nothing as long as that is not known."""
+        """Return a phrase on how long all that is left will take; empty as long as that is not known."""
         own = self._work.get(self._current, 0.0)
         after = sum(self._work.values()) - own
         spent, done = self._spent(), own * (self._share - (self._from or 0.0))

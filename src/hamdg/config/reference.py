@@ -51,7 +51,7 @@ class Key(NamedTuple):
 
     Args:
         name: The dotted key.
-        kind: Its type in words.
+        kind: A description of its type.
         value: Its default, or what a recipe says, as YAML.
         text: What it means.
     """

@@ -147,7 +147,7 @@ def _section(name: str, record: Record, found: Mapping[str, StepData]) -> StepSe
 
 
 def _lead(step: StepRecord, record: Record) -> str:
-    """Return whose images a step read, in words."""
+    """Return a sentence or two on whose images a step read."""
     if step["opened"] is not None:
         read = f"Read images of {listed_in_words(step['opened'])}." if step["opened"] else "Read no images."
     else:

@@ -249,7 +249,7 @@ def _finish(context: Context) -> None:
 
 
 def _opened_by(context: Context) -> str:
-    """Return in words which steps before the evaluation opened a held-out domain."""
+    """Return a clause on the steps before the evaluation that opened a held-out domain."""
     steps = [step.name for step in context.algorithm.steps()]
     found = [name for name in steps if set(context.step(name).read()["opened"]) & set(context.targets)]
     return f", which {' and '.join(found)} opened before" if found else ", which no step before has opened"

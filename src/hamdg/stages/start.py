@@ -105,7 +105,7 @@ def _files(config: ModelConfig) -> dict[str, str]:
 
 
 def changed_start(config: ModelConfig, before: Mapping[str, FileFacts]) -> str:
-    """Return in words which file of a model is another one than when a done run was trained; nothing if none is.
+    """Return a sentence part on the file of a model that has changed since a done run was trained; empty if none has.
 
     Args:
         config: The run's model.

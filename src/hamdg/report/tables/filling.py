@@ -20,7 +20,7 @@ class Filled:
     Args:
         numbers: The number of every trial.
         reasons: Why trials have none although they have runs.
-        chosen: What was chosen, in words, where runs differ in hyper-parameters.
+        chosen: What was chosen where runs differ in hyper-parameters: `key=value, key=value`.
         keys: What these differ in.
         problems: What there is to say about it.
     """

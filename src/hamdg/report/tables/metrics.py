@@ -53,7 +53,7 @@ def find_metric(name: str | None, summaries: Iterable[Summary]) -> Metric:
 
 
 def part_of(metric: Metric) -> str:
-    """Return what a metric is measured on, in words; empty if it is of the whole run."""
+    """Return a phrase on what a metric is measured on; empty if it is of the whole run."""
     if is_of_training(metric):
         return ""
     if metric.name == VALIDATION:

@@ -19,7 +19,7 @@ def absent_of(found: Found) -> list[Absent]:
 
 
 def why_missing(said: Mapping[str, str], absent: Iterable[Absent]) -> str:
-    """Return why there is no number, in words.
+    """Return why there is no number: the reasons of the runs that fit, or `NO_RUN`.
 
     Args:
         said: What the number would say, by key.

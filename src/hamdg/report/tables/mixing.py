@@ -74,7 +74,7 @@ def signature(one: Measured, keys: Collection[str]) -> tuple[tuple[str, str], ..
 
 
 def describe(found: Mapping[str, Sequence[str]]) -> str:
-    """Return differences in words: "`train.lr` (0.0005, 0.001) and `train.steps` (200, 400)"."""
+    """Return differences as a list for a sentence: "`train.lr` (0.0005, 0.001) and `train.steps` (200, 400)"."""
     parts = [f"`{key}` ({_short(values)})" for key, values in found.items()]
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 

@@ -68,10 +68,10 @@ class Cell:
         is_tied: Whether it does not differ from the best by the test that the table names.
         difference: To the table's baseline; `None` without one, for the baseline itself, and where nothing is paired.
         paired: Every trial's difference to the baseline.
-        missing: Why there is no number, in words; empty where there is one.
+        missing: Why there is no number; empty where there is one.
         incomplete: Which seeds are missing that others have, and why; empty for none.
         runs: The runs that it comes from.
-        chosen: Of runs that differ in hyper-parameters, those of the chosen run, by its trial, in words.
+        chosen: Of runs that differ in hyper-parameters, those of the chosen run, by its trial: `key=value, key=value`.
     """
 
     mean: float | None = None
