@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +111,8 @@ def document() -> str:
     for name in names():
         settings = find(name)
         uses = ", ".join(f"`{one}`" for one in settings.uses)
-        lines += [f"### `algorithm: {name}`", "", f"{_summary(settings)} It also reads {uses}.", ""]
+        reads = f" It also reads {uses}." if uses else ""
+        lines += [f"### `algorithm: {name}`", "", f"{_summary(settings)}{reads}", ""]
         for section in _own(name):
             lines += _page_lines(section, headed=section.name != name)
     return "\n".join(lines).rstrip() + "\n"
@@ -131,12 +132,17 @@ def _sections(recipe: Recipe, kinds: Mapping[str, object]) -> list[Section]:
 
 
 def _keys(recipe: Recipe, section: str, holder: type, kinds: Mapping[str, object]) -> Iterator[Key]:
-    texts = argument_texts(inspect.getdoc(holder) or "")
+    # Keys that a class inherits are described where they are defined.
+    texts = {name: text for one in reversed(holder.__mro__) for name, text in _described(one)}
     for key, kind in kinds.items():
         inside, _, name = key.rpartition(".")
         if inside == section and not is_dataclass(kind):
             words = ", ".join(f"`{name}`" for name in names()) if key == "algorithm" else describe(kind)
             yield Key(key, words, _written(keys.value_at(recipe, key)), texts.get(name, ""))
+
+
+def _described(kind: type) -> Iterable[tuple[str, str]]:
+    return argument_texts(inspect.cleandoc(kind.__doc__ or "")).items()
 
 
 def _summary(kind: type) -> str:

@@ -81,6 +81,8 @@ def _step(step: PlannedStep) -> str:
 def _models(plan: Plan) -> str:
     trained = [f"{len(run.learners)} for {run.label}" for run in plan.runs if run.learners]
     steps = max((step.of for run in plan.runs for step in run.steps), default=0)
+    if not trained and not steps:
+        return plan.model
     text = f"{plan.model}, {plan.parameters:,} trained parameters each"
     return text + (f": {listed_in_words(trained)}" if trained else "") + (f", {steps:,} steps" if steps else "")
 

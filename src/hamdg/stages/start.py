@@ -79,7 +79,9 @@ def check_layout(run: RunDirectory) -> None:
 
 def has_begun(context: Context) -> bool:
     """Return whether a step of the run is done, or has left something to go on from."""
-    return any(context.step(step.name).begun() for step in context.algorithm.steps())
+    steps = context.algorithm.steps()
+    # A run without steps keeps to the images that it was validated on.
+    return any(context.step(step.name).begun() for step in steps) if steps else context.run.validation.exists()
 
 
 def check_start(context: Context) -> None:
