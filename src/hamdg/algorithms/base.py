@@ -47,6 +47,8 @@ class Step(NamedTuple):
         check: Refuses before anything trains, by raising a `ConfigError`.
         examples: How many training images of each source it looks at without augmentation.
         learners: Names of the models that it trains, for what is said of a run before it begins.
+        common: Whether it depends on the images and the pretrained encoder alone, and on no step before it, so that
+            runs of other algorithms that have it share it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Step(NamedTuple):
     check: Callable[[Context], None] | None = None
     examples: int = 0
     learners: Sequence[str] = ()
+    common: bool = False
 
 
 class Entry(NamedTuple):

@@ -9,10 +9,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.models.logistic import fit_logistic, zeros
 from hamdg.models.text_head import MAX_SCALE, coinciding
 from hamdg.text import listed, shortened
 
@@ -40,9 +41,7 @@ def learn_head(
     Raises:
         DataError: If a class has no image in any domain, or the features of two classes coincide.
     """
-    counts = sum(torch.bincount(labels, minlength=len(classes)) for _, labels in found.values())
-    assert isinstance(counts, Tensor)
-    if missing := [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]:
+    if missing := missing_classes(found, classes):
         raise DataError(
             f"No source domain has a training image of the class {listed(missing, _LISTED)}, but `model.text_head` of "
             f"`{kind}` learns every class from some. Add images, leave the class out everywhere, or use `prompts`."
@@ -55,6 +54,12 @@ def learn_head(
             "to the model. Set `model.name` or `model.weights` to another, or make one class of them."
         )
     return learned
+
+
+def missing_classes(found: Labeled, classes: Sequence[str]) -> list[str]:
+    """Return the names of the classes that no domain has a feature of."""
+    seen = {label for _, labels in found.values() for label in labels.tolist()}
+    return [name for number, name in enumerate(classes) if number not in seen]
 
 
 def learn_layer(kind: Literal["source_means", "linear_probe"], found: Labeled, classes: Sequence[str]) -> Tensor:
@@ -102,20 +107,8 @@ def linear_probe(found: Labeled, classes: int, scale: float) -> Tensor:
     features = torch.cat([features.double() for features, _ in found.values()])
     labels = torch.cat([labels for _, labels in found.values()])
     shares = torch.cat([torch.full((len(own),), 1 / len(own) / len(found)) for _, own in found.values()]).to(features)
-    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight], max_iter=1000, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = shares @ cross_entropy(features @ weight.T, labels, reduction="none") + L2 / 2 * weight.square().sum()
-        torch.autograd.backward(loss)
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return (weight.detach() / scale).float()
+    weight = fit_logistic(features, labels, shares, L2, zeros(features, classes, bias=False)).weight
+    return (weight / scale).float()
 
 
 def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float) -> None:

@@ -61,6 +61,14 @@ def part(recipe: Recipe, sections: Iterable[str]) -> dict[str, object]:
     return values | {name: value for name, value in found.items() if value}
 
 
+def encoder_part(recipe: Recipe) -> dict[str, object]:
+    """Return what a recipe says of images and of the pretrained encoder: what features of images depend on."""
+    data = {name: value for name, value in _data(recipe).items() if name not in ("batch_size", "augment", "words")}
+    keys = ("name", "weights", "normalization", "image_size")
+    model = {name: value for name, value in _model(recipe).items() if name in keys}
+    return {"benchmark": recipe.benchmark, "seed": recipe.seed, "data": data, "model": model}
+
+
 def hashed(values: dict[str, object]) -> str:
     """Return the 8-digit hash of values that JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

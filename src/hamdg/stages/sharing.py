@@ -13,7 +13,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.errors import RunDirectoryError
 from hamdg.files import link
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import hashed, part
+from hamdg.runs.identity import encoder_part, hashed, part
 from hamdg.runs.steps import check_step, read_start, read_step_summary
 from hamdg.stages.context import Context
 from hamdg.stages.sources import learned_from_these
@@ -27,7 +27,8 @@ def step_identities(
     """Return the identity of every step by its name.
 
     It is the hash of what the recipe says of data and model, the algorithm, the step's name, the values of the sections
-    that it declares, the domains that it may open, and of the step before it.
+    that it declares, the domains that it may open, and of the step before it. Of a step that algorithms have in common
+    it is the hash of what it depends on alone.
     """
     domains = {"sources": sources, "targets": targets}
     found, before = {}, ""
@@ -36,8 +37,8 @@ def step_identities(
         values: dict[str, object] = {
             "step": step.name,
             "opens": opens,
-            "before": before,
-            "recipe": part(recipe, step.sections),
+            "before": "" if step.common else before,
+            "recipe": encoder_part(recipe) if step.common else part(recipe, step.sections),
         }
         # The step before it stands for its whole past: a change of an early step is a change of all later ones.
         before = found[step.name] = hashed(values)
@@ -73,14 +74,15 @@ def likely_twin(context: Context, name: str) -> RunDirectory | None:
     """Return another run that has done the same step by its identity; weights and images are not compared."""
     steps = context.algorithm.steps()
     identity = step_identities(context.recipe, steps, context.sources, context.targets)[name]
-    return next((twin for twin in _siblings(context, name) if _identity_at(twin, name) == identity), None)
+    step = next(step for step in steps if step.name == name)
+    return next((twin for twin in _siblings(context, step) if _identity_at(twin, name) == identity), None)
 
 
 def twin_of(own: Context, step: Step) -> RunDirectory | None:
     """Return another run below the same root that has done the very step, from the same weights and images."""
-    for twin in _siblings(own, step.name):
+    for twin in _siblings(own, step):
         try:
-            if _identity_at(twin, step.name) == own.identity and _began_alike(own, twin):
+            if _identity_at(twin, step.name) == own.identity and _began_alike(own, twin, step):
                 check_step(twin, twin.step(step.name))
                 return twin
         except RunDirectoryError as error:
@@ -96,10 +98,11 @@ def link_step(source: RunDirectory, target: RunDirectory, name: str) -> None:
         link(source.path / file, target.path / file)
 
 
-def _siblings(context: Context, name: str) -> Iterator[RunDirectory]:
+def _siblings(context: Context, step: Step) -> Iterator[RunDirectory]:
     """Yield all other runs of the same benchmark, algorithm and seed that have done a step of that name."""
     recipe, root = context.recipe, context.run.path.parents[3]
-    for summary in sorted(root.glob(f"{recipe.benchmark}/*/{recipe.algorithm}/seed{recipe.seed}-*/{name}.json")):
+    algorithm = "*" if step.common else recipe.algorithm
+    for summary in sorted(root.glob(f"{recipe.benchmark}/*/{algorithm}/seed{recipe.seed}-*/{step.name}.json")):
         run = RunDirectory(summary.parent)
         # Runs of before there were steps have other files of these names.
         if run.path != context.run.path and run.start.exists():
@@ -114,8 +117,9 @@ def _identity_at(run: RunDirectory, name: str) -> str:
         return ""
 
 
-def _began_alike(own: Context, twin: RunDirectory) -> bool:
+def _began_alike(own: Context, twin: RunDirectory, step: Step) -> bool:
     """Return whether another run started from the same weights and has the same images and splits."""
     before, now = read_start(twin), read_start(own.run)
-    same = (before["sha256"], before["class_features"]) == (now["sha256"], now["class_features"])
+    # What algorithms have in common depends on nothing behind the encoder.
+    same = before["sha256"] == now["sha256"] and (step.common or before["class_features"] == now["class_features"])
     return same and learned_from_these(own, twin)

@@ -1,0 +1,1 @@
+"""SIMPLE (https://openreview.net/forum?id=BqrPeZ_e5P): a pool of frozen models, matched to each image."""
