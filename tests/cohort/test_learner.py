@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
 
-from hamdg.cohort.learner import make_optimizer
+from hamdg.cohort.learner import ParamGroup, make_optimizer
 from hamdg.config.algorithms.ham import EnrichmentConfig, HarmonizationConfig
 from hamdg.config.recipe import TrainConfig
+from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
     from tests.cohort.conftest import World
@@ -44,6 +46,41 @@ def test_a_constant_learning_rate_stays_after_its_warm_up() -> None:
         optimizer.step()
         scheduler.step()
     assert rates == [0.25, 0.5, 0.5, 0.5]
+
+
+def test_sgd_moves_as_by_hand() -> None:
+    """With v_t = m v_{t-1} + g_t + wd w_t and w_{t+1} = w_t - lr v_t, on the loss w^2 / 2, whose gradient is w."""
+    config = TrainConfig(
+        steps=9, lr=0.5, weight_decay=0.5, warmup=0, schedule="constant", optimizer="sgd", momentum=0.5
+    )
+    w = torch.nn.Parameter(torch.tensor(8.0))
+    optimizer, _ = make_optimizer([([{"params": [w]}], config)])
+    found = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.autograd.backward(w.square() / 2)
+        optimizer.step()
+        found.append(float(w.detach()))
+    # v: 12, 6 + 3, 4.5 - 3.75
+    assert found == [8 - 6, 2 - 4.5, -2.5 - 0.375]
+
+
+def test_learners_have_their_own_momentum_and_groups_their_own_rate() -> None:
+    groups = [[torch.nn.Parameter(torch.ones(2))], [torch.nn.Parameter(torch.ones(3))]]
+    first = TrainConfig(lr=0.5, warmup=0, optimizer="sgd", momentum=0.0)
+    optimizer, _ = make_optimizer(
+        [([{"params": groups[0], "lr": 0.25}], first), ([{"params": groups[1]}], replace(first, momentum=0.75))]
+    )
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert [(group["lr"], group["momentum"]) for group in optimizer.param_groups] == [(0.25, 0.0), (0.5, 0.75)]
+
+
+def test_two_kinds_of_optimizers_are_refused() -> None:
+    own: list[tuple[list[ParamGroup], TrainConfig]] = [
+        ([{"params": [torch.nn.Parameter(torch.ones(2))]}], TrainConfig(optimizer=kind)) for kind in ("sgd", "adamw")
+    ]
+    with pytest.raises(ConfigError, match=r"one optimizer, but `train.optimizer` is `adamw`, `sgd`; give all of them"):
+        make_optimizer(own)
 
 
 def plain_fine_tuning(world: World, limit: float) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hamdg.config.recipe import ModelConfig, Recipe
+from hamdg.config.recipe import ModelConfig, Recipe, TrainConfig
 from hamdg.runs.identity import identity, part
 
 
@@ -25,6 +25,14 @@ def test_keys_of_a_model_that_are_left_out_define_no_run() -> None:
 @pytest.mark.parametrize("change", [{"statistics": "live"}, {"name": "mini-resnet8"}, {"normalization": "clip"}])
 def test_what_changes_a_model_is_another_run(change: dict[str, object]) -> None:
     assert identity(model(**change)) != identity(Recipe())
+
+
+def test_optimizers_of_other_kinds_are_other_runs_and_their_keys_define_no_other() -> None:
+    def run(**values: object) -> str:
+        return identity(replace(Recipe(), train=replace(TrainConfig(), **values)))  # type: ignore[arg-type]
+
+    assert run(optimizer="adamw", momentum=0.5) == identity(Recipe())
+    assert len({run(optimizer="sgd", momentum=0.5), run(optimizer="sgd"), identity(Recipe())}) == 3
 
 
 def test_text_defines_no_run_of_a_network_without_text() -> None:

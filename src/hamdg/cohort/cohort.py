@@ -102,7 +102,7 @@ class Cohort(LightningModule):
             learner.peers = ALONE
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return one AdamW for all learners: with several, Lightning would count every step several times."""
+        """Return one optimizer for all learners: with several, Lightning would count every step several times."""
         groups = {name: learner.parameter_groups() for name, learner in self.learners.items()}
         self._parameters_of = {name: [p for group in own for p in group["params"]] for name, own in groups.items()}
         optimizer, scheduler = make_optimizer([(groups[name], one.config) for name, one in self.learners.items()])

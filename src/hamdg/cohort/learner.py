@@ -14,7 +14,7 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hamdg.cohort.peers import ALONE, Measured, Peers
@@ -25,6 +25,7 @@ from hamdg.models.network import Network, statistics
 from hamdg.models.schedule import SCHEDULES
 from hamdg.tasks.base import Task
 from hamdg.tasks.classification import CLASSIFICATION
+from hamdg.text import listed
 from hamdg.tracking.keys import MetricKey
 
 StepBatches = tuple[int, Mapping[str, Batch]]
@@ -165,7 +166,7 @@ class Learner(LightningModule):
         return Measured(weight, {MetricKey(LOSS, name): loss.value.detach(), **logs}, counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW with its schedule, stepped every batch; used when the learner is trained alone."""
+        """Return the optimizer with its schedule, stepped every batch; used when the learner is trained alone."""
         optimizer, scheduler = make_optimizer([(self.parameter_groups(), self.config)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -265,12 +266,21 @@ def parts_of(batches: Mapping[str, Batch], count: int) -> list[dict[str, Batch]]
     return parts
 
 
-def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> tuple[AdamW, LambdaLR]:
-    """Return one AdamW over the groups of all learners (elementwise the same as one each), and its schedule.
+def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> tuple[Optimizer, LambdaLR]:
+    """Return one optimizer over the groups of all learners (elementwise the same as one each), and its schedule.
 
     Args:
         learners: Every learner's parameter groups and settings.
+
+    Raises:
+        ConfigError: The learners want several kinds of optimizers.
     """
+    kinds = {config.optimizer for _, config in learners}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"Learners that train together have one optimizer, but `train.optimizer` is {listed(sorted(kinds))}; give "
+            "all of them the same."
+        )
     groups = [
         {"lr": config.lr, "weight_decay": config.weight_decay, **group} for own, config in learners for group in own
     ]
@@ -279,7 +289,12 @@ def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> 
         for own, config in learners
         for _ in own
     ]
-    optimizer = AdamW(groups, fused=True)
+    optimizer: Optimizer
+    if kinds == {"sgd"}:
+        momenta = [config.momentum for own, config in learners for _ in own]
+        optimizer = SGD([group | {"momentum": one} for group, one in zip(groups, momenta, strict=True)])
+    else:
+        optimizer = AdamW(groups, fused=True)
     return optimizer, LambdaLR(optimizer, factors)
 
 

@@ -45,6 +45,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _prompt_problems(recipe)
     yield from _model_problems(recipe)
     yield from _text_problems(recipe)
+    yield from _head_problems(recipe)
     train = recipe.train
     if train.warmup > train.steps:
         sentence = (
@@ -194,6 +195,17 @@ def _text_problems(recipe: Recipe) -> Iterator[Problem]:
     elif model.trains_text and model.text_head != "prompts":
         sentence = f"{start}with `model.text_head` `{model.text_head}` no text stands for the classes"
         yield Problem("model.text_tower", f"{sentence}; leave one of them out")
+
+
+def _head_problems(recipe: Recipe) -> Iterator[Problem]:
+    model = recipe.model
+    start = f"`model.head` is `{model.head}`, but "
+    if model.trains_head and not model.has_text:
+        own = "last layers" if model.segments else "a linear layer"
+        yield Problem("model.head", f"{start}`{model.name}` has {own} of its own; leave it out, or choose a CLIP")
+    elif model.trains_head and model.trains_text:
+        sentence = f"{start}with `model.text_tower` `trained` the text tower gives the class features in every pass"
+        yield Problem("model.head", f"{sentence}; leave one of them out")
 
 
 def _swad_problems(recipe: Recipe) -> Iterator[Problem]:

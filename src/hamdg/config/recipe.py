@@ -18,6 +18,8 @@ TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
 TextTower = Literal["frozen", "trained"]
+Head = Literal["class_features", "trained", "linear"]
+OptimizerKind = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
 BufferPolicy = Literal["moments", "mean", "first", "refuse"]
 Average = Literal["arithmetic", "harmonic"]
@@ -66,6 +68,9 @@ class ModelConfig:
             seed draws, and is trained.
         text_tower: Whether the text tower of a CLIP stays what it is (`frozen`), so that `prompts` are encoded once, or
             is trained along with the image tower (`trained`): all but its embeddings of words.
+        head: What gives a CLIP's scores: cosines with frozen `class_features`; a `trained` linear layer on normalized
+            features, which starts from the class features times CLIP's scale, so that it begins with the same scores;
+            or a new `linear` layer with a bias on features as they are, as an image classifier has.
     """
 
     name: str = "mini-rn"
@@ -76,11 +81,17 @@ class ModelConfig:
     prompts: Templates | None = None
     text_head: TextHead = "prompts"
     text_tower: TextTower = "frozen"
+    head: Head = "class_features"
 
     @property
     def has_text(self) -> bool:
         """Whether it is a CLIP; an image classifier has a linear layer for the classes."""
         return self.name.endswith(".json") or not self.name.startswith((*CLASSIFIERS, *SEGMENTERS))
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether text features can stand for the classes: those of a CLIP without a new linear layer."""
+        return self.has_text and self.head != "linear"
 
     @property
     def segments(self) -> bool:
@@ -93,9 +104,14 @@ class ModelConfig:
         return self.text_tower == "trained"
 
     @property
+    def trains_head(self) -> bool:
+        """Whether a CLIP has a linear layer for the classes, which is trained."""
+        return self.head != "class_features"
+
+    @property
     def knows_classes(self) -> bool:
         """Whether it can tell the classes before it is trained, so that tables have a row of it."""
-        return self.has_text or self.text_head != "prompts"
+        return self.uses_text or self.text_head != "prompts"
 
 
 @dataclass(frozen=True)
@@ -104,8 +120,11 @@ class TrainConfig:
 
     Args:
         steps: Optimizer steps (of each model; all advance in lock-step).
-        lr: Peak learning rate of AdamW.
-        weight_decay: AdamW's decoupled weight decay.
+        optimizer: `adamw`, or plain gradient descent with momentum (`sgd`).
+        lr: Peak learning rate.
+        weight_decay: Decoupled weight decay of `adamw`; of `sgd`, what is added to the gradients as a share of the
+            weights. With 0, `adamw` is Adam.
+        momentum: Momentum of `sgd`.
         warmup: Steps of linear warm-up.
         schedule: The learning rate after the warm-up: half a `cosine` down to 0, or `constant`.
         clip_norm: Gradients of one model are scaled down to this norm; 0 switches clipping off.
@@ -116,8 +135,10 @@ class TrainConfig:
     """
 
     steps: Steps = 200
+    optimizer: OptimizerKind = "adamw"
     lr: Annotated[float, Range(0, above=True)] = 1e-3
     weight_decay: Annotated[float, Range(0)] = 0.01
+    momentum: Share = 0.9
     warmup: Annotated[int, Range(0, 1_000_000)] = 20
     schedule: Schedule = "cosine"
     clip_norm: Annotated[float, Range(0)] = 1.0

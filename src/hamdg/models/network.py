@@ -21,6 +21,8 @@ Weights = Mapping[str, Tensor]
 N = TypeVar("N", bound="Network")
 # The file that a run's result is exported to.
 MERGED = "merged.safetensors"
+# And, beside it, a linear layer that it has no place for.
+HEAD = "head.safetensors"
 
 # Between a module and the originals and factors of what torch computes its parameter from.
 _PARAMETRIZED = "parametrizations."

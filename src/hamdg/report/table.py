@@ -21,6 +21,11 @@ CLASS_FEATURES = {
     "random": "a linear layer that the seed draws",
     "last_layers": "the segmentation network's own last layers",
 }
+# What is trained from the text features of the prompts on, by what the record says of their use.
+_TRAINED_TEXT = {
+    "start of a text tower that is trained": "by a text tower that is trained",
+    "start of a linear layer": "as the start of a linear layer that is trained",
+}
 # What becomes of BatchNorm's running statistics, by `model.statistics`.
 BATCHNORM: Mapping[BatchNorm, str] = {
     "frozen": "frozen (those of the start)",
@@ -217,11 +222,11 @@ def start_label(record: Record) -> str:
 def class_features(record: Record) -> str:
     """Return in words what stands for the classes; empty where it is prompts that are encoded once."""
     facts = record.get("class_features", {})
-    kind, is_trained = facts.get("kind", "prompts"), "use" in facts
+    kind, use = facts.get("kind", "prompts"), facts.get("use", "")
     if kind == "prompts":
-        return f"{CLASS_FEATURES[kind]}, by a text tower that is trained" if is_trained else ""
-    use = "trained from there on" if is_trained else "frozen"
-    return f"{CLASS_FEATURES.get(kind, kind)}, {use}; no text is used"
+        return f"{CLASS_FEATURES[kind]}, {_TRAINED_TEXT[use]}" if use else ""
+    fate = "trained from there on" if use else "frozen"
+    return f"{CLASS_FEATURES.get(kind, kind)}, {fate}; no text is used"
 
 
 def fewer_images(record: Record) -> str:

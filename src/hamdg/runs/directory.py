@@ -127,6 +127,11 @@ class RunDirectory:
         return self.path / "merged.safetensors"
 
     @property
+    def head(self) -> Path:
+        """The result's linear layer, which a CLIP has no place for (`model.head`), `head.safetensors`."""
+        return self.path / "head.safetensors"
+
+    @property
     def validation(self) -> Path:
         """Accuracies of all entries on the sources' hold-out sets, `validation.json`."""
         return self.path / "validation.json"

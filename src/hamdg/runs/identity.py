@@ -117,9 +117,12 @@ def _own_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _train(config: TrainConfig) -> dict[str, object]:
+    values = asdict(config)
+    if config.optimizer == "adamw":
+        del values["momentum"]
     # Runs from before these keys are the runs with their defaults.
-    defaults = {"check_images": None, "accumulate": 1, "schedule": "cosine"}
-    return {name: value for name, value in asdict(config).items() if name not in defaults or value != defaults[name]}
+    defaults = {"check_images": None, "accumulate": 1, "schedule": "cosine", "optimizer": "adamw"}
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 def _history(config: HistoryConfig) -> dict[str, object]:
@@ -134,12 +137,13 @@ def _model(recipe: Recipe) -> dict[str, object]:
     values = asdict(recipe.model)
     if recipe.model.text_head == "prompts":
         del values["text_head"]
-    if recipe.model.text_head == "prompts" and recipe.model.has_text:
+    if recipe.model.text_head == "prompts" and recipe.model.uses_text:
         values["prompts"] = prompts_of(recipe)
     else:
         del values["prompts"]
     # Runs from before these keys are the runs with their defaults.
     defaults = {"normalization": "own", "image_size": None, "statistics": "frozen", "text_tower": "frozen"}
+    defaults["head"] = "class_features"
     for name, default in defaults.items():
         if values[name] == default:
             del values[name]
@@ -154,7 +158,7 @@ def _data(recipe: Recipe) -> dict[str, object]:
     for name, section in RENDERED.items():
         if recipe.benchmark != name:
             del values[section]
-    by_text = recipe.settings.uses_words or (recipe.model.text_head == "prompts" and recipe.model.has_text)
+    by_text = recipe.settings.uses_words or (recipe.model.text_head == "prompts" and recipe.model.uses_text)
     if not by_text or not values["words"]:
         del values["words"]
     for name in ("lists", "domains", "shots", "ids"):

@@ -125,7 +125,7 @@ def _started(path: Path, digest: str) -> FileFacts:
 def _remedy(run: RunDirectory, name: str, known: Iterable[str]) -> str:
     """Return the remedy for a file that is another: all but what a training wrote can be made again from the rest."""
     remade = {run.base.name, run.merged.name, run.record.name, run.validation.name, run.class_features.name}
-    remade |= {run.predictions.name, run.lines.name}
+    remade |= {run.predictions.name, run.lines.name, run.head.name}
     step = run.step(name.partition("/")[0].removesuffix(".json"))
     trained = step.metrics.relative_to(run.path).as_posix() in known
     if name in remade or name.startswith(("hamdg-", f"{MERGED_FOLDER}/")):

@@ -33,7 +33,7 @@ def check_words(context: Context) -> None:
     Raises:
         ConfigError: If the features of two classes coincide.
     """
-    if context.recipe.model.text_head != "prompts" or not context.recipe.model.has_text:
+    if context.recipe.model.text_head != "prompts" or not context.recipe.model.uses_text:
         return
     _ = context.text_head
     if unknown := unknown_words(context.clip, words_of(context.recipe)):
@@ -51,15 +51,15 @@ def learn_class_features(context: Context, data: SourceData) -> None:
     Raises:
         DataError: If a class has no training image in any source, or the model cannot tell the images of two apart.
     """
-    kind, run, has_text = context.recipe.model.text_head, context.run, context.recipe.model.has_text
+    kind, run, unit = context.recipe.model.text_head, context.run, context.recipe.model.uses_text
     if kind == "prompts" or (run.start.exists() and _are_those(run)):
         return
-    scale = logit_scale(context.clip) if has_text else 1.0
+    scale = logit_scale(context.clip) if unit else 1.0
     # A run and its control have the same sources.
     if kind not in context.heads:
         console.note(f"class features: {CLASS_FEATURES[kind]}")
         found, classes = _features(context, data), context.bench.classes
-        learned = learn_head(kind, found, classes, scale) if has_text else learn_layer(kind, found, classes)
+        learned = learn_head(kind, found, classes, scale) if unit else learn_layer(kind, found, classes)
         context.heads[kind] = learned
     write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale)
 

@@ -22,12 +22,13 @@ from hamdg.merge.tensors import sha256_tensor, sha256_tensors
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipClassifier, ClipTowers
+from hamdg.models.clip_with_head import ClipWithHead
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.learned_head import read_head
 from hamdg.models.network import Network, has_batchnorm
 from hamdg.models.pretrained import Pretrained, load_pretrained
 from hamdg.models.segmenter import LoadedSegmenter, Segmenter
-from hamdg.models.text_head import encode_prompts, prompt_tokens
+from hamdg.models.text_head import encode_prompts, logit_scale, prompt_tokens
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
@@ -178,6 +179,11 @@ class Context:
         if self.recipe.model.trains_text:
             tokens = prompt_tokens(self.clip, words_of(self.recipe), prompts_of(self.recipe))
             return ClipTowers(self.clip, tokens, len(self.bench.classes))
+        if self.recipe.model.head == "linear":
+            bias = torch.zeros(len(self.bench.classes))
+            return ClipWithHead(self.clip, self.text_head, bias, normalized=False, classes=self.bench.classes)
+        if self.recipe.model.head == "trained":
+            return ClipWithHead(self.clip, logit_scale(self.clip) * self.text_head, classes=self.bench.classes)
         return ClipClassifier(self.clip, self.text_head)
 
     def step(self, name: str) -> StepFiles:
@@ -199,13 +205,19 @@ class Context:
 
     def base(self) -> dict[str, Tensor]:
         """Return copies of the pretrained weights, as histories and merges see them."""
-        # A CLIP's class features, which may still have to be learned, are not among them.
-        network = (replace(self, unlearned=True) if self.recipe.model.has_text else self).network()
+        # A CLIP's class features, which may still have to be learned, are among them where a layer starts from them.
+        model = self.recipe.model
+        fixed = model.has_text and not model.trains_head
+        network = (replace(self, unlearned=True) if fixed else self).network()
         return {name: tensor.detach().clone() for name, tensor in network.weights().items()}
 
     def start_state(self) -> Mapping[str, Tensor]:
         """Return all tensors of the whole model before training, as files of it hold them."""
-        return self.pretrained.state() if self.recipe.model.has_text else self.network().body.state_dict()
+        if not self.recipe.model.has_text:
+            return self.network().body.state_dict()
+        # A linear layer that is trained along has the names of no CLIP.
+        layer = self.base() if self.recipe.model.trains_head else {}
+        return {**self.pretrained.state(), **layer}
 
     def narrowed(self, step: Step, identity: str) -> Context:
         """Return the context of a step: the sections and the domains that it declares."""
@@ -231,7 +243,7 @@ class Context:
             return self._learned_head()
         if isinstance(self.pretrained, LoadedSegmenter):
             return self.pretrained.head
-        if not self.recipe.model.has_text:
+        if not self.recipe.model.uses_text:
             return fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed)
         if kind not in self.heads:
             words = words_of(self.recipe)
@@ -249,7 +261,7 @@ class Context:
         model = self.recipe.model
         own = "last_layers" if model.segments else "random"
         facts = {"kind": model.text_head if model.knows_classes else own, "sha256": sha256_tensor(head)}
-        if model.has_text:
+        if model.has_text and not model.trains_head:
             return facts | ({"use": "start of a text tower that is trained"} if model.trains_text else {})
         return facts | {"use": "start of the last layers" if model.segments else "start of a linear layer"}
 

@@ -292,6 +292,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
     recipe, run, result = context.recipe, context.run, rows[-1]
     by_key = {row["key"]: row for row in rows}
     timings = {name: step["seconds"] for name, step in steps.items()}
+    models = (run.merged.name, run.head.name)
     return {
         "format": FORMAT,
         "benchmark": recipe.benchmark,
@@ -315,7 +316,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "domains": list(context.bench.domains),
         "sources": list(context.sources),
         "layers": list(context.network().layers()),
-        "prompts": prompts_of(recipe) if recipe.model.has_text else [],
+        "prompts": prompts_of(recipe) if recipe.model.uses_text else [],
         "class_features": read_start(run)["class_features"],
         "words": words_of(recipe),
         **_batchnorm(context),
@@ -329,7 +330,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "versions": library_versions(),
         "command": command,
         "config": values_of(recipe),
-        "files": digests(run, [run.path / name for name in exported(run) if name.endswith(run.merged.name)]),
+        "files": digests(run, [run.path / name for name in exported(run) if name.endswith(models)]),
     }
 
 

@@ -10,6 +10,7 @@ from hamdg import console
 from hamdg.algorithms.base import Entry
 from hamdg.data.domain import only_domains, opened_domains
 from hamdg.files import write_json
+from hamdg.models.network import HEAD
 from hamdg.runs import schema
 from hamdg.runs.directory import MERGED_FOLDER, RunDirectory
 from hamdg.runs.manifest import check_digests, digests
@@ -68,8 +69,8 @@ def export(context: Context, results: Sequence[Entry]) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
         path = one.network.export(one.weights, folder, _provenance(context))
         if path is not None:
-            # Its configuration lies beside it.
-            written |= digests(context.run, [path, *folder.glob("hamdg-*.json")])
+            # Its configuration lies beside it, and what a CLIP has no place for.
+            written |= digests(context.run, [path, *folder.glob("hamdg-*.json"), *folder.glob(HEAD)])
     return written
 
 

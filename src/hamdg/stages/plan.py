@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,8 +168,9 @@ def make_plan(
 
 def _trained(context: Context) -> int:
     """Return how many parameters a network trains; the linear layer of an image classifier is one of its layers."""
-    if context.recipe.model.trains_text:
-        return sum(one.numel() for one in context.network().trainable().values())
+    model = context.recipe.model
+    if model.trains_text or model.trains_head:
+        return sum(one.numel() for one in replace(context, unlearned=True).network().trainable().values())
     count = sum(one.numel() for one in context.pretrained.encoder.parameters())
     layer = len(context.bench.classes) * (context.pretrained.width + 1)
     return count if context.recipe.model.has_text else count + layer

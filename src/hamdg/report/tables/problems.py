@@ -61,7 +61,7 @@ def unequal(
 # What methods are expected to have in common when they are compared.
 _FIXED = (
     *("model.name", "model.weights", "model.normalization", "model.image_size", "model.statistics", "model.text_head"),
-    "model.text_tower",
+    *("model.text_tower", "model.head"),
     *("prompts", "classes", "images"),
     *("data.subset", "data.shots", "data.validation_fraction", "data.truncated", "data.store", "data.domains"),
     *("train.steps", "data.batch_size", "data.augment"),
