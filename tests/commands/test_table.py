@@ -50,6 +50,12 @@ def test_a_folder_of_runs_is_one_table(logs: Path, capsys: pytest.CaptureFixture
     assert "harmonization (OPA) and the historical merge (RHM) are our reconstruction" in said
 
 
+def test_costs_are_columns_of_their_own(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(logs), "--baseline", "ERM", "--costs"]) == 0
+    head = capsys.readouterr().out.splitlines()[2]
+    assert head.endswith("time / ERM + SMA  images / ERM + SMA  forward passes")
+
+
 def test_json_is_the_same_with_either_option(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", str(logs), "--format", "json"]) == 0
     first = json.loads(capsys.readouterr().out)

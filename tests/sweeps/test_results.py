@@ -107,6 +107,20 @@ def test_another_row_may_be_the_baseline(
     assert "\n#### Difference to HAM (reconstruction), points" in Path(str(sweep.out)).read_text()
 
 
+def test_costs_take_the_place_of_the_seconds_of_training(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(sweep, costs=True)
+    assert repr(asked) == repr(sweep)  # its runs, and so its ledger, are the same
+    results.show(Path("grids/file.yaml"), asked, [one.job for one in outcomes], outcomes)
+    assert "time / ERM + SMA  images / ERM + SMA  forward passes\n" in capsys.readouterr().out
+    page = Path(str(sweep.out)).read_text()
+    assert "| n | time / ERM + SMA | images / ERM + SMA | forward passes |\n" in page
+    assert "\nAccuracy on the whole held-out domain" in page
+    assert "Costs of training: the seconds of all steps" in page
+    assert "training, s" not in page
+
+
 def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a\n")
     results.check(sweep)

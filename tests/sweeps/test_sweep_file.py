@@ -34,7 +34,7 @@ HAM = {"recipe": "ham.yaml"}
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
             "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `baseline`, `validation`, "
-            "`out`, `title`, `intro`, `root`, `launcher`, `tracking`.",
+            "`costs`, `out`, `title`, `intro`, `root`, `launcher`, `tracking`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},

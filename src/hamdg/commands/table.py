@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     select = f"choose among runs that differ in hyper-parameters, for each seed: {', '.join(RULES)}"
     parser.add_argument("--select", metavar="RULE", choices=RULES, help=select)
     parser.add_argument("--baseline", metavar="ROW", default="", help="compare the rows with this one, pair by pair")
+    costs = "add columns of what rows cost: training (time, images; over that of --baseline), passes for a test image"
+    parser.add_argument("--costs", action="store_true", help=costs)
     error = "standard error: of a sample (n - 1), or population as DomainBed has it (n) (default: sample)"
     parser.add_argument("--error", metavar="ERROR", choices=ERRORS, default="sample", help=error)
     parser.add_argument(
@@ -92,6 +94,7 @@ def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
         baseline=arguments.baseline,
         error=arguments.error,
         order=given.order,
+        costs=arguments.costs,
     )
 
 

@@ -51,6 +51,7 @@ def write_results(
     reference: str = REFERENCE,
     cores: int | None = None,
     validation: bool = False,
+    costs: bool = False,
 ) -> Path:
     """Write the results of a sweep as its part of a Markdown page, without a date; other parts stay as they are.
 
@@ -62,22 +63,31 @@ def write_results(
         reference: The label that the others are compared with.
         cores: CPU cores of the machine; counted on this one when left out.
         validation: Whether the tables also have the accuracy on the sources' hold-out sets.
+        costs: Whether they have columns of what training and inference cost, in place of the seconds of training.
 
     Raises:
         DataError: There are no runs, they contradict each other, or the page's markers are damaged.
     """
-    text = results_markdown(runs, part, methods, reference, cores or usable_cores(), validation)
+    text = results_markdown(runs, part, methods, reference, cores or usable_cores(), validation, costs)
     return write_part(out, part.name, text)
 
 
 def results_markdown(
-    runs: Sequence[FoundRun], part: Part, methods: Methods, reference: str, cores: int, validation: bool = False
+    runs: Sequence[FoundRun],
+    part: Part,
+    methods: Methods,
+    reference: str,
+    cores: int,
+    validation: bool = False,
+    costs: bool = False,
 ) -> str:
     """Return the text of a sweep's part."""
     if not runs:
         raise DataError(f"There are no finished runs to tabulate. Run `{part.command}` first.")
-    tables, noise = tabulate_methods(runs, methods, reference), noise_table(runs)
-    columns = {"training, s": _seconds(tabulate_methods(runs, methods, metric="train_seconds"))}
+    tables, noise = tabulate_methods(runs, methods, reference, costs=costs), noise_table(runs)
+    columns = {}
+    if not costs:
+        columns["training, s"] = _seconds(tabulate_methods(runs, methods, metric="train_seconds"))
     if validation:
         columns = {_HOLDOUT: _validation(tabulate_methods(runs, methods, metric=VALIDATION)), **columns}
     parts = [f"## {plain(part.title)}", part.intro.strip(), _how(runs, part.command, cores)]

@@ -119,7 +119,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     defaults = [one for one in shown if not one.job.draw]
     runs = [found_run(one.job, Path(one.run)) for one in defaults] if sweep.until == EVALUATE else []
     methods = choose_methods(runs, {one.job.variant: labels_of(sweep, one.job) for one in shown}) if runs else {}
-    tables = tabulate_methods(runs, methods, sweep.baseline) if runs else []
+    tables = tabulate_methods(runs, methods, sweep.baseline, costs=sweep.costs) if runs else []
     seconds = tabulate_methods(runs, methods, metric="train_seconds") if runs else []
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
@@ -181,7 +181,7 @@ def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Met
     name = public_name(file)
     part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
     page = user_path(sweep.out or "", "out")
-    return write_results(runs, page, part, methods, sweep.baseline, validation=sweep.validation)
+    return write_results(runs, page, part, methods, sweep.baseline, validation=sweep.validation, costs=sweep.costs)
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

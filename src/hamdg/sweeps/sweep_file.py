@@ -94,6 +94,7 @@ class Sweep:
         reports: Whether each run gets its page, as recipes say.
         baseline: The label of the row that the others are compared with in the tables.
         validation: Whether the page's tables also have the accuracy on the sources' hold-out sets.
+        costs: Whether its tables also have what training and inference cost, relative to the baseline.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
         title: That part's heading.
@@ -121,6 +122,8 @@ class Sweep:
     reports: bool = True
     baseline: Label = REFERENCE
     validation: bool = False
+    # No part of what the sweep is: its runs, and so its ledger, are the same.
+    costs: bool = field(default=False, repr=False)
     out: Annotated[str, Filled(), Words("a path")] | None = None
     title: str = ""
     intro: str = ""

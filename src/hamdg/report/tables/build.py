@@ -11,6 +11,7 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import estimate
 from hamdg.report.tables.columns import Column, averaged_key, columns_of
 from hamdg.report.tables.comparing import baselines, compared, marked
+from hamdg.report.tables.costs import Numbers, costs_of, explained
 from hamdg.report.tables.filling import Filled, fill
 from hamdg.report.tables.headings import Headings, Values, rank
 from hamdg.report.tables.means import seed_means
@@ -44,6 +45,8 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     """
     metric = find_metric(options.metric, (run.summary for run in runs))
     rows, columns = _axes(options, any(is_per_class(metric, run.summary.result["targets"]) for run in runs))
+    if options.costs and (key := averaged_key(rows, columns)) in rows:
+        raise ConfigError(f"Costs are columns beside rows of methods, but `{key}` makes the rows; make it a column.")
     numbers, unmeasured = measure(runs, metric, [*rows, *columns, *APART], options)
     if not numbers:
         raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
@@ -188,7 +191,14 @@ class _Builder:
             baseline=next((heads[base].label for base in bases if base is not None), ""),
             error=self._options.error,
         )
-        return replace(table, caption=caption(table, self._options.select, chosen))
+        said = caption(table, self._options.select, chosen)
+        if not self._options.costs:
+            return replace(table, caption=said)
+        numbers = [_numbers_of(filled[values]) for values in rows]
+        # Of several baselines, one for each benchmark or condition, none gives its label to all.
+        name = table.baseline if len({*bases} - {None}) == 1 else self._options.baseline if table.baseline else ""
+        costs = costs_of(numbers, bases, name)
+        return replace(table, caption=f"{said} {explained(numbers, bases, name)}", costs=costs)
 
     def _fill(
         self, row_keys: Sequence[str], values: Values, numbers: Sequence[Measured], column_keys: Sequence[str]
@@ -278,6 +288,11 @@ def transposed(table: Table) -> Table:
         columns=table.rows,
         cells=[list(column) for column in zip(*table.cells, strict=True)],
     )
+
+
+def _numbers_of(filled: Mapping[Values, Filled]) -> Numbers:
+    """Return the numbers of a row by what tells them apart."""
+    return {(column, trial): one for column, own in filled.items() for trial, one in own.numbers.items()}
 
 
 def _is_place(key: str) -> bool:

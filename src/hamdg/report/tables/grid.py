@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hamdg.report.estimates import Difference
 from hamdg.report.table import MINUS, MISSING, percent, signed_points
-from hamdg.report.tables.model import Cell, Heading, Metric, Table
+from hamdg.report.tables.model import Cell, Cost, Heading, Metric, Table
 from hamdg.report.tables.wording import marked_label
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
@@ -47,10 +47,13 @@ def grids(table: Table, marks: Marks) -> list[Grid]:
     names = [marked_label(row.label, row.target_data) for row in table.rows]
     tops = [marked_label(column.label, column.target_data) for column in table.columns]
     means = [
-        [name, *(cell_text(cell, table.metric, marks) for cell in row), seeds(row, table.columns)]
-        for name, row in zip(names, table.cells, strict=True)
+        [
+            *(name, *(cell_text(cell, table.metric, marks) for cell in row), seeds(row, table.columns)),
+            *(cost_text(cost, number) for cost in table.costs),
+        ]
+        for number, (name, row) in enumerate(zip(names, table.cells, strict=True))
     ]
-    found = [Grid(table.title, [corner, *tops, "n"], means)]
+    found = [Grid(table.title, [corner, *tops, "n", *(cost.label for cost in table.costs)], means)]
     if table.baseline:
         differences = [
             [name, *(difference_text(cell.difference, table.metric) for cell in row)]
@@ -68,6 +71,12 @@ def cell_text(cell: Cell, metric: Metric, marks: Marks) -> str:
     error = f" {PLUS_MINUS} {number(cell.standard_error, metric)}" if cell.standard_error is not None else ""
     mark = marks.best if cell.is_best else marks.tied if cell.is_tied else "{}"
     return mark.format(number(cell.mean, metric)) + error
+
+
+def cost_text(cost: Cost, row: int) -> str:
+    """Return what a row costs; a dash where that is unknown."""
+    value = cost.values[row]
+    return MISSING if value is None else f"{value:,.{cost.digits}f}"
 
 
 def difference_text(difference: Difference | None, metric: Metric) -> str:

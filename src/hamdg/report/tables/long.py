@@ -31,6 +31,13 @@ def as_csv(tables: Sequence[Table]) -> str:
                 said = {**table.place, **row.values, **column.values}
                 line = [table.metric.name, *(said.get(key, "") for key in keys)]
                 writer.writerow([*line, *_numbers(table, row, column, cell)])
+        for cost in table.costs:
+            for row, value in zip(table.rows, cost.values, strict=True):
+                said = {**table.place, **row.values}
+                line = [cost.name, *(said.get(key, "") for key in keys)]
+                # A cost has no error and is compared with nothing.
+                numbers = _numbers(table, row, Heading({}, cost.label), Cell(mean=value))
+                writer.writerow([*line, *numbers])
     return stream.getvalue().removesuffix("\n")
 
 
@@ -79,6 +86,7 @@ def _table(table: Table) -> dict[str, object]:
         "rows": [asdict(row) for row in table.rows],
         "columns": [asdict(column) for column in table.columns],
         "cells": [[_cell(cell) for cell in row] for row in table.cells],
+        "costs": [asdict(cost) for cost in table.costs],
         "baseline": table.baseline,
         "error": table.error,
         "caption": table.caption,

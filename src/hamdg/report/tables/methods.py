@@ -37,7 +37,11 @@ class _Row:
 
 
 def tabulate_methods(
-    runs: Sequence[FoundRun], methods: Methods, baseline: str = "", metric: str | None = None
+    runs: Sequence[FoundRun],
+    methods: Methods,
+    baseline: str = "",
+    metric: str | None = None,
+    costs: bool = False,
 ) -> list[Table]:
     """Return a table for each benchmark and condition: a row a method, a column a held-out domain.
 
@@ -49,6 +53,7 @@ def tabulate_methods(
         methods: Which of their models are shown, and under which labels (`choose_methods`).
         baseline: Which label the others are compared with, where there is one; empty for none.
         metric: What is shown; `None` for the primary metric.
+        costs: Whether there are columns of what training and inference cost.
 
     Raises:
         ConfigError: No run has the metric, or one of the models.
@@ -62,6 +67,7 @@ def tabulate_methods(
         columns=columns,
         baseline=baseline and qualified(baseline, footnote_names(run.summary.footnote for run in runs)),
         order={METHOD: _in_order(methods), "condition": list(conditions)},
+        costs=costs,
     )
     numbers = _measured(runs, found, [model for *_, model in methods], columns)
     own = list(_of_methods(numbers, methods))

@@ -90,6 +90,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the rows of a table cost in one respect: a column behind its numbers.
+
+    Args:
+        name: What it is, for programs: `training_time`, `images_seen`, `forward_passes`.
+        label: What people read.
+        values: One a row; `None` where it is unknown, or nothing was trained.
+        digits: How many decimals people read.
+    """
+
+    name: str
+    label: str
+    values: Sequence[float | None]
+    digits: int
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of means over seeds.
 
@@ -107,6 +124,7 @@ class Table:
         baseline: Label of the row that the others are compared with; empty for none.
         error: Which standard error it has.
         place: Benchmark and condition, where they make neither rows nor columns.
+        costs: What its rows cost, if that was asked for.
     """
 
     title: str
@@ -122,3 +140,4 @@ class Table:
     baseline: str = ""
     error: ErrorKind = "sample"
     place: Mapping[str, str] = field(default_factory=dict)
+    costs: Sequence[Cost] = ()

@@ -38,6 +38,7 @@ class TableOptions:
         baseline: Which row the others are compared with; empty for none.
         error: Which standard error is shown.
         order: In which order values of a key come; those that are not named follow.
+        costs: Whether there are columns of what training and inference cost.
     """
 
     rows: Sequence[str] = ("algorithm",)
@@ -49,6 +50,7 @@ class TableOptions:
     baseline: str = ""
     error: ErrorKind = "sample"
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    costs: bool = False
 
 
 @dataclass(frozen=True)
