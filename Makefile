@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-gpu test-peers pictures lint bench report smoke mini-clip mini-clip-vit mini-table pacs-mini-table ablations mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu test-peers pictures lint bench report smoke mini-clip mini-clip-vit mini-table mini-baselines pacs-mini-table ablations mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-28s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ bench: $(STAMP) ## measure rendering, training, loading and merging; PEERS=/path
 report: $(STAMP) ## write the reports of all runs below lightning_logs/
 	$(BIN)/hamdg report $(LOGS)
 
-smoke: $(STAMP) ## run every recipe on a few images (a minute); BENCHMARK=pacs: only its, ROOT=FOLDER: on a few real images
+smoke: $(STAMP) ## run recipes on a few images (minutes), of equal ones the first benchmark's; BENCHMARK=pacs: all its, ROOT=FOLDER: on a few real images
 	$(BIN)/python -m hamdg.tools.smoke experiments $(if $(BENCHMARK),--benchmark $(BENCHMARK)) $(if $(ROOT),--root $(ROOT))
 
 mini-clip: $(STAMP) ## pretrain the shipped mini-CLIP again (about 4 minutes on 2 cores)
@@ -75,6 +75,9 @@ mini-clip-vit: $(STAMP) ## the same for its sister with a vision transformer (ab
 
 mini-table: $(STAMP) ## all held-out domains, seeds and variants of the embedded benchmark; into docs/results.md
 	$(BIN)/hamdg sweep experiments/sweeps/mini-table.yaml
+
+mini-baselines: $(STAMP) ## HAM beside every baseline on the embedded benchmark, with what each costs; into docs/results.md
+	$(BIN)/hamdg sweep experiments/sweeps/mini-baselines.yaml
 
 pacs-mini-table: $(STAMP) ## HAM and its controls on PACS with mini-CLIP, made for a CPU; into docs/results.md
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-mini-clip.yaml

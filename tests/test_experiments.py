@@ -10,8 +10,8 @@ import yaml
 from hamdg.commands.recipes import read_head
 from hamdg.config.keys import value_at
 from hamdg.config.reading import read_recipe
-from hamdg.config.recipe_file import file_settings, read_unchecked
-from hamdg.config.shipped import find_beside, kind_of
+from hamdg.config.recipe_file import base_of, file_settings, read_unchecked
+from hamdg.config.shipped import kind_of
 from hamdg.data.registry import builtin
 from hamdg.data.resolve import prompts_of
 
@@ -59,10 +59,9 @@ def leaves(values: dict[str, object], prefix: str = "") -> dict[str, object]:
 @pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_a_recipe_holds_only_what_differs_from_its_base_or_the_defaults(path: Path) -> None:
     given = yaml.safe_load((ROOT / path).read_text())
-    base = find_beside(ROOT / path, given.pop("base")) if "base" in given else None
-    given = leaves(given)
+    given = leaves({key: value for key, value in given.items() if key != "base"})
     algorithm = [f"--algorithm={given['algorithm']}"] if "algorithm" in given else []
-    defaults = read_unchecked(base, algorithm)
+    defaults = read_unchecked(base_of(ROOT / path), algorithm)
     for key, value in given.items():
         default = value_at(defaults, key)
         # What a reader wants to see at once may be repeated.

@@ -9,7 +9,7 @@ from hamdg.config.keys import algorithm_of
 from hamdg.config.parsing import Setting, applied, changed, leaves, located, override_settings, shown
 from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import find_beside, public_name
-from hamdg.config.yaml_files import read_yaml
+from hamdg.config.yaml_files import Document, read_yaml
 from hamdg.errors import ConfigError
 
 BASE = "base"
@@ -22,6 +22,16 @@ def file_settings(path: Path) -> list[Setting]:
         ConfigError: If it or its base cannot be read, is not a mapping, or is based on itself; or a key is unknown.
     """
     return _settings(path, ())
+
+
+def base_of(path: Path) -> Path | None:
+    """Return the file that a recipe is based on; `None` if it is based on none.
+
+    Raises:
+        ConfigError: If it cannot be read, or names a base that is not there.
+    """
+    values = _document(path).values
+    return _base(path, values[BASE], "", [path]) if isinstance(values, dict) and BASE in values else None
 
 
 def named_algorithm(path: Path, changes: Iterable[tuple[str, object]] = ()) -> str:
@@ -65,7 +75,7 @@ def _last(settings: Sequence[Setting], key: str) -> object:
 
 def _settings(path: Path, above: tuple[Path, ...]) -> list[Setting]:
     """Return what a file says; those `above` are based on it."""
-    document = read_yaml(path, "recipe", "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`.")
+    document = _document(path)
     value, lines = document.values, document.lines
     if value is None:
         return []
@@ -83,6 +93,10 @@ def _settings(path: Path, above: tuple[Path, ...]) -> list[Setting]:
         return own
     base = _base(path, value[BASE], where(BASE), (*above, path))
     return laid_over(_settings(base, (*above, path)), own)
+
+
+def _document(path: Path) -> Document:
+    return read_yaml(path, "recipe", "recipes lie in `experiments/<benchmark>/<algorithm>.yaml`.")
 
 
 def _base(path: Path, name: object, place: str, above: Sequence[Path]) -> Path:

@@ -142,4 +142,5 @@ def _hint(text: str, what: str) -> str:
     near = list(dict.fromkeys(known[name] for name in difflib.get_close_matches(text, known, n=3, cutoff=0.7)))
     if near:
         return f"did you mean {' or '.join(f'`{name}`' for name in near)}?"
-    return f"give the path of a YAML file, or one of those that come with hamdg: {listed(shipped_names(what))}."
+    names = listed(shipped_names(what), 8)
+    return f"give the path of a YAML file, or one of those that come with hamdg: {names} (`hamdg recipes`)."

@@ -22,7 +22,7 @@ from hamdg import console
 from hamdg.config.data import CUSTOM, RENDERED
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import CLASSIFIERS, Recipe
-from hamdg.config.recipe_file import file_settings
+from hamdg.config.recipe_file import base_of, file_settings, named_algorithm
 from hamdg.config.shipped import kind_of
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.registry import benchmark
@@ -41,8 +41,8 @@ TINY = (
     "--runtime.threads=1",  # where other work keeps the cores busy, two threads wait for each other
     "--runtime.quiet=true",
 )
-# The shipped CLIP knows few words: features of most classes have to come from the images.
-SHIPPED = ("--model.name=mini-rn", "--model.weights=null", "--model.text_head=source_means")
+# The shipped CLIPs know few words: features of most classes have to come from the images.
+SHIPPED = ("--model.weights=null", "--model.text_head=source_means")
 # In place of networks that are large or have to be downloaded, and of teachers, untrained ones; these tell words apart.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 SEGMENTER = ("--model.name=mini-unet", "--model.weights=null", "--model.image_size=32")
@@ -68,9 +68,25 @@ CUSTOM_TARGETS = "--held_out=dusk+night"
 
 
 def recipes(folder: Path, name: str | None = None) -> list[Path]:
-    """Return all recipes below a folder, or those of one benchmark; sweep files are not recipes."""
+    """Return the recipes below a folder; sweep files are no recipes.
+
+    Args:
+        folder: The folder.
+        name: The benchmark whose recipes are wanted. Without one, recipes that take all but the benchmark from another
+            one are left out.
+    """
     found = sorted(path for path in folder.rglob("*.yaml") if kind_of(path) == "recipe")
-    return [path for path in found if name is None or _benchmark(_given(path)) == name]
+    if name is None:
+        return [path for path in found if not _is_for_another_benchmark(path)]
+    return [path for path in found if _benchmark(_given(path)) == name]
+
+
+def _is_for_another_benchmark(path: Path) -> bool:
+    """Return whether a recipe is based on one of the same algorithm for another benchmark."""
+    base = base_of(path)
+    if base is None or named_algorithm(path) != named_algorithm(base):
+        return False
+    return _benchmark(_given(path)) != _benchmark(_given(base))
 
 
 def make_images(root: Path, one: Benchmark) -> Path:
@@ -148,7 +164,10 @@ def _ids(given: Mapping[str, object]) -> list[int]:
 
 def _small_models(given: Mapping[str, object]) -> tuple[str, ...]:
     """Return what replaces the models of a recipe that need weights."""
-    model = CLASSIFIER if str(given.get("model.name")).startswith(CLASSIFIERS) else SHIPPED
+    name = str(given.get("model.name"))
+    # A method may need the attention of a vision transformer.
+    shipped = (f"--model.name={'mini-vit' if name.startswith('ViT') else 'mini-rn'}", *SHIPPED)
+    model = CLASSIFIER if name.startswith(CLASSIFIERS) else shipped
     return (*model, *_of_algorithm(given, TEACHER))
 
 
