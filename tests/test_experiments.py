@@ -84,3 +84,29 @@ def test_a_real_benchmark_is_trained_as_clipood_is(name: str) -> None:
     assert (recipe.history.kind, recipe.history.beta, recipe.history.start) == ("beta", 0.5, 0.0)
     assert (recipe.model.name, recipe.model.weights) == ("ViT-B-16-quickgelu", "openai")
     assert prompts_of(recipe) == ["a photo of a {}."]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_erm_is_trained_as_ham_is(name: str) -> None:
+    ham, erm = (read_recipe(ROOT / "experiments" / name / f"{one}.yaml") for one in ("ham", "erm"))
+    assert (erm.benchmark, erm.held_out, erm.data, erm.model) == (ham.benchmark, ham.held_out, ham.data, ham.model)
+    assert erm.train == ham.train
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "interval", "r"),
+    [
+        ("pacs", 5001, 100, 1.3),
+        ("officehome", 5001, 100, 1.3),
+        ("terra", 5001, 100, 1.3),
+        ("vlcs", 5001, 50, 1.2),
+        ("domainnet", 15001, 500, 1.3),
+    ],
+)
+def test_swad_looks_at_the_loss_as_often_as_its_code(name: str, steps: int, interval: int, r: float) -> None:
+    recipe = read_recipe(ROOT / "experiments" / name / "swad.yaml")
+    assert (recipe.train.steps, recipe.train.check_every) == (steps, interval)
+    assert (recipe.history.kind, recipe.history.n_s, recipe.history.n_e, recipe.history.r) == ("swad", 3, 6, r)
+    assert (recipe.train.lr, recipe.train.weight_decay, recipe.train.schedule) == (5e-5, 0.0, "constant")
+    assert (recipe.data.batch_size, recipe.data.augment) == (32, "domainbed")
+    assert (recipe.model.normalization, recipe.model.head) == ("imagenet", "linear")
