@@ -27,6 +27,19 @@ def test_every_source_model_has_its_accuracy_on_every_domain(ham: Record) -> Non
     )
 
 
+def test_models_that_are_of_no_domain_are_compared_on_the_held_out_one_alone(ham: Record) -> None:
+    record = by_source(ham)
+    for row in record["rows"]:
+        row["key"] = f"{row['key']}-1" if row["key"].startswith("source/") else row["key"]
+    found = before_after(record, None)
+    assert found is not None
+    assert found.lead == (
+        "On sketch, the result differs from the best of the models that were merged, cartoon-1, by +1.0 points."
+    )
+    assert found.frames == ""
+    assert before_after(by_source(ham), None).frames == "Framed: a model on its own domain."  # type: ignore[union-attr]
+
+
 def test_lines_are_one_chart_a_domain_on_one_axis(ham: Record) -> None:
     found = before_after(ham, lines(ham))
     assert found is not None

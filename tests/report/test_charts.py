@@ -72,6 +72,13 @@ def test_a_single_point_is_a_dot() -> None:
     assert [stroke.only is not None for stroke in drawn.strokes] == [True, False]
 
 
+@pytest.mark.parametrize(("last", "percent", "top"), [(98.0, True, "100"), (98.0, False, "120"), (104.0, True, "120")])
+def test_an_axis_of_shares_ends_at_all(last: float, percent: bool, top: str) -> None:
+    drawn = plot([Line("a", [0, 1], [40.0, last], 0)], percent=percent)
+    assert drawn is not None
+    assert drawn.value_ticks[-1].text == top
+
+
 def test_nothing_to_draw_gives_nothing() -> None:
     assert plot([]) is plot([Line("a", [], [], 0)]) is None
 

@@ -34,6 +34,11 @@ def test_a_matrix_has_shares_of_the_true_class() -> None:
     assert [cell.kind for cell in rows["cat"]] == ["right", "minus", "minus", "void total"]
 
 
+def test_large_counts_have_separators() -> None:
+    found = confusion("a", target([0] * 1200, ham=[0] * 1200), {"ham": "HAM"}, CLASSES)
+    assert found.maps["HAM"].rows["cat"][-1].text == "1,200"
+
+
 def test_pairs_stand_by_their_mistakes_with_what_other_models_do() -> None:
     found = confusion(
         "a",

@@ -31,6 +31,7 @@ def test_a_step_that_read_the_target_is_named(ham: Record) -> None:
     )
     train["opened"] = ["sketch"]
     assert "The train and merge steps read images of it before, without" in what_was_read(ham)
+    assert "read images of them before, without" in what_was_read({**ham, "targets": ["sketch", "photo"]})
 
 
 def test_the_axis_is_as_long_as_the_figures_need_and_said_in_words(ham: Record) -> None:

@@ -109,6 +109,8 @@ def test_a_linear_layer_that_is_trained_is_not_called_frozen(erm: Record) -> Non
 def test_a_run_without_a_start_model_has_no_gain(ham: Record) -> None:
     bare: Record = {**ham, "zero_shot_accuracy": None, "rows": ham["rows"][1:]}
     assert all(row.gain is None for row in run_table(bare))
+    assert ">gain</th>" in report_html(ham, Evidence())
+    assert ">gain</th>" not in report_html(bare, Evidence())
     text = format_text(bare)
     assert "gain:" not in text
     assert re.search(f"HAM .* 71.3  1.7 +{MISSING}  ", text)

@@ -25,6 +25,7 @@ class BeforeAfter:
     Args:
         lead: What it did, in words.
         table: Accuracies of the models on every domain; `None` if they were not measured.
+        frames: What is framed in it; empty for nothing.
         lines: The charts along the lines to the result; `None` likewise.
         note: What the charts show.
         pairs: The charts along the lines between the models; `None` likewise.
@@ -32,6 +33,7 @@ class BeforeAfter:
 
     lead: str
     table: Heat | None
+    frames: str
     lines: Block | None
     note: str
     pairs: Block | None = None
@@ -53,7 +55,10 @@ def before_after(record: Record, lines: LineFacts | None) -> BeforeAfter | None:
     if table is None and charts is None:
         return None
     pairs = None if lines is None else _pair_charts(record, lines)
-    return BeforeAfter(_lead(record, models, result) if measured else "", table, charts, _note(record, lines), pairs)
+    framed = table is not None and any("framed" in cell.kind for cells in table.rows.values() for cell in cells)
+    frames = "Framed: a model on its own domain." if framed else ""
+    lead = _lead(record, models, result) if measured else ""
+    return BeforeAfter(lead, table, frames, charts, _note(record, lines), pairs)
 
 
 def _values(record: Record, row: Row) -> dict[str, float | None]:
@@ -104,9 +109,12 @@ def _lead(record: Record, models: Sequence[Row], result: Row) -> str:
             home.append(f"{signed_points(own - before)} ({_domain(row)})")
     best = max(models, key=lambda row: row["held_out"] if known(row["held_out"]) else -1.0)
     away = signed_points(result["held_out"] - best["held_out"])
-    told = f"On their own domains, the result differs from the source models by {listed_in_words(home)} points. "
     where = listed_in_words(record["targets"])
-    return f"{told if home else ''}On {where}, it differs from the best of them, {_domain(best)}, by {away} points."
+    if not home:
+        whom = f"the result differs from the best of the models that were merged, {_domain(best)},"
+        return f"On {where}, {whom} by {away} points."
+    told = f"On their own domains, the result differs from the source models by {listed_in_words(home)} points."
+    return f"{told} On {where}, it differs from the best of them, {_domain(best)}, by {away} points."
 
 
 def _charts(record: Record, lines: LineFacts) -> Block | None:

@@ -64,12 +64,13 @@ class Plot:
     foot: float = HEIGHT - 9
 
 
-def plot(lines: Sequence[Line], limits: Sequence[float] | None = None) -> Plot | None:
+def plot(lines: Sequence[Line], limits: Sequence[float] | None = None, *, percent: bool = False) -> Plot | None:
     """Return a chart of values over steps, from step 0 so that the charts of a run can be compared.
 
     Args:
         lines: What is drawn.
         limits: Lower and upper end of the value axis; chosen from the data when left out.
+        percent: Whether values are shares in per cent: then such an axis ends at 100 where the data do.
 
     Returns:
         The chart; `None` if there is no point to draw.
@@ -77,7 +78,10 @@ def plot(lines: Sequence[Line], limits: Sequence[float] | None = None) -> Plot |
     drawn = [finite for line in lines if (finite := _finite(line)).steps]
     if not drawn:
         return None
-    low, high = limits or padded_limits([value for line in drawn for value in line.values])
+    values = [value for line in drawn for value in line.values]
+    low, high = limits or padded_limits(values)
+    if percent and limits is None and max(values) <= 100.0:
+        high = min(high, 100.0)
     steps = [step for line in lines for step in line.steps]
     whole = all(float(step).is_integer() for step in steps)
     frame = _Frame(max(*steps, 1) if whole else max(steps), low, high)

@@ -60,7 +60,7 @@ def _matrix(counts: Counts, classes: Sequence[str], unit: str) -> Heat:
     rows = {
         name: [
             *(_cell(counts[row, column], totals[row], row == column) for column in range(len(classes))),
-            Cell(str(totals[row]), kind="void total"),
+            Cell(f"{totals[row]:,}", kind="void total"),
         ]
         for row, name in enumerate(classes)
     }

@@ -196,7 +196,7 @@ class _Drawing:
         if len(drawn) == 1:
             # A single line needs no style of its own.
             lines, meanings = [_solid(line) for line in lines], []
-        body = plot(lines, figure["limits"])
+        body = plot(lines, figure["limits"], percent=figure["percent"])
         raw = "Faint: the steps themselves." if any(line.kind == "faint" for line in lines) else ""
         note = " ".join(text for text in (figure["note"], raw) if text)
         return None if body is None else Chart(figure["title"], note, body, palette, meanings)

@@ -75,7 +75,8 @@ def what_was_read(record: Record) -> str:
     name, steps = targets(record), record["steps"]
     tested = f"Tested on {record['n_held_out']:,} images of {name}"
     if earlier := list(read_before(record)):
-        said = f"{tested}. The {listed_in_words(earlier)} {'step' if len(earlier) == 1 else 'steps'} read images of it"
+        steps_named = f"{listed_in_words(earlier)} {'step' if len(earlier) == 1 else 'steps'}"
+        said = f"{tested}. The {steps_named} read images of {'it' if len(record['targets']) == 1 else 'them'}"
         if any("targets" in steps[one]["reads"] for one in earlier):
             return f"{said} before, without their labels: this is test-time adaptation, not domain generalization."
         return f"{said} before: this is not domain generalization."

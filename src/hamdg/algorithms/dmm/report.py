@@ -81,7 +81,7 @@ def write_images(
         "Synthesized images",
         path.relative_to(run).as_posix(),
         strips,
-        note=f"Made from statistics of BatchNorm, not from images; `{folder.name}/{SHEET}` has more.",
+        note=f"Made from statistics of BatchNorm, not from images; {folder.name}/{SHEET} has more.",
     )
 
 
