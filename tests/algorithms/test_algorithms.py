@@ -44,6 +44,7 @@ def first_step(name: str) -> str:
 # Of each step: its name, the sections that it reads, and the domains.
 BOTH = frozenset({"sources", "targets"})
 STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
+    "clipood": [("train", {"train", "history", "clipood"}, {"sources"})],
     "coral": [("train", {"train", "history", "coral"}, {"sources"})],
     "dmm": [
         ("common_start", {"dmm.start"}, {"sources"}),
@@ -57,6 +58,7 @@ STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
     "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],
     "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
     "scmd": [("distill", {"train", "history", "scmd"}, {"sources"})],
+    "vl2v": [("train", {"train", "history", "vl2v"}, {"sources"})],
 }
 
 
@@ -130,7 +132,8 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
     found = {name: read_step_summary(done(name).run.step(first_step(name))) for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
-    wanted = {"coral": one, "erm": one, "experts": each, "ham": each, "mmd": one, "scmd": {"student": list(SOURCES)}}
+    wanted = dict.fromkeys(("clipood", "coral", "erm", "mmd", "vl2v"), one) | dict.fromkeys(("experts", "ham"), each)
+    wanted["scmd"] = {"student": list(SOURCES)}
     assert {name: summary["facts"]["learners"] for name, summary in found.items()} == wanted
 
 
@@ -180,12 +183,14 @@ def test_a_penaltys_result_is_the_history_and_its_weight_matters(done: Runs, nam
 
 
 LABELS = {
+    "clipood": "CLIPood",
     "coral": "CORAL",
     "erm": "ERM + SMA",
     "experts": "experts, merged by rhm",
     "ham": "HAM (reconstruction)",
     "mmd": "MMD",
     "scmd": "SCMD",
+    "vl2v": "VL2V-SD",
 }
 
 

@@ -14,7 +14,7 @@ from hamdg.data.domain import read_once
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.data.subset import Subset
-from hamdg.errors import WeightsError
+from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.learned_head import learn_head, learn_layer, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
@@ -41,6 +41,20 @@ def check_words(context: Context) -> None:
             f"the text tower of `{context.clip.name}` does not know {listed(unknown, _LISTED)}, so that its "
             "feature means nothing (`data.words` and `model.text_head` are ways out)"
         )
+
+
+def check_frozen(context: Context) -> None:
+    """Check that image features are compared with frozen class features; for algorithms whose loss is made of these.
+
+    Raises:
+        ConfigError: If the recipe's model is no CLIP, or what stands for the classes is trained.
+    """
+    model = context.recipe.model
+    start = f"The algorithm `{context.recipe.algorithm}` compares image features with frozen class features, but "
+    if not model.has_text:
+        raise ConfigError(f"{start}`model.name` `{model.name}` has a linear layer; choose a CLIP.")
+    if model.trains_text:
+        raise ConfigError(f"{start}`model.text_tower` is `trained`; leave it out.")
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:

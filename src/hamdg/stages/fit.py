@@ -122,6 +122,7 @@ def train_step(
     couplings: Couplings | None = None,
     sections: Sequence[str] = (),
     names: Sequence[str] = (),
+    check: Callable[[Context], None] | None = None,
 ) -> Step:
     """Return the step that trains learners on the sources.
 
@@ -131,20 +132,23 @@ def train_step(
         couplings: Makes what couples them.
         sections: What they read of the recipe beyond `train` and `history`.
         names: Their names, for what is said of a run before it begins.
+        check: Refuses before anything trains, by raising a `ConfigError`.
     """
 
     def run(context: Context) -> StepResult:
         cohort = fit(context, learners(context), couplings=couplings(context) if couplings else ())
         return trained(context, cohort)
 
-    def check(context: Context) -> None:
+    def check_all(context: Context) -> None:
+        if check:
+            check(context)
         # Networks are copies of the model's weights, which most recipes need not make twice.
         accumulate, count = context.recipe.train.accumulate, context.recipe.runtime.processes
         if accumulate > 1 or count > 1:
             with only_domains(context.sources):
                 check_whole(learners(context), accumulate, count)
 
-    return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check, learners=names)
+    return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check_all, learners=names)
 
 
 def trained(context: Context, cohort: Cohort) -> StepResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
@@ -16,23 +17,38 @@ POOLED = "pooled"
 
 
 class Pooled(Algorithm):
-    """One learner on all sources; the result is what the recipe's `history` keeps of it, such as the last model."""
+    """One learner on all sources; the result is what the recipe's `history` keeps of it, such as the last model.
+
+    Attributes:
+        last_row: Whether the model after the last step has a row, too, `<name>_last`: for methods with an average.
+    """
+
+    last_row: ClassVar[bool] = False
 
     @abstractmethod
     def learner(self, context: Context) -> Learner:
         """Return the learner, which learns from `context.sources`."""
 
+    def check(self, context: Context) -> None:
+        """Refuse what the algorithm cannot learn with, before anything trains; by default nothing."""
+
     def steps(self) -> Sequence[Step]:
         """Return the one step, which trains."""
-        return [train_step(self._learners, sections=[self.name], names=[POOLED])]
+        return [train_step(self._learners, sections=[self.name], names=[POOLED], check=self.check)]
 
     def entries(self, context: Context) -> Sequence[Entry]:
-        """Return the start and the result."""
+        """Return the start, the last model where it has a row, and the result."""
         network, found = context.network(), context.step("train").history()
+        last = Entry(f"{self.name}_last", f"{self.label}, last step", "control", network, found.last[POOLED])
         return [
             *start_entries(context, network),
+            *([last] if self.last_row else []),
             Entry(self.name, self.label, "merged", network, found.history[POOLED]),
         ]
+
+    def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """Return the keys of these rows."""
+        return (*self.start_keys, *([f"{self.name}_last"] if self.last_row else []), self.name)
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: self.learner(context)}
