@@ -43,10 +43,10 @@ TINY = (
 )
 # The shipped CLIPs know few words: features of most classes have to come from the images.
 SHIPPED = ("--model.weights=null", "--model.text_head=source_means")
-# In place of networks that are large or have to be downloaded, and of teachers, untrained ones; these tell words apart.
+# In place of networks that are large or have to be downloaded, untrained or small ones; the last are beside the run's own.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 SEGMENTER = ("--model.name=mini-unet", "--model.weights=null", "--model.image_size=32")
-TEACHER = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random")
+OTHERS = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random", "--simple.pool=[mini-rn,mini-vit]")
 # Steps of algorithms that have settings of their own.
 OWN_STEPS = (
     "--dmm.start.steps=4",
@@ -56,6 +56,8 @@ OWN_STEPS = (
     "--dmm.distill.batch_size=8",
     "--mtda.adapt.steps=2",
     "--mtda.reestimate.images=4",
+    "--simple.steps=4",
+    "--simple.average_from=2",
 )
 # Of images with label maps, which a subset does not take by class, some have to be left for validation.
 SCENES = ("--data.subset=10",)
@@ -168,7 +170,7 @@ def _small_models(given: Mapping[str, object]) -> tuple[str, ...]:
     # A method may need the attention of a vision transformer.
     shipped = (f"--model.name={'mini-vit' if name.startswith('ViT') else 'mini-rn'}", *SHIPPED)
     model = CLASSIFIER if name.startswith(CLASSIFIERS) else shipped
-    return (*model, *_of_algorithm(given, TEACHER))
+    return (*model, *_of_algorithm(given, OTHERS))
 
 
 def _of_algorithm(given: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
