@@ -74,9 +74,10 @@ def test_every_benchmark_has_its_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_real_benchmark_is_trained_as_clipood_is(name: str) -> None:
+@pytest.mark.parametrize("algorithm", ["ham", "clipood"])
+def test_a_real_benchmark_is_trained_as_clipood_is(name: str, algorithm: str) -> None:
     """The settings of CLIPood's official scripts."""
-    recipe = read_recipe(ROOT / "experiments" / name / "ham.yaml")
+    recipe = read_recipe(ROOT / "experiments" / name / f"{algorithm}.yaml")
     larger = name in ("officehome", "domainnet")
     assert (recipe.train.lr, recipe.train.weight_decay) == (1e-5 if larger else 5e-6, 0.1)
     assert recipe.train.steps == 500 * (20 if name == "domainnet" else 10)
