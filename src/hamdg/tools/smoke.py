@@ -43,7 +43,7 @@ TINY = (
 )
 # The shipped CLIPs know few words: features of most classes have to come from the images.
 SHIPPED = ("--model.weights=null", "--model.text_head=source_means")
-# In place of networks that are large or have to be downloaded, untrained or small ones; the last are beside the run's own.
+# In place of networks that are large or have to be downloaded; the last ones are beside the run's own.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 SEGMENTER = ("--model.name=mini-unet", "--model.weights=null", "--model.image_size=32")
 OTHERS = ("--scmd.teacher.name=mini-rn", "--scmd.teacher.weights=random", "--simple.pool=[mini-rn,mini-vit]")
