@@ -44,6 +44,7 @@ def first_step(name: str) -> str:
 # Of each step: its name, the sections that it reads, and the domains.
 BOTH = frozenset({"sources", "targets"})
 STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
+    "ahp": [("train", {"train", "history", "ahp"}, {"sources"})],
     "clipood": [("train", {"train", "history", "clipood"}, {"sources"})],
     "coral": [("train", {"train", "history", "coral"}, {"sources"})],
     "dmm": [
@@ -56,6 +57,7 @@ STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
     "erm": [("train", {"train", "history"}, {"sources"}), ("merge", set(), set())],
     "experts": [("train", {"train", "history"}, {"sources"}), ("merge", {"merge"}, set())],
     "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],
+    "lora": [("train", {"train", "history", "lora"}, {"sources"})],
     "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
     "scmd": [("distill", {"train", "history", "scmd"}, {"sources"})],
     "vl2v": [("train", {"train", "history", "vl2v"}, {"sources"})],
@@ -113,7 +115,8 @@ def test_no_step_opened_the_held_out_domain_or_any_that_it_does_not_read(done: R
 def test_a_run_leads_away_from_its_start(done: Runs, name: str) -> None:
     context = done(name).context()
     first, *_, last = context.algorithm.entries(context)
-    assert float((flat(last.weights) - flat(first.weights)).norm()) > 1e-3
+    start = {name: first.weights[name] for name in last.weights}
+    assert float((flat(last.weights) - flat(start)).norm()) > 1e-3
     train = read_step_summary(context.run.step(first_step(name)))
     assert train["images_seen"] == 4 * 4 * 3
     assert train["facts"]["steps"] == 4
@@ -132,7 +135,8 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
     found = {name: read_step_summary(done(name).run.step(first_step(name))) for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
-    wanted = dict.fromkeys(("clipood", "coral", "erm", "mmd", "vl2v"), one) | dict.fromkeys(("experts", "ham"), each)
+    pooled = ("ahp", "clipood", "coral", "erm", "lora", "mmd", "vl2v")
+    wanted = dict.fromkeys(pooled, one) | dict.fromkeys(("experts", "ham"), each)
     wanted["scmd"] = {"student": list(SOURCES)}
     assert {name: summary["facts"]["learners"] for name, summary in found.items()} == wanted
 
@@ -183,11 +187,13 @@ def test_a_penaltys_result_is_the_history_and_its_weight_matters(done: Runs, nam
 
 
 LABELS = {
+    "ahp": "AHP",
     "clipood": "CLIPood",
     "coral": "CORAL",
     "erm": "ERM + SMA",
     "experts": "experts, merged by rhm",
     "ham": "HAM (reconstruction)",
+    "lora": "CLIP-LoRA",
     "mmd": "MMD",
     "scmd": "SCMD",
     "vl2v": "VL2V-SD",

@@ -1,8 +1,8 @@
-"""A learner whose loss has a penalty on differences between the features of its domains."""
+"""Penalties on differences between the features of domains, and a learner whose loss has one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import ClassVar
 
@@ -17,6 +17,30 @@ from hamdg.tracking.keys import MetricKey
 
 # Of the features [n, d] of two domains, how far they are apart (0-d).
 Discrepancy = Callable[[Tensor, Tensor], Tensor]
+# DomainBed's.
+GAMMAS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 1e3)
+
+
+def mmd(first: Tensor, second: Tensor, gammas: Sequence[float] = GAMMAS) -> Tensor:
+    """Return the squared maximum mean discrepancy of features [n, d] under a sum of Gaussian kernels.
+
+    Args:
+        first: Features of one domain.
+        second: Features of another.
+        gammas: Of each kernel `exp(-gamma |x - y|^2)`.
+    """
+    both, n = torch.cat([first, second]), len(first)
+    # By differences: of features of length 1, a product's rounding is as large as the distances.
+    squares = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist").square()
+    kernel = torch.stack([(-gamma * squares).exp() for gamma in gammas]).sum(dim=0)
+    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+
+
+def mean_over_pairs(features: Sequence[Tensor], discrepancy: Discrepancy) -> Tensor:
+    """Return the mean discrepancy of all pairs of two or more domains' features [n, d], computed in fp32."""
+    # Squares of small differences need more than half precision.
+    pairs = [discrepancy(first.float(), second.float()) for first, second in combinations(features, 2)]
+    return torch.stack(pairs).mean()
 
 
 class AlignmentLearner(Learner):
@@ -50,7 +74,5 @@ class AlignmentLearner(Learner):
         value = torch.stack(losses).mean()
         if len(own) < 2:
             return Loss(value)
-        # Squares of small differences need more than half precision.
-        pairs = [self.discrepancy(first.float(), second.float()) for first, second in combinations(features, 2)]
-        penalty = torch.stack(pairs).mean()
+        penalty = mean_over_pairs(features, self.discrepancy)
         return Loss(value + self.weight * penalty, {MetricKey("penalty"): penalty.detach()})

@@ -14,6 +14,7 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -223,7 +224,7 @@ def step_of(batch: StepBatches | Mapping[str, Batch | Pair], number: int) -> Ste
 
 
 def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int = 1) -> None:
-    """Refuse to split batches over steps or processes where a learner's loss is not a mean over samples.
+    """Refuse to split batches over steps or processes where a learner's loss or network does not allow it.
 
     Raises:
         ConfigError: There is such a learner.
@@ -235,6 +236,11 @@ def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int
             raise ConfigError(
                 f"The loss of `{type(learner).__name__}` (learner `{name}`) needs the whole batch, which cannot be "
                 f"split {how}; {remedy}."
+            )
+        if processes > 1 and any(map(is_parametrized, learner.modules())):
+            raise ConfigError(
+                f"`{type(learner).__name__}` (learner `{name}`) has parametrized weights, which cannot be sent to "
+                "other processes; use one device."
             )
         if processes > 1 and (moving := _moving(learner.result)):
             raise ConfigError(

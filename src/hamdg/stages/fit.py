@@ -34,6 +34,7 @@ from hamdg.errors import HamdgError, RunDirectoryError
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.runs import schema
+from hamdg.runs.figures import Figure
 from hamdg.runs.steps import read_index
 from hamdg.stages.context import Context
 from hamdg.stages.processes import team_of
@@ -123,6 +124,7 @@ def train_step(
     sections: Sequence[str] = (),
     names: Sequence[str] = (),
     check: Callable[[Context], None] | None = None,
+    figures: Callable[[Cohort], Sequence[Figure]] | None = None,
 ) -> Step:
     """Return the step that trains learners on the sources.
 
@@ -133,11 +135,12 @@ def train_step(
         sections: What they read of the recipe beyond `train` and `history`.
         names: Their names, for what is said of a run before it begins.
         check: Refuses before anything trains, by raising a `ConfigError`.
+        figures: What the page draws of them after training.
     """
 
     def run(context: Context) -> StepResult:
         cohort = fit(context, learners(context), couplings=couplings(context) if couplings else ())
-        return trained(context, cohort)
+        return trained(context, cohort)._replace(figures=figures(cohort) if figures else ())
 
     def check_all(context: Context) -> None:
         if check:

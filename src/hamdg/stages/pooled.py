@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from hamdg.algorithms.base import Algorithm, Entry, Step
+from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
+from hamdg.runs.figures import Figure
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import train_step
@@ -32,9 +34,14 @@ class Pooled(Algorithm):
     def check(self, context: Context) -> None:
         """Refuse what the algorithm cannot learn with, before anything trains; by default nothing."""
 
+    def figures(self, learner: Learner) -> Sequence[Figure]:
+        """Return what the page draws of the learner after training; by default nothing of its own."""
+        return ()
+
     def steps(self) -> Sequence[Step]:
         """Return the one step, which trains."""
-        return [train_step(self._learners, sections=[self.name], names=[POOLED], check=self.check)]
+        sections, names = [self.name], [POOLED]
+        return [train_step(self._learners, sections=sections, names=names, check=self.check, figures=self._figures)]
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the start, the last model where it has a row, and the result."""
@@ -52,3 +59,6 @@ class Pooled(Algorithm):
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: self.learner(context)}
+
+    def _figures(self, cohort: Cohort) -> Sequence[Figure]:
+        return self.figures(cohort.learners[POOLED])

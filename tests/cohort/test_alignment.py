@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.mmd import mmd
+from hamdg.cohort.alignment import mmd
 
 # DomainBed's.
 GAMMAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
