@@ -12,6 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from hamdg.cohort.best import Best
 from hamdg.cohort.cohort import Cohort, flush
 from hamdg.cohort.learner import ONLY, Learner
 from hamdg.cohort.swad import valley_facts
@@ -55,12 +56,14 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int | None = N
     """Return the steps (from 1; 0 is the start) after which a model enters its history.
 
     The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does. `swad`
-    also takes every state that has a loss.
+    also takes every state that has a loss, and `best` takes no others.
     """
     if config.kind == "last":
         return [steps]
+    checks = range(check_every, steps, check_every) if check_every else ()
+    if config.kind == "best":
+        return [*checks, steps]
     if config.kind == "swad":
-        checks = range(check_every, steps, check_every) if check_every else ()
         return sorted({*range(config.every, steps, config.every), *checks, steps})
     # 0.29 * 100 is a little below 29 in floating point.
     first = max(1, math.floor(config.start * steps + 1e-9))
@@ -74,15 +77,15 @@ class CheckpointHistory(Callback):
     It works in any Trainer with any LightningModule. The folder gets `start/<name>.safetensors`,
     `last/<name>.safetensors` and `history/<name>.safetensors`, the average; a merge needs no more: the start is
     the base of its task vectors. `index.json` says which steps they are of. Snapshots lie in `snapshots/<name>/`, and
-    `history/` has their mean. Averages take constant memory (one fp32 copy of the weights; a few of them for `swad`).
-    Override `due` to decide differently when a model enters its history.
+    `history/` has their mean. Averages take constant memory: one fp32 copy of the weights, two for `best`, a few for
+    `swad`. Override `due` to decide differently when a model enters its history.
 
     Args:
         folder: Where the files go.
         config: What is kept, from when on and how often.
         steps: Number of optimizer steps; by default as many as the Trainer will make.
         select: What enters the history; by default one history of all that training changes.
-        check_every: Steps between two calls of `note_validation`, which `swad` needs.
+        check_every: Steps between two calls of `note_validation`, which `best` and `swad` need.
         metadata: What all files are to have in their metadata.
     """
 
@@ -101,7 +104,7 @@ class CheckpointHistory(Callback):
         self.select = select
         self.check_every = check_every
         self.metadata = dict(metadata or {})
-        self._averages: dict[str, Average | SwadAverage] = {}
+        self._averages: dict[str, Average | Best | SwadAverage] = {}
         self._snapshots: dict[str, list[_Entry]] = {}
         self._validation: dict[str, dict[int, float]] = {}
         self._losses: dict[str, dict[int, float]] = {}
@@ -150,15 +153,18 @@ class CheckpointHistory(Callback):
             write_json(self.folder / "index.json", index)
 
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
-        """Remember a model's accuracy on its own hold-out set, for the index, and let `swad` use its loss.
+        """Remember a model's accuracy on its own hold-out set, for the index; `best` uses it, `swad` the loss.
 
         Raises:
             TrainingError: `swad` would have to use a loss that is not finite.
         """
         self._validation.setdefault(source, {})[step] = accuracy
         average = self._averages.get(source)
-        if isinstance(average, SwadAverage):
+        if isinstance(average, Best | SwadAverage):
             assert step == self._newest, "a state enters its history before it is measured"
+        if isinstance(average, Best):
+            average.validated(step, accuracy)
+        if isinstance(average, SwadAverage):
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss of source `{source}` on its own hold-out set became {loss} at step {step}, and SWAD "
@@ -198,7 +204,9 @@ class CheckpointHistory(Callback):
                     self._averages[name] = self._new_average()
                 self._averages[name].update([tensor for tensor in weights.values() if tensor.is_floating_point()])
 
-    def _new_average(self) -> Average | SwadAverage:
+    def _new_average(self) -> Average | Best | SwadAverage:
+        if self.config.kind == "best":
+            return Best()
         if self.config.kind == "swad":
             return SwadAverage(self.config.n_s, self.config.n_e, self.config.r)
         if self.config.kind == "ema":
@@ -232,9 +240,12 @@ class CheckpointHistory(Callback):
         elif name in self._averages:
             floating = (key for key, tensor in weights.items() if tensor.is_floating_point())
             # Counts of batches and the like have no mean; the last ones are as good as any.
-            values = dict(weights) | dict(zip(floating, self._averages[name].value(), strict=True))
-            average = self._write(name, f"history/{name}", values, self._newest) | {"validation_accuracy": None}
-            files["history"] = [average]
+            own = self._averages[name]
+            values = dict(weights) | dict(zip(floating, own.value(), strict=True))
+            step = own.step if isinstance(own, Best) and own.step else self._newest
+            average = self._write(name, f"history/{name}", values, step)
+            known = self._validated(name, average) if isinstance(own, Best) else average | {"validation_accuracy": None}
+            files["history"] = [known]
         else:  # the history is the last model itself
             link(self.folder / last["file"], self.folder / f"history/{name}.safetensors")
             files["history"] = [self._validated(name, last | {"file": f"history/{name}.safetensors"})]

@@ -13,7 +13,7 @@ from hamdg.config.value_types import Names, Share, Steps, Templates
 from hamdg.errors import ConfigError
 from hamdg.values import Range, Words
 
-HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad"]
+HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad", "best"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
@@ -153,9 +153,10 @@ class HistoryConfig:
 
     Args:
         kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
-            merge), or `swad` (the mean of a valley of the loss on its own hold-out set, measured every
-            `train.check_every` steps).
-        start: First step of the history, as a fraction of all steps; `swad` starts where the losses say.
+            merge), `swad` (the mean of a valley of the loss on its own hold-out set, measured every
+            `train.check_every` steps), or `best` (the state with the best accuracy there, the first of equals).
+        start: First step of the history, as a fraction of all steps; `swad` starts where the losses say, and `best`
+            takes whatever is measured.
         every: Steps between two checkpoints of the history.
         decay: Decay of `ema`.
         beta: Both shape parameters of `beta`'s density.
