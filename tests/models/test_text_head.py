@@ -134,3 +134,18 @@ def test_a_text_tower_that_gives_no_numbers_is_not_asked_for_words() -> None:
     broken.model.token_embedding.weight.data.fill_(torch.inf)
     with pytest.raises(WeightsError, match=r"^The text tower of `tiny-vit` gives values that are not finite numbers"):
         encode_prompts(broken, ["dog", "cat"], ["a {}"])
+
+
+def test_a_prompt_that_the_text_tower_would_cut_is_refused_with_the_number_of_its_tokens() -> None:
+    long = "very " * 9 + "old dog"
+    # "a photo of a", 11 words and ".", and the start and the end of the text.
+    with pytest.raises(ConfigError) as caught:
+        encode_prompts(LOADED, ["dog", "cat"], ["a photo of a {}."], ["dog", long])
+    assert str(caught.value).startswith(f"The prompt `a photo of a {long[:20]}")
+    assert str(caught.value).endswith(
+        f"has 18 tokens, but the text tower of `{LOADED.name}` takes 16 and would not read the rest; give the class a "
+        "shorter word (`data.words`), or shorten `model.prompts`."
+    )
+    # One that just fits is read to its end.
+    fits = encode_prompts(LOADED, ["dog", "cat"], ["a {}"], ["very " * 12 + "dog", "very " * 12 + "cat"])
+    assert float((fits[0] - fits[1]).norm()) > 1e-3

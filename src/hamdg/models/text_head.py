@@ -15,7 +15,7 @@ from hamdg.data.benchmark import prompt_name
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section
-from hamdg.text import listed, shortened
+from hamdg.text import excerpt, listed, shortened
 
 MAX_SCALE = 100.0
 # Class features nearer to each other than this are one: with the largest scale, 100, no image moves their logits apart
@@ -52,12 +52,13 @@ def encode_prompts(
         Features [C, D] of length 1, in fp32.
 
     Raises:
-        ConfigError: If there is no prompt, a prompt without `{}`, or the features of two classes coincide.
+        ConfigError: If there is no prompt, a prompt without `{}`, one that is too long for the text tower, or the
+            features of two classes coincide.
         WeightsError: If a feature is not finite.
     """
     check_prompts(prompts, section)
     names = [prompt_name(name) for name in classes] if words is None else words
-    tokens = prompt_tokens(loaded, names, prompts)
+    tokens = prompt_tokens(loaded, names, prompts, section=section)
     training = loaded.model.training
     head = encode_classes(loaded.model.eval(), tokens.to(loaded.model.logit_scale.device), len(names))
     loaded.model.train(training)
@@ -71,9 +72,14 @@ def encode_prompts(
     return head
 
 
-def prompt_tokens(loaded: LoadedClip, words: Sequence[str], prompts: Sequence[str]) -> Tensor:
-    """Return the tokens [prompts * classes, context] of every prompt for all classes, one prompt after another."""
-    return tokenize(loaded, [prompt.replace("{}", word) for prompt in prompts for word in words])
+def prompt_tokens(loaded: LoadedClip, words: Sequence[str], prompts: Sequence[str], *, section: str = MODEL) -> Tensor:
+    """Return the tokens [prompts * classes, context] of every prompt for all classes, one prompt after another.
+
+    Raises:
+        ConfigError: One is longer than what the text tower takes.
+    """
+    texts = [prompt.replace("{}", word) for prompt in prompts for word in words]
+    return whole_tokens(loaded, texts, f"give the class a shorter word (`data.words`), or shorten `{section}.prompts`")
 
 
 def encode_classes(model: CLIP | CustomTextCLIP, tokens: Tensor, classes: int) -> Tensor:
@@ -89,7 +95,7 @@ def unknown_words(loaded: LoadedClip, words: Sequence[str]) -> list[str]:
     Such a word may still have a feature of its own, if it is the only one, but one that means nothing.
     """
     embedding = getattr(loaded.model, "token_embedding", None)
-    if not isinstance(embedding, torch.nn.Embedding) or "hf_tokenizer_name" in section(loaded.config, "text_cfg"):
+    if not isinstance(embedding, torch.nn.Embedding) or not own_tokens(loaded):
         return []
     known = embedding.weight.any(dim=1).cpu()
     tokens = tokenize(loaded, words)
@@ -162,11 +168,45 @@ def logit_scale(loaded: LoadedClip) -> float:
 
 def tokenize(loaded: LoadedClip, texts: Sequence[str]) -> Tensor:
     """Turn texts into the token numbers [n, context] that the model's text tower expects."""
-    text = section(loaded.config, "text_cfg")
-    if "hf_tokenizer_name" in text:
+    if not own_tokens(loaded):
         return torch.as_tensor(open_clip.get_tokenizer(loaded.name)(list(texts)))
-    context = text.get("context_length", 77)
+    context = section(loaded.config, "text_cfg").get("context_length", 77)
     return torch.as_tensor(_simple_tokenizer()(list(texts), context_length=context))
+
+
+def whole_tokens(loaded: LoadedClip, texts: Sequence[str], remedy: str, shown: Sequence[str] | None = None) -> Tensor:
+    """Return what `tokenize` does, of texts that are not cut; those of other tokenizers than open_clip's may be.
+
+    Args:
+        loaded: The CLIP.
+        texts: The texts.
+        remedy: What a message says is to be done about a text that is too long.
+        shown: How a message shows each text; by default as it is.
+
+    Raises:
+        ConfigError: A text is longer than what the text tower takes.
+    """
+    tokens = tokenize(loaded, texts)
+    for text, name in zip(texts, shown or texts, strict=True):
+        # With its start and its end.
+        count = len(token_numbers(text)) + 2 if own_tokens(loaded) else 0
+        if count > tokens.shape[1]:
+            raise ConfigError(
+                f"The prompt `{excerpt(name)}` has {count} tokens, but the text tower of `{loaded.name}` takes "
+                f"{tokens.shape[1]} and would not read the rest; {remedy}."
+            )
+    return tokens
+
+
+def own_tokens(loaded: LoadedClip) -> bool:
+    """Return whether texts are turned into tokens by open_clip itself."""
+    return "hf_tokenizer_name" not in section(loaded.config, "text_cfg")
+
+
+def token_numbers(text: str) -> list[int]:
+    """Return the numbers of open_clip's tokens of a text, without those of its start and its end."""
+    found: list[int] = _simple_tokenizer().encode(text)
+    return found
 
 
 @lru_cache(maxsize=1)
