@@ -19,6 +19,7 @@ from hamdg.models.tower import layer_of
 Weights = Mapping[str, Tensor]
 """Tensors by their plain names, as histories, merge methods and files know them."""
 N = TypeVar("N", bound="Network")
+M = TypeVar("M", bound=nn.Module)
 # The file that a run's result is exported to.
 MERGED = "merged.safetensors"
 # And, beside it, a linear layer that it has no place for.
@@ -132,11 +133,17 @@ def frozen(network: N) -> N:
     learner that would go on beside another one as readily says in `get_extra_state` which one it was.
     """
     if not network._frozen:
-        network.register_state_dict_post_hook(_left_out)  # type: ignore[no-untyped-call]
-        network.register_load_state_dict_pre_hook(_kept)  # type: ignore[no-untyped-call]
+        unsaved(network)
     network._frozen = True
     network.requires_grad_(False)
     return network.eval()
+
+
+def unsaved(module: M) -> M:
+    """Leave a module that never changes out of the state of what it is a part of: it is made again."""
+    module.register_state_dict_post_hook(_left_out)  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_pre_hook(_kept)  # type: ignore[no-untyped-call]
+    return module
 
 
 @torch.no_grad()
@@ -183,17 +190,17 @@ def unmoved_statistics(module: nn.Module) -> Iterator[None]:
                 setattr(layer, name, buffer)
 
 
-def _left_out(network: nn.Module, state: dict[str, object], prefix: str, metadata: object) -> None:
-    """Take a frozen network out of the state of what it is a part of; called when that is collected."""
+def _left_out(module: nn.Module, state: dict[str, object], prefix: str, metadata: object) -> None:
+    """Take a module out of the state of what it is a part of; called when that is collected."""
     if prefix:
         for name in [name for name in state if name.startswith(prefix)]:
             del state[name]
 
 
-def _kept(network: nn.Module, state: dict[str, object], prefix: str, *others: object) -> None:
-    """Add a frozen network's own state to one that was collected without it; called when that is loaded."""
+def _kept(module: nn.Module, state: dict[str, object], prefix: str, *others: object) -> None:
+    """Add a module's own state to one that was collected without it; called when that is loaded."""
     if prefix:
-        state.update({f"{prefix}{name}": value for name, value in network.state_dict().items()})
+        state.update({f"{prefix}{name}": value for name, value in module.state_dict().items()})
 
 
 def _plain(name: str) -> str:
