@@ -42,6 +42,7 @@ def test_the_context_learns_and_the_clip_stays(done: Runs) -> None:
     width = embedded(context.clip, "a").shape[1]
     assert torch.equal(found.start["pooled"]["prompt.context"], fresh_context(5, width, context.recipe.seed))
     assert list(result.weights) == ["prompt.context"]
+    assert context.algorithm.trained_parameters(context) == 5 * width
     assert not torch.equal(found.last["pooled"]["prompt.context"], found.start["pooled"]["prompt.context"])
     exported = load_tensors(context.run.merged)
     assert all(torch.equal(exported[name], tensor) for name, tensor in context.clip.model.state_dict().items())

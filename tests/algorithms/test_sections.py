@@ -36,7 +36,7 @@ ODD: dict[str, object] = {
 }
 RUNS: list[tuple[str, tuple[str, ...]]] = [(name, ()) for name in ALGORITHMS]
 RUNS += [(name, ("--merge.method=fisher", "--merge.examples=2")) for name in ("experts", "ham")]
-RUNS += [("dmm", DMM)]
+RUNS += [("dmm", DMM), ("coop", ("--coop.context=2",)), ("soup", ("--soup.runs=2", "--merge.method=uniform"))]
 
 
 def odd(value: object, kind: object) -> object:
@@ -52,6 +52,10 @@ def odd(value: object, kind: object) -> object:
         return not value
     if isinstance(value, int | float):
         return value + 1
+    if isinstance(value, list):
+        return [odd(one, type(one)) for one in value]
+    if value is None and kind == str | None:
+        return "a word"
     raise NotImplementedError(f"say here what is an odd value of {kind}")
 
 

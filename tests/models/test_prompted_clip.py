@@ -19,6 +19,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors, read_metadata
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.configs import section
 from hamdg.models.prompted_clip import PromptedClip, embedded, prompted_tokens
 from hamdg.models.text_head import encode_classes, encode_prompts, prompt_tokens
 
@@ -126,15 +127,15 @@ def test_the_gradient_of_the_context_is_that_of_small_differences() -> None:
 
 
 def test_states_hold_the_context_alone_and_copies_learn_apart() -> None:
-    parent = nn.ModuleList([PromptedClip(TINY, WORDS, vectors(TINY))])
-    assert list(parent.state_dict()) == ["0.prompt.context"]
-    other = nn.ModuleList([PromptedClip(TINY, WORDS, torch.zeros(4, 8))])
-    other.load_state_dict(parent.state_dict())
-    assert torch.equal(other[0](images(TINY)), parent[0](images(TINY)))
-    twin = copy.deepcopy(other)
-    twin[0].load({"prompt.context": torch.zeros(4, 8)})
-    assert torch.equal(other[0](images(TINY)), parent[0](images(TINY)))
-    assert not torch.equal(twin[0](images(TINY)), parent[0](images(TINY)))
+    first, second = PromptedClip(TINY, WORDS, vectors(TINY)), PromptedClip(TINY, WORDS, torch.zeros(4, 8))
+    state = nn.ModuleList([first]).state_dict()
+    assert list(state) == ["0.prompt.context"]
+    nn.ModuleList([second]).load_state_dict(state)
+    assert torch.equal(second(images(TINY)), first(images(TINY)))
+    twin = copy.deepcopy(second)
+    twin.load({"prompt.context": torch.zeros(4, 8)})
+    assert torch.equal(second(images(TINY)), first(images(TINY)))
+    assert not torch.equal(twin(images(TINY)), first(images(TINY)))
 
 
 def test_the_exported_clip_is_the_plain_one_and_a_linear_layer_lies_beside_it(tmp_path: Path) -> None:
@@ -163,13 +164,13 @@ def test_a_context_that_leaves_no_room_for_a_class_is_refused_with_the_number_of
 
 def test_text_towers_without_embeddings_of_open_clips_tokens_are_refused_by_name() -> None:
     foreign = custom()
-    foreign.model.text = nn.Identity()
+    foreign.model.add_module("text", nn.Identity())
     message = (
         r"^Context vectors stand among .*, but the text tower of `custom` is another one \(`{}`\) or has other tokens; "
         r"choose another `model\.name`\.$"
     )
     with pytest.raises(ConfigError, match=message.format("Identity")):
         PromptedClip(foreign, WORDS, torch.zeros(4, 8))
-    text = {**TINY.config["text_cfg"], "hf_tokenizer_name": "some/tokenizer"}
+    text = {**section(TINY.config, "text_cfg"), "hf_tokenizer_name": "some/tokenizer"}
     with pytest.raises(ConfigError, match=message.format("TextTransformer")):
         embedded(replace(custom(), config={**TINY.config, "text_cfg": text}), "a photo")

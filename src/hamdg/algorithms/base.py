@@ -157,6 +157,14 @@ class Algorithm(ABC):
         """
         return weights
 
+    def trained_parameters(self, context: Context) -> int | None:
+        """Return how many parameters each model trains, where these are not those of the run's network.
+
+        Args:
+            context: The run, before it begins.
+        """
+        return None
+
     def controls(self) -> Sequence[Recipe]:
         """Return the runs that this one is compared with; their rows join as `<control>/<key>`."""
         return controls_of(self.recipe) if "controls" in self.recipe.settings.uses else ()

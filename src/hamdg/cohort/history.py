@@ -243,8 +243,8 @@ class CheckpointHistory(Callback):
             own = self._averages[name]
             values = dict(weights) | dict(zip(floating, own.value(), strict=True))
             step = own.step if isinstance(own, Best) and own.step else self._newest
-            average = self._write(name, f"history/{name}", values, step)
-            known = self._validated(name, average) if isinstance(own, Best) else average | {"validation_accuracy": None}
+            written = self._write(name, f"history/{name}", values, step)
+            known = self._validated(name, written) if isinstance(own, Best) else written | {"validation_accuracy": None}
             files["history"] = [known]
         else:  # the history is the last model itself
             link(self.folder / last["file"], self.folder / f"history/{name}.safetensors")

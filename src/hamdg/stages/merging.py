@@ -25,7 +25,7 @@ from hamdg.runs.record import Reads
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.evidence import SourceEvidence
-from hamdg.stages.step_files import StepFiles
+from hamdg.stages.step_files import StepFiles, joined
 from hamdg.stages.target_evidence import NOTE, TargetEvidence
 
 # The share of the coordinates that a merge kept of each source, by layer, where its method can say so.
@@ -37,25 +37,25 @@ def merge_step(
     config: MergeConfig,
     *,
     section: bool = True,
-    after: str = "train",
+    after: str | Sequence[str] = "train",
     name: str = "merge",
     kept: Kept | None = None,
 ) -> Step:
-    """Return the step that merges what the learners of an earlier step left, into `<name>/merged.safetensors`.
+    """Return the step that merges what the learners of earlier steps left, into `<name>/merged.safetensors`.
 
     Args:
         learners: Names of the learners.
         config: The method and its options.
         section: Whether `config` is the recipe's section `merge`; without it the method defines no run.
-        after: The step that trained them.
+        after: The step that trained them, or the steps.
         name: The step's name.
         kept: Says what the merge kept of each learner.
     """
-    info = method_of(config)
+    info, steps = method_of(config), [after] if isinstance(after, str) else list(after)
     reads: set[Reads] = {"sources"} if info.needs else set()
 
     def run(context: Context) -> StepResult:
-        return _merge(context, config, context.step(after), kept)
+        return _merge(context, config, [context.step(one) for one in steps], kept)
 
     def check(context: Context) -> None:
         _dry_run(context, config, learners)
@@ -91,8 +91,8 @@ def _settings(config: MergeConfig, evidence: SourceEvidence | None = None) -> Me
     return MergeSettings(evidence=evidence, buffers=config.buffers)
 
 
-def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept | None) -> StepResult:
-    base, options, found = context.base(), merge_options(config), trained.history()
+def _merge(context: Context, config: MergeConfig, trained: Sequence[StepFiles], kept: Kept | None) -> StepResult:
+    base, options, found = context.base(), merge_options(config), joined(files.history() for files in trained)
     with opened_domains() as opened:
         settings = _settings(config, _evidence(context, config, trained, found.history))
         merged = merge_with(config.method, found.history, base, options, settings)
@@ -116,13 +116,15 @@ def _merge(context: Context, config: MergeConfig, trained: StepFiles, kept: Kept
 
 
 def _evidence(
-    context: Context, config: MergeConfig, trained: StepFiles, history: Mapping[str, Weights]
+    context: Context, config: MergeConfig, trained: Sequence[StepFiles], history: Mapping[str, Weights]
 ) -> SourceEvidence | None:
     """Return what answers the merge method's questions, if it has any."""
     info = method_of(config)
     if not info.needs:
         return None
-    own = cast("dict[str, list[str]]", trained.read()["facts"]["learners"])
+    own: dict[str, list[str]] = {}
+    for files in trained:
+        own |= cast("dict[str, list[str]]", files.read()["facts"]["learners"])
     return (TargetEvidence if info.target else SourceEvidence)(context, history, own, config.examples)
 
 

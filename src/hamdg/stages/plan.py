@@ -155,7 +155,7 @@ def make_plan(
         seed=own.recipe.seed,
         runs=tuple(runs),
         model=own.recipe.model.name + (f" ({weights})" if weights else ""),
-        parameters=_trained(own),
+        parameters=own.algorithm.trained_parameters(own) or _trained(own),
         sources=sources,
         targets=targets,
         read_by=tuple(step.name for step in own.algorithm.steps() if "targets" in step.reads),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,17 @@ class Histories(NamedTuple):
     last: dict[str, dict[str, Tensor]]
     history: dict[str, dict[str, Tensor]]
     origins: dict[str, str]
+
+
+def joined(parts: Iterable[Histories]) -> Histories:
+    """Return what several steps left, whose learners have names of their own."""
+    whole = Histories({}, {}, {}, {})
+    for part in parts:
+        whole.start.update(part.start)
+        whole.last.update(part.last)
+        whole.history.update(part.history)
+        whole.origins.update(part.origins)
+    return whole
 
 
 class StepFiles(StepDirectory):
