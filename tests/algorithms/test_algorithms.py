@@ -55,9 +55,11 @@ STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
         ("distill", {"dmm.distill"}, set()),
     ],
     "erm": [("train", {"train", "history"}, {"sources"}), ("merge", set(), set())],
+    "erm_pp": [("search", {"train", "erm_pp"}, {"sources"}), ("train", {"train", "erm_pp"}, {"sources"})],
     "experts": [("train", {"train", "history"}, {"sources"}), ("merge", {"merge"}, set())],
     "ham": [("train", {"train", "history", "ham"}, {"sources"}), ("merge", {"merge"}, set())],
     "lora": [("train", {"train", "history", "lora"}, {"sources"})],
+    "miro": [("train", {"train", "history", "miro"}, {"sources"})],
     "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
     "scmd": [("distill", {"train", "history", "scmd"}, {"sources"})],
     "vl2v": [("train", {"train", "history", "vl2v"}, {"sources"})],
@@ -135,7 +137,7 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
     found = {name: read_step_summary(done(name).run.step(first_step(name))) for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
-    pooled = ("ahp", "clipood", "coral", "erm", "lora", "mmd", "vl2v")
+    pooled = ("ahp", "clipood", "coral", "erm", "lora", "miro", "mmd", "vl2v")
     wanted = dict.fromkeys(pooled, one) | dict.fromkeys(("experts", "ham"), each)
     wanted["scmd"] = {"student": list(SOURCES)}
     assert {name: summary["facts"]["learners"] for name, summary in found.items()} == wanted
@@ -194,6 +196,7 @@ LABELS = {
     "experts": "experts, merged by rhm",
     "ham": "HAM (reconstruction)",
     "lora": "CLIP-LoRA",
+    "miro": "MIRO",
     "mmd": "MMD",
     "scmd": "SCMD",
     "vl2v": "VL2V-SD",

@@ -18,6 +18,7 @@ from hamdg.stages.context import open_context
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.step_files import StepFiles
 from tests.algorithms.conftest import ALGORITHMS
+from tests.algorithms.erm_pp.test_runs import SHORT
 
 if TYPE_CHECKING:
     from tests.algorithms.conftest import Done
@@ -37,6 +38,7 @@ ODD: dict[str, object] = {
 RUNS: list[tuple[str, tuple[str, ...]]] = [(name, ()) for name in ALGORITHMS]
 RUNS += [(name, ("--merge.method=fisher", "--merge.examples=2")) for name in ("experts", "ham")]
 RUNS += [("dmm", DMM), ("coop", ("--coop.context=2",)), ("soup", ("--soup.runs=2", "--merge.method=uniform"))]
+RUNS += [("erm_pp", SHORT)]
 
 
 def odd(value: object, kind: object) -> object:

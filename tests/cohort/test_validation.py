@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from lightning.pytorch.plugins import Precision
 from torch import Tensor
 
 from hamdg.cohort import validation
+from hamdg.cohort.cohort import Cohort
+from hamdg.cohort.learner import Learner
+from hamdg.cohort.resume import ResumeCheckpoint, checkpoint_step
 from hamdg.cohort.validation import SourceValidation, measured
 from hamdg.data.augment import to_float
 
@@ -86,3 +90,41 @@ def test_every_model_is_measured_on_its_own_hold_out_when_due(world: World, log_
     for name, _, share, loss in notes:
         assert (share, loss) == pytest.approx(expected[name], rel=1e-5)
     assert all(learner.training for learner in cohort.learners.values())
+
+
+class Ending(Learner):
+    """A learner that has seen enough from some step on."""
+
+    enough = 4
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.losses: dict[int, float] = {}
+
+    def validated(self, step: int, loss: float) -> bool:
+        self.losses[step] = loss
+        return step >= self.enough
+
+
+@pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+@pytest.mark.parametrize("second", [2, 5])
+def test_learners_are_told_their_loss_and_training_ends_when_all_say_so(
+    world: World, tmp_path: Path, second: int
+) -> None:
+    own = {name: Ending(world.network(), (name,), world.train) for name in ("art", "photo")}
+    own["photo"].enough = second
+    cohort, notes = Cohort(own), list[tuple[str, int, float, float]]()
+    callback = SourceValidation(
+        world.hold_outs(), to_float, every=1, steps=6, note=lambda *told: notes.append(told), log_loss=False
+    )
+    trainer = world.trainer([callback, ResumeCheckpoint(tmp_path / "resume.ckpt", every=1)])
+    trainer.fit(cohort, train_dataloaders=world.loader())
+
+    last = max(4, second)
+    assert trainer.global_step == last
+    for name, learner in own.items():
+        assert learner.losses == {step: loss for source, step, _, loss in notes if source == name}
+        assert list(learner.losses) == list(range(1, last + 1))
+    # From the step that ends it, no killed run could go on.
+    assert checkpoint_step(tmp_path / "resume.ckpt") == last - 1

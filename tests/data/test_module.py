@@ -13,7 +13,7 @@ from hamdg.config.data import DataConfig, MiniConfig
 from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.data.batches import Batch, Labels, RawBatch, concatenate
 from hamdg.data.domain import open_domain
-from hamdg.data.module import SourceData, split_domain
+from hamdg.data.module import SourceData, split_domain, without_holdout
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.data.splits import split
@@ -238,3 +238,20 @@ def test_the_train_loader_has_the_recipes_length(
 
     assert (len(loader), loader.batch_size, loader.seed) == (20, 4, 0)
     assert loader.order == {"art_painting": 0, "cartoon": 1, "photo": 2}
+
+
+def test_without_hold_out_sets_all_images_train(opened: list[str]) -> None:
+    whole, usual = SourceData(without_holdout(recipe()), FORMAT), SourceData(recipe(), FORMAT)
+    for data in (whole, usual):
+        data.setup()
+    assert (whole.holdouts(), list(usual.holdouts())) == ({}, opened[:3])
+    for name in opened[:3]:
+        assert sorted(whole.train_part[name]) == list(range(COUNT))
+        assert sorted([*usual.train_part[name], *usual.validation_part[name]]) == list(range(COUNT))
+    assert len(batches(whole, 0)["photo"].images) == 4
+
+
+def test_a_hold_out_set_that_is_to_be_there_may_still_not_be_empty(opened: list[str]) -> None:
+    few = replace(recipe(), data=replace(recipe().data, validation_fraction=0.01))
+    with pytest.raises(DataError, match=r"no validation image: `data\.validation_fraction` of 0\.01 leaves 0 of 70"):
+        SourceData(few, FORMAT).setup()

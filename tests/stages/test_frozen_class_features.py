@@ -13,6 +13,7 @@ from tests.stages.conftest import Tiny
     ("change", "why"),
     [
         ("--model.text_tower=trained", "`model.text_tower` is `trained`; leave it out."),
+        ("--model.head=linear", "`model.head` is `linear`; leave it out."),
         ("--model.name=mini-resnet8", "`model.name` `mini-resnet8` has a linear layer; choose a CLIP."),
     ],
 )

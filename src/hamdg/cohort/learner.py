@@ -61,6 +61,8 @@ class ParamGroup(TypedDict):
     params: list[nn.Parameter]
     lr: NotRequired[float]
     weight_decay: NotRequired[float]
+    schedule: NotRequired[Callable[[int], float]]
+    """Returns the factor of the learning rate at a step, from 0; asked for each step when the one before it ends."""
 
 
 class Learner(LightningModule):
@@ -79,6 +81,7 @@ class Learner(LightningModule):
         whole_batch: The loss is not a mean over samples, so a batch must not be split over steps or processes.
         gathers: The loss asks `peers` for what it needs of the other processes' parts of a batch, so that it may be
             split over processes all the same.
+        follows_validation: The training depends on `validated`, which is called in one process alone.
         peers: The processes that train together, each on a part of every batch.
         shown: Metrics that progress bars show, by the word before them: the mean of one over sources, or one as a share
             of another.
@@ -86,6 +89,7 @@ class Learner(LightningModule):
 
     whole_batch: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
+    follows_validation: ClassVar[bool] = False
     shown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(
@@ -133,6 +137,18 @@ class Learner(LightningModule):
             batches: What the loss was given; of several processes, this one's part. Weights must stay equal in all.
             step: The number of the step, from 0.
         """
+
+    def validated(self, step: int, loss: float) -> bool:
+        """Take note of the mean loss of `result` on the learner's hold-out sets; by default nothing.
+
+        Args:
+            step: After how many steps it was measured.
+            loss: The loss.
+
+        Returns:
+            Whether the training may end here, which it does when all its learners say so.
+        """
+        return False
 
     def parameter_groups(self) -> list[ParamGroup]:
         """Return what the optimizer changes; by default one group of all that requires a gradient."""
@@ -242,6 +258,11 @@ def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int
                 f"`{type(learner).__name__}` (learner `{name}`) has parametrized weights, which cannot be sent to "
                 "other processes; use one device."
             )
+        if processes > 1 and learner.follows_validation:
+            raise ConfigError(
+                f"The training of `{type(learner).__name__}` (learner `{name}`) follows its loss on the hold-out sets, "
+                f"which one of {processes} processes measures; use one device."
+            )
         if processes > 1 and (moving := _moving(learner.result)):
             raise ConfigError(
                 f"`{type(moving).__name__}` (learner `{name}`) has BatchNorm statistics that move, which each of "
@@ -291,10 +312,12 @@ def make_optimizer(learners: Sequence[tuple[list[ParamGroup], TrainConfig]]) -> 
         {"lr": config.lr, "weight_decay": config.weight_decay, **group} for own, config in learners for group in own
     ]
     factors: list[Callable[[int], float]] = [
-        partial(SCHEDULES[config.schedule], warmup=config.warmup, steps=config.steps)
+        group.get("schedule") or partial(SCHEDULES[config.schedule], warmup=config.warmup, steps=config.steps)
         for own, config in learners
-        for _ in own
+        for group in own
     ]
+    # What an optimizer knows of its groups is part of checkpoints, which hold no functions.
+    groups = [{name: value for name, value in group.items() if name != "schedule"} for group in groups]
     optimizer: Optimizer
     if kinds == {"sgd"}:
         momenta = [config.momentum for own, config in learners for _ in own]

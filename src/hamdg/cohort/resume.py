@@ -116,7 +116,8 @@ class ResumeCheckpoint(Callback):
     ) -> None:
         """Begin to write the checkpoint where one is due, measurements first; called after every batch."""
         # From a checkpoint of the last step there is nothing to go on with: Lightning would not even end the training.
-        if self.interval.ends(trainer.global_step) and trainer.global_step < trainer.max_steps:
+        ends = trainer.should_stop or trainer.global_step >= trainer.max_steps
+        if self.interval.ends(trainer.global_step) and not ends:
             flush(pl_module)
             for logger in trainer.loggers:
                 logger.save()

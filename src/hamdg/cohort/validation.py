@@ -56,6 +56,8 @@ def measured(
 class SourceValidation(Callback):
     """Measures each learner on its own hold-out set every few steps, against the labels that a user would have.
 
+    Learners are told their loss; when all of them say so, training ends.
+
     Args:
         parts: The hold-out set of each source domain.
         prepare: Turns uint8 images into what the networks take, without augmentation.
@@ -98,6 +100,9 @@ class SourceValidation(Callback):
             found = {name: self._score(learner) for name, learner in measurable.items()}
         for name, (value, loss) in found.items():
             self.note(name, step, value, loss)
+        ended = [learner.validated(step, found[name].loss) for name, learner in measurable.items()]
+        if all(ended) and len(ended) == len(pl_module.learners):
+            trainer.should_stop = True
         values = {
             MetricKey(f"validation/{measurable[name].task.primary}", name): value for name, (value, _) in found.items()
         }

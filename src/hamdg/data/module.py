@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -63,6 +64,11 @@ def training_positions(recipe: Recipe, name: str, labels: NDArray[np.int64]) -> 
 def adaptation_part(recipe: Recipe, domain: Domain) -> Indices:
     """Return the positions of a target that steps may see, without labels: DomainBed's 80 % part of it."""
     return split_domain(recipe, domain)[0]
+
+
+def without_holdout(recipe: Recipe) -> Recipe:
+    """Return a recipe whose source domains have no hold-out sets: all their images train."""
+    return replace(recipe, data=replace(recipe.data, validation_fraction=0.0))
 
 
 class SourceData(LightningDataModule):
@@ -143,11 +149,11 @@ class SourceData(LightningDataModule):
             )
 
     def holdouts(self) -> dict[str, Subset]:
-        """Return the hold-out set of every domain that has labels, decoded."""
+        """Return the hold-out set of every domain that has labels and keeps some images back, decoded."""
         parts = {
             name: holdout(domain, self.validation_part[name])
             for name, domain in self.domains.items()
-            if not isinstance(domain, UnlabeledDomain)
+            if not isinstance(domain, UnlabeledDomain) and len(self.validation_part[name])
         }
         for part in parts.values():
             part.prepare()

@@ -83,12 +83,12 @@ def lacks_classes(domain: str, missing: list[str]) -> str:
 
 
 def check_holdout(domain: str, count: int, held: Indices, fraction: float) -> None:
-    """Refuse an empty validation part.
+    """Refuse an empty validation part where there is to be one.
 
     Raises:
         DataError: If no image of the domain validates.
     """
-    if len(held) == 0:
+    if fraction > 0 and len(held) == 0:
         raise DataError(
             f"domain `{domain}` has no validation image: `data.validation_fraction` of {fraction} leaves 0 of {count}; "
             "raise it, or raise `data.subset` or `data.mini.images_per_class`."

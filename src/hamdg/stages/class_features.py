@@ -55,6 +55,8 @@ def check_frozen(context: Context) -> None:
         raise ConfigError(f"{start}`model.name` `{model.name}` has a linear layer; choose a CLIP.")
     if model.trains_text:
         raise ConfigError(f"{start}`model.text_tower` is `trained`; leave it out.")
+    if model.trains_head:
+        raise ConfigError(f"{start}`model.head` is `{model.head}`; leave it out.")
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:

@@ -94,7 +94,7 @@ def fit(
         train.check_every,
         train.steps,
         kept.note_validation,
-        log_loss=kept_as.kind == "swad",
+        log_loss=kept_as.kind == "swad" or any(learner.follows_validation for learner in learners.values()),
     )
     progress = TrainingProgress(train.steps, context.progress)
     loggers = [CsvTracker(files.metrics, last_step=done), *context.loggers(last_step=done)]
@@ -157,14 +157,16 @@ def train_step(
 def trained(context: Context, cohort: Cohort) -> StepResult:
     """Return what a step that has trained a cohort says of itself."""
     own = {name: list(learner.own) for name, learner in cohort.learners.items()}
-    facts: dict[str, object] = {"learners": own, "steps": cohort.steps}
     index = read_index(context.files)["sources"]
+    # Fewer than were planned where the learners ended the training.
+    steps = max(files["last"]["step"] for files in index.values())
+    facts: dict[str, object] = {"learners": own, "steps": steps}
     if valleys := {name: files["valley"] for name, files in index.items() if "valley" in files}:
         facts["valleys"] = valleys
         for name, valley in valleys.items():
             console.note(f"{name}: {describe_valley(cast('ValleyFacts', valley))}")
     domains = {domain for names in own.values() for domain in names}
-    return StepResult(facts, images_seen=cohort.steps * context.recipe.data.batch_size * len(domains))
+    return StepResult(facts, images_seen=steps * context.recipe.data.batch_size * len(domains))
 
 
 def _origin(context: Context) -> dict[str, str]:
