@@ -21,7 +21,7 @@ from hamdg.stages.discovery import algorithm_of
 from tests.stages.conftest import tiny_arguments
 
 # Those that fine-tune any network for one held-out domain; others have tests of their own.
-OTHERS = {"coop", "dmm", "erm_pp", "mtda", "simple", "soup", "zero_shot"}
+OTHERS = {"coop", "dmm", "erm_pp", "linear_probe", "lp_ft", "mtda", "simple", "soup", "zero_shot"}
 ALGORITHMS = tuple(name for name in names() if name not in OTHERS)
 
 

@@ -29,7 +29,16 @@ def zeros(features: Tensor, classes: int, *, bias: bool) -> Linear:
     return Linear(weight, torch.zeros_like(weight[:, 0]) if bias else None)
 
 
-def fit_logistic(features: Tensor, labels: Tensor, shares: Tensor, penalty: float, start: Linear) -> Linear:
+def fit_logistic(
+    features: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    penalty: float,
+    start: Linear,
+    *,
+    tolerance: float = 1e-8,
+    memory: int = 100,
+) -> Linear:
     r"""Return the minimum of $\sum_i s_i \mathrm{CE}(W x_i + b, y_i) + \frac{\lambda}{2} \lVert W \rVert^2$ by L-BFGS.
 
     The bias is not penalized. With $s_i = 1/n$ and $\lambda = 1/(Cn)$ this is the minimum of scikit-learn's
@@ -41,13 +50,16 @@ def fit_logistic(features: Tensor, labels: Tensor, shares: Tensor, penalty: floa
         shares: The weight [n] of each.
         penalty: The weight of the penalty.
         start: Where the search begins, in double precision; with its bias, a bias is fitted.
+        tolerance: The search ends where no component of the gradient is above it.
+        memory: How many steps back the search looks.
     """
     found = Linear(_trained(start.weight), None if start.bias is None else _trained(start.bias))
     optimizer = torch.optim.LBFGS(
         [one for one in found if one is not None],
         max_iter=_ITERATIONS,
-        tolerance_grad=1e-8,
+        tolerance_grad=tolerance,
         tolerance_change=1e-12,
+        history_size=memory,
         line_search_fn="strong_wolfe",
     )
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from hamdg import console
-from hamdg.cohort.validation import CHUNK
-from hamdg.data.domain import read_once
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
-from hamdg.data.subset import Subset
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.tensors import sha256_tensor
-from hamdg.models.learned_head import learn_head, learn_layer, read_head, write_head
+from hamdg.models.learned_head import Labeled, learn_head, learn_layer, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
 from hamdg.stages.context import Context
+from hamdg.stages.features import features_of, training_subsets
 from hamdg.text import listed
 
 _LISTED = 8
@@ -88,17 +82,7 @@ def _are_those(run: RunDirectory) -> bool:
         return False
 
 
-@torch.no_grad()
-def _features(context: Context, data: SourceData) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return, by source domain, the pretrained network's features [n, D] of its training images, and their labels."""
+def _features(context: Context, data: SourceData) -> Labeled:
+    """Return the pretrained network's features of every source domain's training images, and their labels."""
     network = replace(context, unlearned=True).network().to(context.device).eval()
-    found = {}
-    for name, domain in data.domains.items():
-        positions = np.sort(data.train_part[name])
-        labels = torch.from_numpy(domain.labels[positions])
-        part = Subset(read_once(domain, context.preprocess.side), positions, labels)
-        part.prepare()
-        chunks = (context.preprocess(images.to(context.device)) for images, _ in part.parts(CHUNK))
-        features = [network.features(images).float() for images in chunks]
-        found[name] = (torch.cat(features), labels.to(context.device))
-    return found
+    return features_of(context, network.features, training_subsets(context, data))
