@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,6 @@ TINY = (
     "--runtime.threads=1",  # where other work keeps the cores busy, two threads wait for each other
     "--runtime.quiet=true",
 )
-# The shipped CLIPs know few words: features of most classes have to come from the images.
-SHIPPED = ("--model.weights=null", "--model.text_head=source_means")
 # In place of networks that are large or have to be downloaded; the last ones are beside the run's own.
 CLASSIFIER = ("--model.name=mini-resnet8", "--model.weights=null", "--model.image_size=32")
 SEGMENTER = ("--model.name=mini-unet", "--model.weights=null", "--model.image_size=32")
@@ -58,6 +57,9 @@ OWN_STEPS = (
     "--mtda.reestimate.images=4",
     "--simple.steps=4",
     "--simple.average_from=2",
+    "--soup.runs=2",
+    "--erm_pp.classifier_steps=1",
+    "--erm_pp.average_start=2",
 )
 # Of images with label maps, which a subset does not take by class, some have to be left for validation.
 SCENES = ("--data.subset=10",)
@@ -145,7 +147,7 @@ def tiny_recipe(path: Path, root: Path, images: str | None = None, lines: int = 
         overrides += [*SEGMENTER, f"--data.root={place}", *(() if images else (CUSTOM_TARGETS,))]
     elif name not in RENDERED:
         one = CUSTOM_IMAGES if name == CUSTOM else benchmark(name)
-        overrides += [*_small_models(given), f"--data.root={images or make_images(root / 'images', one)}"]
+        overrides += [*_small_models(given, one), f"--data.root={images or make_images(root / 'images', one)}"]
     return read_recipe(path, overrides)
 
 
@@ -164,11 +166,14 @@ def _ids(given: Mapping[str, object]) -> list[int]:
     return [int(one) for one in found if str(one).isdecimal()] if isinstance(found, dict) else []
 
 
-def _small_models(given: Mapping[str, object]) -> tuple[str, ...]:
+def _small_models(given: Mapping[str, object], one: Benchmark) -> tuple[str, ...]:
     """Return what replaces the models of a recipe that need weights."""
     name = str(given.get("model.name"))
+    # The shipped CLIPs know few words, so that classes are called by those of the embedded benchmark.
+    words = dict(zip(one.classes, cycle(benchmark("mini").classes)))
     # A method may need the attention of a vision transformer.
-    shipped = (f"--model.name={'mini-vit' if name.startswith('ViT') else 'mini-rn'}", *SHIPPED)
+    name_of = "mini-vit" if name.startswith("ViT") else "mini-rn"
+    shipped = (f"--model.name={name_of}", "--model.weights=null", f"--data.words={json.dumps(words)}")
     model = CLASSIFIER if name.startswith(CLASSIFIERS) else shipped
     return (*model, *_of_algorithm(given, OTHERS))
 
