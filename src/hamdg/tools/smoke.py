@@ -36,7 +36,7 @@ TINY = (
     "--data.mini.images_per_class=8",
     "--train.steps=4",
     "--train.warmup=1",
-    "--train.check_every=2",
+    "--train.check_every=1",  # SWAD wants three validations
     "--train.check_images=8",
     "--evaluate.images=8",
     "--runtime.threads=1",  # where other work keeps the cores busy, two threads wait for each other
@@ -58,6 +58,7 @@ OWN_STEPS = (
     "--simple.steps=4",
     "--simple.average_from=2",
     "--soup.runs=2",
+    "--coop.context=2",
     "--erm_pp.classifier_steps=1",
     "--erm_pp.average_start=2",
 )
