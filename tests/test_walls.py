@@ -131,6 +131,7 @@ TYPES_ONLY: frozenset[tuple[str, str]] = frozenset(
 NAMING = {
     "config.recipe": "the algorithm of a recipe that names none",
     "config.controls": "which runs others are compared with by default",
+    "merge.methods.wise_ft": "the merge method, which is called as its paper's whole recipe is",
     "runs.format1": "records that were written when there were two algorithms",
 }
 

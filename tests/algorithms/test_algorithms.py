@@ -15,7 +15,7 @@ from hamdg.config.algorithms import find
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
 from hamdg.config.controls import controls_of
 from hamdg.config.data import DataConfig, MiniConfig
-from hamdg.config.recipe import ControlsConfig, HistoryConfig, MergeConfig, Recipe, TrainConfig
+from hamdg.config.recipe import ControlsConfig, HistoryConfig, HistoryKind, MergeConfig, Recipe, TrainConfig
 from hamdg.merge.files import load_tensors
 from hamdg.models.network import Weights
 from hamdg.runs.identity import defining_part, identity, run_directory
@@ -63,6 +63,7 @@ STEPS: Mapping[str, list[tuple[str, set[str], set[str]]]] = {
     "mmd": [("train", {"train", "history", "mmd"}, {"sources"})],
     "scmd": [("distill", {"train", "history", "scmd"}, {"sources"})],
     "vl2v": [("train", {"train", "history", "vl2v"}, {"sources"})],
+    "wise_ft": [("train", {"train", "history"}, {"sources"}), ("merge", {"wise_ft"}, {"sources"})],
 }
 
 
@@ -137,7 +138,7 @@ def rows(own: Done) -> tuple[dict[str, Entry], Histories]:
 def test_ham_trains_one_model_per_source_and_the_pooled_ones_a_single_one(done: Runs) -> None:
     found = {name: read_step_summary(done(name).run.step(first_step(name))) for name in ALGORITHMS}
     each, one = {name: [name] for name in SOURCES}, {"pooled": list(SOURCES)}
-    pooled = ("ahp", "clipood", "coral", "erm", "lora", "miro", "mmd", "vl2v")
+    pooled = ("ahp", "clipood", "coral", "erm", "lora", "miro", "mmd", "vl2v", "wise_ft")
     wanted = dict.fromkeys(pooled, one) | dict.fromkeys(("experts", "ham"), each)
     wanted["scmd"] = {"student": list(SOURCES)}
     assert {name: summary["facts"]["learners"] for name, summary in found.items()} == wanted
@@ -172,6 +173,34 @@ def test_erms_rows_are_the_last_model_and_the_average_of_its_history(done: Runs)
     assert not torch.equal(flat(found.last["pooled"]), flat(found.history["pooled"]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys", "label"),
+    [
+        ("last", ["erm"], "ERM (pooled)"),
+        ("mean", ["erm", "erm_sma"], "ERM + SMA"),
+        ("snapshots", ["erm", "erm_sma"], "ERM + SMA"),
+        ("ema", ["erm", "erm_ema"], "ERM + EMA"),
+        ("beta", ["erm", "erm_beta"], "ERM + Beta average"),
+        ("swad", ["erm", "erm_swad"], "ERM + SWAD"),
+        ("best", ["erm", "erm_best"], "ERM, best on validation"),
+    ],
+)
+def test_keys_and_label_of_erm_say_what_its_average_is(kind: HistoryKind, keys: list[str], label: str) -> None:
+    algorithm = algorithm_of(recipe_of("erm", history=HistoryConfig(kind=kind)))
+    assert algorithm.keys(SOURCES) == ("zero_shot", *keys)
+    assert algorithm.label == label
+
+
+@pytest.mark.parametrize("kind", ["last", "ema"])
+def test_erms_result_is_the_history_that_it_is_called_after(done: Runs, kind: str) -> None:
+    own = done("erm", f"--history.kind={kind}")
+    by_key, found = rows(own)
+    assert list(by_key) == list(algorithm_of(own.recipe).keys(SOURCES))
+    *_, result = by_key.values()
+    assert result.label == algorithm_of(own.recipe).label
+    assert torch.equal(flat(result.weights), flat(found.history["pooled"]))
+
+
 def test_the_result_of_experts_is_the_merge_that_the_recipe_names(done: Runs) -> None:
     by_key, found = rows(done("experts", "--merge.method=uniform"))
     assert list(by_key) == ["zero_shot", *(f"source/{name}" for name in SOURCES), "experts"]
@@ -200,6 +229,7 @@ LABELS = {
     "mmd": "MMD",
     "scmd": "SCMD",
     "vl2v": "VL2V-SD",
+    "wise_ft": "WiSE-FT",
 }
 
 

@@ -52,6 +52,8 @@ def odd(value: object, kind: object) -> object:
         return next(word for word in get_args(kind) if word != value)
     if isinstance(value, bool):
         return not value
+    if value is None and float in get_args(kind):  # `wise_ft.alpha`, which a number fixes
+        return 0.25
     if isinstance(value, int | float):
         return value + 1
     if isinstance(value, list):

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hamdg.cohort.swad import ValleyFacts, describe_valley, valley_facts
-from hamdg.config.recipe import HistoryConfig
+from hamdg.cohort.swad import ValleyFacts, describe_valley, too_short, valley_facts
+from hamdg.config.recipe import HistoryConfig, TrainConfig
 from hamdg.merge.swad_average import SwadAverage
 
 
@@ -30,6 +30,23 @@ def test_valleys_in_words(found: bool, ended: bool, said: str) -> None:
     assert describe_valley(facts(found, ended)) == said
 
 
+def test_a_training_too_short_for_the_window_keeps_the_last_model_and_says_so() -> None:
+    config = HistoryConfig("swad")
+    found = valley_facts(config, [5, 10, 15, 20], {10: 2.0, 20: 1.0})
+    assert found == ValleyFacts(found=False, ended=False, first_step=20, last_step=20, states=1, threshold=None)
+    assert describe_valley(found) == "too few validations to find a valley, so SWAD is the last model, of step 20"
+    # Of 200 steps, the last is always validated.
+    for every, count in ((100, 2), (150, 2), (1000, 1)):
+        assert too_short(config, TrainConfig(check_every=every)) == (
+            "SWAD needs 3 validations (`history.n_s`) to find a valley, but `train.steps` (200) with "
+            f"`train.check_every` ({every}) give {count}: the last model is kept. Lower `train.check_every` or train "
+            "longer."
+        )
+    assert not too_short(config, TrainConfig(check_every=99))
+    assert not too_short(HistoryConfig("swad", n_s=2), TrainConfig(check_every=100))
+    assert not too_short(HistoryConfig("mean"), TrainConfig(check_every=1000))
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     losses=st.lists(st.integers(1, 40).map(lambda eighths: eighths / 8), min_size=1, max_size=20),
@@ -42,6 +59,7 @@ def test_valleys_in_words(found: bool, ended: bool, said: str) -> None:
 def test_the_facts_are_those_of_the_average(
     losses: list[float], every: int, check_every: int, n_s: int, n_e: int, r: float
 ) -> None:
+    assume(len(losses) >= n_s)
     last = check_every * len(losses)
     states = {*range(every, last + 1, every), *range(check_every, last + 1, check_every)}
     average, checks = SwadAverage(n_s, n_e, r), {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -67,6 +68,18 @@ def test_swad_is_the_mean_of_the_states_in_the_valley_and_says_where_it_lies(
     for name, tensor in found.items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_with_too_few_losses_to_find_a_valley_the_last_model_is_the_history(world: World, tmp_path: Path) -> None:
+    four = {"art": {2: 3.0, 4: 1.0, 6: 2.0, 7: 9.0}, "photo": VALLEYS["photo"]}
+    own = replace(config("swad", every=1), n_s=5)
+    training = begin(world, tmp_path, own, four)
+    index = training.whole()
+    assert index["sources"]["art"]["valley"] == facts(False, False, 7, 7, 1, None)
+    (entry,) = index["sources"]["art"]["history"]
+    assert (entry["step"], entry["validation_accuracy"]) == (7, 0.25)
+    found = stored(tmp_path / entry["file"])
+    assert all(torch.equal(found[name], tensor) for name, tensor in stored(tmp_path / "last/art.safetensors").items())
 
 
 def test_only_swad_tells_of_a_valley(world: World, tmp_path: Path) -> None:

@@ -162,27 +162,6 @@ def test_warm_up_must_fit_into_the_run() -> None:
     )
 
 
-def test_a_valley_needs_as_many_validations_as_decide_about_its_start() -> None:
-    def said(*overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            read_recipe(None, ["--history.kind=swad", *overrides])
-        return str(caught.value)
-
-    # Of 200 steps, the last is always validated.
-    for every, count in ((100, 2), (150, 2), (1000, 1)):
-        assert said(f"--train.check_every={every}") == (
-            "`history.kind` `swad` needs `history.n_s` (3) or more validations to find a valley, but `train.steps` "
-            f"(200) with `train.check_every` ({every}) give {count}; lower `train.check_every` or train longer "
-            "(on the command line)."
-        )
-    read_recipe(None, ["--history.kind=swad", "--train.check_every=99"])
-    read_recipe(None, ["--history.kind=swad", "--train.check_every=100", "--history.n_s=2"])
-    read_recipe(None, ["--history.kind=mean", "--train.check_every=1000"])
-    assert said("--train.check_every=0").startswith(
-        "Expected `train.check_every` to be an integer between 1 and 1,000,000"
-    )
-
-
 def test_one_domain_leaves_none_to_train_on(monkeypatch: pytest.MonkeyPatch) -> None:
     lonely = Benchmark("mini", ("sketch",), ("dog", "cat"))
     monkeypatch.setattr(checks, "benchmark_of", lambda _: lonely)

@@ -1,13 +1,13 @@
-"""Pooled fine-tuning on all source domains (ERM), and the running average of its weights (SMA)."""
+"""Pooled fine-tuning on all source domains (ERM), and an average of its weights: SMA, EMA, Beta, SWAD."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.cohort.learner import Learner
-from hamdg.config.recipe import MergeConfig
+from hamdg.config.recipe import HistoryKind, MergeConfig
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import train_step
@@ -15,11 +15,33 @@ from hamdg.stages.merging import merge_step
 from hamdg.stages.pooled import POOLED
 
 
+class _Result(NamedTuple):
+    """Key and label of the row of the result."""
+
+    key: str
+    label: str
+
+
+LAST = _Result("erm", "ERM (pooled)")
+RESULTS: Mapping[HistoryKind, _Result] = {
+    "mean": _Result("erm_sma", "ERM + SMA"),
+    "snapshots": _Result("erm_sma", "ERM + SMA"),
+    "ema": _Result("erm_ema", "ERM + EMA"),
+    "beta": _Result("erm_beta", "ERM + Beta average"),
+    "swad": _Result("erm_swad", "ERM + SWAD"),
+    "best": _Result("erm_best", "ERM, best on validation"),
+}
+
+
 class Erm(Algorithm):
-    """One model learns from all source domains; its result is the average of its history."""
+    """One model learns from all source domains; its result is what its history keeps: an average, or one state."""
 
     name: ClassVar[str] = "erm"
-    title: ClassVar[str] = "ERM + SMA"
+
+    @property
+    def label(self) -> str:
+        """How tables call the result: by its average."""
+        return self._result.label
 
     def steps(self) -> Sequence[Step]:
         """Return the training, and the average of the snapshots or the one average that it kept."""
@@ -29,17 +51,20 @@ class Erm(Algorithm):
         ]
 
     def entries(self, context: Context) -> Sequence[Entry]:
-        """Return the start, the last model and the average."""
+        """Return the start, the last model and the result, if it is another."""
         network, last = context.network(), context.step("train").history().last[POOLED]
-        return [
-            *start_entries(context, network),
-            Entry("erm", "ERM (pooled)", "control", network, last),
-            Entry("erm_sma", self.label, "control", network, context.step("merge").load("merged")),
-        ]
+        first = [*start_entries(context, network), Entry(*LAST, "control", network, last)]
+        if self._result == LAST:
+            return first
+        return [*first, Entry(*self._result, "control", network, context.step("merge").load("merged"))]
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows."""
-        return (*self.start_keys, "erm", "erm_sma")
+        return tuple(dict.fromkeys((*self.start_keys, LAST.key, self._result.key)))
+
+    @property
+    def _result(self) -> _Result:
+        return RESULTS.get(self.recipe.history.kind, LAST)
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: Learner(context.network(), context.sources, context.recipe.train, context.task)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from hamdg.cohort.best import Best
 from hamdg.cohort.cohort import Cohort, flush
 from hamdg.cohort.learner import ONLY, Learner
-from hamdg.cohort.swad import valley_facts
+from hamdg.cohort.swad import has_enough, valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.digests import sha256_file
 from hamdg.errors import ConfigError, TrainingError
@@ -237,7 +237,7 @@ class CheckpointHistory(Callback):
             mean = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
             average = self._write(name, f"history/{name}", mean, self._newest) | {"validation_accuracy": None}
             files |= {"history": [self._validated(name, entry) for entry in kept], "mean": average}
-        elif name in self._averages:
+        elif name in self._averages and self._counts(name):
             floating = (key for key, tensor in weights.items() if tensor.is_floating_point())
             # Counts of batches and the like have no mean; the last ones are as good as any.
             own = self._averages[name]
@@ -251,8 +251,12 @@ class CheckpointHistory(Callback):
             files["history"] = [self._validated(name, last | {"file": f"history/{name}.safetensors"})]
         if self.config.kind == "swad":
             states_of = filter(self.due, range(1, self._newest + 1))
-            files["valley"] = valley_facts(self.config, states_of, self._losses[name])
+            files["valley"] = valley_facts(self.config, states_of, self._losses.get(name, {}))
         return files
+
+    def _counts(self, name: str) -> bool:
+        """Return whether a model's average is its history: SWAD's is not where too few losses chose its valley."""
+        return self.config.kind != "swad" or has_enough(self.config, len(self._losses.get(name, {})))
 
     def _write_start(self, selected: Mapping[str, Weights]) -> None:
         """Write what training starts from; models that start alike share one file."""

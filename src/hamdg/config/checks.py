@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -53,7 +52,6 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
             "shorten the warm-up or train longer"
         )
         yield Problem("train.warmup", sentence)
-    yield from _swad_problems(recipe)
     for key, sentence in tracking_problems(recipe.tracking):
         yield Problem(key, sentence)
     yield from _share_problems(recipe)
@@ -206,20 +204,6 @@ def _head_problems(recipe: Recipe) -> Iterator[Problem]:
     elif model.trains_head and model.trains_text:
         sentence = f"{start}with `model.text_tower` `trained` the text tower gives the class features in every pass"
         yield Problem("model.head", f"{sentence}; leave one of them out")
-
-
-def _swad_problems(recipe: Recipe) -> Iterator[Problem]:
-    train, needed = recipe.train, recipe.history.n_s
-    if recipe.history.kind != "swad":
-        return
-    checks = math.ceil(train.steps / train.check_every)
-    if checks < needed:
-        sentence = (
-            f"`history.kind` `swad` needs `history.n_s` ({needed}) or more validations to find a valley, but "
-            f"`train.steps` ({train.steps}) with `train.check_every` ({train.check_every}) give {checks}; lower "
-            "`train.check_every` or train longer"
-        )
-        yield Problem("history.kind", sentence)
 
 
 def _share_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -161,7 +161,8 @@ class HistoryConfig:
         decay: Decay of `ema`.
         beta: Both shape parameters of `beta`'s density.
         keep: At most this many snapshots are stored per source; the oldest goes first.
-        n_s: How many validation losses decide where `swad`'s valley begins; the default is the paper's.
+        n_s: How many validation losses decide where `swad`'s valley begins; the default is the paper's. A training with
+            fewer of them keeps the last model.
         n_e: How many validation losses in a row above the threshold end it; the default is the paper's.
         r: The threshold, relative to the mean of the losses that it began with; the default is the paper's.
     """

@@ -16,9 +16,10 @@ from hamdg.cohort.validation import CHUNK
 from hamdg.data.batches import sample_positions
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
-from hamdg.data.subset import Subset, holdout
+from hamdg.data.subset import holdout
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
+from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
@@ -49,7 +50,7 @@ class SourceEvidence:
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         """Return the mean of the primary metric on the source domains' hold-out sets."""
-        return self._scorer.validation([Scored(self._network, weights)], self._holdouts, self.context.task)[0]
+        return self._scores.mean(weights)
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information of a source's model on its own images."""
@@ -79,8 +80,8 @@ class SourceEvidence:
         return open_sources(self.context, begun=True)
 
     @cached_property
-    def _holdouts(self) -> dict[str, Subset]:
-        return self._data.holdouts()
+    def _scores(self) -> HoldoutScores:
+        return HoldoutScores(self.context)
 
     def _index(self, source: str) -> int:
         return sorted(self.models).index(source)

@@ -25,7 +25,7 @@ from hamdg.cohort.place import Place
 from hamdg.cohort.progress import TrainingProgress
 from hamdg.cohort.resume import UNREADABLE, CheckpointError, ResumeCheckpoint, read_checkpoint
 from hamdg.cohort.strategy import CohortStrategy
-from hamdg.cohort.swad import ValleyFacts, describe_valley
+from hamdg.cohort.swad import ValleyFacts, describe_valley, too_short
 from hamdg.cohort.validation import SourceValidation
 from hamdg.config.recipe import HistoryConfig, RuntimeConfig
 from hamdg.data.domain import Domain, only_domains
@@ -85,6 +85,8 @@ def fit(
     origin = _origin(context)
     done = _resumed_step(context, cohort, origin)
     kept_as = history or recipe.history
+    if sentence := too_short(kept_as, train):
+        console.warning(sentence)
     completed = {COMPLETED_BY: keep_base(context)}
     kept = CheckpointHistory(files.folder, kept_as, train.steps, check_every=train.check_every, metadata=completed)
     resume = ResumeCheckpoint(files.resume, runtime.checkpoint_every, runtime.checkpoint_minutes, origin)

@@ -55,7 +55,7 @@ def merge_step(
     reads: set[Reads] = {"sources"} if info.needs else set()
 
     def run(context: Context) -> StepResult:
-        return _merge(context, config, [context.step(one) for one in steps], kept)
+        return merge_histories(context, config, [context.step(one) for one in steps], kept)
 
     def check(context: Context) -> None:
         _dry_run(context, config, learners)
@@ -91,7 +91,17 @@ def _settings(config: MergeConfig, evidence: SourceEvidence | None = None) -> Me
     return MergeSettings(evidence=evidence, buffers=config.buffers)
 
 
-def _merge(context: Context, config: MergeConfig, trained: Sequence[StepFiles], kept: Kept | None) -> StepResult:
+def merge_histories(
+    context: Context, config: MergeConfig, trained: Sequence[StepFiles], kept: Kept | None = None
+) -> StepResult:
+    """Merge what the learners of earlier steps left, into `merged.safetensors` of the current one.
+
+    Args:
+        context: The current step.
+        config: The method and its options.
+        trained: The files of the steps that trained them.
+        kept: Says what the merge kept of each learner.
+    """
     base, options, found = context.base(), merge_options(config), joined(files.history() for files in trained)
     with opened_domains() as opened:
         settings = _settings(config, _evidence(context, config, trained, found.history))

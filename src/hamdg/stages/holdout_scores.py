@@ -1,0 +1,47 @@
+"""How models do on the sources' hold-out sets, for steps that choose among models; the held-out domain stays closed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from hamdg.data.subset import Subset
+from hamdg.models.network import Network, Weights
+from hamdg.stages.context import Context
+from hamdg.stages.scoring import Scored, Scorer
+from hamdg.stages.sources import open_sources
+
+
+class HoldoutScores:
+    """Scores weights of the run's network by the primary metric, as `validation.json` does.
+
+    Nothing is opened before a model is scored. A step that uses it reads the sources (`Step.reads`).
+
+    Args:
+        context: The step.
+        network: What the weights belong to; by default a new network of the run.
+    """
+
+    def __init__(self, context: Context, network: Network | None = None) -> None:
+        self.context = context
+        self._given = network
+
+    def by_domain(self, weights: Weights) -> dict[str, float]:
+        """Return the metric on each source's hold-out set."""
+        return self._scorer.by_domain([Scored(self._network, weights)], self._holdouts, self.context.task)[0]
+
+    def mean(self, weights: Weights) -> float:
+        """Return the mean of the metric over the sources' hold-out sets."""
+        values = self.by_domain(weights).values()
+        return sum(values) / len(values)
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._given or self.context.network()
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.context.device, self.context.preprocess, self.context.half)
+
+    @cached_property
+    def _holdouts(self) -> dict[str, Subset]:
+        return open_sources(self.context, begun=True).holdouts()
