@@ -120,10 +120,10 @@ class TrainConfig:
 
     Args:
         steps: Optimizer steps (of each model; all advance in lock-step).
-        optimizer: `adamw`, or plain gradient descent with momentum (`sgd`).
         lr: Peak learning rate.
         weight_decay: Decoupled weight decay of `adamw`; of `sgd`, what is added to the gradients as a share of the
             weights. With 0, `adamw` is Adam.
+        optimizer: `adamw`, or plain gradient descent with momentum (`sgd`).
         momentum: Momentum of `sgd`.
         warmup: Steps of linear warm-up.
         schedule: The learning rate after the warm-up: half a `cosine` down to 0, or `constant`.
@@ -135,9 +135,9 @@ class TrainConfig:
     """
 
     steps: Steps = 200
-    optimizer: OptimizerKind = "adamw"
     lr: Annotated[float, Range(0, above=True)] = 1e-3
     weight_decay: Annotated[float, Range(0)] = 0.01
+    optimizer: OptimizerKind = "adamw"
     momentum: Share = 0.9
     warmup: Annotated[int, Range(0, 1_000_000)] = 20
     schedule: Schedule = "cosine"
