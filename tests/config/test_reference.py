@@ -47,8 +47,8 @@ def test_the_help_of_a_section() -> None:
         "train: How every source model is fine-tuned.\n"
         "  --train.steps                   an integer between 1 and 1,000,000 (default: 200; here 40)\n"
         "                                  Optimizer steps (of each model; all advance in lock-step).\n"
-        "  --train.lr                      a number above 0 (default: 0.001)\n"
     ) in said
+    assert "  --train.lr                      a number above 0 (default: 0.001)\n" in said
     assert "  --ham.harmonization.weight      a number of at least 0 (default: 10.0; here 3.0)\n" in said
     assert max(map(len, said.splitlines())) <= 112
 
