@@ -256,6 +256,16 @@ def test_domains_held_out_at_once_have_columns_of_the_part_that_is_not_seen(made
     assert [head.label for head in seconds.columns] == ["art+photo"]
 
 
+def test_captions_begin_with_a_metric_as_it_is_written(made: Made) -> None:
+    runs = [several(made, 0, {"mtda": (0.4, 0.4)})]
+    for metrics in runs[0].summary.rows[0]["targets"].values():
+        metrics["mIoU"] = 0.5
+    (table,) = tabulate_methods(runs, choose_methods(runs, {}), metric="mIoU")
+    assert table.caption.startswith("mIoU on the whole held-out domain, in per cent")
+    (table,) = tabulate_methods(runs, choose_methods(runs, {}))
+    assert table.caption.startswith("Accuracy ")
+
+
 def test_hamdg_table_has_a_column_a_target_when_asked(made: Made) -> None:
     runs = [several(made, 0, {"single": (0.6, 0.2), "mtda": (0.4, 0.5)}), made("erm", "art+photo", 0, 0.7)]
     (table,) = tabulate(runs, TableOptions(columns=("target",)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hamdg.report.estimates import ErrorKind
-from hamdg.report.table import TARGET_MARK, TARGET_NOTE, average_notes, batchnorm_notes
+from hamdg.report.table import TARGET_MARK, TARGET_NOTE, average_notes, batchnorm_notes, metric_title
 from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import part_of
 from hamdg.report.tables.model import Metric, Table
 from hamdg.report.tables.options import TARGET, Rule
-from hamdg.text import capitalized, listed
+from hamdg.text import listed
 
 _ERRORS: Mapping[ErrorKind, str] = {
     "sample": "standard error (sample standard deviation, n - 1, over √n)",
@@ -50,7 +50,7 @@ def caption(table: Table, rule: Rule | None, keys: Sequence[str]) -> str:
         keys: What the runs differ in that were chosen among; empty where there was no choice.
     """
     part = part_of(table.metric)
-    what = f"{capitalized(table.metric.label)}{f' on {part}' if part else ''}"
+    what = f"{metric_title(table.metric.label)}{f' on {part}' if part else ''}"
     unit = ", in per cent" if table.metric.is_share else ""
     sentences = [f"{what}{unit}: mean over seeds ± {_ERRORS[table.error]}."]
     if part.endswith("held-out domain") and table.metric.name.startswith("accuracy"):
