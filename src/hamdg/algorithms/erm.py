@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
-from hamdg.algorithms.base import Algorithm, Entry, Step
-from hamdg.cohort.learner import Learner
+from hamdg.algorithms.base import Entry, Step
 from hamdg.config.recipe import HistoryKind, MergeConfig
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import train_step
 from hamdg.stages.merging import merge_step
-from hamdg.stages.pooled import POOLED
+from hamdg.stages.pooled import POOLED, Pooled
 
 
 class _Result(NamedTuple):
@@ -33,7 +32,7 @@ RESULTS: Mapping[HistoryKind, _Result] = {
 }
 
 
-class Erm(Algorithm):
+class Erm(Pooled):
     """One model learns from all source domains; its result is what its history keeps: an average, or one state."""
 
     name: ClassVar[str] = "erm"
@@ -65,6 +64,3 @@ class Erm(Algorithm):
     @property
     def _result(self) -> _Result:
         return RESULTS.get(self.recipe.history.kind, LAST)
-
-    def _learners(self, context: Context) -> Mapping[str, Learner]:
-        return {POOLED: Learner(context.network(), context.sources, context.recipe.train, context.task)}

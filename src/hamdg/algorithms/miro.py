@@ -14,8 +14,8 @@ from hamdg.config.algorithms.miro import MiroSettings
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.errors import ConfigError
+from hamdg.models.layer_outputs import layer_outputs, stage_layers
 from hamdg.models.network import Network, frozen
-from hamdg.models.taps import stage_layers, tapped
 from hamdg.stages.context import Context
 from hamdg.stages.pooled import Pooled
 from hamdg.text import did_you_mean
@@ -79,7 +79,7 @@ class MiroLearner(Learner):
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
         """Return the task's loss with the penalty, which is the sum over the layers."""
         own = self.own_batch(batches)
-        with tapped(self.network.body, self.layers) as features:
+        with layer_outputs(self.network.body, self.layers) as features:
             scores = self.network.scores(self.network.features(own.images))
         before = self._before(own.images)
         pairs = zip(self.layers, self.raw_variances, strict=True)
@@ -89,13 +89,13 @@ class MiroLearner(Learner):
 
     def parameter_groups(self) -> list[ParamGroup]:
         """Return the network, and the variances with a learning rate of their own."""
-        network = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        network = list(self.network.trainable().values())
         rate = self.settings.lr_factor * self.config.lr
         return [{"params": network}, {"params": list(self.raw_variances), "lr": rate}]
 
     @torch.no_grad()
     def _before(self, images: Tensor) -> dict[str, Tensor]:
-        with tapped(self.before.body, self.layers) as features:
+        with layer_outputs(self.before.body, self.layers) as features:
             self.before.features(images)
         return features
 
@@ -104,7 +104,7 @@ class MiroLearner(Learner):
 def _channels(network: Network, layers: Sequence[str]) -> list[int]:
     """Return how many channels each layer's output has."""
     side = network.preprocess.side
-    with tapped(network.body, layers) as features:
+    with layer_outputs(network.body, layers) as features:
         network.features(torch.zeros(1, 3, side, side))
     for name in layers:
         if not isinstance(features.get(name), Tensor):

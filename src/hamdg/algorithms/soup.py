@@ -10,17 +10,16 @@ import numpy as np
 
 from hamdg import console
 from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
-from hamdg.cohort.learner import Learner, check_whole
+from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.soup import DrawConfig, SoupSettings
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.splits import seed_hash
 from hamdg.runs.figures import table
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
-from hamdg.stages.fit import fit, trained
+from hamdg.stages.fit import check_split, fit, trained
+from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.merging import merge_step
-from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.sources import open_sources
 
 SCORE, BEST = "score", "best_run"
 
@@ -96,9 +95,7 @@ def _run_step(name: str, number: int) -> Step:
         return found._replace(facts={**found.facts, "drawn": values})
 
     def check(context: Context) -> None:
-        accumulate, processes = context.recipe.train.accumulate, context.recipe.runtime.processes
-        if accumulate > 1 or processes > 1:
-            check_whole({name: learner(context)}, accumulate, processes)
+        check_split(context, lambda: {name: learner(context)})
 
     sections = frozenset({"train", "history", "soup.draw"})
     # All runs are alike in what the check looks at.
@@ -107,15 +104,13 @@ def _run_step(name: str, number: int) -> Step:
 
 def _score_step(runs: Sequence[str]) -> Step:
     def run(context: Context) -> StepResult:
-        network, holdouts = context.network(), open_sources(context, begun=True).holdouts()
-        scorer = Scorer(context.device, context.preprocess, context.half)
+        holdouts = HoldoutScores(context)
         scores: dict[str, float] = {}
         rows: list[list[str]] = []
         for name in runs:
             # One after another, since there may be many of them.
             files = context.step(name)
-            model = Scored(network, files.history().history[name])
-            (scores[name],) = scorer.validation([model], holdouts, context.task)
+            scores[name] = holdouts.mean(files.history().history[name])
             own = cast("Drawn", files.read()["facts"]["drawn"])
             rows.append([name, f"{own['lr']:g}", f"{own['weight_decay']:g}", f"{scores[name]:.1%}"])
         best = max(scores, key=lambda name: scores[name])

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.algorithms.base import Entry, Step, StepResult
-from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.wise_ft import WiseFtSettings
 from hamdg.config.recipe import MergeConfig
 from hamdg.merge import merge_with
@@ -34,10 +33,6 @@ class WiseFt(Pooled):
     """Pooled fine-tuning whose result goes only part of the way from the start, head included."""
 
     name, title = "wise_ft", "WiSE-FT"
-
-    def learner(self, context: Context) -> Learner:
-        """Return the learner."""
-        return Learner(context.network(), context.sources, context.recipe.train, context.task)
 
     def steps(self) -> Sequence[Step]:
         """Return the training, and the interpolation, which looks at hold-out sets where these choose alpha."""

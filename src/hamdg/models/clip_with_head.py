@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 from torch.nn.utils import skip_init
 
-from hamdg.merge.files import save_tensors
 from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipNetwork
+from hamdg.models.export import write_linear
 from hamdg.models.network import HEAD, Weights
 
 
@@ -72,10 +71,5 @@ class ClipWithHead(ClipNetwork):
         own = self.head.state_dict() | {
             name.removeprefix(self.head_prefix): tensor for name, tensor in weights.items() if name not in tower
         }
-        facts = {
-            "hamdg.classes": json.dumps(list(self.classes)),
-            "hamdg.features": "normalized" if self.normalized else "plain",
-        }
-        head = {name: tensor.detach().float().cpu().clone() for name, tensor in own.items()}
-        save_tensors(folder / HEAD, head, {**metadata, **facts})
+        write_linear(folder / HEAD, own, self.classes, metadata, normalized=self.normalized)
         return super().export(tower, folder, metadata)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from hamdg.errors import WeightsError
 from hamdg.files import write_text
+from hamdg.merge.files import save_tensors
 from hamdg.models.clip import LoadedClip
 from hamdg.models.weights import PREFIX, mismatches
 
@@ -40,6 +41,23 @@ def full_state(loaded: LoadedClip, weights: Mapping[str, Tensor], prefix: str = 
     for key, value in weights.items():
         state[prefix + key] = value.detach().to("cpu", own[key].dtype).clone().contiguous()
     return state
+
+
+def write_linear(
+    path: Path, tensors: Mapping[str, Tensor], classes: Sequence[str], metadata: Mapping[str, str], *, normalized: bool
+) -> None:
+    """Write the linear layer that lies beside a CLIP.
+
+    Args:
+        path: The file.
+        tensors: `weight` [classes, d], `bias` [classes] if it has one, and what else belongs to it.
+        classes: Names of the classes, in the order of the scores.
+        metadata: What else the file says of itself.
+        normalized: Whether it is given features of length 1, or as the tower computes them.
+    """
+    facts = {"hamdg.classes": json.dumps(list(classes)), "hamdg.features": "normalized" if normalized else "plain"}
+    copies = {name: tensor.detach().float().cpu().clone() for name, tensor in tensors.items()}
+    save_tensors(path, copies, {**metadata, **facts})
 
 
 def write_config(loaded: LoadedClip, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hamdg.errors import ConfigError
-from hamdg.merge.files import save_tensors
 from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipNetwork
+from hamdg.models.export import write_linear
 from hamdg.models.network import HEAD, Weights, unsaved
 from hamdg.models.text_head import encode_classes, own_tokens, token_numbers, whole_tokens
 
@@ -80,10 +79,7 @@ class PromptedClip(ClipNetwork):
         """Write the CLIP as it was, and beside it its scale times the class features, and the context."""
         context = weights["prompt.context"].to(self.prompt["context"])
         head = {"weight": self.logit_scale * self.class_features(context), "context": context}
-        facts = {"hamdg.classes": json.dumps(list(self.words)), "hamdg.features": "normalized"}
-        save_tensors(
-            folder / HEAD, {name: one.float().cpu().clone() for name, one in head.items()}, {**metadata, **facts}
-        )
+        write_linear(folder / HEAD, head, self.words, metadata, normalized=True)
         return super().export({}, folder, metadata)
 
 

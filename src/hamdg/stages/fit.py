@@ -147,13 +147,25 @@ def train_step(
     def check_all(context: Context) -> None:
         if check:
             check(context)
-        # Networks are copies of the model's weights, which most recipes need not make twice.
-        accumulate, count = context.recipe.train.accumulate, context.recipe.runtime.processes
-        if accumulate > 1 or count > 1:
-            with only_domains(context.sources):
-                check_whole(learners(context), accumulate, count)
+        check_split(context, lambda: learners(context))
 
     return Step(name, run, sections=frozenset({"train", "history", *sections}), check=check_all, learners=names)
+
+
+def check_split(context: Context, learners: Callable[[], Mapping[str, Learner]]) -> None:
+    """Refuse to split batches over steps or processes, where the recipe does, if learners need them whole.
+
+    Args:
+        context: The run, before anything trains.
+        learners: Makes the learners, with copies of the model's weights: it is called where batches are split.
+
+    Raises:
+        ConfigError: There is such a learner.
+    """
+    accumulate, processes = context.recipe.train.accumulate, context.recipe.runtime.processes
+    if accumulate > 1 or processes > 1:
+        with only_domains(context.sources):
+            check_whole(learners(), accumulate, processes)
 
 
 def trained(context: Context, cohort: Cohort) -> StepResult:

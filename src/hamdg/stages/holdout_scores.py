@@ -18,12 +18,10 @@ class HoldoutScores:
 
     Args:
         context: The step.
-        network: What the weights belong to; by default a new network of the run.
     """
 
-    def __init__(self, context: Context, network: Network | None = None) -> None:
+    def __init__(self, context: Context) -> None:
         self.context = context
-        self._given = network
 
     def by_domain(self, weights: Weights) -> dict[str, float]:
         """Return the metric on each source's hold-out set."""
@@ -36,7 +34,7 @@ class HoldoutScores:
 
     @cached_property
     def _network(self) -> Network:
-        return self._given or self.context.network()
+        return self.context.network()
 
     @cached_property
     def _scorer(self) -> Scorer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -27,9 +26,9 @@ class Pooled(Algorithm):
 
     last_row: ClassVar[bool] = False
 
-    @abstractmethod
     def learner(self, context: Context) -> Learner:
-        """Return the learner, which learns from `context.sources`."""
+        """Return the learner, which learns from `context.sources`; by default by plain fine-tuning."""
+        return Learner(context.network(), context.sources, context.recipe.train, context.task)
 
     def check(self, context: Context) -> None:
         """Refuse what the algorithm cannot learn with, before anything trains; by default nothing."""

@@ -55,7 +55,7 @@ def learner(settings: AhpSettings = SETTINGS, own: tuple[str, ...] = OWN, start:
     with torch.no_grad():
         for parameter in network.trainable().values():
             parameter.add_(start * torch.randn(parameter.shape, generator=generator))
-    return AhpLearner(network, own, TRAIN, settings, [network.visual.get_submodule(one.block) for one in found])
+    return AhpLearner(network, own, TRAIN, settings, [one.block for one in found])
 
 
 def batches(count: int = 5) -> dict[str, Batch]:

@@ -86,15 +86,19 @@ CLASSIFIER = ("--model.name=mini-resnet8-16", "--model.weights=null", "--model.i
             RN,
             "The image tower of `tiny-rn` (`ModifiedResNet`) has no blocks with self-attention, which adapters need; ",
         ),
-        (CLASSIFIER, "The algorithm `ahp` needs a CLIP with its text tower, but `model.name` `mini-resnet8-16` is an"),
+        (
+            CLASSIFIER,
+            "The algorithm `ahp` compares image features with frozen class features, but `model.name` "
+            "`mini-resnet8-16` has a linear layer; choose a CLIP.",
+        ),
         (
             ("--model.text_tower=trained",),
-            "The algorithm `ahp` adapts an image tower whose features are compared with frozen class features, but "
+            "The algorithm `ahp` compares image features with frozen class features, but "
             "`model.text_tower` is `trained`; leave it out.",
         ),
         (
             ("--model.head=trained",),
-            "The algorithm `ahp` adapts an image tower whose features are compared with frozen class features, but "
+            "The algorithm `ahp` compares image features with frozen class features, but "
             "`model.head` is `trained`; leave it out.",
         ),
         (

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,23 +16,18 @@ from hamdg.cohort.learner import Learner
 from hamdg.cohort.resume import CheckpointError
 from hamdg.config.algorithms.scmd import ScmdSettings
 from hamdg.config.recipe import ModelConfig, TrainConfig
-from hamdg.data.batches import Batch, Labels
 from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from hamdg.models.classifier import load_classifier
-from hamdg.models.clip import load_clip
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
 from hamdg.models.network import Network, frozen, statistics
 from hamdg.tasks.distillation import distillation_loss
 from hamdg.tracking.keys import MetricKey
+from tests.algorithms.pooled import CLASSES, CLIP, OWN, SIDE, TEXT, batches, whole
 
-CONF = Path(__file__).parents[2] / "conf"
-SIDE, CLASSES, OWN = 32, 3, ("art", "photo")
 TRAIN = TrainConfig(steps=8, lr=1e-3)
 SETTINGS = ScmdSettings(hard_share=0.5, whole_share=0.5)
 STUDENT = load_classifier(ModelConfig(name="mini-resnet8-16", image_size=SIDE))
-CLIP = load_clip(ModelConfig(name=str(CONF / "tiny-vit.json"), weights="random"))
-TEXT = normalize(torch.randn(CLASSES, CLIP.width, generator=torch.Generator().manual_seed(5)), dim=1)
 
 
 def teacher(convert: bool = True, given: Preprocess = STUDENT.preprocess, text: Tensor = TEXT) -> Teacher:
@@ -52,23 +46,9 @@ def learner(settings: ScmdSettings = SETTINGS, network: Network | None = None, *
     return ScmdLearner(own, OWN, TRAIN, settings, changes.get("teacher", teacher()), width, seed=3)
 
 
-def batches(count: int = 8) -> dict[str, Batch]:
-    generator = torch.Generator().manual_seed(1)
-    found = {}
-    for name in OWN:
-        labels = torch.randint(CLASSES, (count,), generator=generator)
-        images = torch.randn(count, 3, SIDE, SIDE, generator=generator)
-        found[name] = Batch(images, torch.arange(count), Labels(labels, labels))
-    return found
-
-
-def whole(given: dict[str, Batch]) -> tuple[Tensor, Tensor]:
-    return torch.cat([one.images for one in given.values()]), torch.cat([one.labels for one in given.values()])
-
-
 @pytest.mark.parametrize("step", [0, 4, 5, 7])
 def test_the_loss_is_the_published_one_on_the_hardest_samples_and_later_on_all(step: int) -> None:
-    one, given = learner(), batches()
+    one, given = learner(), batches(8)
     found = one.loss(given, step)
     images, labels = whole(given)
     count = 16
@@ -101,7 +81,7 @@ def test_the_published_constant_counts_steps_that_the_run_does_not_have() -> Non
 
 
 def test_the_teacher_has_no_say_in_the_selection() -> None:
-    images, labels = whole(batches())
+    images, labels = whole(batches(8))
     first, second = learner(), learner(teacher=teacher(text=TEXT.flip(0)))
     chosen = [hardest(one._difficulty(images, labels), 0.5) for one in (first, second)]
     assert torch.equal(*chosen)
@@ -111,7 +91,7 @@ def test_the_teacher_has_no_say_in_the_selection() -> None:
 def test_without_distances_and_selection_it_is_plain_fine_tuning_bit_for_bit() -> None:
     off = replace(SETTINGS, logit_weight=0.0, cross_modal_weight=0.0, hard_share=1.0)
     one, plain = learner(off), Learner(student(), OWN, TRAIN)
-    losses = [each.loss(batches(), 0).value for each in (one, plain)]
+    losses = [each.loss(batches(8), 0).value for each in (one, plain)]
     assert torch.equal(*losses)
     for value in losses:
         value.backward()  # type: ignore[no-untyped-call]
@@ -127,7 +107,7 @@ def test_a_student_that_is_its_teacher_is_at_no_distance_from_it() -> None:
     with torch.no_grad():
         one.projector.copy_(torch.eye(CLIP.width))
         one.log_scale.fill_(math.log(clip.logit_scale))
-    found = one.loss(batches(), 0)
+    found = one.loss(batches(8), 0)
     for name in ("logits", "cross_modal"):
         assert float(found.logs[MetricKey(f"part/{name}")]) == pytest.approx(0, abs=1e-5)
     torch.testing.assert_close(found.value, found.logs[MetricKey("part/cross_entropy")])
@@ -148,7 +128,7 @@ def test_the_teacher_stays_as_it_is_and_all_else_moves() -> None:
     start = {name: parameter.detach().clone() for name, parameter in one.named_parameters() if parameter.requires_grad}
     one.train()
     assert not any(module.training for module in one.teacher.modules())
-    one.loss(batches(), 0).value.backward()  # type: ignore[no-untyped-call]
+    one.loss(batches(8), 0).value.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert all(torch.equal(tensor, before[name]) for name, tensor in one.teacher.state_dict().items())
     assert all(parameter.grad is None for parameter in one.teacher.parameters())
@@ -170,28 +150,28 @@ def test_the_scale_stays_between_1_and_100(value: float, kept: float) -> None:
     one = learner()
     with torch.no_grad():
         one.log_scale.fill_(value)
-    one.after_update(batches(), 0)
+    one.after_update(batches(8), 0)
     assert float(one.log_scale.detach()) == pytest.approx(kept)
 
 
 def test_the_pass_that_selects_does_not_move_statistics() -> None:
     one = learner(network=student(live=True))
     one.train()
-    images, labels = whole(batches())
+    images, labels = whole(batches(8))
     before = {name: tensor.clone() for name, tensor in statistics(one.network)}
     one._difficulty(images, labels)
     assert all(torch.equal(tensor, before[name]) for name, tensor in statistics(one.network))
-    one.loss(batches(), 0)
+    one.loss(batches(8), 0)
     assert not all(torch.equal(tensor, before[name]) for name, tensor in statistics(one.network))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "train"])
 def test_under_half_precision_the_pass_that_selects_takes_no_gradient_away(precision: str) -> None:
     one = learner(replace(SETTINGS, selection_precision=precision))  # type: ignore[arg-type]
-    images, labels = whole(batches())
+    images, labels = whole(batches(8))
     with torch.autocast("cpu", torch.bfloat16):
         difficulty = one._difficulty(images, labels)
-        one.loss(batches(), 0).value.backward()  # type: ignore[no-untyped-call]
+        one.loss(batches(8), 0).value.backward()  # type: ignore[no-untyped-call]
     exact = cross_entropy(one.network(images), labels, reduction="none")
     assert torch.equal(difficulty, exact) == (precision == "fp32")
     assert [name for name, parameter in one.network.trainable().items() if parameter.grad is None] == []

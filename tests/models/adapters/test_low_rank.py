@@ -39,30 +39,17 @@ def open_clips_own() -> nn.Module:
 
 
 def timms() -> nn.Module:
-    torch.manual_seed(0)
-    options: dict[str, Any] = {
-        "img_size": 32,
-        "patch_size": 16,
-        "depth": 2,
-        "embed_dim": WIDTH,
-        "num_heads": HEADS,
-        "num_classes": 8,
-    }
-    tower: nn.Module = timm.create_model("vit_tiny_patch16_224", pretrained=False, **options)
-    return tower
+    return of_timm("vit_tiny_patch16_224", WIDTH, HEADS)
 
 
 def timms_separate() -> nn.Module:
+    return of_timm("eva02_base_patch14_224", 48, 3)
+
+
+def of_timm(name: str, width: int, heads: int) -> nn.Module:
     torch.manual_seed(0)
-    options: dict[str, Any] = {
-        "img_size": 32,
-        "patch_size": 16,
-        "depth": 2,
-        "embed_dim": 48,
-        "num_heads": 3,
-        "num_classes": 8,
-    }
-    tower: nn.Module = timm.create_model("eva02_base_patch14_224", pretrained=False, **options)
+    options: dict[str, Any] = {"img_size": 32, "patch_size": 16, "depth": 2, "num_classes": 8}
+    tower: nn.Module = timm.create_model(name, pretrained=False, embed_dim=width, num_heads=heads, **options)
     return tower
 
 

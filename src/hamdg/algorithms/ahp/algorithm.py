@@ -50,7 +50,7 @@ class Ahp(Pooled):
         recipe, settings = context.recipe, context.settings(AhpSettings)
         network, attentions = network_to_adapt(context)
         adapt(attentions, settings, recipe.seed)
-        blocks = [network.visual.get_submodule(one.block) for one in attentions]
+        blocks = [one.block for one in attentions]
         return AhpLearner(network, context.sources, recipe.train, settings, blocks, has_class_token(network.visual))
 
     def figures(self, learner: Learner) -> Sequence[Figure]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -17,6 +16,7 @@ from hamdg.config.algorithms.ahp import AhpSettings
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.models.adapters.gates import head_gates
+from hamdg.models.layer_outputs import layer_outputs
 from hamdg.models.network import Network
 from hamdg.tracking.keys import MetricKey
 
@@ -29,7 +29,7 @@ class AhpLearner(Learner):
         own: The domains that it learns from; with one there is no discrepancy.
         config: Learning rate, schedule, clipping.
         settings: Which discrepancy, and what it teaches.
-        blocks: The blocks of the network whose tokens [n, l, d] are compared.
+        blocks: Names of the blocks, as those of the weights, whose tokens [n, l, d] are compared.
         class_token: Whether their first token stands for the image; otherwise the mean of all does.
     """
 
@@ -42,7 +42,7 @@ class AhpLearner(Learner):
         own: tuple[str, ...],
         config: TrainConfig,
         settings: AhpSettings,
-        blocks: Sequence[nn.Module],
+        blocks: Sequence[str],
         class_token: bool = True,
     ) -> None:
         super().__init__(network, own, config)
@@ -53,7 +53,7 @@ class AhpLearner(Learner):
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
         """Return the mean loss of the domains, plus the weighted discrepancy of their pairs."""
         own = [batches[name] for name in self.own]
-        with _outputs(self.blocks) as tokens:
+        with layer_outputs(self.network.body, self.blocks) as tokens:
             features = self.network.features(torch.cat([batch.images for batch in own]))
         sizes = [len(batch.images) for batch in own]
         scores = torch.split(self.network.scores(features), sizes)
@@ -61,7 +61,7 @@ class AhpLearner(Learner):
         value = torch.stack(losses).mean()
         if len(own) < 2 or not self.settings.mmd.weight:
             return Loss(value)
-        penalty = self._discrepancy(tokens, features, sizes)
+        penalty = self._discrepancy(list(tokens.values()), features, sizes)
         logs = {MetricKey("penalty"): penalty.detach()}
         if self.settings.mmd.to != "all":
             penalty = only_to(self._taught(), penalty)
@@ -108,19 +108,3 @@ def only_to(parameters: Sequence[Tensor], value: Tensor) -> Tensor:
     linear = torch.stack([(one * gradient).sum() for one, gradient in zip(parameters, gradients, strict=True)]).sum()
     # The same number, and the gradient of its linear part at the same place.
     return value.detach() + (linear - linear.detach())
-
-
-@contextmanager
-def _outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what modules put out while the block runs, in the order of their calls."""
-    found: list[Tensor] = []
-
-    def note(module: nn.Module, given: object, output: Tensor) -> None:
-        found.append(output)
-
-    handles = [module.register_forward_hook(note) for module in modules]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -9,7 +9,6 @@ from typing import ClassVar, NotRequired, TypedDict, cast
 from hamdg import console
 from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
 from hamdg.algorithms.erm_pp.learner import ErmPpLearner
-from hamdg.cohort.learner import check_whole
 from hamdg.config.algorithms.erm_pp import ErmPpSettings
 from hamdg.config.recipe import HistoryConfig
 from hamdg.data.benchmark import TaskName
@@ -18,7 +17,7 @@ from hamdg.errors import ConfigError
 from hamdg.runs.figures import Figure, lines, series
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
-from hamdg.stages.fit import fit, trained
+from hamdg.stages.fit import check_split, fit, trained
 from hamdg.stages.pooled import POOLED
 
 SEARCH, TRAIN = "search", "train"
@@ -132,5 +131,4 @@ def _check(context: Context) -> None:
                 f"`erm_pp.{name}` is {value}, but the training has `train.steps` {train.steps}; lower it or train "
                 "longer."
             )
-    learner = ErmPpLearner(network, context.sources, train, settings)
-    check_whole({POOLED: learner}, train.accumulate, recipe.runtime.processes)
+    check_split(context, lambda: {POOLED: ErmPpLearner(network, context.sources, train, settings)})

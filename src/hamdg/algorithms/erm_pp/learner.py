@@ -78,7 +78,7 @@ class ErmPpLearner(Learner):
 
     def parameter_groups(self) -> list[ParamGroup]:
         """Return the trained network alone: the average moves by itself."""
-        return [{"params": [p for p in self.network.parameters() if p.requires_grad], "schedule": self.rate}]
+        return [{"params": list(self.network.trainable().values()), "schedule": self.rate}]
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at a step, from 0.

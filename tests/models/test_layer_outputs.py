@@ -13,8 +13,8 @@ from torch import nn
 from hamdg.config.recipe import ModelConfig
 from hamdg.models.clip import load_clip
 from hamdg.models.clip_classifier import ClipClassifier, ClipTowers
+from hamdg.models.layer_outputs import layer_outputs, stage_layers
 from hamdg.models.mini_resnet import MiniResNet
-from hamdg.models.taps import stage_layers, tapped
 
 CONF = Path(__file__).parents[1] / "conf"
 RN, VIT = (load_clip(ModelConfig(name=str(CONF / f"tiny-{kind}.json"), weights="random")) for kind in ("rn", "vit"))
@@ -61,7 +61,7 @@ def test_names_are_those_of_the_whole_and_the_text_tower_has_no_stages() -> None
 
 def test_outputs_are_those_of_the_layers_and_nothing_stays_behind() -> None:
     network, images = ClipClassifier(RN, torch.eye(16)[:3]).eval(), torch.randn(2, 3, 32, 32)
-    with tapped(network.body, ["layer1", "avgpool"]) as found:
+    with layer_outputs(network.body, ["layer1", "avgpool"]) as found:
         features = network.features(images)
     assert list(found) == ["avgpool", "layer1"]
     tower = network.visual
@@ -69,7 +69,7 @@ def test_outputs_are_those_of_the_layers_and_nothing_stays_behind() -> None:
     stem = tower.stem(images)
     torch.testing.assert_close(found["avgpool"], stem)
     torch.testing.assert_close(found["layer1"], tower.layer1(stem))
-    with tapped(network.body, ["layer1"]) as again:
+    with layer_outputs(network.body, ["layer1"]) as again:
         torch.testing.assert_close(network.features(images), features)
     assert torch.equal(again["layer1"], found["layer1"])
     assert not any(module._forward_hooks for module in network.modules())

@@ -19,7 +19,7 @@ _TRANSFORMERS: Mapping[str, str] = {
 
 
 @contextmanager
-def tapped(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def layer_outputs(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Collect what layers give in the passes through a module that the block makes; a later pass replaces an earlier.
 
     Args:
