@@ -20,7 +20,7 @@ class ErmPpSettings(AlgorithmSettings):
         patience: The learning rate falls when the average's loss on the sources' hold-out sets has not improved in more
             validations in a row than this; they come every `train.check_every` steps.
         factor: What the learning rate is multiplied by then.
-        drops: The training ends where the learning rate would fall for the so-manieth time, or after `train.steps`.
+        drops: The training ends where the learning rate would fall this many times, or after `train.steps`.
     """
 
     code: ClassVar[str] = "hamdg.algorithms.erm_pp.algorithm:ErmPp"
