@@ -18,7 +18,9 @@ from hamdg.runs.identity import run_directory
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.discovery import algorithm_of
+from tests.stages.conftest import tiny as tiny
 from tests.stages.conftest import tiny_arguments
+from tests.stages.conftest import worked as worked
 
 # Those that fine-tune any network for one held-out domain; others have tests of their own.
 OTHERS = {"coop", "dmm", "erm_pp", "linear_probe", "lp_ft", "mtda", "simple", "soup", "zero_shot"}

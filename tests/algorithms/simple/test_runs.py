@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from hamdg.config.recipe import ModelConfig
-from hamdg.data.domain import open_domain
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import load_clip
 from hamdg.runs.directory import RunDirectory
@@ -20,12 +18,12 @@ from hamdg.runs.predictions import TargetPredictions, read_predictions
 from hamdg.runs.record import read_record
 from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
-from hamdg.stages.context import Context, open_context
+from hamdg.stages.context import Context
 from hamdg.stages.features import read_features
+from tests.algorithms.evaluated import evaluated, images_of
 from tests.tiny import CONF
 
 if TYPE_CHECKING:
-    from hamdg.config.recipe import Recipe
     from tests.stages.conftest import Tiny, Work
 
 NAMES = [str(CONF / f"tiny-{tower}.json") for tower in ("rn", "vit")]
@@ -34,21 +32,16 @@ OWN = ("--algorithm=simple", POOL, "--simple.steps=20", "--simple.batch_size=8",
 SOURCES = ["art_painting", "cartoon", "photo"]
 
 
-def done(recipe: Recipe) -> Context:
-    return open_context(recipe, RunDirectory(pipeline.run(recipe).parent))
-
-
 @torch.no_grad()
 def outputs(context: Context, domain: str, positions: list[int]) -> list[Tensor]:
     """Return the image features of each model of the pool, by open_clip."""
-    images = open_domain(context.recipe, domain, context.preprocess.side).evaluation.read(np.array(positions))
-    assert isinstance(images, Tensor)
+    images = images_of(context, domain, positions)
     models = [load_clip(ModelConfig(name=name, weights="random")).model for name in NAMES]
-    return [model.encode_image(context.preprocess(images)) for model in models]
+    return [model.encode_image(images) for model in models]
 
 
 def test_a_run_is_what_the_files_of_its_steps_say(tiny: Tiny) -> None:
-    context = done(tiny(*OWN, "--simple.top=1"))
+    context = evaluated(tiny(*OWN, "--simple.top=1"))
     run, record = context.run, read_record(context.run.record)
     validation = json.loads(run.splits.read_text())["validation_positions"]
     found = read_features(context, "outputs")

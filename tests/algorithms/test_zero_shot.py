@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from hamdg.data.domain import open_domain
 from hamdg.errors import ConfigError, DataError
 from hamdg.merge.files import load_tensors
 from hamdg.models.text_head import tokenize
@@ -18,18 +15,14 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.predictions import TargetPredictions, read_predictions
 from hamdg.runs.record import read_record
 from hamdg.stages import pipeline
-from hamdg.stages.context import Context, open_context
+from hamdg.stages.context import Context
 from hamdg.stages.discovery import algorithm_of
+from tests.algorithms.evaluated import evaluated, images_of
 
 if TYPE_CHECKING:
-    from hamdg.config.recipe import Recipe
     from tests.stages.conftest import Tiny
 
 PROMPTS = ("a photo of a {}.", "an image of a {}.", "a drawing of the {}")
-
-
-def done(recipe: Recipe) -> Context:
-    return open_context(recipe, RunDirectory(pipeline.run(recipe).parent))
 
 
 @torch.no_grad()
@@ -40,16 +33,14 @@ def predicted(context: Context, prompts: tuple[str, ...]) -> list[int]:
         texts = [prompt.replace("{}", name.replace("_", " ")) for prompt in prompts]
         feature = model.encode_text(tokenize(context.clip, texts), normalize=True).mean(dim=0)
         heads.append(feature / feature.norm())
-    images = open_domain(context.recipe, "sketch", context.preprocess.side).evaluation.read(np.arange(42))
-    assert isinstance(images, Tensor)
-    features = model.encode_image(context.preprocess(images), normalize=True)
+    features = model.encode_image(images_of(context, "sketch", range(42)), normalize=True)
     found: list[int] = (features @ torch.stack(heads).T).argmax(dim=1).tolist()
     return found
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS])
 def test_predicts_what_open_clip_does_with_one_prompt_or_an_ensemble(tiny: Tiny, prompts: tuple[str, ...]) -> None:
-    context = done(tiny("--algorithm=zero_shot", f"--model.prompts={json.dumps(prompts)}"))
+    context = evaluated(tiny("--algorithm=zero_shot", f"--model.prompts={json.dumps(prompts)}"))
     record, found = read_record(context.run.record), read_predictions(context.run.predictions).targets["sketch"]
     assert isinstance(found, TargetPredictions)
     assert found.predicted["zero_shot"].tolist() == predicted(context, prompts)

@@ -20,30 +20,24 @@ from hamdg.runs.steps import read_step_summary, read_validation_by_source
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.features import read_features
+from tests.algorithms.evaluated import evaluated, images_of
 
 if TYPE_CHECKING:
-    from hamdg.config.recipe import Recipe
     from tests.stages.conftest import Tiny, Work
 
 OWN = "--algorithm=linear_probe"
 SOURCES = ["art_painting", "cartoon", "photo"]
 
 
-def done(recipe: Recipe) -> Context:
-    return open_context(recipe, RunDirectory(pipeline.run(recipe).parent))
-
-
 @torch.no_grad()
 def encoded(context: Context, domain: str, positions: list[int]) -> Tensor:
     """Return open_clip's image features before normalization."""
-    images = open_domain(context.recipe, domain, context.preprocess.side).evaluation.read(np.array(positions))
-    assert isinstance(images, Tensor)
-    features: Tensor = context.clip.model.encode_image(context.preprocess(images))
+    features: Tensor = context.clip.model.encode_image(images_of(context, domain, positions))
     return features
 
 
 def test_the_features_are_the_encoders_and_the_result_is_a_plain_clip_with_a_layer_beside_it(tiny: Tiny) -> None:
-    context = done(tiny(OWN, "--data.mini.label_noise=0.2"))
+    context = evaluated(tiny(OWN, "--data.mini.label_noise=0.2"))
     run = context.run
     found = read_features(context)
     validation = json.loads(run.splits.read_text())["validation_positions"]
@@ -70,7 +64,7 @@ def test_the_features_are_the_encoders_and_the_result_is_a_plain_clip_with_a_lay
 
 
 def test_facts_rows_and_the_curve(tiny: Tiny) -> None:
-    context = done(tiny(OWN, "--linear_probe.grid=[1, 0.001, 100]"))
+    context = evaluated(tiny(OWN, "--linear_probe.grid=[1, 0.001, 100]"))
     record = read_record(context.run.record)
     assert [(row["key"], row["group"]) for row in record["rows"]] == [
         ("zero_shot", "control"),
@@ -111,7 +105,7 @@ def test_runs_share_the_features_whatever_else_they_do(tiny: Tiny, worked: list[
 
 
 def test_an_image_classifier_has_the_probe_as_its_linear_layer(tiny: Tiny) -> None:
-    context = done(tiny(OWN, "--model.name=mini-resnet8", "--linear_probe.grid=[1]"))
+    context = evaluated(tiny(OWN, "--model.name=mini-resnet8", "--linear_probe.grid=[1]"))
     assert [row["key"] for row in read_record(context.run.record)["rows"]] == ["linear_probe"]
     exported, found = load_tensors(context.run.merged), context.step("probe").load("probe")
     assert torch.equal(exported["fc.weight"], found["weight"])
