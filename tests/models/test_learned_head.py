@@ -105,8 +105,8 @@ def test_heads_tell_their_own_images_apart_and_repeat_to_the_bit(kind: str) -> N
 
 def test_a_class_without_an_image_in_any_domain() -> None:
     message = (
-        "No source domain has a training image of the class `star`, but `model.text_head` of `source_means` learns "
-        "every class from some. Add images, leave the class out everywhere, or use `prompts`."
+        "No source domain has a training image of the class `star`, so that `model.text_head` of `source_means` cannot "
+        "learn it. Add images, leave the class out everywhere, or use `prompts`."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         learn_head("source_means", FOUND, [*CLASSES, "star"], SCALE)

@@ -266,5 +266,6 @@ def test_a_class_that_no_source_can_train_on_is_named(
     # With this seed both images that are left validate.
     assert cli.main(arguments(root, tmp_path, "--model.text_head=source_means", "--data.validation_fraction=0.9")) == 2
     assert (
-        "No source domain has a training image of the class `cross`, but `model.text_head`" in capsys.readouterr().err
+        "No source domain has a training image of the class `cross`, so that `model.text_head` of `source_means` cannot"
+        in capsys.readouterr().err
     )

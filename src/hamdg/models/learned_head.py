@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.models.labeled_features import LabeledFeatures, check_classes
 from hamdg.models.logistic import fit_logistic, zeros
 from hamdg.models.text_head import MAX_SCALE, coinciding
 from hamdg.text import listed, shortened
@@ -23,12 +24,9 @@ L2 = 1e-4
 _TENSOR = "class_features"
 _LISTED = 12
 
-# By domain: features [n, D] and labels [n].
-Labeled = Mapping[str, tuple[Tensor, Tensor]]
-
 
 def learn_head(
-    kind: Literal["source_means", "linear_probe"], found: Labeled, classes: Sequence[str], scale: float
+    kind: Literal["source_means", "linear_probe"], found: LabeledFeatures, classes: Sequence[str], scale: float
 ) -> Tensor:
     """Return class features [C, D], in fp32, learned from the sources' images.
 
@@ -41,11 +39,7 @@ def learn_head(
     Raises:
         DataError: If a class has no image in any domain, or the features of two classes coincide.
     """
-    if missing := missing_classes(found, classes):
-        raise DataError(
-            f"No source domain has a training image of the class {listed(missing, _LISTED)}, but `model.text_head` of "
-            f"`{kind}` learns every class from some. Add images, leave the class out everywhere, or use `prompts`."
-        )
+    check_classes(found, classes, f"`model.text_head` of `{kind}`", "leave the class out everywhere, or use `prompts`")
     learned = source_means(found, len(classes)) if kind == "source_means" else linear_probe(found, len(classes), scale)
     if same := coinciding(learned):
         groups = shortened([listed([classes[index] for index in group], _LISTED) for group in same], 2)
@@ -56,13 +50,9 @@ def learn_head(
     return learned
 
 
-def missing_classes(found: Labeled, classes: Sequence[str]) -> list[str]:
-    """Return the names of the classes that no domain has a feature of."""
-    seen = {label for _, labels in found.values() for label in labels.tolist()}
-    return [name for number, name in enumerate(classes) if number not in seen]
-
-
-def learn_layer(kind: Literal["source_means", "linear_probe"], found: Labeled, classes: Sequence[str]) -> Tensor:
+def learn_layer(
+    kind: Literal["source_means", "linear_probe"], found: LabeledFeatures, classes: Sequence[str]
+) -> Tensor:
     """Return the weight [C, D] that the linear layer of an image classifier starts from; features have any length.
 
     Class features are learned from features that are divided by their mean length, and give the scores of the features
@@ -82,7 +72,7 @@ def learn_layer(kind: Literal["source_means", "linear_probe"], found: Labeled, c
     return learned * ((MAX_SCALE if kind == "source_means" else 1.0) / length)
 
 
-def source_means(found: Labeled, classes: int) -> Tensor:
+def source_means(found: LabeledFeatures, classes: int) -> Tensor:
     """Return the normalized mean feature of every class: over its images in a domain, then over domains that have some.
 
     A domain counts as one, however many images it has.
@@ -96,7 +86,7 @@ def source_means(found: Labeled, classes: int) -> Tensor:
     return normalize(sums / domains, dim=-1).float()
 
 
-def linear_probe(found: Labeled, classes: int, scale: float) -> Tensor:
+def linear_probe(found: LabeledFeatures, classes: int, scale: float) -> Tensor:
     r"""Return a linear classifier of the features, fitted once: multinomial logistic regression in double precision.
 
     Minimized is $\frac{1}{S} \sum_s \frac{1}{n_s} \sum_i \mathrm{CE}(W x_i, y_i) + \frac{\lambda}{2} \lVert W

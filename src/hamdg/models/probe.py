@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hamdg.models.learned_head import Labeled
+from hamdg.models.labeled_features import LabeledFeatures
 from hamdg.models.logistic import Linear, fit_logistic, zeros
 
 # Of scikit-learn's solver the memory, and a tenth of the tolerance.
@@ -32,7 +32,7 @@ class Probe(NamedTuple):
 
 
 def fit_probe(
-    train: Labeled, holdout: Labeled, classes: int, strengths: Sequence[float], *, standardize: bool
+    train: LabeledFeatures, holdout: LabeledFeatures, classes: int, strengths: Sequence[float], *, standardize: bool
 ) -> Probe:
     """Fit a classifier for each C, each from the one before, and return the most accurate on the hold-out sets.
 

@@ -9,7 +9,8 @@ from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.tensors import sha256_tensor
-from hamdg.models.learned_head import Labeled, learn_head, learn_layer, read_head, write_head
+from hamdg.models.labeled_features import LabeledFeatures
+from hamdg.models.learned_head import learn_head, learn_layer, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
@@ -82,7 +83,7 @@ def _are_those(run: RunDirectory) -> bool:
         return False
 
 
-def _features(context: Context, data: SourceData) -> Labeled:
+def _features(context: Context, data: SourceData) -> LabeledFeatures:
     """Return the pretrained network's features of every source domain's training images, and their labels."""
     network = replace(context, unlearned=True).network().to(context.device).eval()
     return features_of(context, network.features, training_subsets(context, data))

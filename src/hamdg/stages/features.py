@@ -18,18 +18,15 @@ from hamdg.data.module import SourceData
 from hamdg.data.subset import Subset
 from hamdg.errors import DataError
 from hamdg.files import DAMAGED_ARCHIVE, atomic_path
-from hamdg.models.learned_head import Labeled, missing_classes
+from hamdg.models.labeled_features import LabeledFeatures, check_classes
 from hamdg.runs.steps import remedy
 from hamdg.stages.context import Context
 from hamdg.stages.sources import open_sources
-from hamdg.text import listed
 
 FEATURES = "features"
 _FILE = "features.npz"
 # The parts of a source domain.
 _PARTS = ("train", "holdout")
-
-_LISTED = 12
 
 Array = NDArray[np.generic]
 Encoder = Callable[[Tensor], Tensor]
@@ -44,8 +41,8 @@ class SourceFeatures(NamedTuple):
         holdout: Those of the hold-out sets.
     """
 
-    train: Labeled
-    holdout: Labeled
+    train: LabeledFeatures
+    holdout: LabeledFeatures
 
 
 def features_step() -> Step:
@@ -94,11 +91,7 @@ def read_features(context: Context, name: str = FEATURES) -> SourceFeatures:
             )
     except (OSError, *DAMAGED_ARCHIVE) as error:
         raise DataError(f"The features `{path}` are missing or damaged; {remedy(step)}.") from error
-    if missing := missing_classes(train, context.bench.classes):
-        raise DataError(
-            f"No source domain has a training image of the class {listed(missing, _LISTED)}, so that "
-            f"`{context.recipe.algorithm}` cannot learn it. Add images, or leave the class out everywhere."
-        )
+    check_classes(train, context.bench.classes, f"`{context.recipe.algorithm}`")
     return SourceFeatures(train, holdout)
 
 
@@ -118,7 +111,7 @@ def training_subsets(context: Context, data: SourceData) -> dict[str, Subset]:
 
 
 @torch.no_grad()
-def features_of(context: Context, encoder: Encoder, parts: Mapping[str, Subset]) -> Labeled:
+def features_of(context: Context, encoder: Encoder, parts: Mapping[str, Subset]) -> LabeledFeatures:
     """Return the features [n, d], in fp32, of the images of some subsets, and their labels [n], on the run's device."""
     found = {}
     for name, part in parts.items():

@@ -14,7 +14,7 @@ from hamdg.algorithms.simple.pool import MatchedPool
 from hamdg.config.algorithms.simple import SimpleSettings
 from hamdg.data.batches import sample_positions
 from hamdg.merge.history import RunningMean
-from hamdg.models.learned_head import Labeled
+from hamdg.models.labeled_features import LabeledFeatures
 
 # Steps whose losses are kept for a curve.
 _POINTS = 50
@@ -36,7 +36,7 @@ class Trained(NamedTuple):
     losses: list[Losses]
 
 
-def train_pool(network: MatchedPool, outputs: Labeled, settings: SimpleSettings, seed: int) -> Trained:
+def train_pool(network: MatchedPool, outputs: LabeledFeatures, settings: SimpleSettings, seed: int) -> Trained:
     """Train the adapters and the matching network of a pool; its members are not run.
 
     Args:
@@ -72,7 +72,7 @@ def train_pool(network: MatchedPool, outputs: Labeled, settings: SimpleSettings,
 
 
 @torch.no_grad()
-def mean_weights(network: MatchedPool, outputs: Labeled) -> dict[str, list[float]]:
+def mean_weights(network: MatchedPool, outputs: LabeledFeatures) -> dict[str, list[float]]:
     """Return, by domain, the mean weight of each model over its images, as they are tested."""
     found = {}
     for name, (features, _) in outputs.items():
@@ -81,12 +81,12 @@ def mean_weights(network: MatchedPool, outputs: Labeled) -> dict[str, list[float
     return found
 
 
-def _pass(outputs: Labeled, batch_size: int) -> int:
+def _pass(outputs: LabeledFeatures, batch_size: int) -> int:
     """Return how many batches one pass through the smallest domain has."""
     return max(min(len(labels) // batch_size for _, labels in outputs.values()), 1)
 
 
-def _batch(outputs: Labeled, size: int, step: int, seed: int) -> tuple[Tensor, Tensor]:
+def _batch(outputs: LabeledFeatures, size: int, step: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return the outputs and labels of a step: as many of each domain, without repetition while its images last."""
     parts = []
     for index, (own, labels) in enumerate(outputs.values()):
