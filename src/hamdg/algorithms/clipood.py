@@ -11,7 +11,7 @@ from hamdg.config.algorithms.clipood import ClipoodSettings
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.models.clip_classifier import ClipClassifier
-from hamdg.stages.class_features import check_frozen
+from hamdg.stages.class_features import check_frozen_class_features
 from hamdg.stages.context import Context
 from hamdg.stages.pooled import Pooled
 
@@ -64,7 +64,7 @@ class Clipood(Pooled):
 
     def check(self, context: Context) -> None:
         """Refuse models without frozen class features."""
-        check_frozen(context)
+        check_frozen_class_features(context)
 
     def learner(self, context: Context) -> ClipoodLearner:
         """Return the learner."""

@@ -14,7 +14,7 @@ from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch
 from hamdg.models.clip_classifier import ClipClassifier
 from hamdg.models.network import frozen
-from hamdg.stages.class_features import check_frozen
+from hamdg.stages.class_features import check_frozen_class_features
 from hamdg.stages.context import Context
 from hamdg.stages.pooled import Pooled
 from hamdg.tracking.keys import MetricKey
@@ -69,7 +69,7 @@ class Vl2v(Pooled):
 
     def check(self, context: Context) -> None:
         """Refuse models without frozen class features."""
-        check_frozen(context)
+        check_frozen_class_features(context)
 
     def learner(self, context: Context) -> Vl2vLearner:
         """Return the learner."""

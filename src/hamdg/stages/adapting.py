@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hamdg.models.adapters.attention import SelfAttention, self_attentions
 from hamdg.models.clip_classifier import ClipClassifier
-from hamdg.stages.class_features import check_frozen
+from hamdg.stages.class_features import check_frozen_class_features
 from hamdg.stages.context import Context
 
 
@@ -14,7 +14,7 @@ def pretrained_attentions(context: Context) -> list[SelfAttention]:
     Raises:
         ConfigError: The model is no CLIP with frozen class features, or its attention is unknown.
     """
-    check_frozen(context)
+    check_frozen_class_features(context)
     return self_attentions(context.clip.encoder, context.clip.name)
 
 

@@ -38,7 +38,7 @@ def check_words(context: Context) -> None:
         )
 
 
-def check_frozen(context: Context) -> None:
+def check_frozen_class_features(context: Context) -> None:
     """Check that image features are compared with frozen class features; for algorithms whose loss is made of these.
 
     Raises:

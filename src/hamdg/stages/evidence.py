@@ -20,7 +20,6 @@ from hamdg.data.subset import holdout
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
 from hamdg.stages.holdout_scores import HoldoutScores
-from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_sources
 
 # Tells the labels that are drawn for the Fisher information from all else that is drawn with a run's seed.
@@ -65,15 +64,7 @@ class SourceEvidence:
 
     def put(self, weights: Weights) -> Network:
         """Return the network with these weights in it, until the next ones come."""
-        return self._scorer.put(Scored(self._network, weights))
-
-    @cached_property
-    def _network(self) -> Network:
-        return self.context.network()
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        return Scorer(self.context.device, self.context.preprocess)
+        return self._scores.put(weights)
 
     @cached_property
     def _data(self) -> SourceData:
