@@ -84,7 +84,7 @@ def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:
         (["run", "--train.lr", "=", "3", "--runtime.device", "="], ["auto", "cpu", "cuda"]),
         (["run", "mini/ham", "--held_out", "=", "ph"], ["photo"]),
         (["run", "mini/ham", "--runtime.report", ""], ["true", "false"]),
-        (["run", "mini/ham", "--algorithm", "co"], ["coral"]),
+        (["run", "mini/ham", "--algorithm", "co"], ["coop", "coral"]),
         (["run", "mini/ham", "--until", "v"], ["validate"]),
         (["merge", "logs/run", "--tracking.mo"], ["--tracking.mode"]),
         (["evaluate", "logs/run", "--tracking.mode", "of"], ["offline"]),
@@ -159,7 +159,8 @@ def test_the_merge_methods_are_those_of_the_library() -> None:
 def test_the_steps_are_those_of_the_algorithms() -> None:
     recipes = [read_recipe(None, [f"--algorithm={name}"]) for name in algorithms()]
     own = [step.name for recipe in recipes for step in algorithm_of(recipe).steps()]
-    assert tuple(dict.fromkeys([*own, VALIDATE, EVALUATE])) == STEPS
+    single = [name for name in own if not name.rpartition("-")[2].isdigit()]
+    assert tuple(dict.fromkeys([*single, VALIDATE, EVALUATE])) == STEPS
 
 
 def test_the_script_is_made_quickly_and_without_torch(cpu_time: CpuTime) -> None:

@@ -38,19 +38,26 @@ _PATHS = {
     "data.lists": _FILE,
     "model.weights": _FILE,
 }
-# What a run can stop after, with the algorithms that come with hamdg; asking them needs torch.
+# What a run can stop after, with the algorithms that come with hamdg; asking them needs torch. Steps that are
+# numbered, as those of soups, are left out.
 STEPS = (
     "train",
     "common_start",
     "merge",
     "synthesize",
     "distill",
+    "search",
+    "features",
+    "probe",
     "source",
     "adapt",
     "union",
     "starts",
     "readapt",
     "reestimate",
+    "outputs",
+    "match",
+    "score",
     "validate",
     "evaluate",
 )
