@@ -138,6 +138,7 @@ def test_a_class_that_no_source_has_is_named(tiny: Tiny) -> None:
             ["--model.text_tower=trained"],
             r"^`model\.text_tower` is `trained`, but the algorithm `linear_probe` classifies",
         ),
+        (["--model.head=trained"], r"^`model\.head` is `trained`, but .* by a linear layer of its own, .*; leave it"),
         (
             ["--benchmark=mini-scenes", "--held_out=fog", "--model.name=mini-unet"],
             r"`linear_probe` is for `classification`",

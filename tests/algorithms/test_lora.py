@@ -32,6 +32,7 @@ def test_the_learner_is_the_published_adapter(done: Callable[..., Done]) -> None
     assert {name.rpartition(".")[2] for name in trained} == {"down", "up"}
     # 2 layers, 3 projections, rank 2 between 16 and 16.
     assert sum(parameter.numel() for parameter in trained.values()) == 2 * 3 * 2 * (16 + 16)
+    assert Lora(done("lora").recipe).trained_parameters(done("lora").context()) == 2 * 3 * 2 * (16 + 16)
     found = [one for one in learner.network.modules() if isinstance(one, LowRank)]
     assert [one.scale for one in found] == [1 / math.sqrt(2)] * 2
     assert [one.positions for one in found] == [(0, 1, 2)] * 2

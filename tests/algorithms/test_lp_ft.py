@@ -26,7 +26,10 @@ def test_training_begins_with_the_probe_and_moves_encoder_and_layer(tiny: Tiny, 
     run = RunDirectory(pipeline.run(tiny(*OWN, f"--lp_ft.probe.{grid}")).parent)
     assert [work.step for work in worked] == ["features", "probe", "probe", "train"]
     found, state = load_tensors(run.step("probe").folder / "probe.safetensors"), load_tensors(run.base)
-    histories = open_context(run.recipe(), run).step("train").history()
+    context = open_context(run.recipe(), run)
+    histories, layer = context.step("train").history(), sum(tensor.numel() for tensor in found.values())
+    encoder = sum(parameter.numel() for parameter in context.pretrained.encoder.parameters())
+    assert context.algorithm.trained_parameters(context) == encoder + layer
     start, last = histories.start["pooled"], histories.last["pooled"]
     assert torch.equal(start["head.weight"], found["weight"])
     assert torch.equal(start["head.bias"], found["bias"])

@@ -126,6 +126,32 @@ def test_the_gradient_of_the_context_is_that_of_small_differences() -> None:
             assert (values[0] - values[1]) / 2e-2 == pytest.approx(float(own.grad[row, column]), rel=2e-2, abs=1e-4)
 
 
+def test_classes_are_encoded_once_for_each_context_where_no_gradient_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, calls = PromptedClip(TINY, WORDS, vectors(TINY)).eval(), []
+    encode = network.clip.encode_text
+
+    def counted(tokens: Tensor, normalize: bool = False) -> Tensor:
+        calls.append(len(tokens))
+        found: Tensor = encode(tokens, normalize=normalize)
+        return found
+
+    monkeypatch.setattr(network.clip, "encode_text", counted)
+    with torch.no_grad():
+        first = [network(images(TINY)) for _ in range(3)]
+        assert calls == [3]
+        assert torch.equal(first[0], first[2])
+        network.load({"prompt.context": 2 * vectors(TINY).flip(0)})
+        moved = network(images(TINY))
+        assert len(calls) == 2
+    learning = network(images(TINY))
+    assert len(calls) == 3
+    assert learning.requires_grad
+    torch.testing.assert_close(learning.detach(), moved)
+    assert not torch.allclose(moved, first[0], atol=1e-3)
+
+
 def test_states_hold_the_context_alone_and_copies_learn_apart() -> None:
     first, second = PromptedClip(TINY, WORDS, vectors(TINY)), PromptedClip(TINY, WORDS, torch.zeros(4, 8))
     state = nn.ModuleList([first]).state_dict()

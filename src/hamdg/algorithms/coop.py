@@ -45,10 +45,6 @@ class Coop(Pooled):
         result = Entry(self.name, self.label, "merged", _network(context), found.history[POOLED])
         return [*start_entries(context, context.network()), result]
 
-    def trained_parameters(self, context: Context) -> int:
-        """Return how many numbers the context has."""
-        return sum(parameter.numel() for parameter in _network(context).trainable().values())
-
 
 def fresh_context(vectors: int, width: int, seed: int) -> Tensor:
     """Return context vectors [n, width] of N(0, 0.02), by the seed alone."""

@@ -43,6 +43,4 @@ class LpFt(Pooled):
 
     def learner(self, context: Context) -> Learner:
         """Return the learner, whose network has the probe as its linear layer."""
-        # Before the first step there is no probe, and nothing is trained.
-        network = context.network() if context.unlearned else probed_network(context)
-        return Learner(network, context.sources, context.recipe.train)
+        return Learner(probed_network(context), context.sources, context.recipe.train)

@@ -49,6 +49,7 @@ class PromptedClip(ClipNetwork):
         self.prompt = nn.ParameterDict({"context": context.detach().clone()})
         self.clip: CLIP | CustomTextCLIP = unsaved(copy.deepcopy(loaded.model)).requires_grad_(False)
         self.register_buffer("tokens", prompted_tokens(loaded, words, len(context)), persistent=False)
+        self._known: tuple[Tensor, Tensor] | None = None
 
     def train(self, mode: bool = True) -> Self:
         """Leave the CLIP in evaluation mode."""
@@ -67,12 +68,22 @@ class PromptedClip(ClipNetwork):
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the scaled cosines [n, classes] between features and class features."""
-        return self.cosine_scores(features, self.class_features(self.prompt["context"]))
+        context = self.prompt["context"]
+        return self.cosine_scores(
+            features, self.class_features(context) if torch.is_grad_enabled() else self._kept(context)
+        )
 
     def class_features(self, context: Tensor) -> Tensor:
         """Return the features [classes, d] of length 1 that the text tower gives the classes behind a context."""
         with _inserted(_embedding(self.clip), context):
             return encode_classes(self.clip, self.tokens, len(self.tokens))
+
+    def _kept(self, context: Tensor) -> Tensor:
+        """Return the class features of a context that does not learn now, encoded once and not for every batch."""
+        known = self._known
+        if known is None or known[0].device != context.device or not torch.equal(known[0], context):
+            known = self._known = context.detach().clone(), self.class_features(context)
+        return known[1]
 
     @torch.no_grad()
     def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from hamdg.algorithms.base import Algorithm, Entry, Step
@@ -55,6 +56,11 @@ class Pooled(Algorithm):
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
         """Return the keys of these rows."""
         return (*self.start_keys, *([f"{self.name}_last"] if self.last_row else []), self.name)
+
+    def trained_parameters(self, context: Context) -> int:
+        """Return how many numbers the optimizer changes: of adapters, theirs alone."""
+        groups = self.learner(replace(context, unlearned=True)).parameter_groups()
+        return sum(parameter.numel() for group in groups for parameter in group["params"])
 
     def _learners(self, context: Context) -> Mapping[str, Learner]:
         return {POOLED: self.learner(context)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 from hamdg import console
 from hamdg.algorithms.base import Step, StepResult
 from hamdg.config.probe import ProbeConfig
@@ -12,7 +14,7 @@ from hamdg.errors import ConfigError
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.clip_with_head import ClipWithHead
 from hamdg.models.image_classifier import ImageClassifier
-from hamdg.models.network import Network
+from hamdg.models.network import Network, Weights
 from hamdg.models.probe import Probe, fit_probe
 from hamdg.runs.figures import Figure, lines, series
 from hamdg.stages.context import Context
@@ -37,8 +39,12 @@ def probe_step(config: Callable[[Context], ProbeConfig], section: str) -> Step:
 
 
 def probed_network(context: Context) -> Network:
-    """Return a new network of the pretrained encoder and the classifier that the probe found, as its linear layer."""
-    found, classes = context.step(PROBE).load(PROBE), context.bench.classes
+    """Return a new network of the pretrained encoder and the classifier that the probe found, as its linear layer.
+
+    For checks before there is a probe (`Context.unlearned`), the layer is of zeros.
+    """
+    classes = context.bench.classes
+    found: Weights = _untrained(context) if context.unlearned else context.step(PROBE).load(PROBE)
     network: Network
     if isinstance(context.pretrained, LoadedClassifier):
         network = ImageClassifier(context.pretrained, found["weight"], classes)
@@ -49,12 +55,25 @@ def probed_network(context: Context) -> Network:
     return network
 
 
+def _untrained(context: Context) -> Weights:
+    classes = len(context.bench.classes)
+    return {"weight": torch.zeros(classes, context.pretrained.width), "bias": torch.zeros(classes)}
+
+
 def _check(context: Context) -> None:
-    if context.recipe.model.trains_text:
-        raise ConfigError(
-            f"`model.text_tower` is `trained`, but the algorithm `{context.recipe.algorithm}` classifies features of "
-            "images by a linear layer, without a text tower; leave it out."
-        )
+    """Refuse what would be trained in place of the probe's layer, or beside it.
+
+    Raises:
+        ConfigError: There is something.
+    """
+    model = context.recipe.model
+    other = {"text_tower": "frozen", "head": "class_features"}
+    for key, needed in other.items():
+        if (value := getattr(model, key)) != needed:
+            raise ConfigError(
+                f"`model.{key}` is `{value}`, but the algorithm `{context.recipe.algorithm}` classifies features of "
+                "images by a linear layer of its own, without a text tower; leave it out."
+            )
 
 
 def _fit(context: Context, config: ProbeConfig) -> StepResult:

@@ -34,6 +34,8 @@ def test_the_result_is_a_plain_clip_that_gives_the_scores_of_the_adapted_one(don
     entry = context.algorithm.entries(context)[-1]
     blocks = [f"transformer.resblocks.{layer}.attn" for layer in (0, 1)]
     assert set(entry.weights) == {f"{one}.{name}" for one in blocks for name in ("in_proj_weight", "out_proj.weight")}
+    # Of 2 layers with 2 heads of 8: 2 projections of rank 8, of which each head has both factors, and the gates.
+    assert context.algorithm.trained_parameters(context) == 2 * (2 * 2 * 8 * (16 + 8) + 2)
 
     exported = load_clip(ModelConfig(str(CONF / "tiny-vit.json"), str(own.run.merged)))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
