@@ -145,6 +145,15 @@ def test_the_lines_answer_what_a_user_asks(tiny: Tiny) -> None:
     ]
 
 
+def test_a_control_that_trains_more_parameters_says_how_many(tiny: Tiny) -> None:
+    plan = plan_of(tiny("--algorithm=lora", "--controls.erm=true", tower="vit"))
+    control, own = (run.parameters for run in plan.runs)
+    assert plan.parameters == own < control
+    (line,) = (line for line in plan_text.lines(plan) if line.startswith("models"))
+    said = f"1 for ERM + SMA ({control:,} trained parameters) and 1 for CLIP-LoRA ({own:,} trained parameters), 4 steps"
+    assert line == f"models    {plan.model}: {said}"
+
+
 @pytest.mark.parametrize(
     ("devices", "nodes", "said"),
     [

@@ -54,6 +54,7 @@ class PlannedRun:
         algorithm: Its algorithm.
         path: Where it is written.
         learners: Names of the models that it trains, where its algorithm says them.
+        parameters: How many parameters each of them trains.
         steps: Its steps in their order.
     """
 
@@ -61,6 +62,7 @@ class PlannedRun:
     algorithm: str
     path: Path
     learners: tuple[str, ...]
+    parameters: int
     steps: tuple[PlannedStep, ...]
 
     @property
@@ -79,7 +81,6 @@ class Plan:
         seed: The seed.
         runs: The controls, and last the run itself.
         model: The backbone, and which weights it begins with.
-        parameters: How many parameters of it are trained, in each model.
         sources: How many images of each source domain train and validate.
         targets: How many images each held-out domain has; `None` where they are not listed.
         read_by: The steps that read the held-out domains' images, without labels.
@@ -94,7 +95,6 @@ class Plan:
     seed: int
     runs: tuple[PlannedRun, ...]
     model: str
-    parameters: int
     sources: Mapping[str, SourceCount]
     targets: Mapping[str, int | None]
     read_by: tuple[str, ...]
@@ -102,6 +102,11 @@ class Plan:
     earlier: int
     devices: int = 1
     nodes: int = 1
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters each model of the run itself trains."""
+        return self.runs[-1].parameters
 
     @property
     def seconds(self) -> float | None:
@@ -155,7 +160,6 @@ def make_plan(
         seed=own.recipe.seed,
         runs=tuple(runs),
         model=own.recipe.model.name + (f" ({weights})" if weights else ""),
-        parameters=own.algorithm.trained_parameters(own) or _trained(own),
         sources=sources,
         targets=targets,
         read_by=tuple(step.name for step in own.algorithm.steps() if "targets" in step.reads),
@@ -210,7 +214,12 @@ class _Planner:
         context = self.context
         learners = dict.fromkeys(name for step in context.algorithm.steps() for name in step.learners)
         return PlannedRun(
-            context.algorithm.label, context.recipe.algorithm, context.run.path, tuple(learners), tuple(self._steps())
+            context.algorithm.label,
+            context.recipe.algorithm,
+            context.run.path,
+            tuple(learners),
+            context.algorithm.trained_parameters(context) or _trained(context),
+            tuple(self._steps()),
         )
 
     def _steps(self) -> Iterator[PlannedStep]:

@@ -79,12 +79,16 @@ def _step(step: PlannedStep) -> str:
 
 
 def _models(plan: Plan) -> str:
-    trained = [f"{len(run.learners)} for {run.label}" for run in plan.runs if run.learners]
+    trained = [run for run in plan.runs if run.learners]
     steps = max((step.of for run in plan.runs for step in run.steps), default=0)
     if not trained and not steps:
         return plan.model
-    text = f"{plan.model}, {plan.parameters:,} trained parameters each"
-    return text + (f": {listed_in_words(trained)}" if trained else "") + (f", {steps:,} steps" if steps else "")
+    # Of adapters and learned prompts fewer are trained than of the control.
+    alike = len({run.parameters for run in trained}) < 2
+    text = plan.model + (f", {plan.parameters:,} trained parameters each" if alike else "")
+    own = ("" if alike else f" ({run.parameters:,} trained parameters)" for run in trained)
+    counts = [f"{len(run.learners)} for {run.label}{said}" for run, said in zip(trained, own, strict=True)]
+    return text + (f": {listed_in_words(counts)}" if counts else "") + (f", {steps:,} steps" if steps else "")
 
 
 def _processes(plan: Plan) -> str:
