@@ -136,9 +136,12 @@ def test_a_class_that_no_source_has_is_named(tiny: Tiny) -> None:
         (["--linear_probe.gird=[1]"], r"did you mean `(--)?linear_probe\.grid`"),
         (
             ["--model.text_tower=trained"],
-            r"^`model\.text_tower` is `trained`, but the algorithm `linear_probe` classifies",
+            r"^The algorithm `linear_probe` classifies .*, but `model\.text_tower` is `trained`; leave it out\.$",
         ),
-        (["--model.head=trained"], r"^`model\.head` is `trained`, but .* by a linear layer of its own, .*; leave it"),
+        (
+            ["--model.head=trained"],
+            r" a linear layer of its own, .*, but `model\.head` is `trained`; leave it out\.$",
+        ),
         (
             ["--benchmark=mini-scenes", "--held_out=fog", "--model.name=mini-unet"],
             r"`linear_probe` is for `classification`",

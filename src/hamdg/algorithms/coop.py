@@ -16,6 +16,7 @@ from hamdg.data.resolve import words_of
 from hamdg.data.splits import seed_hash
 from hamdg.errors import ConfigError
 from hamdg.models.prompted_clip import PromptedClip, embedded, token_embedding
+from hamdg.stages.class_features import check_left_out
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.pooled import POOLED, Pooled
@@ -69,11 +70,6 @@ def _check(context: Context) -> None:
     Raises:
         ConfigError: For these reasons, or if a prompt is longer than what the text tower takes.
     """
-    model = context.recipe.model
-    others = {"text_head": "prompts", "text_tower": "frozen", "head": "class_features"}
-    for key, needed in others.items():
-        if (value := getattr(model, key)) != needed:
-            raise ConfigError(
-                f"`coop` learns the context of prompts and nothing else, but `model.{key}` is `{value}`; leave it out."
-            )
+    reason = "`coop` learns the context of prompts and nothing else"
+    check_left_out(context, ("text_head", "text_tower", "head"), reason)
     _network(context)

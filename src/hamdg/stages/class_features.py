@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hamdg import console
+from hamdg.config.recipe import ModelConfig
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.errors import ConfigError, WeightsError
@@ -45,13 +47,26 @@ def check_frozen_class_features(context: Context) -> None:
         ConfigError: If the recipe's model is no CLIP, or what stands for the classes is trained.
     """
     model = context.recipe.model
-    start = f"The algorithm `{context.recipe.algorithm}` compares image features with frozen class features, but "
+    reason = f"The algorithm `{context.recipe.algorithm}` compares image features with frozen class features"
     if not model.has_text:
-        raise ConfigError(f"{start}`model.name` `{model.name}` has a linear layer; choose a CLIP.")
-    if model.trains_text:
-        raise ConfigError(f"{start}`model.text_tower` is `trained`; leave it out.")
-    if model.trains_head:
-        raise ConfigError(f"{start}`model.head` is `{model.head}`; leave it out.")
+        raise ConfigError(f"{reason}, but `model.name` `{model.name}` has a linear layer; choose a CLIP.")
+    check_left_out(context, ("text_tower", "head"), reason)
+
+
+def check_left_out(context: Context, keys: Sequence[str], reason: str) -> None:
+    """Refuse keys of `model` with another value than their default.
+
+    Args:
+        context: The run.
+        keys: The keys.
+        reason: Why, as the beginning of the message.
+
+    Raises:
+        ConfigError: There is such a key.
+    """
+    for key in keys:
+        if (value := getattr(context.recipe.model, key)) != getattr(ModelConfig, key):
+            raise ConfigError(f"{reason}, but `model.{key}` is `{value}`; leave it out.")
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:

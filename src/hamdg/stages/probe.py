@@ -10,13 +10,13 @@ import torch
 from hamdg import console
 from hamdg.algorithms.base import Step, StepResult
 from hamdg.config.probe import ProbeConfig
-from hamdg.errors import ConfigError
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.clip_with_head import ClipWithHead
 from hamdg.models.image_classifier import ImageClassifier
 from hamdg.models.network import Network, Weights
 from hamdg.models.probe import Probe, fit_probe
 from hamdg.runs.figures import Figure, lines, series
+from hamdg.stages.class_features import check_left_out
 from hamdg.stages.context import Context
 from hamdg.stages.features import read_features
 
@@ -66,14 +66,8 @@ def _check(context: Context) -> None:
     Raises:
         ConfigError: There is something.
     """
-    model = context.recipe.model
-    other = {"text_tower": "frozen", "head": "class_features"}
-    for key, needed in other.items():
-        if (value := getattr(model, key)) != needed:
-            raise ConfigError(
-                f"`model.{key}` is `{value}`, but the algorithm `{context.recipe.algorithm}` classifies features of "
-                "images by a linear layer of its own, without a text tower; leave it out."
-            )
+    what = "classifies features of images by a linear layer of its own, without a text tower"
+    check_left_out(context, ("text_tower", "head"), f"The algorithm `{context.recipe.algorithm}` {what}")
 
 
 def _fit(context: Context, config: ProbeConfig) -> StepResult:
