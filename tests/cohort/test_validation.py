@@ -48,6 +48,8 @@ def slow_measurement(scores: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def test_accuracy_and_loss_are_those_of_one_pass(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in one of several processes, of which it is the only one that measures.
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
     model, part = world.network(), world.hold_outs()["photo"]
     seen: list[int] = []
     model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))

@@ -48,9 +48,15 @@ def measured(
         losses.append(task.losses(scores, labels))
         if metric is None:
             metric = task.metrics(scores.shape[1])[task.primary].to(device)
+            # Where several processes train together, one measures, and the others do not answer.
+            metric.distributed_available_fn = _shares_metrics
         metric.update(scores, labels)
     assert metric is not None, "hold-out sets have images"
     return HoldoutScore(float(metric.compute()), float(torch.cat(losses).double().mean()))
+
+
+def _shares_metrics() -> bool:
+    return False
 
 
 class SourceValidation(Callback):
