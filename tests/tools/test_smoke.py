@@ -42,7 +42,7 @@ def test_images_are_made_once(tmp_path: Path) -> None:
 
 def test_a_recipe_for_images_on_a_disk_needs_neither_data_nor_weights(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "vlcs" / "ham.yaml", tmp_path)
-    assert (recipe.model.name, recipe.model.weights) == ("mini-vit", None)
+    assert (recipe.model.name, recipe.model.weights) == ("mini-vit", "random")
     assert recipe.data.root == str(tmp_path / "images" / "vlcs")
     assert (recipe.train.steps, recipe.history.kind) == (4, "beta")
 
