@@ -165,13 +165,14 @@ def test_states_hold_the_context_alone_and_copies_learn_apart() -> None:
 
 
 def test_the_exported_clip_is_the_plain_one_and_a_linear_layer_lies_beside_it(tmp_path: Path) -> None:
-    network, context = PromptedClip(SHIPPED, WORDS, vectors(SHIPPED)).eval(), vectors(SHIPPED, 4) + 1
+    names = [f"n{number}" for number in range(len(WORDS))]
+    network, context = PromptedClip(SHIPPED, WORDS, vectors(SHIPPED), classes=names).eval(), vectors(SHIPPED, 4) + 1
     path = network.export({"prompt.context": context}, tmp_path, {"format": "pt"})
     exported = load_tensors(path)
     assert all(torch.equal(exported[name], tensor) for name, tensor in SHIPPED.model.state_dict().items())
     head = load_tensors(tmp_path / "head.safetensors")
     assert torch.equal(head["context"], context)
-    assert json.loads(read_metadata(tmp_path / "head.safetensors")["hamdg.classes"]) == WORDS
+    assert json.loads(read_metadata(tmp_path / "head.safetensors")["hamdg.classes"]) == names
     network.load({"prompt.context": context})
     with torch.no_grad():
         features = SHIPPED.model.encode_image(images(SHIPPED), normalize=True)

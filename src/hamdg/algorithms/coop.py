@@ -61,7 +61,7 @@ def _network(context: Context) -> PromptedClip:
         start = embedded(clip, settings.init)
     if not len(start):
         raise ConfigError(f"`coop.init` is `{settings.init}`, which holds no word; give some words, or leave it out.")
-    return PromptedClip(clip, words_of(context.recipe), start)
+    return PromptedClip(clip, words_of(context.recipe), start, classes=context.bench.classes)
 
 
 def _check(context: Context) -> None:

@@ -35,6 +35,7 @@ class PromptedClip(ClipNetwork):
         words: How prompts call the classes.
         context: What the context vectors [n, width] start from, of embeddings of tokens.
         scale: Factor between cosines and scores; by default CLIP's own.
+        classes: Names of the classes, for exported files; by default the words.
 
     Raises:
         ConfigError: The text tower has no embeddings of tokens that vectors could replace, or a prompt is too long.
@@ -42,10 +43,18 @@ class PromptedClip(ClipNetwork):
 
     tokens: Tensor
 
-    def __init__(self, loaded: LoadedClip, words: Sequence[str], context: Tensor, scale: float | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedClip,
+        words: Sequence[str],
+        context: Tensor,
+        scale: float | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(loaded, scale)
         token_embedding(loaded)
-        self.words = tuple(words)
+        self.classes = tuple(words if classes is None else classes)
         self.prompt = nn.ParameterDict({"context": context.detach().clone()})
         self.clip: CLIP | CustomTextCLIP = unsaved(copy.deepcopy(loaded.model)).requires_grad_(False)
         self.register_buffer("tokens", prompted_tokens(loaded, words, len(context)), persistent=False)
@@ -90,7 +99,7 @@ class PromptedClip(ClipNetwork):
         """Write the CLIP as it was, and beside it its scale times the class features, and the context."""
         context = weights["prompt.context"].to(self.prompt["context"])
         head = {"weight": self.logit_scale * self.class_features(context), "context": context}
-        write_linear(folder / HEAD, head, self.words, metadata, normalized=True)
+        write_linear(folder / HEAD, head, self.classes, metadata, normalized=True)
         return super().export({}, folder, metadata)
 
 
