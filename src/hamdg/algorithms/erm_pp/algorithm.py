@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, NotRequired, TypedDict, cast
+from typing import ClassVar, TypedDict, cast
 
 from hamdg import console
 from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
@@ -36,7 +36,7 @@ class Schedule(TypedDict):
 
     steps: int
     falls: list[int]
-    losses: NotRequired[dict[str, float]]
+    losses: dict[str, float]
 
 
 class ErmPp(Algorithm):
@@ -99,7 +99,7 @@ def _described(found: Schedule) -> str:
 
 def _figure(context: Context, found: Schedule) -> Figure:
     """Return the chart of the losses that led to the schedule."""
-    losses = found.get("losses", {})
+    losses = found["losses"]
     return lines(
         "Loss of the running average on the sources' hold-out sets",
         [series("loss", [float(step) for step in losses], list(losses.values()))],
