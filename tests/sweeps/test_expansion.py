@@ -52,6 +52,16 @@ def test_all_domains_and_a_number_of_seeds(sweep_file: SweepFile) -> None:
     assert [job.recipe.held_out for job in both] == ["photo+sketch", "cartoon"]
 
 
+def test_a_variant_may_have_more_seeds_and_domains_than_the_others(sweep_file: SweepFile) -> None:
+    more = [{"variant": "HAM", "seeds": [3]}, {"variant": "HAM", "seeds": [0], "held_out": ["photo"]}]
+    found = jobs(sweep_file(**{**ONE, "variants": BOTH, "include": more}))
+    assert {(job.variant, job.recipe.held_out, job.recipe.seed) for job in found} == {
+        ("HAM", "sketch", 0), ("ERM", "sketch", 0), ("HAM", "sketch", 3), ("HAM", "photo", 0),
+    }  # fmt: skip
+    again = jobs(sweep_file(**{**ONE, "include": [{"variant": "HAM", "seeds": [0, 1]}]}))
+    assert [job.recipe.seed for job in again] == [0, 1]
+
+
 def test_a_condition_may_hold_out_domains_of_its_own(sweep_file: SweepFile) -> None:
     own = {"held_out": ["art", "photo+sketch"], "train.lr": 0.1}
     conditions = {"a": {}, "b": own, "c": {"held_out": "all", "train.lr": 0.2}}

@@ -80,7 +80,8 @@ def points_of(sweep: Sweep, file: Path, condition: str, where: str) -> list[Poin
         if one.conditions is None or condition in one.conditions:
             with naming(f"variant `{one.variant}` of `include`, condition `{condition}`"):
                 found.append(_included(sweep, file, condition, where, one))
-    names = [one.name for one in found]
+    # The same variant on more seeds or domains is no second one.
+    names = list({(one.name, one.origin, repr(one.settings)): one.name for one in found}.values())
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"`{file}` has two variants called `{name}`; give one of them another name.")

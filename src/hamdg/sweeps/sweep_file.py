@@ -50,7 +50,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Include:
-    """Runs beside the grid: one more variant, or one of the variants with other settings.
+    """Runs beside the grid: one more variant, or one of the variants with other settings or with more seeds or domains.
 
     Args:
         variant: Its name; or that of one of `variants`, whose recipe, settings and rows it takes over.
@@ -274,8 +274,11 @@ def _include(parts: Mapping[str, Any], place: str, sweep: Mapping[str, Any], che
         hint = did_you_mean(one.variant, known, f"there are {listed(list(known))}.")
         text = f"`{excerpt(one.variant)}` is not one of `variants`, and a new one needs `recipe`; {hint}"
         raise checker.error(f"{place}variant", text)
-    if one.variant in known and not one.set:
-        text = f"`{place[:-1]}` repeats the variant `{one.variant}`; say under `set` what is different."
+    if one.variant in known and not one.set and one.seeds is None and one.held_out is None:
+        text = (
+            f"`{place[:-1]}` repeats the variant `{one.variant}`; say under `set` what is different, or give it more "
+            "`seeds` or `held_out`."
+        )
         raise checker.error(place[:-1], text)
     for name in one.conditions or ():
         if name not in conditions:
