@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from hamdg.algorithms.ham.learner import first_step
 from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.data.batches import Batch
 
@@ -79,6 +80,34 @@ def test_without_enrichment_a_model_sees_its_own_domain_alone(world: World) -> N
     assert torch.equal(learner.loss(others, 0).value, loss.value)
     assert loss.logs == loss.counts == {}
     assert not torch.equal(world.ham_learner("art").loss(batches, 0).value, loss.value)
+
+
+def test_the_random_control_has_as_many_samples_of_each_domain(world: World) -> None:
+    batches = world.loader().batches(0)
+    counts, samples = [], []
+    for kind in ("true_class", "random"):
+        learner = world.but(enrichment=EnrichmentConfig(confidence=kind)).ham_learner("art")  # type: ignore[arg-type]
+        torch.manual_seed(1)
+        counts.append(learner.loss(batches, 0).counts)
+        samples.append([(one.position, one.threshold) for one in learner.samples.samples if one.accepted])
+    assert {key: int(value) for key, value in counts[0].items()} == {k: int(v) for k, v in counts[1].items()}
+    # The threshold, which says how many, is the rule's; which ones they are is not.
+    assert samples[0][0][1] == samples[1][0][1]
+    assert {position for position, _ in samples[0]} != {position for position, _ in samples[1]}
+
+
+def test_enrichment_begins_when_it_is_told_to(world: World) -> None:
+    batches, steps = world.loader().batches(0), world.ham_learner("art").config.steps
+    learner = world.but(enrichment=EnrichmentConfig(start=0.5)).ham_learner("art")
+    alone = world.but(enrichment=EnrichmentConfig(enabled=False)).ham_learner("art")
+    first = steps // 2
+
+    assert torch.equal(learner.loss(batches, first - 1).value, alone.loss(batches, first - 1).value)
+    assert learner.loss(batches, first - 1).counts == {}
+    assert learner.loss(batches, first).counts != {}
+    assert {sample.step for sample in learner.samples.samples} == {first + 1}
+    assert first_step(EnrichmentConfig(start=0.29), 100) == 29
+    assert first_step(EnrichmentConfig(start=1.0), 100) == 100
 
 
 def test_pooled_models_have_no_candidates(world: World) -> None:

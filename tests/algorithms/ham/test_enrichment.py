@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hamdg.algorithms.ham.enrichment import combined_loss, confidence, select
+from hamdg.algorithms.ham.enrichment import combined_loss, confidence, drawn, select
 from hamdg.config.algorithms.ham import Combine, Confidence
 from hamdg.tasks.classification import CLASSIFICATION
 
@@ -130,3 +130,19 @@ def test_cross_entropies_by_hand() -> None:
     found = CLASSIFICATION.losses(logits_with([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([0, 1]))
 
     assert found.tolist() == pytest.approx([math.log(4), math.log(2)])
+
+
+def test_as_many_samples_of_each_domain_are_drawn_as_were_accepted() -> None:
+    mask = torch.tensor([True, False, True, False, False, False, False, True, True, True])
+    seen = torch.zeros(10)
+    for seed in range(200):
+        torch.manual_seed(seed)
+        found = drawn(mask, [5, 2, 3])
+        assert [int(part.sum()) for part in torch.split(found, [5, 2, 3])] == [2, 0, 3]
+        seen += found
+    # 2 of 5 each: 80 of 200 expected, with a standard deviation of 7.
+    assert seen[:5].tolist() == pytest.approx([80] * 5, abs=28)
+    torch.manual_seed(3)
+    once = drawn(mask, [5, 2, 3])
+    torch.manual_seed(3)
+    assert torch.equal(drawn(mask, [5, 2, 3]), once)

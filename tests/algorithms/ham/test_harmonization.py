@@ -18,6 +18,7 @@ from hamdg.algorithms.ham.harmonization import (
     gram,
     l2_penalty,
     pcgrad,
+    project,
     sign_consensus,
 )
 
@@ -69,6 +70,49 @@ def test_pcgrad_leaves_agreeing_and_zero_vectors_alone() -> None:
     vectors = [torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), torch.zeros(2)]
 
     assert torch.equal(pcgrad(gram(vectors), [[1, 2], [2, 0], [0, 1]]), torch.eye(3, dtype=torch.float64))
+
+
+def test_project_by_hand() -> None:
+    vectors = [torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])]
+    first, second = combine(vectors, project(gram(vectors), [[1], [0]]))
+
+    # PCGrad leaves (1/2, 1/2) and (0, 1); their lengths become 1 and the root of 2 again.
+    torch.testing.assert_close(first, torch.tensor([math.sqrt(0.5), math.sqrt(0.5)]))
+    torch.testing.assert_close(second, torch.tensor([0.0, math.sqrt(2.0)]))
+
+
+def test_project_by_hand_with_three_vectors() -> None:
+    # The first one conflicts with the third alone, which it loses: (3, 4) + 3 (-1, 0) = (0, 4), of length 5 again.
+    vectors = [torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 0.0])]
+    found = combine(vectors, project(gram(vectors), [[1, 2], [0, 2], [0, 1]]))
+
+    torch.testing.assert_close(found[0], torch.tensor([0.0, 5.0]))
+    torch.testing.assert_close(found[1], vectors[1])
+    # (-1, 0) loses its projection -3/25 (3, 4) on the first: (-16, 12) / 25, of length 4/5, and 1 again.
+    torch.testing.assert_close(found[2], torch.tensor([-0.8, 0.6]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 5), st.integers(0, 10_000))
+def test_project_keeps_every_length_and_the_directions_of_pcgrad(count: int, seed: int) -> None:
+    vectors = random_vectors(count, seed)
+    orders = [[j for j in range(count) if j != i] for i in range(count)]
+    surgery = pcgrad_by_vectors([vector.double().numpy() for vector in vectors], orders)
+
+    for own, cut, found in zip(vectors, surgery, combine(vectors, project(gram(vectors), orders)), strict=True):
+        if np.linalg.norm(cut) > 0.05 * float(own.norm()):
+            assert float(found.norm()) == pytest.approx(float(own.norm()), rel=1e-3)
+            np.testing.assert_allclose(found / found.norm(), cut / np.linalg.norm(cut), atol=1e-2)
+
+
+def test_project_leaves_agreeing_vectors_alone_and_nothing_of_opposite_ones() -> None:
+    agreeing = [torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), torch.zeros(2)]
+    kept = combine(agreeing, project(gram(agreeing), [[1, 2], [2, 0], [0, 1]]))
+    assert all(torch.equal(*pair) for pair in zip(kept, agreeing, strict=True))
+
+    opposite = [torch.tensor([0.1, -0.7]), torch.tensor([-0.3, 2.1])]
+    for gone in combine(opposite, project(gram(opposite), [[1], [0]])):
+        assert gone.tolist() == [0, 0]
 
 
 def penalty_gradients(vectors: list[Tensor], kind: str) -> list[Tensor]:
@@ -155,6 +199,7 @@ def rules(vectors: list[Tensor]) -> dict[str, list[Tensor]]:
     orders = [[j for j in ranks if j != i] for i in range(len(vectors))]
     return {
         "pcgrad": combine(vectors, pcgrad(gram(vectors), orders)),
+        "project": combine(vectors, project(gram(vectors), orders)),
         "cosine": combine(vectors, cosine_penalty(gram(vectors))),
         "l2": combine(vectors, l2_penalty(len(vectors))),
         "sign_consensus": sign_consensus(vectors, 0.0),

@@ -174,7 +174,7 @@ def test_models_at_the_start_are_not_pulled() -> None:
     assert same(gradients(models), gradients(cohort(moved=False)))
 
 
-@pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad", "sign_consensus"])
+@pytest.mark.parametrize("method", ["none", "cosine", "l2", "pcgrad", "project", "sign_consensus"])
 def test_a_single_model_is_left_alone(method: HarmonizationMethod) -> None:
     models: Models = {"photo": cohort()["photo"]}
     harmonizer = make(method)
@@ -219,16 +219,46 @@ def test_sign_consensus_counts_updates_from_the_last_harmonized_step(every: int)
         torch.testing.assert_close(models[source], expected[source])
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+def test_project_turns_the_updates_since_the_last_harmonized_step(scope: HarmonizationScope) -> None:
+    models, expected = cohort(moved=False), values(cohort(moved=False))
+    advance(make("project", scope, every=3), models, range(7))
+
+    anchor, turned = values(expected), 0
+    for step in range(7):
+        random_step(expected, step)
+        if (step + 1) % 3:
+            continue
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([4, step])))
+        orders = [[int(j) for j in rng.permutation(3) if j != i] for i in range(3)]
+        for names in groups(scope):
+            updates = [(flat(expected[s], names) - flat(anchor[s], names)).double() for s in SOURCES]
+            for i, source in enumerate(SOURCES):
+                own = updates[i].clone()
+                for j in orders[i]:
+                    own -= min(float(own @ updates[j]), 0.0) / float(updates[j] @ updates[j]) * updates[j]
+                turned += int(not torch.equal(own, updates[i]))
+                own *= updates[i].norm() / own.norm()
+                for name, part in zip(names, own.float().split([START[n].numel() for n in names]), strict=True):
+                    expected[source][name] = anchor[source][name] + part.view(SHAPES[name])
+        anchor = values(expected)
+    assert turned > 0
+    for source in SOURCES:
+        for name in SHAPES:
+            torch.testing.assert_close(models[source][name], expected[source][name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["sign_consensus", "project"])
 @pytest.mark.parametrize("stop", [2, 3, 4])
-def test_a_resumed_harmonizer_goes_on_bit_for_bit(stop: int) -> None:
+def test_a_resumed_harmonizer_goes_on_bit_for_bit(stop: int, method: HarmonizationMethod) -> None:
     whole, part = cohort(), cohort()
-    advance(make("sign_consensus", every=3), whole, range(8))
-    killed = make("sign_consensus", every=3)
+    advance(make(method, every=3), whole, range(8))
+    killed = make(method, every=3)
     advance(killed, part, range(stop))
     saved = io.BytesIO()
     torch.save(killed.state_dict(), saved)
     saved.seek(0)
-    resumed = make("sign_consensus", every=3)
+    resumed = make(method, every=3)
     resumed.load_state_dict(torch.load(saved, weights_only=True))
     advance(resumed, part, range(stop, 8))
 
@@ -262,8 +292,9 @@ def test_cosines_of_the_gradients_are_measured_whole_and_by_layer(method: Harmon
     assert make(method).before_update(as_learners(cohort()), 0, log_now=False) == {}
 
 
-def test_cosines_of_the_updates_are_measured_and_rise() -> None:
-    models, harmonizer = cohort(), make("sign_consensus")
+@pytest.mark.parametrize("method", ["sign_consensus", "project"])
+def test_cosines_of_the_updates_are_measured_and_rise(method: HarmonizationMethod) -> None:
+    models, harmonizer = cohort(moved=False), make(method)
     assert harmonizer.before_update(as_learners(models), 0, log_now=True) == {}
     random_step(models, 0)
     measured = harmonizer.after_update(as_learners(models), 0, log_now=True)

@@ -12,6 +12,11 @@ def test_another_merge_method_is_named_wherever_rhm_would_be() -> None:
     )
 
 
+def test_a_control_without_selection_does_not_pass_for_the_published_rule() -> None:
+    assert "enrichment (SAE) follows the published rule" in footnote("rhm", "max_probability")
+    assert "enrichment (SAE) draws samples at random (a control)" in footnote("rhm", "random")
+
+
 def test_its_own_merge_method_is_a_reconstruction() -> None:
     assert result_label("rhm") == "HAM (reconstruction)"
     assert scaled_label("rhm") == "the same, shrunk to RHM's norm"

@@ -9,7 +9,7 @@ from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
 from hamdg.algorithms.ham import labels
 from hamdg.algorithms.ham.harmonizer import Harmonizer
 from hamdg.algorithms.ham.learner import HamLearner, kept_samples
-from hamdg.algorithms.ham.report import RULE, enrichment_counts, say_counts, write_samples
+from hamdg.algorithms.ham.report import describe_rule, enrichment_counts, say_counts, write_samples
 from hamdg.algorithms.ham.sample_log import MOMENTS, PER_KIND
 from hamdg.cohort.learner import check_whole
 from hamdg.config.algorithms.ham import HamSettings
@@ -46,7 +46,8 @@ class Ham(Algorithm):
     @property
     def footnote(self) -> str:
         """What is published, and what is our reconstruction."""
-        return labels.footnote(self.recipe.merge.method)
+        settings = cast("HamSettings", self.recipe.settings)
+        return labels.footnote(self.recipe.merge.method, settings.enrichment.confidence)
 
     def steps(self) -> Sequence[Step]:
         """Return the training of all source models, and the merge of their histories."""
@@ -99,7 +100,7 @@ class Ham(Algorithm):
         if not counts:
             return own._replace(figures=direction_figures())
         seen = own.images_seen + sum(one["added"] for one in counts.values())
-        note = f"{RULE} With the accepted images the models saw {seen:,} images."
+        note = f"{describe_rule(settings.enrichment)} With the accepted images the models saw {seen:,} images."
         figures = selection_figures(counts, "enrichment", note=note, samples=samples)
         return StepResult({**own.facts, "selection": counts}, [*figures, *direction_figures()], own.images_seen)
 

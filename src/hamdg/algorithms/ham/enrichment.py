@@ -7,6 +7,8 @@ confidence on its own mini-batch, and samples of the other sources with a confid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,8 @@ def confidence(logits: Tensor, labels: Tensor, kind: Confidence) -> Tensor:
 
     Args:
         logits: Scores [n, classes].
-        labels: Labels [n] (used by `true_class` alone).
-        kind: `true_class` or `max_probability`.
+        labels: Labels [n] (used by all but `max_probability`).
+        kind: `true_class` or `max_probability`; `random` counts by `true_class`.
 
     Returns:
         Confidences [n] in float32, without gradient.
@@ -48,6 +50,20 @@ def select(own: Tensor, others: Tensor, peers: Peers = ALONE) -> tuple[Tensor, T
         total, count = peers.total(torch.stack([own.sum(), own.new_tensor(len(own))]))
         threshold = total / count
     return others > threshold, threshold
+
+
+def drawn(mask: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return as many samples of each domain as are accepted, drawn at random by torch's generator.
+
+    Args:
+        mask: Which samples are accepted [m], domain by domain.
+        sizes: How many of them are of each domain.
+    """
+    parts = []
+    for own in torch.split(mask, list(sizes)):
+        ranks = torch.rand(len(own), device=mask.device).argsort().argsort()
+        parts.append(ranks < own.sum())
+    return torch.cat(parts)
 
 
 def combined_loss(own: Tensor, added: Tensor, combine: Combine, peers: Peers = ALONE) -> Tensor:

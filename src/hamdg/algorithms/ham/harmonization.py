@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-12
+# What is left of a vector below this share of its squared length is rounding in fp32, and no direction.
+_NOTHING_LEFT = 1e-6
 
 
 def gram(vectors: Sequence[Tensor]) -> Tensor:
@@ -49,6 +51,23 @@ def pcgrad(products: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
             if j != i and overlap < 0:
                 coefficients[i, j] -= overlap / products[j, j]
     return coefficients
+
+
+def project(products: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
+    """Return PCGrad's coefficients scaled so that each vector is as long as before: only its direction changes.
+
+    A vector of which nothing is left, as it was opposite to another one, becomes zero.
+
+    Args:
+        products: Gram matrix [n, n] of the vectors.
+        orders: For each i, the order in which the others are visited.
+    """
+    products = products.cpu()
+    coefficients = pcgrad(products, orders)
+    before, after = products.diagonal(), ((coefficients @ products) * coefficients).sum(dim=1)
+    has_direction = after > _NOTHING_LEFT * before
+    scale = torch.where(has_direction, (before / after.clamp(min=_TINY**2)).sqrt(), torch.zeros_like(after))
+    return coefficients * scale[:, None]
 
 
 def cosine_penalty(products: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from hamdg.tracking.keys import MetricKey
 Columns = list[list[nn.Parameter]]
 """For every parameter name, that parameter of all learners."""
 Measured = dict[MetricKey, Tensor]
+# What changes updates; the other rules change gradients.
+_OF_UPDATES = ("sign_consensus", "project")
 
 
 class Harmonizer(Coupling):
@@ -29,7 +31,7 @@ class Harmonizer(Coupling):
         start: The parameters that all learners start from, by name.
         count: How many learners there are.
         layer_of: Gives the layer of a parameter name.
-        seed: Seeds the order in which PCGrad visits the other models.
+        seed: Seeds the order in which projections visit the other models.
     """
 
     shown: ClassVar[Mapping[str, tuple[str, ...]]] = {"cosine": ("cosine/after",)}
@@ -49,7 +51,7 @@ class Harmonizer(Coupling):
         self.seed = seed
         # The start is known wherever a run resumes; what updates are counted from is not.
         self.start = _Buffers(start.values(), persistent=False)
-        anchored = count if config.method == "sign_consensus" and count > 1 else 0
+        anchored = count if config.method in _OF_UPDATES and count > 1 else 0
         self.anchors = nn.ModuleList(_Buffers(start.values(), persistent=True) for _ in range(anchored))
         self._room = torch.empty(0)
         self._columns_of: tuple[Mapping[str, Learner] | None, Columns] = (None, [])
@@ -57,8 +59,8 @@ class Harmonizer(Coupling):
     def before_update(self, learners: Mapping[str, Learner], step: int, log_now: bool) -> Measured:
         """Change the gradients, unless the rule is about updates; measure the pairwise cosines before and after."""
         columns = self._columns(learners)
-        changes = self._due(step) and self.config.method not in ("none", "sign_consensus")
-        if len(learners) < 2 or self.config.method == "sign_consensus" or not (changes or log_now):
+        changes = self._due(step) and self.config.method not in ("none", *_OF_UPDATES)
+        if len(learners) < 2 or self.config.method in _OF_UPDATES or not (changes or log_now):
             return {}
         gradients = [[_gradient(parameter) for parameter in column] for column in columns]
         before = _grams(gradients) if log_now or self.config.method == "pcgrad" else []
@@ -75,8 +77,8 @@ class Harmonizer(Coupling):
         if len(learners) < 2:
             return {}
         columns, measured = self._columns(learners), Measured()
-        if self.config.method == "sign_consensus" and self._due(step):
-            before, after = self._agree(columns)
+        if self.config.method in _OF_UPDATES and self._due(step):
+            before, after = self._change_updates(columns, step)
             measured = self._report(learners, before, after) if log_now else {}
         if log_now:
             measured |= self._cosines("cosine/history", list(learners), _grams(self._moved(columns)))
@@ -132,6 +134,8 @@ class Harmonizer(Coupling):
         def rule(gram: Tensor) -> Tensor:
             if self.config.method == "pcgrad":
                 return harmonization.pcgrad(gram, self._orders(count, step))
+            if self.config.method == "project":
+                return harmonization.project(gram, self._orders(count, step))
             return harmonization.cosine_penalty(gram)
 
         if self.config.method == "l2":
@@ -149,17 +153,22 @@ class Harmonizer(Coupling):
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, step])))
         return [[int(j) for j in rng.permutation(count) if j != i] for i in range(count)]
 
-    def _agree(self, columns: Columns) -> tuple[list[Tensor], list[Tensor]]:
-        """Take back what a minority of the updates since the last agreement does; return the Gram matrices."""
-        before: list[Tensor] = []
-        after: list[Tensor] = []
-        for column, anchors in zip(columns, zip(*(a.buffers() for a in self.anchors), strict=True), strict=True):
-            updates = [parameter - anchor for parameter, anchor in zip(column, anchors, strict=True)]
-            agreed = harmonization.sign_consensus(updates, self.config.minority_scale)
-            for parameter, anchor, update in zip(column, anchors, agreed, strict=True):
+    def _change_updates(self, columns: Columns, step: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Change the updates since the last harmonized step; return the Gram matrices before and after."""
+        anchors = list(zip(*(one.buffers() for one in self.anchors), strict=True))
+        # Taken twice, so that only one parameter's updates are in memory.
+        before = [harmonization.gram(_updates(*pair)) for pair in zip(columns, anchors, strict=True)]
+        projects, after = self.config.method == "project", list[Tensor]()
+        scopes = self._coefficients(len(columns[0]), before, step) if projects else [None] * len(columns)
+        for column, own, scope in zip(columns, anchors, scopes, strict=True):
+            updates = _updates(column, own)
+            if scope is None:
+                changed = harmonization.sign_consensus(updates, self.config.minority_scale)
+            else:
+                changed = harmonization.combine(updates, scope)
+            for parameter, anchor, update in zip(column, own, changed, strict=True):
                 parameter.copy_(anchor.add_(update))
-            before.append(harmonization.gram(updates))
-            after.append(harmonization.gram(agreed))
+            after.append(harmonization.gram(changed))
         return before, after
 
     def _by_layer(self, products: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -213,6 +222,10 @@ def pull_together(
         torch._foreach_add_(list(own), pulls, alpha=weight)
         for parameter, gradient in zip(parameters, own, strict=True):
             parameter.grad = gradient
+
+
+def _updates(column: Sequence[Tensor], anchors: Sequence[Tensor]) -> list[Tensor]:
+    return [parameter - anchor for parameter, anchor in zip(column, anchors, strict=True)]
 
 
 def _grams(vectors: Iterable[Sequence[Tensor]]) -> list[Tensor]:

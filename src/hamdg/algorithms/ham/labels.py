@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hamdg.config.algorithms.ham import Confidence
+
 LABEL = "HAM (reconstruction)"
 # HAM's own merge method.
 OWN = "rhm"
@@ -17,9 +19,10 @@ def scaled_label(method: str) -> str:
     return "the same, shrunk to RHM's norm" if method == OWN else f"the same, scaled to the norm of the {method} merge"
 
 
-def footnote(method: str) -> str:
+def footnote(method: str, confidence: Confidence = "true_class") -> str:
     """Return what every table with a run of HAM says: what is published, and what is our reconstruction."""
-    start = f"{LABEL}: enrichment (SAE) follows the published rule; harmonization (OPA)"
+    enrichment = "draws samples at random (a control)" if confidence == "random" else "follows the published rule"
+    start = f"{LABEL}: enrichment (SAE) {enrichment}; harmonization (OPA)"
     if method == OWN:
         return f"{start} and the historical merge (RHM) are our reconstruction."
     return (

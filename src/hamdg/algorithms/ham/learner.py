@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -49,12 +50,13 @@ class HamLearner(Learner):
         self.name = name
         self.enrichment = enrichment_config
         self.noise_known = noise_known
-        self.samples = SampleLog(config.steps)
+        self.first = first_step(enrichment_config, config.steps)
+        self.samples = SampleLog(config.steps, self.first)
 
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
         """Return the cross-entropy on own and accepted samples, and how many were accepted."""
         others = [domain for domain in batches if domain not in self.own]
-        if not self.enrichment.enabled or not others:
+        if not self.enrichment.enabled or not others or step < self.first:
             return super().loss(batches, step)
         own, pool = self.own_batch(batches), concatenate([batches[domain] for domain in others])
         scores = self(own.images)
@@ -65,8 +67,10 @@ class HamLearner(Learner):
             confidences = enrichment.confidence(self(pool.images), pool.labels, kind)
         own_confidences = enrichment.confidence(scores, own.labels, kind)
         mask, threshold = enrichment.select(own_confidences, confidences, self.peers)
+        sizes = [len(batches[domain].positions) for domain in others]
+        if kind == "random":
+            mask = enrichment.drawn(mask, sizes)
         if step in self.samples.moments:
-            sizes = [len(batches[domain].positions) for domain in others]
             self._keep_samples(
                 step, dict(zip(others, sizes, strict=True)), pool.positions, confidences, mask, threshold
             )
@@ -112,6 +116,12 @@ class HamLearner(Learner):
     def set_extra_state(self, state: list[dict[str, Any]]) -> None:
         """Take them over; called when a killed run goes on."""
         self.samples.load_state_dict(state)
+
+
+def first_step(config: EnrichmentConfig, steps: int) -> int:
+    """Return the first step, from 0, with enrichment; `steps` for none."""
+    # 0.29 * 100 is a little below 29 in floating point.
+    return math.floor(config.start * steps + 1e-9)
 
 
 def kept_samples(learners: Iterable[Learner]) -> list[Sample]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hamdg import console
 from hamdg.algorithms.ham.sample_log import Sample
+from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.data.domain import Domain
 from hamdg.data.thumbnails import thumbnails
 from hamdg.files import atomic_path
@@ -17,10 +18,18 @@ from hamdg.stages.context import Context
 from hamdg.tracking.rows import read_rows
 
 SAMPLES = "samples.npz"
-RULE = (
-    "At each step a model is offered the other sources' batches and accepts what it is more confident about than it "
-    "is, on average, about its own batch."
+_OFFER = "a model is offered the other sources' batches and"
+_RULE = "accepts what it is more confident about than it is, on average, about its own batch."
+_DRAWN = (
+    "accepts as many samples of each as it is more confident about than it is, on average, about its own batch, but "
+    "draws them at random: a control without selection."
 )
+
+
+def describe_rule(config: EnrichmentConfig) -> str:
+    """Return a sentence on which samples a model accepts, and from when on."""
+    when = f"From {config.start:.0%} of the steps on" if config.start else "At each step"
+    return f"{when} {_OFFER} {_DRAWN if config.confidence == 'random' else _RULE}"
 
 
 def enrichment_counts(metrics: Path) -> dict[str, SelectionCounts]:

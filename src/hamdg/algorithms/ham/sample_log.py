@@ -40,12 +40,13 @@ class SampleLog:
 
     Args:
         steps: Number of training steps.
+        first: The first step, from 0, that has candidates.
         moments: How many steps are looked at.
         per_kind: How many accepted and how many rejected samples of each model are kept at such a step.
     """
 
-    def __init__(self, steps: int, moments: int = MOMENTS, per_kind: int = PER_KIND) -> None:
-        self.moments = {round((steps - 1) * k / max(1, moments - 1)) for k in range(moments)}
+    def __init__(self, steps: int, first: int = 0, moments: int = MOMENTS, per_kind: int = PER_KIND) -> None:
+        self.moments = {first + round((steps - 1 - first) * k / max(1, moments - 1)) for k in range(moments)}
         self.per_kind = per_kind
         self.samples: list[Sample] = []
 
