@@ -182,6 +182,8 @@ def test_erms_rows_are_the_last_model_and_the_average_of_its_history(done: Runs)
         ("ema", ["erm", "erm_ema"], "ERM + EMA"),
         ("beta", ["erm", "erm_beta"], "ERM + Beta average"),
         ("swad", ["erm", "erm_swad"], "ERM + SWAD"),
+        ("linear", ["erm", "erm_sma_linear"], "ERM + SMA, late steps weigh more"),
+        ("validated", ["erm", "erm_sma_validated"], "ERM + SMA, weighted by validation"),
         ("best", ["erm", "erm_best"], "ERM, best on validation"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean, WeightedMean
 
 NUMBERS = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12)
 
@@ -50,6 +50,21 @@ def test_beta_average_equals_the_closed_form(numbers: list[float], beta: float, 
     assert fed(BetaAverage(total, beta), numbers) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@settings(deadline=None, max_examples=40)
+@given(numbers=NUMBERS)
+def test_the_nth_state_weighs_n_in_a_linear_average(numbers: list[float]) -> None:
+    weights = range(1, len(numbers) + 1)
+    expected = math.fsum(w * x for w, x in zip(weights, numbers, strict=True)) / sum(weights)
+    assert fed(LinearAverage(), numbers) == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_weighted_mean_by_hand() -> None:
+    mean = WeightedMean()
+    for weight, value, expected in [(0.0, 7.0, 7.0), (0.0, 5.0, 5.0), (0.5, 1.0, 1.0), (1.5, 3.0, 2.5), (0.0, 9.0, 2.5)]:
+        mean.weight = weight
+        assert fed(mean, [value]) == pytest.approx(expected)
+
+
 def test_beta_average_by_hand() -> None:
     # b = 1/2: 1 / sqrt(x (1 - x)) at 1/6, 1/2, 5/6 is 6 / sqrt(5), 2, 6 / sqrt(5).
     end = 6 / math.sqrt(5)
@@ -70,7 +85,7 @@ def test_ema_ends() -> None:
     assert fed(Ema(1.0), [1.0, 2.0, 3.0]) == 1.0
 
 
-@pytest.mark.parametrize("average", [RunningMean(), Ema(0.9), BetaAverage(2000, 0.5)])
+@pytest.mark.parametrize("average", [RunningMean(), LinearAverage(), Ema(0.9), BetaAverage(2000, 0.5)])
 def test_equal_states_are_a_fixed_point(average: Average) -> None:
     state = [torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), torch.tensor(1 / 3)]
     for _ in range(50):

@@ -25,6 +25,8 @@ LAST = _Result("erm", "ERM (pooled)")
 RESULTS: Mapping[HistoryKind, _Result] = {
     "mean": _Result("erm_sma", "ERM + SMA"),
     "snapshots": _Result("erm_sma", "ERM + SMA"),
+    "linear": _Result("erm_sma_linear", "ERM + SMA, late steps weigh more"),
+    "validated": _Result("erm_sma_validated", "ERM + SMA, weighted by validation"),
     "ema": _Result("erm_ema", "ERM + EMA"),
     "beta": _Result("erm_beta", "ERM + Beta average"),
     "swad": _Result("erm_swad", "ERM + SWAD"),

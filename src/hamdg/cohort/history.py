@@ -15,6 +15,7 @@ from torch import Tensor
 from hamdg.cohort.best import Best
 from hamdg.cohort.cohort import Cohort, flush
 from hamdg.cohort.learner import ONLY, Learner
+from hamdg.cohort.scored import ScoredMean
 from hamdg.cohort.swad import has_enough, valley_facts
 from hamdg.config.recipe import HistoryConfig
 from hamdg.digests import sha256_file
@@ -22,7 +23,7 @@ from hamdg.errors import ConfigError, TrainingError
 from hamdg.files import link, write_json
 from hamdg.merge import merge
 from hamdg.merge.files import load_tensors, save_tensors
-from hamdg.merge.history import Average, BetaAverage, Ema, RunningMean
+from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean
 from hamdg.merge.swad_average import SwadAverage
 from hamdg.models.network import Network, Weights, statistics, trained_tensors
 
@@ -56,7 +57,7 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int | None = N
     """Return the steps (from 1; 0 is the start) after which a model enters its history.
 
     The last step is always one of them. `beta` starts with the pretrained model, as CLIPood's average does. `swad`
-    also takes every state that has a loss, and `best` takes no others.
+    also takes every state that has a loss, and `best` and `validated` take no others.
     """
     if config.kind == "last":
         return [steps]
@@ -67,6 +68,8 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int | None = N
         return sorted({*range(config.every, steps, config.every), *checks, steps})
     # 0.29 * 100 is a little below 29 in floating point.
     first = max(1, math.floor(config.start * steps + 1e-9))
+    if config.kind == "validated":
+        return [*(step for step in checks if step >= first), steps]
     chosen = sorted({*range(first, steps + 1, config.every), steps})
     return [0, *chosen] if config.kind == "beta" else chosen
 
@@ -77,15 +80,15 @@ class CheckpointHistory(Callback):
     It works in any Trainer with any LightningModule. The folder gets `start/<name>.safetensors`,
     `last/<name>.safetensors` and `history/<name>.safetensors`, the average; a merge needs no more: the start is
     the base of its task vectors. `index.json` says which steps they are of. Snapshots lie in `snapshots/<name>/`, and
-    `history/` has their mean. Averages take constant memory: one fp32 copy of the weights, two for `best`, a few for
-    `swad`. Override `due` to decide differently when a model enters its history.
+    `history/` has their mean. Averages take constant memory: one fp32 copy of the weights, two for `best` and
+    `validated`, a few for `swad`. Override `due` to decide differently when a model enters its history.
 
     Args:
         folder: Where the files go.
         config: What is kept, from when on and how often.
         steps: Number of optimizer steps; by default as many as the Trainer will make.
         select: What enters the history; by default one history of all that training changes.
-        check_every: Steps between two calls of `note_validation`, which `best` and `swad` need.
+        check_every: Steps between two calls of `note_validation`, which `best`, `validated` and `swad` need.
         metadata: What all files are to have in their metadata.
     """
 
@@ -104,7 +107,7 @@ class CheckpointHistory(Callback):
         self.select = select
         self.check_every = check_every
         self.metadata = dict(metadata or {})
-        self._averages: dict[str, Average | Best | SwadAverage] = {}
+        self._averages: dict[str, Average | Best | ScoredMean | SwadAverage] = {}
         self._snapshots: dict[str, list[_Entry]] = {}
         self._validation: dict[str, dict[int, float]] = {}
         self._losses: dict[str, dict[int, float]] = {}
@@ -153,17 +156,19 @@ class CheckpointHistory(Callback):
             write_json(self.folder / "index.json", index)
 
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
-        """Remember a model's accuracy on its own hold-out set, for the index; `best` uses it, `swad` the loss.
+        """Remember a model's accuracy on its own hold-out set, for the index; `best` and `validated` use it, `swad` the loss.
 
         Raises:
             TrainingError: `swad` would have to use a loss that is not finite.
         """
         self._validation.setdefault(source, {})[step] = accuracy
         average = self._averages.get(source)
-        if isinstance(average, Best | SwadAverage):
+        if isinstance(average, Best | ScoredMean | SwadAverage):
             assert step == self._newest, "a state enters its history before it is measured"
         if isinstance(average, Best):
             average.validated(step, accuracy)
+        if isinstance(average, ScoredMean):
+            average.validated(accuracy)
         if isinstance(average, SwadAverage):
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -204,9 +209,13 @@ class CheckpointHistory(Callback):
                     self._averages[name] = self._new_average()
                 self._averages[name].update([tensor for tensor in weights.values() if tensor.is_floating_point()])
 
-    def _new_average(self) -> Average | Best | SwadAverage:
+    def _new_average(self) -> Average | Best | ScoredMean | SwadAverage:
         if self.config.kind == "best":
             return Best()
+        if self.config.kind == "validated":
+            return ScoredMean()
+        if self.config.kind == "linear":
+            return LinearAverage()
         if self.config.kind == "swad":
             return SwadAverage(self.config.n_s, self.config.n_e, self.config.r)
         if self.config.kind == "ema":

@@ -13,7 +13,7 @@ from hamdg.config.value_types import Names, Share, Steps, Templates
 from hamdg.errors import ConfigError
 from hamdg.values import Range, Words
 
-HistoryKind = Literal["mean", "ema", "beta", "last", "snapshots", "swad", "best"]
+HistoryKind = Literal["mean", "linear", "validated", "ema", "beta", "last", "snapshots", "swad", "best"]
 TextHead = Literal["prompts", "source_means", "linear_probe"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
@@ -152,7 +152,8 @@ class HistoryConfig:
     """Which part of each model's trajectory is kept, and how.
 
     Args:
-        kind: Running `mean`, `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
+        kind: Running `mean`, `linear` (a mean in which the n-th checkpoint weighs n), `validated` (a mean in which each
+            checkpoint weighs as its accuracy on its own hold-out set, measured every `train.check_every` steps), `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
             merge), `swad` (the mean of a valley of the loss on its own hold-out set, measured every
             `train.check_every` steps), or `best` (the state with the best accuracy there, the first of equals).
         start: First step of the history, as a fraction of all steps; `swad` starts where the losses say, and `best`

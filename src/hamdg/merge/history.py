@@ -156,6 +156,32 @@ class BetaAverage(Average):
         return math.exp((self.beta - 1) * math.log(4 * x * (1 - x)))
 
 
+class LinearAverage(Average):
+    """A mean in which late states weigh more: the n-th update weighs n.
+
+    It is polynomial-decay averaging (https://arxiv.org/abs/1212.1824) with eta = 1.
+    """
+
+    def _share(self) -> float:
+        return 2 / (self.count + 2)
+
+
+class WeightedMean(Average):
+    """A mean whose updates come with their weights.
+
+    Attributes:
+        weight: That of the next update, 0 or more. While all are 0, the mean is the newest update.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = 1.0
+
+    def _share(self) -> float:
+        self._mass += self.weight
+        return self.weight / self._mass if self._mass > 0 else 1.0
+
+
 def folded(average: Average, states: Iterable[Tensor]) -> Tensor:
     """Return the average of one tensor's states, taken in one after the other."""
     for state in states:

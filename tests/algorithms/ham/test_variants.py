@@ -32,8 +32,10 @@ SAMPLE = [
     ("true_class", "pcgrad", "snapshots", "regmean"),
     ("max_probability", "none", "swad", "tsv"),
     ("off", "none", "best", "rhm"),
+    ("random", "project", "linear", "rhm"),
+    ("off", "project", "validated", "uniform"),
 ]
-ENRICHMENTS = ("off", "true_class", "max_probability")
+ENRICHMENTS = ("off", "true_class", "max_probability", "random")
 # Of one trajectory, or of the target's images.
 NEVER = {name for name, info in list_methods().items() if info.trajectory or info.target}
 
@@ -75,4 +77,4 @@ def test_all_others_can_be_read_too_and_are_runs_of_their_own() -> None:
     chosen = [(*kinds[number % len(kinds)], methods[number % len(methods)]) for number in range(len(kinds))]
     recipes = [read_recipe(None, ["--algorithm=ham", *arguments(*one)]) for one in chosen]
     assert {recipe.merge.method for recipe in recipes} == set(methods)
-    assert len({identity(recipe) for recipe in recipes}) == len(recipes) == 105
+    assert len({identity(recipe) for recipe in recipes}) == len(recipes) == 216
