@@ -86,7 +86,7 @@ def test_the_random_control_has_as_many_samples_of_each_domain(world: World) -> 
     batches = world.loader().batches(0)
     counts, samples = [], []
     for kind in ("true_class", "random"):
-        learner = world.but(enrichment=EnrichmentConfig(confidence=kind)).ham_learner("art")  # type: ignore[arg-type]
+        learner = world.but(enrichment=EnrichmentConfig(confidence=kind)).ham_learner("art")
         torch.manual_seed(1)
         counts.append(learner.loss(batches, 0).counts)
         samples.append([(one.position, one.threshold) for one in learner.samples.samples if one.accepted])

@@ -60,7 +60,13 @@ def test_the_nth_state_weighs_n_in_a_linear_average(numbers: list[float]) -> Non
 
 def test_a_weighted_mean_by_hand() -> None:
     mean = WeightedMean()
-    for weight, value, expected in [(0.0, 7.0, 7.0), (0.0, 5.0, 5.0), (0.5, 1.0, 1.0), (1.5, 3.0, 2.5), (0.0, 9.0, 2.5)]:
+    for weight, value, expected in [
+        (0.0, 7.0, 7.0),
+        (0.0, 5.0, 5.0),
+        (0.5, 1.0, 1.0),
+        (1.5, 3.0, 2.5),
+        (0.0, 9.0, 2.5),
+    ]:
         mean.weight = weight
         assert fed(mean, [value]) == pytest.approx(expected)
 

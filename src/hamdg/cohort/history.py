@@ -156,7 +156,7 @@ class CheckpointHistory(Callback):
             write_json(self.folder / "index.json", index)
 
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
-        """Remember a model's accuracy on its own hold-out set, for the index; `best` and `validated` use it, `swad` the loss.
+        """Remember a model's accuracy on its own hold-out set, for the index; `swad` uses the loss beside it.
 
         Raises:
             TrainingError: `swad` would have to use a loss that is not finite.

@@ -153,9 +153,10 @@ class HistoryConfig:
 
     Args:
         kind: Running `mean`, `linear` (a mean in which the n-th checkpoint weighs n), `validated` (a mean in which each
-            checkpoint weighs as its accuracy on its own hold-out set, measured every `train.check_every` steps), `ema`, `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the
-            merge), `swad` (the mean of a valley of the loss on its own hold-out set, measured every
-            `train.check_every` steps), or `best` (the state with the best accuracy there, the first of equals).
+            checkpoint weighs as its accuracy on its own hold-out set, measured every `train.check_every` steps), `ema`,
+            `beta` (CLIPood's Beta average), `last`, stored `snapshots` (averaged at the merge), `swad` (the mean of a
+            valley of the loss on its own hold-out set, measured every `train.check_every` steps), or `best` (the state
+            with the best accuracy there, the first of equals).
         start: First step of the history, as a fraction of all steps; `swad` starts where the losses say, and `best`
             takes whatever is measured.
         every: Steps between two checkpoints of the history.

@@ -239,7 +239,7 @@ def test_project_turns_the_updates_since_the_last_harmonized_step(scope: Harmoni
                     own -= min(float(own @ updates[j]), 0.0) / float(updates[j] @ updates[j]) * updates[j]
                 turned += int(not torch.equal(own, updates[i]))
                 own *= updates[i].norm() / own.norm()
-                for name, part in zip(names, own.float().split([START[n].numel() for n in names]), strict=True):
+                for name, part in zip(names, torch.split(own.float(), [START[n].numel() for n in names]), strict=True):
                     expected[source][name] = anchor[source][name] + part.view(SHAPES[name])
         anchor = values(expected)
     assert turned > 0
