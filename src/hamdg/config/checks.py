@@ -43,6 +43,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _imbalance_problems(recipe)
     yield from _prompt_problems(recipe)
     yield from _model_problems(recipe)
+    yield from _view_problems(recipe)
     yield from _text_problems(recipe)
     yield from _head_problems(recipe)
     train = recipe.train
@@ -174,6 +175,10 @@ def _model_problems(recipe: Recipe) -> Iterator[Problem]:
     if model.image_size is not None and model.has_text:
         sentence = f"`model.image_size` is for image classifiers, but `{model.name}` is a CLIP, which has its own side"
         yield Problem("model.image_size", f"{sentence}; leave it out")
+    if model.frozen_blocks and (model.has_text or model.segments):
+        kind = "a CLIP" if model.has_text else "a segmentation network"
+        sentence = f"`model.frozen_blocks` is for image classifiers, but `{model.name}` is {kind}, which trains whole"
+        yield Problem("model.frozen_blocks", f"{sentence}; leave it out")
     task = _task(recipe)
     if task == "segmentation" and not model.segments:
         sentence = f"`{recipe.benchmark}` has label maps, and `{model.name}` gives a whole image one class"
@@ -184,6 +189,21 @@ def _model_problems(recipe: Recipe) -> Iterator[Problem]:
     if model.segments and model.text_head != "prompts":
         sentence = f"`model.text_head` is `{model.text_head}`, but the last layers of a segmentation network are drawn"
         yield Problem("model.text_head", f"{sentence} by the seed; leave it out")
+
+
+def _view_problems(recipe: Recipe) -> Iterator[Problem]:
+    key, views = "data.views", recipe.data.views
+    if views is None:
+        return
+    start = f"`{key}` is {views}, but "
+    if not recipe.model.frozen_blocks:
+        yield Problem(key, f"{start}without `model.frozen_blocks` no layer stays as it is; set that, or leave it out")
+    elif not recipe.settings.takes_activations:
+        sentence = f"{start}the algorithm `{recipe.algorithm}` looks at images, not at activations of frozen layers"
+        yield Problem(key, f"{sentence}; leave it out")
+    elif views > 1 and recipe.data.augment == "none":
+        sentence = f"{start}with `data.augment` `none` all views of an image are the same; set it to 1"
+        yield Problem(key, f"{sentence}, or choose an augmentation")
 
 
 def _text_problems(recipe: Recipe) -> Iterator[Problem]:

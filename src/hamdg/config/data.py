@@ -99,6 +99,9 @@ class DataConfig:
         augment: `none`; `flip_shift` (flip and a shift of up to 1/16 of the side); `clip` (random resized crop and
             flip); `domainbed` (the same with color jitter and grayscale). Label maps are flipped and shifted like their
             images; the other two are not for them.
+        views: With `model.frozen_blocks`: each training image has so many augmented views, drawn by the seed, and what
+            the frozen layers give for them is computed once and kept in the cache. Every step takes one of them at
+            random. `null` augments anew in every step and computes the frozen layers, too.
         truncated: Image files that are cut off stop the run (`refuse`), or are used as far as they go (`read`, as
             DomainBed does; what is missing is gray or black).
         store: How decoded images are kept: `uncompressed`; or `compressed`, large ones reduced to twice the model's
@@ -123,6 +126,7 @@ class DataConfig:
     subset: Annotated[int, Range(1)] | None = None
     shots: Annotated[int, Range(1)] | None = None
     augment: Literal["none", "flip_shift", "clip", "domainbed"] = "flip_shift"
+    views: Annotated[int, Range(1, 1_000)] | None = None
     truncated: Truncated = "refuse"
     store: Literal["uncompressed", "compressed"] = "uncompressed"
     decode_once: bool = True

@@ -71,6 +71,8 @@ class ModelConfig:
         head: What gives a CLIP's scores: cosines with frozen `class_features`; a `trained` linear layer on normalized
             features, which starts from the class features times CLIP's scale, so that it begins with the same scores;
             or a new `linear` layer with a bias on features as they are, as an image classifier has.
+        frozen_blocks: How many stages of an image classifier stay as they are, behind the stem, which does then, too;
+            with `data.views` what they give for images is computed once. 0 trains all layers.
     """
 
     name: str = "mini-rn"
@@ -82,6 +84,7 @@ class ModelConfig:
     text_head: TextHead = "prompts"
     text_tower: TextTower = "frozen"
     head: Head = "class_features"
+    frozen_blocks: Annotated[int, Range(0, 1_000)] = 0
 
     @property
     def has_text(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hamdg.data.activations import Activations
 from hamdg.data.domain import Domain, UnlabeledDomain
 from hamdg.data.parallel import Ahead
 from hamdg.data.splits import Indices
@@ -31,7 +33,13 @@ class Labels(NamedTuple):
 
 
 class RawBatch(NamedTuple):
-    """Samples of one domain as they lie on the disk: uint8 images, possibly of many sizes, and what `Batch` has."""
+    """Samples of one domain as they lie on the disk, and what `Batch` has.
+
+    Args:
+        images: uint8 images [n, h, w, 3], a list of them if they have many sizes; or float16 activations [n, c, h, w].
+        positions: As of `Batch`.
+        given: As of `Batch`.
+    """
 
     images: Tensor | list[Tensor]
     positions: Tensor
@@ -42,7 +50,7 @@ class Batch(NamedTuple):
     """Samples of one domain.
 
     Args:
-        images: Normalized images [n, 3, h, w].
+        images: Normalized images [n, 3, h, w], or what frozen layers give for them [n, c, h', w'].
         positions: Where the samples lie in their domain [n].
         given: Their labels, where the step may read them.
     """
@@ -90,6 +98,8 @@ class Share:
 
 
 WHOLE = Share()
+# Tells draws of views from those of the order.
+_VIEWS = 1
 
 
 def concatenate(batches: list[Batch]) -> Batch:
@@ -110,14 +120,21 @@ def pinned(batch: RawBatch) -> RawBatch:
     return RawBatch(moved, batch.positions.pin_memory(), given)
 
 
-def take(domain: Domain, positions: NDArray[np.int64]) -> RawBatch:
-    """Read the samples at `positions` for training; those of a domain whose labels are withheld have none."""
+def take(domain: Domain, positions: NDArray[np.int64], images: Tensor | None = None) -> RawBatch:
+    """Read the samples at `positions` for training; those of a domain whose labels are withheld have none.
+
+    Args:
+        domain: The domain.
+        positions: Where they lie in it.
+        images: What stands for their images, such as activations; by default they are read.
+    """
     labels = None
     if not isinstance(domain, UnlabeledDomain):
         noisy = torch.from_numpy(domain.labels[positions])
         same = domain.clean_labels is domain.labels
         labels = Labels(noisy, noisy if same else torch.from_numpy(domain.clean_labels[positions]))
-    return RawBatch(domain.training.read(positions), torch.from_numpy(np.asarray(positions)), labels)
+    found = domain.training.read(positions) if images is None else images
+    return RawBatch(found, torch.from_numpy(np.asarray(positions)), labels)
 
 
 def sample_positions(pool: Indices, size: int, step: int, seed: int, domain_index: int) -> Indices:
@@ -133,6 +150,12 @@ def sample_positions(pool: Indices, size: int, step: int, seed: int, domain_inde
         for passed in range(first // len(pool), (first + size - 1) // len(pool) + 1)
     ]
     return pool[np.concatenate(picks)]
+
+
+def sample_views(views: int, size: int, step: int, seed: int, domain_index: int) -> Indices:
+    """Return in which of so many views each sample of step number `step` is seen, drawn at random."""
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, domain_index, step, _VIEWS])))
+    return rng.integers(views, size=size, dtype=np.int64)
 
 
 @lru_cache(maxsize=32)
@@ -153,6 +176,8 @@ class StepLoader:
         seed: The run's seed.
         pin: Put batches into memory that a GPU reads while it computes, and read the next ones meanwhile.
         share: Which part of every batch is given, where several processes train together.
+        activations: What stands for the images of a domain.
+        views: How many views these have.
     """
 
     def __init__(
@@ -165,6 +190,8 @@ class StepLoader:
         seed: int,
         pin: bool = False,
         share: Share = WHOLE,
+        activations: Mapping[str, Activations] = MappingProxyType({}),
+        views: int = 0,
     ) -> None:
         for name, pool in pools.items():
             if batch_size > len(pool):
@@ -180,6 +207,8 @@ class StepLoader:
         self.seed = seed
         self.pin = pin
         self.share = share
+        self.activations = activations
+        self.views = views
         self._next = 0
         self._ahead = Ahead(self._ready)
 
@@ -187,7 +216,8 @@ class StepLoader:
         return self.steps
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, RawBatch]]]:
-        ahead = self.pin or any(domain.training.decodes for domain in self.domains.values())
+        decoded = (self.domains[name] for name in self.domains if name not in self.activations)
+        ahead = self.pin or any(domain.training.decodes for domain in decoded)
         while self._next < self.steps:
             step = self._next
             self._next += 1
@@ -201,7 +231,14 @@ class StepLoader:
 
     def batches(self, step: int) -> dict[str, RawBatch]:
         """Return the batches of one step, by domain; of several processes' batches this one's part."""
-        return {name: take(domain, self._positions(name, step)) for name, domain in self.domains.items()}
+        return {name: self._batch(name, step) for name in self.domains}
+
+    def _batch(self, name: str, step: int) -> RawBatch:
+        positions, found = self._positions(name, step), self.activations.get(name)
+        if found is None:
+            return take(self.domains[name], positions)
+        views = sample_views(self.views, self.batch_size, step, self.seed, self.order[name])
+        return take(self.domains[name], positions, found.read(positions, views[self.share.of(self.batch_size)]))
 
     def _positions(self, name: str, step: int) -> Indices:
         whole = sample_positions(self.pools[name], self.batch_size, step, self.seed, self.order[name])

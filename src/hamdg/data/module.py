@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from hamdg import console
 from hamdg.config.data import RENDERED
 from hamdg.config.recipe import Recipe
 from hamdg.data import augment
+from hamdg.data.activations import Activations, FrozenLayers, open_activations
 from hamdg.data.batches import WHOLE, Batch, Labels, RawBatch, Share, StepLoader
-from hamdg.data.domain import Domain, UnlabeledDomain, open_domain
+from hamdg.data.domain import Domain, UnlabeledDomain, cache_of, open_domain
 from hamdg.data.label_maps import IGNORED
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
@@ -33,6 +34,8 @@ from hamdg.data.splits import (
 from hamdg.data.subset import Subset, holdout
 from hamdg.errors import ConfigError, DataError
 from hamdg.text import listed, shortened
+
+_CPU = torch.device("cpu")
 
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
@@ -80,6 +83,9 @@ class SourceData(LightningDataModule):
         domains: The domains, opened; all sources by default.
         draw: Another order of batches than that of the run's seed.
         steps: How many batches there are; the recipe's `train.steps` by default.
+        layers: The frozen layers whose activations stand for the images of batches, where the recipe says in how many
+            views (`data.views`).
+        device: Where activations are computed.
     """
 
     def __init__(
@@ -89,6 +95,8 @@ class SourceData(LightningDataModule):
         domains: Mapping[str, Domain] | None = None,
         draw: int = 0,
         steps: int | None = None,
+        layers: FrozenLayers | None = None,
+        device: torch.device = _CPU,
     ) -> None:
         super().__init__()
         self.recipe = recipe
@@ -96,6 +104,9 @@ class SourceData(LightningDataModule):
         self.bench = benchmark_of(recipe)
         self.draw = draw
         self.steps = steps
+        self.layers = layers
+        self.device = device
+        self.activations: dict[str, Activations] = {}
         self._given = domains
         self.domains: dict[str, Domain] = {}
         self.train_part: dict[str, Indices] = {}
@@ -160,10 +171,30 @@ class SourceData(LightningDataModule):
         return parts
 
     def prepare(self) -> None:
-        """Decode all images that training reads."""
+        """Decode all images that training reads, or compute what frozen layers give for them."""
         self._check_batch_size()
         for name, domain in self.domains.items():
-            domain.training.prepare(self.train_part[name])
+            if self.layers is None or self.recipe.data.views is None:
+                domain.training.prepare(self.train_part[name])
+            elif name not in self.activations:
+                self.activations[name] = self._open_activations(domain, self.layers, self.recipe.data.views)
+
+    def _open_activations(self, domain: Domain, layers: FrozenLayers, views: int) -> Activations:
+        data, number = self.recipe.data, self.number(domain.name)
+        about: dict[str, object] = {
+            "preprocess": asdict(self.preprocess),
+            "augment": data.augment,
+            "seed": self.recipe.seed,
+            "number": number,
+            "store": data.store,
+            "truncated": data.truncated,
+        }
+
+        def augmented(images: Tensor | list[Tensor], view: int, first: int) -> Tensor:
+            return self._augment(images, seed_hash("view", self.recipe.seed, number, view, first))
+
+        train = self.train_part[domain.name]
+        return open_activations(cache_of(self.recipe), domain, train, views, about, layers, augmented, self.device)
 
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps, its images decoded."""
@@ -175,7 +206,18 @@ class SourceData(LightningDataModule):
         pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         if self.trainer is not None:
             self.share = Share(self.trainer.global_rank, self.trainer.world_size)
-        self._loader = StepLoader(self.domains, self.train_part, order, data.batch_size, steps, seed, pin, self.share)
+        self._loader = StepLoader(
+            self.domains,
+            self.train_part,
+            order,
+            data.batch_size,
+            steps,
+            seed,
+            pin,
+            self.share,
+            self.activations,
+            data.views or 0,
+        )
         return self._loader
 
     def number(self, name: str) -> int:
@@ -215,10 +257,16 @@ class SourceData(LightningDataModule):
         return seed_hash(self.recipe.seed, self.number(domain), step)
 
     def _prepare(self, images: Tensor | list[Tensor], step: int, domain: str) -> Tensor:
-        preset, whole = self.recipe.data.augment, self.recipe.data.batch_size
+        if domain in self.activations:
+            assert isinstance(images, Tensor), "activations have one size"
+            return images.float()
+        whole = self.recipe.data.batch_size
         # The parameters of the whole batch: what happens to an image does not depend on the number of processes.
-        first = self.share.of(whole).start
-        seed = self._seed(step, domain)
+        return self._augment(images, self._seed(step, domain), self.share.of(whole).start, whole)
+
+    def _augment(self, images: Tensor | list[Tensor], seed: int, first: int = 0, whole: int | None = None) -> Tensor:
+        """Augment images, by a seed, and normalize them; `first` and `whole` are those of `augment.prepare`."""
+        preset = self.recipe.data.augment
         if preset == "clip" or preset == "domainbed":
             return augment.prepare(images, preset, self.preprocess, seed, first, whole)
         # Images that are not cropped all have the model's side.

@@ -41,15 +41,16 @@ def reestimated(network: Network, weights: Weights, batches: Iterable[Tensor]) -
         batches: Normalized images [n, 3, h, w] each.
     """
     network.load(weights)
-    normalize_by_batch(network)
-    before = [layer.momentum for layer in batchnorms(network)]
-    for layer in batchnorms(network):
+    body = network.eval().body
+    normalize_by_batch(body)
+    before = [layer.momentum for layer in batchnorms(body)]
+    for layer in batchnorms(body):
         layer.reset_running_stats()
         # Every batch counts alike.
         layer.momentum = None
     for images in batches:
         network(images)
-    for layer, momentum in zip(batchnorms(network), before, strict=True):
+    for layer, momentum in zip(batchnorms(body), before, strict=True):
         layer.momentum = momentum
     network.eval()
-    return {name: tensor.detach().cpu().clone() for name, tensor in statistics(network.body)}
+    return {name: tensor.detach().cpu().clone() for name, tensor in statistics(body)}

@@ -19,6 +19,7 @@ from hamdg.models import packaged
 from hamdg.models.architectures import Architecture, Head, build, find_architecture, own_preprocess, split_head
 from hamdg.models.classifier_tags import Tag, find_tag
 from hamdg.models.clip import NORMALIZATIONS, RANDOM
+from hamdg.models.trunk import check_blocks
 from hamdg.models.weights import faults, mismatches, read_state
 
 _COUNTER = "num_batches_tracked"
@@ -68,7 +69,8 @@ def load_classifier(config: ModelConfig) -> LoadedClassifier:
         config: Which model and which weights.
 
     Raises:
-        ConfigError: If there is no such model, or it does not end in a linear layer.
+        ConfigError: If there is no such model, it does not end in a linear layer, or its stages are not known of which
+            some are to stay frozen.
         WeightsError: If the weights are missing, damaged, unsafe or made for another architecture.
     """
     architecture, weights = _found(config)
@@ -79,7 +81,10 @@ def load_classifier(config: ModelConfig) -> LoadedClassifier:
     path = weights.tag.file() if weights.tag is not None else weights.file
     if path is not None and not weights.is_packaged:
         _load(network, head.name, path, architecture.full_name)
-    return LoadedClassifier(config.name, network.eval(), head, _preprocess(config, architecture, weights))
+    preprocess = _preprocess(config, architecture, weights)
+    if config.frozen_blocks:
+        check_blocks(network.eval(), config.frozen_blocks, preprocess.side, config.name)
+    return LoadedClassifier(config.name, network.eval(), head, preprocess)
 
 
 def find_classifier_weights(config: ModelConfig) -> None:

@@ -17,6 +17,10 @@ from hamdg.data.splits import seed_hash
 from hamdg.merge.files import save_tensors
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.network import MERGED, Network, Weights
+from hamdg.models.trunk import split_trunk
+
+# Of images.
+_CHANNELS = 3
 
 
 class ImageClassifier(Network):
@@ -29,20 +33,25 @@ class ImageClassifier(Network):
         loaded: The network without its linear layer.
         head: What the weight [classes, d] of the new one starts from; its bias starts from 0.
         classes: Names of the classes, for exported files.
+        frozen_blocks: How many of its stages stay as they are, behind the stem, which does then, too. What they give
+            for images, their activations, can be given to the network in place of images.
     """
 
-    def __init__(self, loaded: LoadedClassifier, head: Tensor, classes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, loaded: LoadedClassifier, head: Tensor, classes: Sequence[str] = (), frozen_blocks: int = 0
+    ) -> None:
         super().__init__()
         self.name = loaded.name
         self.preprocess = loaded.preprocess
         self.classes = tuple(classes)
         self.encoder = copy.deepcopy(loaded.encoder)
+        self.trunk = split_trunk(self.encoder, frozen_blocks) if frozen_blocks else None
         self._path = loaded.head.name
         self.encoder.set_submodule(self._path, _Head(head))
 
     @property
     def body(self) -> nn.Module:
-        """The library's own module, classifier included."""
+        """The library's own module, classifier included, but for what is frozen."""
         return self.encoder
 
     @property
@@ -56,8 +65,14 @@ class ImageClassifier(Network):
         return cast("_Head", self.encoder.get_submodule(self._path))
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what goes into the linear layer [n, d]; its length is the network's own."""
+        """Return what goes into the linear layer [n, d]; its length is the network's own.
+
+        Args:
+            images: Normalized images [n, 3, h, w], or what the frozen layers give for them [n, c, h', w'].
+        """
         head = cast("_Head", self.head)
+        if self.trunk is not None and images.shape[1] == _CHANNELS:
+            images = self.trunk(images)
         # Convolutions are faster so (docs/devices.md); the weights' own layout makes no difference.
         self.encoder(images.contiguous(memory_format=torch.channels_last))
         return head.take()
@@ -69,9 +84,13 @@ class ImageClassifier(Network):
         with torch.autocast(features.device.type, enabled=False):
             return linear(features.float(), head.weight, head.bias)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors of the network, frozen ones included, by plain names."""
+        return super().state() | (self.trunk.tensors() if self.trunk is not None else {})
+
     def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
         """Write the whole network with these weights; the metadata say what builds it, and its classes."""
-        own = {name: tensor.detach().cpu().clone() for name, tensor in self.encoder.state_dict().items()}
+        own = {name: tensor.detach().cpu().clone() for name, tensor in self.state().items()}
         state = own | {name: tensor.detach().to("cpu", own[name].dtype).clone() for name, tensor in weights.items()}
         facts = {"hamdg.model": self.name, "hamdg.classes": json.dumps(list(self.classes))}
         shape = {"side": self.preprocess.side, "mean": self.preprocess.mean, "std": self.preprocess.std}

@@ -97,6 +97,11 @@ class Network(nn.Module, ABC):
         """
         return trained_tensors(self.body) | dict(statistics(self.body) if self.live_statistics else ())
 
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors of the network, trained or not, by plain names."""
+        found: dict[str, Tensor] = self.body.state_dict()
+        return found
+
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
         """Put tensors in by their plain names; what is not named stays as it is.

@@ -63,7 +63,9 @@ def part(recipe: Recipe, sections: Iterable[str]) -> dict[str, object]:
 
 def encoder_part(recipe: Recipe) -> dict[str, object]:
     """Return what a recipe says of images and of the pretrained encoder: what features of images depend on."""
-    data = {name: value for name, value in _data(recipe).items() if name not in ("batch_size", "augment", "words")}
+    data = {
+        name: value for name, value in _data(recipe).items() if name not in ("batch_size", "augment", "views", "words")
+    }
     keys = ("name", "weights", "normalization", "image_size")
     model = {name: value for name, value in _model(recipe).items() if name in keys}
     return {"benchmark": recipe.benchmark, "seed": recipe.seed, "data": data, "model": model}
@@ -142,8 +144,13 @@ def _model(recipe: Recipe) -> dict[str, object]:
     else:
         del values["prompts"]
     # Runs from before these keys are the runs with their defaults.
-    defaults = {"normalization": "own", "image_size": None, "statistics": "frozen", "text_tower": "frozen"}
-    defaults["head"] = "class_features"
+    defaults: dict[str, object] = {
+        "normalization": "own",
+        "image_size": None,
+        "statistics": "frozen",
+        "text_tower": "frozen",
+    }
+    defaults |= {"head": "class_features", "frozen_blocks": 0}
     for name, default in defaults.items():
         if values[name] == default:
             del values[name]
@@ -161,7 +168,7 @@ def _data(recipe: Recipe) -> dict[str, object]:
     by_text = recipe.settings.uses_words or (recipe.model.text_head == "prompts" and recipe.model.uses_text)
     if not by_text or not values["words"]:
         del values["words"]
-    for name in ("lists", "domains", "shots", "ids"):
+    for name in ("lists", "domains", "shots", "ids", "views"):
         if name in values and not values[name]:
             del values[name]
     # Runs from before this key are the runs without copies.

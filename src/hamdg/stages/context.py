@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ from hamdg.models.network import Network, has_batchnorm
 from hamdg.models.pretrained import Pretrained, load_pretrained
 from hamdg.models.segmenter import LoadedSegmenter, Segmenter
 from hamdg.models.text_head import encode_prompts, logit_scale, prompt_tokens
+from hamdg.models.trunk import Trunk, split_trunk
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.steps import read_start
@@ -173,7 +175,8 @@ class Context:
 
     def _new_network(self) -> Network:
         if isinstance(self.pretrained, LoadedClassifier):
-            return ImageClassifier(self.pretrained, self.text_head, self.bench.classes)
+            blocks = self.recipe.model.frozen_blocks
+            return ImageClassifier(self.pretrained, self.text_head, self.bench.classes, blocks)
         if isinstance(self.pretrained, LoadedSegmenter):
             return Segmenter(self.pretrained)
         if self.recipe.model.trains_text:
@@ -185,6 +188,14 @@ class Context:
         if self.recipe.model.head == "trained":
             return ClipWithHead(self.clip, logit_scale(self.clip) * self.text_head, classes=self.bench.classes)
         return ClipClassifier(self.clip, self.text_head)
+
+    @cached_property
+    def trunk(self) -> Trunk | None:
+        """The frozen layers of an image classifier, on the run's device; `None` where all of its layers are trained."""
+        if not isinstance(self.pretrained, LoadedClassifier) or not self.recipe.model.frozen_blocks:
+            return None
+        encoder = copy.deepcopy(self.pretrained.encoder)
+        return split_trunk(encoder, self.recipe.model.frozen_blocks).to(self.device)
 
     def step(self, name: str) -> StepFiles:
         """Return the files of a step of this run, to read or to write."""
@@ -214,7 +225,7 @@ class Context:
     def start_state(self) -> Mapping[str, Tensor]:
         """Return all tensors of the whole model before training, as files of it hold them."""
         if not self.recipe.model.has_text:
-            return self.network().body.state_dict()
+            return self.network().state()
         # A linear layer that is trained along has the names of no CLIP.
         layer = self.base() if self.recipe.model.trains_head else {}
         return {**self.pretrained.state(), **layer}

@@ -79,7 +79,15 @@ def fit(
     train = max((learner.config for learner in learners.values()), key=lambda one: one.steps)
     if data is None:
         opened = domains or context.data(context.sources)
-        data = SourceData(recipe, context.preprocess, opened, draw=draw, steps=train.steps)
+        data = SourceData(
+            recipe,
+            context.preprocess,
+            opened,
+            draw=draw,
+            steps=train.steps,
+            layers=context.trunk,
+            device=context.device,
+        )
     data.setup()
     cohort = Cohort(learners, couplings, seed=recipe.seed, log_every=runtime.log_every, accumulate=train.accumulate)
     origin = _origin(context)

@@ -88,7 +88,14 @@ def _train(context: Context) -> StepResult:
     train = replace(recipe.train, steps=found["steps"])
     learner = ErmPpLearner(context.network(), context.sources, train, settings, found["falls"])
     opened = context.data(context.sources)
-    data = SourceData(without_holdout(recipe), context.preprocess, opened, steps=train.steps)
+    data = SourceData(
+        without_holdout(recipe),
+        context.preprocess,
+        opened,
+        steps=train.steps,
+        layers=context.trunk,
+        device=context.device,
+    )
     return trained(context, fit(context, {POOLED: learner}, data=data, history=_LAST))
 
 

@@ -31,6 +31,8 @@ class AlgorithmSettings:
     uses: ClassVar[tuple[str, ...]]
     # Whether it reads how prompts call the classes (`data.words`) even where the model that is trained has no text.
     uses_words: ClassVar[bool] = False
+    # Whether training needs no images beside what a network's frozen layers give for them (`data.views`).
+    takes_activations: ClassVar[bool] = False
     # Keys that came later, dotted, with what runs from before them have: with these values they define no run.
     added: ClassVar[Mapping[str, object]] = {}
 

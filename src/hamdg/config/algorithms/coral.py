@@ -17,4 +17,5 @@ class CoralSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.coral:Coral"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
+    takes_activations: ClassVar[bool] = True
     weight: Annotated[float, Range(0)] = 1.0

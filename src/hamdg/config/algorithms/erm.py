@@ -14,3 +14,4 @@ class ErmSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.erm:Erm"
     uses: ClassVar[tuple[str, ...]] = ("train", "history")
+    takes_activations: ClassVar[bool] = True

@@ -25,6 +25,7 @@ class ErmPpSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.erm_pp.algorithm:ErmPp"
     uses: ClassVar[tuple[str, ...]] = ("train", "controls")
+    takes_activations: ClassVar[bool] = True
     classifier_steps: Annotated[int, Range(0, 1_000_000)] = 500
     average_start: Steps = 600
     patience: Annotated[int, Range(0)] = 1

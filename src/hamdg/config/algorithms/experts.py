@@ -18,5 +18,6 @@ class ExpertsSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.experts:Experts"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "merge", "controls")
+    takes_activations: ClassVar[bool] = True
     added: ClassVar[Mapping[str, object]] = {"ensemble": "none"}
     ensemble: Literal["none", "logits", "probabilities"] = "none"

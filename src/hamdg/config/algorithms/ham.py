@@ -67,5 +67,6 @@ class HamSettings(AlgorithmSettings):
     code: ClassVar[str] = "hamdg.algorithms.ham.algorithm:Ham"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "merge", "controls")
     added: ClassVar[Mapping[str, object]] = {"enrichment.start": 0.0}
+    takes_activations: ClassVar[bool] = True
     enrichment: EnrichmentConfig = field(default_factory=EnrichmentConfig)
     harmonization: HarmonizationConfig = field(default_factory=HarmonizationConfig)

@@ -13,3 +13,4 @@ class LinearProbeSettings(ProbeConfig, AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.linear_probe:LinearProbe"
     uses: ClassVar[tuple[str, ...]] = ()
+    takes_activations: ClassVar[bool] = True

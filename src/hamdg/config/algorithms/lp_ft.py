@@ -19,4 +19,5 @@ class LpFtSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.lp_ft:LpFt"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
+    takes_activations: ClassVar[bool] = True
     probe: ProbeConfig = field(default_factory=ProbeConfig)

@@ -17,4 +17,5 @@ class MmdSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.mmd:Mmd"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
+    takes_activations: ClassVar[bool] = True
     weight: Annotated[float, Range(0)] = 1.0

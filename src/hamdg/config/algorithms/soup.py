@@ -37,5 +37,6 @@ class SoupSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.soup:Soup"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "merge", "controls")
+    takes_activations: ClassVar[bool] = True
     runs: Annotated[int, Range(2, 1_000)] = 20
     draw: DrawConfig = field(default_factory=DrawConfig)

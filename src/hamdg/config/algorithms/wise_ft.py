@@ -18,4 +18,5 @@ class WiseFtSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.wise_ft:WiseFt"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
+    takes_activations: ClassVar[bool] = True
     alpha: Annotated[float, Range(0, 1)] | None = None

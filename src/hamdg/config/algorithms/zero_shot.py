@@ -12,3 +12,4 @@ class ZeroShotSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.zero_shot:ZeroShot"
     uses: ClassVar[tuple[str, ...]] = ()
+    takes_activations: ClassVar[bool] = True

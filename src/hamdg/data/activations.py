@@ -1,0 +1,187 @@
+"""Activations of frozen layers for augmented views of a domain's training images: computed once, kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hamdg import console
+from hamdg.data.cache.disk import amount
+from hamdg.data.domain import Domain
+from hamdg.data.splits import Indices
+from hamdg.errors import DataError, StorageError
+from hamdg.files import atomic_path, free_bytes
+
+# Counts up when the file's form or what is computed for the same description changes.
+FORMAT = 1
+# Images that pass the layers at once; views are drawn for so many at a time, so it is part of the form.
+CHUNK = 256
+
+Augment = Callable[[Tensor | list[Tensor], int, int], Tensor]
+"""Augments and normalizes uint8 images: given them, the view, and the number of the first one."""
+
+
+class FrozenLayers(Protocol):
+    """The layers of a network that stay as they are."""
+
+    @property
+    def identity(self) -> str:
+        """The digest of all that they compute with."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the activations [n, c, h, w] of normalized images."""
+
+
+class Activations:
+    """The activations of a domain's training images in several views, in half precision, in one file.
+
+    They are what the layers give in full precision, rounded to float16 (the nearest of 11 significant bits).
+
+    Args:
+        path: The file, float16 `[views, images, h, w, c]`; `write_activations` makes it.
+        positions: Which images of the domain there are, ascending.
+    """
+
+    def __init__(self, path: Path, positions: Indices) -> None:
+        self._path = path
+        self._positions = positions
+        self._values: NDArray[np.float16] | None = None
+
+    def __reduce__(self) -> tuple[type[Activations], tuple[Path, Indices]]:
+        """Let other processes open the file themselves."""
+        return Activations, (self._path, self._positions)
+
+    def read(self, positions: Indices, views: Indices) -> Tensor:
+        """Return the activations of images, each in one view: float16 [n, c, h, w], channels last in memory."""
+        if self._values is None:
+            self._values = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        found = np.asarray(self._values[views, np.searchsorted(self._positions, positions)])
+        return torch.from_numpy(found).permute(0, 3, 1, 2)
+
+
+def open_activations(
+    cache: Path,
+    domain: Domain,
+    positions: Indices,
+    views: int,
+    about: Mapping[str, object],
+    layers: FrozenLayers,
+    augment: Augment,
+    device: torch.device,
+) -> Activations:
+    """Open a domain's activations; those that are not there are computed, by one process at a time.
+
+    Args:
+        cache: The folder of caches.
+        domain: The domain.
+        positions: Which of its images.
+        views: How many augmented views each of them has.
+        about: All that the views depend on beside the images.
+        layers: What gives the activations.
+        augment: Makes the views.
+        device: Where they are computed.
+
+    Raises:
+        StorageError: If they do not fit on the disk.
+        DataError: If images cannot be read, or an activation is too large for half precision.
+    """
+    positions = np.sort(positions)
+    images = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
+    whole = {
+        "format": FORMAT,
+        "domain": domain.name,
+        "images": domain.fingerprint,
+        "positions": images,
+        "views": views,
+        "layers": layers.identity,
+        **about,
+    }
+    text = json.dumps(whole, sort_keys=True, indent=1)
+    path = cache / "activations" / f"{domain.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+    if not path.exists():
+        with _alone(path, domain.name):
+            if not path.exists():
+                domain.training.prepare(positions)
+                path.with_suffix(".json").write_text(text + "\n")
+                _write(path, domain, positions, views, layers, augment, device)
+    return Activations(path, positions)
+
+
+@contextmanager
+def _alone(path: Path, domain: str) -> Iterator[None]:
+    """Hold the file's lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.note(f"waiting for another process that computes activations of `{domain}`")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    path: Path,
+    domain: Domain,
+    positions: Indices,
+    views: int,
+    layers: FrozenLayers,
+    augment: Augment,
+    device: torch.device,
+) -> None:
+    """Compute the activations and write them, a chunk at a time; the file appears when it is whole."""
+    starts = range(0, len(positions), CHUNK)
+    total = views * len(positions)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as stream,
+        console.progress(total, f"activations of `{domain.name}` computed") as advance,
+    ):
+        for view in range(views):
+            for start in starts:
+                images = domain.training.read(positions[start : start + CHUNK])
+                moved = images.to(device) if isinstance(images, Tensor) else [one.to(device) for one in images]
+                found = _computed(layers, augment(moved, view, start), domain.name)
+                if not stream.tell():
+                    _begin(stream, path, domain.name, (views, len(positions), *found.shape[1:]))
+                stream.write(found.tobytes())
+                advance(len(found))
+
+
+@torch.no_grad()
+def _computed(layers: FrozenLayers, images: Tensor, domain: str) -> NDArray[np.float16]:
+    """Return activations in half precision [n, h, w, c]."""
+    found = layers(images).half()
+    if not bool(found.isfinite().all()):
+        raise DataError(
+            f"An activation of the frozen layers for an image of `{domain}` is not finite, or too large for half "
+            "precision; leave `data.views` out, or freeze other layers with `model.frozen_blocks`."
+        )
+    return found.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _begin(stream: BinaryIO, path: Path, domain: str, shape: Sequence[int]) -> None:
+    """Write the header, once the disk has room for all; an array that is mapped would kill the process otherwise."""
+    need, free = 2 * int(np.prod(shape)), free_bytes(path.parent)
+    what = f"{shape[0]} x {shape[1]:,} activations of `{domain}`"
+    if need > free:
+        raise StorageError(
+            f"Keeping {what} needs {amount(need)} in `{path.parent}`, where {amount(free)} are free; free some space, "
+            "lower `data.views`, or point `HAMDG_CACHE` (or `--data.cache`) to another disk."
+        )
+    console.note(f"computing {what} once: {amount(need)} in {path.parent}, {amount(free)} free")
+    header = {"descr": "<f2", "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(stream, header)

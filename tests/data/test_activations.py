@@ -1,0 +1,164 @@
+"""Activations in the cache: what is in them, who shares them, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.recipe import Recipe, TrainConfig
+from hamdg.data.batches import Batch, sample_views
+from hamdg.data.module import SourceData
+from hamdg.data.preprocess import Preprocess
+from hamdg.errors import DataError, StorageError
+
+FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+@dataclass
+class Pooling:
+    """Frozen layers: means of 4 x 4 pixels, times a factor, and how often they were asked."""
+
+    factor: float = 1.0
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        return f"means times {self.factor}"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.calls.append(len(images))
+        return torch.nn.functional.avg_pool2d(images, 4) * self.factor
+
+
+Make = Callable[..., SourceData]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Make:
+    def make(layers: Pooling | None, seed: int = 0, **changes: object) -> SourceData:
+        mini = MiniConfig(images_per_class=4, image_size=32)
+        config = DataConfig(batch_size=4, augment="flip_shift", cache=str(tmp_path), mini=mini, views=3)
+        recipe = Recipe(seed=seed, data=replace(config, **changes), train=TrainConfig(steps=6))  # type: ignore[arg-type]
+        found = SourceData(recipe, FORMAT, layers=layers)
+        found.setup()
+        return found
+
+    return make
+
+
+def batches(found: SourceData, step: int) -> dict[str, Batch]:
+    return found.on_after_batch_transfer((step, found.train_dataloader().batches(step)), 0)[1]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "activations").glob("*.npy"))
+
+
+def test_without_augmentation_batches_carry_the_activations_of_their_images(data: Make) -> None:
+    layers = Pooling()
+    cached = batches(data(layers, augment="none", views=1), step=2)
+    plain = batches(data(None, augment="none"), step=2)
+    for name, batch in cached.items():
+        assert torch.equal(batch.positions, plain[name].positions)
+        assert torch.equal(batch.labels, plain[name].labels)
+        assert batch.images.shape == (4, 3, 8, 8)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(batch.images, layers(plain[name].images).half().float())
+
+
+def test_each_step_takes_one_of_the_views_at_random(data: Make) -> None:
+    found = data(Pooling())
+    seen: dict[int, set[bytes]] = {}
+    for step in range(60):
+        batch = batches(found, step)["photo"]
+        for position, image in zip(batch.positions.tolist(), batch.images, strict=True):
+            seen.setdefault(position, set()).add(image.numpy().tobytes())
+    assert set(seen) == set(found.train_part["photo"].tolist())
+    # Flips and shifts make views that differ.
+    assert max(map(len, seen.values())) == 3
+    views = np.stack([sample_views(3, 4, step, 0, 1) for step in range(3000)])
+    np.testing.assert_allclose(np.bincount(views.ravel()) / views.size, 1 / 3, atol=0.02)
+    assert not np.array_equal(sample_views(3, 4, 5, 0, 1), sample_views(3, 4, 5, 1, 1)) or not np.array_equal(
+        sample_views(3, 4, 6, 0, 1), sample_views(3, 4, 6, 1, 1)
+    )
+
+
+def test_equal_activations_are_computed_once_and_others_apart(data: Make, tmp_path: Path) -> None:
+    first = Pooling()
+    one = batches(data(first), step=1)
+    count = 3 * sum(len(part) for part in data(None).train_part.values())
+    assert sum(first.calls) == count
+    written = files(tmp_path)
+    assert len(written) == 3
+    again = Pooling()
+    other = batches(data(again, batch_size=4), step=1)
+    assert not again.calls
+    assert all(torch.equal(one[name].images, other[name].images) for name in one)
+    changes: list[dict[str, object]] = [{"views": 2}, {"augment": "clip"}, {"seed": 1}, {"shots": 2}]
+    for number, change in enumerate(changes, start=2):
+        data(Pooling(), **change).prepare()
+        assert len(files(tmp_path)) == 3 * number
+    data(Pooling(factor=2)).prepare()
+    assert len(files(tmp_path)) == 3 * (len(changes) + 2)
+
+
+def test_images_need_not_be_there_once_their_activations_are(data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data(Pooling()).prepare()
+    found = data(Pooling())
+
+    def read(*_: object) -> Tensor:
+        raise AssertionError("images are read")
+
+    for domain in found.domains.values():
+        monkeypatch.setattr(type(domain.training), "read", read)
+    assert batches(found, 3)["photo"].images.shape == (4, 3, 8, 8)
+
+
+def test_a_killed_computation_leaves_nothing_behind(data: Make, tmp_path: Path) -> None:
+    class Killed(Pooling):
+        def __call__(self, images: Tensor) -> Tensor:
+            if self.calls:
+                raise KeyboardInterrupt
+            return super().__call__(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        data(Killed()).prepare()
+    assert files(tmp_path) == []
+    assert not list((tmp_path / "activations").glob("*.tmp*"))
+    data(Pooling()).prepare()
+    assert len(files(tmp_path)) == 3
+
+
+def test_other_processes_open_the_file_themselves(data: Make) -> None:
+    found = data(Pooling())
+    own = batches(found, 1)["photo"]
+    activations = found.activations["photo"]
+    sent = pickle.dumps(activations)
+    assert len(sent) < 2_000
+    positions, views = own.positions.numpy(), sample_views(3, 4, 1, 0, found.number("photo"))
+    assert torch.equal(pickle.loads(sent).read(positions, views).float(), own.images)
+
+
+def test_activations_beyond_half_precision_are_refused(data: Make, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"An activation of the frozen layers for an image of `.*` is not finite, or too"
+    ):
+        data(Pooling(factor=1e6)).prepare()
+    assert files(tmp_path) == []
+
+
+def test_a_disk_that_is_too_small_is_refused_before_it_is_full(
+    data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hamdg.data.activations.free_bytes", lambda folder: 1000)
+    with pytest.raises(StorageError, match=r"Keeping 3 x .* activations of `.*` needs .* MB .* lower `data.views`"):
+        data(Pooling()).prepare()
+    assert files(tmp_path) == []
