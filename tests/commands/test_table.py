@@ -56,6 +56,30 @@ def test_costs_are_columns_of_their_own(logs: Path, capsys: pytest.CaptureFixtur
     assert head.endswith("time / ERM + SMA  images / ERM + SMA  forward passes")
 
 
+def test_cosines_of_the_source_models_are_a_column(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(logs), "--cosines", "--format", "json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    (column,) = table["costs"]
+    cosines = json.loads((GOLDEN / "ham" / "record.json").read_text())["merge"]["cosines"]
+    own = [pair[""] for pair in cosines.values()]
+    assert column["label"] == "cosine of sources"
+    assert column["values"] == [None, pytest.approx(sum(own) / len(own))]
+    assert "become one" not in " ".join(table["notes"])
+
+
+def test_source_models_that_are_one_are_named(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in logs.rglob("record.json"):
+        record = json.loads(path.read_text())
+        for pair in (record.get("merge") or {}).get("cosines", {}).values():
+            pair[""] = 0.9996
+        path.write_text(json.dumps(record))
+    assert main(["table", str(logs), "--cosines"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The source models have become one (cosine of at least 0.995) in HAM (reconstruction): there is" in said
+    assert main(["table", str(logs), "--cosines", "--rows", "held_out", "--columns", "algorithm"]) == 2
+    assert "Cosines are columns beside rows of methods, but `held_out` makes the rows" in capsys.readouterr().err
+
+
 def test_json_is_the_same_with_either_option(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", str(logs), "--format", "json"]) == 0
     first = json.loads(capsys.readouterr().out)

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="ROW", default="", help="compare the rows with this one, pair by pair")
     costs = "add columns of what rows cost: training (time, images; over that of --baseline), passes for a test image"
     parser.add_argument("--costs", action="store_true", help=costs)
+    cosines = "add a column of how alike the merged source models are: the mean cosine of their changes since the start"
+    parser.add_argument("--cosines", action="store_true", help=cosines)
     error = "standard error: of a sample (n - 1), or population as DomainBed has it (n) (default: sample)"
     parser.add_argument("--error", metavar="ERROR", choices=ERRORS, default="sample", help=error)
     parser.add_argument(
@@ -95,6 +97,7 @@ def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
         error=arguments.error,
         order=given.order,
         costs=arguments.costs,
+        cosines=arguments.cosines,
     )
 
 

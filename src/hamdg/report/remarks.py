@@ -12,7 +12,7 @@ import numpy as np
 from hamdg.report.evidence import Evidence
 from hamdg.report.gaps import ERRORS, Gap, gap_to
 from hamdg.report.table import percent, start_label, tested_images
-from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.merge_figures import BECOME_ONE, ONE, MergeFacts, whole_cosines
 from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, Row, known, merge_facts
 from hamdg.text import listed_in_words
@@ -23,9 +23,6 @@ CHANCE_LOSS = 0.95
 # A loss may be high for another reason: a penalty, or wrong labels. Then the accuracy on the model's own hold-out set
 # is more than a fifth of the way from guessing to perfect.
 LEARNED = 0.2
-# Cosine of two updates from which on they are one: where they are equally long, their distance is then a tenth of
-# their length.
-ONE = 0.995
 # One class in at least 95 % of all predictions is what a constant model with a few slips does. Where that class really
 # is that frequent, it is no fault: its share must also be 1.5 times the true one.
 CONSTANT, TOO_OFTEN = 0.95, 1.5
@@ -109,12 +106,12 @@ def did_not_move(record: Record, found: Evidence) -> Remark | None:
 def sources_are_one(record: Record, found: Evidence) -> Remark | None:
     """Source models whose updates are the same: the merge of equal models is any one of them."""
     facts = merge_facts(record)
-    whole = {} if facts is None else {pair: own[""] for pair, own in facts["cosines"].items() if "" in own}
+    whole = {} if facts is None else whole_cosines(facts)
     if facts is None or not whole or min(whole.values()) < ONE:
         return None
     return Remark(
         "caution",
-        f"The source models have become one: the cosine of their updates is {_lowest(whole)}{_apart(facts, whole)}. "
+        f"{BECOME_ONE}: the cosine of their updates is {_lowest(whole)}{_apart(facts, whole)}. "
         "There was nothing left to merge, and this run says nothing about the merge method: any average "
         "of them is nearly the same model.",
     )

@@ -8,8 +8,10 @@ from typing import NotRequired, TypedDict
 
 from hamdg.runs.figures import Figure, HeatMap, bars, heat_map, layer_map
 
-# From here on a cosine is printed as 1.00.
-_ONE = 0.995
+# Cosine of two updates from which on they are one (it is printed as 1.00): where they are equally long, their distance
+# is then a tenth of their length.
+ONE = 0.995
+BECOME_ONE = "The source models have become one"
 
 
 class MergeFacts(TypedDict):
@@ -38,6 +40,11 @@ class MergeFacts(TypedDict):
     merged_norm: float
     mean_norm: float
     valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
+
+
+def whole_cosines(facts: MergeFacts) -> dict[str, float]:
+    """Return the cosine of the whole models for each pair of sources."""
+    return {pair: own[""] for pair, own in facts["cosines"].items() if "" in own}
 
 
 def merge_figures(facts: MergeFacts, layers: Sequence[str] = ()) -> list[Figure]:
@@ -79,7 +86,7 @@ def _lengths(facts: MergeFacts) -> dict[str, float]:
 
 def _matrix(facts: MergeFacts) -> HeatMap:
     sources = list(facts["norms"])
-    whole = {pair: own[""] for pair, own in facts["cosines"].items() if "" in own}
+    whole = whole_cosines(facts)
 
     def cosine(row: str, column: str) -> float | None:
         return 1.0 if row == column else whole.get(f"{row}|{column}", whole.get(f"{column}|{row}"))
@@ -90,13 +97,13 @@ def _matrix(facts: MergeFacts) -> HeatMap:
 
 def _in_words(cosines: Mapping[str, float]) -> str:
     """Return which source models have become one, if any: there is little left to merge then."""
-    equal = [" and ".join(pair.split("|")) for pair, value in cosines.items() if value >= _ONE]
+    equal = [" and ".join(pair.split("|")) for pair, value in cosines.items() if value >= ONE]
     if not equal:
         return ""
     if len(equal) == len(cosines):
         every = " for every pair" if len(equal) > 1 else ""
         return (
-            f"The source models have become one (cosine 1.00{every}): they changed in the same direction, so that "
+            f"{BECOME_ONE} (cosine 1.00{every}): they changed in the same direction, so that "
             "merging them is hardly more than taking one of them."
         )
     return f"These source models have become one (cosine 1.00): {'; '.join(equal)}."

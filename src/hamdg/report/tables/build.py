@@ -11,6 +11,7 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import estimate
 from hamdg.report.tables.columns import Column, averaged_key, columns_of
 from hamdg.report.tables.comparing import baselines, compared, marked
+from hamdg.report.tables.cosines import EXPLAINED, cosines_of, note_of
 from hamdg.report.tables.costs import Numbers, costs_of, explained
 from hamdg.report.tables.filling import Filled, fill
 from hamdg.report.tables.headings import Headings, Values, rank
@@ -45,8 +46,9 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     """
     metric = find_metric(options.metric, (run.summary for run in runs))
     rows, columns = _axes(options, any(is_per_class(metric, run.summary.result["targets"]) for run in runs))
-    if options.costs and (key := averaged_key(rows, columns)) in rows:
-        raise ConfigError(f"Costs are columns beside rows of methods, but `{key}` makes the rows; make it a column.")
+    if (options.costs or options.cosines) and (key := averaged_key(rows, columns)) in rows:
+        what = "Costs" if options.costs else "Cosines"
+        raise ConfigError(f"{what} are columns beside rows of methods, but `{key}` makes the rows; make it a column.")
     numbers, unmeasured = measure(runs, metric, [*rows, *columns, *APART], options)
     if not numbers:
         raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
@@ -192,13 +194,20 @@ class _Builder:
             error=self._options.error,
         )
         said = caption(table, self._options.select, chosen)
-        if not self._options.costs:
-            return replace(table, caption=said)
-        numbers = [_numbers_of(filled[values]) for values in rows]
-        # Of several baselines, one for each benchmark or condition, none gives its label to all.
-        name = table.baseline if len({*bases} - {None}) == 1 else self._options.baseline if table.baseline else ""
-        costs = costs_of(numbers, bases, name)
-        return replace(table, caption=f"{said} {explained(numbers, bases, name)}", costs=costs)
+        return self._with_columns(replace(table, caption=said), [_numbers_of(filled[values]) for values in rows], bases)
+
+    def _with_columns(self, table: Table, numbers: Sequence[Numbers], bases: Sequence[int | None]) -> Table:
+        """Add the columns beside the numbers that are asked for."""
+        if self._options.costs:
+            # Of several baselines, one for each benchmark or condition, none gives its label to all.
+            name = table.baseline if len({*bases} - {None}) == 1 else self._options.baseline if table.baseline else ""
+            said = f"{table.caption} {explained(numbers, bases, name)}"
+            table = replace(table, caption=said, costs=costs_of(numbers, bases, name))
+        if self._options.cosines:
+            column, said = cosines_of(numbers), f"{table.caption} {EXPLAINED}"
+            notes = [*table.notes, *note_of(table.rows, column)]
+            table = replace(table, caption=said, costs=[*table.costs, column], notes=notes)
+        return table
 
     def _fill(
         self, row_keys: Sequence[str], values: Values, numbers: Sequence[Measured], column_keys: Sequence[str]

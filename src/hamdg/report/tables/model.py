@@ -124,7 +124,7 @@ class Table:
         baseline: Label of the row that the others are compared with; empty for none.
         error: Which standard error it has.
         place: Benchmark and condition, where they make neither rows nor columns.
-        costs: What its rows cost, if that was asked for.
+        costs: What its rows cost, and how alike their source models are, if that was asked for.
     """
 
     title: str

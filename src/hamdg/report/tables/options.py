@@ -39,6 +39,7 @@ class TableOptions:
         error: Which standard error is shown.
         order: In which order values of a key come; those that are not named follow.
         costs: Whether there are columns of what training and inference cost.
+        cosines: Whether there is a column of how alike the source models are that were merged.
     """
 
     rows: Sequence[str] = ("algorithm",)
@@ -51,6 +52,7 @@ class TableOptions:
     error: ErrorKind = "sample"
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
     costs: bool = False
+    cosines: bool = False
 
 
 @dataclass(frozen=True)
