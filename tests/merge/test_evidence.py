@@ -33,6 +33,9 @@ class LinearModels:
     def score(self, weights: Mapping[str, Tensor]) -> float:
         return -float(weights["w"].square().sum())
 
+    def outcomes(self, weights: Mapping[str, Tensor], source: str) -> list[float]:
+        return [self.score(weights)]
+
     def loss(self, source: str) -> float:
         return float(len(source))
 
@@ -122,6 +125,7 @@ def test_gaussian_models_of_one_weight_merge_into_the_pooled_least_squares_solut
     ("kind", "call", "protocol"),
     [
         ("validation", "score", "Validation"),
+        ("holdout", "outcomes", "HoldOut"),
         ("losses", "loss", "Losses"),
         ("gradients", "fisher", "Gradients"),
         ("activations", "gram", "Activations"),

@@ -134,7 +134,8 @@ def test_an_option_cannot_have_the_name_of_a_setting() -> None:
 
 @pytest.mark.usefixtures("forget")
 def test_a_method_cannot_need_what_nobody_knows() -> None:
-    message = "Merge method `x` needs `luck`; what can be needed is validation, losses, gradients, activations, target."
+    known = "validation, holdout, losses, gradients, activations, target"
+    message = f"Merge method `x` needs `luck`; what can be needed is {known}."
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         global_method("x", on="models", needs=("luck",))(lambda model_set: lambda tensor_set: tensor_set.like)  # type: ignore[arg-type]
 

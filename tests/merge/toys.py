@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "regmean": {},
     "rhm": {"keep": 1.0},
     "score": {},
+    "search": {"by": "in_domain", "budget": 1},
     "shrunk": {"scale": 1.0},
     "slerp": {},
     "sma": {},
@@ -58,6 +59,7 @@ LIVELY: dict[str, dict[str, object]] = {
     "dare": {},
     "della": {},
     "rhm": {"scope": "global"},
+    "search": {"by": "in_domain", "budget": 3, "methods": "ties,wise_ft"},
     "task_arithmetic": {},
     "ties": {},
     "wise_ft": {},
@@ -119,6 +121,9 @@ class Evidence:
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         return -abs(float(weights["fc.weight"].double().sum()))
+
+    def outcomes(self, weights: Mapping[str, Tensor], source: str) -> list[float]:
+        return [self.score(weights)]
 
     def loss(self, source: str) -> float:
         return {"a": 3.0, "b": 1.0, "c": 1.1}[source]

@@ -135,6 +135,11 @@ class Algorithm(ABC):
         return (START,) if self.recipe.model.knows_classes else ()
 
     @property
+    def mixes_sources(self) -> bool:
+        """Whether a source model has learned something of other source domains than its own."""
+        return False
+
+    @property
     def line_note(self) -> str:
         """What `on_line` does to the models on a line, for the page; empty where it does nothing."""
         return ""

@@ -16,7 +16,7 @@ from hamdg.merge.registry import get_method
 from hamdg.values import yaml_name
 
 # What a run can ask of data: all of it from the source domains, but for `target`.
-ANSWERED: frozenset[Kind] = frozenset(["validation", "gradients", "activations", "target"])
+ANSWERED: frozenset[Kind] = frozenset(["validation", "holdout", "gradients", "activations", "target"])
 # The evidence that `merge.examples` is about.
 SAMPLED: frozenset[Kind] = frozenset(["gradients", "activations"])
 

@@ -6,8 +6,8 @@ Weights that it is handed are complete models: everything that a file would hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,10 @@ from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.tensors import Tensors
 
-Kind = Literal["validation", "losses", "gradients", "activations", "target"]
+if TYPE_CHECKING:
+    from hamdg.merge.search import Found
+
+Kind = Literal["validation", "holdout", "losses", "gradients", "activations", "target"]
 Shape = Callable[[Tensor], tuple[int, ...]]
 
 
@@ -26,6 +29,22 @@ class Validation(Protocol):
 
     def score(self, weights: Tensors) -> float:
         """Return a model's validation score; higher is better."""
+
+
+@runtime_checkable
+class HoldOut(Protocol):
+    """How good a model is on the hold-out set of one source."""
+
+    def outcomes(self, weights: Tensors, source: str) -> Sequence[float]:
+        """Return how right a model is on each example of a source's hold-out set: 1 or 0, or one score for all."""
+
+
+@runtime_checkable
+class SearchListener(Protocol):
+    """Evidence that wants to know what a search has tried."""
+
+    def searched(self, found: Found) -> None:
+        """Take what a search has tried."""
 
 
 @runtime_checkable
@@ -69,6 +88,7 @@ class Target(Protocol):
 
 KINDS: dict[Kind, type] = {
     "validation": Validation,
+    "holdout": HoldOut,
     "losses": Losses,
     "gradients": Gradients,
     "activations": Activations,

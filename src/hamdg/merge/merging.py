@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -143,6 +143,7 @@ class Merge:
             self._report(checks)
             model_set = model_set.only(tuple(name for name in model_set.names if checks[name].moves))
             model_set.complete = lambda rule, sources=None: self._complete(model_set, checks, _as_plan(rule, sources))
+            model_set.merged = self._other
         plan = self.info.plan(model_set, **self.options)
         return checks, _as_plan(plan)
 
@@ -157,6 +158,21 @@ class Merge:
 
         parts = model_set.only(self._floats).map(part)
         return self.tie(parts | self._merged_buffers(plan))
+
+    def _other(
+        self, method: str, options: Mapping[str, object], sources: Sequence[str], copies: bool
+    ) -> dict[str, Tensor]:
+        """Return what another method makes of some of the sources, or of as many copies of one model."""
+        if self.settings.lines is not None:
+            raise ConfigError(
+                f"Merge method `{self.info.name}` makes whole models, which ",
+                Argument("lines"),
+                " cannot scale layer by layer; leave it out.",
+            )
+        models = {source: self.like if copies else self.models[source] for source in sources}
+        merged: dict[str, Tensor] = {}
+        Merge(method, models, self.base, options, replace(self.settings, evidence=None)).run(merged.__setitem__)
+        return {name: merged[self.aliases.get(name, name)] for name in self.like}
 
     def tie(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors in the order of the result, with tied ones tied again."""

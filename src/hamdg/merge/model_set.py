@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -107,6 +107,8 @@ class ModelSet:
         self.dtype = dtype or self._widest()
         # Gives the complete model that a rule or a `MergePlan` makes (buffers of some sources only, if they are named).
         self.complete: Callable[..., dict[str, Tensor]] = _unset
+        # Gives the complete model that another method makes of some of the sources, or of copies of one model.
+        self.merged: Callable[[str, Mapping[str, object], Sequence[str], bool], dict[str, Tensor]] = _unset
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -161,11 +163,11 @@ class ModelSet:
         known = {key: getattr(self, key) for key in ("models", "base", "names", "changes", "weights", "evidence")}
         known |= {"dtype": self.dtype, "device": self.device, "threads": self.threads} | changed
         other = ModelSet(known.pop("models"), known.pop("base"), **known)
-        other.complete = self.complete
+        other.complete, other.merged = self.complete, self.merged
         return other
 
 
-def _unset(rule: Rule, sources: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+def _unset(*_: object) -> dict[str, Tensor]:
     raise NotImplementedError("only a model set that `merge` made can complete models")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, get_type_hints
 
 from hamdg.errors import ConfigError, unexpected
 from hamdg.text import argument_texts
-from hamdg.values import MismatchError, Range, check, choices, describe, members, plain
+from hamdg.values import Grid, MismatchError, Range, check, choices, describe, members, plain
 
 # What `merge` itself takes; a method's option by such a name could never be given.
 RESERVED = frozenset(
@@ -41,6 +41,11 @@ class Option:
     def choices(self) -> tuple[str, ...]:
         """Return what the option can be, if it is one of a few texts."""
         return choices(self.type)
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Return the values that a search tries; empty for an option that it leaves at its default."""
+        return next((extra.values for extra in plain(self.type)[1] if isinstance(extra, Grid)), ())
 
     @property
     def expected(self) -> str:
@@ -102,5 +107,6 @@ def _option(parameter: inspect.Parameter, hint: object, text: str) -> Option:
         )
     required = parameter.default is parameter.empty
     # No option may be infinite.
-    kind = hint if plain(hint)[1] else Annotated[hint, Range()]
+    limited = any(isinstance(extra, Range) for extra in plain(hint)[1])
+    kind = hint if limited else Annotated[hint, Range()]
     return Option(parameter.name, kind, None if required else parameter.default, required, text)

@@ -17,6 +17,7 @@ from hamdg.data.batches import sample_positions
 from hamdg.data.module import SourceData
 from hamdg.data.splits import seed_hash
 from hamdg.data.subset import holdout
+from hamdg.merge.search import Found
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
 from hamdg.stages.holdout_scores import HoldoutScores
@@ -27,7 +28,7 @@ _LABELS = 1 << 30
 
 
 class SourceEvidence:
-    """Answers `Validation`, `Gradients` and `Activations` of `hamdg.merge.evidence` from source data.
+    """Answers `Validation`, `HoldOut`, `Gradients` and `Activations` of `hamdg.merge.evidence` from source data.
 
     Nothing is opened before a method asks. Fisher information and activations are those of the models that are merged,
     on the same training images of their own domains, not augmented.
@@ -46,10 +47,19 @@ class SourceEvidence:
         self.models = models
         self.own = own
         self.examples = examples
+        self.search: Found | None = None
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         """Return the mean of the primary metric on the source domains' hold-out sets."""
         return self._scores.mean(weights)
+
+    def outcomes(self, weights: Mapping[str, Tensor], source: str) -> list[float]:
+        """Return how right a model is on each image of a source's hold-out set."""
+        return self._scores.outcomes(weights, source)
+
+    def searched(self, found: Found) -> None:
+        """Keep what a search has tried, for the record."""
+        self.search = found
 
     def fisher(self, source: str) -> Mapping[str, Tensor]:
         """Return the diagonal Fisher information of a source's model on its own images."""

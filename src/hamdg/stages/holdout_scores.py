@@ -32,6 +32,26 @@ class HoldoutScores:
         values = self.by_domain(weights).values()
         return sum(values) / len(values)
 
+    def outcomes(self, weights: Weights, source: str, network: Network | None = None) -> list[float]:
+        """Return how right a model is on each image of a source's hold-out set: 1 or 0; of label maps, the metric.
+
+        Args:
+            weights: The model.
+            source: The source.
+            network: What the weights belong to, if not to the run's network.
+        """
+        part, model = self._holdouts[source], Scored(network or self._network, weights)
+        if part.labels.ndim > 1:
+            found = self._scorer.by_domain([model], {source: part}, self.context.task)
+            return [found[0][source]]
+        batches = self._scorer.scores([model], part)
+        return [float(hit) for one in batches for hit in (one.scores.cpu().argmax(dim=1) == one.labels).tolist()]
+
+    @property
+    def images(self) -> dict[str, int]:
+        """How many images each source's hold-out set has."""
+        return {name: len(part.labels) for name, part in self._holdouts.items()}
+
     def put(self, weights: Weights) -> Network:
         """Return the network with these weights in it, until the next ones come; nothing is opened."""
         return self._scorer.put(Scored(self._network, weights))

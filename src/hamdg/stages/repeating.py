@@ -44,18 +44,29 @@ def remerge(path: Path, overrides: Sequence[str]) -> Path:
 
 def _remerged(path: Path, overrides: Sequence[str]) -> Path:
     with RunDirectory.hold(path) as source:
-        own = _recipe_at(source)
-        check_layout(source)
-        for name in trained_steps(own):
-            if not source.step(name).is_done:
-                raise ConfigError(f"`{path}` is not trained yet; finish it with `hamdg run` first.")
-            check_step(source, source.step(name))
-        if "merge" not in own.settings.uses:
-            raise ConfigError(f"`{path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
+        own = trained_recipe(source)
         recipe = _asked(source, overrides)
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
     return pipeline.run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
+
+
+def trained_recipe(run: RunDirectory) -> Recipe:
+    """Return the recipe of a run, held, whose histories are there to be merged.
+
+    Raises:
+        ConfigError: It is not trained, or merges nothing.
+        RunDirectoryError: A file that its training wrote is missing or another.
+    """
+    own = _recipe_at(run)
+    check_layout(run)
+    for name in trained_steps(own):
+        if not run.step(name).is_done:
+            raise ConfigError(f"`{run.path}` is not trained yet; finish it with `hamdg run` first.")
+        check_step(run, run.step(name))
+    if "merge" not in own.settings.uses:
+        raise ConfigError(f"`{run.path}` is a run of `{own.algorithm}`, which merges nothing by the section `merge`.")
+    return replace(own, runtime=replace(own.runtime, devices=1, nodes=1))
 
 
 def reevaluate(path: Path, overrides: Sequence[str] = ()) -> Path:

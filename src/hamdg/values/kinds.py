@@ -52,6 +52,17 @@ class Range:
         return " and ".join(part for part in (low, high) if part)
 
 
+class Grid:
+    """Which values of a number a search tries, as part of its type: `density: Annotated[float, Grid(0.1, 0.2)]`.
+
+    Args:
+        values: The values, from the smallest to the largest.
+    """
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+
 @dataclass(frozen=True)
 class Words:
     """What messages call a type, as part of it: `Annotated[str, Words("the path of a recipe")]`.

@@ -83,6 +83,12 @@ class Ham(Algorithm):
         *first, own = super().keys(sources)
         return (*first, "uniform_last", "uniform_history", "shrunk", own)
 
+    @property
+    def mixes_sources(self) -> bool:
+        """Whether a source model has learned from samples of other domains, or with other models."""
+        settings = cast("HamSettings", self.recipe.settings)
+        return settings.enrichment.enabled or settings.harmonization.method != "none"
+
     def _train(self, context: Context) -> StepResult:
         settings = context.settings(HamSettings)
         domains = context.data(context.sources)

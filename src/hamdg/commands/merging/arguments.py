@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from hamdg.commands import tracking
-from hamdg.commands.merging.flags import COMPARE, EXAMPLE, FLAGS, MERGE, MODES, Flag
+from hamdg.commands.merging.flags import COMPARE, EXAMPLE, FLAGS, MERGE, MODES, SEARCH, Flag
 from hamdg.commands.merging.values import choice, nearest
 from hamdg.errors import ConfigError
 
@@ -50,6 +50,9 @@ class Request(argparse.Namespace):
     lora_rank: int | None = None
     digest: HashName = "blake3"
     allow_nonfinite: bool = False
+    budget: int = 40
+    methods: str = "all"
+    clean: bool = False
     markdown: bool = False
 
 
@@ -74,7 +77,7 @@ def read_request(arguments: Sequence[str]) -> Request | None:
         if argument.startswith("-"):
             raise ConfigError(f"There is no option `{argument}`; {_HELP}.")
     request.files = [*rest, *arguments[end + 1 :]]
-    if request.files and mode not in (MERGE, COMPARE):
+    if request.files and mode not in (MERGE, COMPARE, SEARCH):
         raise ConfigError(f"`hamdg merge {mode}` takes no files, but got `{request.files[0]}`; {_HELP}.")
     return request
 

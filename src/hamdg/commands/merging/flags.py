@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from hamdg.commands import tracking
 from hamdg.commands.merging.values import as_path, as_text, count, hash_name, two_numbers
 
-MERGE, LIST, EXPLAIN, SHOW, COMPARE = MODES = ("--method", "--list", "--explain", "--show", "--compare")
+MERGE, LIST, EXPLAIN, SHOW, COMPARE, SEARCH = MODES = (
+    "--method",
+    "--list",
+    "--explain",
+    "--show",
+    "--compare",
+    "--search",
+)
 
 EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merged.safetensors`"
 USAGE = """\
 hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VALUE ...]
        hamdg merge --list | --explain NAME | --show FILE
        hamdg merge --compare [NAME=]FILE ... --base FILE [--out IMAGE.svg]
+       hamdg merge RUN --search [--budget NUMBER] [--methods NAME,...] [--clean]
        hamdg merge RUN [--merge.KEY=VALUE ...] [--tracking NAME]"""
 _THREADS = 1_024
 
@@ -55,6 +63,7 @@ FLAGS: dict[str, Flag] = {
         Flag(EXPLAIN, (EXPLAIN,), "say what a method does and what its options mean", "NAME"),
         Flag(SHOW, (SHOW,), "say how a merged file was made", "FILE"),
         Flag(COMPARE, (COMPARE,), "measure how alike the models are instead of merging them"),
+        Flag(SEARCH, (SEARCH,), "find the best merge of a run by leaving each source out in turn"),
         Flag("--base", _BOTH, "the start that the models have in common", "FILE", as_path),
         Flag("--out", _BOTH, "the merged file; with --compare an image (.svg)", "FILE", as_path),
         Flag("--device", _BOTH, "where it is computed: cpu (default), cuda, ...", "DEVICE"),
@@ -105,6 +114,9 @@ FLAGS: dict[str, Flag] = {
         ),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH", hash_name),
         Flag("--allow-nonfinite", (MERGE,), "allow NaN and infinite values"),
+        Flag("--budget", (SEARCH,), "how many merges are tried (default 40)", "NUMBER", count()),
+        Flag("--methods", (SEARCH,), "which methods are tried; all that need no data by default", "NAME,..."),
+        Flag("--clean", (SEARCH,), "train source models anew without the source that is left out"),
         Flag("--markdown", (LIST,), "print the table as Markdown"),
     )
 }
@@ -117,11 +129,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="models to merge, as NAME=FILE or FILE; or one RUN")
     groups = {
         title: parser.add_argument_group(title)
-        for title in ("what to do", "merging or comparing files", "merging files", "output")
+        for title in ("what to do", "merging or comparing files", "merging files", "searching", "output")
     }
     for flag in FLAGS.values():
         if flag.name in MODES:
             title = "what to do"
+        elif SEARCH in flag.modes:
+            title = "searching"
         elif MERGE in flag.modes:
             title = "merging or comparing files" if COMPARE in flag.modes else "merging files"
         else:

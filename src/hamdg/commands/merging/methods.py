@@ -91,7 +91,8 @@ def explanation(info: MethodInfo) -> list[str]:
     lines.append("Options:")
     for option in info.options.values():
         default = "has to be given" if option.required else f"default {default_of(option)}"
-        lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}")
+        tried = f"; a search tries {', '.join(map(shown, option.grid))}" if option.grid else ""
+        lines.append(f"  --{option.name.replace('_', '-')}  {_expected(option)}; {default}{tried}")
         lines += textwrap.wrap(option.text, _WIDTH, initial_indent="      ", subsequent_indent="      ")
     return lines
 

@@ -15,7 +15,7 @@ from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Scope = Literal["tensor", "global", "row"]
 
@@ -24,9 +24,9 @@ Scope = Literal["tensor", "global", "row"]
 def breadcrumbs(
     model_set: ModelSet,
     *,
-    beta: Annotated[float, Range(0, 1)] = 0.85,
+    beta: Annotated[float, Range(0, 1), Grid(0.5, 0.7, 0.85)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
-    scale: float = 0.3,
+    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0)] = 0.3,
     scope: Scope = "tensor",
 ) -> Rule:
     """Drop outliers and small entries of every change, and add the others.

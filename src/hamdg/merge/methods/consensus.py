@@ -12,16 +12,16 @@ from hamdg.merge.buffers import added
 from hamdg.merge.methods.ties import elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 
 @global_method("consensus", on="changes", buffers=added)
 def consensus(
     model_set: ModelSet,
     *,
-    threshold: Annotated[float, Range(0)] = 0.6,
+    threshold: Annotated[float, Range(0), Grid(0.2, 0.4, 0.6)] = 0.6,
     agree: Annotated[int, Range(0)] = 2,
-    scale: float = 0.3,
+    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0)] = 0.3,
     total: Literal["sum", "ties"] = "sum",
     ties_density: Annotated[float, Range(0, 1)] = 0.2,
 ) -> Rule:

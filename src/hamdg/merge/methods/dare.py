@@ -16,7 +16,7 @@ from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Scope, Sign, elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Then = Literal["task_arithmetic", "ties"]
 # Of the methods that follow, their own default factors.
@@ -33,11 +33,11 @@ def _shares(weights: Mapping[str, float], *, scale: float | None, then: Then, ti
 def dare(
     model_set: ModelSet,
     *,
-    drop_rate: Annotated[float, Range(0, 1, below=True)] = 0.9,
+    drop_rate: Annotated[float, Range(0, 1, below=True), Grid(0.1, 0.5, 0.9)] = 0.9,
     rescale: Literal["expectation", "l1"] = "expectation",
     seed: int = 0,
     then: Then = "task_arithmetic",
-    scale: float | None = None,
+    scale: Annotated[float | None, Grid(0.1, 0.3, 0.5, 1.0)] = None,
     ties_density: Annotated[float, Range(0, 1)] = 1.0,
     ties_scope: Scope = "global",
     ties_sign: Sign = "mass",

@@ -17,7 +17,7 @@ from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Rescale = Literal["probability", "l1", "none"]
 
@@ -33,9 +33,9 @@ def _shares(
 def della(
     model_set: ModelSet,
     *,
-    drop_rate: Annotated[float, Range(0, 1, below=True)] = 0.3,
+    drop_rate: Annotated[float, Range(0, 1, below=True), Grid(0.1, 0.3, 0.5, 0.7)] = 0.3,
     window: Annotated[float, Range(0, 1)] = 0.14,
-    scale: float = 1.1,
+    scale: Annotated[float, Grid(0.5, 0.8, 1.1, 1.5)] = 1.1,
     rescale: Rescale = "probability",
     seed: int = 0,
     then: Literal["ties", "task_arithmetic"] = "ties",

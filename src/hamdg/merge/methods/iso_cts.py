@@ -12,15 +12,15 @@ from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, decompose, join, norm, orthogonal, total
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import tensorwise_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 
 @tensorwise_method("iso_cts", on="changes", buffers=added)
 def iso_cts(
     tensor_set: TensorSet,
     *,
-    common: Annotated[float, Range(0, 1)] = 0.8,
-    scale: float = 1.0,
+    common: Annotated[float, Range(0, 1), Grid(0.5, 0.8)] = 0.8,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5)] = 1.0,
     skip: str = "text_projection",
     kernels: Kernels = "average",
     packed: Packed = "whole",

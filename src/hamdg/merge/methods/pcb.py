@@ -13,7 +13,7 @@ from hamdg.merge.buffers import averaged
 from hamdg.merge.functional.cutoff import model_ranked, portion
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Inter = Literal["total", "normalized", "pairs"]
 
@@ -22,9 +22,9 @@ Inter = Literal["total", "normalized", "pairs"]
 def pcb(
     model_set: ModelSet,
     *,
-    density: Annotated[float, Range(0, 1)] = 0.1,
+    density: Annotated[float, Range(0, 1), Grid(0.05, 0.1, 0.2, 0.5)] = 0.1,
     tail: Annotated[float, Range(0, 0.5, below=True)] = 1e-4,
-    scale: float = 1.0,
+    scale: Annotated[float, Grid(0.5, 1.0, 1.5)] = 1.0,
     inter: Inter = "total",
     scope: Literal["tensor", "global"] = "global",
 ) -> Rule:

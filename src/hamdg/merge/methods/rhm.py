@@ -14,7 +14,7 @@ from hamdg.merge.functional.mixtures import mean, square
 from hamdg.merge.functional.selection import Score
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Criterion = Literal["magnitude", "relative", "agreement"]
 Scope = Literal["tensor", "global"]
@@ -25,7 +25,7 @@ Combine = Literal["mean", "disjoint"]
 def rhm(
     model_set: ModelSet,
     *,
-    keep: Annotated[float, Range(0, 1)] = 0.5,
+    keep: Annotated[float, Range(0, 1), Grid(0.1, 0.3, 0.5, 0.7, 0.9)] = 0.5,
     scope: Scope = "tensor",
     criterion: Criterion = "magnitude",
     combine: Combine = "mean",

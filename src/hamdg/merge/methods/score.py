@@ -12,7 +12,7 @@ from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import tensorwise_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 OffDiagonal = Literal["trim", "drop", "keep"]
 Divisor = Literal["none", "sources"]
@@ -23,11 +23,11 @@ Center = Literal["mean", "zero"]
 def score(
     tensor_set: TensorSet,
     *,
-    threshold: Annotated[float, Range(0)] = 1.96,
+    threshold: Annotated[float, Range(0), Grid(1.0, 1.96, 3.0)] = 1.96,
     divisor: Divisor = "none",
     center: Center = "mean",
     off_diagonal: OffDiagonal = "trim",
-    scale: float = 1.0,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0)] = 1.0,
     skip: str = "text_projection",
     kernels: Kernels = "average",
     packed: Packed = "whole",

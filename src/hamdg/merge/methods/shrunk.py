@@ -12,7 +12,7 @@ from hamdg.merge.functional.mixtures import mean, square
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 
 def _shares(weights: Mapping[str, float], *, scale: float | None) -> BufferShares:
@@ -22,7 +22,10 @@ def _shares(weights: Mapping[str, float], *, scale: float | None) -> BufferShare
 
 @global_method("shrunk", on="changes", buffers=_shares)
 def shrunk(
-    model_set: ModelSet, *, scale: float | None = None, norm: Annotated[float | None, Range(0)] = None
+    model_set: ModelSet,
+    *,
+    scale: Annotated[float | None, Grid(0.5, 0.75, 1.25, 1.5, 2.0)] = None,
+    norm: Annotated[float | None, Range(0)] = None,
 ) -> MergePlan:
     """Scale the mean change by a factor or to a given norm: no entry is preferred to another.
 

@@ -15,7 +15,7 @@ from hamdg.merge.functional.mixtures import Space, lengths_and_cosines, mixing
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 
 def _shares(weights: Mapping[str, float], *, t: float) -> BufferShares:
@@ -27,7 +27,7 @@ def _shares(weights: Mapping[str, float], *, t: float) -> BufferShares:
 def slerp(
     model_set: ModelSet,
     *,
-    t: Annotated[float, Range(0, 1)] = 0.5,
+    t: Annotated[float, Range(0, 1), Grid(0.25, 0.5, 0.75)] = 0.5,
     scope: Literal["tensor", "global"] = "tensor",
     space: Space = "weights",
     straight: Annotated[float, Range(0, 1)] = 0.9995,

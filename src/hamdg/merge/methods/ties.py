@@ -14,7 +14,7 @@ from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, portion, tenso
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]
@@ -31,9 +31,9 @@ def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> 
 def ties(
     model_set: ModelSet,
     *,
-    density: Annotated[float, Range(0, 1)] = 0.2,
+    density: Annotated[float, Range(0, 1), Grid(0.1, 0.2, 0.4, 0.8)] = 0.2,
     scope: Scope = "global",
-    scale: float = 1.0,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5)] = 1.0,
     sign: Sign = "mass",
     combine: Combine = "mean",
     tie_rule: TieRule = "exact",

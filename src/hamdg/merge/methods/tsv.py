@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from torch import Tensor
 
@@ -10,13 +11,14 @@ from hamdg.merge.buffers import added
 from hamdg.merge.functional.spectral import Kernels, Layout, Packed, leading, orthogonal
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import tensorwise_method
+from hamdg.values import Grid
 
 
 @tensorwise_method("tsv", on="changes", buffers=added)
 def tsv(
     tensor_set: TensorSet,
     *,
-    scale: float = 1.0,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5)] = 1.0,
     skip: str = "text_projection",
     kernels: Kernels = "average",
     packed: Packed = "whole",

@@ -12,7 +12,7 @@ from hamdg.merge.buffers import BufferShares, averaged
 from hamdg.merge.methods.weighted import weighted_mean
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import tensorwise_method
-from hamdg.values import Range
+from hamdg.values import Grid, Range
 
 
 def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
@@ -21,7 +21,9 @@ def _shares(weights: Mapping[str, float], *, alpha: float) -> BufferShares:
 
 
 @tensorwise_method("wise_ft", on="models", needs_base=True, weights="shares", pieces=True, buffers=_shares)
-def wise_ft(tensor_set: TensorSet, *, alpha: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
+def wise_ft(
+    tensor_set: TensorSet, *, alpha: Annotated[float, Range(0, 1), Grid(0.2, 0.4, 0.5, 0.6, 0.8)] = 0.5
+) -> Tensor:
     """Interpolate between the base and the fine-tuned model: theta = (1 - alpha) theta_0 + alpha theta_1.
 
     See Wortsman et al., https://arxiv.org/abs/2109.01903. The paper interpolates between the zero-shot model and one

@@ -1,0 +1,170 @@
+"""Searches of a tiny run's merges: the held-out domain stays closed, scores are kept, and what cannot be is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hamdg.data import domain
+from hamdg.data.domain import Domain, WallError, open_domain
+from hamdg.errors import ConfigError, RunDirectoryError
+from hamdg.merge import merge
+from hamdg.merge.candidates import Candidate
+from hamdg.models.network import Weights
+from hamdg.runs.identity import run_directory
+from hamdg.stages import pipeline
+from hamdg.stages.holdout_scores import HoldoutScores
+from hamdg.stages.search import search_merges
+from hamdg.stages.source_models import SourceModels
+
+if TYPE_CHECKING:
+    from tests.stages.conftest import Tiny
+
+EXPERTS = ("--algorithm=experts", "--merge.method=uniform", "--held_out=sketch")
+
+
+@pytest.fixture
+def trained(tiny: Tiny) -> Callable[..., Path]:
+    """Return a function that trains a tiny run, without its evaluation, and gives its directory."""
+
+    def run(*overrides: str) -> Path:
+        recipe = tiny(*EXPERTS, *overrides, tower="vit")
+        pipeline.run(recipe, until="train", show=False)
+        return run_directory(recipe)
+
+    return run
+
+
+def test_a_search_scores_by_hand_and_never_opens_the_held_out_domain(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained()
+    opened: list[str] = []
+    own = domain._opened
+
+    def noted(recipe: object, name: str, *others: object) -> Domain:
+        opened.append(name)
+        if name == "sketch":
+            raise AssertionError("the held-out domain was opened")
+        return own(recipe, name, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(domain, "_opened", noted)
+    asked: list[tuple[str, int]] = []
+    outcomes = HoldoutScores.outcomes
+
+    def counted(self: HoldoutScores, weights: Weights, source: str, network: object = None) -> list[float]:
+        found = outcomes(self, weights, source)
+        asked.append((source, len(found)))
+        return found
+
+    monkeypatch.setattr(HoldoutScores, "outcomes", counted)
+    searched = search_merges(path, 3, ["wise_ft"])
+    assert set(opened) == {"art_painting", "cartoon", "photo"}
+    assert len(asked) == 3 * 2 * 3  # merges, rules, sources
+    found = searched.found
+    assert [len(one.scores) for one in found.scored] == [2, 2, 2]
+    assert searched.new == 3
+    kept = json.loads((path / "search.json").read_text())
+    assert kept["images"] == dict(asked)
+    assert [one["scores"]["leave_one_out"] for one in kept["candidates"]] == [
+        dict(one.scores["leave_one_out"]) for one in found.scored
+    ]
+    # A larger budget goes on, and a smaller one takes what is there.
+    asked.clear()
+    assert search_merges(path, 4, ["wise_ft"]).new == 1
+    again = search_merges(path, 3, ["wise_ft"])
+    assert (again.new, again.found) == (0, found)
+    assert len(asked) == 2 * 2 * 3  # the average, with which the new one is compared, and the new one
+
+
+def test_code_that_a_search_calls_meets_the_wall(
+    trained: Callable[..., Path], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny(*EXPERTS, tower="vit")
+
+    def curious(self: SourceModels, candidate: Candidate) -> Weights:
+        open_domain(recipe, "sketch", 32)
+        raise AssertionError("never reached")
+
+    monkeypatch.setattr(SourceModels, "merged", curious)
+    with pytest.raises(WallError, match=r"^The domain `sketch` must not be opened here"):
+        search_merges(trained(), 1)
+
+
+def test_each_source_is_scored_on_a_merge_of_the_others(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[Weights]] = {}
+    models: dict[str, Mapping[str, Weights]] = {}
+
+    def noted(self: HoldoutScores, weights: Weights, source: str, network: object = None) -> list[float]:
+        asked.setdefault(source, []).append(weights)
+        return [1.0]
+
+    without = SourceModels.without
+
+    def kept(self: SourceModels, source: str) -> SourceModels:
+        models["all"] = self.models
+        return without(self, source)
+
+    monkeypatch.setattr(HoldoutScores, "outcomes", noted)
+    monkeypatch.setattr(SourceModels, "without", kept)
+    search_merges(trained(), 1)
+    for source, (outside, inside) in asked.items():
+        others = {name: own for name, own in models["all"].items() if name != source}
+        for found, wanted in ((outside, merge("uniform", others)), (inside, merge("uniform", models["all"]))):
+            assert all(found[name].equal(tensor) for name, tensor in wanted.items())
+    assert set(asked) == set(models["all"])
+
+
+def test_two_sources_and_models_that_have_seen_each_other_are_told(trained: Callable[..., Path]) -> None:
+    notes = search_merges(trained("--excluded=[photo]"), 1).notes
+    assert [note.partition(":")[0] for note in notes] == ["With two sources, leave-one-source-out merges one model"]
+    searched = search_merges(trained("--algorithm=ham", "--controls.erm=false"), 1)
+    assert searched.leaking
+    assert searched.notes[0].startswith("LEAKING: the source models have learned from each other's domains")
+    apart = ("--ham.enrichment.enabled=false", "--ham.harmonization.method=none")
+    assert not search_merges(trained("--algorithm=ham", "--controls.erm=false", *apart), 1).leaking
+
+
+def test_the_clean_rule_merges_models_that_never_saw_the_source(trained: Callable[..., Path]) -> None:
+    path = trained("--algorithm=ham", "--controls.erm=false")
+    searched = search_merges(path, 2, ["wise_ft"], clean=True)
+    assert not searched.leaking
+    assert not searched.notes
+    assert searched.file.name == "search-clean.json"
+    runs = sorted(one.parents[2].name for one in path.parents[2].glob("*/ham/*/train.json") if one.parent != path)
+    assert runs == ["art_painting+sketch", "cartoon+sketch", "photo+sketch"]
+    # They are trained once.
+    before = {one: one.stat().st_mtime_ns for one in path.parents[2].glob("*+sketch/ham/*/train.json")}
+    assert search_merges(path, 2, ["wise_ft"], clean=True).new == 0
+    assert before == {one: one.stat().st_mtime_ns for one in before}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("--algorithm=erm",), r"is a run of `erm`, which merges nothing by the section `merge`\.$"),
+        (("--algorithm=soup", "--soup.runs=2"), r"whose models are not one for each source domain, so that no domain"),
+        (("--excluded=[photo,cartoon]",), r"has one source domain, `art_painting`, and leaving one out needs two or"),
+    ],
+)
+def test_runs_without_several_source_models_are_refused(tiny: Tiny, overrides: tuple[str, ...], message: str) -> None:
+    recipe = tiny(*EXPERTS, *overrides, tower="vit")
+    pipeline.run(recipe, until="validate", show=False)
+    with pytest.raises(ConfigError, match=message):
+        search_merges(run_directory(recipe), 1)
+
+
+def test_an_untrained_run_and_a_damaged_file_are_refused(trained: Callable[..., Path]) -> None:
+    path = trained()
+    (path / "search.json").write_text("{}")
+    with pytest.raises(RunDirectoryError, match=r"search\.json` is damaged .*; delete it, and search again\.$"):
+        search_merges(path, 1)
+    (path / "train.json").unlink()
+    with pytest.raises(ConfigError, match=r"is not trained yet; finish it with `hamdg run` first\.$"):
+        search_merges(path, 1)
