@@ -84,6 +84,24 @@ def test_the_linear_probe_is_where_the_gradient_of_its_convex_objective_vanishes
     assert np.abs(gradient(np.zeros_like(weight))).max() > 1e-2
 
 
+def test_a_frequent_class_counts_no_more_than_a_rare_one_where_classes_are_balanced() -> None:
+    # In `ink` the last class is three times as frequent: repeating it changes what is fitted where domains count alike.
+    x, labels = FOUND["ink"]
+    rare = torch.cat([torch.nonzero(labels != 2).flatten(), torch.nonzero(labels == 2).flatten().repeat(3)])
+    frequent = FOUND | {"ink": (x[rare], labels[rare])}
+    balanced, plain = linear_probe(FOUND, 3, SCALE, "classes"), linear_probe(FOUND, 3, SCALE)
+    torch.testing.assert_close(linear_probe(frequent, 3, SCALE, "classes"), balanced, rtol=1e-4, atol=1e-5)
+    assert (linear_probe(frequent, 3, SCALE) - plain).abs().max() > 1e-2
+
+
+def test_balanced_classes_are_the_same_as_equally_frequent_ones() -> None:
+    # By hand: two images of one class and one of the other weigh as much as with the single one twice.
+    x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    found = {"a": (x, torch.tensor([0, 0, 1]))}
+    even = {"a": (x[[0, 1, 2, 2]], torch.tensor([0, 0, 1, 1]))}
+    torch.testing.assert_close(linear_probe(found, 2, 1.0, "classes"), linear_probe(even, 2, 1.0), rtol=1e-4, atol=1e-5)
+
+
 def test_logits_are_the_probes_whatever_the_scale() -> None:
     torch.testing.assert_close(SCALE * linear_probe(FOUND, 3, SCALE), 100.0 * linear_probe(FOUND, 3, 100.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,19 @@ import torch
 from torch import nn
 
 from hamdg import cli
-from hamdg.config.recipe import Recipe
+from hamdg.config.reading import read_recipe
+from hamdg.config.recipe import ModelConfig, Recipe
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.files import load_tensors, read_metadata
+from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.architectures import build, find_architecture
 from hamdg.models.image_classifier import fresh_head
+from hamdg.report.table import class_features
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.identity import run_directory
+from hamdg.runs.identity import identity, run_directory
 from hamdg.runs.record import Record, read_record
 from hamdg.runs.steps import read_start
+from hamdg.stages import class_features as stages_features
 from hamdg.stages import pipeline
 from hamdg.stages.context import check_batchnorm, open_context
 from tests.stages.test_damaged_checkpoint import stopped
@@ -122,6 +127,106 @@ def test_a_learned_linear_layer_knows_the_classes_before_the_training_and_is_tra
     pipeline.run(again, until="train")
     start = load_tensors(RunDirectory(run_directory(again)).base)
     assert torch.equal(start["conv1.weight"], load_tensors(run.merged)["conv1.weight"])
+
+
+FROZEN = (*RESNET, "--model.text_head=linear_probe", "--model.train_head=false")
+
+
+def test_a_frozen_linear_layer_is_the_same_in_all_models_and_in_the_exported_file(tiny: Tiny) -> None:
+    run, record = finished(tiny(*FROZEN, "--algorithm=experts", "--merge.method=uniform"))
+    learned = load_tensors(run.class_features)["class_features"]
+    for weights in histories(run).values():
+        assert not [name for name in weights if name.startswith("fc.")]
+        assert weights
+    base, merged = load_tensors(run.base), load_tensors(run.merged)
+    assert base.keys() == merged.keys()
+    for files in (base, merged):
+        assert torch.equal(files["fc.weight"], learned)
+        assert not files["fc.bias"].any()
+    assert not torch.equal(merged["conv1.weight"], base["conv1.weight"])
+    assert record["rows"][0]["label"] == "start model, linear probe"
+    assert record["class_features"] == {"kind": "linear_probe", "sha256": sha256_tensor(learned)}
+    assert class_features(record).endswith("of the sources' training images, frozen; no text is used")
+
+
+@pytest.mark.parametrize("algorithm", ["erm", "wise_ft", "ham"])
+def test_algorithms_train_behind_a_frozen_linear_layer(tiny: Tiny, algorithm: str) -> None:
+    recipe = tiny(*FROZEN, f"--algorithm={algorithm}")
+    pipeline.run(recipe, until="merge")
+    run = RunDirectory(run_directory(recipe))
+    merged = load_tensors(run.path / "merge/merged.safetensors")
+    assert "conv1.weight" in merged
+    assert "fc.weight" not in merged
+
+
+def test_the_class_features_of_a_sweep_are_learned_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.run(first := tiny(*FROZEN, "--algorithm=zero_shot"))
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_features, "features_of", None)
+        pipeline.run(second := tiny(*FROZEN, "--algorithm=erm"), until="train")
+        with pytest.raises(TypeError):
+            pipeline.run(tiny(*FROZEN, "--algorithm=erm", "--model.head_balance=classes"), until="train")
+    one, other = (RunDirectory(run_directory(recipe)).class_features for recipe in (first, second))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_head_may_be_learned_from_labels_without_the_noise_that_a_recipe_makes(tiny: Tiny) -> None:
+    noisy = (*FROZEN, "--algorithm=zero_shot", "--data.mini.label_noise=0.5")
+    found = []
+    for overrides in (noisy, (*noisy, "--model.head_labels=clean"), (*FROZEN, "--algorithm=zero_shot")):
+        pipeline.run(recipe := tiny(*overrides), until="validate")
+        found.append(load_tensors(RunDirectory(run_directory(recipe)).class_features)["class_features"])
+    assert torch.equal(found[1], found[2])
+    assert not torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["--model.train_head=false"], "`mini-rn` is a CLIP, whose head `model.head` decides on; leave it out, or"),
+        (
+            [*RESNET, "--model.train_head=false"],
+            "the linear layer of `mini-resnet8-16` is drawn by the seed; set `model.text_head` to `linear_probe` or",
+        ),
+        (
+            ["--benchmark=mini-scenes", "--held_out=dusk", "--model.name=mini-unet", "--model.train_head=false"],
+            "`mini-unet` is a segmentation network; leave it out, or choose an image classifier",
+        ),
+        (
+            ["--model.head_balance=classes"],
+            "`prompts` fits no linear probe; leave it out, or set that to `linear_probe`",
+        ),
+        (
+            ["--model.head_labels=clean"],
+            "with `model.text_head` `prompts` no labels are read for the head; leave it out",
+        ),
+        (
+            ["--model.text_head=source_means", "--model.head_labels=clean"],
+            "this recipe makes no labels of `mini` wrong, and which of them are wrong otherwise is not known; leave it",
+        ),
+    ],
+)
+def test_keys_of_the_head_that_make_no_sense_are_refused(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(None, [*overrides, "--model.weights=null"])
+    assert sentence in str(caught.value)
+
+
+def test_an_algorithm_that_trains_the_layer_first_says_that_it_is_frozen(tiny: Tiny) -> None:
+    recipe = tiny(*FROZEN, "--algorithm=lp_ft", "--controls.erm=false")
+    with pytest.raises(ConfigError, match=r"but `model\.train_head` is `false`; leave it out\."):
+        pipeline.run(recipe)
+    recipe = tiny(*FROZEN, "--algorithm=erm_pp", "--train.schedule=constant")
+    with pytest.raises(ConfigError, match=r"set it to 0, or `model\.train_head` to `true`\."):
+        pipeline.run(recipe)
+
+
+def test_without_the_keys_of_the_head_runs_are_the_same_as_before() -> None:
+    before = Recipe(model=ModelConfig("mini-resnet8", text_head="linear_probe"))
+    same = ModelConfig("mini-resnet8", None, text_head="linear_probe", train_head=True, head_balance="domains")
+    assert identity(replace(before, model=same)) == identity(before)
+    others = ({"train_head": False}, {"head_balance": "classes"}, {"head_labels": "clean"})
+    assert len({identity(before), *(identity(replace(before, model=replace(same, **own))) for own in others)}) == 4
 
 
 def test_a_clip_with_batchnorm_may_move_its_statistics_too(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _view_problems(recipe)
     yield from _text_problems(recipe)
     yield from _head_problems(recipe)
+    yield from _learned_head_problems(recipe)
     train = recipe.train
     if train.warmup > train.steps:
         sentence = (
@@ -217,13 +218,43 @@ def _text_problems(recipe: Recipe) -> Iterator[Problem]:
 
 def _head_problems(recipe: Recipe) -> Iterator[Problem]:
     model = recipe.model
-    start = f"`model.head` is `{model.head}`, but "
-    if model.trains_head and not model.has_text:
+    start, gets_layer = f"`model.head` is `{model.head}`, but ", model.head != "class_features"
+    if gets_layer and not model.has_text:
         own = "last layers" if model.segments else "a linear layer"
         yield Problem("model.head", f"{start}`{model.name}` has {own} of its own; leave it out, or choose a CLIP")
-    elif model.trains_head and model.trains_text:
+    elif gets_layer and model.trains_text:
         sentence = f"{start}with `model.text_tower` `trained` the text tower gives the class features in every pass"
         yield Problem("model.head", f"{sentence}; leave one of them out")
+
+
+def _learned_head_problems(recipe: Recipe) -> Iterator[Problem]:
+    model = recipe.model
+    start = "`model.train_head` is `false`, but "
+    if not model.train_head and (model.has_text or model.segments):
+        kind = "a CLIP, whose head `model.head` decides on" if model.has_text else "a segmentation network"
+        yield Problem(
+            "model.train_head", f"{start}`{model.name}` is {kind}; leave it out, or choose an image classifier"
+        )
+    elif not model.train_head and model.text_head == "prompts":
+        sentence = f"{start}with `model.text_head` `prompts` the linear layer of `{model.name}` is drawn by the seed"
+        yield Problem("model.train_head", f"{sentence}; set `model.text_head` to `linear_probe` or `source_means`")
+    if model.head_balance != "domains" and model.text_head != "linear_probe":
+        sentence = f"`model.head_balance` is `{model.head_balance}`, but `model.text_head` `{model.text_head}` fits no"
+        yield Problem("model.head_balance", f"{sentence} linear probe; leave it out, or set that to `linear_probe`")
+    if model.head_labels == "clean":
+        yield from _clean_label_problems(recipe)
+
+
+def _clean_label_problems(recipe: Recipe) -> Iterator[Problem]:
+    key, learner = "model.head_labels", recipe.model.text_head
+    if learner == "prompts":
+        sentence = f"`{key}` is `clean`, but with `model.text_head` `{learner}` no labels are read for the head"
+        yield Problem(key, f"{sentence}; leave it out, or set that to `linear_probe`")
+    elif not (recipe.benchmark == "mini" and recipe.data.mini.label_noise):
+        sentence = (
+            f"`{key}` is `clean`, but this recipe makes no labels of `{recipe.benchmark}` wrong, and which of them"
+        )
+        yield Problem(key, f"{sentence} are wrong otherwise is not known; leave it out")
 
 
 def _share_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -19,6 +19,8 @@ Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
 TextTower = Literal["frozen", "trained"]
 Head = Literal["class_features", "trained", "linear"]
+HeadBalance = Literal["domains", "classes"]
+HeadLabels = Literal["given", "clean"]
 OptimizerKind = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
 BufferPolicy = Literal["moments", "mean", "first", "refuse"]
@@ -65,7 +67,7 @@ class ModelConfig:
             not know, `source_means` (each class's mean image feature over the sources' training images) or
             `linear_probe` (a linear classifier of these features). Both are learned once, before the training. An image
             classifier has no text: its linear layer starts from what these two learn or, with `prompts`, from what the
-            seed draws, and is trained.
+            seed draws, and is trained unless `train_head` says otherwise.
         text_tower: Whether the text tower of a CLIP stays what it is (`frozen`), so that `prompts` are encoded once, or
             is trained along with the image tower (`trained`): all but its embeddings of words.
         head: What gives a CLIP's scores: cosines with frozen `class_features`; a `trained` linear layer on normalized
@@ -73,6 +75,12 @@ class ModelConfig:
             or a new `linear` layer with a bias on features as they are, as an image classifier has.
         frozen_blocks: How many stages of an image classifier stay as they are, behind the stem, which does then, too;
             with `data.views` what they give for images is computed once. 0 trains all layers.
+        train_head: Whether the linear layer of an image classifier is trained with all else. `false` keeps it as
+            `text_head` learned it from the sources: frozen, and the same for all models of a run.
+        head_balance: What counts alike in the fit of a `linear_probe`: `domains`, however many images they have, or in
+            each of them `classes`, too, however many images these have.
+        head_labels: The labels that a head is learned from: as they are `given`, or the true ones where a recipe makes
+            labels wrong (`clean`): a control for such noise that nobody has with images of their own.
     """
 
     name: str = "mini-rn"
@@ -85,6 +93,9 @@ class ModelConfig:
     text_tower: TextTower = "frozen"
     head: Head = "class_features"
     frozen_blocks: Annotated[int, Range(0, 1_000)] = 0
+    train_head: bool = True
+    head_balance: HeadBalance = "domains"
+    head_labels: HeadLabels = "given"
 
     @property
     def has_text(self) -> bool:
@@ -108,8 +119,8 @@ class ModelConfig:
 
     @property
     def trains_head(self) -> bool:
-        """Whether a CLIP has a linear layer for the classes, which is trained."""
-        return self.head != "class_features"
+        """Whether last layers are trained: those of a network without text, or a linear layer that a CLIP gets."""
+        return self.head != "class_features" if self.has_text else self.train_head
 
     @property
     def knows_classes(self) -> bool:

@@ -26,8 +26,8 @@ _CHANNELS = 3
 class ImageClassifier(Network):
     """A copy of a classifier of timm or torchvision, or of a small one of ours, with a new linear layer.
 
-    The linear layer is trained with all else. Names of tensors are the library's own, so that an exported file loads
-    strictly into its model (`timm.create_model(name, num_classes=C)`).
+    The linear layer is trained with all else, unless its parameters require no gradient. Names of tensors are the
+    library's own, so that an exported file loads strictly into its model (`timm.create_model(name, num_classes=C)`).
 
     Args:
         loaded: The network without its linear layer.
@@ -56,8 +56,8 @@ class ImageClassifier(Network):
 
     @property
     def head_prefix(self) -> str:
-        """The name of the linear layer, and a point."""
-        return f"{self._path}."
+        """The name of the linear layer, and a point; empty where the layer is frozen."""
+        return f"{self._path}." if self.head.weight.requires_grad else ""
 
     @property
     def head(self) -> nn.Linear:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hamdg.config.recipe import HeadBalance
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
 from hamdg.models.labeled_features import LabeledFeatures, check_classes
@@ -22,11 +23,17 @@ from hamdg.text import listed, shortened
 # and near it on those of `mini`, both with mini-CLIP; class features come out about as long as those of text, 1.
 L2 = 1e-4
 _TENSOR = "class_features"
+# The metadata that say what they were learned from.
+IDENTITY = "identity"
 _LISTED = 12
 
 
 def learn_head(
-    kind: Literal["source_means", "linear_probe"], found: LabeledFeatures, classes: Sequence[str], scale: float
+    kind: Literal["source_means", "linear_probe"],
+    found: LabeledFeatures,
+    classes: Sequence[str],
+    scale: float,
+    balance: HeadBalance = "domains",
 ) -> Tensor:
     """Return class features [C, D], in fp32, learned from the sources' images.
 
@@ -35,12 +42,16 @@ def learn_head(
         found: The features, of length 1, of every source domain's training images and their labels.
         classes: Names of the classes, in the order of the labels.
         scale: Factor between cosines and logits.
+        balance: What counts alike in a linear probe.
 
     Raises:
         DataError: If a class has no image in any domain, or the features of two classes coincide.
     """
     check_classes(found, classes, f"`model.text_head` of `{kind}`", "leave the class out everywhere, or use `prompts`")
-    learned = source_means(found, len(classes)) if kind == "source_means" else linear_probe(found, len(classes), scale)
+    if kind == "source_means":
+        learned = source_means(found, len(classes))
+    else:
+        learned = linear_probe(found, len(classes), scale, balance)
     if same := coinciding(learned):
         groups = shortened([listed([classes[index] for index in group], _LISTED) for group in same], 2)
         raise DataError(
@@ -51,7 +62,10 @@ def learn_head(
 
 
 def learn_layer(
-    kind: Literal["source_means", "linear_probe"], found: LabeledFeatures, classes: Sequence[str]
+    kind: Literal["source_means", "linear_probe"],
+    found: LabeledFeatures,
+    classes: Sequence[str],
+    balance: HeadBalance = "domains",
 ) -> Tensor:
     """Return the weight [C, D] that the linear layer of an image classifier starts from; features have any length.
 
@@ -62,13 +76,14 @@ def learn_layer(
         kind: How.
         found: The features of every source domain's training images and their labels.
         classes: Names of the classes, in the order of the labels.
+        balance: What counts alike in a linear probe.
 
     Raises:
         DataError: If a class has no image in any domain, or the features of two classes coincide.
     """
     length = torch.stack([features.norm(dim=-1).mean() for features, _ in found.values()]).mean()
     scaled = {domain: (features / length, labels) for domain, (features, labels) in found.items()}
-    learned = learn_head(kind, scaled, classes, scale=1.0)
+    learned = learn_head(kind, scaled, classes, 1.0, balance)
     return learned * ((MAX_SCALE if kind == "source_means" else 1.0) / length)
 
 
@@ -86,24 +101,33 @@ def source_means(found: LabeledFeatures, classes: int) -> Tensor:
     return normalize(sums / domains, dim=-1).float()
 
 
-def linear_probe(found: LabeledFeatures, classes: int, scale: float) -> Tensor:
+def linear_probe(found: LabeledFeatures, classes: int, scale: float, balance: HeadBalance = "domains") -> Tensor:
     r"""Return a linear classifier of the features, fitted once: multinomial logistic regression in double precision.
 
     Minimized is $\frac{1}{S} \sum_s \frac{1}{n_s} \sum_i \mathrm{CE}(W x_i, y_i) + \frac{\lambda}{2} \lVert W
-    \rVert^2$ over S domains, with $\lambda$ = `L2`; a domain counts as one, however many images it has. There is no
+    \rVert^2$ over S domains, with $\lambda$ = `L2`; a domain counts as one, however many images it has. With a
+    `balance` of `classes` the mean over a domain's images is one over its classes of the means over theirs. There is no
     bias: features of length 1 have a direction in common, which serves as one. What is returned is W over `scale`, so
     that CLIP's own logits, `scale` times the products of features, are the probe's.
     """
     features = torch.cat([features.double() for features, _ in found.values()])
     labels = torch.cat([labels for _, labels in found.values()])
-    shares = torch.cat([torch.full((len(own),), 1 / len(own) / len(found)) for _, own in found.values()]).to(features)
+    shares = torch.cat([_shares(own, balance) / len(found) for _, own in found.values()]).to(features)
     weight = fit_logistic(features, labels, shares, L2, zeros(features, classes, bias=False)).weight
     return (weight / scale).float()
 
 
-def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float) -> None:
-    """Write class features, with the classes and the factor of the logits as metadata."""
-    facts = {"kind": kind, "classes": json.dumps(list(classes)), "logit_scale": repr(scale)}
+def _shares(labels: Tensor, balance: HeadBalance) -> Tensor:
+    """Return the weight [n] of each image in its domain; they add up to 1."""
+    if balance == "domains":
+        return torch.full((len(labels),), 1 / len(labels), dtype=torch.float64, device=labels.device)
+    counts = labels.bincount()
+    return 1 / (counts[labels].double() * int((counts > 0).sum()))
+
+
+def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float, identity: str = "") -> None:
+    """Write class features, with the classes, the factor of the logits and what they were learned from as metadata."""
+    facts = {"kind": kind, "classes": json.dumps(list(classes)), "logit_scale": repr(scale), IDENTITY: identity}
     save_tensors(path, {_TENSOR: head.detach().cpu()}, facts)
 
 

@@ -151,6 +151,7 @@ def _model(recipe: Recipe) -> dict[str, object]:
         "text_tower": "frozen",
     }
     defaults |= {"head": "class_features", "frozen_blocks": 0}
+    defaults |= {"train_head": True, "head_balance": "domains", "head_labels": "given"}
     for name, default in defaults.items():
         if values[name] == default:
             del values[name]

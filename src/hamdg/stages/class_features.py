@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from hamdg import console
 from hamdg.config.recipe import ModelConfig
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
-from hamdg.errors import ConfigError, WeightsError
+from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
+from hamdg.files import link
+from hamdg.merge.files import read_metadata
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.labeled_features import LabeledFeatures
-from hamdg.models.learned_head import learn_head, learn_layer, read_head, write_head
+from hamdg.models.learned_head import IDENTITY, learn_head, learn_layer, read_head, write_head
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import encoder_part, hashed, part
 from hamdg.runs.steps import read_start
 from hamdg.stages.context import Context
 from hamdg.stages.features import features_of, training_subsets
+from hamdg.stages.sources import learned_from_these
 from hamdg.text import listed
+from hamdg.values.kinds import yaml_name
 
 _LISTED = 8
 
@@ -66,7 +72,7 @@ def check_left_out(context: Context, keys: Sequence[str], reason: str) -> None:
     """
     for key in keys:
         if (value := getattr(context.recipe.model, key)) != getattr(ModelConfig, key):
-            raise ConfigError(f"{reason}, but `model.{key}` is `{value}`; leave it out.")
+            raise ConfigError(f"{reason}, but `model.{key}` is `{yaml_name(value)}`; leave it out.")
 
 
 def learn_class_features(context: Context, data: SourceData) -> None:
@@ -80,14 +86,40 @@ def learn_class_features(context: Context, data: SourceData) -> None:
     kind, run, unit = context.recipe.model.text_head, context.run, context.recipe.model.uses_text
     if kind == "prompts" or (run.start.exists() and _are_those(run)):
         return
-    scale = logit_scale(context.clip) if unit else 1.0
+    scale, identity = logit_scale(context.clip) if unit else 1.0, _identity(context)
+    if (twin := _twin(context, identity)) is not None:
+        link(twin.class_features, run.class_features)
+        return
     # A run and its control have the same sources.
     if kind not in context.heads:
         console.note(f"class features: {CLASS_FEATURES[kind]}")
         found, classes = _features(context, data), context.bench.classes
-        learned = learn_head(kind, found, classes, scale) if unit else learn_layer(kind, found, classes)
-        context.heads[kind] = learned
-    write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale)
+        balance = context.recipe.model.head_balance
+        if unit:
+            context.heads[kind] = learn_head(kind, found, classes, scale, balance)
+        else:
+            context.heads[kind] = learn_layer(kind, found, classes, balance)
+    write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale, identity)
+
+
+def _identity(context: Context) -> str:
+    """Return the hash of all that class features are learned from, but for weights and images themselves."""
+    values = {**encoder_part(context.recipe), "model": part(context.recipe, ())["model"]}
+    return hashed(values | {"sources": list(context.sources)})
+
+
+def _twin(context: Context, identity: str) -> RunDirectory | None:
+    """Return another run below the same root that has learned them from the same images with the same weights."""
+    recipe, own = context.recipe, context.run
+    for path in sorted(
+        own.path.parents[3].glob(f"{recipe.benchmark}/*/*/seed{recipe.seed}-*/{own.class_features.name}")
+    ):
+        twin = RunDirectory(path.parent)
+        with suppress(WeightsError, RunDirectoryError):
+            same = twin.path != own.path and read_metadata(path).get(IDENTITY) == identity and _are_those(twin)
+            if same and read_start(twin)["sha256"] == context.start_sha256 and learned_from_these(context, twin):
+                return twin
+    return None
 
 
 def _are_those(run: RunDirectory) -> bool:
@@ -101,4 +133,5 @@ def _are_those(run: RunDirectory) -> bool:
 def _features(context: Context, data: SourceData) -> LabeledFeatures:
     """Return the pretrained network's features of every source domain's training images, and their labels."""
     network = replace(context, unlearned=True).network().to(context.device).eval()
-    return features_of(context, network.features, training_subsets(context, data))
+    clean = context.recipe.model.head_labels == "clean"
+    return features_of(context, network.features, training_subsets(context, data, clean=clean))

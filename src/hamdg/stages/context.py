@@ -166,6 +166,8 @@ class Context:
         """
         network = self._new_network()
         network.live_statistics = self.recipe.model.statistics == "live"
+        if isinstance(network, ImageClassifier) and not self.recipe.model.train_head:
+            network.head.requires_grad_(False)
         if not isinstance(network, kind):
             raise ConfigError(
                 f"The algorithm `{self.recipe.algorithm}` needs a `{kind.__name__}`, but `model.name` "
@@ -217,9 +219,7 @@ class Context:
     def base(self) -> dict[str, Tensor]:
         """Return copies of the pretrained weights, as histories and merges see them."""
         # A CLIP's class features, which may still have to be learned, are among them where a layer starts from them.
-        model = self.recipe.model
-        fixed = model.has_text and not model.trains_head
-        network = (replace(self, unlearned=True) if fixed else self).network()
+        network = (self if self.recipe.model.trains_head else replace(self, unlearned=True)).network()
         return {name: tensor.detach().clone() for name, tensor in network.weights().items()}
 
     def start_state(self) -> Mapping[str, Tensor]:
@@ -272,7 +272,7 @@ class Context:
         model = self.recipe.model
         own = "last_layers" if model.segments else "random"
         facts = {"kind": model.text_head if model.knows_classes else own, "sha256": sha256_tensor(head)}
-        if model.has_text and not model.trains_head:
+        if not model.trains_head:
             return facts | ({"use": "start of a text tower that is trained"} if model.trains_text else {})
         return facts | {"use": "start of the last layers" if model.segments else "start of a linear layer"}
 

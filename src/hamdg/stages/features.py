@@ -100,12 +100,12 @@ def _read(context: Context, arrays: Mapping[str, Array], part: str, number: int)
     return features.to(context.device), labels.to(context.device)
 
 
-def training_subsets(context: Context, data: SourceData) -> dict[str, Subset]:
-    """Return the training part of every source domain, to be read once without augmentation."""
+def training_subsets(context: Context, data: SourceData, *, clean: bool = False) -> dict[str, Subset]:
+    """Return the training part of every source domain, to be read once without augmentation, or with `clean` labels."""
     found = {}
     for name, domain in data.domains.items():
         positions = np.sort(data.train_part[name])
-        labels = torch.from_numpy(domain.labels[positions])
+        labels = torch.from_numpy((domain.clean_labels if clean else domain.labels)[positions])
         found[name] = Subset(read_once(domain, context.preprocess.side), positions, labels)
     return found
 

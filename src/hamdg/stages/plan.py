@@ -171,13 +171,11 @@ def make_plan(
 
 
 def _trained(context: Context) -> int:
-    """Return how many parameters a network trains; the linear layer of an image classifier is one of its layers."""
+    """Return how many parameters a network trains; the linear layer of an image classifier may be one of its layers."""
     model = context.recipe.model
-    if model.trains_text or model.trains_head or model.frozen_blocks:
-        return sum(one.numel() for one in replace(context, unlearned=True).network().trainable().values())
-    count = sum(one.numel() for one in context.pretrained.encoder.parameters())
-    layer = len(context.bench.classes) * (context.pretrained.width + 1)
-    return count if context.recipe.model.has_text else count + layer
+    if model.has_text and not model.trains_text and not model.trains_head:
+        return sum(one.numel() for one in context.pretrained.encoder.parameters())
+    return sum(one.numel() for one in replace(context, unlearned=True).network().trainable().values())
 
 
 @dataclass(frozen=True)

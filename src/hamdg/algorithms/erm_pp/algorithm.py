@@ -128,9 +128,10 @@ def _check(context: Context) -> None:
             "hold-out sets tells; set it to `constant`."
         )
     if settings.classifier_steps and not network.head_prefix:
+        remedy = "`model.head` to `linear`" if recipe.model.has_text else "`model.train_head` to `true`"
         raise ConfigError(
             f"`erm_pp.classifier_steps` is {settings.classifier_steps}, but `{recipe.model.name}` has no classifier "
-            "that could be trained before the rest; set it to 0, or `model.head` to `linear`."
+            f"that could be trained before the rest; set it to 0, or {remedy}."
         )
     for name in ("classifier_steps", "average_start"):
         if (value := getattr(settings, name)) >= train.steps:

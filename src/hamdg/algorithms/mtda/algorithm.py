@@ -154,7 +154,7 @@ class Mtda(Algorithm):
     @property
     def _has_head(self) -> bool:
         # Class features of a CLIP are not trained, so that there is nothing to keep apart.
-        return not self.recipe.model.has_text or self.recipe.model.trains_head
+        return self.recipe.model.trains_head
 
     @property
     def _measures_again(self) -> bool:
