@@ -36,6 +36,18 @@ class StepResult(NamedTuple):
     images_seen: int = 0
 
 
+class Origin(NamedTuple):
+    """The run whose step another run has, too.
+
+    Args:
+        recipe: That run's recipe.
+        step: What it calls the step.
+    """
+
+    recipe: Recipe
+    step: str
+
+
 class Step(NamedTuple):
     """One part of an algorithm: reads files and domains, leaves `<run>/<name>/` and, last, `<run>/<name>.json`.
 
@@ -49,6 +61,7 @@ class Step(NamedTuple):
         learners: Names of the models that it trains, for what is said of a run before it begins.
         common: Whether it depends on the images and the pretrained encoder alone, and on no step before it, so that
             runs of other algorithms that have it share it.
+        origin: The run of another algorithm whose first step it is, so that it is taken from there where it is done.
     """
 
     name: str
@@ -59,6 +72,7 @@ class Step(NamedTuple):
     examples: int = 0
     learners: Sequence[str] = ()
     common: bool = False
+    origin: Origin | None = None
 
 
 class Entry(NamedTuple):

@@ -15,8 +15,11 @@ def controls_of(recipe: Recipe) -> list[Recipe]:
 
     All variants of a run share their controls: what only one algorithm has is not part of another's identity.
     """
-    if not recipe.controls.erm:
-        return []
+    return [joint_training(recipe)] if recipe.controls.erm else []
+
+
+def joint_training(recipe: Recipe) -> Recipe:
+    """Return the run of pooled fine-tuning with a running average (ERM + SMA) on the same data, model and steps."""
     train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
     history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
-    return [replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)]
+    return replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)

@@ -246,7 +246,7 @@ class _Planner:
             return PlannedStep(step.name, "resumed", None, at, of, None if seconds is None else rest * seconds, cost)
         twin = likely_twin(self.context, step.name) if self.share else None
         if twin is not None:
-            return PlannedStep(step.name, "taken", twin.path, of=of)
+            return PlannedStep(step.name, "taken", twin.run, of=of)
         return PlannedStep(step.name, "to do", None, 0, of, seconds, cost)
 
     def _last(self, name: str, is_done: bool) -> PlannedStep:

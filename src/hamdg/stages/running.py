@@ -54,9 +54,9 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
     with step_lock(own.run, own.identity):
         twin = twin_of(own, step) if share and not files.begun() else None
         if twin is not None:
-            link_step(twin, own.run, step.name)
-            take_link(twin.path, own.run.path, step.name)
-            console.skipped(f"the same step of `{twin.path}` is taken")
+            link_step(twin, files)
+            take_link(twin.run, own.run.path, step.name, twin.name)
+            console.skipped(f"the same step of `{twin.run}` is taken")
             return
         part = run.progress.part(part_name(run.algorithm.label, step.name))
         with part, track_step(run, step.name, own.identity) as tracker:

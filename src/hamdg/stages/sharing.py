@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from filelock import FileLock, Timeout
 
 from hamdg import console
-from hamdg.algorithms.base import Step
+from hamdg.algorithms.base import Origin, Step
 from hamdg.config.recipe import Recipe
 from hamdg.errors import RunDirectoryError
-from hamdg.files import link
-from hamdg.runs.directory import RunDirectory
+from hamdg.files import link, write_json
+from hamdg.runs.directory import RunDirectory, StepDirectory
 from hamdg.runs.identity import encoder_part, hashed, part
 from hamdg.runs.steps import check_step, read_start, read_step_summary
 from hamdg.stages.context import Context
@@ -28,20 +28,22 @@ def step_identities(
 
     It is the hash of what the recipe says of data and model, the algorithm, the step's name, the values of the sections
     that it declares, the domains that it may open, and of the step before it. Of a step that algorithms have in common
-    it is the hash of what it depends on alone.
+    it is the hash of what it depends on alone, and one that is another run's first step has its identity there.
     """
     domains = {"sources": sources, "targets": targets}
     found, before = {}, ""
     for step in steps:
         opens = sorted(name for kind in step.reads for name in domains[kind])
+        there = step.origin or Origin(recipe, step.name)
         values: dict[str, object] = {
-            "step": step.name,
+            "step": there.step,
             "opens": opens,
-            "before": "" if step.common else before,
-            "recipe": encoder_part(recipe) if step.common else part(recipe, step.sections),
+            "before": "" if step.common or step.origin else before,
+            "recipe": encoder_part(recipe) if step.common else part(there.recipe, step.sections),
         }
+        found[step.name] = own = hashed(values)
         # The step before it stands for its whole past: a change of an early step is a change of all later ones.
-        before = found[step.name] = hashed(values)
+        before = hashed({"before": before, "step": own}) if step.origin else own
     return found
 
 
@@ -70,49 +72,59 @@ def is_done_somewhere(context: Context, name: str) -> bool:
     return own.is_done if own.begun() else likely_twin(context, name) is not None
 
 
-def likely_twin(context: Context, name: str) -> RunDirectory | None:
-    """Return another run that has done the same step by its identity; weights and images are not compared."""
+def likely_twin(context: Context, name: str) -> StepDirectory | None:
+    """Return the same step of another run by its identity, if it is done; weights and images are not compared."""
     steps = context.algorithm.steps()
     identity = step_identities(context.recipe, steps, context.sources, context.targets)[name]
     step = next(step for step in steps if step.name == name)
-    return next((twin for twin in _siblings(context, step) if _identity_at(twin, name) == identity), None)
+    return next((twin for twin in _siblings(context, step) if _identity_of(twin) == identity), None)
 
 
-def twin_of(own: Context, step: Step) -> RunDirectory | None:
-    """Return another run below the same root that has done the very step, from the same weights and images."""
+def twin_of(own: Context, step: Step) -> StepDirectory | None:
+    """Return the very step of another run below the same root, done from the same weights and images."""
     for twin in _siblings(own, step):
+        run = RunDirectory(twin.run)
         try:
-            if _identity_at(twin, step.name) == own.identity and _began_alike(own, twin, step):
-                check_step(twin, twin.step(step.name))
+            if _identity_of(twin) == own.identity and _began_alike(own, run, step):
+                check_step(run, twin)
                 return twin
         except RunDirectoryError as error:
-            console.note(f"the step `{step.name}` of `{twin.path}` is not taken: {error}")
+            console.note(f"the step `{twin.name}` of `{twin.run}` is not taken: {error}")
     return None
 
 
-def link_step(source: RunDirectory, target: RunDirectory, name: str) -> None:
+def link_step(source: StepDirectory, target: StepDirectory) -> None:
     """Link (or copy) what a step left behind; its summary last, since it says that all is there."""
-    step = source.step(name)
-    target.step(name).reset()
-    for file in [*sorted(read_step_summary(step)["wrote"]), step.summary.name]:
-        link(source.path / file, target.path / file)
+    target.reset()
+    summary, wrote = read_step_summary(source), dict[str, str]()
+    for file, digest in sorted(summary["wrote"].items()):
+        own = (target.folder / (source.run / file).relative_to(source.folder)).relative_to(target.run).as_posix()
+        link(source.run / file, target.run / own)
+        wrote[own] = digest
+    if source.name == target.name:
+        link(source.summary, target.summary)
+    else:
+        write_json(target.summary, {**summary, "wrote": wrote})
 
 
-def _siblings(context: Context, step: Step) -> Iterator[RunDirectory]:
-    """Yield all other runs of the same benchmark, algorithm and seed that have done a step of that name."""
+def _siblings(context: Context, step: Step) -> Iterator[StepDirectory]:
+    """Yield the steps of that name of all other runs of the same benchmark, algorithm and seed that have done it."""
     recipe, root = context.recipe, context.run.path.parents[3]
-    algorithm = "*" if step.common else recipe.algorithm
-    for summary in sorted(root.glob(f"{recipe.benchmark}/*/{algorithm}/seed{recipe.seed}-*/{step.name}.json")):
-        run = RunDirectory(summary.parent)
-        # Runs of before there were steps have other files of these names.
-        if run.path != context.run.path and run.start.exists():
-            yield run
+    places = [("*" if step.common else recipe.algorithm, step.name)]
+    if step.origin:
+        places.append((step.origin.recipe.algorithm, step.origin.step))
+    for algorithm, name in places:
+        for summary in sorted(root.glob(f"{recipe.benchmark}/*/{algorithm}/seed{recipe.seed}-*/{name}.json")):
+            run = RunDirectory(summary.parent)
+            # Runs of before there were steps have other files of these names.
+            if run.path != context.run.path and run.start.exists():
+                yield run.step(name)
 
 
-def _identity_at(run: RunDirectory, name: str) -> str:
-    """Return the identity of a step that a run has done; nothing where that cannot be read."""
+def _identity_of(step: StepDirectory) -> str:
+    """Return the identity of a step that is done; nothing where that cannot be read."""
     try:
-        return read_step_summary(run.step(name))["identity"]
+        return read_step_summary(step)["identity"]
     except RunDirectoryError:
         return ""
 

@@ -28,10 +28,17 @@ def keep_link(folder: Path, step: str, link: Link) -> None:
     write_json(folder / FILE, read_links(folder) | {step: dict(link)})
 
 
-def take_link(source: Path, target: Path, step: str) -> None:
-    """Take over what a tracker calls a step that another run has done; its own is forgotten."""
+def take_link(source: Path, target: Path, step: str, there: str = "") -> None:
+    """Take over what a tracker calls a step that another run has done; its own is forgotten.
+
+    Args:
+        source: The other run's folder.
+        target: The folder of the run that takes the step.
+        step: The step's name.
+        there: Its name in the other run, if that is another.
+    """
     own, others = read_links(target), read_links(source)
-    if step in others:
-        keep_link(target, step, others[step])
+    if (there or step) in others:
+        keep_link(target, step, others[there or step])
     elif own.pop(step, None):
         write_json(target / FILE, own)

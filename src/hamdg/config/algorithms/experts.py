@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.values import Range
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,14 @@ class ExpertsSettings(AlgorithmSettings):
     Args:
         ensemble: Adds a row of all source models at once, which costs a forward pass for each of them: the mean of
             their `logits`, or of their `probabilities`; `none` for no such row.
+        joint_share: Share of joint training in the result, which lies between the experts' merge (0) and the control,
+            ERM + SMA (1), with the control's learning rate (`controls.erm_lr`) whether or not the run has it; runs of
+            the control train for it. `null` for the merge alone.
     """
 
     code: ClassVar[str] = "hamdg.algorithms.experts:Experts"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "merge", "controls")
     takes_activations: ClassVar[bool] = True
-    added: ClassVar[Mapping[str, object]] = {"ensemble": "none"}
+    added: ClassVar[Mapping[str, object]] = {"ensemble": "none", "joint_share": None}
     ensemble: Literal["none", "logits", "probabilities"] = "none"
+    joint_share: Annotated[float, Range(0, 1)] | None = None
