@@ -10,6 +10,7 @@ from hamdg.config.data import CROPPING, CUSTOM, RENDERED
 from hamdg.config.keys import value_at
 from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import tracking_problems
+from hamdg.data.conflicts import with_own_names
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
 from hamdg.errors import ConfigError, DataError
@@ -93,6 +94,12 @@ def _domain_problems(recipe: Recipe) -> Iterator[Problem]:
         known.sources(recipe.held_out, recipe.excluded)
     except ConfigError as error:
         yield Problem("excluded" if str(error).startswith("`excluded`") else "held_out", _without_stop(error))
+    else:
+        try:
+            with_own_names(recipe)
+        except ConfigError as error:
+            # Every sentence begins with its key.
+            yield Problem(str(error).split("`")[1], _without_stop(error))
     try:
         words_of(recipe)
     except ConfigError as error:

@@ -58,6 +58,24 @@ class ScenesConfig:
 
 
 @dataclass(frozen=True)
+class ConflictsConfig:
+    """Conflicts between the source domains of any benchmark, made on purpose; the held-out domain is never changed.
+
+    Args:
+        noise: Share of the labels that are wrong, drawn by the seed, in the training parts and the hold-out sets: one
+            number for all source domains or one per domain name.
+        swap: Labels that are exchanged in a source domain, in its training part and its hold-out set, such as
+            `{photo: {dog: horse, horse: dog}}`, so that they contradict those of the others; `null` for none.
+        imbalance: Frequency of the most frequent over the least frequent class where a domain has equally many images
+            of all, made by leaving out training images; the order of the classes differs between domains.
+    """
+
+    noise: Share | dict[str, Share] = 0.0
+    swap: dict[str, dict[str, str]] | None = None
+    imbalance: Annotated[float, Range(1)] = 1.0
+
+
+@dataclass(frozen=True)
 class ColumnsConfig:
     """How a hub's data set calls its columns.
 
@@ -109,6 +127,7 @@ class DataConfig:
             of large ones differ a little, so this makes another run.
         decode_once: Keep decoded images in the cache; off, every image is decoded whenever it is used.
         cache: Folder of rendered or decoded images; `null` for the user's cache folder.
+        conflicts: Conflicts between the source domains, made on purpose.
         mini: The settings of the embedded benchmark `mini`.
         scenes: Those of the embedded benchmark `mini-scenes`.
     """
@@ -131,5 +150,6 @@ class DataConfig:
     store: Literal["uncompressed", "compressed"] = "uncompressed"
     decode_once: bool = True
     cache: str | None = None
+    conflicts: ConflictsConfig = field(default_factory=ConflictsConfig)
     mini: MiniConfig = field(default_factory=MiniConfig)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)

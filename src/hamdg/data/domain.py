@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.data.cache.compressed import SIDES, CompressedImages, CompressedView
 from hamdg.data.cache.disk import compressed_bytes
 from hamdg.data.cache.reader import Store, open_images
+from hamdg.data.conflicts import conflicting_labels
 from hamdg.data.find_images import list_images, list_images_and_maps, subset_positions
 from hamdg.data.images import ArrayImages, Images
 from hamdg.data.label_maps import read_maps
@@ -127,7 +128,16 @@ def open_domain(recipe: Recipe, name: str, side: int, labeled: bool = True) -> D
     for names in _LISTENERS:
         names.add(name)
     opened = _opened(recipe, name, side, labeled)
-    return opened if labeled else UnlabeledDomain(opened)
+    return _with_conflicts(recipe, opened) if labeled else UnlabeledDomain(opened)
+
+
+def _with_conflicts(recipe: Recipe, domain: Domain) -> Domain:
+    """Return a domain with the labels that `data.conflicts` gives it; the true ones stay known."""
+    if domain.labels.ndim > 1:
+        return domain
+    classes = image_classes(domain.labels)
+    labels = conflicting_labels(recipe, domain.name, classes)
+    return domain if labels is classes else replace(domain, labels=labels)
 
 
 def _opened(recipe: Recipe, name: str, side: int, labeled: bool) -> Domain:

@@ -17,6 +17,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.data import augment
 from hamdg.data.activations import Activations, FrozenLayers, open_activations
 from hamdg.data.batches import WHOLE, Batch, Labels, RawBatch, Share, StepLoader
+from hamdg.data.conflicts import imbalanced_part
 from hamdg.data.domain import Domain, UnlabeledDomain, cache_of, open_domain
 from hamdg.data.label_maps import IGNORED
 from hamdg.data.preprocess import Preprocess
@@ -49,8 +50,11 @@ def split_positions(recipe: Recipe, name: str, count: int) -> tuple[Indices, Ind
 
 
 def training_part(recipe: Recipe, domain: Domain) -> Indices:
-    """Return the positions of a source domain that are trained on: of the training part `data.shots` of each class."""
-    if recipe.data.shots is None or isinstance(domain, UnlabeledDomain):
+    """Return the positions of a source domain that are trained on.
+
+    Of the training part these are `data.shots` of each class, and of them those that `data.conflicts.imbalance` leaves.
+    """
+    if not draws_training_part(recipe) or isinstance(domain, UnlabeledDomain):
         return split_domain(recipe, domain)[0]
     return training_positions(recipe, domain.name, image_classes(domain.clean_labels))
 
@@ -58,10 +62,15 @@ def training_part(recipe: Recipe, domain: Domain) -> Indices:
 def training_positions(recipe: Recipe, name: str, labels: NDArray[np.int64]) -> Indices:
     """Return the positions of a source domain with these labels that are trained on."""
     train, _ = split_positions(recipe, name, len(labels))
-    if recipe.data.shots is None:
-        return train
-    index = benchmark_of(recipe).domains.index(name)
-    return train[draw_per_class(labels[train], recipe.data.shots, recipe.seed, index, "shots")]
+    if recipe.data.shots is not None:
+        index = benchmark_of(recipe).domains.index(name)
+        train = train[draw_per_class(labels[train], recipe.data.shots, recipe.seed, index, "shots")]
+    return imbalanced_part(recipe, name, labels, train)
+
+
+def draws_training_part(recipe: Recipe) -> bool:
+    """Return whether only some images of the sources' training parts are trained on."""
+    return recipe.data.shots is not None or recipe.data.conflicts.imbalance > 1
 
 
 def adaptation_part(recipe: Recipe, domain: Domain) -> Indices:
@@ -150,7 +159,8 @@ class SourceData(LightningDataModule):
     def _check_batch_size(self) -> None:
         """Refuse a batch that is larger than what the recipe itself leaves of a domain, and name the keys that do."""
         data = self.recipe.data
-        limits = {"data.shots": data.shots, "data.subset": data.subset}
+        imbalance = data.conflicts.imbalance if data.conflicts.imbalance > 1 else None
+        limits = {"data.shots": data.shots, "data.subset": data.subset, "data.conflicts.imbalance": imbalance}
         given = [f"`{key}` {value}" for key, value in limits.items() if value is not None]
         name = min(self.train_part, key=lambda one: len(self.train_part[one]))
         if given and data.batch_size > (count := len(self.train_part[name])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +46,16 @@ def split(count: int, fraction: float, trial_seed: int, domain_index: int) -> tu
     return keys[held:], keys[:held]
 
 
-def draw_per_class(labels: NDArray[np.int64], limit: int, seed: int, domain_index: int, purpose: str) -> Indices:
+def draw_per_class(
+    labels: NDArray[np.int64], limit: int | Mapping[int, int], seed: int, domain_index: int, purpose: str
+) -> Indices:
     """Draw `limit` images of every class without replacement; all of a class that has fewer.
 
     Which ones depends on (seed, domain, purpose, class) alone, and those of a lower limit are among those of a higher.
 
     Args:
         labels: The class of every image.
-        limit: Images of each class.
+        limit: Images of each class; one number for all, or one by label.
         seed: The run's seed.
         domain_index: The domain's position among the benchmark's domains.
         purpose: What they are drawn for; another purpose draws others.
@@ -64,7 +67,7 @@ def draw_per_class(labels: NDArray[np.int64], limit: int, seed: int, domain_inde
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
         generator = np.random.RandomState(seed_hash(seed, domain_index, purpose, label))
-        chosen[generator.permutation(own)[:limit]] = True
+        chosen[generator.permutation(own)[: limit if isinstance(limit, int) else limit[label]]] = True
     return np.flatnonzero(chosen).astype(np.int64)
 
 

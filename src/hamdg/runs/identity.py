@@ -11,7 +11,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from hamdg.config.data import CUSTOM, RENDERED
+from hamdg.config.data import CUSTOM, RENDERED, ConflictsConfig
 from hamdg.config.recipe import HistoryConfig, Recipe, TrainConfig
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
@@ -172,6 +172,8 @@ def _data(recipe: Recipe) -> dict[str, object]:
     for name in ("lists", "domains", "shots", "ids", "views"):
         if name in values and not values[name]:
             del values[name]
+    if recipe.data.conflicts == ConflictsConfig():
+        del values["conflicts"]
     # Runs from before this key are the runs without copies.
     if recipe.benchmark == "mini" and not recipe.data.mini.copies:
         del values["mini"]["copies"]

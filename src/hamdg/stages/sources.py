@@ -16,7 +16,7 @@ from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
 from hamdg.data.listing import Listing
 from hamdg.data.lists.meaning import read_lists
-from hamdg.data.module import SourceData, split_domain, training_part
+from hamdg.data.module import SourceData, draws_training_part, split_domain, training_part
 from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.splits import Indices, image_classes, seed_hash
 from hamdg.data.verify.versions import agrees
@@ -40,7 +40,7 @@ class SplitFacts(TypedDict):
         fingerprint: What tells these images from others: a digest of names, sizes and labels, or of images.
         contents: Digest of what is in the files, where images are files (`hamdg.data.contents`); earlier runs have
             none.
-        training: With `data.shots`: how many of a source domain's images are trained on.
+        training: With `data.shots` or `data.conflicts.imbalance`: how many of a source domain's images are trained on.
         training_sha256: The digest of their positions.
     """
 
@@ -127,7 +127,7 @@ def split_facts(recipe: Recipe, domain: Domain, *, source: bool) -> SplitFacts:
         "validation_sha256": _digest(validation),
         "fingerprint": domain.fingerprint,
     }
-    if source and recipe.data.shots is not None:
+    if source and draws_training_part(recipe):
         training = training_part(recipe, domain)
         facts |= {"training": len(training), "training_sha256": _digest(training)}
     if isinstance(domain.contents, Listing):
@@ -145,7 +145,8 @@ def _digest(positions: Indices) -> str:
 
 
 def _announce(recipe: Recipe, data: SourceData) -> None:
-    """Print which images these are, and whether they are those of a published copy."""
+    """Print which images these are, what was changed of them, and whether they are those of a published copy."""
+    _announce_conflicts(recipe, data)
     if recipe.benchmark in RENDERED:
         return
     place, bench = place_of(recipe), benchmark_of(recipe)
@@ -166,6 +167,15 @@ def _announce(recipe: Recipe, data: SourceData) -> None:
         console.note(f"trained on, of {recipe.data.shots} images per class or all that there are: {few}")
     if recipe.data.subset is None and bench.versions:
         console.note(f"version: {_version_of(bench, counts)}")
+
+
+def _announce_conflicts(recipe: Recipe, data: SourceData) -> None:
+    wrong = {name: int((one.labels != one.clean_labels).sum()) for name, one in data.domains.items()}
+    if said := [f"{name} {count:,} of {len(data.domains[name]):,}" for name, count in wrong.items() if count]:
+        console.note(f"labels that were made wrong on purpose: {', '.join(said)}")
+    if recipe.data.conflicts.imbalance > 1:
+        left = ", ".join(f"{name} {len(part):,}" for name, part in data.train_part.items())
+        console.note(f"trained on, of what `data.conflicts.imbalance` leaves: {left}")
 
 
 def _version_of(bench: Benchmark, counts: Mapping[str, Indices]) -> str:
@@ -190,6 +200,7 @@ def _write(context: Context, found: Mapping[str, SplitFacts], data: SourceData) 
         whole["subset"] = recipe.data.subset
     if recipe.data.shots is not None:
         whole["shots"] = recipe.data.shots
+    if draws_training_part(recipe):
         whole["training_positions"] = {name: part.tolist() for name, part in data.train_part.items()}
     write_json(context.run.splits, whole)
 
