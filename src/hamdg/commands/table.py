@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keys = "`algorithm`, `label`, `variant`, `held_out`, `seed`, `benchmark`, `condition`, `model`, or keys of a recipe"
     parser.add_argument("--rows", metavar="KEYS", help=f"what makes a row: {keys}, joined by commas")
     parser.add_argument("--columns", metavar="KEYS", help="what makes a column (default: held_out)")
-    metric = "`accuracy` (the default), `accuracy_in80`, `macro_accuracy`, `per_class_accuracy`, `validation`, ..."
+    metric = "`accuracy` (the default), `accuracy_in80`, `per_class_accuracy`, `validation`, `leave_one_out`, ..."
     parser.add_argument("--metric", metavar="METRIC", help=f"what is shown: {metric}")
     models = "models of each run, by the keys of its table: `result` (the default), `all`, `zero_shot`, `source/*`, ..."
     parser.add_argument("--models", metavar="KEYS", default="result", help=models)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.model import Cell, Table, Trial
@@ -67,6 +68,26 @@ def test_leave_one_out_chooses_by_the_domains_held_out_beside_the_target(made: M
     assert table.problems == [
         "4 runs with a second domain held out are for leave-one-domain-out cross-validation; they are not shown."
     ]
+
+
+def test_the_score_that_leave_one_out_chooses_by_is_a_metric(made: Made) -> None:
+    runs = [tried(made, 0.1, 0, 0.60), tried(made, 0.2, 0, 0.70), tried(made, 0.3, 0, 0.80)]
+    runs += [pair(made, 0.1, "photo", 0.8), pair(made, 0.1, "sketch", 0.6)]
+    runs += [pair(made, 0.2, "photo", 0.9), pair(made, 0.2, "sketch", 0.3), pair(made, 0.3, "photo", 0.9)]
+    options = TableOptions(metric="leave_one_out", rows=("train.lr",))
+    (table,) = tabulate(runs, options)
+    assert [head.values["train.lr"] for head in table.rows] == ["0.1", "0.2", "0.3"]
+    assert [head.label for head in table.columns] == ["art"]
+    # Not 0.60 and 0.70, which are of the target.
+    assert [row[0].mean for row in table.cells] == [pytest.approx(0.7), pytest.approx(0.6), None]
+    assert table.cells[2][0].missing == "lacks `sketch without art` (seed 0)"
+    assert "by runs that trained on neither it nor the held-out domain" in table.caption
+    with pytest.raises(ConfigError, match="shows what `--select leave_one_out` chooses by; give one of them"):
+        tabulate(runs, TableOptions(metric="leave_one_out", select="leave_one_out"))
+    with pytest.raises(
+        DataError, match="No run has all runs with a second domain held out; a sweep with `leave_out: pairs`"
+    ):
+        tabulate(runs[:3], options)
 
 
 def test_settings_without_all_pairs_are_dropped_and_named(made: Made) -> None:

@@ -17,13 +17,13 @@ from hamdg.report.tables.filling import Filled, fill
 from hamdg.report.tables.headings import Headings, Values, rank
 from hamdg.report.tables.means import seed_means
 from hamdg.report.tables.measured import Measured, measure, passes
-from hamdg.report.tables.metrics import find_metric, is_per_class
+from hamdg.report.tables.metrics import LEAVE_ONE_OUT, find_metric, is_per_class
 from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 from hamdg.report.tables.options import CLASS, MODEL, RESULT, TARGET, Absent, TableOptions
 from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
-from hamdg.report.tables.selection import Pairs, without_pairs
+from hamdg.report.tables.selection import Pairs, scored, without_pairs
 from hamdg.report.tables.wording import caption, notes_of, title
 from hamdg.text import counted, listed, shortened
 
@@ -49,7 +49,16 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     if (options.costs or options.cosines) and (key := averaged_key(rows, columns)) in rows:
         what = "Costs" if options.costs else "Cosines"
         raise ConfigError(f"{what} are columns beside rows of methods, but `{key}` makes the rows; make it a column.")
-    numbers, unmeasured = measure(runs, metric, [*rows, *columns, *APART], options)
+    is_scored = metric.name == LEAVE_ONE_OUT
+    measured = find_metric(None, (run.summary for run in runs)) if is_scored else metric
+    numbers, unmeasured = measure(runs, measured, [*rows, *columns, *APART], options)
+    if is_scored:
+        numbers, lacking = scored(numbers, options)
+        unmeasured += lacking
+        if not numbers:
+            raise DataError(
+                "No run has all runs with a second domain held out; a sweep with `leave_out: pairs` makes them."
+            )
     if not numbers:
         raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
     gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]

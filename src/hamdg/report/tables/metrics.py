@@ -14,6 +14,8 @@ from hamdg.runs.summary import Summary
 from hamdg.text import did_you_mean, excerpt, listed
 
 VALIDATION = "validation"
+# What leave-one-domain-out cross-validation chooses by.
+LEAVE_ONE_OUT = "leave_one_out"
 # Of a whole run, whichever of its models is shown.
 _OF_RUNS = {
     "train_seconds": Metric("train_seconds", "seconds of training", is_share=False, higher_is_better=None),
@@ -43,7 +45,7 @@ def find_metric(name: str | None, summaries: Iterable[Summary]) -> Metric:
         unseen = unseen or PART_SUFFIX[summary.part]
         for metrics in summary.result["targets"].values():
             names |= dict.fromkeys(metrics)
-    choices = [one for one in names if one not in _NOT_SHOWN] + [VALIDATION, *_OF_RUNS]
+    choices = [one for one in names if one not in _NOT_SHOWN] + [VALIDATION, LEAVE_ONE_OUT, *_OF_RUNS]
     if name is None:
         name = f"{choices[0]}{unseen}"
     if name not in choices:
@@ -58,6 +60,8 @@ def part_of(metric: Metric) -> str:
         return ""
     if metric.name == VALIDATION:
         return "the hold-out sets of the source domains"
+    if metric.name == LEAVE_ONE_OUT:
+        return "the 80 % part of each source domain, by runs that trained on neither it nor the held-out domain"
     ends = [part for end, part in _PARTS.items() if metric.name.endswith(end)]
     return ends[0] if ends else "the whole held-out domain"
 
@@ -113,5 +117,5 @@ def is_per_class(metric: Metric, targets: Mapping[str, Metrics]) -> bool:
 def _label(name: str) -> str:
     for end in _PARTS:
         name = name.removesuffix(end)
-    words = {**_OF_CLASSES, VALIDATION: "source validation"}
+    words = {**_OF_CLASSES, VALIDATION: "source validation", LEAVE_ONE_OUT: "leave-one-domain-out score"}
     return words.get(name, metric_name(name))

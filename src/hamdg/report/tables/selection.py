@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hamdg.errors import ConfigError
 from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.metrics import value_of
 from hamdg.report.tables.mixing import matters, signature
 from hamdg.report.tables.model import Metric
-from hamdg.report.tables.options import METHOD, Rule, TableOptions
+from hamdg.report.tables.options import METHOD, Absent, Rule, TableOptions
 from hamdg.runs.record import known
 from hamdg.runs.settings import text_of
 from hamdg.runs.summary import Summary
+from hamdg.text import listed
 
 # Settings of a run with its seed and model; then held-out domain and excluded domains.
 _Twin = tuple[object, ...]
@@ -101,6 +103,32 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
         if not (is_pair or several):
             kept.append(one)
     return kept
+
+
+def scored(numbers: Sequence[Measured], options: TableOptions) -> tuple[list[Measured], list[Absent]]:
+    """Return the runs' scores by leave-one-domain-out cross-validation in place of their numbers, and what lacks one.
+
+    Args:
+        numbers: All numbers of a table, those of runs with two held-out domains included.
+        options: What is asked for.
+
+    Raises:
+        ConfigError: Runs are to be chosen by the very score.
+    """
+    if options.select == "leave_one_out":
+        raise ConfigError(
+            "`--metric leave_one_out` shows what `--select leave_one_out` chooses by; give one of them, with what runs "
+            "differ in as rows."
+        )
+    pairs, found, absent = Pairs(numbers), list[Measured](), list[Absent]()
+    for one in without_pairs(numbers, replace(options, select="leave_one_out")):
+        score, lacking = pairs.score(one)
+        if score is not None:
+            found.append(replace(one, value=score))
+        else:
+            place = {"held_out": one.trial.held_out, "seed": str(one.trial.seed), "benchmark": one.trial.benchmark}
+            absent.append(Absent({**one.values, **place}, f"lacks {listed(lacking, 4)}"))
+    return found, absent
 
 
 def choose(candidates: Sequence[Measured], rule: Rule, keys: Collection[str], pairs: Pairs) -> Choice:
