@@ -216,7 +216,7 @@ def test_equal_weights_are_no_weights(method: str) -> None:
     assert same or list_methods()[method].weights == "factors"
 
 
-@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("method", [name for name in EVERY if name != "search"])  # which refuses lines
 def test_lines_with_a_factor_of_one_changes_nothing(method: str) -> None:
     models = sources(method)
     lines = run(method, models, BASE, MergeSettings(evidence=Evidence(), lines=(1.0, 0.0)), lively=True)

@@ -10,6 +10,7 @@ from hamdg.config.recipe import MergeConfig, OptionValue, Recipe
 from hamdg.errors import ConfigError
 from hamdg.merge import MethodInfo, Option
 from hamdg.merge.aliases import elsewhere
+from hamdg.merge.candidates import searchable, split_names
 from hamdg.merge.evidence import Kind
 from hamdg.merge.files.provenance import resolved_options
 from hamdg.merge.registry import get_method
@@ -62,6 +63,8 @@ def merge_options(config: MergeConfig) -> dict[str, OptionValue]:
             raise ConfigError(_unknown(name, info))
     for option in info.options.values():
         _check_value(config, option)
+    if "holdout" in info.needs:
+        _check_searched(config)
     return cast("dict[str, OptionValue]", resolved_options(*info.resolved(config.options)))
 
 
@@ -102,6 +105,14 @@ def _check_value(config: MergeConfig, option: Option) -> None:
         option.check(value)
     except ConfigError:
         raise ConfigError(f"Expected `{key}` to be {option.expected}, but got `{yaml_name(value)}`.") from None
+
+
+def _check_searched(config: MergeConfig) -> None:
+    try:
+        searchable(split_names(str(config.options.get("methods", "all"))))
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(f"`merge.options.methods`: {text[:1].lower()}{text[1:]}") from None
 
 
 def _unknown(name: str, info: MethodInfo) -> str:

@@ -12,7 +12,7 @@ from hamdg.errors import ConfigError
 from hamdg.merge.method_info import MethodInfo
 from hamdg.merge.options import Option
 from hamdg.merge.registry import get_method, list_methods
-from hamdg.values import members
+from hamdg.values import members, yaml_name
 
 AVERAGE = "uniform"
 # What is tried only if it is named, and why.
@@ -37,6 +37,10 @@ class Candidate:
     def key(self) -> str:
         """What tells it from all others."""
         return f"{self.method} {json.dumps(dict(self.options), sort_keys=True)}"
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name} {_shown(value)}" for name, value in self.options.items())
+        return f"{self.method} ({options})" if options else self.method
 
     @property
     def simplicity(self) -> tuple[int, int, str]:
@@ -171,3 +175,7 @@ def _allowed(option: Option, value: float) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else yaml_name(value)

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import NotRequired, TypedDict
 
 from hamdg.runs.figures import Figure, HeatMap, bars, heat_map, layer_map
+from hamdg.runs.merge_search import SearchFacts, search_figure
 
 # Cosine of two updates from which on they are one (it is printed as 1.00): where they are equally long, their distance
 # is then a tenth of their length.
@@ -28,6 +29,7 @@ class MergeFacts(TypedDict):
         kept: For each source, the share of the coordinates that the merge kept, by layer.
         merged_norm: Length of the merge's own task vector.
         mean_norm: Length of the plain mean of the task vectors.
+        search: What a search over merges tried and chose, if that is the method.
         valleys: What each source's SWAD is the mean of, if that is its history.
     """
 
@@ -39,6 +41,7 @@ class MergeFacts(TypedDict):
     kept: dict[str, dict[str, float]]
     merged_norm: float
     mean_norm: float
+    search: NotRequired[SearchFacts]
     valleys: NotRequired[dict[str, dict[str, float | int | bool | None]]]
 
 
@@ -57,6 +60,8 @@ def merge_figures(facts: MergeFacts, layers: Sequence[str] = ()) -> list[Figure]
     layers = layers or layers_of(facts)
     by_layer = {" / ".join(pair.split("|")): own for pair, own in facts["cosines"].items()}
     found: list[Figure] = [bars("Length (L2 norm)", _lengths(facts), note=_method(facts), own="merged")]
+    if "search" in facts:
+        found.append(search_figure(facts["search"]))
     if facts["cosines"]:
         found.append(_matrix(facts))
         found.append(layer_map("Cosine of the task vectors by layer", by_layer, layers))

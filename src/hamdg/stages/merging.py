@@ -13,6 +13,7 @@ from hamdg.config.merge_section import merge_options, method_of
 from hamdg.config.recipe import MergeConfig, Recipe
 from hamdg.data.domain import opened_domains
 from hamdg.data.resolve import benchmark_of
+from hamdg.errors import ConfigError
 from hamdg.merge import MergeSettings, merge_with
 from hamdg.merge.files import Provenance
 from hamdg.merge.files.provenance import resolved_settings
@@ -21,6 +22,7 @@ from hamdg.models.network import Weights
 from hamdg.models.tower import layer_of
 from hamdg.runs.manifest import digests
 from hamdg.runs.merge_figures import MergeFacts, merge_figures
+from hamdg.runs.merge_search import search_facts, search_note
 from hamdg.runs.record import Reads
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -40,6 +42,7 @@ def merge_step(
     after: str | Sequence[str] = "train",
     name: str = "merge",
     kept: Kept | None = None,
+    mixed: bool = False,
 ) -> Step:
     """Return the step that merges what the learners of earlier steps left, into `<name>/merged.safetensors`.
 
@@ -50,22 +53,26 @@ def merge_step(
         after: The step that trained them, or the steps.
         name: The step's name.
         kept: Says what the merge kept of each learner.
+        mixed: Whether learners have seen other source domains than their own, so that none can be left out.
     """
     info, steps = method_of(config), [after] if isinstance(after, str) else list(after)
     reads: set[Reads] = {"sources"} if info.needs else set()
 
     def run(context: Context) -> StepResult:
-        return merge_histories(context, config, [context.step(one) for one in steps], kept)
+        return merge_histories(context, config, [context.step(one) for one in steps], kept, mixed=mixed)
 
     def check(context: Context) -> None:
-        _dry_run(context, config, learners)
+        if "holdout" in info.needs:
+            _check_one_each(context, config, learners)
+        elif not info.needs:
+            _dry_run(context, config, learners)
 
     return Step(
         name,
         run,
         reads=frozenset(reads | ({"targets"} if info.target else set())),
         sections=frozenset({"merge"} if section else ()),
-        check=None if info.needs else check,
+        check=check,
         examples=config.examples if info.needs else 0,
     )
 
@@ -87,12 +94,28 @@ def _dry_run(context: Context, config: MergeConfig, learners: Sequence[str]) -> 
     merge_with(config.method, dict.fromkeys(learners, base), base, merge_options(config), _settings(config))
 
 
+def _check_one_each(context: Context, config: MergeConfig, learners: Sequence[str]) -> None:
+    """Refuse a search over models that are not one for each source domain."""
+    own = f"`merge.method` is `{config.method}`, which scores merges on the domain of each model"
+    if set(learners) != set(context.sources):
+        raise ConfigError(
+            f"{own}, but the models of the algorithm `{context.recipe.algorithm}` are not one for each source domain; "
+            "choose another method, such as `uniform` or `greedy_soup`."
+        )
+    if len(learners) < 2 and merge_options(config)["by"] == "leave_one_out":
+        raise ConfigError(f"{own} that it leaves out, but there is one source domain; choose another method.")
+
+
 def _settings(config: MergeConfig, evidence: SourceEvidence | None = None) -> MergeSettings:
     return MergeSettings(evidence=evidence, buffers=config.buffers)
 
 
 def merge_histories(
-    context: Context, config: MergeConfig, trained: Sequence[StepFiles], kept: Kept | None = None
+    context: Context,
+    config: MergeConfig,
+    trained: Sequence[StepFiles],
+    kept: Kept | None = None,
+    mixed: bool = False,
 ) -> StepResult:
     """Merge what the learners of earlier steps left, into `merged.safetensors` of the current one.
 
@@ -101,10 +124,12 @@ def merge_histories(
         config: The method and its options.
         trained: The files of the steps that trained them.
         kept: Says what the merge kept of each learner.
+        mixed: Whether learners have seen other source domains than their own.
     """
     base, options, found = context.base(), merge_options(config), joined(files.history() for files in trained)
     with opened_domains() as opened:
-        settings = _settings(config, _evidence(context, config, trained, found.history))
+        evidence = _evidence(context, config, trained, found.history)
+        settings = _settings(config, evidence)
         merged = merge_with(config.method, found.history, base, options, settings)
     context.files.save("merged", merged)
     start = digests(context.run, [context.run.base]).get(context.run.base.name)
@@ -118,6 +143,8 @@ def merge_histories(
     )
     facts = describe_merge(config, base, found.history, merged)
     facts["target_data"] = any(name in opened for name in context.targets)
+    if evidence is not None and evidence.search is not None:
+        facts["search"] = search_facts(evidence.search, leaking=mixed and evidence.search.by == "leave_one_out")
     if kept:
         facts["kept"] = kept(base, found.history, config)
     _say(context, facts)
@@ -166,5 +193,7 @@ def _say(context: Context, facts: MergeFacts) -> None:
     console.note(f"method {facts.get('method')}" + (f": {options}" if options else ""))
     if facts.get("target_data"):
         console.note(f"{NOTE}: images of {', '.join(context.targets)}, which is not domain generalization")
+    if "search" in facts:
+        console.note(search_note(facts["search"]))
     lengths = ", ".join(f"{name} {value:.2f}" for name, value in facts["norms"].items())
     console.note(f"norms of the histories: {lengths}; of the merged model: {facts['merged_norm']:.2f}")

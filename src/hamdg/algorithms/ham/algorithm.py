@@ -57,7 +57,7 @@ class Ham(Algorithm):
         shown = 2 * MOMENTS * PER_KIND if settings.enrichment.enabled else 0
         return [
             Step("train", self._train, sections=sections, check=_check_parts, examples=shown, learners=sources),
-            merge_step(sources, self.recipe.merge, kept=_kept if own else None),
+            merge_step(sources, self.recipe.merge, kept=_kept if own else None, mixed=self.mixes_sources),
         ]
 
     def entries(self, context: Context) -> Sequence[Entry]:

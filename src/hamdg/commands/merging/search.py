@@ -41,12 +41,6 @@ def search(request: Request) -> int:
     return 0
 
 
-def described(candidate: Candidate) -> str:
-    """Return a candidate in words: "ties (density 0.2)"."""
-    options = ", ".join(f"{name} {shown(value)}" for name, value in candidate.options.items())
-    return f"{candidate.method} ({options})" if options else candidate.method
-
-
 def command_of(path: Path, candidate: Candidate) -> str:
     """Return the command that merges a run so."""
     options = [f"--merge.options.{name}={shown(value)}" for name, value in candidate.options.items()]
@@ -68,8 +62,8 @@ def _print(path: Path, searched: Searched) -> None:
     lines = [
         "",
         f"tried                  {count} merges{before}; {len(found.refused)} cannot merge these models",
-        f"chosen                 {described(found.chosen.candidate)}{_tie(searched)}",
-        f"in-domain would choose {described(inside.candidate)}",
+        f"chosen                 {found.chosen.candidate}{_tie(searched)}",
+        f"in-domain would choose {inside.candidate}",
         f"kept in                {searched.file}",
         *(f"note                   {note}" for note in searched.notes),
         "",
@@ -97,7 +91,7 @@ def _row(one: Scored, searched: Searched) -> tuple[str, str, str, str]:
     rules = {"leave one out": found.chosen, "in-domain": found.best("in_domain")}
     chosen = ", ".join(name for name, best in rules.items() if best is one)
     outside, inside = f"{100 * one.score('leave_one_out'):.1f}", f"{100 * one.score('in_domain'):.1f}"
-    return described(one.candidate), outside, inside, chosen
+    return str(one.candidate), outside, inside, chosen
 
 
 def _facts(path: Path, searched: Searched) -> Mapping[str, object]:
