@@ -19,7 +19,7 @@ from hamdg.runs.record import Record, read_record
 from hamdg.sweeps import results
 from hamdg.sweeps.jobs import Job
 from hamdg.sweeps.ledger import Outcome
-from hamdg.sweeps.sweep_file import Sweep, Variant
+from hamdg.sweeps.sweep_file import Figure, Sweep, Variant
 
 ROWS = {"zero_shot": "zero-shot", "ham": "HAM"}
 
@@ -107,6 +107,24 @@ def test_another_row_may_be_the_baseline(
     assert "\n#### Difference to HAM (reconstruction), points" in Path(str(sweep.out)).read_text()
 
 
+def test_the_figure_is_drawn_from_the_records_when_all_runs_are_done(
+    sweep: Sweep, outcomes: list[Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images" / "figure.svg"
+    figure = Figure(str(out), {"a dial": {"clean": "0"}}, ["HAM"])
+    jobs = [one.job for one in outcomes]
+    results.show(Path("grids/file.yaml"), replace(sweep, figure=figure), jobs, outcomes[:1])
+    assert not out.exists()
+    results.show(Path("grids/file.yaml"), replace(sweep, figure=figure), jobs, outcomes)
+    assert capsys.readouterr().out.endswith(f"figure {out}\n")
+    image = out.read_text()
+    # 71.3 of HAM less 73.7 of ERM + SMA, as the table says.
+    assert re.search(r"HAM \(reconstruction\), a dial 0: \N{MINUS SIGN}2\.4", image)
+    assert "Accuracy minus that of ERM + SMA on unseen domains" in image
+    with pytest.raises(ConfigError, match="cannot be written"):
+        results.check(replace(sweep, figure=Figure(str(tmp_path / "images" / "figure.svg" / "a.svg"), figure.dials)))
+
+
 def test_costs_take_the_place_of_the_seconds_of_training(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,8 +145,8 @@ def test_a_page_that_cannot_be_written_is_reported_before_anything_runs(sweep: S
     results.check(replace(sweep, out=None))
     results.check(replace(sweep, out=str(tmp_path / "file")))
     for out, message in (
-        (tmp_path / "file" / "page.md", f"cannot be written: `{tmp_path / 'file'}` is a file; choose another page."),
-        (tmp_path, "is not a file; name the page itself, such as `docs/results.md`."),
+        (tmp_path / "file" / "page.md", f"cannot be written: `{tmp_path / 'file'}` is a file; choose another place."),
+        (tmp_path, "is not a file; name the file itself, such as `docs/results.md`."),
     ):
         with pytest.raises(ConfigError, match=f"^{re.escape(f'`out: {out}` {message}')}$"):
             results.check(replace(sweep, out=str(out)))

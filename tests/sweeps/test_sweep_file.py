@@ -24,6 +24,55 @@ def test_a_sweep_file_is_read(sweep_file: SweepFile) -> None:
 
 
 HAM = {"recipe": "ham.yaml"}
+DIALS = {"label noise": {"clean": 0, "noisy": "20 %"}}
+
+
+def test_a_figure_has_conditions_by_what_its_dials_say_there(sweep_file: SweepFile) -> None:
+    plain = read_sweep(sweep_file())
+    dials = {**DIALS, "all": {"clean": "both", "noisy": "both"}}
+    found = read_sweep(sweep_file(figure={"out": "a.svg", "dials": dials, "lowest": -8}))
+    assert found.figure is not None
+    assert found.figure.strengths() == {
+        "label noise": {"0": ["clean"], "20 %": ["noisy"]},
+        "all": {"both": ["clean", "noisy"]},
+    }
+    assert repr(found) == repr(plain)  # its runs, and so its ledger, are the same
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ({"out": "a.svg"}, "`figure` lacks `dials`; write `{out: figure.svg, dials: {...}}`."),
+        ({"out": "a.png", "dials": DIALS}, "`figure.out` is `a.png`, but the image ends in `.svg`."),
+        ({"out": "a.svg", "dials": {"noise": {"nois": 1}}}, "there is no condition `nois`; did you mean `noisy`?"),
+        (
+            {"out": "a.svg", "dials": DIALS, "method": []},
+            "there is no key `method` in `figure`; did you mean `methods`?",
+        ),
+        (
+            {"out": "a.svg", "dials": DIALS, "lowest": 5},
+            "expected `figure.lowest` to be a number of at least -100 and below 0 or `null`, but got `5`",
+        ),
+        ({"out": "a.svg", "dials": {"noise": {}}}, "`figure.dials"),
+        ("a.svg", "expected `figure` to be `{out: ..., dials: {...}}`, but got"),
+    ],
+)
+def test_mistakes_in_a_figure_are_named(sweep_file: SweepFile, figure: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_sweep(sweep_file(figure=figure))
+    assert message in str(caught.value)
+
+
+def test_a_figure_of_runs_that_never_open_the_held_out_domain_is_refused(sweep_file: SweepFile) -> None:
+    with pytest.raises(ConfigError, match="`figure` is of held-out results, which `until: validate` has none of"):
+        read_sweep(sweep_file(until="validate", figure={"out": "a.svg", "dials": DIALS}))
+
+
+def test_a_figure_names_rows_that_there_are(sweep_file: SweepFile) -> None:
+    variants = {"HAM": HAM | {"rows": {"ham": "HAM"}}}
+    figure = {"out": "a.svg", "dials": DIALS, "methods": ["HEM"]}
+    with pytest.raises(ConfigError, match="no variant's `rows` call a row `HEM`; did you mean `HAM`"):
+        read_sweep(sweep_file(variants=variants, figure=figure))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +83,7 @@ HAM = {"recipe": "ham.yaml"}
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
             "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `baseline`, `validation`, "
-            "`costs`, `out`, `title`, `intro`, `root`, `launcher`, `tracking`.",
+            "`costs`, `out`, `figure`, `title`, `intro`, `root`, `launcher`, `tracking`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hamdg.report.charts import HEIGHT, PALETTE_SIZE, WIDTH, Line, Plot, pair_name, plot
-from hamdg.report.rendering import render, style_parts
+from hamdg.report.rendering import image_style, render, style_parts
 from hamdg.report.table import MINUS, MISSING
 
 if TYPE_CHECKING:
@@ -108,15 +107,8 @@ def comparison_image(found: Comparison) -> str:
 
 
 def _style() -> str:
-    """Return the style sheet with plain colors: not every program that shows SVG knows variables."""
-    parts = style_parts()
-    rules = _STYLE + "\n".join(line for line in parts["charts"].splitlines() if not line.startswith(".chart svg"))
-    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in parts["colors"].split("@media"))
-    return f"{_colored(rules, light)}\n@media (prefers-color-scheme: dark) {{{_colored(rules, dark)}\n}}"
-
-
-def _colored(rules: str, colors: Mapping[str, str]) -> str:
-    return re.sub(r"var\(--(\w+)\)", lambda match: colors[match[1]], rules)
+    charts = style_parts()["charts"].splitlines()
+    return image_style(_STYLE + "\n".join(line for line in charts if not line.startswith(".chart svg")))
 
 
 def _measures(found: Comparison) -> tuple[float, float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -41,6 +43,20 @@ def style_parts() -> dict[str, str]:
     """Return the style sheet cut at its headings: `colors`, `charts` (which images take, too) and `page`."""
     _, *parts = source(_STYLE).split("/* == ")
     return {name: rules.strip() for name, _, rules in (part.partition(" == */") for part in parts)}
+
+
+def image_style(rules: str) -> str:
+    """Return rules of an image with plain colors, light and dark: not every program that shows SVG knows variables.
+
+    Args:
+        rules: Rules with the page's variables.
+    """
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in style_parts()["colors"].split("@media"))
+    return f"{_colored(rules, light)}\n@media (prefers-color-scheme: dark) {{{_colored(rules, dark)}\n}}"
+
+
+def _colored(rules: str, colors: Mapping[str, str]) -> str:
+    return re.sub(r"var\(--(\w+)\)", lambda match: colors[match[1]], rules)
 
 
 @cache

@@ -31,6 +31,7 @@ _NESTED: Mapping[str, object] = {
     "held_out": Annotated[Sequence[str] | str, Words("a list of domains, or `all`")],
     "seeds": Annotated[Sequence[int] | Annotated[int, Range(1, 10_000)], Words("a list of integers, or how many")],
     "variants": Annotated[Mapping[str, Settings], Filled(), Words("a mapping of names to `{recipe: ..., set: {...}}`")],
+    "figure": Annotated[Settings | None, Words("`{out: ..., dials: {...}}`")],
     "until": Literal["validate", "evaluate"],
     "random": Annotated[Settings, Filled(), Words("`{draws: N, ranges: {...}}`")],
     "ranges": Annotated[

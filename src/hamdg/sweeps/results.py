@@ -11,14 +11,16 @@ from pathlib import Path
 from hamdg import console
 from hamdg.config.shipped import public_name
 from hamdg.errors import ConfigError, DataError
-from hamdg.files import user_path
+from hamdg.files import user_path, write_text
 from hamdg.report.collection import FoundRun
+from hamdg.report.dials import dials_image, panels
 from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import write_results
-from hamdg.report.table import MISSING
+from hamdg.report.table import MISSING, footnote_names, qualified
 from hamdg.report.tables.long import as_data
 from hamdg.report.tables.methods import REFERENCE, Methods, choose_methods, tabulate_methods
+from hamdg.report.tables.model import Table
 from hamdg.report.tables.plain import text
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import EVALUATE, VALIDATE
@@ -56,15 +58,20 @@ def check(sweep: Sweep) -> None:
         ConfigError: If something lies in the way of the page.
         DataError: If the page's markers are damaged.
     """
-    if sweep.out is None:
-        return
-    page = user_path(sweep.out, "out")
+    if sweep.figure is not None:
+        _check_place("figure.out", sweep.figure.out)
+    if sweep.out is not None:
+        _check_place("out", sweep.out)
+        check_page(user_path(sweep.out, "out"))
+
+
+def _check_place(key: str, value: str) -> None:
+    page = user_path(value, key)
     above = next(folder for folder in page.absolute().parents if folder.exists())
     if not above.is_dir():
-        raise ConfigError(f"`out: {sweep.out}` cannot be written: `{above}` is a file; choose another page.")
+        raise ConfigError(f"`{key}: {value}` cannot be written: `{above}` is a file; choose another place.")
     if page.exists() and not page.is_file():
-        raise ConfigError(f"`out: {sweep.out}` is not a file; name the page itself, such as `docs/results.md`.")
-    check_page(page)
+        raise ConfigError(f"`{key}: {value}` is not a file; name the file itself, such as `docs/results.md`.")
 
 
 def check_done(sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -124,6 +131,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
     page = _write_page(file, sweep, runs, methods) if runs and sweep.out is not None and is_whole else None
+    drawn = _write_figure(file, sweep, tables, runs) if tables and sweep.figure is not None and is_whole else None
     console.result(
         f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {counted(len(jobs), 'run')}"
     )
@@ -136,6 +144,8 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     console.result_json(said, kept)
     if page is not None:
         console.result(f"\nresults {page}")
+    if drawn is not None:
+        console.result(f"figure {drawn}")
     if sweep.baseline != REFERENCE and tables and not any(table.baseline for table in tables):
         labels = listed(list(dict.fromkeys(row.label for table in tables for row in table.rows)))
         console.warning(f"no row is called `{sweep.baseline}`, the sweep's `baseline`; there are {labels}.")
@@ -182,6 +192,18 @@ def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Met
     part = Part(name, sweep.title or file.stem, shlex.join(["hamdg", "sweep", name]), sweep.intro)
     page = user_path(sweep.out or "", "out")
     return write_results(runs, page, part, methods, sweep.baseline, validation=sweep.validation, costs=sweep.costs)
+
+
+def _write_figure(file: Path, sweep: Sweep, tables: Sequence[Table], runs: Sequence[FoundRun]) -> Path:
+    assert sweep.figure is not None
+    names = footnote_names(run.summary.footnote for run in runs)
+    methods = [qualified(label, names) for label in sweep.figure.methods]
+    found = panels(tables, sweep.figure.strengths(), methods)
+    baseline = next(table.baseline for table in tables if table.baseline)
+    out = user_path(sweep.figure.out, "figure.out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, dials_image(found, baseline, sweep.title or file.stem, sweep.figure.lowest))
+    return out
 
 
 def _cells(one: Selection) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from hamdg.sweeps.grid import typed_grid
 from hamdg.sweeps.picking import Exclusion, read_exclusions
 from hamdg.sweeps.random_draws import RandomDraws, read_draws
 from hamdg.text import did_you_mean, excerpt, listed
-from hamdg.values import Filled, Words
+from hamdg.values import Filled, Range, Words
 
 Label = Annotated[str, Filled()]
 Rows = Annotated[Mapping[str, Label], Filled(), Words("a mapping of row keys to labels, one at least")]
@@ -72,6 +72,37 @@ class Include:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure of a sweep: how far methods are above or below the baseline against each dial.
+
+    Args:
+        out: The image (`.svg`), relative to the folder that the command runs in.
+        dials: Of each dial, its conditions and what it says there: `{label noise: {clean: 0, noisy: 20 %}}`. Conditions
+            at which it says the same count together.
+        methods: Labels of the rows that are drawn; all but the baseline when left out.
+        lowest: The lower end of the axis in points, below which means are numbers on its edge; by the data when left
+            out.
+    """
+
+    out: Annotated[str, Filled(), Words("a path")]
+    dials: Annotated[
+        Mapping[str, Annotated[Mapping[str, str | int | float], Filled()]],
+        Filled(),
+        Words("a mapping of names to `{condition: strength}`"),
+    ]
+    methods: Sequence[Label] = ()
+    lowest: Annotated[float, Range(-100, 0, below=True)] | None = None
+
+    def strengths(self) -> dict[str, dict[str, list[str]]]:
+        """Return the conditions of each dial by what it says there, in their order."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for name, conditions in self.dials.items():
+            for condition, strength in conditions.items():
+                found.setdefault(name, {}).setdefault(str(strength), []).append(condition)
+        return found
+
+
+@dataclass(frozen=True)
 class Sweep:
     """What a sweep file says.
 
@@ -97,6 +128,7 @@ class Sweep:
         costs: Whether its tables also have what training and inference cost, relative to the baseline.
         out: The page of results, relative to the folder that the command runs in; `null` for none. The sweep owns one
             part of it.
+        figure: A figure of the results against dials; `null` for none.
         title: That part's heading.
         intro: What that part says before its tables (Markdown).
         root: Folder of the run directories.
@@ -125,6 +157,8 @@ class Sweep:
     # No part of what the sweep is: its runs, and so its ledger, are the same.
     costs: bool = field(default=False, repr=False)
     out: Annotated[str, Filled(), Words("a path")] | None = None
+    # No part of what the sweep is: its runs are the same.
+    figure: Figure | None = field(default=None, repr=False)
     title: str = ""
     intro: str = ""
     root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
@@ -178,10 +212,14 @@ def read_sweep(path: Path) -> Sweep:
         _include(parts, f"include.{place}.", values, checker) for place, parts in enumerate(values.get("include", ()))
     ]
     values["exclude"] = read_exclusions(values.get("exclude", ()), checker)
+    if values.get("figure") is not None:
+        values["figure"] = _figure(values["figure"], values.get("conditions", {CLEAN: {}}), checker)
     sweep = Sweep(**values)
     _check_together(sweep, checker)
     if "baseline" in values:
-        _check_baseline(sweep, checker)
+        _check_label(sweep, "baseline", sweep.baseline, checker)
+    for label in sweep.figure.methods if sweep.figure is not None else ():
+        _check_label(sweep, "figure.methods", label, checker)
     return sweep
 
 
@@ -190,6 +228,10 @@ def _check_together(sweep: Sweep, checker: Checker) -> None:
     if sweep.out is not None and sweep.until == "validate":
         raise checker.error(
             "out", "`out` is a page of held-out results, which `until: validate` has none of; drop either."
+        )
+    if sweep.figure is not None and sweep.until == "validate":
+        raise checker.error(
+            "figure", "`figure` is of held-out results, which `until: validate` has none of; drop either."
         )
     if sweep.leave_out == "pairs" and sweep.until == "validate":
         raise checker.error(
@@ -206,13 +248,30 @@ def _check_together(sweep: Sweep, checker: Checker) -> None:
                 raise checker.error(f"{place}.{key}", text)
 
 
-def _check_baseline(sweep: Sweep, checker: Checker) -> None:
-    """Raise where all labels are known, and none is that of the baseline; values of a grid are part of a label."""
+def _check_label(sweep: Sweep, key: str, wanted: str, checker: Checker) -> None:
+    """Raise where all labels are known, and none is that which a key names; values of a grid are part of a label."""
     rows = [one.rows for one in sweep.origins.values() if one.rows is not None]
     labels = list(dict.fromkeys(label for own in rows for label in own.values()))
-    if len(rows) == len(sweep.origins) and not any(sweep.baseline.startswith(label) for label in labels):
-        hint = did_you_mean(sweep.baseline, labels, f"there are {listed(labels)}.")
-        raise checker.error("baseline", f"no variant's `rows` call a row `{excerpt(sweep.baseline)}`; {hint}")
+    if len(rows) == len(sweep.origins) and not any(wanted.startswith(label) for label in labels):
+        hint = did_you_mean(wanted, labels, f"there are {listed(labels)}.")
+        raise checker.error(key, f"no variant's `rows` call a row `{excerpt(wanted)}`; {hint}")
+
+
+def _figure(parts: Mapping[str, Any], conditions: Mapping[str, Any], checker: Checker) -> Figure:
+    checker.keys(parts, Figure, "figure.")
+    for key in ("out", "dials"):
+        if key not in parts:
+            raise checker.error("figure", f"`figure` lacks `{key}`; write `{{out: figure.svg, dials: {{...}}}}`.")
+    checker.values(parts, Figure, "figure.")
+    figure = Figure(**parts)
+    if not figure.out.endswith(".svg"):
+        raise checker.error("figure.out", f"`figure.out` is `{excerpt(figure.out)}`, but the image ends in `.svg`.")
+    for dial, own in figure.dials.items():
+        for name in own:
+            if name not in conditions:
+                hint = did_you_mean(name, conditions, f"there are {listed(list(conditions))}.")
+                raise checker.error(f"figure.dials.{dial}", f"there is no condition `{excerpt(name)}`; {hint}")
+    return figure
 
 
 def _spread(values: dict[str, Any], place: str, checker: Checker) -> None:
