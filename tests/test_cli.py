@@ -335,7 +335,7 @@ def test_the_help_of_every_verb_has_an_example(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     verbs = ["run", "merge", "evaluate", "sweep", "table", "report", "dashboard", "recipes", "doctor"]
-    for verb in [*verbs, *(f"data {name}" for name in ("list", "verify", "prepare", "sheet"))]:
+    for verb in [*verbs, *(f"data {name}" for name in ("list", "verify", "prepare", "sheet", "conflicts"))]:
         assert cli.main([*verb.split(), "--help"]) == 0
         said = capsys.readouterr().out
         assert f"Example: hamdg {verb}" in said, verb

@@ -110,6 +110,12 @@ ROOMS = (
     ),
     Room("stages", ("stages",), "Builds and runs the steps of any algorithm, and evaluates; knows none by name."),
     Room("algorithms", ("algorithms.*",), "One folder or file an algorithm; none imports another."),
+    Room(
+        "conflicts",
+        ("conflicts",),
+        "What the sources disagree about before training; asks HAM's rule what enrichment would accept.",
+        never=("lightning",),
+    ),
     Room("sweeps", ("sweeps",), "Many runs: sweep files, queue and launchers."),
     Room("commands", ("commands", "cli", "doctor", "__main__"), "The verbs."),
     Room("tools", ("tools",), "Smoke test, matrix and measurements: they run pipelines, and nothing imports them."),

@@ -232,7 +232,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
-    data.add_arguments(_verb(verbs, "data", "list, verify, decode and draw the images of benchmarks", prints=False))
+    data.add_arguments(_verb(verbs, "data", "list, verify, decode and draw images; compare sources", prints=False))
     completing = _verb(verbs, "completion", completion.SUMMARY, prints=False)
     completion.add_arguments(completing, partial(_build_parser, ()))
     doctor = _verb(verbs, "doctor", "say what is installed, what fits together and what is missing", _doctor)

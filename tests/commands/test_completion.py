@@ -63,8 +63,12 @@ def complete(file: Path, tmp_path: Path) -> Complete:
 def test_verbs_and_their_commands_are_offered(complete: Complete) -> None:
     assert complete("ev") == ["evaluate"]
     assert {"run", "merge", "sweep", "table", "report", "data", "completion"} <= set(complete(""))
-    assert complete("data", "") == ["list", "verify", "prepare", "sheet", "cache"]
+    assert complete("data", "") == ["list", "verify", "prepare", "sheet", "conflicts", "cache"]
     assert complete("data", "cache", "d") == ["delete"]
+
+
+def test_conflicts_takes_every_key_of_a_recipe(complete: Complete) -> None:
+    assert "--train.lr" in complete("data", "conflicts", "mini/ham", "--train.l")
 
 
 def test_every_key_of_a_recipe_is_offered(complete: Complete) -> None:

@@ -171,7 +171,7 @@ def _keys(verb: str) -> dict[str, Sequence[str] | str]:
     """Return the options of a verb that its parser does not know, with what their values can be: words, or a kind."""
     from hamdg.config.keys import known
 
-    if verb == "run":
+    if verb in ("run", "data conflicts"):
         wanted = known()
     elif verb in _REPEATED:
         wanted = tuple(key for key in known() if key.startswith(_REPEATED[verb]))

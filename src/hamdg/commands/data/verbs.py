@@ -1,4 +1,4 @@
-"""The verbs `hamdg data list`, `verify`, `prepare`, `sheet` and `cache`."""
+"""The verbs `hamdg data list`, `verify`, `prepare`, `sheet`, `conflicts` and `cache`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hamdg.commands import output
+from hamdg.commands.data import conflicts
 from hamdg.commands.numbers import check_count
 from hamdg.errors import ConfigError, HamdgError
 from hamdg.text import listed, reason_of
@@ -22,6 +23,7 @@ OPTIONS = {
     "data verify": ("--contents", "--no-decode", "--all", "--out"),
     "data prepare": ("--size", "--view", "--domain"),
     "data sheet": ("--out", "--per-cell", "--classes"),
+    "data conflicts": conflicts.OPTIONS,
 }
 _INTERRUPTED = 130
 # The recipe keys that each verb reads; of what renders its images, sections too.
@@ -59,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_verify(verbs)
     _add_prepare(verbs)
     _add_sheet(verbs)
+    conflicts.add_arguments(
+        _verb(verbs, "conflicts", conflicts.SUMMARY, conflicts.run, "conflicts mini/ham", conflicts.EPILOG)
+    )
     _add_cache(verbs)
 
 

@@ -1,0 +1,1 @@
+"""What the source domains disagree about, measured from a recipe's start model before anything is trained."""
