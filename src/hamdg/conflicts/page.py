@@ -25,6 +25,7 @@ from hamdg.files import write_text
 from hamdg.report.figures import Block, StepData, blocks
 from hamdg.report.rendering import render, style
 from hamdg.report.samples import Images
+from hamdg.report.table import MINUS
 from hamdg.runs.figures import Figure, Strip, bars, heat_map, image_strips
 from hamdg.text import counted, listed_in_words
 
@@ -91,7 +92,7 @@ def _cards(found: Conflicts) -> list[Card]:
     corrected = [one.corrected for one in wholes if one.corrected is not None]
     shares = [share for own in found.accepted.shares.values() for share in own.values()]
     return [
-        Card("lowest corrected cosine of two sources", number(min(corrected, default=None))),
+        Card("lowest corrected cosine of two sources", number(min(corrected, default=None)).replace("-", MINUS)),
         Card("accepted by enrichment", percent(sum(shares) / len(shares)), " %"),
         Card("labels wrong, upper estimate", percent(found.wrong_share), " %"),
         Card("classes that contradict", str(len(found.contradictions))),
