@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -30,7 +31,12 @@ def test_the_projects_own_sweeps_are_readable() -> None:
     for path in files:
         found = read_sweep(path)
         size = len(found.conditions) * len(found.held_out) * len(found.seeds) * len(found.variants)
-        assert len(jobs_of(found, path, threads=1)) == size
+        size *= math.prod(map(len, found.grid.values()))
+        for one in found.include:
+            seeds = found.seeds if one.seeds is None else one.seeds
+            held_out = found.held_out if one.held_out is None else one.held_out
+            size += len(one.conditions or found.conditions) * len(held_out) * len(seeds)
+        assert sum(not job.is_pair for job in jobs_of(found, path, threads=1)) == size, path
 
 
 def jobs(path: Path) -> list[Job]:
@@ -39,12 +45,17 @@ def jobs(path: Path) -> list[Job]:
 
 def test_the_documented_sweeps_work(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
-    example, grid, random, rows = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    example, grid, random, rows, figure = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "table.yaml"
     path.write_text(example)
     assert len(jobs(path)) == 4 * 3 * 2 * 3
     path.write_text(re.sub(r"  HAM: .*\n", rows, example, count=1))
     assert set(read_sweep(path).variants["HAM"].rows or ()) == {"ham", "uniform_history", "source/*"}
+    assert len(jobs(path)) == 72
+    path.write_text(f"{example}{figure}")
+    drawn = read_sweep(path).figure
+    assert drawn is not None
+    assert drawn.strengths() == {"label noise": {"0": ["clean"], "20 %": ["20 % label noise"]}}
     assert len(jobs(path)) == 72
     path.write_text(grid)
     # On two domains with two seeds: four of HAM, two of which are not made on one domain, and two of ERM; one of HAM
