@@ -103,7 +103,7 @@ def test_the_keys_define_runs_only_where_they_are_given() -> None:
     [
         (
             ["--model.name=mini-rn", "--model.frozen_blocks=1"],
-            "`model.frozen_blocks` is for image classifiers, but `mini-rn` is a CLIP, which trains whole; leave it out",
+            "`model.frozen_blocks` is for image classifiers, but `mini-rn` is a CLIP; leave it out",
         ),
         (
             ["--model.name=mini-resnet8", "--data.views=2"],

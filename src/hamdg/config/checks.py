@@ -183,10 +183,13 @@ def _model_problems(recipe: Recipe) -> Iterator[Problem]:
     if model.image_size is not None and model.has_text:
         sentence = f"`model.image_size` is for image classifiers, but `{model.name}` is a CLIP, which has its own side"
         yield Problem("model.image_size", f"{sentence}; leave it out")
-    if model.frozen_blocks and (model.has_text or model.segments):
-        kind = "a CLIP" if model.has_text else "a segmentation network"
-        sentence = f"`model.frozen_blocks` is for image classifiers, but `{model.name}` is {kind}, which trains whole"
-        yield Problem("model.frozen_blocks", f"{sentence}; leave it out")
+    for key in ("model.frozen_blocks", "model.fold_batchnorm"):
+        if value_at(recipe, key) and (model.has_text or model.segments):
+            kind = "a CLIP" if model.has_text else "a segmentation network"
+            yield Problem(key, f"`{key}` is for image classifiers, but `{model.name}` is {kind}; leave it out")
+    if model.fold_batchnorm and model.statistics == "live":
+        sentence = "`model.fold_batchnorm` makes the statistics of BatchNorm a part of the weights, but with"
+        yield Problem("model.fold_batchnorm", f"{sentence} `model.statistics` `live` they move; leave one of them out")
     task = _task(recipe)
     if task == "segmentation" and not model.segments:
         sentence = f"`{recipe.benchmark}` has label maps, and `{model.name}` gives a whole image one class"

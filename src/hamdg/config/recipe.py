@@ -81,6 +81,8 @@ class ModelConfig:
             each of them `classes`, too, however many images these have.
         head_labels: The labels that a head is learned from: as they are `given`, or the true ones where a recipe makes
             labels wrong (`clean`): a control for such noise that nobody has with images of their own.
+        fold_batchnorm: Fold BatchNorm with frozen statistics into the convolutions of an image classifier, which then
+            computes the same faster; its scales are not trained on their own any more.
     """
 
     name: str = "mini-rn"
@@ -96,6 +98,7 @@ class ModelConfig:
     train_head: bool = True
     head_balance: HeadBalance = "domains"
     head_labels: HeadLabels = "given"
+    fold_batchnorm: bool = False
 
     @property
     def has_text(self) -> bool:

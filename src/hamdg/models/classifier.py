@@ -19,6 +19,7 @@ from hamdg.models import packaged
 from hamdg.models.architectures import Architecture, Head, build, find_architecture, own_preprocess, split_head
 from hamdg.models.classifier_tags import Tag, find_tag
 from hamdg.models.clip import NORMALIZATIONS, RANDOM
+from hamdg.models.folding import fold_batchnorm
 from hamdg.models.trunk import check_blocks
 from hamdg.models.weights import faults, mismatches, read_state
 
@@ -69,8 +70,8 @@ def load_classifier(config: ModelConfig) -> LoadedClassifier:
         config: Which model and which weights.
 
     Raises:
-        ConfigError: If there is no such model, it does not end in a linear layer, or its stages are not known of which
-            some are to stay frozen.
+        ConfigError: If there is no such model, it does not end in a linear layer, its stages are not known of which
+            some are to stay frozen, or its BatchNorm cannot be folded.
         WeightsError: If the weights are missing, damaged, unsafe or made for another architecture.
     """
     architecture, weights = _found(config)
@@ -82,6 +83,8 @@ def load_classifier(config: ModelConfig) -> LoadedClassifier:
     if path is not None and not weights.is_packaged:
         _load(network, head.name, path, architecture.full_name)
     preprocess = _preprocess(config, architecture, weights)
+    if config.fold_batchnorm:
+        fold_batchnorm(network.eval(), preprocess.side, config.name)
     if config.frozen_blocks:
         check_blocks(network.eval(), config.frozen_blocks, preprocess.side, config.name)
     return LoadedClassifier(config.name, network.eval(), head, preprocess)

@@ -66,7 +66,7 @@ def encoder_part(recipe: Recipe) -> dict[str, object]:
     data = {
         name: value for name, value in _data(recipe).items() if name not in ("batch_size", "augment", "views", "words")
     }
-    keys = ("name", "weights", "normalization", "image_size")
+    keys = ("name", "weights", "normalization", "image_size", "fold_batchnorm")
     model = {name: value for name, value in _model(recipe).items() if name in keys}
     return {"benchmark": recipe.benchmark, "seed": recipe.seed, "data": data, "model": model}
 
@@ -150,7 +150,7 @@ def _model(recipe: Recipe) -> dict[str, object]:
         "statistics": "frozen",
         "text_tower": "frozen",
     }
-    defaults |= {"head": "class_features", "frozen_blocks": 0}
+    defaults |= {"head": "class_features", "frozen_blocks": 0, "fold_batchnorm": False}
     defaults |= {"train_head": True, "head_balance": "domains", "head_labels": "given"}
     for name, default in defaults.items():
         if values[name] == default:

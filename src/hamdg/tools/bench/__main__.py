@@ -5,9 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hamdg.tools.bench import compression, indexing, layout, loading, merging, reading, tabulating, tracking, training
+from hamdg.tools.bench import (
+    compression,
+    freezing,
+    indexing,
+    layout,
+    loading,
+    merging,
+    reading,
+    tabulating,
+    tracking,
+    training,
+)
 
-BENCHES = ("training", "layout", "loading", "reading", "compression", "merging", "tables", "tracking")
+BENCHES = ("training", "layout", "freezing", "loading", "reading", "compression", "merging", "tables", "tracking")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         training.main()
     if arguments.bench in (None, "layout"):
         layout.main(arguments.most)
+    if arguments.bench in (None, "freezing"):
+        freezing.main(arguments.data, arguments.most)
     if arguments.bench is None or (arguments.bench == "loading" and not arguments.index):
         loading.main(arguments.data, arguments.most)
     if arguments.bench is None or (arguments.bench == "loading" and arguments.index):
