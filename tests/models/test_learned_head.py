@@ -15,13 +15,16 @@ from hamdg.errors import DataError, WeightsError
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.models.learned_head import (
     L2,
+    digest,
     learn_head,
     learn_layer,
     linear_probe,
     read_head,
+    rows_layer,
     source_means,
     write_head,
 )
+from hamdg.models.logistic import Linear
 
 CLASSES = ["circle", "cross", "square"]
 SCALE = 15.0
@@ -143,8 +146,10 @@ def test_classes_whose_images_look_the_same() -> None:
 def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "class_features.safetensors"
     head = source_means(FOUND, 3)
-    write_head(path, head, "source_means", CLASSES, SCALE)
-    assert torch.equal(read_head(path), head)
+    write_head(path, Linear(head), "source_means", CLASSES, SCALE)
+    assert torch.equal(read_head(path).weight, head)
+    assert read_head(path).bias is None
+    assert digest(Linear(head)) == sha256_tensor(head)
     for damage in (b"", path.read_bytes()[:-4]):
         path.write_bytes(damage)
         with pytest.raises(
@@ -162,3 +167,40 @@ def test_a_linear_layer_gives_features_of_any_length_the_scores_of_class_feature
     layer, head = learn_layer(kind, longer, CLASSES), learn_head(kind, FOUND, CLASSES, 1.0)
     torch.testing.assert_close(7 * x @ layer.T, (100.0 if kind == "source_means" else 1.0) * x @ head.T)
     assert (7 * x @ layer.T).argmax(dim=1).eq(labels).float().mean() >= 0.75
+
+
+def test_class_rows_by_hand() -> None:
+    # The means of the sources and of all rows are (1, 1); what is left of the classes' rows is (3, 1) and (-1, 3).
+    found = {
+        "a": (torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 0])),
+        "b": (torch.tensor([[1.0, 2.0]]), torch.tensor([1])),
+    }
+    rows = torch.tensor([[5.0, 2.0], [3.0, 2.0], [0.0, 4.0], [-4.0, -4.0]])
+    layer = rows_layer(found, rows, [[0, 1], [2]])
+    assert layer.bias is not None
+    weight = torch.tensor([[3.0, 1.0], [-1.0, 3.0]])
+    torch.testing.assert_close(layer.weight, weight)
+    torch.testing.assert_close(layer.bias, -weight @ torch.ones(2))
+
+
+def test_class_rows_choose_the_largest_cosine_of_centered_features_and_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(9, 5, generator=generator)
+    chosen = [[0, 4], [2], [5, 7, 8]]
+    layer = rows_layer(FOUND, rows, chosen)
+    mean = sum(x.numpy().mean(axis=0) for x, _ in FOUND.values()) / len(FOUND)
+    for x in FOUND["paint"][0].numpy():
+        cosines = []
+        for numbers in chosen:
+            own = sum(rows[number].numpy() - rows.numpy().mean(axis=0) for number in numbers)
+            cosines.append(own @ (x - mean) / np.linalg.norm(own) / np.linalg.norm(x - mean))
+        assert int(layer.scores(torch.from_numpy(x)).argmax()) == int(np.argmax(cosines))
+
+
+def test_a_bias_is_kept_and_is_part_of_the_digest(tmp_path: Path) -> None:
+    path, layer = tmp_path / "class_features.safetensors", Linear(torch.eye(3, 5), torch.arange(3.0))
+    write_head(path, layer, "class_rows", CLASSES, 1.0)
+    found = read_head(path)
+    assert found.bias is not None
+    assert torch.equal(found.bias, torch.arange(3.0))
+    assert digest(found) == digest(layer) != digest(Linear(layer.weight, torch.ones(3)))

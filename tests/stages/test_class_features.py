@@ -23,6 +23,7 @@ from hamdg.errors import WeightsError
 from hamdg.merge.tensors import sha256_tensor
 from hamdg.models import learned_head
 from hamdg.models.learned_head import read_head, write_head
+from hamdg.models.logistic import Linear
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity, run_directory
@@ -134,7 +135,7 @@ def test_class_features_of_the_sources_train_above_chance_on_words_that_the_mode
     # The held-out domain has no part in them, and a run and its control have the same.
     assert record["steps"]["train"]["opened"] == ["chalk", "ink"]
     assert run.class_features.read_bytes() == control.class_features.read_bytes()
-    digest = sha256_tensor(read_head(run.class_features))
+    digest = sha256_tensor(read_head(run.class_features).weight)
     assert record["class_features"] == {"kind": head, "sha256": digest}
 
 
@@ -186,7 +187,9 @@ def test_class_features_that_a_run_did_not_begin_with_are_not_used_but_learned_a
 
 def exchange(run: RunDirectory) -> None:
     """Give other classes the class features of a run."""
-    write_head(run.class_features, read_head(run.class_features).flip(0), "source_means", MINI.classes, 1.0)
+    write_head(
+        run.class_features, Linear(read_head(run.class_features).weight.flip(0)), "source_means", MINI.classes, 1.0
+    )
 
 
 def cut(run: RunDirectory) -> None:
@@ -252,7 +255,9 @@ def test_images_that_are_read_for_class_features_alone_are_not_kept(shapes: Path
     run = RunDirectory(run_directory(recipe))
     plain = read_recipe(Path(command[1]), command[2:])
     pipeline.run(plain, until="train")
-    assert torch.equal(read_head(run.class_features), read_head(RunDirectory(run_directory(plain)).class_features))
+    assert torch.equal(
+        read_head(run.class_features).weight, read_head(RunDirectory(run_directory(plain)).class_features).weight
+    )
 
 
 def test_a_class_that_no_source_can_train_on_is_named(

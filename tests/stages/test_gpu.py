@@ -81,7 +81,7 @@ def test_class_features_are_learned_on_a_gpu_as_on_a_cpu(tiny: Tiny, head: str) 
     for device in ("cpu", "cuda"):
         recipe = tiny(f"--runtime.device={device}", f"--model.text_head={head}", f"--label={device}", tower="vit")
         pipeline.run(recipe, until="train", force=True)
-        found.append(read_head(RunDirectory(run_directory(recipe)).class_features))
+        found.append(read_head(RunDirectory(run_directory(recipe)).class_features).weight)
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 

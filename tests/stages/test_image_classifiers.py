@@ -13,6 +13,7 @@ from torch import nn
 from hamdg import cli
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import ModelConfig, Recipe
+from hamdg.data.benchmarks.pacs import PACS
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.files import load_tensors, read_metadata
 from hamdg.merge.tensors import sha256_tensor
@@ -159,6 +160,34 @@ def test_algorithms_train_behind_a_frozen_linear_layer(tiny: Tiny, algorithm: st
     assert "fc.weight" not in merged
 
 
+def test_rows_of_the_pretrained_classifier_are_a_start_that_reads_no_labels(tiny: Tiny) -> None:
+    pipeline.run(first := tiny(*RESNET, "--algorithm=erm"), until="validate")
+    weights = RunDirectory(run_directory(first)).merged
+    rows = ", ".join(f"{name}: [{index}]" for index, name in enumerate(reversed(PACS.classes)))
+    overrides = (*RESNET, f"--model.weights={weights}", "--model.text_head=class_rows", "--model.train_head=false")
+    own = (*overrides, f"--model.class_rows={{{rows}}}")
+    run, record = finished(tiny(*own, "--algorithm=experts", "--merge.method=uniform"))
+    assert record["rows"][0]["label"] == "start model, class rows"
+    assert class_features(record).startswith(
+        "rows of the pretrained network's own classifier, centered by the sources'"
+    )
+    learned, merged = load_tensors(run.class_features), load_tensors(run.merged)
+    assert torch.equal(merged["fc.weight"], learned["class_features"])
+    assert torch.equal(merged["fc.bias"], learned["bias"])
+    given = load_tensors(weights)["fc.weight"].double()
+    centered = torch.nn.functional.normalize(given - given.mean(dim=0), dim=1).flip(0)
+    found = torch.nn.functional.normalize(learned["class_features"].double(), dim=1)
+    torch.testing.assert_close(found, centered, rtol=1e-4, atol=1e-5)
+
+    high = rows.replace("dog: [6]", "dog: [7]")
+    with pytest.raises(
+        ConfigError, match="gives the class `dog` the row 7, but the classifier of `mini-resnet8-16` has"
+    ):
+        pipeline.run(tiny(*overrides, f"--model.class_rows={{{high}}}"))
+    with pytest.raises(ConfigError, match=r"`model.weights` `null` of `mini-resnet8-16` have no classifier; name"):
+        pipeline.run(tiny(*RESNET, "--model.text_head=class_rows", f"--model.class_rows={{{rows}}}"))
+
+
 def test_the_class_features_of_a_sweep_are_learned_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.run(first := tiny(*FROZEN, "--algorithm=zero_shot"))
     with monkeypatch.context() as patch:
@@ -186,7 +215,7 @@ def test_a_head_may_be_learned_from_labels_without_the_noise_that_a_recipe_makes
         (["--model.train_head=false"], "`mini-rn` is a CLIP, whose head `model.head` decides on; leave it out, or"),
         (
             [*RESNET, "--model.train_head=false"],
-            "the linear layer of `mini-resnet8-16` is drawn by the seed; set `model.text_head` to `linear_probe` or",
+            "the linear layer of `mini-resnet8-16` is drawn by the seed; set `model.text_head` to `linear_probe`, ",
         ),
         (
             ["--benchmark=mini-scenes", "--held_out=dusk", "--model.name=mini-unet", "--model.train_head=false"],

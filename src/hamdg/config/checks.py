@@ -10,6 +10,7 @@ from hamdg.config.data import CROPPING, CUSTOM, RENDERED
 from hamdg.config.keys import value_at
 from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import tracking_problems
+from hamdg.data.class_rows import class_rows
 from hamdg.data.conflicts import with_own_names
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
@@ -247,7 +248,10 @@ def _learned_head_problems(recipe: Recipe) -> Iterator[Problem]:
         )
     elif not model.train_head and model.text_head == "prompts":
         sentence = f"{start}with `model.text_head` `prompts` the linear layer of `{model.name}` is drawn by the seed"
-        yield Problem("model.train_head", f"{sentence}; set `model.text_head` to `linear_probe` or `source_means`")
+        yield Problem(
+            "model.train_head", f"{sentence}; set `model.text_head` to `linear_probe`, `source_means` or `class_rows`"
+        )
+    yield from _class_row_problems(recipe)
     if model.head_balance != "domains" and model.text_head != "linear_probe":
         sentence = f"`model.head_balance` is `{model.head_balance}`, but `model.text_head` `{model.text_head}` fits no"
         yield Problem("model.head_balance", f"{sentence} linear probe; leave it out, or set that to `linear_probe`")
@@ -255,9 +259,27 @@ def _learned_head_problems(recipe: Recipe) -> Iterator[Problem]:
         yield from _clean_label_problems(recipe)
 
 
+def _class_row_problems(recipe: Recipe) -> Iterator[Problem]:
+    model, key = recipe.model, "model.class_rows"
+    if model.text_head != "class_rows":
+        if model.class_rows is not None:
+            sentence = f"`{key}` belongs to `model.text_head` `class_rows`, which is `{model.text_head}`"
+            yield Problem(key, f"{sentence}; leave it out, or set that")
+    elif model.has_text:
+        sentence = (
+            f"`model.text_head` is `class_rows`, but `{model.name}` is a CLIP, which has no classifier of its own"
+        )
+        yield Problem("model.text_head", f"{sentence}; leave it out, or choose an image classifier")
+    else:
+        try:
+            class_rows(recipe)
+        except ConfigError as error:
+            yield Problem(key, _without_stop(error))
+
+
 def _clean_label_problems(recipe: Recipe) -> Iterator[Problem]:
     key, learner = "model.head_labels", recipe.model.text_head
-    if learner == "prompts":
+    if learner in ("prompts", "class_rows"):
         sentence = f"`{key}` is `clean`, but with `model.text_head` `{learner}` no labels are read for the head"
         yield Problem(key, f"{sentence}; leave it out, or set that to `linear_probe`")
     elif not _makes_labels_wrong(recipe):

@@ -20,6 +20,7 @@ from hamdg.config.parsing import (
 from hamdg.config.recipe import Recipe
 from hamdg.config.recipe_file import file_settings
 from hamdg.config.yaml_files import dump_yaml
+from hamdg.data.class_rows import with_own_rows
 from hamdg.data.conflicts import with_own_names
 from hamdg.data.resolve import with_own_domains, with_own_words
 from hamdg.errors import ConfigError
@@ -91,7 +92,7 @@ def checked(recipe: Recipe) -> Recipe:
 def _resolved(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     for key, sentence in problems(recipe):
         raise ConfigError(located(sentence, places.get(key, "")))
-    return with_own_names(with_own_domains(with_own_words(recipe)))
+    return with_own_rows(with_own_names(with_own_domains(with_own_words(recipe))))
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

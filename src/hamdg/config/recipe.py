@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from hamdg.config.algorithms import AlgorithmSettings, find
 from hamdg.config.data import DataConfig
 from hamdg.config.tracking import TrackingConfig
-from hamdg.config.value_types import Names, Share, Steps, Templates
+from hamdg.config.value_types import ClassRows, Names, Share, Steps, Templates
 from hamdg.errors import ConfigError
 from hamdg.values import Range, Words
 
 HistoryKind = Literal["mean", "linear", "validated", "ema", "beta", "last", "snapshots", "swad", "best"]
-TextHead = Literal["prompts", "source_means", "linear_probe"]
+TextHead = Literal["prompts", "source_means", "linear_probe", "class_rows"]
 Normalization = Literal["own", "clip", "imagenet"]
 Statistics = Literal["frozen", "live"]
 TextTower = Literal["frozen", "trained"]
@@ -67,7 +67,10 @@ class ModelConfig:
             not know, `source_means` (each class's mean image feature over the sources' training images) or
             `linear_probe` (a linear classifier of these features). Both are learned once, before the training. An image
             classifier has no text: its linear layer starts from what these two learn or, with `prompts`, from what the
-            seed draws, and is trained unless `train_head` says otherwise.
+            seed draws, and is trained unless `train_head` says otherwise. Or it has `class_rows` of the pretrained
+            network's own classifier: no label is read, only the mean feature of the sources.
+        class_rows: Of `text_head: class_rows`, which classes of the pretrained classifier stand for each class, such as
+            `{horse: [339, 603]}`, or the path of a YAML file of them; `null` for the benchmark's own (`pacs`).
         text_tower: Whether the text tower of a CLIP stays what it is (`frozen`), so that `prompts` are encoded once, or
             is trained along with the image tower (`trained`): all but its embeddings of words.
         head: What gives a CLIP's scores: cosines with frozen `class_features`; a `trained` linear layer on normalized
@@ -92,6 +95,7 @@ class ModelConfig:
     statistics: Statistics = "frozen"
     prompts: Templates | None = None
     text_head: TextHead = "prompts"
+    class_rows: dict[str, ClassRows] | str | None = None
     text_tower: TextTower = "frozen"
     head: Head = "class_features"
     frozen_blocks: Annotated[int, Range(0, 1_000)] = 0

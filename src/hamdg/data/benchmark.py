@@ -107,6 +107,7 @@ class Benchmark:
         left_out: Folders of a `custom` data set that `data.domains` leaves out.
         task: What is learned: a class for every image, or a map with one for every pixel.
         ids: Of maps in files, the label of every id; 255 for pixels that are ignored.
+        class_rows: By class, which of the 1,000 classes of ImageNet stand for it, where somebody has chosen some.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Benchmark:
     left_out: tuple[str, ...] = ()
     task: TaskName = "classification"
     ids: Mapping[int, int] = field(default_factory=dict)
+    class_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def find_domain(self, text: str) -> str | None:
         """Return the domain that `text` names, `None` if none; case, spaces and underscores do not matter."""

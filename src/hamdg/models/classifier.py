@@ -35,12 +35,14 @@ class LoadedClassifier:
         encoder: The network, in fp32 and evaluation mode; where its linear layer was, it passes features on.
         head: Name of that layer, and how many features go into it.
         preprocess: What it expects of images.
+        rows: The weight [k, d] of that layer, as it was trained; `None` where no weights were loaded.
     """
 
     name: str
     encoder: nn.Module
     head: Head
     preprocess: Preprocess
+    rows: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -76,18 +78,20 @@ def load_classifier(config: ModelConfig) -> LoadedClassifier:
     """
     architecture, weights = _found(config)
     network = build(architecture)
-    if weights.is_packaged and weights.file is not None:
-        network.load_state_dict(packaged.packaged_state(weights.file, network))
+    state = packaged.packaged_state(weights.file, network) if weights.is_packaged and weights.file is not None else {}
+    if state:
+        network.load_state_dict(state)
     head = split_head(network, architecture.full_name)
+    rows = state.get(f"{head.name}.weight")
     path = weights.tag.file() if weights.tag is not None else weights.file
     if path is not None and not weights.is_packaged:
-        _load(network, head.name, path, architecture.full_name)
+        rows = _load(network, head.name, path, architecture.full_name)
     preprocess = _preprocess(config, architecture, weights)
     if config.fold_batchnorm:
         fold_batchnorm(network.eval(), preprocess.side, config.name)
     if config.frozen_blocks:
         check_blocks(network.eval(), config.frozen_blocks, preprocess.side, config.name)
-    return LoadedClassifier(config.name, network.eval(), head, preprocess)
+    return LoadedClassifier(config.name, network.eval(), head, preprocess, rows)
 
 
 def find_classifier_weights(config: ModelConfig) -> None:
@@ -141,8 +145,8 @@ def _preprocess(config: ModelConfig, architecture: Architecture, weights: _Weigh
     return replace(own, side=config.image_size or own.side, mean=mean, std=std)
 
 
-def _load(network: nn.Module, head: str, path: Path, model: str) -> None:
-    """Load a file into a network without its linear layer, whose tensors in the file are passed over.
+def _load(network: nn.Module, head: str, path: Path, model: str) -> Tensor | None:
+    """Load a file into a network without its linear layer, whose weight in the file is returned if there is one.
 
     Raises:
         WeightsError: If the file is missing, damaged, unsafe, made for another architecture, or holds values that no
@@ -151,7 +155,7 @@ def _load(network: nn.Module, head: str, path: Path, model: str) -> None:
     expected: dict[str, Tensor] = network.state_dict()
     linear = (f"{head}.weight", f"{head}.bias")
     given = dict(read_state(path, (*expected, *linear)))
-    left_out = [given.pop(name) for name in linear if name in given]
+    left_out = {name: given.pop(name) for name in linear if name in given}
     # Files from before torch counted batches have no counters.
     counters = {name: tensor for name, tensor in expected.items() if name.endswith(_COUNTER) and name not in given}
     if problems := mismatches(expected, given | counters):
@@ -166,4 +170,7 @@ def _load(network: nn.Module, head: str, path: Path, model: str) -> None:
         )
     network.load_state_dict(given | counters)
     if left_out:
-        console.note(f"`{path.name}`: its classifier of {len(left_out[0]):,} classes is left out for a new one")
+        classes = len(next(iter(left_out.values())))
+        console.note(f"`{path.name}`: its classifier of {classes:,} classes is left out for a new one")
+    rows = left_out.get(linear[0])
+    return None if rows is None else rows.float()

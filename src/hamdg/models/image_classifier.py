@@ -31,14 +31,20 @@ class ImageClassifier(Network):
 
     Args:
         loaded: The network without its linear layer.
-        head: What the weight [classes, d] of the new one starts from; its bias starts from 0.
+        head: What the weight [classes, d] of the new one starts from.
         classes: Names of the classes, for exported files.
         frozen_blocks: How many of its stages stay as they are, behind the stem, which does then, too. What they give
             for images, their activations, can be given to the network in place of images.
+        bias: What its bias [classes] starts from; `None` for 0.
     """
 
     def __init__(
-        self, loaded: LoadedClassifier, head: Tensor, classes: Sequence[str] = (), frozen_blocks: int = 0
+        self,
+        loaded: LoadedClassifier,
+        head: Tensor,
+        classes: Sequence[str] = (),
+        frozen_blocks: int = 0,
+        bias: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.name = loaded.name
@@ -47,7 +53,7 @@ class ImageClassifier(Network):
         self.encoder = copy.deepcopy(loaded.encoder)
         self.trunk = split_trunk(self.encoder, frozen_blocks) if frozen_blocks else None
         self._path = loaded.head.name
-        self.encoder.set_submodule(self._path, _Head(head))
+        self.encoder.set_submodule(self._path, _Head(head, bias))
 
     @property
     def body(self) -> nn.Module:
@@ -109,11 +115,11 @@ def fresh_head(classes: int, width: int, seed: int) -> Tensor:
 class _Head(nn.Linear):
     """A linear layer that keeps what it was given until it is taken: the features, whatever network is around it."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         # Nothing is drawn: torch's own start would move the global random state.
         super().__init__(weight.shape[1], weight.shape[0], device="meta")
         self.weight = nn.Parameter(weight.detach().clone())
-        self.bias = nn.Parameter(torch.zeros(len(weight)))
+        self.bias = nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.detach().clone())
         self._given: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:

@@ -14,15 +14,16 @@ from torch.nn.functional import normalize
 from hamdg.config.recipe import HeadBalance
 from hamdg.errors import DataError, WeightsError
 from hamdg.merge.files import load_tensors, save_tensors
+from hamdg.merge.tensors import sha256_tensor, sha256_tensors
 from hamdg.models.labeled_features import LabeledFeatures, check_classes
-from hamdg.models.logistic import fit_logistic, zeros
+from hamdg.models.logistic import Linear, fit_logistic, zeros
 from hamdg.models.text_head import MAX_SCALE, coinciding
 from hamdg.text import listed, shortened
 
 # Of a linear probe; see `linear_probe`. Of the powers of ten the most accurate on the sources' hold-out sets of PACS,
 # and near it on those of `mini`, both with mini-CLIP; class features come out about as long as those of text, 1.
 L2 = 1e-4
-_TENSOR = "class_features"
+_TENSOR, _BIAS = "class_features", "bias"
 # The metadata that say what they were learned from.
 IDENTITY = "identity"
 _LISTED = 12
@@ -125,20 +126,47 @@ def _shares(labels: Tensor, balance: HeadBalance) -> Tensor:
     return 1 / (counts[labels].double() * int((counts > 0).sum()))
 
 
-def write_head(path: Path, head: Tensor, kind: str, classes: Sequence[str], scale: float, identity: str = "") -> None:
+def rows_layer(found: LabeledFeatures, rows: Tensor, chosen: Sequence[Sequence[int]]) -> Linear:
+    r"""Return a linear layer of rows of a pretrained classifier, for features of any length; labels are not read.
+
+    Its scores are $\ell\,\langle x - m, u_c \rangle$: $m$ is the mean over domains of their mean features, $u_c$ the
+    normalized mean of the class's rows, from which the mean of all rows is taken away, and $\ell$ the mean length
+    before that is normalized, so that the layer is as sharp as the classifier was. The most probable class is the one
+    with the largest cosine between $x - m$ and $u_c$.
+
+    Args:
+        found: The features of every source domain's training images.
+        rows: The weight [k, d] of the pretrained classifier.
+        chosen: For each class, which of the rows stand for it.
+    """
+    mean = torch.stack([features.double().mean(dim=0) for features, _ in found.values()]).mean(dim=0)
+    centered = rows.to(mean) - rows.to(mean).mean(dim=0)
+    own = torch.stack([centered[list(numbers)].mean(dim=0) for numbers in chosen])
+    weight = normalize(own, dim=1) * own.norm(dim=1).mean()
+    return Linear(weight.float(), -(weight @ mean).float())
+
+
+def digest(head: Linear) -> str:
+    """Return the SHA-256 of class features, their bias included if they have one."""
+    return sha256_tensor(head.weight) if head.bias is None else sha256_tensors({_TENSOR: head.weight, _BIAS: head.bias})
+
+
+def write_head(path: Path, head: Linear, kind: str, classes: Sequence[str], scale: float, identity: str = "") -> None:
     """Write class features, with the classes, the factor of the logits and what they were learned from as metadata."""
     facts = {"kind": kind, "classes": json.dumps(list(classes)), "logit_scale": repr(scale), IDENTITY: identity}
-    save_tensors(path, {_TENSOR: head.detach().cpu()}, facts)
+    tensors = {_TENSOR: head.weight} | ({} if head.bias is None else {_BIAS: head.bias})
+    save_tensors(path, {name: tensor.detach().cpu() for name, tensor in tensors.items()}, facts)
 
 
-def read_head(path: Path) -> Tensor:
+def read_head(path: Path) -> Linear:
     """Read class features that `write_head` wrote.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds something else.
     """
     try:
-        return load_tensors(path)[_TENSOR]
+        found = load_tensors(path)
+        return Linear(found[_TENSOR], found.get(_BIAS))
     except (WeightsError, KeyError) as error:
         raise WeightsError(
             f"The class features `{path}`, which training began with, are missing or damaged; repeat the run with "

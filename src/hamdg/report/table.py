@@ -18,6 +18,7 @@ CLASS_FEATURES = {
     "prompts": "text features of the prompts",
     "source_means": "mean image features of the sources' training images",
     "linear_probe": "a linear classifier of the image features of the sources' training images",
+    "class_rows": "rows of the pretrained network's own classifier, centered by the sources' mean features",
     "random": "a linear layer that the seed draws",
     "last_layers": "the segmentation network's own last layers",
 }

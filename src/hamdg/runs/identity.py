@@ -13,6 +13,7 @@ from typing import Any
 
 from hamdg.config.data import CUSTOM, RENDERED, ConflictsConfig
 from hamdg.config.recipe import HistoryConfig, Recipe, TrainConfig
+from hamdg.data.class_rows import class_rows
 from hamdg.data.resolve import prompts_of, with_own_words
 from hamdg.files import user_path
 
@@ -137,6 +138,9 @@ def _history(config: HistoryConfig) -> dict[str, object]:
 
 def _model(recipe: Recipe) -> dict[str, object]:
     values = asdict(recipe.model)
+    del values["class_rows"]
+    if recipe.model.text_head == "class_rows":
+        values["class_rows"] = {name: list(rows) for name, rows in class_rows(recipe).items()}
     if recipe.model.text_head == "prompts":
         del values["text_head"]
     if recipe.model.text_head == "prompts" and recipe.model.uses_text:

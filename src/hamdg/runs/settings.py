@@ -15,7 +15,7 @@ from hamdg.errors import ConfigError
 from hamdg.values import yaml_name
 
 # Mappings that are a value themselves.
-_WHOLE = ("data.mini.label_noise", "data.conflicts.noise", "data.conflicts.swap")
+_WHOLE = ("data.mini.label_noise", "data.conflicts.noise", "data.conflicts.swap", "model.class_rows")
 # Sections on how a run is made, followed and looked at.
 _ASIDE = frozenset({"runtime", "controls", "tracking", "evaluate"})
 # Where images lie and how they are kept.

@@ -6,16 +6,28 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from torch import Tensor
+
 from hamdg import console
 from hamdg.config.recipe import ModelConfig
+from hamdg.data.class_rows import class_rows
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
 from hamdg.files import link
 from hamdg.merge.files import read_metadata
-from hamdg.merge.tensors import sha256_tensor
+from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.labeled_features import LabeledFeatures
-from hamdg.models.learned_head import IDENTITY, learn_head, learn_layer, read_head, write_head
+from hamdg.models.learned_head import (
+    IDENTITY,
+    digest,
+    learn_head,
+    learn_layer,
+    read_head,
+    rows_layer,
+    write_head,
+)
+from hamdg.models.logistic import Linear
 from hamdg.models.text_head import logit_scale, unknown_words
 from hamdg.report.table import CLASS_FEATURES
 from hamdg.runs.directory import RunDirectory
@@ -28,6 +40,7 @@ from hamdg.text import listed
 from hamdg.values.kinds import yaml_name
 
 _LISTED = 8
+_IMAGENET = 1_000
 
 
 def check_words(context: Context) -> None:
@@ -95,11 +108,52 @@ def learn_class_features(context: Context, data: SourceData) -> None:
         console.note(f"class features: {CLASS_FEATURES[kind]}")
         found, classes = _features(context, data), context.bench.classes
         balance = context.recipe.model.head_balance
-        if unit:
-            context.heads[kind] = learn_head(kind, found, classes, scale, balance)
+        if kind == "class_rows":
+            context.heads[kind] = rows_layer(found, pretrained_rows(context), list(class_rows(context.recipe).values()))
+        elif unit:
+            context.heads[kind] = Linear(learn_head(kind, found, classes, scale, balance))
         else:
-            context.heads[kind] = learn_layer(kind, found, classes, balance)
+            context.heads[kind] = Linear(learn_layer(kind, found, classes, balance))
     write_head(run.class_features, context.heads[kind], kind, context.bench.classes, scale, identity)
+
+
+def check_rows(context: Context) -> None:
+    """Check that the pretrained classifier has the rows that are to stand for the classes, if some are.
+
+    Raises:
+        ConfigError: If it has none, or too few.
+    """
+    if context.recipe.model.text_head == "class_rows":
+        pretrained_rows(context)
+
+
+def pretrained_rows(context: Context) -> Tensor:
+    """Return the weight [k, d] of the pretrained network's own classifier.
+
+    Raises:
+        ConfigError: If it has none, or too few rows for what stands for the classes.
+    """
+    model, loaded = context.recipe.model, context.pretrained
+    rows = loaded.rows if isinstance(loaded, LoadedClassifier) else None
+    if rows is None:
+        raise ConfigError(
+            f"`model.text_head` is `class_rows`, but `model.weights` `{yaml_name(model.weights)}` of `{model.name}` "
+            "have no classifier; name weights that have one, or choose another `model.text_head`."
+        )
+    chosen = class_rows(context.recipe)
+    # The benchmark's own rows are numbered as ImageNet's classes.
+    if model.class_rows is None and len(rows) != _IMAGENET:
+        raise ConfigError(
+            f"The rows that `{context.bench.name}` has are those of ImageNet's {_IMAGENET:,} classes, but the "
+            f"classifier of `{model.name}` has {len(rows):,}; give `model.class_rows`."
+        )
+    for name, own in chosen.items():
+        if max(own) >= len(rows):
+            raise ConfigError(
+                f"`model.class_rows` gives the class `{name}` the row {max(own)}, but the classifier of `{model.name}` "
+                f"has {len(rows):,}, numbered from 0; name others."
+            )
+    return rows
 
 
 def _identity(context: Context) -> str:
@@ -125,7 +179,7 @@ def _twin(context: Context, identity: str) -> RunDirectory | None:
 def _are_those(run: RunDirectory) -> bool:
     """Return whether a run still has the class features that it began with."""
     try:
-        return sha256_tensor(read_head(run.class_features)) == read_start(run)["class_features"].get("sha256")
+        return digest(read_head(run.class_features)) == read_start(run)["class_features"].get("sha256")
     except WeightsError:
         return False
 

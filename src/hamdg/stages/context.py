@@ -19,13 +19,14 @@ from hamdg.data.domain import Domain, open_domain
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.merge.tensors import sha256_tensor, sha256_tensors
+from hamdg.merge.tensors import sha256_tensors
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipClassifier, ClipTowers
 from hamdg.models.clip_with_head import ClipWithHead
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
-from hamdg.models.learned_head import read_head
+from hamdg.models.learned_head import digest, read_head
+from hamdg.models.logistic import Linear
 from hamdg.models.network import Network, has_batchnorm
 from hamdg.models.pretrained import Pretrained, load_pretrained
 from hamdg.models.segmenter import LoadedSegmenter, Segmenter
@@ -73,7 +74,7 @@ class Context:
     pretrained: Pretrained
     start_sha256: str
     task: Task = field(default_factory=Classification)
-    heads: dict[str, Tensor] = field(default_factory=dict)
+    heads: dict[str, Linear] = field(default_factory=dict)
     readable: frozenset[str] | None = None
     current: str = ""
     identity: str = ""
@@ -178,7 +179,8 @@ class Context:
     def _new_network(self) -> Network:
         if isinstance(self.pretrained, LoadedClassifier):
             blocks = self.recipe.model.frozen_blocks
-            return ImageClassifier(self.pretrained, self.text_head, self.bench.classes, blocks)
+            layer = self.class_layer
+            return ImageClassifier(self.pretrained, layer.weight, self.bench.classes, blocks, layer.bias)
         if isinstance(self.pretrained, LoadedSegmenter):
             return Segmenter(self.pretrained)
         if self.recipe.model.trains_text:
@@ -239,6 +241,11 @@ class Context:
 
     @property
     def text_head(self) -> Tensor:
+        """Return the weight of `class_layer` [classes, d], which is all of it but for some image classifiers."""
+        return self.class_layer.weight
+
+    @property
+    def class_layer(self) -> Linear:
         """Return what stands for the classes [classes, d]: features of the prompts, or learned from the sources.
 
         An image classifier's linear layer starts from them; in place of prompts it has what the seed draws.
@@ -249,34 +256,30 @@ class Context:
         """
         kind = self.recipe.model.text_head
         if kind != "prompts" and self.unlearned:
-            return torch.zeros(len(self.bench.classes), self.pretrained.width)
+            return Linear(torch.zeros(len(self.bench.classes), self.pretrained.width))
         if kind != "prompts":
             return self._learned_head()
         if isinstance(self.pretrained, LoadedSegmenter):
-            return self.pretrained.head
+            return Linear(self.pretrained.head)
         if not self.recipe.model.uses_text:
-            return fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed)
+            return Linear(fresh_head(len(self.bench.classes), self.pretrained.width, self.recipe.seed))
         if kind not in self.heads:
             words = words_of(self.recipe)
-            self.heads[kind] = encode_prompts(
-                self.clip,
-                self.bench.classes,
-                prompts_of(self.recipe),
-                words,
-                trains_text=self.recipe.model.trains_text,
-            )
+            prompts, trained = prompts_of(self.recipe), self.recipe.model.trains_text
+            encoded = encode_prompts(self.clip, self.bench.classes, prompts, words, trains_text=trained)
+            self.heads[kind] = Linear(encoded)
         return self.heads[kind]
 
-    def head_facts(self, head: Tensor) -> dict[str, str]:
+    def head_facts(self, head: Linear) -> dict[str, str]:
         """Return what a run says of what stands for its classes."""
         model = self.recipe.model
         own = "last_layers" if model.segments else "random"
-        facts = {"kind": model.text_head if model.knows_classes else own, "sha256": sha256_tensor(head)}
+        facts = {"kind": model.text_head if model.knows_classes else own, "sha256": digest(head)}
         if not model.trains_head:
             return facts | ({"use": "start of a text tower that is trained"} if model.trains_text else {})
         return facts | {"use": "start of the last layers" if model.segments else "start of a linear layer"}
 
-    def _learned_head(self) -> Tensor:
+    def _learned_head(self) -> Linear:
         head = read_head(self.run.class_features)
         if self.run.start.exists() and read_start(self.run)["class_features"] != self.head_facts(head):
             raise WeightsError(

@@ -32,7 +32,7 @@ from hamdg.data.domain import Domain, only_domains
 from hamdg.data.module import SourceData
 from hamdg.errors import HamdgError, RunDirectoryError
 from hamdg.merge.files.partial import COMPLETED_BY
-from hamdg.merge.tensors import sha256_tensor
+from hamdg.models.learned_head import digest
 from hamdg.runs import schema
 from hamdg.runs.figures import Figure
 from hamdg.runs.steps import read_index
@@ -195,7 +195,7 @@ def _origin(context: Context) -> dict[str, str]:
     """Return what tells this training from others, as its checkpoints keep it."""
     found = {"step": context.identity, "start_sha256": context.start_sha256}
     learned = context.recipe.model.text_head != "prompts"
-    return found | ({"class_features": sha256_tensor(context.text_head)} if learned else {})
+    return found | ({"class_features": digest(context.class_layer)} if learned else {})
 
 
 def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -> int:

@@ -23,7 +23,7 @@ from hamdg.runs.manifest import check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record
 from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
-from hamdg.stages.class_features import check_words
+from hamdg.stages.class_features import check_rows, check_words
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.control_runs import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.discovery import algorithm_of
@@ -150,6 +150,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     steps = context.algorithm.steps()
     check_until(recipe, steps, until)
     check_words(context)
+    check_rows(context)
     for step in steps:
         if step.check is not None:
             step.check(replace(context, unlearned=True))

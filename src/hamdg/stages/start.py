@@ -59,7 +59,7 @@ def prepare(context: Context) -> None:
     learn_class_features(context, data)
     keep_base(context)
     if not run.start.exists():
-        features = context.head_facts(context.text_head)
+        features = context.head_facts(context.class_layer)
         files = _files(context.recipe.model)
         write_json(run.start, Start(sha256=context.start_sha256, files=files, class_features=features))
 
