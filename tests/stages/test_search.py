@@ -19,9 +19,11 @@ from hamdg.models.network import Weights
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.merge_figures import MergeFacts
+from hamdg.runs.record import read_record
 from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
 from hamdg.stages.holdout_scores import HoldoutScores
+from hamdg.stages.regret import study
 from hamdg.stages.search import search_merges
 from hamdg.stages.source_models import SourceModels
 
@@ -246,3 +248,29 @@ def test_recipes_that_cannot_search_are_refused_before_training(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         pipeline.run(tiny(*EXPERTS, "--merge.method=search", *overrides, tower="vit"), until="merge", show=False)
+
+
+def test_a_study_tells_how_far_each_rule_stays_behind_the_best_on_the_held_out_domain(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny(*EXPERTS, tower="vit")
+    pipeline.run(recipe, show=False)
+    path = run_directory(recipe)
+    record = read_record(path / "record.json")
+    found = study(path, 4, ["wise_ft", "rhm"])
+    # The plain average is the run's own merge, which was tested on the held-out domain.
+    assert found.values["plain average"] == pytest.approx(record["held_out_accuracy"])
+    kept = json.loads((path / "regret.json").read_text())["scores"]
+    assert found.oracle == max(kept.values()) == kept[found.best.key]
+    assert found.values["random candidate"] == pytest.approx(sum(kept.values()) / 4)
+    assert found.values["leave one source out"] == kept[found.searched.found.chosen.candidate.key]
+    assert all(value <= found.oracle for value in found.values.values())
+    # Nothing is tested twice, and a search does not read what the study wrote.
+    monkeypatch.setattr(SourceModels, "merged", lambda self, candidate: pytest.fail("merged again"))
+    again = study(path, 4, ["wise_ft", "rhm"])
+    assert (again.values, again.oracle, again.best) == (found.values, found.oracle, found.best)
+    before = search_merges(path, 4, ["wise_ft", "rhm"]).found
+    (path / "regret.json").write_text("no JSON")
+    assert search_merges(path, 4, ["wise_ft", "rhm"]).found == before
+    with pytest.raises(RunDirectoryError, match=r"regret\.json` is damaged .*; delete it, and repeat the study\.$"):
+        study(path, 4, ["wise_ft", "rhm"])

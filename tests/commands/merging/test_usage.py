@@ -18,6 +18,15 @@ EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merge
     ("arguments", "said"),
     [
         ("--method tise art.safetensors --out m.safetensors", "There is no merge method `tise`; did you mean `ties`?"),
+        ("--search", "`hamdg merge RUN --search` takes one run, but got 0; name the directory of one."),
+        ("a b --search", "`hamdg merge RUN --search` takes one run, but got 2; name the directory of one."),
+        ("run --search --budget 0", "Expected `--budget` to be an integer of at least 1, but got `0`."),
+        ("run --search --methods tise", "There is no merge method `tise`; did you mean `ties`?"),
+        (
+            "run --search --base x",
+            "`hamdg merge --search` has no option `--base`; it can be `--budget`, `--methods`, `--clean`.",
+        ),
+        ("--regret", "`hamdg merge --regret` studies finished runs; name runs, folders of them, or a sweep."),
         (f"{TIES} --densty 0.2", "Merge method `ties` has no option `--densty`; did you mean `--density`?"),
         (f"{TIES} --lambda 0.5", "Merge method `ties` has no option `--lambda`; mergekit's `lambda` is `--scale`."),
         (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from hamdg.commands import tracking
-from hamdg.commands.merging.flags import COMPARE, EXAMPLE, FLAGS, MERGE, MODES, SEARCH, Flag
+from hamdg.commands.merging.flags import COMPARE, EXAMPLE, FLAGS, MERGE, MODES, REGRET, SEARCH, Flag
 from hamdg.commands.merging.values import choice, nearest
 from hamdg.errors import ConfigError
 
@@ -77,7 +77,7 @@ def read_request(arguments: Sequence[str]) -> Request | None:
         if argument.startswith("-"):
             raise ConfigError(f"There is no option `{argument}`; {_HELP}.")
     request.files = [*rest, *arguments[end + 1 :]]
-    if request.files and mode not in (MERGE, COMPARE, SEARCH):
+    if request.files and mode not in (MERGE, COMPARE, SEARCH, REGRET):
         raise ConfigError(f"`hamdg merge {mode}` takes no files, but got `{request.files[0]}`; {_HELP}.")
     return request
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from hamdg.commands import tracking
 from hamdg.commands.merging.values import as_path, as_text, count, hash_name, two_numbers
 
-MERGE, LIST, EXPLAIN, SHOW, COMPARE, SEARCH = MODES = (
+MERGE, LIST, EXPLAIN, SHOW, COMPARE, SEARCH, REGRET = MODES = (
     "--method",
     "--list",
     "--explain",
     "--show",
     "--compare",
     "--search",
+    "--regret",
 )
 
 EXAMPLE = "`hamdg merge --method uniform a.safetensors b.safetensors --out merged.safetensors`"
@@ -24,6 +25,7 @@ hamdg merge --method NAME [NAME=]FILE ... [--base FILE] --out FILE [--OPTION VAL
        hamdg merge --list | --explain NAME | --show FILE
        hamdg merge --compare [NAME=]FILE ... --base FILE [--out IMAGE.svg]
        hamdg merge RUN --search [--budget NUMBER] [--methods NAME,...] [--clean]
+       hamdg merge RUN ... --regret [--budget NUMBER] [--methods NAME,...] [--clean]
        hamdg merge RUN [--merge.KEY=VALUE ...] [--tracking NAME]"""
 _THREADS = 1_024
 
@@ -53,7 +55,7 @@ class Flag:
     also: tuple[str, ...] = ()
 
 
-_BOTH = (MERGE, COMPARE)
+_BOTH, _SEARCHES = (MERGE, COMPARE), (SEARCH, REGRET)
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2")
 FLAGS: dict[str, Flag] = {
     flag.name: flag
@@ -64,6 +66,7 @@ FLAGS: dict[str, Flag] = {
         Flag(SHOW, (SHOW,), "say how a merged file was made", "FILE"),
         Flag(COMPARE, (COMPARE,), "measure how alike the models are instead of merging them"),
         Flag(SEARCH, (SEARCH,), "find the best merge of a run by leaving each source out in turn"),
+        Flag(REGRET, (REGRET,), "study how well searches choose: this OPENS the held-out domain of finished runs"),
         Flag("--base", _BOTH, "the start that the models have in common", "FILE", as_path),
         Flag("--out", _BOTH, "the merged file; with --compare an image (.svg)", "FILE", as_path),
         Flag("--device", _BOTH, "where it is computed: cpu (default), cuda, ...", "DEVICE"),
@@ -114,9 +117,9 @@ FLAGS: dict[str, Flag] = {
         ),
         Flag("--digest", (MERGE,), "how the header names inputs: blake3 (default) or sha256", "HASH", hash_name),
         Flag("--allow-nonfinite", (MERGE,), "allow NaN and infinite values"),
-        Flag("--budget", (SEARCH,), "how many merges are tried (default 40)", "NUMBER", count()),
-        Flag("--methods", (SEARCH,), "which methods are tried; all that need no data by default", "NAME,..."),
-        Flag("--clean", (SEARCH,), "train source models anew without the source that is left out"),
+        Flag("--budget", _SEARCHES, "how many merges are tried (default 40)", "NUMBER", count()),
+        Flag("--methods", _SEARCHES, "which methods are tried; all that need no data by default", "NAME,..."),
+        Flag("--clean", _SEARCHES, "train source models anew without the source that is left out"),
         Flag("--markdown", (LIST,), "print the table as Markdown"),
     )
 }

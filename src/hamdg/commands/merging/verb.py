@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hamdg import console
 from hamdg.commands import tracking
 from hamdg.commands.merging.arguments import Request, read_request, read_run
-from hamdg.commands.merging.flags import COMPARE, EXAMPLE, LIST, MERGE, SEARCH, SHOW, add_arguments
+from hamdg.commands.merging.flags import COMPARE, EXAMPLE, LIST, MERGE, REGRET, SEARCH, SHOW, add_arguments
 from hamdg.commands.merging.sources import evidence_of, keys_of, named_files, prefixes_of, weights_of
 from hamdg.commands.merging.values import shown
 from hamdg.errors import ConfigError
@@ -63,6 +63,10 @@ def _answer(request: Request) -> int:
         from hamdg.commands.merging.search import search
 
         return search(request)
+    if request.mode == REGRET:
+        from hamdg.commands.merging.regret import regret
+
+        return regret(request)
     if request.mode == SHOW:
         from hamdg.commands.merging.show import show
 
