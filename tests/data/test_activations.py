@@ -110,6 +110,21 @@ def test_equal_activations_are_computed_once_and_others_apart(data: Make, tmp_pa
     assert len(files(tmp_path)) == 3 * (len(changes) + 2)
 
 
+def test_hold_out_sets_are_activations_of_images_that_are_not_augmented_for_all_seeds(data: Make) -> None:
+    layers, plain = Pooling(), data(None)
+    for name, part in data(layers).holdouts().items():
+        images = plain.holdouts()[name].images.read(part.positions)
+        assert isinstance(images, Tensor)
+        ((found, labels),) = part.parts(100)
+        assert found.dtype == torch.float16
+        assert torch.equal(found, layers(FORMAT(images)).half())
+        assert torch.equal(FORMAT(found), found.float())
+        assert labels.tolist() == plain.domains[name].labels[plain.validation_part[name]].tolist()
+    again = Pooling()
+    data(again, seed=1, views=2, augment="none").holdouts()
+    assert not again.calls
+
+
 def test_images_need_not_be_there_once_their_activations_are(data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     data(Pooling()).prepare()
     found = data(Pooling())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from hamdg.merge.files import load_tensors
 from hamdg.models.architectures import build, find_architecture
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity, run_directory
+from hamdg.runs.predictions import read_predictions
+from hamdg.runs.record import VALIDATE
 from hamdg.stages import pipeline
 from tests.stages.test_damaged_checkpoint import stopped
 
@@ -36,12 +39,18 @@ def histories(run: RunDirectory) -> dict[str, dict[str, torch.Tensor]]:
     return {name: load_tensors(run.path / f"train/history/{name}.safetensors") for name in SOURCES}
 
 
+def computed(folder: Path) -> list[str]:
+    """Return of which domains there are activations."""
+    return sorted(path.name.rpartition("-")[0] for path in (folder / "cache/activations").glob("*.npy"))
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_ham_on_activations_merges_and_exports_a_whole_network(tiny: Tiny, tmp_path: Path, live: bool) -> None:
     cache = f"--data.cache={tmp_path / 'cache'}"
     statistics = ("--model.statistics=live",) if live else ()
     run = finished(tiny(*RESNET, *statistics, cache, "--data.views=2", "--merge.method=uniform"))
-    assert len(list((tmp_path / "cache/activations").glob("*.npy"))) == 3
+    # Those of views for training, and those of images as models are tested on them.
+    assert computed(tmp_path) == sorted([*SOURCES, *SOURCES, "sketch"])
     base, merged, own = load_tensors(run.base), load_tensors(run.merged), histories(run)
     network = build(find_architecture("mini-resnet8-16"))
     network.fc = nn.Linear(64, 7)
@@ -62,6 +71,21 @@ def test_without_augmentation_a_view_trains_as_images_do_but_for_rounding(tiny: 
         for tensor, value in own.items():
             # Activations have 11 significant bits; Adam's first steps are of the gradients' signs.
             torch.testing.assert_close(value, images[name][tensor], rtol=0, atol=1e-3)
+
+
+def test_models_are_tested_on_activations_and_on_those_of_the_held_out_domain_by_the_evaluation_alone(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    common = (*RESNET, "--algorithm=erm", "--data.augment=none", "--train.lr=1e-4", "--model.text_head=linear_probe")
+    recipe = tiny(*common, "--data.views=1", f"--data.cache={tmp_path / 'cache'}")
+    pipeline.run(recipe, until=VALIDATE)
+    assert computed(tmp_path) == sorted([*SOURCES, *SOURCES])
+    cached, plain = finished(recipe), finished(tiny(*common))
+    assert computed(tmp_path) == sorted([*SOURCES, *SOURCES, "sketch"])
+    found, expected = (read_predictions(run.predictions).targets["sketch"] for run in (cached, plain))
+    for key, confidence in expected.confidence.items():
+        # Activations have 11 significant bits.
+        np.testing.assert_allclose(found.confidence[key], confidence, atol=5e-3)
 
 
 def test_algorithms_share_activations(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Activations of frozen layers for augmented views of a domain's training images: computed once, kept in the cache."""
+"""Activations of frozen layers, for views of training images and for images that are tested: computed once and kept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hamdg import console
+from hamdg.config.recipe import Recipe
 from hamdg.data.cache.disk import amount
-from hamdg.data.domain import Domain
+from hamdg.data.domain import Domain, cache_of, read_once
+from hamdg.data.images import Images
+from hamdg.data.preprocess import Preprocess
 from hamdg.data.splits import Indices
 from hamdg.errors import DataError, StorageError
 from hamdg.files import atomic_path, free_bytes
@@ -42,8 +46,24 @@ class FrozenLayers(Protocol):
         """Return the activations [n, c, h, w] of normalized images."""
 
 
+class Views(NamedTuple):
+    """What of a domain's images passes the layers.
+
+    Args:
+        images: The images.
+        number: How many views each of them has.
+        about: All that the views depend on beside the images.
+        make: Makes a view.
+    """
+
+    images: Images
+    number: int
+    about: Mapping[str, object]
+    make: Augment
+
+
 class Activations:
-    """The activations of a domain's training images in several views, in half precision, in one file.
+    """The activations of a domain's images in several views, in half precision, in one file.
 
     They are what the layers give in full precision, rounded to float16 (the nearest of 11 significant bits).
 
@@ -69,15 +89,67 @@ class Activations:
         return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
+class ActivationImages:
+    """The activations of a domain's images in place of these, float16 [n, c, h, w]; networks take one as the other.
+
+    Args:
+        activations: The activations, in one view.
+        count: Of how many images they are.
+    """
+
+    decodes = False
+
+    def __init__(self, activations: Activations, count: int) -> None:
+        self._activations = activations
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def prepare(self, positions: Indices) -> None:
+        """Do nothing: they are there."""
+
+    def missing_bytes(self, positions: Indices, unopened: bool = False) -> float:
+        """Return nothing."""
+        return 0.0
+
+    def read(self, positions: Indices) -> Tensor:
+        """Return the activations of images."""
+        return self._activations.read(positions, np.zeros_like(positions))
+
+
+def tested_images(
+    recipe: Recipe, domain: Domain, preprocess: Preprocess, layers: FrozenLayers | None, device: torch.device
+) -> Images:
+    """Return a domain's images as models are tested on them; with `data.views`, what frozen layers give for them.
+
+    Args:
+        recipe: The run's recipe.
+        domain: The domain, all of whose images then pass the layers once.
+        preprocess: What the model expects of its images.
+        layers: The frozen layers, if there are any.
+        device: Where activations are computed.
+    """
+    if layers is None or recipe.data.views is None:
+        return domain.evaluation
+    about: dict[str, object] = {
+        "preprocess": asdict(preprocess),
+        "augment": "none",
+        "store": recipe.data.store,
+        "truncated": recipe.data.truncated,
+    }
+
+    def prepared(images: Tensor | list[Tensor], view: int, first: int) -> Tensor:
+        assert isinstance(images, Tensor), "images that are evaluated have one size"
+        return preprocess(images)
+
+    views = Views(read_once(domain, preprocess.side), 1, about, prepared)
+    found = open_activations(cache_of(recipe), domain, np.arange(len(domain)), views, layers, device)
+    return ActivationImages(found, len(domain))
+
+
 def open_activations(
-    cache: Path,
-    domain: Domain,
-    positions: Indices,
-    views: int,
-    about: Mapping[str, object],
-    layers: FrozenLayers,
-    augment: Augment,
-    device: torch.device,
+    cache: Path, domain: Domain, positions: Indices, views: Views, layers: FrozenLayers, device: torch.device
 ) -> Activations:
     """Open a domain's activations; those that are not there are computed, by one process at a time.
 
@@ -85,10 +157,8 @@ def open_activations(
         cache: The folder of caches.
         domain: The domain.
         positions: Which of its images.
-        views: How many augmented views each of them has.
-        about: All that the views depend on beside the images.
+        views: Which views of them.
         layers: What gives the activations.
-        augment: Makes the views.
         device: Where they are computed.
 
     Raises:
@@ -102,18 +172,18 @@ def open_activations(
         "domain": domain.name,
         "images": domain.fingerprint,
         "positions": images,
-        "views": views,
+        "views": views.number,
         "layers": layers.identity,
-        **about,
+        **views.about,
     }
     text = json.dumps(whole, sort_keys=True, indent=1)
     path = cache / "activations" / f"{domain.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         with _alone(path, domain.name):
             if not path.exists():
-                domain.training.prepare(positions)
+                views.images.prepare(positions)
                 path.with_suffix(".json").write_text(text + "\n")
-                _write(path, domain, positions, views, layers, augment, device)
+                _write(path, domain.name, positions, views, layers, device)
     return Activations(path, positions)
 
 
@@ -134,29 +204,23 @@ def _alone(path: Path, domain: str) -> Iterator[None]:
 
 
 def _write(
-    path: Path,
-    domain: Domain,
-    positions: Indices,
-    views: int,
-    layers: FrozenLayers,
-    augment: Augment,
-    device: torch.device,
+    path: Path, domain: str, positions: Indices, views: Views, layers: FrozenLayers, device: torch.device
 ) -> None:
     """Compute the activations and write them, a chunk at a time; the file appears when it is whole."""
     starts = range(0, len(positions), CHUNK)
-    total = views * len(positions)
+    total = views.number * len(positions)
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as stream,
-        console.progress(total, f"activations of `{domain.name}` computed") as advance,
+        console.progress(total, f"activations of `{domain}` computed") as advance,
     ):
-        for view in range(views):
+        for view in range(views.number):
             for start in starts:
-                images = domain.training.read(positions[start : start + CHUNK])
+                images = views.images.read(positions[start : start + CHUNK])
                 moved = images.to(device) if isinstance(images, Tensor) else [one.to(device) for one in images]
-                found = _computed(layers, augment(moved, view, start), domain.name)
+                found = _computed(layers, views.make(moved, view, start), domain)
                 if not stream.tell():
-                    _begin(stream, path, domain.name, (views, len(positions), *found.shape[1:]))
+                    _begin(stream, path, domain, (views.number, len(positions), *found.shape[1:]))
                 stream.write(found.tobytes())
                 advance(len(found))
 

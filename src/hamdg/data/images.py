@@ -40,7 +40,10 @@ class Images(Protocol):
         """
 
     def read(self, positions: Positions) -> Tensor | list[Tensor]:
-        """Return images, uint8: `[n, h, w, 3]` if all have one size, a list of `[h, w, 3]` if they need not."""
+        """Return images, uint8: `[n, h, w, 3]` if all have one size, a list of `[h, w, 3]` if they need not.
+
+        What frozen layers give for images, float16 `[n, c, h, w]`, may stand for them.
+        """
 
 
 class ArrayImages:

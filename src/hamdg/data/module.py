@@ -15,10 +15,11 @@ from hamdg import console
 from hamdg.config.data import RENDERED
 from hamdg.config.recipe import Recipe
 from hamdg.data import augment
-from hamdg.data.activations import Activations, FrozenLayers, open_activations
+from hamdg.data.activations import Activations, FrozenLayers, Views, open_activations, tested_images
 from hamdg.data.batches import WHOLE, Batch, Labels, RawBatch, Share, StepLoader
 from hamdg.data.conflicts import imbalanced_part
 from hamdg.data.domain import Domain, UnlabeledDomain, cache_of, open_domain
+from hamdg.data.images import Images
 from hamdg.data.label_maps import IGNORED
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of
@@ -92,8 +93,8 @@ class SourceData(LightningDataModule):
         domains: The domains, opened; all sources by default.
         draw: Another order of batches than that of the run's seed.
         steps: How many batches there are; the recipe's `train.steps` by default.
-        layers: The frozen layers whose activations stand for the images of batches, where the recipe says in how many
-            views (`data.views`).
+        layers: The frozen layers whose activations stand for the images of batches and of hold-out sets, where the
+            recipe says in how many views (`data.views`).
         device: Where activations are computed.
     """
 
@@ -170,15 +171,21 @@ class SourceData(LightningDataModule):
             )
 
     def holdouts(self) -> dict[str, Subset]:
-        """Return the hold-out set of every domain that has labels and keeps some images back, decoded."""
+        """Return the hold-out set of every domain that has labels and keeps some images back, decoded.
+
+        With frozen layers, what these give for the images stands for them where the recipe has that kept.
+        """
         parts = {
-            name: holdout(domain, self.validation_part[name])
+            name: replace(holdout(domain, self.validation_part[name]), images=self._tested(domain))
             for name, domain in self.domains.items()
             if not isinstance(domain, UnlabeledDomain) and len(self.validation_part[name])
         }
         for part in parts.values():
             part.prepare()
         return parts
+
+    def _tested(self, domain: Domain) -> Images:
+        return tested_images(self.recipe, domain, self.preprocess, self.layers, self.device)
 
     def prepare(self) -> None:
         """Decode all images that training reads, or compute what frozen layers give for them."""
@@ -204,7 +211,8 @@ class SourceData(LightningDataModule):
             return self._augment(images, seed_hash("view", self.recipe.seed, number, view, first))
 
         train = self.train_part[domain.name]
-        return open_activations(cache_of(self.recipe), domain, train, views, about, layers, augmented, self.device)
+        made = Views(domain.training, views, about, augmented)
+        return open_activations(cache_of(self.recipe), domain, train, made, layers, self.device)
 
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps, its images decoded."""

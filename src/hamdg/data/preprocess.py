@@ -57,7 +57,10 @@ class Preprocess:
         """Turn uint8 images [n, h, w, 3] into what the model takes, without augmentation.
 
         Images of the model's side give, on a CPU, bit for bit what torchvision's `ToTensor` and `Normalize` give.
+        Activations of frozen layers, which are floats, are as the model takes them but for their precision.
         """
+        if images.is_floating_point():
+            return images.float()
         if images.shape[1:3] != (self.side, self.side):
             return self.fit(to_float(images))
         sources = images.reshape(len(images), self.side, 3 * self.side)

@@ -38,7 +38,7 @@ class Subset:
         self.images.prepare(self.positions)
 
     def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 images [n, h, w, 3] and their labels, at most `size` at a time.
+        """Yield images as `Images.read` gives them, and their labels, at most `size` at a time.
 
         Files are decoded for the next parts while one is being used.
         """

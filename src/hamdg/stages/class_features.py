@@ -159,7 +159,9 @@ def pretrained_rows(context: Context) -> Tensor:
 def _identity(context: Context) -> str:
     """Return the hash of all that class features are learned from, but for weights and images themselves."""
     values = {**encoder_part(context.recipe), "model": part(context.recipe, ())["model"]}
-    return hashed(values | {"sources": list(context.sources)})
+    # Activations are rounded.
+    kept = {} if context.recipe.data.views is None else {"activations": True}
+    return hashed(values | {"sources": list(context.sources)} | kept)
 
 
 def _twin(context: Context, identity: str) -> RunDirectory | None:
@@ -188,4 +190,7 @@ def _features(context: Context, data: SourceData) -> LabeledFeatures:
     """Return the pretrained network's features of every source domain's training images, and their labels."""
     network = replace(context, unlearned=True).network().to(context.device).eval()
     clean = context.recipe.model.head_labels == "clean"
-    return features_of(context, network.features, training_subsets(context, data, clean=clean))
+    parts = training_subsets(context, data, clean=clean)
+    if context.recipe.data.views is not None:
+        parts = {name: replace(one, images=context.tested_images(data.domains[name])) for name, one in parts.items()}
+    return features_of(context, network.features, parts)

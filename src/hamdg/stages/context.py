@@ -14,8 +14,10 @@ from torch import Tensor
 
 from hamdg.algorithms.base import Algorithm, Step
 from hamdg.config.recipe import Recipe
+from hamdg.data.activations import tested_images
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.domain import Domain, open_domain
+from hamdg.data.images import Images
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.resolve import benchmark_of, prompts_of, words_of
 from hamdg.errors import ConfigError, WeightsError
@@ -141,6 +143,10 @@ class Context:
         """
         hidden, side = self.targets if self.readable is not None else (), self.preprocess.side
         return {name: open_domain(self.recipe, name, side, labeled=name not in hidden) for name in names}
+
+    def tested_images(self, domain: Domain) -> Images:
+        """Return a domain's images as models are tested on them; with `data.views`, their activations."""
+        return tested_images(self.recipe, domain, self.preprocess, self.trunk, self.device)
 
     def settings(self, kind: type[S]) -> S:
         """Return the algorithm's own section of the recipe, typed.

@@ -136,7 +136,7 @@ def _tested(context: Context, entries: Sequence[Entry], controls: Sequence[Conte
 def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tested:
     """Return everything measured and predicted on one target."""
     labels, classes = torch.from_numpy(np.array(domain.clean_labels)), len(context.bench.classes)
-    everything = Subset(domain.evaluation, np.arange(len(domain)), labels)
+    everything = Subset(context.tested_images(domain), np.arange(len(domain)), labels)
     everything.prepare()
     own = [entry for entry in entries if not entry.only or domain.name in entry.only]
     inside = torch.from_numpy(split_domain(context.recipe, domain)[0])

@@ -17,7 +17,7 @@ from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.steps import ValidationSummary, read_validation_by_source
 from hamdg.stages.context import Context
 from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.sources import open_sources
+from hamdg.stages.sources import open_holdouts
 
 
 def validate(context: Context, again: bool = False) -> bool:
@@ -42,7 +42,7 @@ def validate(context: Context, again: bool = False) -> bool:
         written = export(context, [entry for entry in entries if entry.key == entries[-1].key])
         scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]
-        values = scorer.by_domain(models, open_sources(context, begun=True).holdouts(), context.task)
+        values = scorer.by_domain(models, open_holdouts(context), context.task)
     sources = {entry.key: own for entry, own in zip(entries, values, strict=True)}
     summary = ValidationSummary(
         validation={key: sum(own.values()) / len(own) for key, own in sources.items()},

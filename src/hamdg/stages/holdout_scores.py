@@ -8,7 +8,7 @@ from hamdg.data.subset import Subset
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
 from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.sources import open_sources
+from hamdg.stages.sources import open_holdouts
 
 
 class HoldoutScores:
@@ -66,4 +66,4 @@ class HoldoutScores:
 
     @cached_property
     def _holdouts(self) -> dict[str, Subset]:
-        return open_sources(self.context, begun=True).holdouts()
+        return open_holdouts(self.context)

@@ -20,7 +20,7 @@ from hamdg.models.network import Weights
 from hamdg.runs.lines import LineFacts, PairLine
 from hamdg.stages.context import Context
 from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.sources import open_sources
+from hamdg.stages.sources import open_holdouts
 
 # By the key of an entry and by domain, what was measured of it on all the images that a line looks at.
 Ends = Mapping[str, Mapping[str, float]]
@@ -102,13 +102,13 @@ def _fits(one: Entry, other: Entry) -> bool:
 def _parts(context: Context, targets: Mapping[str, Domain]) -> tuple[dict[str, Subset], set[str]]:
     """Return which images of each domain are scored, and the domains of which that is all."""
     count = context.recipe.evaluate.images
-    subsets = open_sources(context, begun=True).holdouts()
+    subsets = open_holdouts(context)
     for name, domain in targets.items():
         # A target's images lie sorted by class.
         drawn = np.random.default_rng(context.recipe.seed).permutation(len(domain))
         positions = np.arange(len(domain)) if len(domain) <= count else np.sort(drawn[:count])
         labels = torch.from_numpy(np.array(domain.clean_labels))
-        subsets[name] = Subset(domain.evaluation, positions, labels[positions])
+        subsets[name] = Subset(context.tested_images(domain), positions, labels[positions])
     whole = {name for name in subsets if name not in targets and len(subsets[name].labels) <= count}
     whole |= {name for name, domain in targets.items() if len(domain) <= count}
     return {name: _read_once(part.first(count)) for name, part in subsets.items()}, whole

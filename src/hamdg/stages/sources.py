@@ -11,6 +11,7 @@ import numpy as np
 from hamdg import console
 from hamdg.config.data import RENDERED
 from hamdg.config.recipe import Recipe
+from hamdg.data.activations import FrozenLayers
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
@@ -19,6 +20,7 @@ from hamdg.data.lists.meaning import read_lists
 from hamdg.data.module import SourceData, draws_training_part, split_domain, training_part
 from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.splits import Indices, image_classes, seed_hash
+from hamdg.data.subset import Subset
 from hamdg.data.verify.versions import agrees
 from hamdg.errors import DataError
 from hamdg.files import write_json
@@ -65,17 +67,18 @@ class Splits(TypedDict):
     validation_positions: dict[str, list[int]]
 
 
-def open_sources(context: Context, begun: bool) -> SourceData:
+def open_sources(context: Context, begun: bool, layers: FrozenLayers | None = None) -> SourceData:
     """Open and split the source domains; `splits.json` is written when a run begins and obeyed from then on.
 
     Args:
         context: The run.
         begun: Whether the run has learned something; before, damaged images may be taken away.
+        layers: The frozen layers whose activations stand for the images of hold-out sets, where these are kept.
 
     Raises:
         DataError: If the images are not those that the run began with.
     """
-    data = SourceData(context.recipe, context.preprocess)
+    data = SourceData(context.recipe, context.preprocess, layers=layers, device=context.device)
     data.setup()
     run, found = context.run, _found(context, data)
     if begun:
@@ -84,6 +87,15 @@ def open_sources(context: Context, begun: bool) -> SourceData:
         _write(context, found, data)
         _announce(context.recipe, data)
     return data
+
+
+def open_holdouts(context: Context) -> dict[str, Subset]:
+    """Return the sources' hold-out sets, as the run's networks take them, once it has learned something.
+
+    Raises:
+        DataError: If the images are not those that the run began with.
+    """
+    return open_sources(context, begun=True, layers=context.trunk).holdouts()
 
 
 def learned_from_these(context: Context, other: RunDirectory) -> bool:
