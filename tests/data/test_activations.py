@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hamdg.config.data import DataConfig, MiniConfig
+from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe, TrainConfig
+from hamdg.data.activations import evaluation_views, missing_bytes, open_activations
 from hamdg.data.batches import Batch, sample_views
+from hamdg.data.cache.stores import delete, is_used, stores
+from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData
 from hamdg.data.preprocess import Preprocess
+from hamdg.data.registry import benchmark
 from hamdg.errors import DataError, StorageError
 
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -59,7 +66,7 @@ def batches(found: SourceData, step: int) -> dict[str, Batch]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "activations").glob("*.npy"))
+    return sorted(path.parent.name for path in (folder / "activations").glob("*/values.npy"))
 
 
 def test_without_augmentation_batches_carry_the_activations_of_their_images(data: Make) -> None:
@@ -147,9 +154,79 @@ def test_a_killed_computation_leaves_nothing_behind(data: Make, tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         data(Killed()).prepare()
     assert files(tmp_path) == []
-    assert not list((tmp_path / "activations").glob("*.tmp*"))
+    assert not list((tmp_path / "activations").rglob("*.tmp*"))
     data(Pooling()).prepare()
     assert len(files(tmp_path)) == 3
+
+
+def test_what_a_killed_process_left_is_replaced(data: Make, tmp_path: Path) -> None:
+    data(Pooling()).prepare()
+    for folder in (tmp_path / "activations").iterdir():
+        (folder / "values.npy").rename(folder / ".values.npy-abcd.tmp.npy")
+    assert [(one.there, one.outdated) for one in stores(tmp_path)] == [(0, False)] * 3
+    data(Pooling()).prepare()
+    assert not list((tmp_path / "activations").rglob(".*"))
+    assert [one.there == one.images > 0 for one in stores(tmp_path)] == [True] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an array"])
+def test_a_damaged_file_is_computed_again(data: Make, tmp_path: Path, damage: bytes) -> None:
+    data(Pooling()).prepare()
+    (one, *_) = (tmp_path / "activations").glob("*/values.npy")
+    whole = one.read_bytes()
+    one.write_bytes(damage or whole[:-2])
+    data(Pooling()).prepare()
+    assert one.read_bytes() == whole
+
+
+def test_stores_say_what_they_hold_and_those_in_use_stay(data: Make, tmp_path: Path) -> None:
+    found = data(Pooling())
+    found.prepare()
+    kept = {one.domain: one for one in stores(tmp_path)}
+    assert kept.keys() == found.domains.keys()
+    photo, count = kept["photo"], len(found.train_part["photo"])
+    assert (photo.place, photo.view, photo.images, photo.there, photo.outdated) == (
+        "rendered",
+        "3 views",
+        count,
+        count,
+        False,
+    )
+    assert 3 * count * 3 * 8 * 8 * 2 <= photo.size < 3 * count * 3 * 8 * 8 * 2 + 30_000
+    assert is_used(photo)
+    assert not delete(photo)
+    del found
+    gc.collect()
+    assert delete(photo)
+    assert {one.domain for one in stores(tmp_path)} == kept.keys() - {"photo"}
+
+
+def test_other_images_in_files_of_the_same_names_and_sizes_have_their_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in benchmark("pacs").classes:
+        folder = tmp_path / "PACS" / "photo" / name
+        folder.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "one.bmp")
+    recipe = read_recipe(None, ["--benchmark=pacs", f"--data.root={tmp_path / 'PACS'}", f"--data.cache={tmp_path}"])
+    cpu, preprocess, every = torch.device("cpu"), Preprocess(16, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), np.arange(7)
+
+    def read() -> tuple[int, Tensor]:
+        domain = open_domain(recipe, "photo", 16)
+        views = evaluation_views(recipe, domain, preprocess)
+        missing = missing_bytes(tmp_path, domain, every, views, Pooling(), torch.zeros(1, 3, 16, 16))
+        found = open_activations(tmp_path, domain, every, views, Pooling(), cpu)
+        return missing, found.read(every, np.zeros(7, np.int64))
+
+    need, before = read()
+    assert need == 7 * 3 * 4 * 4 * 2
+    assert read()[0] == 0
+    path = tmp_path / "PACS" / "photo" / "dog" / "one.bmp"
+    size = path.stat().st_size
+    Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
+    assert path.stat().st_size == size
+    need, after = read()
+    assert need == 7 * 3 * 4 * 4 * 2
+    assert (before != after).flatten(1).any(dim=1).tolist() == [True, *6 * [False]]
 
 
 def test_other_processes_open_the_file_themselves(data: Make) -> None:
@@ -173,7 +250,7 @@ def test_activations_beyond_half_precision_are_refused(data: Make, tmp_path: Pat
 def test_a_disk_that_is_too_small_is_refused_before_it_is_full(
     data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hamdg.data.activations.free_bytes", lambda folder: 1000)
+    monkeypatch.setattr("hamdg.data.cache.disk.free_bytes", lambda folder: 1000)
     with pytest.raises(StorageError, match=r"Keeping 3 x .* activations of `.*` needs .* MB .* lower `data.views`"):
         data(Pooling()).prepare()
     assert files(tmp_path) == []

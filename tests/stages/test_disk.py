@@ -143,3 +143,33 @@ def test_methods_that_look_at_images_need_them_decoded(
         pipeline.run(recipe)
     free(monkeypatch, 1.06 * need)
     pipeline.run(recipe)
+
+
+def test_activations_are_counted_before_the_first_is_computed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    network = (
+        "--model.name=mini-resnet8-16",
+        "--model.weights=null",
+        "--model.image_size=32",
+        "--model.frozen_blocks=1",
+    )
+    recipe = tiny(*network, "--data.views=2", f"--data.cache={cache}", "--algorithm=erm")
+    with monkeypatch.context() as patch:
+        free(patch, 1e6)
+        with pytest.raises(StorageError) as caught:
+            pipeline.run(recipe)
+    need = float(re.findall(r"needs ([\d.]+) MB", str(caught.value))[0])
+    assert str(caught.value) == (
+        "Keeping the activations of frozen layers of this run (`art_painting`, `cartoon`, `photo`) needs "
+        f"{need:.1f} MB in `{cache}`, where 1.0 MB are free; free some space, lower `data.views`, or point "
+        "`HAMDG_CACHE` (or `--data.cache`) to another disk."
+    )
+    assert not (cache / "activations").exists()
+    assert not run_directory(recipe).exists()
+    pipeline.run(recipe, until="train")
+    kept = sum(path.stat().st_size for path in cache.glob("activations/*/values.npy"))
+    assert kept == pytest.approx(1e6 * need / 1.05, abs=1e5)
+    free(monkeypatch, 1e6)
+    pipeline.dry_run(recipe, force=True)

@@ -13,6 +13,7 @@ from torch import nn
 from hamdg import cli
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
+from hamdg.data.cache.stores import stores
 from hamdg.errors import ConfigError
 from hamdg.merge.files import load_tensors
 from hamdg.models.architectures import build, find_architecture
@@ -41,7 +42,7 @@ def histories(run: RunDirectory) -> dict[str, dict[str, torch.Tensor]]:
 
 def computed(folder: Path) -> list[str]:
     """Return of which domains there are activations."""
-    return sorted(path.name.rpartition("-")[0] for path in (folder / "cache/activations").glob("*.npy"))
+    return sorted(one.domain for one in stores(folder / "cache") if one.there)
 
 
 @pytest.mark.parametrize("live", [False, True])

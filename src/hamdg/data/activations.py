@@ -18,16 +18,17 @@ from torch import Tensor
 
 from hamdg import console
 from hamdg.config.recipe import Recipe
-from hamdg.data.cache.disk import amount
+from hamdg.data.cache.disk import amount, check_activations_fit
+from hamdg.data.cache.stores import ABOUT, ACTIVATIONS, ACTIVATIONS_FORMAT, LOCK, VALUES, use
+from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain, cache_of, read_once
 from hamdg.data.images import Images
+from hamdg.data.listing import Listing
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.splits import Indices
-from hamdg.errors import DataError, StorageError
-from hamdg.files import atomic_path, free_bytes
+from hamdg.errors import DataError
+from hamdg.files import atomic_path, remove_leftovers, write_json
 
-# Counts up when the file's form or what is computed for the same description changes.
-FORMAT = 1
 # Images that pass the layers at once; views are drawn for so many at a time, so it is part of the form.
 CHUNK = 256
 
@@ -68,23 +69,24 @@ class Activations:
     They are what the layers give in full precision, rounded to float16 (the nearest of 11 significant bits).
 
     Args:
-        path: The file, float16 `[views, images, h, w, c]`; `write_activations` makes it.
+        folder: The folder of the file, float16 `[views, images, h, w, c]`; `open_activations` makes it.
         positions: Which images of the domain there are, ascending.
     """
 
-    def __init__(self, path: Path, positions: Indices) -> None:
-        self._path = path
+    def __init__(self, folder: Path, positions: Indices) -> None:
+        self._folder = folder
         self._positions = positions
         self._values: NDArray[np.float16] | None = None
+        use(self, folder)
 
     def __reduce__(self) -> tuple[type[Activations], tuple[Path, Indices]]:
         """Let other processes open the file themselves."""
-        return Activations, (self._path, self._positions)
+        return Activations, (self._folder, self._positions)
 
     def read(self, positions: Indices, views: Indices) -> Tensor:
         """Return the activations of images, each in one view: float16 [n, c, h, w], channels last in memory."""
         if self._values is None:
-            self._values = np.load(self._path, mmap_mode="r", allow_pickle=False)
+            self._values = np.load(self._folder / VALUES, mmap_mode="r", allow_pickle=False)
         found = np.asarray(self._values[views, np.searchsorted(self._positions, positions)])
         return torch.from_numpy(found).permute(0, 3, 1, 2)
 
@@ -132,6 +134,13 @@ def tested_images(
     """
     if layers is None or recipe.data.views is None:
         return domain.evaluation
+    views = evaluation_views(recipe, domain, preprocess)
+    found = open_activations(cache_of(recipe), domain, np.arange(len(domain)), views, layers, device)
+    return ActivationImages(found, len(domain))
+
+
+def evaluation_views(recipe: Recipe, domain: Domain, preprocess: Preprocess) -> Views:
+    """Return a domain's images as models are tested on them."""
     about: dict[str, object] = {
         "preprocess": asdict(preprocess),
         "augment": "none",
@@ -143,9 +152,7 @@ def tested_images(
         assert isinstance(images, Tensor), "images that are evaluated have one size"
         return preprocess(images)
 
-    views = Views(read_once(domain, preprocess.side), 1, about, prepared)
-    found = open_activations(cache_of(recipe), domain, np.arange(len(domain)), views, layers, device)
-    return ActivationImages(found, len(domain))
+    return Views(read_once(domain, preprocess.side), 1, about, prepared)
 
 
 def open_activations(
@@ -165,33 +172,74 @@ def open_activations(
         StorageError: If they do not fit on the disk.
         DataError: If images cannot be read, or an activation is too large for half precision.
     """
-    positions = np.sort(positions)
-    images = hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
-    whole = {
-        "format": FORMAT,
+    positions, description = np.sort(positions), _description(domain, positions, views, layers)
+    folder = _folder(cache, description)
+    if not _is_whole(folder, views.number, len(positions)):
+        with _alone(folder, domain.name):
+            if not _is_whole(folder, views.number, len(positions)):
+                views.images.prepare(positions)
+                # Of processes that were killed; no other one writes here.
+                remove_leftovers(folder)
+                write_json(folder / ABOUT, description)
+                _write(folder / VALUES, domain.name, positions, views, layers, device)
+    return Activations(folder, positions)
+
+
+@torch.no_grad()
+def missing_bytes(
+    cache: Path, domain: Domain, positions: Indices, views: Views, layers: FrozenLayers, image: Tensor
+) -> int:
+    """Return the disk that a domain's activations will take, 0 where they are there.
+
+    Args:
+        cache: The folder of caches.
+        domain: The domain.
+        positions: Which of its images.
+        views: Which views of them.
+        layers: What gives the activations.
+        image: An image [1, 3, h, w] as the layers take it, whatever it shows.
+    """
+    if _is_whole(_folder(cache, _description(domain, positions, views, layers)), views.number, len(positions)):
+        return 0
+    return 2 * views.number * len(positions) * layers(image).numel()
+
+
+def _description(domain: Domain, positions: Indices, views: Views, layers: FrozenLayers) -> dict[str, object]:
+    """Return all that activations depend on; of images in files these are what is in them, too."""
+    contents = domain.contents
+    return {
+        "format": ACTIVATIONS_FORMAT,
         "domain": domain.name,
+        "place": contents.place if isinstance(contents, Listing) else "rendered",
         "images": domain.fingerprint,
-        "positions": images,
+        "contents": contents_digest(contents) if isinstance(contents, Listing) else "",
+        "count": len(positions),
+        "positions": hashlib.sha256(np.sort(positions).astype("<i8").tobytes()).hexdigest(),
         "views": views.number,
         "layers": layers.identity,
         **views.about,
     }
-    text = json.dumps(whole, sort_keys=True, indent=1)
-    path = cache / "activations" / f"{domain.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
-    if not path.exists():
-        with _alone(path, domain.name):
-            if not path.exists():
-                views.images.prepare(positions)
-                path.with_suffix(".json").write_text(text + "\n")
-                _write(path, domain.name, positions, views, layers, device)
-    return Activations(path, positions)
+
+
+def _folder(cache: Path, description: Mapping[str, object]) -> Path:
+    text = json.dumps(description, sort_keys=True)
+    return cache / ACTIVATIONS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-activations"
+
+
+def _is_whole(folder: Path, views: int, count: int) -> bool:
+    """Return whether activations are there; a file that was damaged since it was written counts for none."""
+    try:
+        found = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return False
+    return bool(found.dtype == np.float16 and found.shape[:2] == (views, count))
 
 
 @contextmanager
-def _alone(path: Path, domain: str) -> Iterator[None]:
-    """Hold the file's lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"), is_singleton=False)
+def _alone(folder: Path, domain: str) -> Iterator[None]:
+    """Hold the folder's lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, is_singleton=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -239,13 +287,8 @@ def _computed(layers: FrozenLayers, images: Tensor, domain: str) -> NDArray[np.f
 
 def _begin(stream: BinaryIO, path: Path, domain: str, shape: Sequence[int]) -> None:
     """Write the header, once the disk has room for all; an array that is mapped would kill the process otherwise."""
-    need, free = 2 * int(np.prod(shape)), free_bytes(path.parent)
-    what = f"{shape[0]} x {shape[1]:,} activations of `{domain}`"
-    if need > free:
-        raise StorageError(
-            f"Keeping {what} needs {amount(need)} in `{path.parent}`, where {amount(free)} are free; free some space, "
-            "lower `data.views`, or point `HAMDG_CACHE` (or `--data.cache`) to another disk."
-        )
+    need, what = 2 * int(np.prod(shape)), f"{shape[0]} x {shape[1]:,} activations of `{domain}`"
+    free = check_activations_fit(need, what, path.parent)
     console.note(f"computing {what} once: {amount(need)} in {path.parent}, {amount(free)} free")
     header = {"descr": "<f2", "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(stream, header)

@@ -197,6 +197,11 @@ class SourceData(LightningDataModule):
                 self.activations[name] = self._open_activations(domain, self.layers, self.recipe.data.views)
 
     def _open_activations(self, domain: Domain, layers: FrozenLayers, views: int) -> Activations:
+        made, train = self.training_views(domain, views), self.train_part[domain.name]
+        return open_activations(cache_of(self.recipe), domain, train, made, layers, self.device)
+
+    def training_views(self, domain: Domain, views: int) -> Views:
+        """Return so many augmented views of a domain's images, drawn by the seed."""
         data, number = self.recipe.data, self.number(domain.name)
         about: dict[str, object] = {
             "preprocess": asdict(self.preprocess),
@@ -210,9 +215,7 @@ class SourceData(LightningDataModule):
         def augmented(images: Tensor | list[Tensor], view: int, first: int) -> Tensor:
             return self._augment(images, seed_hash("view", self.recipe.seed, number, view, first))
 
-        train = self.train_part[domain.name]
-        made = Views(domain.training, views, about, augmented)
-        return open_activations(cache_of(self.recipe), domain, train, made, layers, self.device)
+        return Views(domain.training, views, about, augmented)
 
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps, its images decoded."""

@@ -84,7 +84,7 @@ class Plan:
         sources: How many images of each source domain train and validate.
         targets: How many images each held-out domain has; `None` where they are not listed.
         read_by: The steps that read the held-out domains' images, without labels.
-        disk: What decoded images will take.
+        disk: What decoded images and activations will take.
         earlier: How many earlier runs the times are of.
         devices: How many processes of each machine train together.
         nodes: How many machines do.
@@ -144,7 +144,7 @@ def make_plan(
         until: The last step.
         force: Whether the run (not its controls) begins again.
         again: Whether the run (not its controls) is evaluated again.
-        disk: What decoded images will take.
+        disk: What decoded images and activations will take.
     """
     *controls, own = contexts
     sources = {name: source_count(own.recipe, name) for name in own.sources}

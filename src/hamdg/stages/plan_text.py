@@ -57,7 +57,10 @@ def _parts(plan: Plan) -> Iterator[tuple[str, str]]:
         if not control.is_done:
             yield "control", _why(control, plan.runs[-1])
     if plan.disk is not None:
-        yield "disk", f"{amount(plan.disk.needed)} of decoded images; {amount(plan.disk.free)} are free"
+        disk = plan.disk
+        kinds = {"decoded images": disk.needed > disk.activations, "activations": disk.activations > 0}
+        what = " and ".join(kind for kind, there in kinds.items() if there)
+        yield "disk", f"{amount(disk.needed)} of {what}; {amount(disk.free)} are free"
     yield "time", _time(plan)
     yield "writes", str(plan.runs[-1].path)
 

@@ -35,13 +35,13 @@ def test_the_list_names_data_set_size_and_use(
 ) -> None:
     assert main(["data", "cache", "list", f"--cache={cache}"]) == 0
     said = capsys.readouterr().out
-    assert f"MB of decoded images in {cache / 'pictures'}" in said
+    assert f"MB of decoded images and activations in {cache}" in said
     for domain in ("photo", "sketch"):
         (line,) = [one for one in said.splitlines() if one.startswith(name_of(cache, domain))]
         for part in (str(small_pacs / domain), "35 of 35", " MB", time.strftime("%Y-%m-%d")):
             assert part in line
     assert main(["data", "cache", "list", f"--data.cache={cache / 'other'}"]) == 0
-    assert capsys.readouterr().out == f"No decoded images are kept in {cache / 'other' / 'pictures'}.\n"
+    assert capsys.readouterr().out == f"No decoded images and no activations are kept in {cache / 'other'}.\n"
 
 
 def test_stores_are_deleted_by_name(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

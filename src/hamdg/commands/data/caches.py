@@ -1,4 +1,4 @@
-"""What `hamdg data cache` does: it lists the stores of decoded images, and deletes those that no process uses."""
+"""What `hamdg data cache` does: it lists what is kept of images and activations, and deletes what no process uses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HEADERS = ("store", "images of", "domain", "kept", "size", "last used", "")
 
 def show(cache: Path) -> None:
     """Print a table of the stores in a cache."""
-    found, folder = stores(cache), cache / "pictures"
-    console.result_json({"folder": folder, "bytes": sum(one.size for one in found), "stores": [*map(_values, found)]})
+    found = stores(cache)
+    console.result_json({"folder": cache, "bytes": sum(one.size for one in found), "stores": [*map(_values, found)]})
     if not found:
-        console.result(f"No decoded images are kept in {folder}.")
+        console.result(f"No decoded images and no activations are kept in {cache}.")
         return
-    title = f"{amount(sum(one.size for one in found))} of decoded images in {folder}"
+    title = f"{amount(sum(one.size for one in found))} of decoded images and activations in {cache}"
     console.table(_HEADERS, [_line(one) for one in found], title=title)
 
 

@@ -105,7 +105,7 @@ def _add_sheet(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _add_cache(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "list the decoded images that are kept, or delete some"
+    text = "list the decoded images and activations that are kept, or delete some"
     parser = verbs.add_parser("cache", help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="COMMAND", required=True)
     end = "A store that a process uses is never deleted; exit code 1 if one of those named stays for that reason."

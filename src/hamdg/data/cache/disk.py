@@ -1,4 +1,4 @@
-"""The disk that decoded images take: how much they will need, and whether it is there."""
+"""The disk that decoded images and activations take: how much they will need, and whether it is there."""
 
 from __future__ import annotations
 
@@ -38,6 +38,28 @@ def check_fits(need: float, what: str, folder: Path, smaller: float | None = Non
         raise StorageError(
             f"Keeping {what} needs {amount(need * _SPARE)} in `{folder}`, where {amount(free)} are free; free some "
             f"space, {ways_out(smaller)}."
+        )
+    return free
+
+
+def check_activations_fit(need: float, what: str, folder: Path, images: float = 0.0) -> int:
+    """Return the bytes that are free in a folder, which may not be there yet.
+
+    Args:
+        need: How many bytes of activations will be kept there.
+        what: What they are, for the message.
+        folder: The folder.
+        images: How many bytes of decoded images will be kept beside them.
+
+    Raises:
+        StorageError: If they do not fit.
+    """
+    free = free_bytes(folder)
+    if (need + images) * _SPARE > free:
+        beside = f" beside {amount(images * _SPARE)} of decoded images" if images else ""
+        raise StorageError(
+            f"Keeping {what} needs {amount(need * _SPARE)} in `{folder}`{beside}, where {amount(free)} are free; free "
+            "some space, lower `data.views`, or point `HAMDG_CACHE` (or `--data.cache`) to another disk."
         )
     return free
 

@@ -1,4 +1,4 @@
-"""The stores in a cache: what they hold, who uses them, and their removal."""
+"""The stores in a cache, of decoded images and of activations: what they hold, who uses them, and their removal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -21,6 +22,12 @@ from hamdg.data.cache.files import FORMAT, ROW
 from hamdg.errors import StorageError
 from hamdg.text import reason_of
 
+# The folder of stores of activations (`hamdg.data.activations`), and the file that has them.
+ACTIVATIONS, VALUES = "activations", "values.npy"
+# Counts up when the form of activations, or what is computed for the same description, changes.
+ACTIVATIONS_FORMAT = 2
+# What a store holds, in words; and what is locked by who writes it.
+ABOUT, LOCK = "about.json", "lock"
 # Held by all processes that read a store; its time is that of the last use.
 _USED = "used"
 # Who lists or deletes stores holds it for a moment.
@@ -36,7 +43,7 @@ class StoreInfo:
         place: Where the images are that it was made of; empty where that is not known.
         domain: Their domain.
         view: What of them is kept.
-        images: How many images the domain has.
+        images: How many images the domain has; of activations, how many have some.
         there: How many of them are kept; `None` where that is not known.
         size: Bytes on the disk.
         used: When it was last used, in seconds since the epoch.
@@ -80,13 +87,14 @@ def use(owner: object, folder: Path) -> bool:
 
 def stores(cache: Path) -> list[StoreInfo]:
     """Return the stores in a cache, those that were used last first."""
-    folders = [path.parent for path in (cache / "pictures").glob("*/index")]
-    return sorted((_info(folder) for folder in folders), key=lambda one: (-one.used, one.name))
+    found = [_info(path.parent) for path in (cache / "pictures").glob("*/index")]
+    found += [_activations_info(folder) for folder in (cache / ACTIVATIONS).glob("*-activations")]
+    return sorted(found, key=lambda one: (-one.used, one.name))
 
 
 def is_used(store: StoreInfo) -> bool:
     """Return whether a process reads or fills a store; nothing is written for it."""
-    return _is_held(store.folder / _USED, fcntl.LOCK_EX) or _is_held(store.folder / "lock", fcntl.LOCK_SH)
+    return _is_held(store.folder / _USED, fcntl.LOCK_EX) or _is_held(store.folder / LOCK, fcntl.LOCK_SH)
 
 
 def _is_held(file: Path, kind: int) -> bool:
@@ -119,7 +127,7 @@ def delete(store: StoreInfo) -> bool:
             return False
         try:
             # From here on it is none, whatever interrupts the rest.
-            (store.folder / "about.json").unlink(missing_ok=True)
+            (store.folder / ABOUT).unlink(missing_ok=True)
             shutil.rmtree(store.folder)
         except OSError as error:
             raise StorageError(f"Cannot delete `{store.folder}`: {reason_of(error)}.") from error
@@ -129,7 +137,7 @@ def delete(store: StoreInfo) -> bool:
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """Hold a store exclusively for a moment; yield whether that was possible."""
-    lock = FileLock(folder / "lock", is_singleton=False)
+    lock = FileLock(folder / LOCK, is_singleton=False)
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError):
@@ -146,16 +154,10 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _info(folder: Path) -> StoreInfo:
-    try:
-        about = json.loads((folder / "about.json").read_bytes())
-    except (OSError, ValueError):
-        about = {}
-    about = about if isinstance(about, dict) else {}
+    about = _about(folder)
     current = (about.get("format"), about.get("pillow")) == (FORMAT, PIL.__version__)
     index = (folder / "index").read_bytes() if current else b""
     whole = len(index) % ROW.itemsize == 0
-    files = [path.stat() for path in folder.iterdir()]
-    times = [path.stat().st_mtime for path in (folder / _USED, folder / "index") if path.exists()]
     return StoreInfo(
         folder,
         str(about.get("place", "")),
@@ -163,7 +165,45 @@ def _info(folder: Path) -> StoreInfo:
         str(about.get("view", "")) or folder.name.partition("-")[2],
         int(about.get("pictures", 0)),
         int((np.frombuffer(index, ROW)["checksum"] != 0).sum()) if current and whole else None,
-        sum(status.st_blocks * 512 for status in files),
-        times[0] if times else time.time(),
+        _size(folder),
+        _last_use(folder, "index"),
         not current,
     )
+
+
+def _activations_info(folder: Path) -> StoreInfo:
+    """Return what a store of activations holds; one whose making was interrupted holds none, whatever it takes."""
+    about = _about(folder)
+    count = int(about.get("count", 0))
+    return StoreInfo(
+        folder,
+        str(about.get("place", "")),
+        str(about.get("domain", "")),
+        f"{about['views']} views" if "views" in about else "",
+        count,
+        count if (folder / VALUES).exists() else 0,
+        _size(folder),
+        _last_use(folder, VALUES),
+        about.get("format") != ACTIVATIONS_FORMAT,
+    )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # temporary ones go
+            size += path.stat().st_blocks * 512
+    return size
+
+
+def _last_use(folder: Path, file: str) -> float:
+    times = [path.stat().st_mtime for path in (folder / _USED, folder / file, folder / ABOUT) if path.exists()]
+    return times[0] if times else time.time()

@@ -120,7 +120,7 @@ def _print_cache(way: Way, cache: Path) -> None:
     trunk, data = way.network.trunk, way.data
     assert trunk is not None
     positions = data.train_part[DOMAIN]
-    size = max(path.stat().st_size for path in (cache / "activations").glob("*.npy"))
+    size = max(path.stat().st_size for path in (cache / "activations").glob("*/values.npy"))
     images = data.domains[DOMAIN].evaluation.read(positions[:64])
     assert isinstance(images, Tensor)
     network, prepared = way.network.eval(), data.preprocess(images)
