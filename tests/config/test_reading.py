@@ -177,7 +177,12 @@ def test_only_the_own_algorithms_section_is_written(tmp_path: Path) -> None:
     write_recipe(Recipe(), tmp_path / "ham.yaml")
     write_recipe(Recipe(algorithm="erm"), tmp_path / "erm.yaml")
     ham, erm = (yaml.safe_load((tmp_path / name).read_text()) for name in ("ham.yaml", "erm.yaml"))
-    assert ham.pop("ham")["enrichment"] == {"enabled": True, "confidence": "true_class", "combine": "mean"}
+    assert ham.pop("ham")["enrichment"] == {
+        "enabled": True,
+        "confidence": "true_class",
+        "combine": "mean",
+        "start": 0.0,
+    }
     assert ham | {"algorithm": "erm"} == erm
 
 

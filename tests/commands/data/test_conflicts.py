@@ -100,6 +100,10 @@ def test_an_image_classifier_learns_its_head_from_the_sources(capsys: pytest.Cap
             ("mini/ham", "--gradient-images=1"),
             "Expected `--gradient-images` to be at least 2, one for each half, but got `1`.",
         ),
+        (
+            ("mini/ham", "--images=1"),
+            "Expected `--images` to be at least 2, as each label is judged by other images, but got `1`.",
+        ),
         (("mini/ham", "--images=0"), "Expected `--images` to be an integer between 1 and 100,000,000, but got `0`."),
         (
             ("mini/ham", "--out=there/page.html"),

@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_count("--gradient-images", arguments.gradient_images, _MOST_IMAGES)
     check_count("--show", arguments.show, _MOST_SHOWN)
     out: Path | None = arguments.out
+    if arguments.images < 2:
+        raise ConfigError("Expected `--images` to be at least 2, as each label is judged by other images, but got `1`.")
     if arguments.gradient_images < 2:
         raise ConfigError("Expected `--gradient-images` to be at least 2, one for each half, but got `1`.")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
