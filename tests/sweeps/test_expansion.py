@@ -403,6 +403,17 @@ def test_two_variants_of_one_name_are_refused(sweep_file: SweepFile) -> None:
         jobs(sweep_file(**{**ONE, "variants": variants, "include": include}))
 
 
+def test_only_rows_that_are_shown_are_measured_where_the_sweep_says_so(sweep_file: SweepFile) -> None:
+    shown = {"HAM": {"recipe": "ham.yaml", "rows": {"source/*": "mean expert", "ham": "HAM"}}}
+    assert values(sweep_file(**{**ONE, "variants": shown}), "evaluate.rows") == [None]
+    asked = sweep_file(**{**ONE, "variants": shown, "only_shown": True})
+    assert values(asked, "evaluate.rows") == [["source/*", "ham"]]
+    assert "evaluate" not in jobs(asked)[0].command
+    assert values(sweep_file(**{**ONE, "only_shown": True}), "evaluate.rows") == [None]
+    own = {"HAM": {**shown["HAM"], "set": {"evaluate.rows": ["shrunk"]}}}
+    assert values(sweep_file(**{**ONE, "variants": own, "only_shown": True}), "evaluate.rows") == [["shrunk"]]
+
+
 def test_what_is_for_pages_alone_is_not_measured_where_there_are_none(sweep_file: SweepFile) -> None:
     assert values(sweep_file(**ONE), "evaluate.lines") == [0]
     assert values(sweep_file(**{**ONE, "reports": True}), "evaluate.lines") == [5]

@@ -22,4 +22,7 @@ def joint_training(recipe: Recipe) -> Recipe:
     """Return the run of pooled fine-tuning with a running average (ERM + SMA) on the same data, model and steps."""
     train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
     history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
-    return replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)
+    # Rows are those of the recipe's algorithm.
+    measured = replace(recipe.evaluate, rows=None)
+    own = replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)
+    return replace(own, evaluate=measured)

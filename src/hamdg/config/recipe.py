@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -250,12 +251,15 @@ class EvaluateConfig:
             many of those with the lowest mean IoU, since each takes three pictures.
         average: How the headline is made of several held-out domains: their `arithmetic` or `harmonic` mean, which one
             bad domain lowers more.
+        rows: Keys of the rows that are measured beside that of the result, such as `erm` or, for all source models,
+            `source/*`; `null` for all.
     """
 
     lines: Annotated[int, Range(0, 101)] = 5
     images: Annotated[int, Range(0)] = 200
     mistakes: Annotated[int, Range(0, 200)] = 24
     average: Average = "arithmetic"
+    rows: Annotated[Sequence[str], Words("a list of keys of rows")] | None = None
 
 
 @dataclass(frozen=True)

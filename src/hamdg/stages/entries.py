@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hamdg.algorithms.base import SOURCE, START, Entry
+from hamdg.errors import ConfigError
 from hamdg.models.ensemble import Ensemble, Mean
 from hamdg.models.network import Network, Weights
 from hamdg.stages.context import Context
+from hamdg.text import excerpt, listed
 
 ENSEMBLE = "ensemble"
+# What `evaluate.rows` calls the rows of all source models.
+_SOURCES = f"{SOURCE}*"
+
+
+def measured_entries(context: Context) -> Sequence[Entry]:
+    """Return the entries of a run's table that `evaluate.rows` asks for; the result is always the last of them."""
+    entries = context.algorithm.entries(context)
+    keys = measured_keys(context, [entry.key for entry in entries])
+    return [entry for entry in entries if entry.key in keys]
+
+
+def measured_keys(context: Context, keys: Sequence[str]) -> Sequence[str]:
+    """Return those keys of a run's rows that `evaluate.rows` asks for; the last one is the result's."""
+    rows = context.recipe.evaluate.rows
+    if rows is None:
+        return keys
+    return [key for key in keys if key in (*rows, keys[-1]) or (_SOURCES in rows and key.startswith(SOURCE))]
+
+
+def check_measured(context: Context) -> None:
+    """Check that a run has the rows that `evaluate.rows` names.
+
+    Raises:
+        ConfigError: It has no such row.
+    """
+    keys = context.algorithm.keys(context.sources)
+    known = [*keys, *([_SOURCES] if any(key.startswith(SOURCE) for key in keys) else [])]
+    for name in context.recipe.evaluate.rows or ():
+        if name not in known:
+            raise ConfigError(
+                f"`evaluate.rows` names `{excerpt(name)}`, but the rows of a run of `{context.recipe.algorithm}` are "
+                f"{listed(known)}; name some of these, or leave it out for all."
+            )
 
 
 def start_entries(context: Context, network: Network) -> list[Entry]:

@@ -33,6 +33,7 @@ from hamdg.runs.steps import read_start, read_validation, read_validation_by_sou
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.control_rows import check_control, join_maps, join_predictions, joined_rows
+from hamdg.stages.entries import measured_entries
 from hamdg.stages.exporting import exported
 from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
@@ -91,7 +92,7 @@ def evaluate(context: Context, command: str, controls: Sequence[Context], again:
         return False
     started = time.monotonic()
     with only_domains((*context.sources, *context.targets)), opened_domains() as opened:
-        entries = context.algorithm.entries(context)
+        entries = measured_entries(context)
         found = _tested(context, entries, controls)
     steps = _steps(context) | {EVALUATE: _own_step(sorted(opened), time.monotonic() - started)}
     joined = [row["key"] for row in found.rows if row["key"] not in {entry.key for entry in entries}]

@@ -16,6 +16,7 @@ from hamdg.runs.directory import MERGED_FOLDER, RunDirectory
 from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.steps import ValidationSummary, read_validation_by_source
 from hamdg.stages.context import Context
+from hamdg.stages.entries import measured_entries, measured_keys
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.sources import open_holdouts
 
@@ -25,7 +26,8 @@ def validate(context: Context, again: bool = False) -> bool:
 
     Args:
         context: The run, its steps done.
-        again: Score the entries once more where an earlier version kept their means over the sources alone.
+        again: Score the entries once more where some were not asked for before, or where an earlier version kept their
+            means over the sources alone.
 
     Returns:
         Whether there was anything to do.
@@ -33,12 +35,13 @@ def validate(context: Context, again: bool = False) -> bool:
     run = context.run
     if run.validation.exists() and all((run.path / name).exists() for name in exported(run)):
         check_digests(run, exported(run), "the export wrote", "restore it, or delete it and repeat the command")
-        if not again or read_validation_by_source(run):
+        wanted = measured_keys(context, context.algorithm.keys(context.sources))
+        if not again or read_validation_by_source(run).keys() >= set(wanted):
             return False
     run.unmark_done()
     started = time.monotonic()
     with only_domains(context.sources), opened_domains() as opened:
-        entries = context.algorithm.entries(context)
+        entries = measured_entries(context)
         written = export(context, [entry for entry in entries if entry.key == entries[-1].key])
         scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]

@@ -28,6 +28,7 @@ from hamdg.stages.context import Context, open_context
 from hamdg.stages.control_runs import check_sealed, control_contexts, held, waited_for
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.disk import Disk, check_disk
+from hamdg.stages.entries import check_measured
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
 from hamdg.stages.machine import set_threads
@@ -151,6 +152,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     check_until(recipe, steps, until)
     check_words(context)
     check_rows(context)
+    check_measured(context)
     for step in steps:
         if step.check is not None:
             step.check(replace(context, unlearned=True))

@@ -14,6 +14,7 @@ from hamdg.progress import Progress
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.stages.context import Context
 from hamdg.stages.disk import Disk
+from hamdg.stages.entries import measured_keys
 from hamdg.stages.sharing import likely_twin
 from hamdg.stages.step_times import Earlier, earlier_runs
 
@@ -186,7 +187,7 @@ class _Costs:
     targets: Mapping[str, int | None]
 
     def of(self, context: Context, name: str, trains: bool) -> float:
-        recipe, models = context.recipe, len(context.algorithm.keys(context.sources))
+        recipe, models = context.recipe, len(measured_keys(context, context.algorithm.keys(context.sources)))
         if trains:
             return float(_FORWARD_AND_BACK * recipe.train.steps * recipe.data.batch_size * len(self.sources))
         if name == VALIDATE:

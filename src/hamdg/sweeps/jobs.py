@@ -150,6 +150,8 @@ def _made(
     silent: dict[str, object] = {"runtime.threads": threads, "runtime.quiet": True}
     # Lines between models are for pages alone, and take as long as the rest of a small evaluation.
     silent |= {} if sweep.reports else {"runtime.report": False, "evaluate.lines": 0}
+    if sweep.only_shown and (rows := sweep.origins[point.origin].rows) is not None:
+        silent["evaluate.rows"] = list(rows)
     silent = {key: value for key, value in silent.items() if key not in settings}
     with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
         changes = settings | given

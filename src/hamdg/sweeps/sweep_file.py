@@ -123,6 +123,8 @@ class Sweep:
             of `hamdg run`, any step.
         controls: Whether runs have their own controls, as recipes say; off where ERM is a variant.
         reports: Whether each run gets its page, as recipes say.
+        only_shown: Whether runs measure only the rows that the tables show, as `rows` of their variants say, and their
+            results; `hamdg evaluate RUN --evaluate.rows=null` measures the others later.
         baseline: The label of the row that the others are compared with in the tables.
         validation: Whether the page's tables also have the accuracy on the sources' hold-out sets.
         costs: Whether its tables also have what training and inference cost, relative to the baseline.
@@ -152,6 +154,8 @@ class Sweep:
     until: str = EVALUATE
     controls: bool = True
     reports: bool = True
+    # No part of what the sweep is: its runs are the same.
+    only_shown: bool = field(default=False, repr=False)
     baseline: Label = REFERENCE
     validation: bool = False
     # No part of what the sweep is: its runs, and so its ledger, are the same.
