@@ -54,8 +54,8 @@ CASES = {
     "seed": ("--seed=one", "Expected `seed` to be an integer of at least 0, but got `one` (on the command line)."),
     "wrong choice": (
         "--history.kind=means",
-        "Expected `history.kind` to be one of `mean`, `ema`, `beta`, `last`, `snapshots`, `swad`, `best`, but got "
-        "`means` (on the command line). Did you mean `mean`?",
+        "Expected `history.kind` to be one of `mean`, `linear`, `validated`, `ema`, `beta`, `last`, `snapshots`, "
+        "`swad`, `best`, but got `means` (on the command line). Did you mean `mean`?",
     ),
     "held-out domain": (
         "--held_out=scetch",

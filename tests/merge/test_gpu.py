@@ -54,6 +54,7 @@ CASES: dict[str, list[dict[str, object]]] = {
     ],
     "score": [{}, {"off_diagonal": "drop", "packed": "split"}, {"off_diagonal": "keep", "kernels": "reshape"}],
     "shrunk": [{"scale": 0.5}, {"norm": 0.5}],
+    "search": [{"budget": 8}, {"by": "in_domain", "budget": 3}],
     "slerp": [{}, {"scope": "global", "space": "changes"}],
     "swad": [{"n_s": 2}],
     "ties": [{}, {"scope": "tensor", "tie_rule": "threshold"}, {"scope": "row", "sign": "count", "combine": "sum"}],
@@ -108,6 +109,9 @@ class Evidence:
 
     def score(self, weights: Mapping[str, Tensor]) -> float:
         return -abs(float(weights["fc.weight"].sum()))
+
+    def outcomes(self, weights: Mapping[str, Tensor], source: str) -> list[float]:
+        return [self.score(weights) + ord(source)]
 
     def loss(self, source: str) -> float:
         return {"a": 3.0, "b": 1.0, "c": 1.1}[source]
