@@ -82,8 +82,8 @@ def test_a_figure_names_rows_that_there_are(sweep_file: SweepFile) -> None:
         (
             {"zzz": 1},
             "there is no key `zzz` in a sweep; it can hold `held_out`, `seeds`, `variants`, `conditions`, `grid`, "
+            "`random`, `include`, `exclude`, `leave_out`, `until`, `controls`, `reports`, `only_shown`, `baseline`, "
             "`validation`, `costs`, `out`, `figure`, `title`, `intro`, `root`, `launcher`, `tracking`.",
-            "`costs`, `out`, `figure`, `title`, `intro`, `root`, `launcher`, `tracking`.",
         ),
         (
             {"variants": {"HAM": HAM | {"sets": {}}}},
