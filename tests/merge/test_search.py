@@ -61,6 +61,52 @@ def test_the_merge_is_that_of_the_chosen_method_buffers_included() -> None:
     }
 
 
+# With the same change of 1 from each source, a sum of three with the factor .3 gives .9, and so it must without one.
+ALIKE = {name: {"w": BASE["w"] + 1.0} for name in "abc"}
+
+
+def test_a_sum_over_fewer_sources_is_scaled_to_go_as_far() -> None:
+    evidence = Right(dict.fromkeys("abc", (0.9,)))
+    merged = merge("search", ALIKE, BASE, evidence=evidence, methods="task_arithmetic", budget=6)
+    assert float(merged["w"] - BASE["w"]) == pytest.approx(0.9)
+    assert evidence.found is not None
+    assert evidence.found.chosen.candidate == Candidate("task_arithmetic")
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("task_arithmetic", {"scale": 0.7}),
+        ("breadcrumbs", {"beta": 0.5}),
+        ("consensus", {"threshold": 0.2}),
+        ("ties", {"combine": "sum", "density": 1.0}),
+        ("breadcrumbs_ties", {"combine": "sum", "scale": 0.3}),
+        ("dare", {"drop_rate": 0.0}),
+        ("dare", {"drop_rate": 0.0, "then": "ties", "ties_combine": "sum"}),
+        ("della", {"drop_rate": 0.0, "window": 0.0, "then": "task_arithmetic"}),
+        ("della", {"drop_rate": 0.0, "window": 0.0, "combine": "sum"}),
+        # No sums.
+        ("ties", {"density": 1.0, "scale": 0.5}),
+        ("dare", {"drop_rate": 0.0, "then": "ties", "scale": 0.5}),
+        ("shrunk", {"scale": 0.5}),
+        ("wise_ft", {"alpha": 0.4}),
+    ],
+)
+def test_sources_that_agree_give_the_same_with_one_of_them_left_out(method: str, options: dict[str, object]) -> None:
+    change = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
+    base = {
+        "w": torch.zeros(4, dtype=torch.float64),
+        "bn.running_mean": torch.zeros(1),
+        "bn.running_var": torch.ones(1),
+    }
+    model = {"w": change, "bn.running_mean": torch.ones(1), "bn.running_var": torch.ones(1)}
+    fewer = Candidate(method, options).scaled(3 / 2)
+    whole = merge(method, dict.fromkeys("abc", model), base, **options)
+    found = merge(method, dict.fromkeys("ab", model), base, **fewer.options)
+    torch.testing.assert_close(found, whole)
+    assert float(whole["w"].abs().sum()) > 0
+
+
 def plain(by: Rule = "leave_one_out", best: float = 0.47) -> tuple[Scorer, list[Candidate]]:
     """Return what scores interpolations by their distance from one, and the list of what it was asked."""
     asked: list[Candidate] = []
@@ -80,6 +126,27 @@ def test_the_budget_is_the_number_of_merges_and_the_average_is_the_first(budget:
     found = find(score, searchable(["wise_ft"]), budget, "leave_one_out")
     assert len(found.scored) == len(asked) == len({one.key for one in asked}) == budget
     assert found.average.candidate == Candidate("uniform")
+
+
+def test_no_point_of_the_grid_is_lost_where_refinement_begins() -> None:
+    score, asked = plain()
+    infos = searchable(["wise_ft"])
+    find(score, infos, 1000, "leave_one_out")
+    assert {one.key for one in grid(infos)} <= {one.key for one in asked}
+    # Two thirds of the budget, the average among them, are the first points of the grid.
+    score, asked = plain()
+    find(score, infos, 6, "leave_one_out")
+    assert asked[:4] == list(grid(infos))[:4]
+    assert asked[4] not in list(grid(infos))
+
+
+def test_a_score_that_is_no_number_is_not_taken_for_one() -> None:
+    def measure(candidate: Candidate) -> Mapping[Rule, Mapping[str, Sequence[float]]]:
+        return {"in_domain": {"a": [0.5 if candidate.method == "uniform" else math.nan]}}
+
+    found = find(Scorer(measure), searchable(["wise_ft"]), 3, "in_domain")
+    assert found.chosen is found.average
+    assert found.refused["wise_ft {}"] == "`wise_ft` scores nan on the hold-out set of `a`; scores must be finite."
 
 
 def test_a_search_ends_where_nothing_new_lies_near() -> None:

@@ -38,6 +38,20 @@ class Candidate:
         """What tells it from all others."""
         return f"{self.method} {json.dumps(dict(self.options), sort_keys=True)}"
 
+    def scaled(self, ratio: float) -> Candidate:
+        """Return the candidate with the factors of sums over sources multiplied by a ratio.
+
+        What adds up N changes moves the merge N / (N - 1) times as far as it does with one of them left out.
+
+        Args:
+            ratio: How many times as many sources there are in all.
+        """
+        known = get_method(self.method).options
+        values = {**{name: option.default for name, option in known.items()}, **self.options}
+        factors = {name: option.factor_of_sum(values) for name, option in known.items()}
+        changed = {name: ratio * factor for name, factor in factors.items() if factor is not None}
+        return Candidate(self.method, {**self.options, **changed})
+
     def __str__(self) -> str:
         options = ", ".join(f"{name} {_shown(value)}" for name, value in self.options.items())
         return f"{self.method} ({options})" if options else self.method

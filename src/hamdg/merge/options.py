@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, get_type_hints
 
 from hamdg.errors import ConfigError, unexpected
 from hamdg.text import argument_texts
-from hamdg.values import Grid, MismatchError, Range, check, choices, describe, members, plain
+from hamdg.values import FactorOfSum, Grid, MismatchError, Range, check, choices, describe, members, plain
 
 # What `merge` itself takes; a method's option by such a name could never be given.
 RESERVED = frozenset(
@@ -46,6 +46,18 @@ class Option:
     def grid(self) -> tuple[float, ...]:
         """Return the values that a search tries; empty for an option that it leaves at its default."""
         return next((extra.values for extra in plain(self.type)[1] if isinstance(extra, Grid)), ())
+
+    def factor_of_sum(self, values: Mapping[str, object]) -> float | None:
+        """Return by what the option multiplies the sum of the sources' changes; `None` if there is no such sum.
+
+        Args:
+            values: The values of all options of the method.
+        """
+        for extra in plain(self.type)[1]:
+            if isinstance(extra, FactorOfSum) and (not extra.option or values[extra.option] == extra.value):
+                own = values[self.name]
+                return own if isinstance(own, int | float) else extra.none
+        return None
 
     @property
     def expected(self) -> str:

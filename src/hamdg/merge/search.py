@@ -65,7 +65,7 @@ class Scorer:
 
         Raises:
             ConfigError: The method cannot merge these models with these options.
-            WeightsError: What it gives is not finite.
+            WeightsError: What it gives is not finite, or its score is not.
         """
         if candidate.key not in self.known:
             if self._average is None:
@@ -130,17 +130,14 @@ def find(score: Callable[[Candidate], Scored], infos: Sequence[MethodInfo], budg
     scored: dict[str, Scored] = {average.candidate.key: average}
     refused: dict[str, str] = {}
 
-    def attempt(candidates: Iterator[Candidate], limit: int) -> bool:
-        """Score the candidates, and return whether the limit is reached."""
-        for candidate in candidates:
-            if len(scored) >= limit:
-                return True
+    def attempt(candidates: Iterator[Candidate], limit: int) -> None:
+        """Score candidates until so many are scored."""
+        while len(scored) < limit and (candidate := next(candidates, None)) is not None:
             if candidate.key not in scored and candidate.key not in refused:
                 try:
                     scored[candidate.key] = score(candidate)
                 except (ConfigError, WeightsError) as error:
                     refused[candidate.key] = str(error)
-        return len(scored) >= limit
 
     points = grid(infos)
     attempt(points, budget - budget // 3)
@@ -167,6 +164,11 @@ def _near_best(by: Rule, scored: Mapping[str, Scored], refused: Mapping[str, str
 
 def _scored(candidate: Candidate, found: Mapping[Rule, Outcomes], average: Mapping[Rule, Outcomes]) -> Scored:
     scores = {rule: {source: fmean(values) for source, values in own.items()} for rule, own in found.items()}
+    for source, score in ((source, score) for own in scores.values() for source, score in own.items()):
+        if not math.isfinite(score):
+            raise WeightsError(
+                f"`{candidate}` scores {score} on the hold-out set of `{source}`; scores must be finite."
+            )
     return Scored(candidate, scores, {rule: paired_error(found[rule], average[rule]) for rule in found})
 
 

@@ -29,6 +29,8 @@ from hamdg.stages.source_models import SourceModels, own_candidate, source_model
 
 # What stands for the classes and is learned from the sources.
 _LEARNED = ("source_means", "linear_probe")
+# Another number for each change of what scores mean.
+_SCORING = 2
 RESULTS, CLEAN_RESULTS = "search.json", "search-clean.json"
 
 
@@ -37,7 +39,9 @@ class Searched:
     """What a search of a run's merges found.
 
     Args:
-        found: What was tried.
+        found: What was tried by leave-one-source-out.
+        in_domain: What a search by the in-domain rule tried, whose refinement follows that rule; `None` if it was not
+            asked for.
         file: Where it is kept.
         own: How the run is merged itself.
         new: How many candidates were scored now, and not before.
@@ -46,6 +50,7 @@ class Searched:
     """
 
     found: Found
+    in_domain: Found | None
     file: Path
     own: Candidate
     new: int
@@ -53,7 +58,9 @@ class Searched:
     leaking: bool
 
 
-def search_merges(path: Path, budget: int, methods: Sequence[str] = (), clean: bool = False) -> Searched:
+def search_merges(
+    path: Path, budget: int, methods: Sequence[str] = (), clean: bool = False, both: bool = False
+) -> Searched:
     """Search the merges of a run's source models by leave-one-source-out; score them in-domain beside it.
 
     Args:
@@ -61,6 +68,7 @@ def search_merges(path: Path, budget: int, methods: Sequence[str] = (), clean: b
         budget: How many candidates are scored.
         methods: The methods to try; all that need no data if there are none.
         clean: Train the models that are merged for a source without that source, as runs of their own.
+        both: Search by the in-domain rule, too, with a budget of its own.
 
     Raises:
         ConfigError: It has no model for each of several source domains, or a method cannot be tried.
@@ -79,9 +87,10 @@ def search_merges(path: Path, budget: int, methods: Sequence[str] = (), clean: b
         # Whatever code a merge method calls, no other domain is opened.
         with only_domains(sources.context.sources):
             search = _Search(sources, left_out, run.path / (CLEAN_RESULTS if clean else RESULTS), leaking)
+            in_domain = search.run(infos, budget, "in_domain") if both else None
             found = search.run(infos, budget)
     notes = _notes(recipe, sources, clean=clean, leaking=leaking)
-    return Searched(found, search.file, own_candidate(recipe), search.new, notes, leaking)
+    return Searched(found, in_domain, search.file, own_candidate(recipe), search.new, notes, leaking)
 
 
 class _Search:
@@ -109,7 +118,7 @@ class _Search:
             name: own if one.context is sources.context else one.context.network() for name, one in left_out.items()
         }
 
-    def run(self, infos: Sequence[MethodInfo], budget: int) -> Found:
+    def run(self, infos: Sequence[MethodInfo], budget: int, by: Rule = "leave_one_out") -> Found:
         """Search, and write what was found."""
         with console.progress(budget, "merges tried") as advance:
 
@@ -118,7 +127,7 @@ class _Search:
                 advance(1)
                 self._write({})
 
-            found = find(Scorer(self._measure, self._known, tell), infos, budget, "leave_one_out")
+            found = find(Scorer(self._measure, self._known, tell), infos, budget, by)
         self._write({rule: found.best(rule).candidate for rule in RULES})
         return found
 
@@ -130,7 +139,8 @@ class _Search:
         self.sources.check(candidate)
         outside = {}
         for name, others in self.left_out.items():
-            outside[name] = self._holdouts.outcomes(others.merged(candidate), name, self._networks[name])
+            fewer = candidate.scaled(len(self.sources.models) / len(others.models))
+            outside[name] = self._holdouts.outcomes(others.merged(fewer), name, self._networks[name])
         merged = self.sources.merged(candidate)
         inside = {name: self._holdouts.outcomes(merged, name) for name in self.sources.models}
         return {"leave_one_out": outside, "in_domain": inside}
@@ -164,6 +174,7 @@ def _identity(sources: SourceModels, left_out: Mapping[str, SourceModels]) -> st
     """Return the hash of all that scores depend on."""
     context = sources.context
     values: dict[str, object] = {
+        "scoring": _SCORING,
         "start": context.start_sha256,
         "models": dict(sources.origins),
         "left_out": {name: [sorted(one.models), dict(one.origins)] for name, one in left_out.items()},

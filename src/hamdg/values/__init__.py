@@ -1,9 +1,22 @@
 """Types of values, for recipes, merge options, sweep files and JSON: checked, converted and described in words."""
 
-from hamdg.values.kinds import Filled, Grid, Range, Words, choices, describe, members, plain, required_keys, yaml_name
+from hamdg.values.kinds import (
+    FactorOfSum,
+    Filled,
+    Grid,
+    Range,
+    Words,
+    choices,
+    describe,
+    members,
+    plain,
+    required_keys,
+    yaml_name,
+)
 from hamdg.values.reading import MismatchError, check, convert
 
 __all__ = [
+    "FactorOfSum",
     "Filled",
     "Grid",
     "MismatchError",

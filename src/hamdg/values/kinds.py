@@ -64,6 +64,23 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class FactorOfSum:
+    """Marks a number, as part of its type, as the factor of a sum over sources, which grows with their number.
+
+    A search that leaves sources out multiplies it, so that fewer sources move the merge as far as all of them do.
+
+    Args:
+        option: Another option on which it depends whether there is a sum; none if there always is one.
+        value: The value of that option.
+        none: What `None` stands for then.
+    """
+
+    option: str = ""
+    value: str = ""
+    none: float = 1.0
+
+
+@dataclass(frozen=True)
 class Words:
     """What messages call a type, as part of it: `Annotated[str, Words("the path of a recipe")]`.
 

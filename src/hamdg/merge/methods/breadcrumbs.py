@@ -15,7 +15,7 @@ from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 Scope = Literal["tensor", "global", "row"]
 
@@ -26,7 +26,7 @@ def breadcrumbs(
     *,
     beta: Annotated[float, Range(0, 1), Grid(0.5, 0.7, 0.85)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
-    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0)] = 0.3,
+    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0), FactorOfSum()] = 0.3,
     scope: Scope = "tensor",
 ) -> Rule:
     """Drop outliers and small entries of every change, and add the others.

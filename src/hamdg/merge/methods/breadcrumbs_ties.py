@@ -10,7 +10,7 @@ from hamdg.merge.methods.breadcrumbs import Scope, trimming
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 
 def _shares(weights: Mapping[str, float], *, scale: float, combine: Combine) -> BufferShares:
@@ -24,7 +24,7 @@ def breadcrumbs_ties(
     *,
     beta: Annotated[float, Range(0, 1), Grid(0.5, 0.7, 0.85)] = 0.85,
     gamma: Annotated[float, Range(0, 1)] = 0.993,
-    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5)] = 1.0,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5), FactorOfSum("combine", "sum")] = 1.0,
     scope: Scope = "tensor",
     sign: Sign = "mass",
     combine: Combine = "sum",

@@ -12,7 +12,7 @@ from hamdg.merge.buffers import added
 from hamdg.merge.methods.ties import elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 
 @global_method("consensus", on="changes", buffers=added)
@@ -21,7 +21,7 @@ def consensus(
     *,
     threshold: Annotated[float, Range(0), Grid(0.2, 0.4, 0.6)] = 0.6,
     agree: Annotated[int, Range(0)] = 2,
-    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0)] = 0.3,
+    scale: Annotated[float, Grid(0.1, 0.3, 0.5, 1.0), FactorOfSum()] = 0.3,
     total: Literal["sum", "ties"] = "sum",
     ties_density: Annotated[float, Range(0, 1)] = 0.2,
 ) -> Rule:

@@ -16,7 +16,7 @@ from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Scope, Sign, elected, trimming
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 Then = Literal["task_arithmetic", "ties"]
 # Of the methods that follow, their own default factors.
@@ -37,7 +37,12 @@ def dare(
     rescale: Literal["expectation", "l1"] = "expectation",
     seed: int = 0,
     then: Then = "task_arithmetic",
-    scale: Annotated[float | None, Grid(0.1, 0.3, 0.5, 1.0)] = None,
+    scale: Annotated[
+        float | None,
+        Grid(0.1, 0.3, 0.5, 1.0),
+        FactorOfSum("then", "task_arithmetic", none=_SCALES["task_arithmetic"]),
+        FactorOfSum("ties_combine", "sum", none=_SCALES["ties"]),
+    ] = None,
     ties_density: Annotated[float, Range(0, 1)] = 1.0,
     ties_scope: Scope = "global",
     ties_sign: Sign = "mass",

@@ -17,7 +17,7 @@ from hamdg.merge.methods.task_arithmetic import task_arithmetic
 from hamdg.merge.methods.ties import Combine, Sign, elected
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 Rescale = Literal["probability", "l1", "none"]
 
@@ -35,7 +35,9 @@ def della(
     *,
     drop_rate: Annotated[float, Range(0, 1, below=True), Grid(0.1, 0.3, 0.5, 0.7)] = 0.3,
     window: Annotated[float, Range(0, 1)] = 0.14,
-    scale: Annotated[float, Grid(0.5, 0.8, 1.1, 1.5)] = 1.1,
+    scale: Annotated[
+        float, Grid(0.5, 0.8, 1.1, 1.5), FactorOfSum("then", "task_arithmetic"), FactorOfSum("combine", "sum")
+    ] = 1.1,
     rescale: Rescale = "probability",
     seed: int = 0,
     then: Literal["ties", "task_arithmetic"] = "ties",

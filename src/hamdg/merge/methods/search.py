@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from hamdg.errors import ConfigError
+from hamdg.merge.buffers import BufferShares, by_weight
 from hamdg.merge.candidates import Candidate, searchable, split_names
 from hamdg.merge.evidence import HoldOut, SearchListener
 from hamdg.merge.method_info import MergePlan
@@ -15,7 +16,12 @@ from hamdg.merge.search import Outcomes, Rule, Scorer, find
 from hamdg.values import Range
 
 
-@global_method("search", on="models", uses_base=True, needs=("holdout",))
+def _shares(weights: Mapping[str, float]) -> BufferShares:
+    """Mix statistics as the chosen method does."""
+    return by_weight(weights)
+
+
+@global_method("search", on="models", uses_base=True, needs=("holdout",), buffers=_shares)
 def search(
     model_set: ModelSet,
     *,
@@ -26,8 +32,9 @@ def search(
     """Try methods that need no data, with values of their options, and merge with the one that scores best.
 
     Our own rule. A candidate's score by `leave_one_out` is the mean over the sources of the score on the hold-out set
-    of one of them, of what the candidate makes of all the others; by `in_domain` it is the mean over all hold-out sets
-    of what the candidate makes of all sources. Two thirds of the budget go to the methods' defaults and to points of
+    of one of them, of what the candidate makes of all the others, with factors of sums multiplied by N / (N - 1), since
+    one of N changes is missing; by `in_domain` it is the mean over all hold-out sets of what the candidate makes of all
+    sources. Two thirds of the budget go to the methods' defaults and to points of
     their grids, in turn; the rest to values near the best so far, one option changed at a time. The best is chosen
     unless the plain average is within one standard error of it, paired by examples; of equally good ones that with
     fewer options. With two sources, `leave_one_out` judges merges of one model each.
@@ -55,7 +62,8 @@ def search(
         for source in sources:
             if by == "leave_one_out" or not found:
                 others = [one for one in sources if one != source or by == "in_domain"]
-                weights = model_set.merged(candidate.method, candidate.options, others, False)
+                own = candidate.scaled(len(sources) / len(others))
+                weights = model_set.merged(own.method, own.options, others, False)
             found[source] = list(evidence.outcomes(weights, source))
         return {by: found}
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from hamdg.merge.buffers import added
 from hamdg.merge.model_set import TensorSet
 from hamdg.merge.registry import tensorwise_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 
 @tensorwise_method("task_arithmetic", on="changes", weights="factors", pieces=True, buffers=added)
 def task_arithmetic(
-    tensor_set: TensorSet, *, scale: Annotated[float, Range(), Grid(0.1, 0.3, 0.5, 0.7, 1.0)] = 0.3
+    tensor_set: TensorSet, *, scale: Annotated[float, Range(), Grid(0.1, 0.3, 0.5, 0.7, 1.0), FactorOfSum()] = 0.3
 ) -> Tensor:
     """Add the sources' changes to the base: theta = theta_0 + scale sum_i w_i tau_i.
 

@@ -14,7 +14,7 @@ from hamdg.merge.functional.cutoff import TieRule, model_cutoffs, portion, tenso
 from hamdg.merge.functional.rows import by_rows, largest
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet
 from hamdg.merge.registry import global_method
-from hamdg.values import Grid, Range
+from hamdg.values import FactorOfSum, Grid, Range
 
 Combine = Literal["mean", "sum"]
 Scope = Literal["tensor", "global", "row"]
@@ -33,7 +33,7 @@ def ties(
     *,
     density: Annotated[float, Range(0, 1), Grid(0.1, 0.2, 0.4, 0.8)] = 0.2,
     scope: Scope = "global",
-    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5)] = 1.0,
+    scale: Annotated[float, Grid(0.3, 0.5, 1.0, 1.5), FactorOfSum("combine", "sum")] = 1.0,
     sign: Sign = "mass",
     combine: Combine = "mean",
     tie_rule: TieRule = "exact",
