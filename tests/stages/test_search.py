@@ -262,8 +262,14 @@ def test_a_study_tells_how_far_each_rule_stays_behind_the_best_on_the_held_out_d
     assert found.values["plain average"] == pytest.approx(record["held_out_accuracy"])
     kept = json.loads((path / "regret.json").read_text())["scores"]
     assert found.oracle == max(kept.values()) == kept[found.best.key]
-    assert found.values["random candidate"] == pytest.approx(sum(kept.values()) / 4)
-    assert found.values["leave one source out"] == kept[found.searched.found.chosen.candidate.key]
+    assert found.values["random candidate"] == pytest.approx(sum(kept.values()) / len(kept))
+    assert found.values["leave one source out"] == kept[found.chosen.key]
+    # Each rule has a search of its own, with the same budget.
+    inside = found.searched.in_domain
+    assert inside is not None
+    assert [inside.by, len(inside.scored), len(found.searched.found.scored)] == ["in_domain", 4, 4]
+    assert found.values["in-domain"] == kept[inside.chosen.candidate.key] == kept[found.in_domain.key]
+    assert set(kept) == {one.candidate.key for one in (*inside.scored, *found.searched.found.scored)}
     assert all(value <= found.oracle for value in found.values.values())
     # Nothing is tested twice, and a search does not read what the study wrote.
     monkeypatch.setattr(SourceModels, "merged", lambda self, candidate: pytest.fail("merged again"))

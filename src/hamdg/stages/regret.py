@@ -49,43 +49,51 @@ class Regrets:
         path: The run.
         oracle: The best candidate's score.
         values: What each rule's choice scores.
-        searched: The search.
         best: The best candidate.
+        chosen: What leave-one-source-out chooses.
+        in_domain: What the in-domain rule chooses.
+        searched: The searches.
     """
 
     path: Path
     oracle: float
     values: Mapping[str, float]
-    searched: Searched
     best: Candidate
+    chosen: Candidate
+    in_domain: Candidate
+    searched: Searched
 
 
 def study(path: Path, budget: int, methods: Sequence[str] = (), clean: bool = False) -> Regrets:
-    """Search a run's merges, then score all candidates on the held-out domain.
+    """Search a run's merges by each rule, then score all candidates on the held-out domain.
 
     Args:
         path: The trained run.
-        budget: How many candidates there are.
+        budget: How many candidates each rule scores; they have the points of the grid in common.
         methods: The methods to try; all that need no data if there are none.
         clean: As for a search.
     """
-    searched = search_merges(path, budget, methods, clean)
+    searched = search_merges(path, budget, methods, clean, both=True)
+    # Each rule has refined its own best with the same budget, so that none chooses among another's candidates.
+    outside, inside = searched.found, searched.in_domain
+    assert inside is not None
+    tried = list({one.candidate.key: one.candidate for one in (*outside.scored, *inside.scored)}.values())
     with RunDirectory.hold(path) as run:
-        sources = source_models(trained_recipe(run), run)
-        scores = _held_out(sources, run, searched.found)
-    found = {one.candidate.key: scores[one.candidate.key] for one in searched.found.scored}
-    best = max(searched.found.scored, key=lambda one: found[one.candidate.key]).candidate
-    return Regrets(path, found[best.key], _values(searched.found, found), searched, best)
+        tested = _held_out(source_models(trained_recipe(run), run), run, tried)
+    scores = {one.key: tested[one.key] for one in tried}
+    best = max(tried, key=lambda one: scores[one.key])
+    values, chosen = _values(outside, inside, scores), (outside.chosen.candidate, inside.chosen.candidate)
+    return Regrets(path, scores[best.key], values, best, *chosen, searched)
 
 
-def _values(found: Found, scores: Mapping[str, float]) -> dict[str, float]:
+def _values(outside: Found, inside: Found, scores: Mapping[str, float]) -> dict[str, float]:
     """Return what each rule's choice scores; of a random candidate, the mean."""
-    chosen = (found.chosen, found.ranked("leave_one_out")[0], found.best("in_domain"), found.average)
+    chosen = (outside.chosen, outside.ranked("leave_one_out")[0], inside.chosen, outside.average)
     values = [*(scores[one.candidate.key] for one in chosen), fmean(scores.values())]
     return dict(zip(RULES, values, strict=True))
 
 
-def _held_out(sources: SourceModels, run: RunDirectory, found: Found) -> Mapping[str, float]:
+def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidate]) -> Mapping[str, float]:
     """Return what all candidates score on the held-out domain, most of them from before where that was done."""
     file, identity = run.path / RESULTS, dict(sources.origins)
     before = schema.read(file, HeldOutScores, "delete it, and repeat the study") if file.is_file() else None
@@ -93,7 +101,7 @@ def _held_out(sources: SourceModels, run: RunDirectory, found: Found) -> Mapping
     context = sources.context
     domains = {name: _labeled(open_domain(context.recipe, name, context.preprocess.side)) for name in context.targets}
     scorer, network = Scorer(context.device, context.preprocess, context.half), context.network()
-    missing = [one.candidate for one in found.scored if one.candidate.key not in scores]
+    missing = [one for one in tried if one.key not in scores]
     with console.progress(len(missing), "merges tested") as advance:
         for candidate in missing:
             (own,) = scorer.by_domain([Scored(network, sources.merged(candidate))], domains, context.task)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict, cast
 
-from hamdg.errors import RunDirectoryError
 from hamdg.files import write_json
 from hamdg.merge.candidates import Candidate
 from hamdg.merge.search import Rule, Scored
@@ -55,24 +54,10 @@ def read_results(path: Path, identity: str) -> dict[str, Scored]:
     if not path.is_file():
         return {}
     results = schema.read(path, SearchResults, _REPEAT)
-    return known_of(results) if results["identity"] == identity else {}
-
-
-def known_of(results: SearchResults) -> dict[str, Scored]:
-    """Return the scored candidates of a file by their keys."""
-    found = [scored_of(entry) for entry in results["candidates"]]
+    if results["identity"] != identity:
+        return {}
+    found = [_scored_of(entry) for entry in results["candidates"]]
     return {one.candidate.key: one for one in found}
-
-
-def find_results(path: Path) -> SearchResults:
-    """Return what a search has written.
-
-    Raises:
-        RunDirectoryError: The file is missing or damaged.
-    """
-    if not path.is_file():
-        raise RunDirectoryError(f"`{path}` is missing; search first, with `hamdg merge {path.parent} --search`.")
-    return schema.read(path, SearchResults, _REPEAT)
 
 
 def write_results(
@@ -87,7 +72,7 @@ def write_results(
     """Write what was scored; a killed search leaves the file before."""
     results = SearchResults(
         identity=identity,
-        candidates=[entry_of(one) for one in scored.values()],
+        candidates=[_entry_of(one) for one in scored.values()],
         images=dict(images),
         leaking=leaking,
         chosen={rule: candidate.key for rule, candidate in chosen.items()},
@@ -95,7 +80,7 @@ def write_results(
     write_json(path, results)
 
 
-def entry_of(one: Scored) -> ScoredEntry:
+def _entry_of(one: Scored) -> ScoredEntry:
     """Return a scored candidate as JSON has it."""
     return ScoredEntry(
         method=one.candidate.method,
@@ -105,7 +90,7 @@ def entry_of(one: Scored) -> ScoredEntry:
     )
 
 
-def scored_of(entry: ScoredEntry) -> Scored:
+def _scored_of(entry: ScoredEntry) -> Scored:
     """Return a scored candidate of a file."""
     scores = cast("Mapping[Rule, Mapping[str, float]]", entry["scores"])
     return Scored(Candidate(entry["method"], entry["options"]), scores, cast("Mapping[Rule, float]", entry["errors"]))

@@ -85,8 +85,8 @@ def _run(one: Regrets) -> Mapping[str, object]:
         "values": dict(one.values),
         "oracle": one.oracle,
         "best": str(one.best),
-        "chosen": str(one.searched.found.chosen.candidate),
-        "in_domain_would_choose": str(one.searched.found.best("in_domain").candidate),
+        "chosen": str(one.chosen),
+        "in_domain_would_choose": str(one.in_domain),
         "leaking": one.searched.leaking,
     }
 

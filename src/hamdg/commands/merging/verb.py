@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _answer(request)
     except KeyboardInterrupt:
-        print("\nhamdg: stopped; nothing was written.", file=sys.stderr)
+        kept = "what was scored is kept, and the same command goes on" if request.mode in (SEARCH, REGRET) else ""
+        print(f"\nhamdg: stopped; {kept or 'nothing was written'}.", file=sys.stderr)
         return _INTERRUPTED
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
