@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge import list_methods, merge
+from hamdg.merge import list_methods, merge, merge_with
 from hamdg.merge.candidates import Candidate, grid, neighbors, searchable, split_names
 from hamdg.merge.search import Found, Rule, Scored, Scorer, find, paired_error
 
@@ -101,8 +101,8 @@ def test_sources_that_agree_give_the_same_with_one_of_them_left_out(method: str,
     }
     model = {"w": change, "bn.running_mean": torch.ones(1), "bn.running_var": torch.ones(1)}
     fewer = Candidate(method, options).scaled(3 / 2)
-    whole = merge(method, dict.fromkeys("abc", model), base, **options)
-    found = merge(method, dict.fromkeys("ab", model), base, **fewer.options)
+    whole = merge_with(method, dict.fromkeys("abc", model), base, options)
+    found = merge_with(method, dict.fromkeys("ab", model), base, fewer.options)
     torch.testing.assert_close(found, whole)
     assert float(whole["w"].abs().sum()) > 0
 

@@ -14,7 +14,7 @@ from hamdg.errors import ConfigError
 
 if TYPE_CHECKING:
     from hamdg.merge.candidates import Candidate
-    from hamdg.merge.search import Scored
+    from hamdg.merge.search import Found, Scored
     from hamdg.stages.search import Searched
 
 # The rows of each rule's best.
@@ -61,7 +61,8 @@ def _print(path: Path, searched: Searched) -> None:
     before = f", {count - searched.new} of them before" if searched.new < count else ""
     lines = [
         "",
-        f"tried                  {count} merges{before}; {len(found.refused)} cannot merge these models",
+        f"tried                  {count} merge{'s' if count > 1 else ''}{before}",
+        *(f"cannot merge these     {name}: {reason}" for name, reason in _refused(found).items()),
         f"chosen                 {found.chosen.candidate}{_tie(searched)}",
         f"in-domain would choose {inside.candidate}",
         f"kept in                {searched.file}",
@@ -72,6 +73,13 @@ def _print(path: Path, searched: Searched) -> None:
         else command_of(path, found.chosen.candidate),
     ]
     console.result("\n".join(lines))
+
+
+def _refused(found: Found) -> dict[str, str]:
+    """Return why methods cannot merge these models with any options that were tried, by their names."""
+    scored = {one.candidate.method for one in found.scored}
+    # A key begins with the method's name.
+    return {name: reason for key, reason in found.refused.items() if (name := key.split()[0]) not in scored}
 
 
 def _tie(searched: Searched) -> str:
