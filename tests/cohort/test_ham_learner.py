@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from hamdg.algorithms.ham.learner import first_step
 from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.data.batches import Batch
 
@@ -106,8 +105,6 @@ def test_enrichment_begins_when_it_is_told_to(world: World) -> None:
     assert learner.loss(batches, first - 1).counts == {}
     assert learner.loss(batches, first).counts != {}
     assert {sample.step for sample in learner.samples.samples} == {first + 1}
-    assert first_step(EnrichmentConfig(start=0.29), 100) == 29
-    assert first_step(EnrichmentConfig(start=1.0), 100) == 100
 
 
 def test_pooled_models_have_no_candidates(world: World) -> None:

@@ -44,6 +44,11 @@ def file(tmp_path: Path) -> Path:
         ("seed: two\n", "Expected `seed` to be an integer of at least 0, but got `two` (in `{file}`, line 1)."),
         ("\nseed: 1.5\n", "Expected `seed` to be an integer of at least 0, but got `1.5` (in `{file}`, line 2)."),
         ("seed: true\n", "Expected `seed` to be an integer of at least 0, but got `true` (in `{file}`, line 1)."),
+        (
+            "model: {class_rows: {dog: [-1]}}\n",
+            "Expected `model.class_rows.dog.0` to be an integer between 0 and 1,000,000, but got `-1` (in `{file}`, "
+            "line 1).",
+        ),
         ("label: 12\n", "Expected `label` to be a string, but got `12`; put it in quotes (in `{file}`, line 1)."),
         (
             "held_out: 1e3\n",

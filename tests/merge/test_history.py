@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hamdg.errors import ConfigError
-from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean, WeightedMean
+from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean, WeightedMean, steps_before
 
 NUMBERS = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12)
 
@@ -244,3 +244,7 @@ def test_a_state_restored_on_the_cpu_moves_to_the_weights() -> None:
     restored.update([torch.zeros(2, device="cuda")])
     assert restored.value()[0].is_cuda
     assert restored.value()[0].tolist() == [0.5, 0.5]
+
+
+def test_steps_before_a_fraction_do_not_suffer_from_rounding() -> None:
+    assert [steps_before(start, 100) for start in (0.0, 0.29, 0.999, 1.0)] == [0, 29, 99, 100]

@@ -23,7 +23,7 @@ from hamdg.errors import ConfigError, TrainingError
 from hamdg.files import link, write_json
 from hamdg.merge import merge
 from hamdg.merge.files import load_tensors, save_tensors
-from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean
+from hamdg.merge.history import Average, BetaAverage, Ema, LinearAverage, RunningMean, steps_before
 from hamdg.merge.swad_average import SwadAverage
 from hamdg.models.network import Network, Weights, statistics, trained_tensors
 
@@ -66,8 +66,7 @@ def history_steps(config: HistoryConfig, steps: int, check_every: int | None = N
         return [*checks, steps]
     if config.kind == "swad":
         return sorted({*range(config.every, steps, config.every), *checks, steps})
-    # 0.29 * 100 is a little below 29 in floating point.
-    first = max(1, math.floor(config.start * steps + 1e-9))
+    first = max(1, steps_before(config.start, steps))
     if config.kind == "validated":
         return [*(step for step in checks if step >= first), steps]
     chosen = sorted({*range(first, steps + 1, config.every), steps})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from hamdg.config.value_types import Names, Share
+from hamdg.config.value_types import Fraction, Names, Share
 from hamdg.values import Range
 
 Truncated = Literal["refuse", "read"]
@@ -37,7 +37,7 @@ class MiniConfig:
     images_per_class: Annotated[int, Range(2, 20_000)] = 100
     image_size: Annotated[int, Range(32, 64)] = 48
     label_noise: Share | dict[str, Share] = 0.0
-    spurious: Annotated[float, Range(0, 1)] = 0.0
+    spurious: Fraction = 0.0
     imbalance: Annotated[float, Range(1)] = 1.0
     copies: Names = field(default_factory=list)
 

@@ -184,7 +184,8 @@ def _mistyped(error: MismatchError, setting: Setting) -> str:
     kind, got = type_of(setting.key), shown(error.value)
     near = difflib.get_close_matches(got, choices(kind), n=1)
     # What looks like a number is one, although the key wants a text: domains may be called `100`.
-    looks = str in members(kind) and isinstance(error.value, bool | int | float)
+    is_text = str in members(kind) and (error.key == setting.key or "string" in error.expected)
+    looks = is_text and isinstance(error.value, bool | int | float)
     quotes = "; put it in quotes" if looks else ""
     expected = f"Expected `{excerpt(error.key)}` to be {error.expected}, but got `{got}`{quotes}"
     sentence = located(expected, setting.place)

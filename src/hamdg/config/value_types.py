@@ -12,6 +12,8 @@ ClassRows = Annotated[
     list[Annotated[int, Range(0, 1_000_000)]], Filled(), Words("a list of numbers, such as `[339, 603]`")
 ]
 Share = Annotated[float, Range(0, 1, below=True)]
+# A share that may be all.
+Fraction = Annotated[float, Range(0, 1)]
 # More steps than anybody trains; without a limit, a slip of the keyboard fills the memory.
 Steps = Annotated[int, Range(1, 1_000_000)]
 Rank = Annotated[int, Range(1, 10_000)]

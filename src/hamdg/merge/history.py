@@ -18,6 +18,12 @@ from torch import Tensor
 from hamdg.errors import ConfigError, unexpected
 
 
+def steps_before(start: float, steps: int) -> int:
+    """Return how many of all steps lie before a fraction of them, rounded down."""
+    # 0.29 * 100 is a little below 29 in floating point.
+    return math.floor(start * steps + 1e-9)
+
+
 class HistoryState(TypedDict):
     """What an average needs to go on after a restart."""
 

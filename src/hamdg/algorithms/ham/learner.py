@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from hamdg.cohort.learner import Learner, Loss
 from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
+from hamdg.merge.history import steps_before
 from hamdg.models.network import Network, unmoved_statistics
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
@@ -50,7 +50,8 @@ class HamLearner(Learner):
         self.name = name
         self.enrichment = enrichment_config
         self.noise_known = noise_known
-        self.first = first_step(enrichment_config, config.steps)
+        # The first step, from 0, with enrichment.
+        self.first = steps_before(enrichment_config.start, config.steps)
         self.samples = SampleLog(config.steps, self.first)
 
     def loss(self, batches: Mapping[str, Batch], step: int) -> Loss:
@@ -116,12 +117,6 @@ class HamLearner(Learner):
     def set_extra_state(self, state: list[dict[str, Any]]) -> None:
         """Take them over; called when a killed run goes on."""
         self.samples.load_state_dict(state)
-
-
-def first_step(config: EnrichmentConfig, steps: int) -> int:
-    """Return the first step, from 0, with enrichment; `steps` for none."""
-    # 0.29 * 100 is a little below 29 in floating point.
-    return math.floor(config.start * steps + 1e-9)
 
 
 def kept_samples(learners: Iterable[Learner]) -> list[Sample]:

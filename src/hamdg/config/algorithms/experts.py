@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
-from hamdg.values import Range
+from hamdg.config.value_types import Fraction
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,4 @@ class ExpertsSettings(AlgorithmSettings):
     takes_activations: ClassVar[bool] = True
     added: ClassVar[Mapping[str, object]] = {"ensemble": "none", "joint_share": None}
     ensemble: Literal["none", "logits", "probabilities"] = "none"
-    joint_share: Annotated[float, Range(0, 1)] | None = None
+    joint_share: Fraction | None = None

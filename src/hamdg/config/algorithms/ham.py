@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
+from hamdg.config.value_types import Fraction
 from hamdg.values import Range
 
 Confidence = Literal["true_class", "max_probability", "random"]
 Combine = Literal["mean", "sum"]
 HarmonizationMethod = Literal["none", "cosine", "l2", "sign_consensus", "pcgrad", "project"]
 HarmonizationScope = Literal["global", "layer"]
-Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EnrichmentConfig:
     enabled: bool = True
     confidence: Confidence = "true_class"
     combine: Combine = "mean"
-    start: Share = 0.0
+    start: Fraction = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class HarmonizationConfig:
     scope: HarmonizationScope = "global"
     every: Annotated[int, Range(1, 1_000_000)] = 1
     weight: Annotated[float, Range(0)] = 10.0
-    minority_scale: Share = 0.0
+    minority_scale: Fraction = 0.0
 
 
 @dataclass(frozen=True)

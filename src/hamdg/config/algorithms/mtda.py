@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from hamdg.config.algorithms import AlgorithmSettings
-from hamdg.config.value_types import Steps
+from hamdg.config.value_types import Fraction, Share, Steps
 from hamdg.values import Range
 
 
@@ -34,9 +34,9 @@ class AdaptConfig:
     weight_decay: Annotated[float, Range(0)] = 0.01
     warmup: Annotated[int, Range(0, 1_000_000)] = 10
     clip_norm: Annotated[float, Range(0)] = 1.0
-    threshold: Annotated[float, Range(0, 1)] = 0.8
-    strength: Annotated[float, Range(0, 1)] = 1.0
-    decay: Annotated[float, Range(0, 1, below=True)] = 0.99
+    threshold: Fraction = 0.8
+    strength: Fraction = 1.0
+    decay: Share = 0.99
     momentum: Annotated[float, Range(0, 1, above=True)] = 0.1
     source_batches: bool = False
 

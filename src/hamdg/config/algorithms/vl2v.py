@@ -1,10 +1,10 @@
 """The settings of VL2V-SD."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from hamdg.config.algorithms import AlgorithmSettings
-from hamdg.values import Range
+from hamdg.config.value_types import Fraction
 
 
 @dataclass(frozen=True)
@@ -18,4 +18,4 @@ class Vl2vSettings(AlgorithmSettings):
 
     code: ClassVar[str] = "hamdg.algorithms.vl2v:Vl2v"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
-    image_weight: Annotated[float, Range(0, 1)] = 0.5
+    image_weight: Fraction = 0.5

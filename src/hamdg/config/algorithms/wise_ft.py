@@ -1,10 +1,10 @@
 """The settings of WiSE-FT."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from hamdg.config.algorithms import AlgorithmSettings
-from hamdg.values import Range
+from hamdg.config.value_types import Fraction
 
 
 @dataclass(frozen=True)
@@ -19,4 +19,4 @@ class WiseFtSettings(AlgorithmSettings):
     code: ClassVar[str] = "hamdg.algorithms.wise_ft:WiseFt"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "controls")
     takes_activations: ClassVar[bool] = True
-    alpha: Annotated[float, Range(0, 1)] | None = None
+    alpha: Fraction | None = None

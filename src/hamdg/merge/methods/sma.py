@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from torch import Tensor
 
 from hamdg.merge.functional.trajectory import in_order
-from hamdg.merge.history import RunningMean, folded
+from hamdg.merge.history import RunningMean, folded, steps_before
 from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, TensorSet
 from hamdg.merge.registry import global_method
@@ -31,8 +30,7 @@ def sma(model_set: ModelSet, *, start: Annotated[float, Range(0, 1, below=True)]
         start: Share of the trajectory that is left out at its beginning. The default averages all: give the checkpoints
             that are wanted. (Lightning's SWA starts at 0.8 of the epochs.)
     """
-    # 0.29 * 100 is a little below 29 in floating point.
-    first = min(math.floor(start * len(model_set.sources) + 1e-9), len(model_set.sources) - 1)
+    first = min(steps_before(start, len(model_set.sources)), len(model_set.sources) - 1)
     chosen = in_order(model_set.sources)[first:]
     return MergePlan(lambda tensor_set: mean_of(tensor_set, chosen), chosen)
 
