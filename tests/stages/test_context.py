@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 
 import pytest
 import torch
 
 from hamdg.errors import ConfigError
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +41,25 @@ def test_what_is_no_number_of_threads_is_named(monkeypatch: pytest.MonkeyPatch, 
         f"`{text}`; correct it, or give `--runtime.threads`."
     )
     assert set_threads(1) == 1
+
+
+def faults(size: int) -> int:
+    """Return for how many pages of a new block of memory the system was asked."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_freed_memory_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, page = 1 << 27, os.sysconf("SC_PAGE_SIZE")
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    assert keep_freed_memory()
+    faults(size)
+    assert faults(size) < size / page / 10
+    # What is larger than any layer needs goes back at once.
+    assert faults(5 * size) == pytest.approx(5 * size / page, rel=0.1)
+    assert faults(5 * size) == pytest.approx(5 * size / page, rel=0.1)
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    assert not keep_freed_memory()

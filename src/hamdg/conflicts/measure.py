@@ -31,7 +31,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.stages.class_features import check_words, learn_class_features
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.features import features_of, training_subsets
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 from hamdg.stages.sources import open_sources
 
 # Images in one forward and backward pass.
@@ -167,6 +167,7 @@ def measure(recipe: Recipe, *, images: int, gradient_images: int) -> Conflicts:
     check(recipe)
     sources = benchmark_of(recipe).sources(recipe.held_out, recipe.excluded)
     set_threads(recipe.runtime.threads)
+    keep_freed_memory()
     # Class features that are learned lie in the folder of a run, as deep below its root as all are.
     with tempfile.TemporaryDirectory(prefix="hamdg-") as root, only_domains(sources):
         folder = Path(root, recipe.benchmark, "sources", recipe.algorithm, "start")

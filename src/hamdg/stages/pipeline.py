@@ -31,7 +31,7 @@ from hamdg.stages.disk import Disk, check_disk
 from hamdg.stages.entries import check_measured
 from hamdg.stages.evaluate import evaluate
 from hamdg.stages.exporting import exported, validate
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.processes import lead_alone
 from hamdg.stages.running import run_steps
@@ -79,6 +79,7 @@ def _run(
     check_loggers(recipe.tracking)
     lead_alone()
     set_threads(recipe.runtime.threads)
+    keep_freed_memory()
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
     wanted = force or again or not place.is_done
     if wanted or _names_other_images(recipe, place):

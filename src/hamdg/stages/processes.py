@@ -13,7 +13,7 @@ from hamdg.cohort.place import joined_place
 from hamdg.cohort.team import JoinedTeam, StartedTeam, Team
 from hamdg.config.recipe import RuntimeConfig
 from hamdg.errors import ConfigError
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 
 # The team of the command, where `srun` or `torchrun` has started its processes.
 _joined: list[JoinedTeam] = []
@@ -81,6 +81,7 @@ def joined(runtime: RuntimeConfig) -> Iterator[bool]:
     team = JoinedTeam(place)
     if place.rank > 0:
         set_threads(runtime.threads)
+        keep_freed_memory()
         with console.output(quiet=True):
             team.serve()
         yield False

@@ -22,7 +22,7 @@ from hamdg.runs.versions import library_versions
 from hamdg.stages import pipeline
 from hamdg.stages.discovery import algorithm_of
 from hamdg.stages.holdout_scores import HoldoutScores
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 from hamdg.stages.repeating import trained_recipe
 from hamdg.stages.search_results import read_results, write_results
 from hamdg.stages.source_models import SourceModels, own_candidate, source_models
@@ -79,6 +79,7 @@ def search_merges(
         recipe = trained_recipe(run)
         find_images(recipe, held_out=False)
         set_threads(recipe.runtime.threads)
+        keep_freed_memory()
         sources = source_models(recipe, run)
         _check_count(sources)
         clean_cohorts = _trained_without(sources, recipe) if clean else {}

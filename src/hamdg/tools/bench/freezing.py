@@ -25,7 +25,7 @@ from hamdg.errors import DataError
 from hamdg.models import packaged
 from hamdg.models.classifier import load_classifier
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
-from hamdg.stages.machine import set_threads
+from hamdg.stages.machine import keep_freed_memory, set_threads
 
 MODEL = ModelConfig(packaged.MODEL, packaged.PYPI, image_size=128)
 BLOCKS, VIEWS, DOMAIN = 3, 2, "photo"
@@ -76,6 +76,7 @@ def main(root: str | None = None, most: int = 9) -> None:
         most: How often each way makes a step.
     """
     threads = set_threads(1)
+    keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="hamdg-bench-") as cache:
         data = DataConfig(root=root, cache=cache, augment="domainbed")
         recipe = Recipe("pacs", "sketch", data=data, model=MODEL, train=TrainConfig(steps=most + 1))
