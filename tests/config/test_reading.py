@@ -16,7 +16,7 @@ from hamdg.config.parsing import split_overrides
 from hamdg.config.reading import checked, read_recipe, write_recipe
 from hamdg.config.recipe import MergeConfig, ModelConfig, Recipe, RuntimeConfig, TrainConfig
 from hamdg.data.resolve import benchmark_of
-from hamdg.runs.identity import training_identity
+from hamdg.runs.identity import identity, training_identity
 
 
 @pytest.fixture
@@ -261,3 +261,13 @@ def test_the_options_of_swad_define_a_run_of_it() -> None:
     )
     recipes = [read_recipe(None, ["--history.kind=swad", *own]) for own in overrides]
     assert len({training_identity(recipe) for recipe in recipes}) == len(recipes)
+
+
+def test_what_only_follows_training_makes_no_other_training() -> None:
+    own = ["--algorithm=experts", "--merge.method=uniform"]
+    plain, rows, joint = (
+        read_recipe(None, [*own, *more])
+        for more in ([], ["--experts.ensemble=logits"], ["--experts.joint_share=0.5", "--experts.ensemble=logits"])
+    )
+    assert training_identity(plain) == training_identity(rows) != training_identity(joint)
+    assert identity(plain) != identity(rows)

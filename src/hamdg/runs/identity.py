@@ -38,9 +38,10 @@ def defining_part(recipe: Recipe) -> dict[str, object]:
 
 
 def training_identity(recipe: Recipe) -> str:
-    """Return a hash that runs share which differ in the merge alone."""
-    sections = {*recipe.settings.uses, recipe.algorithm} - {"merge", "controls"}
-    return hashed(_targets(recipe) | part(recipe, sections))
+    """Return a hash that runs share which differ in what follows training alone."""
+    found = _targets(recipe) | part(recipe, {*recipe.settings.uses} - {"merge", "controls"})
+    own = {key: value for key, value in _own_settings(recipe).items() if key not in recipe.settings.after_training}
+    return hashed(found | ({recipe.algorithm: own} if own else {}))
 
 
 def part(recipe: Recipe, sections: Iterable[str]) -> dict[str, object]:

@@ -33,6 +33,8 @@ class AlgorithmSettings:
     uses_words: ClassVar[bool] = False
     # Whether training needs no images beside what a network's frozen layers give for them (`data.views`).
     takes_activations: ClassVar[bool] = False
+    # Keys that only what follows training reads: runs that differ in them alone train once.
+    after_training: ClassVar[tuple[str, ...]] = ()
     # Keys that came later, dotted, with what runs from before them have: with these values they define no run.
     added: ClassVar[Mapping[str, object]] = {}
 

@@ -23,6 +23,7 @@ class ExpertsSettings(AlgorithmSettings):
     code: ClassVar[str] = "hamdg.algorithms.experts:Experts"
     uses: ClassVar[tuple[str, ...]] = ("train", "history", "merge", "controls")
     takes_activations: ClassVar[bool] = True
+    after_training: ClassVar[tuple[str, ...]] = ("ensemble",)
     added: ClassVar[Mapping[str, object]] = {"ensemble": "none", "joint_share": None}
     ensemble: Literal["none", "logits", "probabilities"] = "none"
     joint_share: Fraction | None = None
