@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -237,6 +238,16 @@ def test_other_processes_open_the_file_themselves(data: Make) -> None:
     assert len(sent) < 2_000
     positions, views = own.positions.numpy(), sample_views(3, 4, 1, 0, found.number("photo"))
     assert torch.equal(pickle.loads(sent).read(positions, views).float(), own.images)
+
+
+def test_a_machine_whose_cache_has_no_activations_computes_its_own(data: Make, tmp_path: Path) -> None:
+    found = data(Pooling())
+    before = batches(found, 1)["photo"].images
+    shutil.rmtree(tmp_path / "activations")
+    sent = pickle.loads(pickle.dumps(found.activations))
+    found.activations = sent
+    assert torch.equal(batches(found, 1)["photo"].images, before)
+    assert len(files(tmp_path)) == 3
 
 
 def test_activations_beyond_half_precision_are_refused(data: Make, tmp_path: Path) -> None:

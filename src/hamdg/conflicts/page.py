@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from hamdg.conflicts.experience import experience, facts, shipped
 from hamdg.conflicts.gradients import WHOLE
@@ -218,22 +219,20 @@ def _contradictions(found: Conflicts) -> Section:
         "sources, in per cent of the class. A bright cell off the diagonal can be a style that misleads, or labels "
         "that contradict."
     )
-    lines = contradiction_lines(found) or [NO_CONTRADICTION]
+    lines, note = contradiction_lines(found) or [NO_CONTRADICTION], "Rows: the label."
     figures: list[Figure] = []
     if len(found.classes) <= _CLASSES:
         figures = [
-            heat_map(f"Labels of {name}", found.classes, _by_class(found, name), percent=True, note="Rows: the label.")
-            for name in found.sources
+            heat_map(f"Labels of {name}", found.classes, by_class(found.classes, shares), percent=True, note=note)
+            for name, shares in found.taken_for.items()
         ]
     return _section("contradictions", "Contradictions between sources", lead, figures, found, lines)
 
 
-def _by_class(found: Conflicts, name: str) -> dict[str, list[float | None]]:
-    counts, table = found.sources[name].counts, found.taken_for[name].tolist()
-    return {
-        label: list(row) if count else [None] * len(row)
-        for label, count, row in zip(found.classes, counts, table, strict=True)
-    }
+def by_class(classes: Sequence[str], shares: Tensor) -> dict[str, list[float | None]]:
+    """Return the shares [classes, classes] of each given class; none where none of its images was looked at."""
+    rows = zip(classes, shares.tolist(), strict=True)
+    return {label: list(row) if any(row) else [None] * len(row) for label, row in rows}
 
 
 def _sizes(found: Conflicts) -> Section:

@@ -83,6 +83,11 @@ class Activations:
         """Let other processes open the file themselves."""
         return Activations, (self._folder, self._positions)
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there is the file; another machine's cache may have none."""
+        return (self._folder / VALUES).exists()
+
     def read(self, positions: Indices, views: Indices) -> Tensor:
         """Return the activations of images, each in one view: float16 [n, c, h, w], channels last in memory."""
         if self._values is None:

@@ -193,7 +193,7 @@ class SourceData(LightningDataModule):
         for name, domain in self.domains.items():
             if self.layers is None or self.recipe.data.views is None:
                 domain.training.prepare(self.train_part[name])
-            elif name not in self.activations:
+            elif (known := self.activations.get(name)) is None or not known.are_there:
                 self.activations[name] = self._open_activations(domain, self.layers, self.recipe.data.views)
 
     def _open_activations(self, domain: Domain, layers: FrozenLayers, views: int) -> Activations:
