@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from hamdg.config.recipe import Recipe
 from hamdg.data import domain
 from hamdg.data.domain import Domain, WallError, open_domain
 from hamdg.errors import ConfigError, RunDirectoryError
@@ -26,6 +27,7 @@ from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.regret import study
 from hamdg.stages.search import search_merges
 from hamdg.stages.source_models import SourceModels
+from tests.stages.test_segmentation_run import recipe as streets
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
@@ -85,6 +87,52 @@ def test_a_search_scores_by_hand_and_never_opens_the_held_out_domain(
     again = search_merges(path, 3, ["wise_ft"])
     assert (again.new, again.found) == (0, found)
     assert len(asked) == 2 * 2 * 3  # the average, with which the new one is compared, and the new one
+
+
+def test_live_batchnorm_and_label_maps_are_scored_as_the_validation_scores_them(tmp_path: Path) -> None:
+    recipe = streets(tmp_path)
+    pipeline.run(recipe, until="validate", show=False)
+    path = run_directory(recipe)
+    found = search_merges(path, 3, ["wise_ft"]).found
+    # The run is merged by the plain average.
+    validation = json.loads((path / "validation.json").read_text())["validation"]
+    assert found.average.score("in_domain") == pytest.approx(validation["experts"])
+    # A mean IoU is a single number, of which no error is known.
+    assert all(one.errors == {"leave_one_out": 0, "in_domain": 0} for one in found.scored)
+
+
+def test_a_clean_search_that_was_stopped_trains_what_is_left(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained("--algorithm=ham", "--controls.erm=false", "--excluded=[photo]")
+    run, started = pipeline.run, list[str]()
+
+    def stopped(recipe: Recipe, **options: object) -> Path:
+        started.append(recipe.held_out)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return run(recipe, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        search_merges(path, 1, clean=True)
+    (first,) = path.parents[2].glob("*+sketch/ham/*/train.json")
+    before = first.stat().st_mtime_ns
+    monkeypatch.setattr(pipeline, "run", run)
+    assert search_merges(path, 1, clean=True).new == 1
+    assert first.stat().st_mtime_ns == before
+    assert len(list(path.parents[2].glob("*+sketch/ham/*/train.json"))) == 2
+
+
+def test_scores_of_other_models_are_not_taken(trained: Callable[..., Path]) -> None:
+    path = trained()
+    assert search_merges(path, 1).new == 1
+    kept = path / "search.json"
+    before = kept.read_text()
+    # The scores of what lay there before.
+    kept.write_text(before.replace(json.loads(before)["identity"], "another1"))
+    assert search_merges(path, 1).new == 1
+    assert kept.read_text() == before
 
 
 def test_code_that_a_search_calls_meets_the_wall(

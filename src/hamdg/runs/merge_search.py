@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hamdg.merge.search import Found, Scored
 
 _SHOWN = 10
+_MINUS = "\N{MINUS SIGN}"
 _RULES = {"leave_one_out": "leave-one-source-out", "in_domain": "in-domain validation"}
 LEAKING = "LEAKING: the source models have learned from each other's domains, so that none of them is left out."
 
@@ -85,6 +86,6 @@ def search_figure(facts: SearchFacts) -> Table:
             ahead = 100 * (one["score"] - scores[facts["average"]])
             error = f" ± {100 * one['error']:.1f}" if one["error"] else ""
             name = f"{one['name']} (chosen)" if one["name"] == facts["chosen"] else one["name"]
-            rows.append([name, f"{100 * one['score']:.1f}", f"{ahead:+.1f}{error}"])
+            rows.append([name, f"{100 * one['score']:.1f}", f"{ahead:+.1f}".replace("-", _MINUS) + error])
     columns = ["merge", f"{_RULES[facts['by']]}, %", "difference to the plain average"]
     return table("Search over merges", columns, rows, note=search_note(facts))
