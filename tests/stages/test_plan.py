@@ -143,6 +143,9 @@ def test_the_lines_answer_what_a_user_asks(tiny: Tiny) -> None:
         "time      an estimate follows the first steps",
         f"writes    {re.sub(r'[0-9,]{5,}', 'N', str(path))}",
     ]
+    for needed, said in ((2e9, "2.0 GB of decoded images and activations"), (5e8, "500.0 MB of activations")):
+        lines = plan_text.lines(replace(plan, disk=Disk(needed, 10_000_000_000, Path("cache"), 5e8)))
+        assert f"disk      {said}; 10.0 GB are free" in lines
 
 
 def test_a_control_that_trains_more_parameters_says_how_many(tiny: Tiny) -> None:

@@ -42,7 +42,7 @@ SHOWN = 24
 
 @dataclass(frozen=True)
 class Known:
-    """How well suspicion finds labels that are known to be wrong, as those of `data.mini.label_noise` are.
+    """How well suspicion finds labels that are known to be wrong, as those of `data.conflicts` are.
 
     Args:
         wrong: How many of the images that were looked at have a wrong label.
