@@ -121,6 +121,7 @@ def test_a_part_without_labeled_images_is_refused_too(tmp_path: Path) -> None:
     maps = np.array(dusk.labels, np.uint8)
     maps[inside] = 255
     assert len(outside) >= 2
+    context.tested_images = lambda domain: domain.evaluation
     with pytest.raises(DataError, match=r"^Of `dusk`, the result is tested on 8 images, and 0 with a pixel of a class"):
         evaluate._measured(cast("Context", context), replace(dusk, clean_labels=maps), [])
 

@@ -21,7 +21,7 @@ from hamdg.config.data import DataConfig
 from hamdg.config.recipe import ModelConfig, Recipe, TrainConfig
 from hamdg.data.domain import open_domain
 from hamdg.data.module import SourceData
-from hamdg.errors import DataError
+from hamdg.errors import DataError, WeightsError
 from hamdg.models import packaged
 from hamdg.models.classifier import load_classifier
 from hamdg.models.image_classifier import ImageClassifier, fresh_head
@@ -86,7 +86,7 @@ def main(root: str | None = None, most: int = 9) -> None:
                 for name, (blocks, views) in WAYS.items()
                 for folds in (False, True)
             }
-        except DataError as error:
+        except (DataError, WeightsError) as error:
             console.note(f"freezing is not measured: {error}")
             return
         times: dict[tuple[str, bool], list[float]] = {way: [] for way in ways}
