@@ -55,6 +55,11 @@ def test_a_classifier_and_its_teacher_need_no_weights_either(tmp_path: Path) -> 
     assert recipe.settings.teacher.prompts == ["this is a photo of a {}"]
 
 
+def test_frozen_stages_are_as_many_as_the_small_classifier_can_spare(tmp_path: Path) -> None:
+    recipe = smoke.tiny_recipe(ROOT / "experiments" / "pacs" / "lite0-erm.yaml", tmp_path)
+    assert (recipe.model.name, recipe.model.frozen_blocks) == ("mini-resnet8", 1)
+
+
 def test_a_recipe_of_the_embedded_benchmark_keeps_its_model(tmp_path: Path) -> None:
     recipe = smoke.tiny_recipe(ROOT / "experiments" / "mini" / "ham-vit.yaml", tmp_path)
     assert (recipe.model.name, recipe.data.root) == ("mini-vit", None)

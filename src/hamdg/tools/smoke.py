@@ -172,7 +172,9 @@ def _small_models(given: Mapping[str, object]) -> tuple[str, ...]:
     # A method may need the attention of a vision transformer. The shipped weights know few words; without any, the text
     # tower tells all of them apart.
     clip = ("--model.name=mini-vit" if name.startswith("ViT") else "--model.name=mini-rn", "--model.weights=random")
-    return (*(CLASSIFIER if name.startswith(CLASSIFIERS) else clip), *_of_algorithm(given, OTHERS))
+    # It has fewer stages than most networks.
+    frozen = ("--model.frozen_blocks=1",) if given.get("model.frozen_blocks") else ()
+    return (*((*CLASSIFIER, *frozen) if name.startswith(CLASSIFIERS) else clip), *_of_algorithm(given, OTHERS))
 
 
 def _of_algorithm(given: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
