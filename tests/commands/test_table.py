@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from hamdg.cli import main
+from hamdg.commands.given import given as runs_of
 from hamdg.config.reading import read_recipe
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps.ledger import ledger_of
@@ -183,6 +184,18 @@ def test_a_sweep_shows_its_missing_runs_in_its_own_order(sweep: Path, capsys: py
     slow, erm = (cells[0] for cells in table["cells"])
     assert slow["missing"] == "not begun (seeds 0, 2); failed: Out of memory. (seed 1)"
     assert (erm["n"], erm["incomplete"]) == (2, "not begun (seed 2)")
+
+
+def test_runs_with_a_second_domain_held_out_are_read_where_they_are_wanted(sweep: Path) -> None:
+    sweep.write_text(sweep.read_text() + "leave_out: pairs\n")
+    given = {"label": "ERM", "held_out": "photo+sketch", "seed": 0, "runtime.root": str(sweep.parent / "logs")}
+    place = run_directory(read_recipe(sweep.parent / "erm.yaml", changes=list(given.items()), place="here"))
+    lay(place, "erm", held_out="photo+sketch", identity="pair")
+    alone, both = runs_of([str(sweep)]), runs_of([str(sweep)], pairs=True)
+    assert [one.summary.held_out for one in alone.runs] == ["sketch", "sketch"]
+    assert sorted(one.summary.held_out for one in both.runs) == ["photo+sketch", "sketch", "sketch"]
+    # Those that are not there are no cells of their own.
+    assert both.absent == alone.absent
 
 
 def test_a_sweep_without_a_finished_run_says_how_to_start(

@@ -48,13 +48,14 @@ class Given:
         return found + [f"{runs} not finished."] * (self.unfinished > 0)
 
 
-def given(paths: Sequence[str], select: Rule | None = None) -> Given:
+def given(paths: Sequence[str], select: Rule | None = None, *, pairs: bool = False) -> Given:
     """Return the runs that some paths lead to.
 
     Args:
         paths: Run directories, folders of them, paths of a `record.json`, sweep files, names of sweeps that come with
             hamdg.
         select: The rule that chooses among the draws of a sweep, which are one variant then; `None` for none.
+        pairs: Whether the runs of a sweep with a second domain held out are wanted, too.
 
     Raises:
         ConfigError: A path is empty, or a sweep file or one of its recipes is wrong.
@@ -74,7 +75,7 @@ def given(paths: Sequence[str], select: Rule | None = None) -> Given:
         found.unfinished = len(collected.unfinished)
     sweeps = [path for path in paths if Path(path) not in folders]
     for sweep in sweeps:
-        _add_sweep(found, sweep, select)
+        _add_sweep(found, sweep, select, pairs=pairs or select == "leave_one_out")
     if not found.runs:
         name = sweeps[0]
         more = f": {found.problems[0].reason}" if found.problems else f"; start them with `hamdg sweep {name}`."
@@ -82,7 +83,7 @@ def given(paths: Sequence[str], select: Rule | None = None) -> Given:
     return found
 
 
-def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
+def _add_sweep(found: Given, name: str, select: Rule | None, *, pairs: bool) -> None:
     from hamdg.runs.identity import run_directory
     from hamdg.sweeps.jobs import jobs_of
     from hamdg.sweeps.status import states_of
@@ -97,13 +98,15 @@ def _add_sweep(found: Given, name: str, select: Rule | None) -> None:
         )
     for state in states_of(sweep, file, jobs_of(sweep, file, threads=0)):
         job = state.job
-        if job.is_pair and select != "leave_one_out":
+        if job.is_pair and not pairs:
             continue
         said = _said(job, select)
         if not job.is_pair:
             _note(found.order, {key: said[key] for key in ("variant", "condition", "held_out")})
         path = run_directory(job.recipe)
         if not (path / RECORD).is_file():
+            if job.is_pair and select is None:  # what lacks it says so
+                continue
             found.absent.append(Absent(said, _reason(state), state.traceback))
             continue
         try:

@@ -69,8 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables that the arguments ask for and return the exit code."""
     from hamdg.commands.given import given as read
     from hamdg.report.tables.build import tabulate
+    from hamdg.report.tables.metrics import LEAVE_ONE_OUT
 
-    given = read(arguments.paths, arguments.select)
+    given = read(arguments.paths, arguments.select, pairs=arguments.metric == LEAVE_ONE_OUT)
     tables = tabulate(given.runs, _options(arguments, given), given.absent)
     # What is wrong with the input as a whole stands below the last table.
     tables[-1] = replace(tables[-1], problems=[*tables[-1].problems, *given.sentences()])
