@@ -8,11 +8,10 @@ from pathlib import Path
 
 from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import read_yaml
-from hamdg.data.benchmark import Benchmark
-from hamdg.data.resolve import benchmark_of
+from hamdg.data.resolve import benchmark_of, label_named
 from hamdg.errors import ConfigError
 from hamdg.files import user_path
-from hamdg.text import did_you_mean, excerpt, listed
+from hamdg.text import excerpt, listed
 
 _KEY = "model.class_rows"
 _LISTED = 12
@@ -44,7 +43,7 @@ def class_rows(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     values: Mapping[str, Sequence[int]] = bench.class_rows if given is None else {}
     if given is not None:
         values = _read_rows(given) if isinstance(given, str) else given
-    found = {_label(bench, name, place): tuple(sorted(set(own))) for name, own in values.items()}
+    found = {label_named(bench, name, _KEY, place): tuple(sorted(set(own))) for name, own in values.items()}
     if missing := [name for label, name in enumerate(bench.classes) if label not in found]:
         raise ConfigError(
             f"`{_KEY}` names no classes of the pretrained network that stand for {listed(missing, _LISTED)}{place}; "
@@ -57,16 +56,6 @@ def class_rows(recipe: Recipe) -> dict[str, tuple[int, ...]]:
                 f"`{_KEY}` gives the classes {listed([name, *same])} the same rows{place}; give them others."
             )
     return rows
-
-
-def _label(bench: Benchmark, name: str, place: str) -> int:
-    label = bench.find_label(name)
-    if label is None:
-        hint = did_you_mean(name, bench.classes, f"there are {listed(bench.classes, _LISTED)}.")
-        raise ConfigError(
-            f"`{_KEY}` names the class `{name}`{place}, which `{bench.title or bench.name}` does not have; {hint}"
-        )
-    return label
 
 
 def _read_rows(path: str) -> dict[str, list[int]]:

@@ -11,10 +11,10 @@ import numpy as np
 from hamdg.config.data import ConflictsConfig
 from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.resolve import benchmark_of
+from hamdg.data.resolve import benchmark_of, label_named
 from hamdg.data.splits import Indices, draw_per_class, seed_hash
 from hamdg.errors import ConfigError
-from hamdg.text import did_you_mean, excerpt, listed
+from hamdg.text import listed
 
 Value = TypeVar("Value")
 
@@ -75,7 +75,7 @@ def _permutation(bench: Benchmark, domain: str, given: Mapping[str, str]) -> dic
     key = f"{_KEY}.swap"
     found: dict[int, int] = {}
     for name, other in given.items():
-        label, labeled = (_label(bench, text, key) for text in (name, other))
+        label, labeled = (label_named(bench, text, key) for text in (name, other))
         if label in found:
             raise ConfigError(f"`{key}` gives the class `{bench.classes[label]}` of `{domain}` two labels; keep one.")
         found[label] = labeled
@@ -85,16 +85,6 @@ def _permutation(bench: Benchmark, domain: str, given: Mapping[str, str]) -> dic
             "that gives its label away gets another's: `{dog: horse, horse: dog}`."
         )
     return {bench.classes[label]: bench.classes[found[label]] for label in sorted(found) if found[label] != label}
-
-
-def _label(bench: Benchmark, text: str, key: str) -> int:
-    label = bench.find_label(text)
-    if label is None:
-        hint = did_you_mean(text, bench.classes, f"there are {listed(bench.classes, _LISTED)}.")
-        raise ConfigError(
-            f"`{key}` names the class `{excerpt(text)}`, which `{bench.title or bench.name}` does not have; {hint}"
-        )
-    return label
 
 
 def conflicting_labels(recipe: Recipe, domain: str, labels: Indices) -> Indices:

@@ -83,9 +83,7 @@ def own_words(bench: Benchmark, given: Mapping[str, str] | str | None) -> dict[s
     place = f" in `{given}`" if isinstance(given, str) else ""
     found: dict[int, str] = {}
     for name, word in (_read_words(Path(given)) if isinstance(given, str) else given or {}).items():
-        label = bench.find_label(name)
-        if label is None:
-            raise ConfigError(_unknown_class(name, bench, place))
+        label = label_named(bench, name, "data.words", place)
         if not word.strip():
             raise ConfigError(f"`data.words` gives the class `{name}` an empty word{place}; give one, or leave it out.")
         if label in found:
@@ -116,9 +114,24 @@ def _read_words(path: Path) -> dict[str, str]:
     return dict(values)
 
 
-def _unknown_class(name: str, bench: Benchmark, place: str) -> str:
-    hint = did_you_mean(name, bench.classes, f"there are {listed(bench.classes, _LISTED)}.")
-    return f"`data.words` names the class `{name}`{place}, which `{bench.title or bench.name}` does not have; {hint}"
+def label_named(bench: Benchmark, name: str, key: str, place: str = "") -> int:
+    """Return the label of the class that a recipe names.
+
+    Args:
+        bench: The benchmark.
+        name: The class, spelled as freely as folders.
+        key: The recipe's key that names it, for the message.
+        place: Where that stands, for the message.
+
+    Raises:
+        ConfigError: If there is no such class.
+    """
+    label = bench.find_label(name)
+    if label is None:
+        hint = did_you_mean(name, bench.classes, f"there are {listed(bench.classes, _LISTED)}.")
+        known = bench.title or bench.name
+        raise ConfigError(f"`{key}` names the class `{excerpt(name)}`{place}, which `{known}` does not have; {hint}")
+    return label
 
 
 def with_own_words(recipe: Recipe) -> Recipe:
