@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hamdg import console
-from hamdg.data.domain import Domain, open_domain
+from hamdg.data.domain import open_domain
 from hamdg.data.subset import Subset
 from hamdg.files import write_json
 from hamdg.merge.candidates import Candidate
@@ -20,6 +20,7 @@ from hamdg.merge.search import Found
 from hamdg.runs import schema
 from hamdg.runs.averages import average
 from hamdg.runs.directory import RunDirectory
+from hamdg.stages.context import Context
 from hamdg.stages.repeating import trained_recipe
 from hamdg.stages.scoring import Scored, Scorer
 from hamdg.stages.search import Searched, search_merges
@@ -99,7 +100,7 @@ def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidat
     before = schema.read(file, HeldOutScores, "delete it, and repeat the study") if file.is_file() else None
     scores = dict(before["scores"]) if before is not None and before["identity"] == identity else {}
     context = sources.context
-    domains = {name: _labeled(open_domain(context.recipe, name, context.preprocess.side)) for name in context.targets}
+    domains = {name: _labeled(context, name) for name in context.targets}
     scorer, network = Scorer(context.device, context.preprocess, context.half), context.network()
     missing = [one for one in tried if one.key not in scores]
     with console.progress(len(missing), "merges tested") as advance:
@@ -111,8 +112,10 @@ def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidat
     return scores
 
 
-def _labeled(domain: Domain) -> Subset:
+def _labeled(context: Context, name: str) -> Subset:
     """Return all images of a domain with their true labels, as the evaluation takes them."""
-    everything = Subset(domain.evaluation, np.arange(len(domain)), torch.from_numpy(np.array(domain.clean_labels)))
+    domain = open_domain(context.recipe, name, context.preprocess.side)
+    labels = torch.from_numpy(np.array(domain.clean_labels))
+    everything = Subset(context.tested_images(domain), np.arange(len(domain)), labels)
     everything.prepare()
     return everything
