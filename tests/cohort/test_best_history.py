@@ -12,6 +12,7 @@ import torch
 
 from hamdg.cohort.best import Best
 from hamdg.cohort.history import history_steps
+from hamdg.config.recipe import HistoryConfig
 from tests.cohort.test_history import STEPS, begin, config, content_of, stored
 
 if TYPE_CHECKING:
@@ -29,6 +30,26 @@ def run(training: Training, steps: range) -> None:
         for source, known in ACCURACIES.items():
             if step + 1 in known:
                 training.history.note_validation(source, step + 1, known[step + 1], 1.0)
+
+
+def assert_killed_run_keeps_the_same(world: World, folder: Path, history: HistoryConfig, stop: int) -> None:
+    """Check that a run that is killed after some steps, and resumed, leaves the files of one that was not."""
+    whole = begin(world, folder / "whole", history)
+    run(whole, range(STEPS))
+    whole.end()
+    killed = begin(world, folder / "part", history)
+    run(killed, range(stop))
+    saved = io.BytesIO()
+    torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)
+    run(killed, range(stop, STEPS))  # lost: the checkpoint knows nothing of it
+    saved.seek(0)
+    state = torch.load(saved, weights_only=True)
+    resumed = begin(world, folder / "part", history)
+    resumed.cohort.load_state_dict(state["cohort"])
+    resumed.history.load_state_dict(state["history"])
+    run(resumed, range(stop, STEPS))
+    resumed.end()
+    assert content_of(folder / "part") == content_of(folder / "whole")
 
 
 def test_the_states_that_are_measured_enter() -> None:
@@ -61,22 +82,7 @@ def test_what_is_never_measured_leaves_its_last_state(world: World, tmp_path: Pa
 
 @pytest.mark.parametrize("stop", [1, 4, 6])
 def test_a_killed_run_keeps_the_same(world: World, tmp_path: Path, stop: int) -> None:
-    whole = begin(world, tmp_path / "whole", config("best"))
-    run(whole, range(STEPS))
-    whole.end()
-    killed = begin(world, tmp_path / "part", config("best"))
-    run(killed, range(stop))
-    saved = io.BytesIO()
-    torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)
-    run(killed, range(stop, STEPS))  # lost: the checkpoint knows nothing of it
-    saved.seek(0)
-    state = torch.load(saved, weights_only=True)
-    resumed = begin(world, tmp_path / "part", config("best"))
-    resumed.cohort.load_state_dict(state["cohort"])
-    resumed.history.load_state_dict(state["history"])
-    run(resumed, range(stop, STEPS))
-    resumed.end()
-    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
+    assert_killed_run_keeps_the_same(world, tmp_path, config("best"), stop)
 
 
 def test_an_accuracy_that_is_no_number_is_never_the_best() -> None:

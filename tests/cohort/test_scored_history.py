@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ import torch
 
 from hamdg.cohort.history import history_steps
 from hamdg.cohort.scored import ScoredMean
-from tests.cohort.test_best_history import ACCURACIES, run
-from tests.cohort.test_history import STEPS, begin, config, content_of, stored
+from tests.cohort.test_best_history import ACCURACIES, assert_killed_run_keeps_the_same, run
+from tests.cohort.test_history import STEPS, begin, config, stored
 
 if TYPE_CHECKING:
     from tests.cohort.conftest import World
@@ -48,22 +47,7 @@ def test_what_is_never_measured_leaves_its_last_state(world: World, tmp_path: Pa
 
 @pytest.mark.parametrize("stop", [4, 6])
 def test_a_killed_run_keeps_the_same(world: World, tmp_path: Path, stop: int) -> None:
-    whole = begin(world, tmp_path / "whole", config("validated", start=0.5))
-    run(whole, range(STEPS))
-    whole.end()
-    killed = begin(world, tmp_path / "part", config("validated", start=0.5))
-    run(killed, range(stop))
-    saved = io.BytesIO()
-    torch.save({"history": killed.history.state_dict(), "cohort": killed.cohort.state_dict()}, saved)
-    run(killed, range(stop, STEPS))  # lost: the checkpoint knows nothing of it
-    saved.seek(0)
-    state = torch.load(saved, weights_only=True)
-    resumed = begin(world, tmp_path / "part", config("validated", start=0.5))
-    resumed.cohort.load_state_dict(state["cohort"])
-    resumed.history.load_state_dict(state["history"])
-    run(resumed, range(stop, STEPS))
-    resumed.end()
-    assert content_of(tmp_path / "part") == content_of(tmp_path / "whole")
+    assert_killed_run_keeps_the_same(world, tmp_path, config("validated", start=0.5), stop)
 
 
 def test_an_accuracy_that_is_no_number_weighs_nothing() -> None:
