@@ -261,13 +261,16 @@ def _given(candidate: Candidate) -> list[str]:
     return [f"--merge.options.{name}={value}" for name, value in candidate.options.items()]
 
 
-def test_a_recipe_says_that_models_have_seen_each_other(tiny: Tiny) -> None:
-    recipe = tiny("--algorithm=ham", *SEARCH, "--merge.options.budget=1", tower="vit")
+@pytest.mark.parametrize(("text_head", "noted"), [("prompts", False), ("source_means", True)])
+def test_a_recipe_says_what_models_and_class_features_have_seen(tiny: Tiny, text_head: str, noted: bool) -> None:
+    own = ("--algorithm=ham", f"--model.text_head={text_head}")
+    recipe = tiny(*own, *SEARCH, "--merge.options.budget=1", tower="vit")
     pipeline.run(recipe, until="merge", show=False)
     summary = read_step_summary(RunDirectory(run_directory(recipe)).step("merge"))
     assert cast("MergeFacts", summary["facts"]["merge"])["search"]["leaking"]
     (figure,) = [one for one in summary["figures"] if one["title"] == "Search over merges"]
     assert "LEAKING" in figure["note"]
+    assert ("learned from the labels of all sources" in figure["note"]) == noted
 
 
 @pytest.mark.parametrize(

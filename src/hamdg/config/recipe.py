@@ -131,6 +131,11 @@ class ModelConfig:
         return self.head != "class_features" if self.has_text else self.train_head
 
     @property
+    def learns_text_head(self) -> bool:
+        """Whether what stands for the classes is learned from the labels of all sources."""
+        return self.text_head in ("source_means", "linear_probe")
+
+    @property
     def knows_classes(self) -> bool:
         """Whether it can tell the classes before it is trained, so that tables have a row of it."""
         return self.uses_text or self.text_head != "prompts"

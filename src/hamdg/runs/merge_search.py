@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from hamdg.runs.figures import Table, table
 
@@ -13,6 +13,10 @@ _SHOWN = 10
 _MINUS = "\N{MINUS SIGN}"
 _RULES = {"leave_one_out": "leave-one-source-out", "in_domain": "in-domain validation"}
 LEAKING = "LEAKING: the source models have learned from each other's domains, so that none of them is left out."
+SEEN_LABELS = (
+    "The class features were learned from the labels of all sources, so that the one that is left out is not entirely "
+    "unseen."
+)
 
 
 class SearchedMerge(TypedDict):
@@ -29,6 +33,7 @@ class SearchFacts(TypedDict):
     Attributes:
         by: What candidates were scored by.
         leaking: Whether the models that were merged for a source have seen it.
+        seen_labels: Whether the class features were learned from its labels.
         chosen: The name of the chosen merge.
         average: The name of the plain average.
         candidates: All that were scored, the best first.
@@ -37,18 +42,20 @@ class SearchFacts(TypedDict):
 
     by: str
     leaking: bool
+    seen_labels: NotRequired[bool]
     chosen: str
     average: str
     candidates: list[SearchedMerge]
     refused: int
 
 
-def search_facts(found: Found, leaking: bool) -> SearchFacts:
+def search_facts(found: Found, leaking: bool, seen_labels: bool) -> SearchFacts:
     """Return what the record says of a search.
 
     Args:
         found: What it tried.
         leaking: Whether the models that were merged for a source have seen it.
+        seen_labels: Whether the class features were learned from its labels.
     """
 
     def entry(one: Scored) -> SearchedMerge:
@@ -57,6 +64,7 @@ def search_facts(found: Found, leaking: bool) -> SearchFacts:
     return SearchFacts(
         by=found.by,
         leaking=leaking,
+        seen_labels=seen_labels,
         chosen=str(found.chosen.candidate),
         average=str(found.average.candidate),
         candidates=[entry(one) for one in found.ranked(found.by)],
@@ -69,11 +77,12 @@ def search_note(facts: SearchFacts) -> str:
     scores = {one["name"]: one["score"] for one in facts["candidates"]}
     chosen, average = facts["chosen"], facts["average"]
     beside = "" if chosen == average else f"; the plain average has {scores[average]:.1%}"
-    leaking = f" {LEAKING}" if facts["leaking"] else ""
+    notes = [LEAKING] if facts["leaking"] else []
+    notes += [SEEN_LABELS] if facts.get("seen_labels") else []
     count = len(facts["candidates"])
     return (
         f"Of {count} merges, {_RULES[facts['by']]} chose {chosen}, with {scores[chosen]:.1%} on the sources' "
-        f"hold-out sets{beside}.{leaking}"
+        f"hold-out sets{beside}.{''.join(f' {note}' for note in notes)}"
     )
 
 

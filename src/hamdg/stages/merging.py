@@ -144,7 +144,9 @@ def merge_histories(
     facts = describe_merge(config, base, found.history, merged)
     facts["target_data"] = any(name in opened for name in context.targets)
     if evidence is not None and evidence.search is not None:
-        facts["search"] = search_facts(evidence.search, leaking=mixed and evidence.search.by == "leave_one_out")
+        leaves_out = evidence.search.by == "leave_one_out"
+        seen_labels = leaves_out and context.recipe.model.learns_text_head
+        facts["search"] = search_facts(evidence.search, leaking=mixed and leaves_out, seen_labels=seen_labels)
     if kept:
         facts["kept"] = kept(base, found.history, config)
     _say(context, facts)

@@ -18,6 +18,7 @@ from hamdg.merge.method_info import MethodInfo
 from hamdg.merge.search import RULES, Found, Outcomes, Rule, Scored, Scorer, find
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import hashed, run_directory
+from hamdg.runs.merge_search import SEEN_LABELS
 from hamdg.runs.versions import library_versions
 from hamdg.stages import pipeline
 from hamdg.stages.discovery import algorithm_of
@@ -27,8 +28,6 @@ from hamdg.stages.repeating import trained_recipe
 from hamdg.stages.search_results import read_results, write_results
 from hamdg.stages.source_models import SourceModels, own_candidate, source_models
 
-# What stands for the classes and is learned from the sources.
-_LEARNED = ("source_means", "linear_probe")
 # Another number for each change of what scores mean.
 _SCORING = 2
 RESULTS, CLEAN_RESULTS = "search.json", "search-clean.json"
@@ -199,9 +198,6 @@ def _notes(recipe: Recipe, sources: SourceModels, *, clean: bool, leaking: bool)
             "With two sources, leave-one-source-out merges one model: it judges what scales and trims a change, and "
             "cannot tell averages apart."
         )
-    if recipe.model.text_head in _LEARNED and not clean:
-        notes.append(
-            "The class features were learned from the labels of all sources, so that the source that is left out is "
-            "not entirely unseen."
-        )
+    if recipe.model.learns_text_head and not clean:
+        notes.append(SEEN_LABELS)
     return notes
