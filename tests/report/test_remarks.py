@@ -182,6 +182,18 @@ def test_too_few_images_for_a_difference(ham: Record) -> None:
     assert unpaired is None or "as if the two were tested on different images" in unpaired.text
 
 
+def test_a_difference_to_the_start_is_remarked_once(ham: Record) -> None:
+    ham["controls"] = []
+    set_rows(ham, ham=0.605)
+    above = too_few_images(ham, NOTHING)
+    assert above is not None
+    assert "above zero-shot" in above.text
+    assert below_start(ham, NOTHING) is None
+    set_rows(ham, ham=0.6)
+    assert too_few_images(ham, NOTHING) is None
+    assert below_start(ham, NOTHING) is not None
+
+
 def test_a_held_out_domain_with_the_files_of_a_source(ham: Record) -> None:
     ham["splits"] = {name: {"contents": name} for name in (*ham["sources"], *ham["targets"])}
     assert held_out_is_source(ham, NOTHING) is None

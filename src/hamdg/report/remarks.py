@@ -119,8 +119,7 @@ def sources_are_one(record: Record, found: Evidence) -> Remark | None:
 
 def below_start(record: Record, found: Evidence) -> Remark | None:
     """A result that is worse than the model that training started from."""
-    start = next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
-    gap = gap_to(record, found.predictions, start)
+    gap = gap_to(record, found.predictions, _start(record))
     if gap is None or gap.value >= 0:
         return None
     return Remark(
@@ -159,10 +158,13 @@ def control_is_better(record: Record, found: Evidence) -> Remark | None:
 
 def too_few_images(record: Record, found: Evidence) -> Remark | None:
     """A difference to the control that may be chance."""
-    rival = _control(record) or next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
+    control = _control(record)
+    rival = control or _start(record)
     gap = gap_to(record, found.predictions, rival)
     if rival is None or gap is None or gap.is_clear:
         return None
+    if control is None and gap.value < 0:
+        return None  # `below_start` has said it
     direction = "above" if gap.value > 0 else "below"
     place = f"{_points(gap.value)} {direction}" if gap.value else "as good as"
     how = "compared image by image" if gap.paired else "as if the two were tested on different images"
@@ -258,6 +260,11 @@ RULES: Sequence[Rule] = (
 def _control(record: Record) -> Row | None:
     """Return the row of the most important control."""
     return next((row for row in record["rows"] if row["key"] in record["controls"][-1:]), None)
+
+
+def _start(record: Record) -> Row | None:
+    """Return the row of the model that training started from."""
+    return next((row for row in record["rows"] if row["key"] == "zero_shot"), None)
 
 
 def _targets(found: Evidence) -> Sequence[TargetPredictions]:
