@@ -57,10 +57,25 @@ def test_rows_that_are_not_asked_for_cost_nothing_and_change_no_number(
     expected = {row["key"]: row for row in whole["rows"]}
     assert all(row == expected[row["key"]] for row in few["rows"])
     # What was left out is measured when it is asked for, on the hold-out sets, too.
-    pipeline.run(replace(recipe, evaluate=replace(recipe.evaluate, rows=None)), again=True)
+    pipeline.run(replace(recipe, evaluate=replace(recipe.evaluate, rows=None)))
     run = RunDirectory(run_directory(recipe))
     assert read_record(run.record)["rows"] == whole["rows"]
     assert list(read_validation(run)) == ALL
+
+
+def test_rows_are_added_to_those_that_a_record_has(tiny: Tiny) -> None:
+    recipe = tiny(*EXPERTS, "--evaluate.rows=[ensemble]", "--controls.erm=false")
+    record = RunDirectory(run_directory(recipe)).record
+    finished(recipe)
+    written = record.stat().st_mtime_ns
+    for asked in ([], ["experts"], ["ensemble"]):
+        assert keys(finished(replace(recipe, evaluate=replace(recipe.evaluate, rows=asked)))) == ["ensemble", "experts"]
+    assert record.stat().st_mtime_ns == written
+    other = replace(recipe, evaluate=replace(recipe.evaluate, rows=["zero_shot", "source/*"]))
+    assert keys(finished(other)) == ALL
+    written = record.stat().st_mtime_ns
+    assert keys(finished(recipe)) == ALL
+    assert record.stat().st_mtime_ns == written
 
 
 def test_controls_have_their_own_rows(tiny: Tiny) -> None:

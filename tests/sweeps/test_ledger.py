@@ -11,9 +11,8 @@ import pytest
 from hamdg.config.recipe import Recipe, RuntimeConfig
 from hamdg.errors import TrainingError
 from hamdg.runs.directory import RunDirectory
-from hamdg.sweeps.jobs import Job
+from hamdg.sweeps.jobs import Job, is_done
 from hamdg.sweeps.ledger import Ledger, last_entries, read_entries
-from hamdg.sweeps.status import is_done
 
 
 @pytest.fixture

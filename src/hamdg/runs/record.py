@@ -219,6 +219,23 @@ def checked(record: object, place: str) -> Record:
     return found
 
 
+def rows_to_measure(record: Record, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """Return what `evaluate.rows` is for an evaluation that adds what a record lacks; empty where it lacks nothing.
+
+    Args:
+        record: The record of a run of which some rows may have been measured alone.
+        wanted: The rows that are wanted now, as `evaluate.rows` names them; `None` for all.
+    """
+    evaluated = cast("Mapping[str, object]", record["config"].get("evaluate") or {})
+    before = cast("Sequence[str] | None", evaluated.get("rows"))
+    if before is None:
+        return ()
+    if wanted is None:
+        return None
+    measured = {row["key"] for row in record["rows"]} | {*before}
+    return tuple(dict.fromkeys((*before, *wanted))) if {*wanted} - measured else ()
+
+
 def no_share(rows: Sequence[Row], metric: str) -> str:
     """Return in words the first accuracy (or IoU) that is not from 0 to 1; empty where all are.
 

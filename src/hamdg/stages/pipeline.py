@@ -20,7 +20,7 @@ from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_seal, seal
-from hamdg.runs.record import EVALUATE, VALIDATE, read_record
+from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
 from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_rows, check_words
@@ -81,6 +81,8 @@ def _run(
     set_threads(recipe.runtime.threads)
     keep_freed_memory()
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
+    if evaluates and (more := _with_missing_rows(recipe, place)) is not None:
+        recipe, again = more, True
     wanted = force or again or not place.is_done
     if wanted or _names_other_images(recipe, place):
         find_images(recipe, held_out=evaluates)
@@ -122,13 +124,24 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
     with console.output(quiet=recipe.runtime.quiet):
         set_threads(recipe.runtime.threads)
         find_images(recipe, held_out=until == EVALUATE)
-        own = _opened(recipe, RunDirectory(run_directory(recipe)), until)
+        place, again = RunDirectory(run_directory(recipe)), False
+        if until == EVALUATE and (more := _with_missing_rows(recipe, place)) is not None:
+            recipe, again = more, True
+        own = _opened(recipe, place, until)
         check_makers(recipe.tracking)
         contexts = [*control_contexts(own), own]
         disk = check_disk(contexts, held_out=until == EVALUATE, force=force)
-        plan = make_plan(contexts, until=until, force=force, disk=disk)
+        plan = make_plan(contexts, until=until, force=force, again=again, disk=disk)
         console.result("\n".join([plan_text.title(plan), *plan_text.lines(plan)]))
         console.result_json(plan_text.values(plan))
+
+
+def _with_missing_rows(recipe: Recipe, run: RunDirectory) -> Recipe | None:
+    """Return the recipe that also measures what a done run's record lacks; `None` where it lacks nothing."""
+    if not run.is_done:
+        return None
+    rows = rows_to_measure(read_record(run.record), recipe.evaluate.rows)
+    return None if rows == () else replace(recipe, evaluate=replace(recipe.evaluate, rows=rows))
 
 
 def _announced(own: Context, until: str, force: bool, again: bool, disk: Disk | None) -> Progress:

@@ -17,10 +17,11 @@ from hamdg.config.recipe import Recipe
 from hamdg.config.shipped import public_name
 from hamdg.data.find_images import find_images
 from hamdg.data.resolve import benchmark_of
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, DataError
 from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
+from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
 from hamdg.sweeps.grid import defines
 from hamdg.sweeps.picking import Exclusion, fits
 from hamdg.sweeps.points import Point, check_size, naming, points_of
@@ -183,6 +184,21 @@ def _canonical(one: Exclusion, point: Point) -> Exclusion:
     return {**one, "held_out": list(names.values())} if names else one
 
 
+def is_done(job: Job) -> bool:
+    """Return whether a run has done all that its sweep asks for."""
+    run = RunDirectory(job.directory)
+    if job.until == EVALUATE:
+        return run.is_done and not _lacks_rows(run, job.recipe.evaluate.rows)
+    return run.validation.is_file() if job.until == VALIDATE else run.step(job.until).is_done
+
+
+def _lacks_rows(run: RunDirectory, wanted: Sequence[str] | None) -> bool:
+    try:
+        return rows_to_measure(read_record(run.record), wanted) != ()
+    except DataError:
+        return False  # what is wrong with it is said elsewhere
+
+
 def check_inputs(jobs: Sequence[Job]) -> None:
     """Look for images and weights before anything runs: one sentence instead of a failure of every job.
 
@@ -192,10 +208,10 @@ def check_inputs(jobs: Sequence[Job]) -> None:
     """
     from hamdg.models import find_weights
 
-    open_jobs = [job for job in jobs if not RunDirectory(job.directory).is_done]
+    open_jobs = [job for job in jobs if not is_done(job)]
     for job in {(one.recipe.benchmark, repr(one.recipe.data)): one for one in reversed(open_jobs)}.values():
         with naming(str(job)):
-            find_images(job.recipe, held_out=job.until == "evaluate")
+            find_images(job.recipe, held_out=job.until == EVALUATE)
     for job in {repr(one.recipe.model): one for one in reversed(open_jobs)}.values():
         with naming(str(job)):
             find_weights(job.recipe.model)

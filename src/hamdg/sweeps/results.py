@@ -26,10 +26,10 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.runs.steps import read_validation
 from hamdg.runs.summary import read_summary
-from hamdg.sweeps.jobs import Job, labels_of
+from hamdg.sweeps.jobs import Job, is_done, labels_of
 from hamdg.sweeps.ledger import Outcome, ledger_of
 from hamdg.sweeps.overview import facts
-from hamdg.sweeps.status import Kind, State, is_done
+from hamdg.sweeps.status import Kind, State
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import counted, listed
 

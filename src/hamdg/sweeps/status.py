@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lock import holder
-from hamdg.runs.record import EVALUATE, VALIDATE
-from hamdg.sweeps.jobs import Job, by_training
+from hamdg.runs.record import EVALUATE
+from hamdg.sweeps.jobs import Job, by_training, is_done
 from hamdg.sweeps.ledger import LedgerEntry, last_entries, ledger_of
 from hamdg.sweeps.sweep_file import Sweep
 
@@ -82,14 +82,6 @@ def state_of(job: Job, entries: Mapping[str, LedgerEntry]) -> State:
     if entry is not None and entry.error:
         return State(job, "failed", entry.error, entry.traceback)
     return State(job, "stopped" if path.is_dir() else "waiting")
-
-
-def is_done(job: Job) -> bool:
-    """Return whether a run has done all that its sweep asks for."""
-    run = RunDirectory(job.directory)
-    if job.until == EVALUATE:
-        return run.is_done
-    return run.validation.is_file() if job.until == VALIDATE else run.step(job.until).is_done
 
 
 def counts(states: Sequence[State]) -> dict[str, int]:

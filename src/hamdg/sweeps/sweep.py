@@ -13,12 +13,12 @@ from hamdg.files import user_path
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.lock import holder
 from hamdg.runs.record import EVALUATE
-from hamdg.sweeps.jobs import Job, by_training, check_inputs, jobs_of
+from hamdg.sweeps.jobs import Job, by_training, check_inputs, is_done, jobs_of
 from hamdg.sweeps.launchers import Launcher, start
 from hamdg.sweeps.ledger import Ledger, Outcome, ledger_of
 from hamdg.sweeps.live import SweepProgress, is_live, shown
 from hamdg.sweeps.queue import Claims, run_all
-from hamdg.sweeps.status import is_done, states_of
+from hamdg.sweeps.status import states_of
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import counted
 
