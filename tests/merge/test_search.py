@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError
 from hamdg.merge import list_methods, merge, merge_with
+from hamdg.merge.aliases import ALIASES
 from hamdg.merge.candidates import Candidate, grid, neighbors, searchable, split_names
 from hamdg.merge.search import Found, Rule, Scored, Scorer, find, paired_error
 
@@ -73,6 +74,14 @@ def test_a_sum_over_fewer_sources_is_scaled_to_go_as_far() -> None:
     assert evidence.found.chosen.candidate == Candidate("task_arithmetic")
 
 
+# Without what is drawn at random, which is another for two sources than for three.
+_OF_ALIASES: dict[str, dict[str, object]] = {
+    "dare_linear": {"drop_rate": 0.0, "scale": 0.6},
+    "dare_ties": {"drop_rate": 0.0},
+    "della_linear": {"drop_rate": 0.0, "window": 0.0},
+}
+
+
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -85,6 +94,8 @@ def test_a_sum_over_fewer_sources_is_scaled_to_go_as_far() -> None:
         ("dare", {"drop_rate": 0.0, "then": "ties", "ties_combine": "sum"}),
         ("della", {"drop_rate": 0.0, "window": 0.0, "then": "task_arithmetic"}),
         ("della", {"drop_rate": 0.0, "window": 0.0, "combine": "sum"}),
+        # Other names, which fix or change what is a sum.
+        *((name, _OF_ALIASES.get(name, {})) for name in ALIASES),
         # No sums.
         ("ties", {"density": 1.0, "scale": 0.5}),
         ("dare", {"drop_rate": 0.0, "then": "ties", "scale": 0.5}),
@@ -102,7 +113,7 @@ def test_sources_that_agree_give_the_same_with_one_of_them_left_out(method: str,
     model = {"w": change, "bn.running_mean": torch.ones(1), "bn.running_var": torch.ones(1)}
     fewer = Candidate(method, options).scaled(3 / 2)
     whole = merge_with(method, dict.fromkeys("abc", model), base, options)
-    found = merge_with(method, dict.fromkeys("ab", model), base, fewer.options)
+    found = merge_with(fewer.method, dict.fromkeys("ab", model), base, fewer.options)
     torch.testing.assert_close(found, whole)
     assert float(whole["w"].abs().sum()) > 0
 
@@ -170,6 +181,17 @@ def test_what_was_scored_before_is_not_scored_again_and_changes_nothing() -> Non
     again = find(score, searchable(["wise_ft"]), 9, "leave_one_out")
     assert not asked
     assert again == first
+
+
+def test_scores_from_before_change_nothing_of_what_a_larger_budget_chooses() -> None:
+    infos, (fresh, _), (score, asked) = searchable(["wise_ft"]), plain(best=0.76), plain(best=0.76)
+    find(score, infos, 3, "leave_one_out")
+    tried = len(asked)
+    found = find(score, infos, 9, "leave_one_out")
+    assert found == find(fresh, infos, 9, "leave_one_out")
+    # Near .5, the first point of the grid, .45 was tried; of the whole grid .8 is the best.
+    assert score.known.keys() - {one.candidate.key for one in found.scored} == {'wise_ft {"alpha": 0.45}'}
+    assert len(asked) - tried == 7
 
 
 def test_the_paired_error_by_hand() -> None:

@@ -124,6 +124,28 @@ def test_a_clean_search_that_was_stopped_trains_what_is_left(
     assert len(list(path.parents[2].glob("*+sketch/ham/*/train.json"))) == 2
 
 
+def test_a_clean_search_is_not_refused_by_the_merge_of_the_run_itself(trained: Callable[..., Path]) -> None:
+    # Of the two models without photo one is left without another source, and slerp takes two.
+    path = trained("--excluded=[photo]", "--merge.method=slerp")
+    found = search_merges(path, 2, ["wise_ft"], clean=True).found
+    assert [one.candidate.method for one in found.scored] == ["uniform", "wise_ft"]
+
+
+def test_experts_that_are_mixed_with_joint_training_are_searched_without_it(
+    trained: Callable[..., Path], tiny: Tiny
+) -> None:
+    plain = search_merges(trained(), 2, ["wise_ft"]).found
+    recipe = tiny(*EXPERTS, "--experts.joint_share=0.5", tower="vit")
+    pipeline.run(recipe, until="joint", show=False)
+    path = run_directory(recipe)
+    assert search_merges(path, 2, ["wise_ft"]).found == plain
+    # Without a source, the experts alone are trained.
+    assert search_merges(path, 2, ["wise_ft"], clean=True).new == 2
+    left = [one.parent for one in path.parents[2].glob("*+sketch/experts/*/train.json")]
+    assert len(left) == 3
+    assert not any((run / "joint.json").exists() for run in left)
+
+
 def test_scores_of_other_models_are_not_taken(trained: Callable[..., Path]) -> None:
     path = trained()
     assert search_merges(path, 1).new == 1
@@ -331,3 +353,20 @@ def test_a_study_tells_how_far_each_rule_stays_behind_the_best_on_the_held_out_d
     assert search_merges(path, 4, ["wise_ft", "rhm"]).found == before
     with pytest.raises(RunDirectoryError, match=r"regret\.json` is damaged .*; delete it, and repeat the study\.$"):
         study(path, 4, ["wise_ft", "rhm"])
+
+
+def test_held_out_scores_of_other_images_or_by_another_rule_are_not_taken(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained()
+    kept = path / "regret.json"
+    right = study(path, 2, ["wise_ft"]).oracle
+    own = json.loads(kept.read_text())
+    wrong = json.dumps({**own, "scores": dict.fromkeys(own["scores"], 2.0)})
+    kept.write_text(wrong)
+    assert study(path, 2, ["wise_ft"]).oracle == 2.0
+    for place, value in (("regret.combined_fingerprint", lambda _: "other"), ("search._SCORING", -1)):
+        kept.write_text(wrong)
+        with monkeypatch.context() as changed:
+            changed.setattr(f"hamdg.stages.{place}", value)
+            assert study(path, 2, ["wise_ft"]).oracle == right

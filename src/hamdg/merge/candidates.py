@@ -46,11 +46,12 @@ class Candidate:
         Args:
             ratio: How many times as many sources there are in all.
         """
-        known = get_method(self.method).options
-        values = {**{name: option.default for name, option in known.items()}, **self.options}
-        factors = {name: option.factor_of_sum(values) for name, option in known.items()}
+        # Another name of a method lacks the options that it fixes, and these say what is a sum.
+        info, given = get_method(self.method).resolved(self.options)
+        values = {name: option.default for name, option in info.options.items()} | given
+        factors = {name: option.factor_of_sum(values) for name, option in info.options.items()}
         changed = {name: ratio * factor for name, factor in factors.items() if factor is not None}
-        return Candidate(self.method, {**self.options, **changed})
+        return Candidate(info.name, {**given, **changed})
 
     def __str__(self) -> str:
         options = ", ".join(f"{name} {_shown(value)}" for name, value in self.options.items())
