@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from hamdg import console
@@ -167,7 +168,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     check_words(context)
     check_rows(context)
     check_measured(context)
-    for step in steps:
+    for step in _up_to(steps, until):
         if step.check is not None:
             step.check(replace(context, unlearned=True))
     return context
@@ -185,13 +186,19 @@ def check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
     if until not in (*names, VALIDATE):
         known = ", ".join(f"`{name}`" for name in (*names, VALIDATE, EVALUATE))
         raise ConfigError(f"The algorithm `{recipe.algorithm}` has no step `{until}`; its steps are {known}.")
-    for step in steps if until == VALIDATE else steps[: names.index(until) + 1]:
+    for step in _up_to(steps, until):
         if "targets" in step.reads:
             method = f" of the method `{recipe.merge.method}`" if "merge" in step.sections else ""
             raise ConfigError(
                 f"What stops before `evaluate` never opens the held-out domain, but the step `{step.name}`{method} "
                 "needs its images; choose another `merge.method`, or run all steps."
             )
+
+
+def _up_to(steps: Sequence[Step], until: str) -> Sequence[Step]:
+    """Return the steps that a run takes which stops after one of them, or after what follows all."""
+    names = [step.name for step in steps]
+    return steps[: names.index(until) + 1] if until in names else steps
 
 
 def _advance(own: Context, controls: Sequence[Context], command: str, until: str, force: bool, again: bool) -> None:
@@ -222,8 +229,7 @@ def _take_steps(context: Context, until: str, force: bool, again: bool, is_resul
     """Take a run through the steps that are asked for, and validate it if these are all."""
     prepare(context)
     steps = context.algorithm.steps()
-    names = [step.name for step in steps]
-    chosen = steps[: names.index(until) + 1] if until in names else steps
+    chosen = _up_to(steps, until)
     run_steps(context, chosen, share=not force)
     if len(chosen) == len(steps):
         with context.progress.part(part_name(context.algorithm.label, VALIDATE)):
@@ -311,6 +317,11 @@ def _check_taken(context: Context, trained: RunDirectory) -> None:
 def trained_steps(recipe: Recipe) -> list[str]:
     """Return the steps that a change of the merge leaves as they are."""
     return [step.name for step in algorithm_of(recipe).steps() if "merge" not in step.sections]
+
+
+def steps_before_merge(recipe: Recipe) -> list[str]:
+    """Return the steps that train what a run merges; joint training that is mixed with a merge comes after it."""
+    return [step.name for step in takewhile(lambda step: "merge" not in step.sections, algorithm_of(recipe).steps())]
 
 
 def _is_trained(context: Context) -> bool:

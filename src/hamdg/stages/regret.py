@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hamdg import console
-from hamdg.data.domain import open_domain
+from hamdg.data.domain import Domain, combined_fingerprint, open_domain
 from hamdg.data.subset import Subset
 from hamdg.files import write_json
 from hamdg.merge.candidates import Candidate
@@ -23,7 +23,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
 from hamdg.stages.repeating import trained_recipe
 from hamdg.stages.scoring import Scored, Scorer
-from hamdg.stages.search import Searched, search_merges
+from hamdg.stages.search import Searched, scoring_identity, search_merges
 from hamdg.stages.source_models import SourceModels, source_models
 
 RESULTS = "regret.json"
@@ -34,7 +34,7 @@ class HeldOutScores(TypedDict):
     """`regret.json`: what candidates score on the held-out domain.
 
     Attributes:
-        identity: The digests of the models.
+        identity: What the scores depend on: the hash of what merges do, and the digest of the held-out images.
         scores: By the candidates' keys.
     """
 
@@ -96,11 +96,12 @@ def _values(outside: Found, inside: Found, scores: Mapping[str, float]) -> dict[
 
 def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidate]) -> Mapping[str, float]:
     """Return what all candidates score on the held-out domain, most of them from before where that was done."""
-    file, identity = run.path / RESULTS, dict(sources.origins)
+    file, context = run.path / RESULTS, sources.context
+    opened = [open_domain(context.recipe, name, context.preprocess.side) for name in context.targets]
+    identity = {"merges": scoring_identity(sources, {}), "held_out": combined_fingerprint(opened)}
     before = schema.read(file, HeldOutScores, "delete it, and repeat the study") if file.is_file() else None
     scores = dict(before["scores"]) if before is not None and before["identity"] == identity else {}
-    context = sources.context
-    domains = {name: _labeled(context, name) for name in context.targets}
+    domains = {domain.name: _labeled(context, domain) for domain in opened}
     scorer, network = Scorer(context.device, context.preprocess, context.half), context.network()
     missing = [one for one in tried if one.key not in scores]
     with console.progress(len(missing), "merges tested") as advance:
@@ -112,9 +113,8 @@ def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidat
     return scores
 
 
-def _labeled(context: Context, name: str) -> Subset:
+def _labeled(context: Context, domain: Domain) -> Subset:
     """Return all images of a domain with their true labels, as the evaluation takes them."""
-    domain = open_domain(context.recipe, name, context.preprocess.side)
     labels = torch.from_numpy(np.array(domain.clean_labels))
     everything = Subset(context.tested_images(domain), np.arange(len(domain)), labels)
     everything.prepare()

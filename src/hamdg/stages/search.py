@@ -110,7 +110,7 @@ class _Search:
         self.leaking = leaking
         self.new = 0
         self._holdouts = HoldoutScores(sources.context)
-        self._identity = _identity(sources, left_out)
+        self._identity = scoring_identity(sources, left_out)
         self._known = read_results(file, self._identity)
         own = sources.context.network()
         # A head that is learned from the sources is another one where a source was left out.
@@ -154,7 +154,7 @@ def _trained_without(sources: SourceModels, recipe: Recipe) -> dict[str, SourceM
         held_out = JOIN.join(bench.targets(JOIN.join([*sources.context.targets, name])))
         own = replace(recipe, held_out=held_out, label="", controls=replace(recipe.controls, erm=False))
         console.heading(f"source models without {name}")
-        last = pipeline.trained_steps(own)[-1]
+        last = pipeline.steps_before_merge(own)[-1]
         pipeline.run(own, until=last, show=False)
         with RunDirectory.hold(run_directory(own)) as run:
             found[name] = source_models(own, run)
@@ -170,8 +170,13 @@ def _check_count(sources: SourceModels) -> None:
         )
 
 
-def _identity(sources: SourceModels, left_out: Mapping[str, SourceModels]) -> str:
-    """Return the hash of all that scores depend on."""
+def scoring_identity(sources: SourceModels, left_out: Mapping[str, SourceModels]) -> str:
+    """Return the hash of all that scores of merges depend on, but the images where these are not the sources'.
+
+    Args:
+        sources: The models.
+        left_out: For each source, the models that are merged and scored on it.
+    """
     context = sources.context
     values: dict[str, object] = {
         "scoring": _SCORING,

@@ -16,7 +16,7 @@ from hamdg.merge.candidates import Candidate
 from hamdg.models.network import Weights
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context, open_context
-from hamdg.stages.pipeline import trained_steps
+from hamdg.stages.pipeline import steps_before_merge
 from hamdg.stages.start import check_start
 from hamdg.stages.step_files import joined
 
@@ -89,7 +89,7 @@ def own_candidate(recipe: Recipe) -> Candidate:
 
 
 def _steps_with_models(context: Context) -> list[str]:
-    return [name for name in trained_steps(context.recipe) if context.step(name).index.is_file()]
+    return [name for name in steps_before_merge(context.recipe) if context.step(name).index.is_file()]
 
 
 def _learned_from_their_own(context: Context) -> bool:
