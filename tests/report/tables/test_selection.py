@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -88,6 +89,53 @@ def test_the_score_that_leave_one_out_chooses_by_is_a_metric(made: Made) -> None
         DataError, match="No run has all runs with a second domain held out; a sweep with `leave_out: pairs`"
     ):
         tabulate(runs[:3], options)
+
+
+def test_runs_of_a_condition_with_fewer_sources_are_no_pairs(made: Made) -> None:
+    excluded = {"excluded": ["sketch"]}
+    runs = [made("erm", "art", 0, 0.7), made("erm", "art", 0, 0.6, condition="two sources", settings=excluded)]
+    (table,) = tabulate(runs, TableOptions(rows=("variant", "condition")))
+    assert [[cell.mean for cell in cells] for cells in table.cells] == [[0.7], [0.6]]
+    assert not any("cross-validation" in text for text in table.problems)
+    # Nor are those on another benchmark, and each condition is scored by its own pairs.
+    other = made("erm", "art", 0, 0.5, benchmark="other", settings=excluded)
+    tables = tabulate([runs[0], other], TableOptions())
+    assert [one.cells[0][0].mean for one in tables] == [0.5, 0.7]
+    pairs = [pair(made, 0.1, "photo", 0.8), pair(made, 0.1, "sketch", 0.6)]
+    few = {"train.lr": 0.1, **excluded}
+    pairs.append(made("erm", "art+photo", 0, 0.0, condition="two sources", settings=few))
+    singles = [tried(made, 0.1, 0, 0.6), made("erm", "art", 0, 0.6, condition="two sources", settings=few)]
+    (table,) = tabulate([*singles, *pairs], TableOptions(metric="leave_one_out", rows=("variant", "condition")))
+    assert [cells[0].mean for cells in table.cells] == [pytest.approx(0.7), 0.0]
+
+
+@pytest.mark.parametrize("where", [{}, {"excluded": [""]}])
+def test_pairs_are_told_apart_by_what_they_exclude_where_that_is_asked_for(
+    made: Made, where: dict[str, list[str]]
+) -> None:
+    runs = [made("erm", "art", 0, 0.6)]
+    for other, accuracy in (("photo", 0.8), ("sketch", 0.6)):
+        runs.append(made("erm", f"art+{other}", 0, 0.0))
+        runs[-1].summary.result["targets"][other]["accuracy_in80"] = accuracy
+    options = TableOptions(metric="leave_one_out", rows=("excluded",), where=where)
+    (table,) = tabulate(runs, options)
+    assert [head.label for head in table.columns] == ["art"]
+    assert table.cells[0][0].mean == pytest.approx(0.7)
+    (table,) = tabulate(runs, replace(options, metric=None, select="leave_one_out"))
+    assert [[cell.mean for cell in cells] for cells in table.cells] == [[0.6]]
+
+
+def test_runs_with_several_targets_are_chosen_among_where_there_are_no_others(made: Made) -> None:
+    runs = [
+        made("erm", "art+photo", 0, accuracy, settings={"train.lr": lr}, validation=validation)
+        for lr, accuracy, validation in ((0.1, 0.5, 0.9), (0.2, 0.6, 0.8))
+    ]
+    table = one(runs, "validation")
+    assert [head.label for head in table.columns] == ["art+photo"]
+    assert table.cells[0][0].mean == 0.5
+    assert one(runs, "leave_one_out").cells[0][0].missing == "runs with a second domain held out are missing"
+    both = one([*runs, tried(made, 0.1, 0, 0.7, validation=0.7)], "validation")
+    assert [head.label for head in both.columns] == ["art"]
 
 
 def test_settings_without_all_pairs_are_dropped_and_named(made: Made) -> None:

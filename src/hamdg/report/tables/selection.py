@@ -21,7 +21,9 @@ from hamdg.runs.settings import text_of
 from hamdg.runs.summary import Summary
 from hamdg.text import listed
 
-# Settings of a run with its seed and model; then held-out domain and excluded domains.
+# Benchmark, condition, algorithm and model; settings of a run with its seed and model; a held-out domain and all others
+# that were not trained on.
+_Kind = tuple[str, str, str, str]
 _Twin = tuple[object, ...]
 _Place = tuple[str, frozenset[str]]
 
@@ -62,7 +64,7 @@ class Pairs:
                     own[target, excluded | frozenset(summary.targets) - {target}] = value
 
     def score(self, one: Measured) -> tuple[float | None, list[str]]:
-        """Return a run's mean accuracy over its source domains, each held out in turn beside the run's own target.
+        """Return a run's mean accuracy over its source domains, each held out in turn beside the run's own targets.
 
         Args:
             one: The run's number.
@@ -70,11 +72,10 @@ class Pairs:
         Returns:
             The mean, `None` if a pair is missing, and the missing pairs.
         """
-        (target,) = one.run.summary.targets
-        own, excluded = self._found.get(_twin(one), {}), one.excluded
-        others = [name for name in one.run.summary.domains if name != target and name not in excluded]
-        found = {name: own.get((name, excluded | {target})) for name in others}
-        lacking = [f"{name} without {target}" for name, value in found.items() if value is None]
+        summary, own = one.run.summary, self._found.get(_twin(one), {})
+        unseen = one.excluded | frozenset(summary.targets)
+        found = {name: own.get((name, unseen)) for name in summary.domains if name not in unseen}
+        lacking = [f"{name} without {summary.held_out}" for name, value in found.items() if value is None]
         values = [value for value in found.values() if value is not None]
         return (None, lacking) if lacking or not values else (math.fsum(values) / len(values), [])
 
@@ -82,7 +83,8 @@ class Pairs:
 def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Measured]:
     """Return the numbers but those of runs that are there for leave-one-out alone.
 
-    Such a run lacks a domain that others of its row train on; it stays where the table tells runs apart by that.
+    Such a run lacks a domain that others of its kind train on; it stays where the table tells runs apart by that. Where
+    runs are chosen or scored, those with several held-out domains go if there are others with one.
 
     Args:
         numbers: All numbers of a table.
@@ -90,17 +92,19 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
     """
     asked = (*options.rows, *(options.columns or ()), *options.where)
     # The methods of a sweep are told apart by all that they differ in, this too.
-    if "excluded" in asked or METHOD in asked:
-        return list(numbers)
-    sets: dict[tuple[str, str], set[frozenset[str]]] = {}
+    is_told_apart = "excluded" in asked or METHOD in asked
+    sets: dict[_Kind, set[frozenset[str]]] = {}
+    fewest: dict[_Kind, int] = {}
     for one in numbers:
-        sets.setdefault((one.run.summary.algorithm, one.model), set()).add(one.excluded)
+        kind, count = _kind(one), len(one.run.summary.targets)
+        sets.setdefault(kind, set()).add(one.excluded)
+        fewest[kind] = min(count, fewest.get(kind, count))
     kept = []
     for one in numbers:
-        own = one.excluded
-        is_pair = any(other < own for other in sets[one.run.summary.algorithm, one.model])
-        several = options.select is not None and len(one.run.summary.targets) > 1
-        if not (is_pair or several):
+        kind = _kind(one)
+        is_pair = not is_told_apart and any(other < one.excluded for other in sets[kind])
+        has_more = options.select is not None and len(one.run.summary.targets) > fewest[kind] == 1
+        if not (is_pair or has_more):
             kept.append(one)
     return kept
 
@@ -175,6 +179,11 @@ def _in80(one: Measured, target: str) -> float | None:
     values = [row["targets"].get(target, {}).get(f"{one.run.summary.metric}_in80") for row in one.rows]
     numbers = [value for value in values if isinstance(value, int | float) and known(value)]
     return math.fsum(numbers) / len(numbers) if numbers else None
+
+
+def _kind(one: Measured) -> _Kind:
+    summary = one.run.summary
+    return summary.benchmark, summary.condition, summary.algorithm, one.model
 
 
 def _twin(one: Measured) -> _Twin:
