@@ -68,6 +68,30 @@ def test_cosines_of_the_source_models_are_a_column(logs: Path, capsys: pytest.Ca
     assert "become one" not in " ".join(table["notes"])
 
 
+def test_rows_that_are_no_merge_of_source_models_have_no_cosine(
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cosines(path: Path, *arguments: str) -> dict[str, float | None]:
+        assert main(["table", str(path), "--cosines", "--format", "json", *arguments]) == 0
+        (table,) = json.loads(capsys.readouterr().out)["tables"]
+        labels = [row["label"].rpartition(": ")[2] for row in table["rows"]]
+        return dict(zip(labels, table["costs"][0]["values"], strict=True))
+
+    found = cosines(logs / "mini" / "photo" / "ham", "--models", "zero_shot,source/*,erm_sma,ham")
+    assert [name for name, value in found.items() if value is not None] == ["HAM (reconstruction)"]
+    assert len(found) == 4
+    # Joint training as a step of the run itself, as of experts that are mixed with it.
+    record = json.loads((GOLDEN / "ham" / "record.json").read_text())
+    joint = [row | ({"key": "joint", "group": "control"} if row["key"] == "shrunk" else {}) for row in record["rows"]]
+    lay(tmp_path / "mixed", "ham", rows=joint)
+    assert cosines(tmp_path / "mixed", "--models", "joint").popitem()[1] is None
+    # A soup merges runs that learn from all sources.
+    names = dict(zip(record["sources"], ("run-0", "run-1", "run-2"), strict=True))
+    record["merge"]["norms"] = {names[name]: value for name, value in record["merge"]["norms"].items()}
+    lay(tmp_path / "soup", "ham", merge=record["merge"])
+    assert cosines(tmp_path / "soup") == {"HAM (reconstruction)": None}
+
+
 def test_source_models_that_are_one_are_named(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in logs.rglob("record.json"):
         record = json.loads(path.read_text())

@@ -15,15 +15,14 @@ from hamdg.text import listed_in_words
 
 EXPLAINED = (
     "The cosine is that of the changes of two source models since their common start, as the mean over pairs and runs; "
-    "a dash stands for runs that merge no source models."
+    "a dash stands for controls, and for models that are no merge of source models."
 )
 
 
 def source_cosine(one: Measured) -> float | None:
     """Return the mean cosine of a run's source models; `None` where the run did not make the model by merging some."""
-    if one.is_start or one.model in one.run.summary.controls:
-        return None
-    return _mean_cosine(one.run.path)
+    is_merge = one.rows[0]["group"] == "merged" and one.model not in one.run.summary.controls
+    return _mean_cosine(one.run.path) if is_merge else None
 
 
 def cosines_of(rows: Sequence[Numbers]) -> Cost:
@@ -50,6 +49,9 @@ def _mean(row: Numbers) -> float | None:
 
 def _mean_cosine(path: Path) -> float | None:
     # Summaries, which all tables read, are without what steps found.
-    facts = merge_facts(read_record(path))
-    values = list(whole_cosines(facts).values()) if facts is not None else []
+    record = read_record(path)
+    facts = merge_facts(record)
+    # What a soup merges are runs that learn from all sources.
+    is_of_sources = facts is not None and set(facts["norms"]) == set(record["sources"])
+    values = list(whole_cosines(facts).values()) if facts is not None and is_of_sources else []
     return math.fsum(values) / len(values) if values else None
