@@ -78,6 +78,8 @@ def test_the_axis_holds_zero_and_all_intervals() -> None:
     assert limits([drawn(0.0, 2.0, 4.0)]) == pytest.approx((-1.3, 5.3))
     assert limits([drawn(4.0, 6.0)])[0] < 0.0
     assert limits([drawn(0.0, -20.0, -20.0)], -10.0) == pytest.approx((-10.0, 1.1))
+    # Nothing but numbers on the edge.
+    assert limits([drawn(-20.0, -30.0)], -10.0) == pytest.approx((-10.0, 1.0))
 
 
 def test_what_lies_far_down_is_a_number_on_the_edge_without_an_interval() -> None:

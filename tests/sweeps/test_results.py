@@ -125,6 +125,15 @@ def test_the_figure_is_drawn_from_the_records_when_all_runs_are_done(
         results.check(replace(sweep, figure=Figure(str(tmp_path / "images" / "figure.svg" / "a.svg"), figure.dials)))
 
 
+def test_tables_are_printed_where_the_figure_cannot_be_drawn(
+    sweep: Sweep, outcomes: list[Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = Figure(str(tmp_path / "figure.svg"), {"a dial": {"clean": "0"}}, ["HEM"])
+    with pytest.raises(ConfigError, match=r"`figure\.methods` names `HEM`, which no row is called"):
+        results.show(Path("grids/file.yaml"), replace(sweep, figure=figure), [one.job for one in outcomes], outcomes)
+    assert f"\nresults {sweep.out}\n" in capsys.readouterr().out
+
+
 def test_costs_take_the_place_of_the_seconds_of_training(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:

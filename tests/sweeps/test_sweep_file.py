@@ -73,6 +73,10 @@ def test_a_figure_names_rows_that_there_are(sweep_file: SweepFile) -> None:
     figure = {"out": "a.svg", "dials": DIALS, "methods": ["HEM"]}
     with pytest.raises(ConfigError, match="no variant's `rows` call a row `HEM`; did you mean `HAM`"):
         read_sweep(sweep_file(variants=variants, figure=figure))
+    # A label goes on after a comma, with values of a grid.
+    with pytest.raises(ConfigError, match=r"no variant's `rows` call a row `HAM \+SMA`; there are `HAM`"):
+        read_sweep(sweep_file(variants=variants, figure=figure | {"methods": ["HAM +SMA"]}))
+    assert read_sweep(sweep_file(variants=variants, figure=figure | {"methods": ["HAM", "HAM, keep 0.2"]})).figure
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,8 @@ def limits(found: Sequence[Panel], lowest: float | None = None) -> tuple[float, 
     first, third = means[len(means) // 4], means[(3 * len(means)) // 4]
     floor = first - _FENCE * max(third - first, 1.0) if lowest is None else lowest
     kept = [one for one in shown if one.mean >= floor]
-    ends = [end for one in kept for end in (one.mean, one.low, one.high) if end is not None]
-    low, high = min(0.0, *ends), max(0.0, *ends)
+    ends = [0.0, *(end for one in kept for end in (one.mean, one.low, one.high) if end is not None)]
+    low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 1.0
     # A wide interval of few pairs is cut rather than all others pressed together.
     return (max(low, min(floor, 0.0)) - margin if lowest is None else lowest), high + margin

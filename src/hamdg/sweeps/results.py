@@ -131,7 +131,6 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     is_whole = len(made) == len(jobs)
     # The page first: nothing may be lost where the output takes nothing.
     page = _write_page(file, sweep, runs, methods) if runs and sweep.out is not None and is_whole else None
-    drawn = _write_figure(file, sweep, tables, runs) if tables and sweep.figure is not None and is_whole else None
     console.result(
         f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {counted(len(jobs), 'run')}"
     )
@@ -144,8 +143,9 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     console.result_json(said, kept)
     if page is not None:
         console.result(f"\nresults {page}")
-    if drawn is not None:
-        console.result(f"figure {drawn}")
+    if tables and sweep.figure is not None and is_whole:
+        # After the tables, which no mistake in what a figure is of may lose.
+        console.result(f"figure {_write_figure(file, sweep, tables, runs)}")
     if sweep.baseline != REFERENCE and tables and not any(table.baseline for table in tables):
         labels = listed(list(dict.fromkeys(row.label for table in tables for row in table.rows)))
         console.warning(f"no row is called `{sweep.baseline}`, the sweep's `baseline`; there are {labels}.")

@@ -256,7 +256,7 @@ def _check_label(sweep: Sweep, key: str, wanted: str, checker: Checker) -> None:
     """Raise where all labels are known, and none is that which a key names; values of a grid are part of a label."""
     rows = [one.rows for one in sweep.origins.values() if one.rows is not None]
     labels = list(dict.fromkeys(label for own in rows for label in own.values()))
-    if len(rows) == len(sweep.origins) and not any(wanted.startswith(label) for label in labels):
+    if len(rows) == len(sweep.origins) and not any(f"{wanted}, ".startswith(f"{label}, ") for label in labels):
         hint = did_you_mean(wanted, labels, f"there are {listed(labels)}.")
         raise checker.error(key, f"no variant's `rows` call a row `{excerpt(wanted)}`; {hint}")
 
