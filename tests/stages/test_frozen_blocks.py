@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from hamdg import cli
+from hamdg.config import algorithms
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
 from hamdg.data.cache.stores import stores
@@ -28,6 +30,16 @@ if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
 
 RESNET = ("--model.name=mini-resnet8-16", "--model.weights=null", "--model.image_size=32", "--model.frozen_blocks=1")
+TAKERS = [name for name in algorithms.names() if algorithms.find(name).takes_activations]
+# What they need beside what all need, or what makes them fast.
+OWN = {
+    "erm_pp": ["--train.schedule=constant", "--erm_pp.classifier_steps=1", "--erm_pp.average_start=1"],
+    "linear_probe": ["--linear_probe.grid=[1]"],
+    "lp_ft": ["--lp_ft.probe.grid=[1]"],
+    "soup": ["--soup.runs=2"],
+    "zero_shot": ["--model.text_head=source_means"],
+}
+ROOT = Path(__file__).parents[2]
 SOURCES = ("art_painting", "cartoon", "photo")
 
 
@@ -87,6 +99,24 @@ def test_models_are_tested_on_activations_and_on_those_of_the_held_out_domain_by
     for key, confidence in expected.confidence.items():
         # Activations have 11 significant bits.
         np.testing.assert_allclose(found.confidence[key], confidence, atol=5e-3)
+
+
+@pytest.mark.parametrize("algorithm", [name for name in TAKERS if name not in ("erm", "experts", "ham")])
+def test_every_other_algorithm_that_takes_activations_leaves_the_frozen_blocks_as_they_are(
+    tiny: Tiny, tmp_path: Path, algorithm: str
+) -> None:
+    common = ("--data.views=1", "--data.augment=none", f"--data.cache={tmp_path / 'cache'}", "--train.steps=2")
+    run = finished(tiny(*RESNET, *common, *OWN.get(algorithm, []), f"--algorithm={algorithm}"))
+    base, merged = load_tensors(run.base), load_tensors(run.merged)
+    frozen = [name for name in base if name.startswith(("conv1", "bn1", "layer1"))]
+    assert "layer1.0.conv1.weight" in frozen
+    assert all(torch.equal(merged[name], base[name]) for name in frozen)
+
+
+def test_the_documents_name_the_algorithms_that_take_activations() -> None:
+    text = (ROOT / "docs/models.md").read_text("utf-8")
+    named = re.findall(r"`(\w+)`", text.partition("take activations (")[2].partition(")")[0])
+    assert sorted(named) == sorted(TAKERS)
 
 
 def test_algorithms_share_activations(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,8 +47,8 @@ def probed_network(context: Context) -> Network:
     found: Weights = _untrained(context) if context.unlearned else context.step(PROBE).load(PROBE)
     network: Network
     if isinstance(context.pretrained, LoadedClassifier):
-        network = ImageClassifier(context.pretrained, found["weight"], classes)
-        network.load({f"{network.head_prefix}bias": found["bias"]})
+        blocks = context.recipe.model.frozen_blocks
+        network = ImageClassifier(context.pretrained, found["weight"], classes, blocks, found["bias"])
     else:
         network = ClipWithHead(context.clip, found["weight"], found["bias"], normalized=False, classes=classes)
     network.live_statistics = context.recipe.model.statistics == "live"
