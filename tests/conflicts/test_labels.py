@@ -40,6 +40,14 @@ def test_classes_of_few_images_are_not_judged() -> None:
     assert 1 not in wrong.confident_classes(probabilities, labels).tolist()
 
 
+def test_classes_of_few_images_do_not_count_as_wrong() -> None:
+    labels = torch.tensor([0] * 8 + [1] * 8 + [2] * 4)
+    confident = torch.tensor([0] * 7 + [1] + [1] * 8 + [0, 1, 0, -1])
+    # One of the 16 images of the first two classes; the four of the third would be wrong by themselves.
+    assert wrong.wrong_share(confident, labels, 3) == pytest.approx(1 / 16)
+    assert wrong.wrong_share(confident[16:], labels[16:], 3) == 0
+
+
 def test_planted_errors_are_found_and_nothing_else() -> None:
     features, labels = clusters(0)
     planted = {3: 1, 10: 2, 35: 0}
@@ -93,10 +101,18 @@ def test_a_probe_that_takes_most_classes_for_one_is_no_contradiction(own: float)
     assert wrong.contradictions({"a": table}, {"a": (torch.empty(60, 2), labels)}) == []
 
 
-def test_a_contradiction_needs_more_than_chance() -> None:
-    # Of 16 images, 1 / sqrt(16) = 0.25 is two standard errors at most.
-    labels = torch.arange(2).repeat(16)
-    for share, contradicts in ((0.62, False), (0.63, True)):
-        table = torch.tensor([[1 - share, share], [0.7, 0.3]], dtype=torch.float64)
-        found = wrong.contradictions({"a": table}, {"a": (torch.empty(32, 2), labels)})
-        assert ((found[0].given, found[0].looks_like) == (0, 1)) is contradicts
+@pytest.mark.parametrize(
+    ("share", "rival", "contradicts"),
+    [
+        # Its own: 2 s - 1 > 2 sqrt((1 - (2 s - 1)^2) / 16) = sqrt(s (1 - s)), from (5 + sqrt(5)) / 10 = 0.7236 on.
+        (0.72, 0.1, False),
+        (0.73, 0.1, True),
+        # The rival's: 0.8 - 0.5 = 0.3 < 2 sqrt((0.16 + 0.25) / 16) = 0.3202; 0.8 - 0.46 = 0.34 > 0.3195.
+        (0.8, 0.5, False),
+        (0.8, 0.46, True),
+    ],
+)
+def test_a_contradiction_needs_more_than_chance(share: float, rival: float, contradicts: bool) -> None:
+    table = torch.tensor([[1 - share, share], [1 - rival, rival]], dtype=torch.float64)
+    found = wrong.contradictions({"a": table}, {"a": (torch.empty(32, 2), torch.arange(2).repeat(16))})
+    assert ((0, 1) in [(one.given, one.looks_like) for one in found]) is contradicts

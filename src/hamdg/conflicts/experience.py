@@ -15,7 +15,7 @@ from typing import NotRequired, TypedDict, cast
 from hamdg.conflicts.gradients import WHOLE
 from hamdg.conflicts.measure import Conflicts
 
-FACTS = ("sources", "cosine", "accepted", "wrong_labels", "contradictions", "imbalance")
+FACTS = ("sources", "cosine", "accepted", "wrong_labels", "contradictions", "imbalance", "size_ratio")
 
 
 class Finding(TypedDict):
@@ -42,17 +42,20 @@ def facts(found: Conflicts) -> dict[str, float]:
 
     These are the number of `sources`, the lowest corrected `cosine` of two sources' gradients, the mean share
     `accepted` by enrichment, the upper estimate of the share of `wrong_labels`, the number of `contradictions` between
-    sources, and the `imbalance` of the sources: images of the largest over images of the smallest.
+    sources, the `imbalance` within the least balanced source (images of its most frequent class over those of the
+    rarest that it has), and the `size_ratio` of the sources (images of the largest over those of the smallest).
     """
     cosines = [one for layers in found.gradients.pairs.values() if (one := layers[WHOLE].corrected) is not None]
     shares = [share for own in found.accepted.shares.values() for share in own.values()]
-    sizes = [sum(one.counts) for one in found.sources.values()]
+    counts = [[count for count in one.counts if count] for one in found.sources.values()]
+    sizes = [sum(own) for own in counts]
     measured = {
         "sources": float(len(sizes)),
         "accepted": sum(shares) / len(shares),
         "wrong_labels": found.wrong_share,
         "contradictions": float(len(found.contradictions)),
-        "imbalance": max(sizes) / min(sizes),
+        "imbalance": max(max(own) / min(own) for own in counts),
+        "size_ratio": max(sizes) / min(sizes),
     }
     return measured | ({"cosine": min(cosines)} if cosines else {})
 

@@ -6,6 +6,7 @@ sources, each one's probe is asked about the others' images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -160,14 +161,19 @@ def confident_classes(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def wrong_share(confident: Tensor, labels: Tensor, classes: int) -> float:
-    """Return the part off the diagonal of the confident joint, its rows brought to the numbers of given labels."""
+    """Return the part off the diagonal of the confident joint, its rows brought to the numbers of given labels.
+
+    Classes with few images are never confident, so that their images would all look wrong: they do not count.
+    """
+    judged = torch.bincount(labels, minlength=classes)[labels] >= FEWEST
+    confident, labels = confident[judged], labels[judged]
     known = confident >= 0
     cells = labels[known] * classes + confident[known]
     joint = torch.bincount(cells, minlength=classes * classes).view(classes, classes).double()
     totals = joint.sum(dim=1)
     wrong = torch.where(totals > 0, 1 - joint.diagonal() / totals.clamp(min=1), 0.0)
     counts = torch.bincount(labels, minlength=classes).double()
-    return float((wrong * counts).sum() / counts.sum())
+    return float((wrong * counts).sum() / counts.sum().clamp(min=1))
 
 
 def taken_for(found: LabeledFeatures, classes: int) -> dict[str, Tensor]:
@@ -198,8 +204,10 @@ def contradictions(tables: Mapping[str, Tensor], found: LabeledFeatures) -> list
     """Return the classes of each source that the other sources systematically take for another class.
 
     That is a class c whose images are taken for d more often than for c, and more often than the source's images of any
-    other class are, d included; both by more than two standard errors (at most 1 / sqrt(n) for n images). The second
-    condition leaves out probes that take most of a strange domain for one and the same class.
+    other class are, d included; both by more than two standard errors. Of n images, the difference of two shares p and
+    q has at most the standard error sqrt((p + q - (p - q)^2) / n); the difference to a share r of m other images has at
+    most sqrt(p (1 - p) / n + r (1 - r) / m). The second condition leaves out probes that take most of a strange domain
+    for one and the same class.
 
     Args:
         tables: What `taken_for` returns.
@@ -225,9 +233,15 @@ def _clearly(table: Tensor, counts: Sequence[int], label: int) -> int | None:
     other = int(others.argmax())
     if counts[other] < FEWEST:
         return None
-    rivals = table[:, other].clone()
-    rivals[label] = table[label, label]
-    return other if float(table[label, other] - rivals.max()) > 1 / counts[label] ** 0.5 else None
+    share, right = float(table[label, other]), float(table[label, label])
+    if share - right <= 2 * math.sqrt((share + right - (share - right) ** 2) / counts[label]):
+        return None
+    for rival, count in enumerate(counts):
+        rate = float(table[rival, other])
+        variance = share * (1 - share) / counts[label] + rate * (1 - rate) / max(count, 1)
+        if rival != label and share - rate <= 2 * math.sqrt(variance):
+            return None
+    return other
 
 
 def _probe(features: Tensor, labels: Tensor, penalty: float, start: Linear) -> Linear:

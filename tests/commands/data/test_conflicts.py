@@ -40,6 +40,7 @@ def test_it_prints_tables_and_writes_the_page_and_opens_no_other_domain(
     page = Path("page.html").read_text()
     assert "Images of art_painting were not opened." in page
     assert "cartoon / photo" in page
+    assert "hamdg data conflicts mini/ham --gradient-images=8 --" in page
     assert "src=http" not in page
     # No run, no log: the page is all that is left.
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
@@ -56,7 +57,11 @@ def test_json_holds_every_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["gradients"]["images"] == dict.fromkeys(SOURCES, 8)
     assert list(found["gradients"]["pairs"][0]["layers"]) == [*found["gradients"]["layers"], "whole"]
     assert set(found["enrichment"]["accepted"]["photo"]) == {"cartoon", "sketch"}
-    assert (found["experience"], found["facts"]["sources"], found["facts"]["imbalance"]) == ([], 3, 1)
+    by_class = [own["by_class"].values() for own in found["sources"].values()]
+    imbalance = max(max(own) / min(own) for own in by_class)
+    assert imbalance > 1
+    facts = found["facts"]
+    assert (found["experience"], facts["sources"], facts["imbalance"], facts["size_ratio"]) == ([], 3, imbalance, 1)
 
 
 def test_code_that_opens_the_held_out_domain_meets_a_wall(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,16 +17,17 @@ EPILOG = (
     "the recipe, as --key.sub=value. Exit code 0: measured. 2: wrong usage, no images or no weights."
 )
 _INTERRUPTED = 130
+_IMAGES, _GRADIENT_IMAGES = 2_000, 256
 _MOST_IMAGES, _MOST_SHOWN = 100_000_000, 1_000
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     verb.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a recipe of `hamdg recipes`, such as mini/ham")
-    text = "training images of each source that labels and enrichment are judged by, at most (default: 2,000)"
-    verb.add_argument("--images", type=int, default=2_000, metavar="N", help=text)
-    text = "training images of each source that gradients are made of, at most (default: 256)"
-    verb.add_argument("--gradient-images", type=int, default=256, metavar="N", help=text)
+    text = f"training images of each source that labels and enrichment are judged by, at most (default: {_IMAGES:,})"
+    verb.add_argument("--images", type=int, default=_IMAGES, metavar="N", help=text)
+    text = f"training images of each source that gradients are made of, at most (default: {_GRADIENT_IMAGES})"
+    verb.add_argument("--gradient-images", type=int, default=_GRADIENT_IMAGES, metavar="N", help=text)
     text = "suspicious labels of each source that are printed (default: 5); --json and --out have more"
     verb.add_argument("--show", type=int, default=5, metavar="N", help=text)
     verb.add_argument("--out", type=Path, metavar="FILE", help="write an HTML page with figures, too")
@@ -63,9 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
     conflict_report.show(found, arguments.show)
     pages: dict[str, object] = {}
     if out is not None:
-        command = shlex.join(["hamdg", "data", "conflicts", arguments.recipe, *arguments.overrides])
-        write_page(out, found, command)
+        write_page(out, found, _command(arguments))
         console.result(f"\nThe page is in {out}.")
         pages = {"page": out}
     console.result_json(conflict_report.values(found) | pages)
     return 0
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command that measures the same."""
+    given = {
+        "--images": (arguments.images, _IMAGES),
+        "--gradient-images": (arguments.gradient_images, _GRADIENT_IMAGES),
+    }
+    own = [f"{name}={value}" for name, (value, default) in given.items() if value != default]
+    return shlex.join(["hamdg", "data", "conflicts", arguments.recipe, *own, *arguments.overrides])
