@@ -70,6 +70,7 @@ def test_rows_are_read_from_a_file(tmp_path: Path) -> None:
         "dog": "must hold a mapping of classes to lists of numbers, such as `dog: [151, 152]`, but it holds `dog`",
         "dog: 151": "must be a list of numbers from 0, but they are `151`",
         "dog: [-1]": "must be a list of numbers from 0, but they are `[-1]`",
+        "dog: [151]\nDog: [200]": f"names the class `dog` twice in `{path}`; keep one",
         "dig: [1]": f"names the class `dig` in `{path}`, which `PACS` does not have; did you mean `dog`?",
     }.items():
         path.write_text(content)
@@ -85,6 +86,7 @@ def test_rows_are_read_from_a_file(tmp_path: Path) -> None:
             ["--model.class_rows={dog: [151]}"],
             "`horse`, `house`, `person`; give each class some",
         ),
+        (["--model.class_rows={dog: [151], Dog: [200]}"], "`model.class_rows` names the class `dog` twice; keep one"),
         (["--model.text_head=linear_probe", "--model.class_rows={dog: [1]}"], "`class_rows`, which is `linear_probe`;"),
         (["--model.name=mini-rn"], "`mini-rn` is a CLIP, which has no classifier of its own; leave it out, or choose"),
         (["--model.head_labels=clean"], "with `model.text_head` `class_rows` no labels are read for the head"),

@@ -35,15 +35,20 @@ def class_rows(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     They are the recipe's or, where it gives none, its benchmark's.
 
     Raises:
-        ConfigError: If the file of rows cannot be read, there is no such class, a class has no rows, or two have the
-            same.
+        ConfigError: If the file of rows cannot be read, there is no such class, a class is named twice or has no
+            rows, or two have the same.
     """
     bench, given = benchmark_of(recipe), recipe.model.class_rows
     place = f" in `{given}`" if isinstance(given, str) else ""
     values: Mapping[str, Sequence[int]] = bench.class_rows if given is None else {}
     if given is not None:
         values = _read_rows(given) if isinstance(given, str) else given
-    found = {label_named(bench, name, _KEY, place): tuple(sorted(set(own))) for name, own in values.items()}
+    found: dict[int, tuple[int, ...]] = {}
+    for name, own in values.items():
+        label = label_named(bench, name, _KEY, place)
+        if label in found:
+            raise ConfigError(f"`{_KEY}` names the class `{bench.classes[label]}` twice{place}; keep one.")
+        found[label] = tuple(sorted(set(own)))
     if missing := [name for label, name in enumerate(bench.classes) if label not in found]:
         raise ConfigError(
             f"`{_KEY}` names no classes of the pretrained network that stand for {listed(missing, _LISTED)}{place}; "
