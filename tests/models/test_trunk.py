@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ def test_a_copy_shares_nothing_and_states_leave_the_trunk_out() -> None:
     [
         ("mini-resnet8", 3, "`mini-resnet8` (`model.name`) has 3 stages, of which one must train; use at most 2."),
         ("torchvision/mobilenet_v3_small", 2, "is not known to be a stem and stages"),
+        # Its activations are tokens, [n, length, width].
+        ("timm/mixer_s32_224", 2, "is not known to be a stem and stages"),
         ("timm/vit_tiny_patch16_224", 2, "is not known to be a stem and stages"),
     ],
 )
@@ -123,6 +126,15 @@ def test_networks_without_so_many_stages_are_refused(name: str, blocks: int, wor
         load_classifier(ModelConfig(name, "random", frozen_blocks=blocks))
     assert str(raised.value).startswith(f"`model.frozen_blocks` is {blocks}, but `{name}`" if blocks == 2 else "`model")
     assert words in str(raised.value)
+
+
+def test_activations_that_look_like_images_are_refused() -> None:
+    # Networks take three channels for images, which pass the frozen layers first.
+    thin = nn.Sequential(OrderedDict(layer1=nn.Conv2d(3, 3, 1), layer2=nn.Conv2d(3, 4, 1)))
+    with pytest.raises(ConfigError, match=r"`thin` .* is not known to be a stem and stages"):
+        check_blocks(thin.eval(), 1, 8, "thin")
+    wide = nn.Sequential(OrderedDict(layer1=nn.Conv2d(3, 4, 1), layer2=nn.Conv2d(4, 4, 1)))
+    check_blocks(wide.eval(), 1, 8, "wide")
 
 
 class Spoiling(nn.Module):

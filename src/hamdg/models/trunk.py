@@ -88,28 +88,32 @@ def check_blocks(network: nn.Module, blocks: int, side: int, name: str) -> None:
         ConfigError: It is not, or has too few.
     """
     given, count = f"`model.frozen_blocks` is {blocks}, but ", len(_stages(network))
-    if not count or not _runs_in_order(network, side):
+    if count and blocks >= count:
+        raise ConfigError(
+            f"{given}`{name}` (`model.name`) has {count} stages, of which one must train; use at most {count - 1}."
+        )
+    if not count or not _runs_in_order(network, blocks, side):
         raise ConfigError(
             f"{given}`{name}` (`model.name`) is not known to be a stem and stages (`blocks`, `stages`, or `layer1`, "
             "`layer2`, ...) that run one after another; leave it out, or choose a ResNet or an EfficientNet."
         )
-    if blocks >= count:
-        raise ConfigError(
-            f"{given}`{name}` (`model.name`) has {count} stages, of which one must train; use at most {count - 1}."
-        )
 
 
 @torch.no_grad()
-def _runs_in_order(network: nn.Module, side: int) -> bool:
-    """Return whether a network gives the same when its layers behind the first stage are fed with what that gives."""
+def _runs_in_order(network: nn.Module, blocks: int, side: int) -> bool:
+    """Return whether a network gives the same when its layers behind these stages are fed with what they give."""
     images = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
     whole, rest = network, copy.deepcopy(network)
-    trunk = split_trunk(rest, 1)
+    trunk = split_trunk(rest, blocks)
     try:
         expected, activations = whole(images), trunk(images)
+        # Three channels are images, for which networks compute the frozen layers.
+        if activations.ndim != 4 or activations.shape[1] == 3:
+            return False
         before = activations.clone()
+        found = rest(activations.contiguous(memory_format=torch.channels_last))
         # Layers that write into what they are given would spoil activations that are used again.
-        return torch.allclose(rest(activations), expected, atol=1e-4) and torch.equal(activations, before)
+        return torch.allclose(found, expected, atol=1e-4) and torch.equal(activations, before)
     except (RuntimeError, ValueError, TypeError, AttributeError):  # what its layers say of each other's tensors
         return False
 
