@@ -12,6 +12,7 @@ from hamdg.errors import DataError
 from hamdg.files import user_path
 from hamdg.report.collection import RECORD, FoundRun
 from hamdg.report.tables.methods import tabulate_methods
+from hamdg.report.tables.options import TARGET
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import EVALUATE
 from hamdg.sweeps.jobs import Job
@@ -101,6 +102,7 @@ def means(runs: Sequence[FoundRun]) -> Iterator[list[str | int | float | None]]:
     for table in tabulate_methods(runs, {place: one.summary.variant for place, one in results.items()}):
         for row, cells in zip(table.rows, table.cells, strict=True):
             for column, cell in zip(table.columns, cells, strict=True):
-                if cell.mean is not None and not column.is_average:
+                # The mean over domains that are held out at once is a number of its own.
+                if cell.mean is not None and (TARGET in column.values or not column.is_average):
                     condition = table.place["condition"]
                     yield [row.label, column.label, cell.mean, cell.standard_error, cell.n, condition]

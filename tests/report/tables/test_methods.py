@@ -12,6 +12,8 @@ import pytest
 
 from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import FoundRun
+from hamdg.report.many.differences import comparison_place
+from hamdg.report.many.headline import main_cells
 from hamdg.report.table import footnote_names, qualified
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.methods import REFERENCE, choose_methods, tabulate_methods
@@ -252,6 +254,11 @@ def test_domains_held_out_at_once_have_columns_of_the_part_that_is_not_seen(made
     assert table.baseline == "mtda"
     assert "a column each" in table.caption
     assert "mean over held-out domains" not in table.caption
+    assert "Averages are taken" not in table.caption
+    # What figures and pages rank by, and name.
+    assert [one.mean for one in main_cells(table)] == pytest.approx([0.35, 0.4])
+    assert comparison_place(table) == "on average"
+    assert [head.is_average for head in table.columns] == [False, False, True]
     (seconds,) = tabulate_methods(runs, choose_methods(runs, {}), metric="train_seconds")
     assert [head.label for head in seconds.columns] == ["art+photo"]
 

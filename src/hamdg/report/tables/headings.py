@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from hamdg.report.table import footnote_names, qualified
-from hamdg.report.tables.measured import NOTHING, Measured
+from hamdg.report.tables.measured import NOTHING, Measured, mean_name
 from hamdg.report.tables.mixing import by_number
 from hamdg.report.tables.model import Heading
 from hamdg.report.tables.options import EVERY_SOURCE, METHOD, MODEL, TARGET, Absent
@@ -62,7 +62,9 @@ class Headings:
         """
         said = dict(zip(keys, values, strict=True))
         adapted = any(one.is_result and one.run.summary.read_before() for one in numbers)
-        return Heading(said, self.label(said, numbers), target_data=adapted and not _is_of_a_place(keys))
+        # Of domains that are held out at once.
+        is_mean = any(said.get(TARGET) == mean_name(one.run) for one in numbers)
+        return Heading(said, self.label(said, numbers), is_mean, target_data=adapted and not _is_of_a_place(keys))
 
     def label(self, said: Mapping[str, str], numbers: Iterable[Measured]) -> str:
         """Return what people read of numbers that say the same."""

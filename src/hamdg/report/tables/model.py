@@ -42,7 +42,7 @@ class Heading:
     Args:
         values: What all its runs have in common, by key (`algorithm`, `held_out`, `train.lr`, ...), as text.
         label: What people read.
-        is_average: Whether it holds averages over the others.
+        is_average: Whether it holds averages over the others, or the mean over domains that are held out at once.
         target_data: Whether a step of its runs opened the held-out domain before the evaluation.
         is_baseline: Whether the others are compared with it.
     """

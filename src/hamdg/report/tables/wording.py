@@ -60,7 +60,7 @@ def caption(table: Table, rule: Rule | None, keys: Sequence[str]) -> str:
         sentences.append("Domains that a run holds out at once have a column each; the mean is taken within each seed.")
     elif "held_out" not in keys_shown:
         sentences.append("Each number is a mean over held-out domains, taken within each seed first.")
-    if any(head.is_average for head in (*table.rows, *table.columns)):
+    if any(head.is_average and TARGET not in head.values for head in (*table.rows, *table.columns)):
         sentences.append("Averages are taken within each seed first, and of seeds that have all parts.")
     if rule is not None and keys:
         sentences.append(f"For each held-out domain and seed, {listed(keys)} chosen by {_RULES[rule]}.")
