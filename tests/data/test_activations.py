@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
 from hamdg.errors import DataError, StorageError
 
+SMALL = Preprocess(16, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 FORMAT = Preprocess(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
@@ -202,18 +205,23 @@ def test_stores_say_what_they_hold_and_those_in_use_stay(data: Make, tmp_path: P
     assert {one.domain for one in stores(tmp_path)} == kept.keys() - {"photo"}
 
 
-def test_other_images_in_files_of_the_same_names_and_sizes_have_their_own(tmp_path: Path) -> None:
+def pictures(root: Path) -> Recipe:
+    """Write an image of each class of PACS as photo, and return a recipe that reads them."""
     rng = np.random.default_rng(0)
     for name in benchmark("pacs").classes:
-        folder = tmp_path / "PACS" / "photo" / name
+        folder = root / "PACS" / "photo" / name
         folder.mkdir(parents=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "one.bmp")
-    recipe = read_recipe(None, ["--benchmark=pacs", f"--data.root={tmp_path / 'PACS'}", f"--data.cache={tmp_path}"])
-    cpu, preprocess, every = torch.device("cpu"), Preprocess(16, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), np.arange(7)
+    return read_recipe(None, ["--benchmark=pacs", f"--data.root={root / 'PACS'}", f"--data.cache={root}"])
+
+
+def test_other_images_in_files_of_the_same_names_and_sizes_have_their_own(tmp_path: Path) -> None:
+    recipe, rng = pictures(tmp_path), np.random.default_rng(1)
+    cpu, every = torch.device("cpu"), np.arange(7)
 
     def read() -> tuple[int, Tensor]:
         domain = open_domain(recipe, "photo", 16)
-        views = evaluation_views(recipe, domain, preprocess)
+        views = evaluation_views(recipe, domain, SMALL)
         missing = missing_bytes(tmp_path, domain, every, views, Pooling(), torch.zeros(1, 3, 16, 16))
         found = open_activations(tmp_path, domain, every, views, Pooling(), cpu)
         return missing, found.read(every, np.zeros(7, np.int64))
@@ -228,6 +236,35 @@ def test_other_images_in_files_of_the_same_names_and_sizes_have_their_own(tmp_pa
     need, after = read()
     assert need == 7 * 3 * 4 * 4 * 2
     assert (before != after).flatten(1).any(dim=1).tolist() == [True, *6 * [False]]
+
+
+def test_another_release_of_pillow_has_its_own_and_those_that_name_none_are_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, layers = pictures(tmp_path), Pooling()
+    domain, positions = open_domain(recipe, "photo", 16), np.arange(7)
+    views = evaluation_views(recipe, domain, SMALL)
+
+    def read() -> None:
+        open_activations(tmp_path, domain, positions, views, layers, torch.device("cpu"))
+
+    read()
+    monkeypatch.setattr("PIL.__version__", "0.1")
+    assert missing_bytes(tmp_path, domain, positions, views, Pooling(), torch.zeros(1, 3, 16, 16)) > 0
+    read()
+    assert sum(layers.calls) == 14
+    own = [one for one in stores(tmp_path) if one.folder.parent.name == "activations"]
+    assert sorted(one.outdated for one in own) == [False, True]
+    # As they were written before the release was noted.
+    (current,) = (one.folder for one in own if not one.outdated)
+    about = json.loads((current / "about.json").read_text())
+    del about["pillow"]
+    text = json.dumps(about, sort_keys=True)
+    (current / "about.json").write_text(text)
+    current.rename(current.with_name(f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-activations"))
+    read()
+    assert sum(layers.calls) == 14
+    assert sorted(one.outdated for one in stores(tmp_path) if one.folder.parent.name == "activations") == [False, True]
 
 
 def test_other_processes_open_the_file_themselves(data: Make) -> None:

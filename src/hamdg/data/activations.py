@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
+import PIL
 import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
@@ -178,7 +180,7 @@ def open_activations(
         DataError: If images cannot be read, or an activation is too large for half precision.
     """
     positions, description = np.sort(positions), _description(domain, positions, views, layers)
-    folder = _folder(cache, description)
+    folder = _folder(cache, description, views.number, len(positions))
     if not _is_whole(folder, views.number, len(positions)):
         with _alone(folder, domain.name):
             if not _is_whole(folder, views.number, len(positions)):
@@ -204,14 +206,16 @@ def missing_bytes(
         layers: What gives the activations.
         image: An image [1, 3, h, w] as the layers take it, whatever it shows.
     """
-    if _is_whole(_folder(cache, _description(domain, positions, views, layers)), views.number, len(positions)):
+    shape = views.number, len(positions)
+    if _is_whole(_folder(cache, _description(domain, positions, views, layers), *shape), *shape):
         return 0
-    return 2 * views.number * len(positions) * layers(image).numel()
+    return 2 * math.prod(shape) * layers(image).numel()
 
 
 def _description(domain: Domain, positions: Indices, views: Views, layers: FrozenLayers) -> dict[str, object]:
-    """Return all that activations depend on; of images in files these are what is in them, too."""
+    """Return all that activations depend on; of images in files what is in them and what decodes them, too."""
     contents = domain.contents
+    decoded = {"pillow": PIL.__version__} if isinstance(contents, Listing) else {}
     return {
         "format": ACTIVATIONS_FORMAT,
         "domain": domain.name,
@@ -223,12 +227,16 @@ def _description(domain: Domain, positions: Indices, views: Views, layers: Froze
         "views": views.number,
         "layers": layers.identity,
         **views.about,
+        **decoded,
     }
 
 
-def _folder(cache: Path, description: Mapping[str, object]) -> Path:
-    text = json.dumps(description, sort_keys=True)
-    return cache / ACTIVATIONS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-activations"
+def _folder(cache: Path, description: Mapping[str, object], views: int, count: int) -> Path:
+    """Return the folder of activations; those from before the release of Pillow was noted count as this one's."""
+    described = description, {name: value for name, value in description.items() if name != "pillow"}
+    texts = [json.dumps(one, sort_keys=True).encode() for one in described]
+    own, before = (cache / ACTIVATIONS / f"{hashlib.sha256(text).hexdigest()[:16]}-activations" for text in texts)
+    return before if _is_whole(before, views, count) else own
 
 
 def _is_whole(folder: Path, views: int, count: int) -> bool:

@@ -184,7 +184,7 @@ def _activations_info(folder: Path) -> StoreInfo:
         count if (folder / VALUES).exists() else 0,
         _size(folder),
         _last_use(folder, VALUES),
-        about.get("format") != ACTIVATIONS_FORMAT,
+        (about.get("format"), about.get("pillow", PIL.__version__)) != (ACTIVATIONS_FORMAT, PIL.__version__),
     )
 
 
