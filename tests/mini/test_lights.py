@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hamdg.config.data import MiniConfig
+from hamdg.config.data import MiniConfig, light_of
 from hamdg.config.reading import read_recipe
 from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError
 from hamdg.mini import load_domain, render_domain
-from hamdg.mini.lights import light_of
 from hamdg.runs.identity import defining_part, identity
 
 FEW = MiniConfig(images_per_class=3, image_size=32, label_noise=0.4)

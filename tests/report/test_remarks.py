@@ -17,6 +17,7 @@ from hamdg.report.remarks import (
     below_start,
     control_is_better,
     did_not_move,
+    held_out_in_another_light,
     held_out_is_source,
     learned_nothing,
     not_finite,
@@ -204,6 +205,37 @@ def test_a_held_out_domain_with_the_files_of_a_source(ham: Record) -> None:
         "The result is tested on images of a source domain: sketch has the files of photo. Its accuracy there says "
         "nothing of unseen domains.",
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "said"),
+    [
+        ("sketch", "sketch_dark", "sketch has those of sketch_dark"),
+        ("photo_fog", "photo", "photo_fog has those of photo"),
+        ("photo_fog", "photo_dark", "photo_fog has those of photo_dark"),
+        ("sketch", "photo_dark", None),
+    ],
+)
+def test_a_held_out_domain_with_the_drawings_of_a_source(ham: Record, target: str, source: str, said: str) -> None:
+    ham["targets"], ham["sources"] = [target], ["art_painting", source]
+    found = held_out_in_another_light(ham, NOTHING)
+    assert found == (
+        None
+        if said is None
+        else Remark(
+            "problem",
+            f"The result is tested on drawings that it has learned from: {said}, in another light. Its accuracy there "
+            "says nothing of unseen drawings.",
+        )
+    )
+    # Domains of that name in other benchmarks are domains of their own.
+    ham["benchmark"] = "pacs"
+    assert held_out_in_another_light(ham, NOTHING) is None
+
+
+def test_targets_that_differ_in_light_alone_are_no_problem(ham: Record) -> None:
+    ham["targets"], ham["sources"] = ["art_painting", "art_painting_dark"], ["photo"]
+    assert held_out_in_another_light(ham, NOTHING) is None
 
 
 def test_a_result_that_guesses(ham: Record) -> None:

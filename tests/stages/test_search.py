@@ -207,6 +207,17 @@ def test_two_sources_and_models_that_have_seen_each_other_are_told(trained: Call
     assert not search_merges(trained("--algorithm=ham", "--controls.erm=false", *apart), 1).leaking
 
 
+def test_sources_that_show_the_same_drawings_leak(trained: Callable[..., Path]) -> None:
+    path = trained("--data.mini.copies=[photo_dark]", "--excluded=[cartoon]")
+    searched = search_merges(path, 1)
+    assert searched.leaking
+    assert json.loads(searched.file.read_text())["leaking"]
+    note = (
+        "LEAKING: the same drawings, in another light, are in photo and photo_dark, so that models have learned from "
+    )
+    assert searched.notes == [note + "drawings that their merges are scored on."]
+
+
 def test_the_clean_rule_merges_models_that_never_saw_the_source(trained: Callable[..., Path]) -> None:
     path = trained("--algorithm=ham", "--controls.erm=false")
     searched = search_merges(path, 2, ["wise_ft"], clean=True)
@@ -281,6 +292,17 @@ def test_a_recipe_searches_as_the_command_does_and_keeps_what_it_tried(
 
 def _given(candidate: Candidate) -> list[str]:
     return [f"--merge.options.{name}={value}" for name, value in candidate.options.items()]
+
+
+def test_a_recipe_says_that_sources_show_the_same_drawings(tiny: Tiny) -> None:
+    own = ("--data.mini.copies=[photo_dark]", "--excluded=[cartoon,art_painting]", "--merge.options.by=in_domain")
+    recipe = tiny(*EXPERTS, *SEARCH, *own, "--merge.options.budget=1", tower="vit")
+    pipeline.run(recipe, until="merge", show=False)
+    summary = read_step_summary(RunDirectory(run_directory(recipe)).step("merge"))
+    assert cast("MergeFacts", summary["facts"]["merge"])["search"]["leaking"]
+    (figure,) = [one for one in summary["figures"] if one["title"] == "Search over merges"]
+    assert "LEAKING: the same drawings, in another light, are in photo and photo_dark, so that" in figure["note"]
+    assert "each other's domains" not in figure["note"]
 
 
 @pytest.mark.parametrize(("text_head", "noted"), [("prompts", False), ("source_means", True)])

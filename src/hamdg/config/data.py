@@ -19,6 +19,15 @@ RENDERED = {"mini": "mini", "mini-scenes": "scenes"}
 LIGHTS = ("dark", "fog")
 
 
+def light_of(domain: str) -> tuple[str, str]:
+    """Return the domain that a name is a copy of, and the copy's light: `photo_dark` is `photo`, `dark`.
+
+    The light of a domain itself is empty.
+    """
+    base, _, light = domain.rpartition("_")
+    return (base, light) if light in LIGHTS else (domain, "")
+
+
 @dataclass(frozen=True)
 class MiniConfig:
     """The embedded benchmark `mini`: how its images are rendered and which conflicts are dialed in.
@@ -30,7 +39,8 @@ class MiniConfig:
         label_noise: Share of wrong training labels, one number for all domains or one per domain name.
         spurious: Probability that an image's background follows its class, by a map that differs between domains.
         imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
-        copies: Further domains: the images of one in another light, `<domain>_dark` or `<domain>_fog`.
+        copies: Further domains: the images of one in another light, `<domain>_dark` or `<domain>_fog`, with splits of
+            their own, so that drawings of one's hold-out set train the other.
     """
 
     seed: Annotated[int, Range(0)] = 0

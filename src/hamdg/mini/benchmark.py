@@ -8,11 +8,11 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
-from hamdg.config.data import LIGHTS, MiniConfig
+from hamdg.config.data import LIGHTS, MiniConfig, light_of
 from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose
-from hamdg.mini.lights import in_light, light_of
+from hamdg.mini.lights import in_light
 from hamdg.mini.nouns.seven import SEVEN
 from hamdg.mini.palette import SCENES, apart, natural
 from hamdg.mini.styles import four

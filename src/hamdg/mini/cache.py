@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from hamdg.config.data import MiniConfig
+from hamdg.config.data import MiniConfig, light_of
 from hamdg.errors import StorageError
 from hamdg.files import write_bytes
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.benchmark import check, class_counts, known_domain, render_images, with_labels
-from hamdg.mini.lights import in_light, light_of
+from hamdg.mini.lights import in_light
 from hamdg.mini.styles.painter import Pixels
 
 RENDERER_VERSION = 2  # raise it with every change to what the images look like

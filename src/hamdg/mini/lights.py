@@ -29,15 +29,6 @@ def foggy(images: Pixels) -> Pixels:
 _CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = dict(zip(LIGHTS, (darkened, foggy), strict=True))
 
 
-def light_of(domain: str) -> tuple[str, str]:
-    """Return the domain that a name is a copy of, and the copy's light: `photo_dark` is `photo`, `dark`.
-
-    The light of a domain itself is empty.
-    """
-    base, _, light = domain.rpartition("_")
-    return (base, light) if light in LIGHTS else (domain, "")
-
-
 def in_light(light: str, images: Pixels) -> Pixels:
     """Return images in a light; those of the domain itself as they are."""
     return _CHANGES[light](images) if light else images

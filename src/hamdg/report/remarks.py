@@ -12,6 +12,7 @@ import numpy as np
 from hamdg.report.evidence import Evidence
 from hamdg.report.gaps import ERRORS, Gap, gap_to
 from hamdg.report.table import percent, start_label, tested_images
+from hamdg.runs.drawings import drawings_of
 from hamdg.runs.merge_figures import BECOME_ONE, ONE, MergeFacts, whole_cosines
 from hamdg.runs.predictions import TargetPredictions
 from hamdg.runs.record import Record, Row, known, merge_facts
@@ -194,6 +195,24 @@ def held_out_is_source(record: Record, found: Evidence) -> Remark | None:
     )
 
 
+def held_out_in_another_light(record: Record, found: Evidence) -> Remark | None:
+    """A held-out domain that shows the drawings of a source: one is a copy of the other, or both of a third."""
+    bench = record["benchmark"]
+    copies = [
+        f"{target} has those of {source}"
+        for target in record["targets"]
+        for source in record["sources"]
+        if drawings_of(bench, target) == drawings_of(bench, source)
+    ]
+    if not copies:
+        return None
+    return Remark(
+        "problem",
+        f"The result is tested on drawings that it has learned from: {listed_in_words(copies)}, in another light. Its "
+        "accuracy there says nothing of unseen drawings.",
+    )
+
+
 def at_chance(record: Record, found: Evidence) -> Remark | None:
     """A result that is no better than guessing: within two standard errors of 1 / K, or below."""
     row, guessing = record["rows"][-1], 1 / len(record["classes"])
@@ -243,6 +262,7 @@ def badly_calibrated(record: Record, found: Evidence) -> Remark | None:
 
 RULES: Sequence[Rule] = (
     held_out_is_source,
+    held_out_in_another_light,
     not_finite,
     learned_nothing,
     did_not_move,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from hamdg.runs.drawings import same_drawings
 from hamdg.runs.figures import Table, table
+from hamdg.text import listed_in_words
 
 if TYPE_CHECKING:
     from hamdg.merge.search import Found, Scored
@@ -33,6 +36,7 @@ class SearchFacts(TypedDict):
     Attributes:
         by: What candidates were scored by.
         leaking: Whether the models that were merged for a source have seen it.
+        leaks: Sentences on how; earlier records have none, and one way.
         seen_labels: Whether the class features were learned from its labels.
         chosen: The name of the chosen merge.
         average: The name of the plain average.
@@ -42,6 +46,7 @@ class SearchFacts(TypedDict):
 
     by: str
     leaking: bool
+    leaks: NotRequired[list[str]]
     seen_labels: NotRequired[bool]
     chosen: str
     average: str
@@ -49,12 +54,23 @@ class SearchFacts(TypedDict):
     refused: int
 
 
-def search_facts(found: Found, leaking: bool, seen_labels: bool) -> SearchFacts:
+def shared_drawings(benchmark: str, sources: Sequence[str]) -> list[str]:
+    """Return a sentence on sources that show the same drawings, each with a split of its own, if there are any."""
+    groups = [f"in {listed_in_words(group)}" for group in same_drawings(benchmark, sources)]
+    if not groups:
+        return []
+    return [
+        f"LEAKING: the same drawings, in another light, are {listed_in_words(groups)}, so that models have learned "
+        "from drawings that their merges are scored on."
+    ]
+
+
+def search_facts(found: Found, leaks: Sequence[str], seen_labels: bool) -> SearchFacts:
     """Return what the record says of a search.
 
     Args:
         found: What it tried.
-        leaking: Whether the models that were merged for a source have seen it.
+        leaks: How the models that were merged for a source have seen it, in sentences.
         seen_labels: Whether the class features were learned from its labels.
     """
 
@@ -63,7 +79,8 @@ def search_facts(found: Found, leaking: bool, seen_labels: bool) -> SearchFacts:
 
     return SearchFacts(
         by=found.by,
-        leaking=leaking,
+        leaking=bool(leaks),
+        leaks=list(leaks),
         seen_labels=seen_labels,
         chosen=str(found.chosen.candidate),
         average=str(found.average.candidate),
@@ -77,7 +94,7 @@ def search_note(facts: SearchFacts) -> str:
     scores = {one["name"]: one["score"] for one in facts["candidates"]}
     chosen, average = facts["chosen"], facts["average"]
     beside = "" if chosen == average else f"; the plain average has {scores[average]:.1%}"
-    notes = [LEAKING] if facts["leaking"] else []
+    notes = list(facts.get("leaks", [LEAKING] if facts["leaking"] else []))
     notes += [SEEN_LABELS] if facts.get("seen_labels") else []
     count = len(facts["candidates"])
     return (

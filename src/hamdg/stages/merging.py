@@ -22,7 +22,7 @@ from hamdg.models.network import Weights
 from hamdg.models.tower import layer_of
 from hamdg.runs.manifest import digests
 from hamdg.runs.merge_figures import MergeFacts, merge_figures
-from hamdg.runs.merge_search import search_facts, search_note
+from hamdg.runs.merge_search import LEAKING, search_facts, search_note, shared_drawings
 from hamdg.runs.record import Reads
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -146,7 +146,9 @@ def merge_histories(
     if evidence is not None and evidence.search is not None:
         leaves_out = evidence.search.by == "leave_one_out"
         seen_labels = leaves_out and context.recipe.model.learns_text_head
-        facts["search"] = search_facts(evidence.search, leaking=mixed and leaves_out, seen_labels=seen_labels)
+        leaks = [LEAKING] if mixed and leaves_out else []
+        leaks += shared_drawings(context.recipe.benchmark, context.sources)
+        facts["search"] = search_facts(evidence.search, leaks, seen_labels=seen_labels)
     if kept:
         facts["kept"] = kept(base, found.history, config)
     _say(context, facts)

@@ -18,7 +18,7 @@ from hamdg.merge.method_info import MethodInfo
 from hamdg.merge.search import RULES, Found, Outcomes, Rule, Scored, Scorer, find
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import hashed, run_directory
-from hamdg.runs.merge_search import SEEN_LABELS
+from hamdg.runs.merge_search import SEEN_LABELS, shared_drawings
 from hamdg.runs.versions import library_versions
 from hamdg.stages import pipeline
 from hamdg.stages.discovery import algorithm_of
@@ -45,7 +45,7 @@ class Searched:
         own: How the run is merged itself.
         new: How many candidates were scored now, and not before.
         notes: What a reader must know of the scores.
-        leaking: Whether the models that were merged for a source have seen it.
+        leaking: Whether the models that were merged for a source have seen it, or its drawings.
     """
 
     found: Found
@@ -83,13 +83,15 @@ def search_merges(
         _check_count(sources)
         clean_cohorts = _trained_without(sources, recipe) if clean else {}
         left_out = clean_cohorts or {name: sources.without(name) for name in sources.models}
-        leaking = not clean and algorithm_of(recipe).mixes_sources
+        mixed = not clean and algorithm_of(recipe).mixes_sources
+        shared = shared_drawings(recipe.benchmark, sources.context.sources)
+        leaking = mixed or bool(shared)
         # Whatever code a merge method calls, no other domain is opened.
         with only_domains(sources.context.sources):
             search = _Search(sources, left_out, run.path / (CLEAN_RESULTS if clean else RESULTS), leaking)
             in_domain = search.run(infos, budget, "in_domain") if both else None
             found = search.run(infos, budget)
-    notes = _notes(recipe, sources, clean=clean, leaking=leaking)
+    notes = [*_notes(recipe, sources, clean=clean, mixed=mixed), *shared]
     return Searched(found, in_domain, search.file, own_candidate(recipe), search.new, notes, leaking)
 
 
@@ -100,7 +102,7 @@ class _Search:
         sources: The models.
         left_out: For each source, the models that are merged and scored on it.
         file: The file.
-        leaking: Whether these have seen it.
+        leaking: Whether these have seen it, or its drawings.
     """
 
     def __init__(self, sources: SourceModels, left_out: Mapping[str, SourceModels], file: Path, leaking: bool) -> None:
@@ -190,10 +192,10 @@ def scoring_identity(sources: SourceModels, left_out: Mapping[str, SourceModels]
     return hashed(values)
 
 
-def _notes(recipe: Recipe, sources: SourceModels, *, clean: bool, leaking: bool) -> list[str]:
+def _notes(recipe: Recipe, sources: SourceModels, *, clean: bool, mixed: bool) -> list[str]:
     """Return what a reader must know of the scores."""
     notes = []
-    if leaking:
+    if mixed:
         notes.append(
             "LEAKING: the source models have learned from each other's domains, so that none is left out; --clean "
             "trains them without it."
