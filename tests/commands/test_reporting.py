@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -124,6 +126,25 @@ def test_a_sweep_says_what_failed_and_what_is_not_there(unfinished_sweep: Path, 
         "not begun (seed 2)",
     ):
         assert text in page
+
+
+def test_a_sweep_shows_its_figure_or_says_why_there_is_none(unfinished_sweep: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(unfinished_sweep.read_text(encoding="utf-8"))
+    out, image = tmp_path / "page.html", tmp_path / "figure.svg"
+    values["variants"]["ERM"]["rows"] = {"erm": "last model", "erm_sma": "average"}
+
+    def page(baseline: str) -> str:
+        own = {"baseline": baseline, "figure": {"out": str(image), "dials": {"a dial": {"clean": "0"}}}}
+        unfinished_sweep.write_text(yaml.safe_dump(values | own), encoding="utf-8")
+        assert cli.main(["report", str(unfinished_sweep), "--out", str(out)]) == 0
+        return out.read_text(encoding="utf-8")
+
+    (encoded,) = re.findall(r'<img class="dials" src="data:image/svg\+xml;base64,([^"]+)"', page("last model"))
+    assert "Accuracy minus that of" in base64.b64decode(encoded).decode()
+    assert not image.exists()
+    without = page("slow")
+    assert 'class="dials"' not in without
+    assert f"The figure of <code>{unfinished_sweep}</code> is not drawn: " in without
 
 
 def test_options_of_the_page_need_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,13 +95,15 @@ def _write_page(arguments: argparse.Namespace) -> int:
     given = read(arguments.paths, arguments.select)
     remarks = given.sentences()[len(given.problems) :]
     tables = _tables(arguments, given)
+    images, undrawn = _images(arguments.paths)
     html = many_html(
         Study(
             title=_title(arguments) if given.is_sweep else arguments.title or "",
             tables=tables,
             problems=given.problems,
             absent=given.absent if given.is_sweep else (),
-            remarks=remarks,
+            remarks=[*remarks, *undrawn],
+            images=images,
             pages=_pages(given.runs, out),
             command=_command(arguments),
         )
@@ -123,6 +125,28 @@ def _title(arguments: argparse.Namespace) -> str:
     if arguments.title or len(arguments.paths) > 1:
         return arguments.title or ""
     return read_sweep(find_file(arguments.paths[0], "sweep file")).title
+
+
+def _images(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the figures of those paths that are sweeps with one, by their titles, and why others are not drawn."""
+    from hamdg.config.shipped import find_file
+    from hamdg.sweeps.jobs import jobs_of
+    from hamdg.sweeps.results import figure
+    from hamdg.sweeps.sweep_file import read_sweep
+
+    images, undrawn = {}, []
+    for path in paths:
+        if Path(path).is_dir() or Path(path).suffix == ".json":
+            continue
+        file = find_file(path, "sweep file")
+        sweep = read_sweep(file)
+        if sweep.figure is None:
+            continue
+        try:
+            images[sweep.title or file.stem] = figure(file, sweep, jobs_of(sweep, file, threads=0))
+        except (ConfigError, DataError) as error:
+            undrawn.append(f"The figure of `{path}` is not drawn: {error}")
+    return images, undrawn
 
 
 def _check_place(out: Path) -> None:

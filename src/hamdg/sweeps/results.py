@@ -145,7 +145,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
         console.result(f"\nresults {page}")
     if tables and sweep.figure is not None and is_whole:
         # After the tables, which no mistake in what a figure is of may lose.
-        console.result(f"figure {_write_figure(file, sweep, tables, runs)}")
+        console.result(f"figure {_write_figure(_figure(file, sweep, tables, runs), sweep.figure.out)}")
     if sweep.baseline != REFERENCE and tables and not any(table.baseline for table in tables):
         labels = listed(list(dict.fromkeys(row.label for table in tables for row in table.rows)))
         console.warning(f"no row is called `{sweep.baseline}`, the sweep's `baseline`; there are {labels}.")
@@ -194,15 +194,38 @@ def _write_page(file: Path, sweep: Sweep, runs: Sequence[FoundRun], methods: Met
     return write_results(runs, page, part, methods, sweep.baseline, validation=sweep.validation, costs=sweep.costs)
 
 
-def _write_figure(file: Path, sweep: Sweep, tables: Sequence[Table], runs: Sequence[FoundRun]) -> Path:
+def figure(file: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
+    """Return the figure of a sweep as an image (SVG), of those runs that have a record.
+
+    Args:
+        file: The sweep file.
+        sweep: What it says; it has a figure.
+        jobs: Its runs.
+
+    Raises:
+        ConfigError: If no run of a method that it shows is done, or none of the baseline.
+        DataError: If a record is damaged, or runs fit into no table.
+    """
+    own = [job for job in jobs if not (job.is_pair or job.draw)]
+    shown = [job for job in own if RunDirectory(job.directory).record.is_file()]
+    runs = [found_run(job, job.directory) for job in shown]
+    methods = choose_methods(runs, {job.variant: labels_of(sweep, job) for job in shown})
+    return _figure(file, sweep, tabulate_methods(runs, methods, sweep.baseline), runs)
+
+
+def _figure(file: Path, sweep: Sweep, tables: Sequence[Table], runs: Sequence[FoundRun]) -> str:
     assert sweep.figure is not None
     names = footnote_names(run.summary.footnote for run in runs)
     methods = [qualified(label, names) for label in sweep.figure.methods]
     found = panels(tables, sweep.figure.strengths(), methods)
     baseline = next(table.baseline for table in tables if table.baseline)
-    out = user_path(sweep.figure.out, "figure.out")
+    return dials_image(found, baseline, sweep.title or file.stem, sweep.figure.lowest)
+
+
+def _write_figure(image: str, place: str) -> Path:
+    out = user_path(place, "figure.out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, dials_image(found, baseline, sweep.title or file.stem, sweep.figure.lowest))
+    write_text(out, image)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Study:
         problems: Records that are left out.
         absent: Runs that are not there, and why.
         remarks: What else is to be said of the runs, a sentence each.
+        images: Images (SVG) of sweeps, by their titles.
         pages: Addresses of single runs' pages, by run directory.
         command: The command that writes the page.
     """
@@ -38,6 +40,7 @@ class Study:
     problems: Sequence[Problem] = ()
     absent: Sequence[Absent] = ()
     remarks: Sequence[str] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     pages: Mapping[Path, str] = field(default_factory=dict)
     command: str = ""
 
@@ -72,6 +75,7 @@ def many_html(study: Study) -> str:
         title=study.title or _title(study.tables, runs),
         eyebrow=_eyebrow(runs),
         groups=groups,
+        images={title: _address(image) for title, image in study.images.items()},
         summary=_summary(study, groups),
         absent=[_Gone(_named(one), one.reason, one.details) for one in absent],
         problems=study.problems,
@@ -80,6 +84,11 @@ def many_html(study: Study) -> str:
         runs=[_run(run, study.pages) for run in runs],
         command=study.command,
     )
+
+
+def _address(image: str) -> str:
+    """Return an image as an address that stands inside the page, where its style touches nothing else."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(image.encode()).decode()}"
 
 
 def _title(tables: Sequence[Table], runs: Sequence[FoundRun]) -> str:
