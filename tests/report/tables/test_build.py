@@ -109,6 +109,12 @@ def test_models_of_runs_stand_once_where_they_are_the_same(made: Made) -> None:
     assert [head.label for head in chosen.rows] == ["zero-shot", "ERM", "HAM (reconstruction)"]
 
 
+def test_runs_that_are_made_for_a_start_model_are_called_as_they_are(made: Made) -> None:
+    runs = [made("zero_shot", "art", 0, 0.5, label=label) for label in ("one prompt", "three prompts")]
+    found = one([*runs, made("erm", "art", 0, 0.7)], rows=("label",))
+    assert [head.label for head in found.rows] == ["ERM", "one prompt", "three prompts"]
+
+
 def test_seconds_of_algorithms_without_a_step_called_train_are_those_before_the_evaluation(made: Made) -> None:
     run = made("erm", "art", 0, 0.5)
     steps = {

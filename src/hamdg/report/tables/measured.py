@@ -98,8 +98,9 @@ def measure(
         for model, rows in _models(run, options.models).items():
             if not passes({**own, MODEL: model}, options.where):
                 continue
-            said = _said(own, model)
             is_result = model == run.summary.result["key"]
+            # What a run without training was made for is told apart as other results are.
+            said = {**own, MODEL: model} if is_result else _said(own, model)
             numbers = _numbers(run, rows, model, metric, by_target=TARGET in asked)
             if not numbers and not (model == ZERO_SHOT and is_of_training(metric)):
                 absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
