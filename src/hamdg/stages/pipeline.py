@@ -15,7 +15,7 @@ from hamdg.config.reading import checked
 from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import check_loggers
 from hamdg.data.find_images import find_images
-from hamdg.errors import ConfigError, RunInUseError
+from hamdg.errors import ConfigError, DataError, RunInUseError
 from hamdg.progress import Progress
 from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
@@ -141,7 +141,11 @@ def _with_missing_rows(recipe: Recipe, run: RunDirectory) -> Recipe | None:
     """Return the recipe that also measures what a done run's record lacks; `None` where it lacks nothing."""
     if not run.is_done:
         return None
-    rows = rows_to_measure(read_record(run.record), recipe.evaluate.rows)
+    try:
+        record = read_record(run.record)
+    except DataError:
+        return None  # which file of a done run is another is said later
+    rows = rows_to_measure(record, recipe.evaluate.rows)
     return None if rows == () else replace(recipe, evaluate=replace(recipe.evaluate, rows=rows))
 
 
