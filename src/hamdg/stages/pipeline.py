@@ -82,8 +82,8 @@ def _run(
     set_threads(recipe.runtime.threads)
     keep_freed_memory()
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
-    if evaluates and (more := _with_missing_rows(recipe, place)) is not None:
-        recipe, again = more, True
+    recipe, adds_rows = _with_missing_rows(recipe, place, until)
+    again = again or adds_rows
     wanted = force or again or not place.is_done
     if wanted or _names_other_images(recipe, place):
         find_images(recipe, held_out=evaluates)
@@ -125,9 +125,8 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
     with console.output(quiet=recipe.runtime.quiet):
         set_threads(recipe.runtime.threads)
         find_images(recipe, held_out=until == EVALUATE)
-        place, again = RunDirectory(run_directory(recipe)), False
-        if until == EVALUATE and (more := _with_missing_rows(recipe, place)) is not None:
-            recipe, again = more, True
+        place = RunDirectory(run_directory(recipe))
+        recipe, again = _with_missing_rows(recipe, place, until)
         own = _opened(recipe, place, until)
         check_makers(recipe.tracking)
         contexts = [*control_contexts(own), own]
@@ -137,16 +136,16 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
         console.result_json(plan_text.values(plan))
 
 
-def _with_missing_rows(recipe: Recipe, run: RunDirectory) -> Recipe | None:
-    """Return the recipe that also measures what a done run's record lacks; `None` where it lacks nothing."""
-    if not run.is_done:
-        return None
+def _with_missing_rows(recipe: Recipe, run: RunDirectory, until: str) -> tuple[Recipe, bool]:
+    """Return the recipe that also measures what a done run's record lacks, and whether it lacks anything."""
+    if until != EVALUATE or not run.is_done:
+        return recipe, False
     try:
         record = read_record(run.record)
     except DataError:
-        return None  # which file of a done run is another is said later
+        return recipe, False  # which file of a done run is another is said later
     rows = rows_to_measure(record, recipe.evaluate.rows)
-    return None if rows == () else replace(recipe, evaluate=replace(recipe.evaluate, rows=rows))
+    return (recipe, False) if rows == () else (replace(recipe, evaluate=replace(recipe.evaluate, rows=rows)), True)
 
 
 def _announced(own: Context, until: str, force: bool, again: bool, disk: Disk | None) -> Progress:
