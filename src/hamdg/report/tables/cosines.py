@@ -52,6 +52,7 @@ def _mean_cosine(path: Path) -> float | None:
     record = read_record(path)
     facts = merge_facts(record)
     # What a soup merges are runs that learn from all sources.
-    is_of_sources = facts is not None and set(facts["norms"]) == set(record["sources"])
-    values = list(whole_cosines(facts).values()) if facts is not None and is_of_sources else []
+    if facts is None or set(facts["norms"]) != set(record["sources"]):
+        return None
+    values = list(whole_cosines(facts).values())
     return math.fsum(values) / len(values) if values else None
