@@ -10,9 +10,12 @@ from torch import nn
 
 from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.data.batches import Batch
+from hamdg.models.network import statistics
+from hamdg.tracking.keys import MetricKey
+from tests.cohort.conftest import World
 
 if TYPE_CHECKING:
-    from tests.cohort.conftest import World
+    from hamdg.models import LoadedClip
 
 
 @pytest.mark.parametrize("combine", ["mean", "sum"])
@@ -45,6 +48,23 @@ def test_the_loss_has_the_gradient_of_a_selection_made_beforehand(world: World, 
     expected = torch.autograd.grad(loss, list(parameters.values()))
     for name, gradient in zip(parameters, expected, strict=True):
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_that_move_are_of_own_and_accepted_samples_together(rn: LoadedClip) -> None:
+    world = World(rn)
+    learner, batches = world.ham_learner("art"), world.loader().batches(0)
+    learner.network.live_statistics = True
+    learner.train()
+    with_gradient: list[int] = []
+    learner.network.register_forward_hook(
+        lambda _, given, __: with_gradient.append(len(given[0])) if torch.is_grad_enabled() else None
+    )
+    counts = learner.loss(batches, 0).counts
+    added = int(counts[MetricKey("enrichment/added")])
+    assert added > 0
+    assert with_gradient == [len(batches["art"].positions) + added]
+    tracked = [value for name, value in statistics(learner.network) if name.endswith("num_batches_tracked")]
+    assert {int(value) for value in tracked} == {1}
 
 
 def test_what_enrichment_did_is_counted(world: World) -> None:

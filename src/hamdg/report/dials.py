@@ -173,7 +173,8 @@ def dials_image(found: Sequence[Panel], baseline: str, title: str, lowest: float
         for place, one in enumerate(found)
     ]
     far = any(mark.far for one in drawn for curve in one.curves for mark in curve.marks)
-    said = f"Accuracy minus that of {baseline} on unseen domains, in points; 95 % intervals: domains and seeds as independent."
+    said = f"Accuracy minus that of {baseline} on unseen domains, in points; 95 % intervals, "
+    said += "which take pairs of domain and seed as independent."
     said += " Numbers at the lower edge: further down." if far else ""
     return render(
         "dials.svg",

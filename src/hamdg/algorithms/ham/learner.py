@@ -15,7 +15,7 @@ from hamdg.config.algorithms.ham import EnrichmentConfig
 from hamdg.config.recipe import TrainConfig
 from hamdg.data.batches import Batch, concatenate
 from hamdg.merge.history import steps_before
-from hamdg.models.network import Network, unmoved_statistics
+from hamdg.models.network import Network, has_batchnorm, unmoved_statistics
 from hamdg.tasks.classification import CLASSIFICATION
 from hamdg.tracking.keys import MetricKey
 
@@ -60,12 +60,9 @@ class HamLearner(Learner):
         if not self.enrichment.enabled or not others or step < self.first:
             return super().loss(batches, step)
         own, pool = self.own_batch(batches), concatenate([batches[domain] for domain in others])
-        scores = self(own.images)
-        own_losses = CLASSIFICATION.losses(scores, own.labels)
         kind = self.enrichment.confidence
-        # What is only looked at is not what the network's statistics are of.
-        with torch.no_grad(), unmoved_statistics(self.network):
-            confidences = enrichment.confidence(self(pool.images), pool.labels, kind)
+        scores = self._looked_at(own.images) if self._as_one_batch else self(own.images)
+        confidences = enrichment.confidence(self._looked_at(pool.images), pool.labels, kind)
         own_confidences = enrichment.confidence(scores, own.labels, kind)
         mask, threshold = enrichment.select(own_confidences, confidences, self.peers)
         sizes = [len(batches[domain].positions) for domain in others]
@@ -77,14 +74,32 @@ class HamLearner(Learner):
             )
         # The only place where the host waits for the device: how many samples there are decides about the next pass.
         chosen = torch.nonzero(mask)[:, 0]
-        added = own_losses[:0]
-        if len(chosen):
-            added = CLASSIFICATION.losses(self(pool.images[chosen]), pool.labels[chosen])
+        own_losses, added = self._losses(own, scores, pool.images[chosen], pool.labels[chosen])
         combine = self.enrichment.combine
         value = enrichment.combined_loss(own_losses, added, combine, self.peers)
         weight = enrichment.weight(len(own_losses), len(added), combine)
         logs = {MetricKey("enrichment/threshold"): threshold}
         return Loss(value, logs, self._counts(pool, mask), weight)
+
+    @property
+    def _as_one_batch(self) -> bool:
+        """Whether own and accepted samples are one batch: by themselves, BatchNorm would normalize the few accepted."""
+        return self.network.live_statistics and has_batchnorm(self.network)
+
+    @torch.no_grad()
+    def _looked_at(self, images: Tensor) -> Tensor:
+        """Return the scores of images that are only looked at: the network's statistics are not of these."""
+        with unmoved_statistics(self.network):
+            scores: Tensor = self(images)
+        return scores
+
+    def _losses(self, own: Batch, scores: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses of own samples, which have these scores, and of accepted ones."""
+        if self._as_one_batch:
+            every = CLASSIFICATION.losses(self(torch.cat([own.images, images])), torch.cat([own.labels, labels]))
+            return every[: len(scores)], every[len(scores) :]
+        losses = CLASSIFICATION.losses(scores, own.labels)
+        return losses, CLASSIFICATION.losses(self(images), labels) if len(images) else losses[:0]
 
     def _keep_samples(
         self,
