@@ -205,6 +205,31 @@ def test_how_far_apart_models_start_is_measured() -> None:
     assert start_distance({"a": one, "c": one}) == 0
 
 
+class Partly(Toy):
+    """The same with attention, and with a frozen embedding and a frozen head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(3, 1)
+        self.embedding = nn.Embedding(4, 3).requires_grad_(False)
+        self.fc.requires_grad_(False)
+
+
+def test_a_start_of_its_own_is_random_in_all_that_is_trained_and_in_nothing_else() -> None:
+    network = Partly()
+    before = {name: tensor.clone() for name, tensor in network.state().items()}
+    with torch.no_grad():
+        network.bn.weight.fill_(2.0)
+    randomized(network, seed=1)
+    assert not torch.equal(network.attention.in_proj_weight, before["attention.in_proj_weight"])
+    assert not torch.equal(network.attention.out_proj.weight, before["attention.out_proj.weight"])
+    assert torch.equal(network.bn.weight, torch.ones(3))
+    # What a history holds is put into another network, which has these as they were.
+    for name in ("embedding.weight", "fc.weight", "fc.bias"):
+        assert name not in network.weights()
+        assert torch.equal(network.state()[name], before[name])
+
+
 def test_what_pooling_adds_is_told_by_layer() -> None:
     models: dict[str, Weights] = {
         name: {"bn.running_mean": torch.tensor([mean, 0.0]), "bn.running_var": torch.tensor([2.0, 4.0])}

@@ -134,12 +134,16 @@ def check(context: Context) -> None:
 
 @torch.no_grad()
 def randomized(network: Network, seed: int) -> Network:
-    """Draw all weights anew, in place, by the seed alone, and return the network."""
+    """Draw all weights that are trained anew, in place, by the seed alone, and return the network.
+
+    Frozen ones are no part of a history, so that whoever loads one has them as they were.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in network.body.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
+            # Of attention, torch calls it `_reset_parameters`.
+            reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+            if callable(reset) and all(parameter.requires_grad for parameter in module.parameters()):
                 reset()
     return network
 
