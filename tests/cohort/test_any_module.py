@@ -109,6 +109,16 @@ def test_every_step_enters_once_whatever_is_accumulated(tmp_path: Path, accumula
     module.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in found.items()})
 
 
+def test_snapshots_count_alike_however_many_batches_they_have_seen(tmp_path: Path) -> None:
+    _, states = fit(CheckpointHistory(tmp_path, HistoryConfig("snapshots", start=0.0, every=1, keep=9)), max_steps=6)
+    assert [int(state["net.1.num_batches_tracked"]) for state in states] == [0, 1, 2, 3, 4, 5, 6]
+    found = load_tensors(tmp_path / "history" / "model.safetensors")
+    for name in ("net.0.weight", "net.1.running_mean"):
+        torch.testing.assert_close(found[name], sum(state[name] for state in states[1:]) / 6)
+    # The mean of 1 to 6, rounded to an even number, and not their sum.
+    assert int(found["net.1.num_batches_tracked"]) == 4
+
+
 def test_the_files_are_what_a_merge_needs(tmp_path: Path) -> None:
     for name in ("art", "photo"):
         fit(CheckpointHistory(tmp_path / name, HistoryConfig(start=0.5, every=1)), max_steps=4)

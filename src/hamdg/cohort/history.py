@@ -241,8 +241,8 @@ class CheckpointHistory(Callback):
             files["start"] = {"file": start, "step": 0, "sha256": digest, "validation_accuracy": None}
         # An average itself has not been validated.
         if kept:
-            states = {entry["file"]: load_tensors(self.folder / entry["file"]) for entry in kept}
-            mean = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
+            states = {str(entry["step"]): load_tensors(self.folder / entry["file"]) for entry in kept}
+            mean = merge("sma", states) if len(states) > 1 else next(iter(states.values()))
             average = self._write(name, f"history/{name}", mean, self._newest) | {"validation_accuracy": None}
             files |= {"history": [self._validated(name, entry) for entry in kept], "mean": average}
         elif name in self._averages and self._counts(name):

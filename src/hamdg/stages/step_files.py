@@ -81,8 +81,8 @@ class StepFiles(StepDirectory):
             files = index[source]
             found.start[source] = self._tensors(files["start"]) if "start" in files else {}
             found.last[source] = self._tensors(files["last"])
-            states = {str(one["step"]).zfill(9): self._tensors(one) for one in files["history"]}
-            found.history[source] = merge("uniform", states) if len(states) > 1 else next(iter(states.values()))
+            states = {str(one["step"]): self._tensors(one) for one in files["history"]}
+            found.history[source] = merge("sma", states) if len(states) > 1 else next(iter(states.values()))
             found.origins[source] = " ".join(one["sha256"] for one in files["history"])
         return found
 
