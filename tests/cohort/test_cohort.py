@@ -279,10 +279,17 @@ def test_a_loss_that_gathers_what_it_needs_is_split_over_processes(world: World)
     check_whole({"art": world.ham_learner("art")}, 1, processes=4)
 
 
-def test_statistics_that_move_are_not_split_over_processes(world: World) -> None:
+def test_batches_are_not_split_where_statistics_move(world: World) -> None:
     learner = world.learner(("art",))
     learner.network.live_statistics = True
-    check_whole({"art": learner}, 1, processes=2)
+    check_whole({"art": learner}, accumulate=2, processes=2)
     learner.network.normalized = nn.BatchNorm2d(3)
-    with pytest.raises(ConfigError, match=r"^`ClipClassifier` \(learner `art`\) has BatchNorm statistics that move, "):
-        check_whole({"art": learner}, 1, processes=2)
+    check_whole({"art": learner}, accumulate=1)
+    start = r"^`ClipClassifier` \(learner `art`\) has BatchNorm statistics that move, which each of "
+    with pytest.raises(ConfigError, match=start + r"2 processes would move by its own part of the batch; use one dev"):
+        check_whole({"art": learner}, accumulate=1, processes=2)
+    remedy = r"3 parts of a batch would move by itself; set `train\.accumulate` to 1\.$"
+    with pytest.raises(ConfigError, match=start + remedy):
+        check_whole({"art": learner}, accumulate=3)
+    learner.network.live_statistics = False
+    check_whole({"art": learner}, accumulate=3, processes=2)

@@ -263,10 +263,12 @@ def check_whole(learners: Mapping[str, Learner], accumulate: int, processes: int
                 f"The training of `{type(learner).__name__}` (learner `{name}`) follows its loss on the hold-out sets, "
                 f"which one of {processes} processes measures; use one device."
             )
-        if processes > 1 and (moving := _moving(learner.result)):
+        if (processes > 1 or accumulate > 1) and (moving := _moving(learner.result)):
+            how = f"{processes} processes would move by its own part of the batch; use one device"
+            if processes == 1:
+                how = f"{accumulate} parts of a batch would move by itself; set `train.accumulate` to 1"
             raise ConfigError(
-                f"`{type(moving).__name__}` (learner `{name}`) has BatchNorm statistics that move, which each of "
-                f"{processes} processes would move by its own part of the batch; use one device."
+                f"`{type(moving).__name__}` (learner `{name}`) has BatchNorm statistics that move, which each of {how}."
             )
 
 

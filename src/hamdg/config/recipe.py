@@ -158,7 +158,7 @@ class TrainConfig:
         check_every: Steps between validations on the sources' hold-out sets.
         check_images: At most this many images of each hold-out set are looked at then; `null` for all.
         accumulate: A batch is split into this many parts, whose gradients are added up, where the memory of a GPU is
-            too small; some losses need the whole batch and refuse.
+            too small; some losses, and BatchNorm statistics that move, need the whole batch and refuse.
     """
 
     steps: Steps = 200
