@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from hamdg.config.reading import values_of, write_recipe
+from hamdg.config.recipe import Recipe
+from hamdg.data.resolve import benchmark_of
+from hamdg.digests import sha256_file
+from hamdg.files import write_bytes, write_json
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.identity import identity, run_directory
+from hamdg.runs.manifest import seal
 from hamdg.runs.record import Record, Row, StepRecord, read_record
 
 _TEMPLATE = Path(__file__).parent / "golden" / "ham"
@@ -102,6 +110,29 @@ def write_runs(
                 (run / "config.yaml").write_text("made up\n", encoding="utf-8")
                 written.append(run)
     return written
+
+
+def write_done(recipe: Recipe, value: float, seconds: float = 10.0) -> RunDirectory:
+    """Write the directory of a finished run of a recipe: its small files, weights of a few bytes, and `done`."""
+    run = RunDirectory(run_directory(recipe))
+    method = Method(recipe.label, recipe.algorithm, (), 0.0, seconds)
+    domains = benchmark_of(recipe).domains
+    record = _record(read_record(_TEMPLATE), method, domains, recipe.held_out, recipe.seed, identity(recipe))
+    record["config"] = values_of(recipe)
+    _fill(record, value, 0.5, seconds)
+    write_recipe(recipe, run.config)
+    write_json(run.record, record)
+    scores = {row["key"]: row["validation"] for row in record["rows"]}
+    write_json(run.validation, {"validation": scores, "opened": [], "seconds": 0.5, "wrote": {}})
+    model = run.path.parents[4] / "model.safetensors"
+    write_bytes(model, b"pretrained")
+    start = {str(model): sha256_file(model)}
+    write_json(run.start, {"sha256": "0" * 64, "files": start, "class_features": {"kind": "prompts"}})
+    write_bytes(run.merged, b"weights")
+    write_json(run.step("train").summary, {"wrote": {}})
+    written = (run.record, run.validation, run.start, run.merged, run.step("train").summary)
+    seal(run, [path.name for path in written], start)
+    return run
 
 
 def _record(

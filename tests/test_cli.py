@@ -151,7 +151,7 @@ def test_report_on_an_empty_folder_says_what_to_do(tmp_path: Path, capsys: pytes
         (
             ["zzz"],
             "There is no verb `zzz`; it can be `run`, `merge`, `evaluate`, `sweep`, `table`, `report`, "
-            "`dashboard`, `recipes`, `data`, `completion`, `doctor`.",
+            "`dashboard`, `recipes`, `records`, `data`, `completion`, `doctor`.",
         ),
         (["data", "lst"], "There is no command `lst`; did you mean `list`?"),
         (["run"], "the following arguments are required: RECIPE; see `hamdg run --help`."),

@@ -12,6 +12,7 @@ import pytest
 
 from hamdg.errors import ConfigError, StorageError
 from hamdg.files import (
+    atomic_folder,
     atomic_path,
     cache_folder,
     every_folder,
@@ -173,3 +174,31 @@ def test_free_bytes_of_a_folder_that_is_not_there_yet_are_those_around_it(
     usage = {tmp_path: SimpleNamespace(free=123)}
     monkeypatch.setattr("shutil.disk_usage", usage.get)
     assert free_bytes(tmp_path / "a" / "b") == 123
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "above" / "folder"
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert list(target.parent.iterdir()) == []
+    # What a killed process left.
+    (target.parent / ".folder.tmp").mkdir()
+    (target.parent / ".folder.tmp" / "old").write_text("half")
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("whole")
+        assert not target.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+    assert [path.name for path in target.iterdir()] == ["a"]
+
+
+def test_a_folder_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with pytest.raises(FileExistsError), atomic_folder(target) as folder:
+        target.mkdir()
+        (target / "mine").write_text("mine")
+        (folder / "a").write_text("other")
+    with pytest.raises(FileExistsError), atomic_folder(target):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert (target / "mine").read_text() == "mine"

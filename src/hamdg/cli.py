@@ -21,6 +21,7 @@ from hamdg.commands import (
     launching,
     output,
     recipes,
+    records,
     reporting,
     running,
     sweeping,
@@ -57,6 +58,9 @@ _OPTIONS = {
 
 # The verbs that make many runs.
 _LAUNCHING = ("run", "sweep")
+
+# The verbs that have commands.
+_WITH_COMMANDS = (["data"], ["records"])
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -167,7 +171,7 @@ def _known(error: OSError) -> HamdgError | None:
 def _dispatch(arguments: list[str]) -> int:
     parser = _build_parser(arguments)
     overrides: list[str] = []
-    verb = " ".join(arguments[:2] if arguments[:1] == ["data"] else arguments[:1])
+    verb = " ".join(arguments[:2] if arguments[:1] in _WITH_COMMANDS else arguments[:1])
     asks_for_help = bool({"-h", "--help"} & set(arguments))
     if verb == "merge" and not asks_for_help:
         chosen, rest = output.take(arguments[1:])
@@ -232,6 +236,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     dashboard.add_arguments(_verb(verbs, "dashboard", dashboard.SUMMARY))
     recipes.add_arguments(_verb(verbs, "recipes", recipes.SUMMARY))
+    records.add_arguments(_verb(verbs, "records", records.SUMMARY, prints=False))
     data.add_arguments(_verb(verbs, "data", "list, verify, decode and draw images; compare sources", prints=False))
     completing = _verb(verbs, "completion", completion.SUMMARY, prints=False)
     completion.add_arguments(completing, partial(_build_parser, ()))

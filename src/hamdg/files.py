@@ -58,6 +58,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that becomes `path` when the block ends well.
+
+    On any error inside the block it is removed. Its name begins with a dot, and what a killed process left of it is
+    removed by the next one; no other process may be making the same folder.
+
+    Args:
+        path: The folder to make; the folder above is created when it is missing.
+
+    Raises:
+        FileExistsError: There is such a folder already.
+        StorageError: The disk is full or the quota is used up.
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temporary = path.with_name(f".{path.name}.tmp")
+    with explained_storage(path):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            try:
+                temporary.rename(path)
+            except OSError as error:
+                if path.exists():  # made meanwhile
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def explained_storage(path: Path) -> Iterator[None]:
     """Turn the errors of a full disk, met while `path` is written, into a sentence.
 
@@ -121,7 +153,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically, as indented JSON (NaN and infinity are refused)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Return the content of a JSON file as `write_json` writes it."""
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def free_bytes(folder: Path) -> int:

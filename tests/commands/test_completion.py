@@ -65,6 +65,7 @@ def test_verbs_and_their_commands_are_offered(complete: Complete) -> None:
     assert {"run", "merge", "sweep", "table", "report", "data", "completion"} <= set(complete(""))
     assert complete("data", "") == ["list", "verify", "prepare", "sheet", "conflicts", "cache"]
     assert complete("data", "cache", "d") == ["delete"]
+    assert complete("records", "") == ["pack", "unpack"]
 
 
 def test_conflicts_takes_every_key_of_a_recipe(complete: Complete) -> None:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Said = pytest.CaptureFixture[str]
-# Tested here; those of the pipeline, of sweeps and of conflicts beside their other tests.
+# Tested here; those of the pipeline, of sweeps, of records and of conflicts beside their other tests.
 HERE = {"merge", "table", "report", "dashboard", "recipes", "doctor"}
 HERE |= {f"data {name}" for name in ("list", "verify", "prepare", "sheet", "cache list", "cache delete")}
-ELSEWHERE = {"run", "evaluate", "sweep", "data conflicts"}
+ELSEWHERE = {"run", "evaluate", "sweep", "data conflicts", "records pack", "records unpack"}
 
 
 def both(capsys: Said, *arguments: str, code: int = 0) -> tuple[Mapping[str, object], str]:

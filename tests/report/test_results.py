@@ -50,12 +50,12 @@ def changed(run: FoundRun, **facts: object) -> FoundRun:
 
 
 def test_a_part_says_what_becomes_of_batchnorm(runs: list[FoundRun]) -> None:
-    text = results_markdown([changed(run, batchnorm="live") for run in runs], PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown([changed(run, batchnorm="live") for run in runs], PART, METHODS, "ERM + SMA", [2])
     assert "\n\nBatchNorm statistics live (they move in training, and are merged).\n\n" in text
 
 
 def test_part_looks_as_frozen(runs: list[FoundRun], same_as_golden: Callable[[str, str], None]) -> None:
-    text = results_markdown(runs, PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown(runs, PART, METHODS, "ERM + SMA", [2])
     same_as_golden(text, "results.md")
 
 
@@ -70,7 +70,7 @@ def test_page_names_its_command_and_carries_no_date(runs: list[FoundRun], tmp_pa
 
 
 def test_every_table_row_has_as_many_cells_as_its_head(runs: list[FoundRun]) -> None:
-    text = results_markdown(runs, PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown(runs, PART, METHODS, "ERM + SMA", [2])
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert len(tables) == 3
     for table in tables:
@@ -79,24 +79,24 @@ def test_every_table_row_has_as_many_cells_as_its_head(runs: list[FoundRun]) -> 
 
 def test_different_versions_are_all_named(runs: list[FoundRun]) -> None:
     newer = changed(runs[0], versions={**runs[0].summary.versions, "torch": "2.12.0"})
-    text = results_markdown([newer, *runs[1:]], PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown([newer, *runs[1:]], PART, METHODS, "ERM + SMA", [2])
     assert "torch 2.11.0 and 2.12.0" in text
 
 
 def test_without_the_reference_nothing_is_compared(runs: list[FoundRun]) -> None:
-    text = results_markdown(runs, PART, METHODS, "no such row", 2)
+    text = results_markdown(runs, PART, METHODS, "no such row", [2])
     assert "| method | photo | sketch | average | n | training, s |" in text
     assert "difference" not in text.lower()
 
 
 def test_what_saw_the_held_out_domain_is_marked(runs: list[FoundRun]) -> None:
-    assert TARGET_MARK not in results_markdown(runs, PART, METHODS, "ERM + SMA", 2)
+    assert TARGET_MARK not in results_markdown(runs, PART, METHODS, "ERM + SMA", [2])
     adapted = []
     for run in runs:
         steps = run.summary.steps
         merge = {"merge": replace(steps["merge"], opened=run.summary.targets)} if "merge" in steps else {}
         adapted.append(changed(run, steps={**steps, **merge}))
-    text = results_markdown(adapted, PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown(adapted, PART, METHODS, "ERM + SMA", [2])
     # In the accuracies and in the differences.
     assert re.findall(r"\| (.*?) †", text) == ["HAM (reconstruction)"] * 2
     assert f"\n\n{TARGET_NOTE}\n\n" in text
@@ -106,7 +106,7 @@ def test_hold_out_sets_have_a_column_on_demand(runs: list[FoundRun]) -> None:
     for run in runs:
         for row in run.summary.rows:
             row["validation"] = 0.5 + run.summary.seed / 10 if row["key"] == "ham" else None
-    without, text = (results_markdown(runs, PART, METHODS, "no", 2, validation) for validation in (False, True))
+    without, text = (results_markdown(runs, PART, METHODS, "no", [2], validation) for validation in (False, True))
     assert "hold-out sets" not in without
     assert "Beside it, the accuracy on the source domains' hold-out sets" in text
     assert "| n | hold-out sets | training, s |" in text
@@ -118,11 +118,16 @@ def test_hold_out_sets_have_a_column_on_demand(runs: list[FoundRun]) -> None:
 
 def test_several_benchmarks_have_tables_of_their_own(runs: list[FoundRun]) -> None:
     others = [changed(run, benchmark="other") for run in runs]
-    text = results_markdown([*runs, *others], PART, METHODS, "ERM + SMA", 2)
+    text = results_markdown([*runs, *others], PART, METHODS, "ERM + SMA", [2])
     assert re.findall(r"^### (.*)$", text, re.MULTILINE)[:2] == ["Mini, label noise 20 %", "Other, label noise 20 %"]
 
 
 NASTY = "<script>|`[x](javascript:alert(1))\n*&"
+
+
+def test_runs_of_several_machines_say_so(runs: list[FoundRun]) -> None:
+    text = results_markdown(runs, PART, METHODS, "ERM + SMA", [1, 16])
+    assert "; machines with 1 CPU core and 16 CPU cores; " in text
 
 
 def test_whatever_records_hold_stays_text(runs: list[FoundRun]) -> None:
@@ -131,7 +136,7 @@ def test_whatever_records_hold_stays_text(runs: list[FoundRun]) -> None:
     ]
     methods = {(NASTY, variant, key): NASTY + label for (_, variant, key), label in METHODS.items()}
     part = Part("a.yaml", NASTY, f"hamdg sweep ```{NASTY}", "Intro.")
-    text = results_markdown(nasty, part, methods, f"{NASTY}ERM + SMA", 2)
+    text = results_markdown(nasty, part, methods, f"{NASTY}ERM + SMA", [2])
     # Our own code spans and marks of the best.
     text = re.sub(r"`accuracy_in[28]0`|(?<= )\*{1,2}(?=[\d.]+\*)|(?<=\d)\*{1,2}(?= )", "", text)
     written = re.sub(r"(?ms)^````\n.*?\n````$", "", text)
@@ -146,7 +151,7 @@ def test_no_runs_is_an_error() -> None:
     with pytest.raises(
         DataError, match=re.escape("There are no finished runs to tabulate. Run `make mini-table` first.")
     ):
-        results_markdown([], PART, METHODS, "ERM + SMA", 2)
+        results_markdown([], PART, METHODS, "ERM + SMA", [2])
 
 
 def counts(noisy_candidates: int | None, noisy_added: int | None) -> SelectionCounts:

@@ -132,7 +132,8 @@ def _runs_below(top: str) -> Iterator[tuple[str, bool]]:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     names.add(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
+                    # A folder that is still being unpacked has a dot.
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                         inner.append(entry.path)
         except OSError:  # gone, or not ours to read
             continue

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hamdg.cores import usable_cores
 from hamdg.errors import DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import Estimate, estimate
@@ -18,6 +17,8 @@ from hamdg.report.tables.markup import MARKS, markdown_grid, markdown_problems, 
 from hamdg.report.tables.methods import REFERENCE, Methods, tabulate_methods
 from hamdg.report.tables.metrics import VALIDATION
 from hamdg.report.tables.model import Cell, Table
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import cores_of
 from hamdg.runs.record import selection_counts
 from hamdg.text import capitalized, counted
 
@@ -49,7 +50,6 @@ def write_results(
     part: Part,
     methods: Methods,
     reference: str = REFERENCE,
-    cores: int | None = None,
     validation: bool = False,
     costs: bool = False,
 ) -> Path:
@@ -61,14 +61,14 @@ def write_results(
         part: Which part of the page it is, its heading, introduction and command.
         methods: Which models of the runs enter the tables, and their labels.
         reference: The label that the others are compared with.
-        cores: CPU cores of the machine; counted on this one when left out.
         validation: Whether the tables also have the accuracy on the sources' hold-out sets.
         costs: Whether they have columns of what training and inference cost, in place of the seconds of training.
 
     Raises:
         DataError: There are no runs, they contradict each other, or the page's markers are damaged.
     """
-    text = results_markdown(runs, part, methods, reference, cores or usable_cores(), validation, costs)
+    cores = sorted({cores_of(RunDirectory(run.path)) for run in runs})
+    text = results_markdown(runs, part, methods, reference, cores, validation, costs)
     return write_part(out, part.name, text)
 
 
@@ -77,7 +77,7 @@ def results_markdown(
     part: Part,
     methods: Methods,
     reference: str,
-    cores: int,
+    cores: Sequence[int],
     validation: bool = False,
     costs: bool = False,
 ) -> str:
@@ -208,7 +208,7 @@ def _noise_shares(run: FoundRun) -> tuple[float, float, float] | None:
     return offered / candidates, accepted / added, added / candidates
 
 
-def _how(runs: Sequence[FoundRun], command: str, cores: int) -> str:
+def _how(runs: Sequence[FoundRun], command: str, cores: Sequence[int]) -> str:
     seeds = sorted({run.summary.seed for run in runs})
     versions: dict[str, set[str]] = {}
     for run in runs:
@@ -216,9 +216,10 @@ def _how(runs: Sequence[FoundRun], command: str, cores: int) -> str:
             versions.setdefault(name, set()).add(version)
     used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()))
     numbers = ", ".join(str(seed) for seed in seeds)
+    machines = "machines" if len(cores) > 1 else "a machine"
+    each = " and ".join(counted(number, "CPU core") for number in cores)
     facts = plain(
-        f"{counted(len(runs), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; a machine with "
-        f"{counted(cores, 'CPU core')}; {used}."
+        f"{counted(len(runs), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; {machines} with {each}; {used}."
     )
     return f"{fenced(command)}\n\n{facts} Written from the runs' records by the command above."
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from hamdg.cores import usable_cores
 from hamdg.digests import sha256_file
 from hamdg.errors import RunDirectoryError
 from hamdg.files import write_json
@@ -26,10 +27,19 @@ class FileFacts(TypedDict):
 
 
 class Manifest(TypedDict):
-    """`done`: the files that a complete run ended with, by name, and those that its model was read from, by path."""
+    """`done`: what a complete run ended with.
+
+    Attributes:
+        files: Its files, by name.
+        start: Those that its model was read from, by path.
+        records_only: Whether the run was unpacked from an archive of records, which leaves out all other files.
+        cores: CPU cores of the machine that packed such a run, which its times are of.
+    """
 
     files: dict[str, FileFacts]
     start: dict[str, FileFacts]
+    records_only: NotRequired[bool]
+    cores: NotRequired[int]
 
 
 def digests(run: RunDirectory, files: Iterable[Path]) -> dict[str, str]:
@@ -102,6 +112,39 @@ def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
         manifest["files"] = now
         write_json(run.done, manifest)
     return manifest
+
+
+def has_records_only(run: RunDirectory) -> bool:
+    """Return whether a run was unpacked from an archive of records: it is done, but nothing can be made of it."""
+    return _read(run).get("records_only", False)
+
+
+def cores_of(run: RunDirectory) -> int:
+    """Return how many CPU cores the machine of a run has: this machine, unless the run was unpacked."""
+    return _read(run).get("cores") or usable_cores()
+
+
+def _read(run: RunDirectory) -> Manifest:
+    try:
+        return schema.read(run.done, Manifest)
+    except RunDirectoryError:  # not done, of an older version, or damaged, which `check_seal` says
+        return Manifest(files={}, start={})
+
+
+def check_not_records_only(run: RunDirectory, command: str = "the command") -> None:
+    """Refuse a run that was unpacked from an archive of records, where its other files are needed.
+
+    Args:
+        run: The run.
+        command: What trains it.
+
+    Raises:
+        RunDirectoryError: It has records only.
+    """
+    if has_records_only(run):
+        raise RunDirectoryError(
+            f"`{run.path}` was unpacked and has records only; to train it, delete that folder and repeat {command}."
+        )
 
 
 def unchanged(path: Path, facts: FileFacts) -> bool:

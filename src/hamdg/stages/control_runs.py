@@ -11,7 +11,7 @@ from hamdg import console
 from hamdg.errors import RunDirectoryError, RunInUseError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.manifest import check_seal
+from hamdg.runs.manifest import check_not_records_only, check_seal
 from hamdg.stages.context import Context
 from hamdg.stages.tracking import experiment_of
 
@@ -30,10 +30,11 @@ def check_sealed(control: Context) -> None:
     """Check that a control that is done has the files that it ended with.
 
     Raises:
-        RunDirectoryError: If a file is missing or is another.
+        RunDirectoryError: If a file is missing or is another, or if it has records only.
     """
     if control.run.is_done:
         with _about(control):
+            check_not_records_only(control.run)
             check_seal(control.run, f"restore it, or repeat the control by deleting `{control.run.path}`")
 
 

@@ -20,7 +20,7 @@ from hamdg.progress import Progress
 from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.manifest import check_seal, seal
+from hamdg.runs.manifest import check_not_records_only, check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
 from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
@@ -84,6 +84,7 @@ def _run(
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
     recipe, adds_rows = _with_missing_rows(recipe, place, until)
     again = again or adds_rows
+    _check_files(place, until, force=force, again=again)
     wanted = force or again or not place.is_done
     if wanted or _names_other_images(recipe, place):
         find_images(recipe, held_out=evaluates)
@@ -124,9 +125,10 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
     recipe = completed(checked(recipe))
     with console.output(quiet=recipe.runtime.quiet):
         set_threads(recipe.runtime.threads)
-        find_images(recipe, held_out=until == EVALUATE)
         place = RunDirectory(run_directory(recipe))
         recipe, again = _with_missing_rows(recipe, place, until)
+        _check_files(place, until, force=force, again=again)
+        find_images(recipe, held_out=until == EVALUATE)
         own = _opened(recipe, place, until)
         check_makers(recipe.tracking)
         contexts = [*control_contexts(own), own]
@@ -146,6 +148,12 @@ def _with_missing_rows(recipe: Recipe, run: RunDirectory, until: str) -> tuple[R
         return recipe, False  # which file of a done run is another is said later
     rows = rows_to_measure(record, recipe.evaluate.rows)
     return (recipe, False) if rows == () else (replace(recipe, evaluate=replace(recipe.evaluate, rows=rows)), True)
+
+
+def _check_files(run: RunDirectory, until: str, force: bool, again: bool) -> None:
+    """Refuse a run that has records only where more is asked of it; to begin again, nothing is needed."""
+    if not force and (again or until not in (VALIDATE, EVALUATE)):
+        check_not_records_only(run)
 
 
 def _announced(own: Context, until: str, force: bool, again: bool, disk: Disk | None) -> Progress:

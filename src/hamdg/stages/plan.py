@@ -11,6 +11,7 @@ from hamdg.algorithms.base import Step
 from hamdg.cohort.resume import checkpoint_step
 from hamdg.data.counts import SourceCount, image_count, source_count
 from hamdg.progress import Progress
+from hamdg.runs.manifest import has_records_only
 from hamdg.runs.record import EVALUATE, VALIDATE
 from hamdg.stages.context import Context
 from hamdg.stages.disk import Disk
@@ -237,7 +238,7 @@ class _Planner:
     def _own(self, step: Step, is_fresh: bool) -> PlannedStep:
         files, trains = self.context.step(step.name), "train" in step.sections
         of = self.context.recipe.train.steps if trains else 0
-        if files.is_done and not is_fresh:
+        if (files.is_done or has_records_only(self.context.run)) and not is_fresh:
             return PlannedStep(step.name, "done", of=of)
         cost = self.costs.of(self.context, step.name, trains)
         seconds = self.earlier.seconds.get(step.name)

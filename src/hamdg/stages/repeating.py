@@ -12,6 +12,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.errors import ConfigError, DataError, RunDirectoryError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
+from hamdg.runs.manifest import check_not_records_only
 from hamdg.runs.record import read_record
 from hamdg.runs.steps import check_step
 from hamdg.stages import pipeline
@@ -59,7 +60,7 @@ def trained_recipe(run: RunDirectory) -> Recipe:
         RunDirectoryError: A file that its training wrote is missing or another.
     """
     own = _recipe_at(run)
-    check_layout(run)
+    _check_files(run)
     for name in trained_steps(own):
         if not run.step(name).is_done:
             raise ConfigError(f"`{run.path}` is not trained yet; finish it with `hamdg run` first.")
@@ -94,7 +95,7 @@ def _reevaluated(path: Path, overrides: Sequence[str]) -> Path:
                 f"`{' '.join(overrides)}` would make another run of `{path}`; an evaluation takes keys of `evaluate`, "
                 "`runtime` and `tracking` alone."
             )
-        check_layout(found)
+        _check_files(found)
         if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
             raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
         command = _command_of(found) or f"hamdg evaluate {path}"
@@ -114,6 +115,16 @@ def _asked(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
         )
     alone = () if joined_place() else _ALONE
     return read_recipe(run.config, [*alone, *overrides, f"--runtime.root={_recipe_at(run).runtime.root}"])
+
+
+def _check_files(run: RunDirectory) -> None:
+    """Refuse a run of which parts cannot be made again.
+
+    Raises:
+        RunDirectoryError: It has records only, or files of an earlier version.
+    """
+    check_not_records_only(run, f"`{_command_of(run)}`")
+    check_layout(run)
 
 
 def _command_of(run: RunDirectory) -> str:

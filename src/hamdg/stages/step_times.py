@@ -10,6 +10,8 @@ from typing import NamedTuple
 from hamdg.config.reading import values_of
 from hamdg.errors import DataError
 from hamdg.runs import schema
+from hamdg.runs.directory import RunDirectory
+from hamdg.runs.manifest import has_records_only
 from hamdg.runs.record import VALIDATE
 from hamdg.runs.summary import read_summary
 from hamdg.stages.context import Context
@@ -51,6 +53,8 @@ def earlier_runs(context: Context) -> Earlier:
         if (
             record.algorithm == context.recipe.algorithm
             and _cost(record.algorithm, record.config, len(record.sources)) == own
+            # Unpacked ones may have run on any machine.
+            and not has_records_only(RunDirectory(file.parent))
         ):
             found.append(record.timings | _validation(file.parent))
         if len(found) == _ENOUGH:

@@ -21,6 +21,7 @@ from hamdg.errors import ConfigError, DataError
 from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
+from hamdg.runs.manifest import check_not_records_only
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
 from hamdg.sweeps.grid import defines
 from hamdg.sweeps.picking import Exclusion, fits
@@ -205,10 +206,14 @@ def check_inputs(jobs: Sequence[Job]) -> None:
     Raises:
         DataError: If the images of a job that is not done are nowhere.
         WeightsError: If its weights are nowhere.
+        RunDirectoryError: If it was unpacked, and its records lack what is asked for.
     """
     from hamdg.models import find_weights
 
     open_jobs = [job for job in jobs if not is_done(job)]
+    for job in open_jobs:
+        if not job.force:
+            check_not_records_only(RunDirectory(job.directory))
     for job in {(one.recipe.benchmark, repr(one.recipe.data)): one for one in reversed(open_jobs)}.values():
         with naming(str(job)):
             find_images(job.recipe, held_out=job.until == EVALUATE)

@@ -79,7 +79,9 @@ def todos(states: Sequence[State]) -> list[Todo]:
 def _trainer(states: Sequence[State], numbers: Sequence[int]) -> int:
     """Return the number of the run that trains, or has trained, for all that share a training."""
     trained = [one for one in numbers if not {*_training(states[one].job.recipe)} & {*_open(states[one].job.recipe)}]
-    return (trained or list(numbers))[0]
+    # What is done without being trained was unpacked, and has records only.
+    left = [one for one in numbers if states[one].kind != "done"]
+    return (trained or left or list(numbers))[0]
 
 
 def _steps_left(recipe: Recipe, until: str) -> tuple[str, ...]:
