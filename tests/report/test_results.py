@@ -15,8 +15,9 @@ from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part
 from hamdg.report.results import noise_table, results_markdown, write_results
 from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE
-from hamdg.runs.record import Record, StepRecord
+from hamdg.runs.record import SAW_HOLDOUTS, Record, StepRecord
 from hamdg.runs.selection import SelectionCounts
+from hamdg.text import listed
 from tests.report.made import of_sweep
 
 NOISY = "label noise 20 %"
@@ -114,6 +115,12 @@ def test_hold_out_sets_have_a_column_on_demand(runs: list[FoundRun]) -> None:
     # 50 and 60 %: a mean of 55, and a standard error of 7.07 / sqrt(2).
     assert columns["HAM (reconstruction)"] == "55.0 ± 5.0"
     assert columns["ERM"] == MISSING
+    assert "which no model was trained on: the mean" in text
+    for run in runs:
+        run.summary.rows[-1]["note"] = SAW_HOLDOUTS
+    text = results_markdown(runs, PART, METHODS, "no", [2], True)
+    labels = listed(list(dict.fromkeys(run.summary.rows[-1]["label"] for run in runs)))
+    assert f"which no model was trained on but {labels}: the mean" in text
 
 
 def test_several_benchmarks_have_tables_of_their_own(runs: list[FoundRun]) -> None:

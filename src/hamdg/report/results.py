@@ -19,8 +19,8 @@ from hamdg.report.tables.metrics import VALIDATION
 from hamdg.report.tables.model import Cell, Table
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import cores_of
-from hamdg.runs.record import selection_counts
-from hamdg.text import capitalized, counted
+from hamdg.runs.record import SAW_HOLDOUTS, selection_counts
+from hamdg.text import capitalized, counted, listed
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,9 @@ _HOLDOUT = "hold-out sets"
 
 
 def _holdout_text(runs: Sequence[FoundRun]) -> str:
-    """Return what the column of hold-out sets is; ERM++ ends with a training on all source images."""
-    but = " but ERM++'s" if any(run.summary.algorithm == "erm_pp" for run in runs) else ""
+    """Return what the column of hold-out sets is, and which models were trained on them."""
+    seen = dict.fromkeys(row["label"] for run in runs for row in run.summary.rows if row["note"] == SAW_HOLDOUTS)
+    but = f" but {listed(list(seen))}" if seen else ""
     return (
         f"Beside it, the accuracy on the source domains' hold-out sets, which no model was trained on{but}: the mean "
         "over the source domains in each run."

@@ -31,6 +31,8 @@ Reads = Literal["sources", "targets"]
 Part = Literal["all", "80%", "20%"]
 # What is added to the name of the primary metric, by the part of the target that it is of.
 PART_SUFFIX: Mapping[Part, str] = {"all": "", "80%": "_in80", "20%": "_in20"}
+# The note of a row whose model was trained on the sources' hold-out sets.
+SAW_HOLDOUTS = "trained on the sources' hold-out sets, too"
 # Whether the running statistics of BatchNorm moved in training.
 BatchNorm = Literal["frozen", "live"]
 # The value of each class, by the primary metric that is their mean (over images, or over classes).

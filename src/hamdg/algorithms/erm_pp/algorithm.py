@@ -15,6 +15,7 @@ from hamdg.data.benchmark import TaskName
 from hamdg.data.module import SourceData, without_holdout
 from hamdg.errors import ConfigError
 from hamdg.runs.figures import Figure, lines, series
+from hamdg.runs.record import SAW_HOLDOUTS
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.fit import check_split, fit, trained
@@ -58,11 +59,10 @@ class ErmPp(Algorithm):
         """Return the start, the average of the first training, and that of the second."""
         network = context.network()
         first, second = (context.step(name).history().last[POOLED] for name in (SEARCH, TRAIN))
-        note = "trained on the sources' hold-out sets, too"
         return [
             *start_entries(context, network),
             Entry("erm_pp_search", f"{self.label}, without the hold-out sets", "control", network, first),
-            Entry(self.name, self.label, "merged", network, second, note),
+            Entry(self.name, self.label, "merged", network, second, SAW_HOLDOUTS),
         ]
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
