@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from hamdg.config.data import ConflictsConfig
+from hamdg.config.reading import checked
 from hamdg.config.recipe import Recipe
 from hamdg.data import domain
 from hamdg.data.domain import Domain, WallError, open_domain
@@ -122,6 +124,32 @@ def test_a_clean_search_that_was_stopped_trains_what_is_left(
     assert search_merges(path, 1, clean=True).new == 1
     assert first.stat().st_mtime_ns == before
     assert len(list(path.parents[2].glob("*+sketch/ham/*/train.json"))) == 2
+
+
+def test_a_clean_search_leaves_out_the_conflicts_of_the_source_that_is_left_out(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = "--data.conflicts.noise={photo: 0.4, cartoon: 0.2}"
+    swap = "--data.conflicts.swap={photo: {dog: horse, horse: dog}}"
+    path = trained("--excluded=[art_painting]", noise, swap)
+
+    def refused(recipe: Recipe) -> Recipe:
+        if "photo" in recipe.held_out:
+            raise ConfigError("refused")
+        return checked(recipe)
+
+    # Whatever is refused is refused before anything is trained.
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"^refused$"):
+        patch.setattr("hamdg.stages.search.checked", refused)
+        search_merges(path, 1, clean=True)
+    assert not list(path.parents[2].glob("*+sketch"))
+    assert search_merges(path, 1, clean=True).new == 1
+    runs = [RunDirectory(one.parent).recipe() for one in path.parents[2].glob("*+sketch/experts/*/train.json")]
+    labels = {"dog": "horse", "horse": "dog"}
+    assert {one.held_out: one.data.conflicts for one in runs} == {
+        "photo+sketch": ConflictsConfig(noise={"cartoon": 0.2}),
+        "cartoon+sketch": ConflictsConfig(noise={"photo": 0.4}, swap={"photo": labels}),
+    }
 
 
 def test_a_clean_search_is_not_refused_by_the_merge_of_the_run_itself(trained: Callable[..., Path]) -> None:

@@ -87,6 +87,14 @@ def _permutation(bench: Benchmark, domain: str, given: Mapping[str, str]) -> dic
     return {bench.classes[label]: bench.classes[found[label]] for label in sorted(found) if found[label] != label}
 
 
+def without_domain(given: ConflictsConfig, domain: str) -> ConflictsConfig:
+    """Return conflicts without those of a domain, for a recipe that does not train on it."""
+    noise, swap = given.noise, given.swap or {}
+    if isinstance(noise, Mapping):
+        noise = {name: share for name, share in noise.items() if name != domain}
+    return replace(given, noise=noise, swap={name: labels for name, labels in swap.items() if name != domain})
+
+
 def conflicting_labels(recipe: Recipe, domain: str, labels: Indices) -> Indices:
     """Return the labels that training and hold-out sets of a domain have; those given where nothing is changed.
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg import console
+from hamdg.config.reading import checked
 from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import JOIN
+from hamdg.data.conflicts import without_domain
 from hamdg.data.domain import only_domains
 from hamdg.data.find_images import find_images
 from hamdg.digests import sha256_file
@@ -150,17 +152,28 @@ class _Search:
 
 def _trained_without(sources: SourceModels, recipe: Recipe) -> dict[str, SourceModels]:
     """Train, where it is not done, the models that are merged for each source, without it and the held-out domain."""
-    bench, found = sources.context.bench, {}
-    for name in sources.models:
-        # The runs that `leave_out: pairs` of a sweep makes: one serves both domains.
-        held_out = JOIN.join(bench.targets(JOIN.join([*sources.context.targets, name])))
-        own = replace(recipe, held_out=held_out, label="", controls=replace(recipe.controls, erm=False))
+    # What one of them is refused for is said before the first one is trained.
+    recipes, found = {name: _recipe_without(name, sources, recipe) for name in sources.models}, {}
+    for name, own in recipes.items():
         console.heading(f"source models without {name}")
         last = pipeline.steps_before_merge(own)[-1]
         pipeline.run(own, until=last, show=False)
         with RunDirectory.hold(run_directory(own)) as run:
             found[name] = source_models(own, run)
     return found
+
+
+def _recipe_without(name: str, sources: SourceModels, recipe: Recipe) -> Recipe:
+    """Return the recipe of the models that are merged for a source.
+
+    Raises:
+        ConfigError: It cannot be trained on the others alone.
+    """
+    # The runs that `leave_out: pairs` of a sweep makes: one serves both domains.
+    held_out = JOIN.join(sources.context.bench.targets(JOIN.join([*sources.context.targets, name])))
+    data = replace(recipe.data, conflicts=without_domain(recipe.data.conflicts, name))
+    controls = replace(recipe.controls, erm=False)
+    return checked(replace(recipe, held_out=held_out, label="", data=data, controls=controls))
 
 
 def _check_count(sources: SourceModels) -> None:
