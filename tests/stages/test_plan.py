@@ -23,7 +23,7 @@ from hamdg.stages.disk import Disk
 from hamdg.stages.plan import Plan, PlannedStep, make_plan
 
 if TYPE_CHECKING:
-    from tests.stages.conftest import Commander, Tiny
+    from tests.stages.conftest import Commander, Tiny, Work
     from tests.tiny import Tower
 
 
@@ -102,6 +102,19 @@ def test_a_step_after_one_that_is_done_again_is_done_again(copied: Callable[[Tow
     recipe = replace(run.recipe(), runtime=replace(run.recipe().runtime, root=str(run.path.parents[3])))
     run.step("merge").summary.unlink()
     assert states(plan_of(recipe))["ham"] == dict.fromkeys(ALL, "to do") | {"train": "done"}
+
+
+def test_a_merge_that_is_done_again_leaves_joint_training_as_it_is(tiny: Tiny, worked: list[Work]) -> None:
+    recipe = tiny("--algorithm=experts", "--experts.joint_share=0.5", tower="vit")
+    pipeline.run(recipe, until="mix")
+    run = RunDirectory(run_directory(recipe))
+    run.step("merge").summary.unlink()
+    planned = {"train": "done", "merge": "to do", "joint": "done", "mix": "to do"}
+    assert states(plan_of(recipe, "mix"))["experts"] == planned
+    worked.clear()
+    pipeline.run(recipe, until="mix")
+    assert [(work.run, work.step) for work in worked] == [(run.path, "merge"), (run.path, "mix")]
+    assert set(states(plan_of(recipe, "mix", force=True))["experts"].values()) == {"to do"}
 
 
 def test_a_stopped_training_goes_on_after_its_checkpoint(

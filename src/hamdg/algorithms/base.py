@@ -74,6 +74,11 @@ class Step(NamedTuple):
     common: bool = False
     origin: Origin | None = None
 
+    @property
+    def independent(self) -> bool:
+        """Whether it depends on no step before it."""
+        return self.common or self.origin is not None
+
 
 class Entry(NamedTuple):
     """One model of a run's table: weights, and the network that they belong to; entries of one key are one row.

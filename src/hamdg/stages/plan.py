@@ -225,8 +225,8 @@ class _Planner:
     def _steps(self) -> Iterator[PlannedStep]:
         steps, run, is_fresh = self.context.algorithm.steps(), self.context.run, self.force
         for step in steps:
-            planned = self._own(step, is_fresh)
             # What follows from a step that is done again is done again, too.
+            planned = self._own(step, self.force or (is_fresh and not step.independent))
             is_fresh = is_fresh or planned.state != "done"
             yield planned
             if step.name == self.until:

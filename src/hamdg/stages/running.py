@@ -88,10 +88,12 @@ def _work(own: Context, step: Step) -> None:
 
 def _forget_after(run: Context, step: Step) -> None:
     """Delete what followed from a step that is about to be done again, so that all of a run belongs together."""
-    steps = [one.name for one in run.algorithm.steps()]
+    steps = list(run.algorithm.steps())
+    later = steps[[one.name for one in steps].index(step.name) + 1 :]
     run.run.validation.unlink(missing_ok=True)
-    for name in reversed(steps[steps.index(step.name) + 1 :]):
-        run.step(name).reset()
+    for one in reversed(later):
+        if not one.independent:
+            run.step(one.name).reset()
 
 
 def _summary(own: Context, step: Step, found: StepResult, opened: list[str], seconds: float) -> Mapping[str, object]:

@@ -38,7 +38,7 @@ def step_identities(
         values: dict[str, object] = {
             "step": there.step,
             "opens": opens,
-            "before": "" if step.common or step.origin else before,
+            "before": "" if step.independent else before,
             "recipe": encoder_part(recipe) if step.common else part(there.recipe, step.sections),
         }
         found[step.name] = own = hashed(values)
