@@ -17,6 +17,7 @@ from hamdg.files import (
     cache_folder,
     every_folder,
     free_bytes,
+    link_if_there,
     needed_cache,
     user_path,
     write_json,
@@ -107,6 +108,25 @@ def test_other_errors_pass_through(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((NotADirectoryError, FileExistsError)):
         write_text(tmp_path / "file" / "a", "x")
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_linked_or_copied_and_one_that_has_gone_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(self))
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    source, target = tmp_path / "there", tmp_path / "new" / "here"
+    source.write_text("weights")
+    assert link_if_there(source, target)
+    assert target.read_text() == "weights"
+    assert target.samefile(source) == has_links
+    source.unlink()
+    assert not link_if_there(source, target)
+    assert not list(target.parent.iterdir())
 
 
 def test_json_round_trips_and_refuses_what_json_has_not(tmp_path: Path) -> None:

@@ -119,6 +119,15 @@ def link(source: Path, target: Path) -> None:
             shutil.copy2(source, temporary)
 
 
+def link_if_there(source: Path, target: Path) -> bool:
+    """Link a file of another run as `link` does; return whether it is still there: that run may have begun again."""
+    try:
+        link(source, target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of killed processes below `folder`; no other process may be writing there."""
     for path in folder.rglob(".*-*.tmp*"):

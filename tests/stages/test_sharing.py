@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hamdg import console
+from hamdg import files as files_module
 from hamdg.algorithms.base import Step, StepResult
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings
 from hamdg.config.recipe import HistoryConfig, MergeConfig, Recipe, TrainConfig
-from hamdg.runs.directory import RunDirectory
+from hamdg.runs.directory import RunDirectory, StepDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.steps import read_step_summary
-from hamdg.stages import pipeline
+from hamdg.runs.steps import check_step, read_step_summary
+from hamdg.stages import pipeline, sharing
 from hamdg.stages.context import Context
 from hamdg.stages.sharing import step_identities, step_lock
 
@@ -117,6 +118,46 @@ def test_a_step_with_a_file_that_is_another_is_not_taken_and_named(
     assert steps(worked) == [(run_directory(first), "train"), (run_directory(second), "train")]
     said = capsys.readouterr().out
     assert f"the step `train` of `{run.path}` is not taken: `{damaged}` is not the file that" in said
+
+
+@pytest.mark.parametrize("gone", ["train/index.json", "train.json"])
+def test_a_step_whose_run_begins_again_just_now_is_not_taken(
+    tiny: Tiny, worked: list[Work], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gone: str
+) -> None:
+    first, second = (tiny(option, tower="vit") for option in TWO)
+    one, two = (run_directory(recipe) for recipe in (first, second))
+    pipeline.run(first, until="train")
+
+    def checked(run: RunDirectory, step: StepDirectory) -> None:
+        check_step(run, step)
+        (one / gone).unlink()
+
+    monkeypatch.setattr(sharing, "check_step", checked)
+    pipeline.run(second, until="train")
+    assert steps(worked) == [(one, "train"), (two, "train")]
+    assert f"the step `train` of `{one}` is not taken: `{one / gone}` " in capsys.readouterr().out
+
+
+def test_weights_and_class_features_whose_run_begins_again_just_now_are_written(
+    tiny: Tiny, worked: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (tiny(option, "--model.text_head=source_means", tower="vit") for option in TWO)
+    one, two = (RunDirectory(run_directory(recipe)) for recipe in (first, second))
+    pipeline.run(first, until="train")
+    kept = {path.name: path.read_bytes() for path in (one.base, one.class_features)}
+    link, asked = files_module.link, list[Path]()
+
+    def gone(source: Path, target: Path) -> None:
+        if source.name in kept:
+            asked.append(source)
+            source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(files_module, "link", gone)
+    pipeline.run(second, until="train")
+    assert asked == [one.class_features, one.base]
+    assert {path.name: path.read_bytes() for path in (two.base, two.class_features)} == kept
+    assert steps(worked) == [(one.path, "train")]
 
 
 def test_a_step_that_another_run_does_just_now_is_waited_for_and_taken(

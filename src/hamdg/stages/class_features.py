@@ -14,7 +14,7 @@ from hamdg.data.class_rows import class_rows
 from hamdg.data.module import SourceData
 from hamdg.data.resolve import words_of
 from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
-from hamdg.files import link
+from hamdg.files import link_if_there
 from hamdg.merge.files import read_metadata
 from hamdg.models.classifier import LoadedClassifier
 from hamdg.models.labeled_features import LabeledFeatures
@@ -100,8 +100,8 @@ def learn_class_features(context: Context, data: SourceData) -> None:
     if kind == "prompts" or (run.start.exists() and _are_those(run)):
         return
     scale, identity = logit_scale(context.clip) if unit else 1.0, _identity(context)
-    if (twin := _twin(context, identity)) is not None:
-        link(twin.class_features, run.class_features)
+    twin = _twin(context, identity)
+    if twin is not None and link_if_there(twin.class_features, run.class_features):
         return
     # A run and its control have the same sources.
     if kind not in context.heads:

@@ -16,7 +16,7 @@ from hamdg.runs.manifest import digests
 from hamdg.runs.steps import StepSummary, check_step
 from hamdg.stages.context import Context
 from hamdg.stages.plan import part_name
-from hamdg.stages.sharing import link_step, step_identities, step_lock, twin_of
+from hamdg.stages.sharing import step_identities, step_lock, take_step
 from hamdg.stages.tracking import step_results, track_step
 from hamdg.tracking.links import take_link
 
@@ -52,9 +52,8 @@ def _run(own: Context, run: Context, step: Step, share: bool) -> None:
     _forget_after(run, step)
     # A twin is looked for inside the lock: whoever held it may just have finished this step.
     with step_lock(own.run, own.identity):
-        twin = twin_of(own, step) if share and not files.begun() else None
+        twin = take_step(own, step) if share and not files.begun() else None
         if twin is not None:
-            link_step(twin, files)
             take_link(twin.run, own.run.path, step.name, twin.name)
             console.skipped(f"the same step of `{twin.run}` is taken")
             return

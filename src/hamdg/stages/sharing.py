@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -11,7 +12,7 @@ from hamdg import console
 from hamdg.algorithms.base import Origin, Step
 from hamdg.config.recipe import Recipe
 from hamdg.errors import RunDirectoryError
-from hamdg.files import link, write_json
+from hamdg.files import link_if_there, write_json
 from hamdg.runs.directory import RunDirectory, StepDirectory
 from hamdg.runs.identity import encoder_part, hashed, part
 from hamdg.runs.steps import check_step, read_start, read_step_summary
@@ -80,31 +81,45 @@ def likely_twin(context: Context, name: str) -> StepDirectory | None:
     return next((twin for twin in _siblings(context, step) if _identity_of(twin) == identity), None)
 
 
-def twin_of(own: Context, step: Step) -> StepDirectory | None:
-    """Return the very step of another run below the same root, done from the same weights and images."""
+def take_step(own: Context, step: Step) -> StepDirectory | None:
+    """Take the very step of another run below the same root, done from the same weights and images.
+
+    Returns:
+        That run's step; `None` if there is none, or one whose run begins again just now.
+    """
     for twin in _siblings(own, step):
         run = RunDirectory(twin.run)
         try:
             if _identity_of(twin) == own.identity and _began_alike(own, run, step):
                 check_step(run, twin)
+                _link_step(twin, own.files)
                 return twin
         except RunDirectoryError as error:
             console.note(f"the step `{twin.name}` of `{twin.run}` is not taken: {error}")
     return None
 
 
-def link_step(source: StepDirectory, target: StepDirectory) -> None:
-    """Link (or copy) what a step left behind; its summary last, since it says that all is there."""
+def _link_step(source: StepDirectory, target: StepDirectory) -> None:
+    """Link (or copy) what a step left behind; its summary last, since it says that all is there.
+
+    Raises:
+        RunDirectoryError: A file of it has gone meanwhile.
+    """
     target.reset()
     summary, wrote = read_step_summary(source), dict[str, str]()
     for file, digest in sorted(summary["wrote"].items()):
         own = (target.folder / (source.run / file).relative_to(source.folder)).relative_to(target.run).as_posix()
-        link(source.run / file, target.run / own)
+        _link(source.run / file, target.run / own)
         wrote[own] = digest
     if source.name == target.name:
-        link(source.summary, target.summary)
+        _link(source.summary, target.summary)
     else:
         write_json(target.summary, {**summary, "wrote": wrote})
+
+
+def _link(source: Path, target: Path) -> None:
+    if not link_if_there(source, target):
+        raise RunDirectoryError(f"`{source}` has gone meanwhile.")
 
 
 def _siblings(context: Context, step: Step) -> Iterator[StepDirectory]:

@@ -11,7 +11,7 @@ import torch
 from hamdg.config.recipe import ModelConfig
 from hamdg.digests import sha256_file
 from hamdg.errors import ConfigError, RunDirectoryError, WeightsError
-from hamdg.files import link, write_json
+from hamdg.files import link_if_there, write_json
 from hamdg.merge.files import open_tensors, read_metadata, save_tensors
 from hamdg.models.pretrained import model_files
 from hamdg.runs.directory import RunDirectory
@@ -33,10 +33,8 @@ def keep_base(context: Context) -> str:
     """
     base = context.run.base
     if not _holds_start(base, context):
-        twin = next((path for path in _others(base) if _holds_start(path, context)), None)
-        if twin is not None:
-            link(twin, base)
-        else:
+        twins = (path for path in _others(base) if _holds_start(path, context))
+        if not any(link_if_there(twin, base) for twin in twins):
             state = {name: tensor.detach().cpu() for name, tensor in context.start_state().items()}
             save_tensors(base, state, {"format": "pt", START: context.start_sha256})
     return sha256_file(base)
