@@ -27,6 +27,7 @@ from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
 from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.regret import study
+from hamdg.stages.scoring import Scorer as HeldOutScorer
 from hamdg.stages.search import search_merges
 from hamdg.stages.source_models import SourceModels
 from tests.stages.test_segmentation_run import recipe as streets
@@ -403,6 +404,19 @@ def test_a_study_tells_how_far_each_rule_stays_behind_the_best_on_the_held_out_d
     assert search_merges(path, 4, ["wise_ft", "rhm"]).found == before
     with pytest.raises(RunDirectoryError, match=r"regret\.json` is damaged .*; delete it, and repeat the study\.$"):
         study(path, 4, ["wise_ft", "rhm"])
+
+
+def test_a_study_scores_several_held_out_domains_by_the_mean_of_the_runs_evaluation(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"art_painting": 0.2, "sketch": 0.8}
+    monkeypatch.setattr(HeldOutScorer, "by_domain", lambda *_: [found])
+    held_out = "--held_out=art_painting+sketch"
+    path = trained(held_out, "--evaluate.average=harmonic")
+    assert study(path, 1).values["plain average"] == pytest.approx(0.32)
+    # Which mean it is defines no run, so this one stays the same.
+    assert trained(held_out) == path
+    assert study(path, 1).values["plain average"] == pytest.approx(0.5)
 
 
 def test_held_out_scores_of_other_images_or_by_another_rule_are_not_taken(

@@ -18,7 +18,7 @@ from hamdg.files import write_json
 from hamdg.merge.candidates import Candidate
 from hamdg.merge.search import Found
 from hamdg.runs import schema
-from hamdg.runs.averages import average
+from hamdg.runs.averages import Average, average
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
 from hamdg.stages.repeating import trained_recipe
@@ -34,7 +34,8 @@ class HeldOutScores(TypedDict):
     """`regret.json`: what candidates score on the held-out domain.
 
     Attributes:
-        identity: What the scores depend on: the hash of what merges do, and the digest of the held-out images.
+        identity: What the scores depend on: the hash of what merges do, the digest of the held-out images, and which
+            mean of several held-out domains they are.
         scores: By the candidates' keys.
     """
 
@@ -80,7 +81,8 @@ def study(path: Path, budget: int, methods: Sequence[str] = (), clean: bool = Fa
     assert inside is not None
     tried = list({one.candidate.key: one.candidate for one in (*outside.scored, *inside.scored)}.values())
     with RunDirectory.hold(path) as run:
-        tested = _held_out(source_models(trained_recipe(run), run), run, tried)
+        recipe = trained_recipe(run)
+        tested = _held_out(source_models(recipe, run), run, tried, recipe.evaluate.average)
     scores = {one.key: tested[one.key] for one in tried}
     best = max(tried, key=lambda one: scores[one.key])
     values, chosen = _values(outside, inside, scores), (outside.chosen.candidate, inside.chosen.candidate)
@@ -94,11 +96,13 @@ def _values(outside: Found, inside: Found, scores: Mapping[str, float]) -> dict[
     return dict(zip(RULES, values, strict=True))
 
 
-def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidate]) -> Mapping[str, float]:
+def _held_out(
+    sources: SourceModels, run: RunDirectory, tried: Sequence[Candidate], kind: Average
+) -> Mapping[str, float]:
     """Return what all candidates score on the held-out domain, most of them from before where that was done."""
     file, context = run.path / RESULTS, sources.context
     opened = [open_domain(context.recipe, name, context.preprocess.side) for name in context.targets]
-    identity = {"merges": scoring_identity(sources, {}), "held_out": combined_fingerprint(opened)}
+    identity = {"merges": scoring_identity(sources, {}), "held_out": combined_fingerprint(opened), "average": kind}
     before = schema.read(file, HeldOutScores, "delete it, and repeat the study") if file.is_file() else None
     scores = dict(before["scores"]) if before is not None and before["identity"] == identity else {}
     domains = {domain.name: _labeled(context, domain) for domain in opened}
@@ -107,7 +111,7 @@ def _held_out(sources: SourceModels, run: RunDirectory, tried: Sequence[Candidat
     with console.progress(len(missing), "merges tested") as advance:
         for candidate in missing:
             (own,) = scorer.by_domain([Scored(network, sources.merged(candidate))], domains, context.task)
-            scores[candidate.key] = average(list(own.values()), "arithmetic")
+            scores[candidate.key] = average(list(own.values()), kind)
             write_json(file, HeldOutScores(identity=identity, scores=scores))
             advance(1)
     return scores
