@@ -25,6 +25,7 @@ from hamdg.runs.merge_figures import MergeFacts
 from hamdg.runs.record import read_record
 from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
+from hamdg.stages.context import Context
 from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.regret import study
 from hamdg.stages.scoring import Scorer as HeldOutScorer
@@ -184,6 +185,19 @@ def test_scores_of_other_models_are_not_taken(trained: Callable[..., Path]) -> N
     kept.write_text(before.replace(json.loads(before)["identity"], "another1"))
     assert search_merges(path, 1).new == 1
     assert kept.read_text() == before
+
+
+def test_scores_in_another_precision_are_not_taken(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained()
+    study(path, 1)
+    in_full = json.loads((path / "regret.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "half", True)
+        assert study(path, 1).searched.new == 1
+        assert json.loads((path / "regret.json").read_text())["identity"] != in_full["identity"]
+    assert search_merges(path, 1).new == 1
 
 
 def test_code_that_a_search_calls_meets_the_wall(

@@ -200,6 +200,7 @@ def scoring_identity(sources: SourceModels, left_out: Mapping[str, SourceModels]
         "left_out": {name: [sorted(one.models), dict(one.origins)] for name, one in left_out.items()},
         "buffers": context.recipe.merge.buffers,
         "splits": sha256_file(context.run.splits),
+        "half": context.half,
         "hamdg": library_versions()["hamdg"],
     }
     return hashed(values)
