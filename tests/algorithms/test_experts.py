@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from hamdg.algorithms.experts import Experts
 from hamdg.config.reading import read_recipe
+from hamdg.merge import MergeSettings, merge_with
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import defining_part, run_directory
 from hamdg.runs.record import read_record
@@ -16,6 +19,7 @@ from hamdg.stages import pipeline
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.sharing import step_identities
 from tests.stages.conftest import tiny_arguments
+from tests.tiny import Tower
 
 
 @pytest.mark.parametrize("mean", ["logits", "probabilities"])
@@ -45,8 +49,8 @@ def test_runs_from_before_there_was_an_ensemble_are_the_runs_without() -> None:
     assert "experts" not in defining_part(read_recipe(None, ["--algorithm=experts"]))
 
 
-def _run(root: Path, *own: str) -> Context:
-    recipe = read_recipe(None, [*tiny_arguments(root, "vit"), "--runtime.quiet=true", *own])
+def _run(root: Path, *own: str, tower: Tower = "vit") -> Context:
+    recipe = read_recipe(None, [*tiny_arguments(root, tower), "--runtime.quiet=true", *own])
     pipeline.run(recipe)
     return open_context(recipe, RunDirectory(run_directory(recipe)))
 
@@ -78,6 +82,23 @@ def test_joint_training_is_mixed_in_and_taken_from_its_own_run(tmp_path: Path) -
     for key in ("joint", "merged", "experts"):
         assert all(torch.equal(tensor, found[key].weights[name]) for name, tensor in taken[key].weights.items())
     assert read_record(both.run.record)["images_seen"] == read_record(alone.run.record)["images_seen"]
+
+
+def test_the_mix_has_the_statistics_that_the_recipe_s_merge_asks_for(tmp_path: Path) -> None:
+    live = ("--model.statistics=live", "--merge.buffers=mean", "--merge.method=uniform")
+    context = _run(
+        tmp_path, "--algorithm=experts", "--controls.erm=false", "--experts.joint_share=0.25", *live, tower="rn"
+    )
+    found = {one.key: one.weights for one in context.algorithm.entries(context)}
+    names = [name for name in found["experts"] if name.endswith("running_var")]
+    # Plain means of variances: pooled ones would have the distances of the means in them, too.
+    options, models, base = {"alpha": 0.25}, {"joint": found["joint"]}, found["merged"]
+    wanted = merge_with("wise_ft", models, base, options, MergeSettings(buffers="mean"))
+    pooled = merge_with("wise_ft", models, base, options)
+    assert all(torch.equal(found["experts"][name], wanted[name]) for name in names)
+    assert any(not torch.equal(pooled[name], wanted[name]) for name in names)
+    provenance = cast("dict[str, str]", context.step("mix").read()["facts"]["provenance"])
+    assert json.loads(provenance["hamdg.settings"])["buffers"] == "mean"
 
 
 def test_what_follows_joint_training_follows_from_all_before_it() -> None:

@@ -6,8 +6,9 @@ from typing import cast
 from hamdg.algorithms.base import Algorithm, Entry, Step, StepResult
 from hamdg.cohort.learner import Learner
 from hamdg.config.algorithms.experts import ExpertsSettings
-from hamdg.merge import merge_with
+from hamdg.merge import MergeSettings, merge_with
 from hamdg.merge.files import Provenance
+from hamdg.merge.files.provenance import resolved_settings
 from hamdg.runs.manifest import digests
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
@@ -79,9 +80,17 @@ def _learners(context: Context) -> Mapping[str, Learner]:
 def _mix(context: Context) -> StepResult:
     """Go from the experts' merge to the jointly trained average, as far as the recipe says."""
     options = {"alpha": context.settings(ExpertsSettings).joint_share}
+    settings = MergeSettings(buffers=context.recipe.merge.buffers)
     merge, joint = context.step("merge"), context.step(JOINT).history()
-    mixed = merge_with(_BETWEEN, {POOLED: joint.history[POOLED]}, merge.load("merged"), options)
+    mixed = merge_with(_BETWEEN, {POOLED: joint.history[POOLED]}, merge.load("merged"), options, settings)
     context.files.save("merged", mixed)
     (start,) = digests(context.run, [merge.folder / "merged.safetensors"]).values()
-    origin = Provenance(_BETWEEN, options, joint.origins, start, versions=library_versions())
+    origin = Provenance(
+        _BETWEEN,
+        options,
+        joint.origins,
+        start,
+        settings=resolved_settings(settings),
+        versions=library_versions(),
+    )
     return StepResult({"provenance": origin.metadata()})

@@ -16,6 +16,7 @@ from hamdg.merge import merge
 from hamdg.merge.registry import list_methods
 from hamdg.runs.identity import identity
 from hamdg.runs.steps import read_step_summary
+from tests.tiny import tiny_settings
 
 if TYPE_CHECKING:
     from tests.algorithms.conftest import Done
@@ -68,6 +69,17 @@ def test_a_variant_is_a_recipe_away(done: Runs, enrichment: str, harmonization: 
     if method == "uniform":
         mean = merge("uniform", found.history)
         assert all(torch.equal(tensor, mean[name]) for name, tensor in merged.items())
+
+
+def test_simple_averages_have_the_statistics_that_the_merge_asks_for(done: Runs) -> None:
+    network = ("--model.name=" + str(tiny_settings("rn")["model.name"]), "--model.statistics=live")
+    merged = ("--merge.method=uniform", "--merge.buffers=mean", "--ham.enrichment.enabled=false")
+    context = done("ham", *network, *merged).context()
+    rows = {entry.key: entry.weights for entry in context.algorithm.entries(context)}
+    assert any(name.endswith("running_var") for name in rows["ham"])
+    assert all(torch.equal(tensor, rows["ham"][name]) for name, tensor in rows["uniform_history"].items())
+    last = merge("uniform", context.step("train").history().last, buffers="mean")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in rows["uniform_last"].items())
 
 
 def test_all_others_can_be_read_too_and_are_runs_of_their_own() -> None:

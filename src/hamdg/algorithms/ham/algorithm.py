@@ -65,11 +65,12 @@ class Ham(Algorithm):
         found, merged = context.step("train").history(), context.step("merge").load("merged")
         facts = cast("Mapping[str, object]", context.step("merge").read()["facts"]["merge"])
         network, base, method = context.network(), context.base(), self.recipe.merge.method
-        norm = norms(task_vectors({"merged": merged}, base))["merged"]
+        norm, buffers = norms(task_vectors({"merged": merged}, base))["merged"], self.recipe.merge.buffers
+        shrunk = merge("shrunk", found.history, base=base, buffers=buffers, norm=norm)
         averages = {
-            "uniform_last": ("uniform average, last models", merge("uniform", found.last)),
-            "uniform_history": ("uniform average, histories", merge("uniform", found.history)),
-            "shrunk": (labels.scaled_label(method), merge("shrunk", found.history, base=base, norm=norm)),
+            "uniform_last": ("uniform average, last models", merge("uniform", found.last, buffers=buffers)),
+            "uniform_history": ("uniform average, histories", merge("uniform", found.history, buffers=buffers)),
+            "shrunk": (labels.scaled_label(method), shrunk),
         }
         return [
             *start_entries(context, network),
