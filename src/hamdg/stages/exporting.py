@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from hamdg import console
@@ -46,7 +46,7 @@ def validate(context: Context, again: bool = False) -> bool:
         scorer = Scorer(context.device, context.preprocess, context.half)
         models = [Scored(entry.network, entry.weights) for entry in entries]
         values = scorer.by_domain(models, open_holdouts(context), context.task)
-    sources = {entry.key: own for entry, own in zip(entries, values, strict=True)}
+    sources = mean_by_key([entry.key for entry in entries], values)
     summary = ValidationSummary(
         validation={key: sum(own.values()) / len(own) for key, own in sources.items()},
         sources=sources,
@@ -57,6 +57,19 @@ def validate(context: Context, again: bool = False) -> bool:
     write_json(run.validation, summary)
     console.note(f"source validation: {summary['validation'][entries[-1].key]:.1%}")
     return True
+
+
+def mean_by_key(keys: Sequence[str], values: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return each row's values by domain: of one that has an entry for each target, such as its own head, the means.
+
+    Args:
+        keys: The key of every entry; entries of one key are one row.
+        values: Its values by domain.
+    """
+    rows: dict[str, list[Mapping[str, float]]] = {}
+    for key, own in zip(keys, values, strict=True):
+        rows.setdefault(key, []).append(own)
+    return {key: {name: sum(one[name] for one in own) / len(own) for name in own[0]} for key, own in rows.items()}
 
 
 def export(context: Context, results: Sequence[Entry]) -> dict[str, str]:

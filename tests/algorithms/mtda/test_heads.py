@@ -16,6 +16,7 @@ from hamdg.errors import RunDirectoryError
 from hamdg.merge.files import load_tensors
 from hamdg.models.mini_resnet import WIDTHS, MiniResNet
 from hamdg.stages import pipeline
+from hamdg.stages.exporting import mean_by_key
 from tests.algorithms.mtda.conftest import ARGUMENTS, PLAIN, TARGETS, Finished, equal
 from tests.stages.conftest import tiny_arguments
 
@@ -57,6 +58,11 @@ def test_a_separate_head_is_for_its_own_target(whole: Finished, finished: Run) -
         pipeline.run(other.recipe)
     pipeline.run(other.recipe, again=True)
     assert equal(load_tensors(other.run.path / files[0]), own[TARGETS[0],])
+
+
+def test_source_validation_of_separate_heads_is_their_mean() -> None:
+    values = [{"photo": 0.5, "art": 1.0}, {"photo": 0.25, "art": 0.5}, {"photo": 0.75, "art": 0.0}]
+    assert mean_by_key(["source", "mtda", "mtda"], values) == {"source": values[0], "mtda": {"photo": 0.5, "art": 0.25}}
 
 
 def test_streets_are_segmented_by_the_same_steps_with_the_last_layers_kept_apart(tmp_path: Path) -> None:
