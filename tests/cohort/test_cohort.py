@@ -279,6 +279,30 @@ def test_a_loss_that_gathers_what_it_needs_is_split_over_processes(world: World)
     check_whole({"art": world.ham_learner("art")}, 1, processes=4)
 
 
+class Late(Learner):
+    """Notes a random number that it draws after every update."""
+
+    drawn: tuple[float, ...] = ()
+
+    def after_update(self, batches: Mapping[str, Batch], step: int) -> None:
+        self.drawn += (float(torch.rand(())),)
+
+
+def test_what_is_drawn_after_an_update_is_a_function_of_seed_step_and_name(world: World) -> None:
+    """A resumed run has another state of torch's generator than the killed one had, and must draw the same."""
+    short = world.but(train=TrainConfig(steps=2))
+
+    def drawn(state: int, seed: int = 0) -> list[tuple[float, ...]]:
+        learners = {name: Late(short.network(), (name,), short.train) for name in ("art", "photo")}
+        torch.manual_seed(state)
+        short.fit(Cohort(learners, seed=seed))
+        return [learner.drawn for learner in learners.values()]
+
+    first = drawn(1)
+    assert drawn(2) == first
+    assert len({number for own in [*first, *drawn(1, seed=5)] for number in own}) == 8
+
+
 def test_batches_are_not_split_where_statistics_move(world: World) -> None:
     learner = world.learner(("art",))
     learner.network.live_statistics = True

@@ -38,7 +38,8 @@ class Cohort(LightningModule):
     """Advances any number of learners together; one alone is plain fine-tuning, bit for bit.
 
     Each step, for each learner: seed torch by (seed, step, name), compute its loss, and its gradients. Then couplings
-    act, every learner's gradients are clipped on their own, and one optimizer moves all of them.
+    act, every learner's gradients are clipped on their own, and one optimizer moves all of them. What a learner draws
+    after the update is seeded, too.
 
     Measurements stay on the device and come to the host together, every `log_every` steps. Only then a loss that is
     not finite stops the training; callbacks that write call `flush` first, so that nothing is written after such a
@@ -126,8 +127,10 @@ class Cohort(LightningModule):
         # Couplings before learners: a learner's moving average or clamp has the last word on its own weights.
         for coupling in self.couplings:
             values |= coupling.after_update(self.learners, step, log_now)
-        for learner in self.learners.values():
-            learner.after_update(batches, step)
+        for name, learner in self.learners.items():
+            # Alike in all processes, whose weights must stay equal.
+            with seeded(self.seed, step, f"{name}/after", self.device):
+                learner.after_update(batches, step)
         scheduler.step()
         self._pending.append((step, rate, values))
         if log_now:
