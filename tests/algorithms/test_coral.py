@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from hamdg.algorithms.coral import coral
+from hamdg.config.reading import read_recipe
+from hamdg.errors import ConfigError
+from hamdg.stages import pipeline
+from tests.stages.conftest import tiny_arguments
 
 
 def slow(first: Tensor, second: Tensor) -> float:
@@ -36,3 +42,17 @@ def test_equal_moments_cost_nothing_and_the_order_of_domains_does_not_matter() -
     one, other = torch.randn(6, 4), torch.randn(6, 4)
     assert float(coral(one, one.flip(0))) == pytest.approx(0.0, abs=1e-12)
     assert float(coral(one, other)) == pytest.approx(float(coral(other, one)))
+
+
+def test_batches_of_one_image_have_no_covariance(tmp_path: Path) -> None:
+    own = ("--algorithm=coral", "--data.batch_size=1", "--controls.erm=false", "--runtime.quiet=true")
+    message = (
+        r"^`data\.batch_size` is 1, but `coral` compares covariances of the domains' features, which need at least 2 "
+        r"images of each; raise it\.$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        pipeline.run(read_recipe(None, [*tiny_arguments(tmp_path / "runs", "vit"), *own]))
+    assert not (tmp_path / "runs").exists()
+    # Of one domain nothing is compared.
+    alone = read_recipe(None, [*tiny_arguments(tmp_path / "runs", "vit"), *own, "--excluded=[art, cartoon]"])
+    pipeline.dry_run(alone)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from hamdg.cohort.alignment import AlignmentLearner
 from hamdg.config.algorithms.coral import CoralSettings
+from hamdg.errors import ConfigError
 from hamdg.stages.context import Context
 from hamdg.stages.pooled import Pooled
 
@@ -19,6 +20,18 @@ class Coral(Pooled):
 
     name = "coral"
     tasks = ("classification",)
+
+    def check(self, context: Context) -> None:
+        """Refuse batches of one image a domain: the covariance of its features is not a number.
+
+        Raises:
+            ConfigError: They are compared with each other.
+        """
+        if context.recipe.data.batch_size < 2 and len(context.sources) > 1:
+            raise ConfigError(
+                f"`data.batch_size` is 1, but `{self.name}` compares covariances of the domains' features, which need "
+                "at least 2 images of each; raise it."
+            )
 
     def learner(self, context: Context) -> AlignmentLearner:
         """Return the learner."""
