@@ -114,7 +114,8 @@ class DataConfig:
         columns: The hub's, or a CSV's, columns.
         domains: Of `benchmark: custom`, the domains to use; `null` for all.
         batch_size: Images per source domain and step.
-        validation_fraction: Share of each domain held out for validation (DomainBed's split rule).
+        validation_fraction: Share of each source domain held out for validation (DomainBed's split rule). Held-out
+            domains always have DomainBed's parts of 80 % and 20 %.
         words: How prompts call classes whose names are not words, such as `{n02084071: dog}`, or the path of a YAML or
             JSON file of them; `null`, and classes that are left out: by their names.
         ids: Of `benchmark: custom`, what the ids in label maps mean, such as `{0: road, 1: sky, 2: ignore}`, where

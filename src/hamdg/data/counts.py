@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from hamdg.config.data import RENDERED
 from hamdg.config.recipe import Recipe
 from hamdg.data.find_images import list_images, subset_positions
-from hamdg.data.module import split_positions, training_positions
+from hamdg.data.module import split_positions, target_positions, training_positions
+from hamdg.errors import DataError
 from hamdg.mini.rendered import rendered_classes
 
 
@@ -31,6 +33,21 @@ def source_count(recipe: Recipe, name: str) -> SourceCount:
 def image_count(recipe: Recipe, name: str) -> int:
     """Return how many images a domain has."""
     return len(_labels(recipe, name))
+
+
+def check_unseen(recipe: Recipe, targets: Sequence[str]) -> None:
+    """Refuse targets of which steps would read all images, so that none is left to test on.
+
+    Raises:
+        DataError: If there is such a target.
+    """
+    for name in targets:
+        count = image_count(recipe, name)
+        if len(target_positions(recipe, name, count)[1]) == 0:
+            raise DataError(
+                f"domain `{name}` has {count} images, too few to adapt to 80 % of them and to test on the other 20 %: "
+                "5 are needed."
+            )
 
 
 def _labels(recipe: Recipe, name: str) -> NDArray[np.int64]:

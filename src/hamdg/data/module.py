@@ -38,24 +38,37 @@ from hamdg.errors import ConfigError, DataError
 from hamdg.text import listed, shortened
 
 _CPU = torch.device("cpu")
+# DomainBed's share of a target that no step may see.
+_UNSEEN = 0.2
 
 
 def split_domain(recipe: Recipe, domain: Domain) -> tuple[Indices, Indices]:
-    """Return the positions of a domain's training and validation part."""
+    """Return the positions of a source domain's training and validation part."""
     return split_positions(recipe, domain.name, len(domain))
 
 
 def split_positions(recipe: Recipe, name: str, count: int) -> tuple[Indices, Indices]:
-    """Return the positions of the training and validation part of a domain that has so many images."""
+    """Return the positions of the training and validation part of a source domain that has so many images."""
     return split(count, recipe.data.validation_fraction, recipe.seed, benchmark_of(recipe).domains.index(name))
 
 
-def training_part(recipe: Recipe, domain: Domain) -> Indices:
-    """Return the positions of a source domain that are trained on.
+def target_positions(recipe: Recipe, name: str, count: int) -> tuple[Indices, Indices]:
+    """Return the positions of DomainBed's 80 % and 20 % part of a target that has so many images.
 
-    Of the training part these are `data.shots` of each class, and of them those that `data.conflicts.imbalance` leaves.
+    What it is tested on does not depend on how the sources are split.
     """
-    if not draws_training_part(recipe) or isinstance(domain, UnlabeledDomain):
+    return split(count, _UNSEEN, recipe.seed, benchmark_of(recipe).domains.index(name))
+
+
+def training_part(recipe: Recipe, domain: Domain) -> Indices:
+    """Return the positions of a domain that are trained on.
+
+    Of a source's training part these are `data.shots` of each class, and of them those that `data.conflicts.imbalance`
+    leaves; of a target without labels, what steps may see.
+    """
+    if isinstance(domain, UnlabeledDomain):
+        return adaptation_part(recipe, domain)
+    if not draws_training_part(recipe):
         return split_domain(recipe, domain)[0]
     return training_positions(recipe, domain.name, image_classes(domain.clean_labels))
 
@@ -76,7 +89,7 @@ def draws_training_part(recipe: Recipe) -> bool:
 
 def adaptation_part(recipe: Recipe, domain: Domain) -> Indices:
     """Return the positions of a target that steps may see, without labels: DomainBed's 80 % part of it."""
-    return split_domain(recipe, domain)[0]
+    return target_positions(recipe, domain.name, len(domain))[0]
 
 
 def without_holdout(recipe: Recipe) -> Recipe:

@@ -14,7 +14,7 @@ from hamdg.algorithms.base import SOURCE, START, Entry
 from hamdg.config.reading import values_of
 from hamdg.data.domain import Domain, combined_fingerprint, only_domains, open_domain, opened_domains
 from hamdg.data.listing import Listing
-from hamdg.data.module import split_domain
+from hamdg.data.module import target_positions
 from hamdg.data.resolve import prompts_of, words_of
 from hamdg.data.splits import Indices, image_classes
 from hamdg.data.subset import Subset
@@ -140,10 +140,10 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     everything = Subset(context.tested_images(domain), np.arange(len(domain)), labels)
     everything.prepare()
     own = [entry for entry in entries if not entry.only or domain.name in entry.only]
-    inside = torch.from_numpy(split_domain(context.recipe, domain)[0])
+    inside = torch.from_numpy(target_positions(context.recipe, domain.name, len(domain))[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
     maps = labels.ndim > 1
-    seen = _headline_images(context, domain)
+    seen = _headline_images(context, domain.name, len(domain))
     if maps:
         # The record has the 80 % part beside the headline.
         for part in (seen, inside.numpy()):
@@ -178,10 +178,10 @@ def _check_labeled(domain: Domain, maps: Tensor) -> None:
         )
 
 
-def _headline_images(context: Context, domain: Domain) -> Indices:
-    """Return the positions of the images of a target that the headline is of."""
-    inside, outside = split_domain(context.recipe, domain)
-    return {"all": np.arange(len(domain)), "80%": inside, "20%": outside}[_part(context)]
+def _headline_images(context: Context, name: str, count: int) -> Indices:
+    """Return the positions of the images that the headline is of, of a target that has so many."""
+    inside, outside = target_positions(context.recipe, name, count)
+    return {"all": np.arange(count), "80%": inside, "20%": outside}[_part(context)]
 
 
 def _predictions(
@@ -236,8 +236,8 @@ def _row(
     primary = context.task.primary
     own = _numbers([metrics[f"{primary}{PART_SUFFIX[part]}"] for metrics in targets.values()])
     inside = _numbers([metrics[f"{primary}_in80"] for metrics in targets.values()])
-    kind, share = context.recipe.evaluate.average, 0.2 if part == "20%" else 1
-    counts = [_images(metrics) * share for metrics in targets.values()]
+    kind = context.recipe.evaluate.average
+    counts = [len(_headline_images(context, name, _images(metrics))) for name, metrics in targets.items()]
     given = [found[entry.key] for found in errors.values() if entry.key in found]
     return {
         "key": entry.key,

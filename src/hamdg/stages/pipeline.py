@@ -14,6 +14,7 @@ from hamdg.config.merge_section import completed
 from hamdg.config.reading import checked
 from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import check_loggers
+from hamdg.data.counts import check_unseen
 from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunInUseError
 from hamdg.progress import Progress
@@ -172,6 +173,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
 
     Raises:
         ConfigError: If the text tower cannot tell the classes apart, a step cannot be done, or there is no such step.
+        DataError: If steps would read all images of a target.
     """
     context = open_context(recipe, run)
     steps = context.algorithm.steps()
@@ -179,6 +181,8 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     check_words(context)
     check_rows(context)
     check_measured(context)
+    if any("targets" in step.reads for step in _up_to(steps, until)):
+        check_unseen(recipe, context.targets)
     for step in _up_to(steps, until):
         if step.check is not None:
             step.check(replace(context, unlearned=True))

@@ -17,7 +17,7 @@ from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
 from hamdg.data.listing import Listing
 from hamdg.data.lists.meaning import read_lists
-from hamdg.data.module import SourceData, draws_training_part, split_domain, training_part
+from hamdg.data.module import SourceData, draws_training_part, split_domain, target_positions, training_part
 from hamdg.data.resolve import benchmark_of, place_of
 from hamdg.data.splits import Indices, image_classes, seed_hash
 from hamdg.data.subset import Subset
@@ -127,10 +127,12 @@ def split_facts(recipe: Recipe, domain: Domain, *, source: bool) -> SplitFacts:
     Args:
         recipe: The run's recipe.
         domain: The domain.
-        source: Whether it is a source domain, in which `data.shots` are drawn.
+        source: Whether it is a source domain, whose validation part is the recipe's, and in which `data.shots` are
+            drawn; of a target, what no step may see is recorded as that part.
     """
     environment = benchmark_of(recipe).domains.index(domain.name)
-    validation = split_domain(recipe, domain)[1]
+    parts = split_domain(recipe, domain) if source else target_positions(recipe, domain.name, len(domain))
+    validation = parts[1]
     facts: SplitFacts = {
         "environment": environment,
         "seed": seed_hash(recipe.seed, environment),

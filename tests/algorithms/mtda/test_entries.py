@@ -14,6 +14,7 @@ from hamdg.algorithms.mtda import training
 from hamdg.algorithms.mtda.merging import BUFFERS, merge_targets
 from hamdg.config.algorithms.mtda import MtdaSettings
 from hamdg.report.table import format_text
+from hamdg.runs.averages import average_error
 from hamdg.runs.lines import read_lines
 from hamdg.stages.context import open_context
 from tests.algorithms.mtda.conftest import TARGETS, equal
@@ -72,10 +73,13 @@ def test_models_from_different_starts_are_warned_of_and_those_from_one_are_not(
 def test_the_headline_is_the_harmonic_mean_on_what_no_step_saw(whole: Finished) -> None:
     record = whole.record
     assert record["average"] == "harmonic"
+    # Of 42 images, a fifth is 8.4.
+    assert {record["splits"][name]["validation"] for name in TARGETS} == {8}
     for row in record["rows"]:
         values = [cast("float", row["targets"][name]["accuracy_in20"]) for name in TARGETS]
         wanted = 0.0 if 0 in values else 3 / sum(1 / one for one in values)
         assert row["held_out"] == pytest.approx(wanted)
+        assert row["standard_error"] == pytest.approx(average_error(values, [8, 8, 8], "harmonic"))
     shown = format_text(record)
     assert "Several held-out domains: harmonic mean." in shown
     assert "Held out: the 20 % part of the images, which no step has read." in shown

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from hamdg.config.reading import read_recipe
-from hamdg.errors import ConfigError
+from hamdg.errors import ConfigError, DataError
 from hamdg.stages import pipeline
 from tests.algorithms.mtda.conftest import ARGUMENTS, recipe_of
 from tests.stages.conftest import tiny_arguments
+from tests.toys import write
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,17 @@ def test_what_cannot_be_merged_is_refused_before_anything_trains(
     recipe = recipe_of(tmp_path / "runs", *overrides)
     with pytest.raises(ConfigError, match=message):
         pipeline.run(recipe)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_targets_that_leave_no_image_to_test_on_are_refused_before_anything_trains(tmp_path: Path) -> None:
+    given = [one for one in (*tiny_arguments(tmp_path / "runs", "rn"), *ARGUMENTS) if not one.startswith("--held_out")]
+    for name, numbers in {"photo": range(6), "fog": range(6), "night": range(2)}.items():
+        for kind, number in product(("cat", "dog"), numbers):
+            write(tmp_path / "toys" / name / kind / f"{number}.png")
+    place = ("--benchmark=custom", f"--data.root={tmp_path / 'toys'}", "--held_out=fog+night")
+    with pytest.raises(DataError, match=r"^domain `night` has 4 images, too few to adapt to 80 % of them"):
+        pipeline.run(read_recipe(None, [*(one for one in given if "data.mini" not in one), *place]))
     assert not (tmp_path / "runs").exists()
 
 
