@@ -20,6 +20,7 @@ from hamdg.runs.record import read_record
 from hamdg.stages import pipeline, running
 from hamdg.stages.context import Context, open_context
 from hamdg.stages.discovery import algorithm_of
+from hamdg.stages.sharing import step_identities
 from hamdg.stages.step_files import StepFiles
 from tests.algorithms.mtda.conftest import PLAIN, TARGETS, equal, recipe_of
 from tests.algorithms.test_sections import left_by, undeclared
@@ -42,6 +43,15 @@ def test_options_of_the_merge_and_comparisons_retrain_nothing(finished: Run, mon
     assert done == ["merge"]
     assert [row["key"] for row in other.record["rows"]].count("merged_moments") == 1
     assert equal(load_tensors(other.run.merged), merge_targets(first.last("adapt"), "mean"))
+
+
+def test_another_merge_trains_no_comparison(tmp_path: Path) -> None:
+    def identities(*own: str) -> dict[str, str]:
+        recipe = recipe_of(tmp_path, *own)
+        return step_identities(recipe, algorithm_of(recipe).steps(), ["photo"], TARGETS)
+
+    first, other = identities(), identities("--mtda.merge.buffers=mean")
+    assert [name for name in first if first[name] != other[name]] == ["merge", "reestimate"]
 
 
 def test_a_step_depends_on_what_it_declares_alone(finished: Run, tmp_path: Path) -> None:

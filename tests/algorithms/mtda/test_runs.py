@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_each_step_opens_what_it_declares_and_the_merge_opens_nothing(whole: Finished) -> None:
     steps = algorithm_of(whole.recipe).steps()
-    assert [step.name for step in steps] == ["source", "adapt", "merge", "union", "starts", "readapt", "reestimate"]
+    assert [step.name for step in steps] == ["source", "adapt", "union", "starts", "readapt", "merge", "reestimate"]
     opened = {step.name: read_step_summary(whole.run.step(step.name))["opened"] for step in steps}
     assert opened == {
         "source": ["photo"],

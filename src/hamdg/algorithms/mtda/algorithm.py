@@ -75,12 +75,14 @@ class Mtda(Algorithm):
         return FOOTNOTE
 
     def steps(self) -> Sequence[Step]:
-        """Return source model, adaptation and merge, and after them what the merge is compared with."""
+        """Return source model and adaptation, what the merge is compared with, and the merge.
+
+        A step depends on all before it, so that the merge comes after whatever trains: another one trains nothing.
+        """
         settings, targets = self.settings, self.targets
         found = [
             training.source_step(),
             training.adapt_step(settings, targets),
-            Step(MERGE, _merge, reads=frozenset(), sections=frozenset({"mtda.merge"})),
         ]
         if settings.compare.union:
             found.append(training.union_step(settings, targets))
@@ -89,6 +91,7 @@ class Mtda(Algorithm):
                 training.starts_step(targets),
                 training.adapt_step(settings, targets[1:], READAPT, STARTS),
             ]
+        found.append(Step(MERGE, _merge, reads=frozenset(), sections=frozenset({"mtda.merge"})))
         return [*found, reestimate_step()] if settings.reestimate.images else found
 
     def keys(self, sources: Sequence[str]) -> tuple[str, ...]:
