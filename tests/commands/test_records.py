@@ -117,7 +117,50 @@ def test_folders_are_packed_as_the_sweep_is_and_counted_as_json(sweep: Path, cap
     }
     assert main(["records", "unpack", "a.tar.xz", "b.tar.xz", "--root", "new", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {"root": "new", "runs": {"mini": count}, "there": {"mini": count}}
+    assert found == {"root": "new", "runs": {"mini": count}, "there": {"mini": count}, "begun": {}}
+
+
+def test_runs_that_are_begun_are_not_said_to_be_there(sweep: Path, capsys: Said) -> None:
+    assert main(["records", "pack", str(sweep), "--out", "a.tar.xz"]) == 0
+    one, two, *_ = (job.directory for job in jobs_in(sweep))
+    (one / "done").unlink()
+    capsys.readouterr()
+    assert main(["records", "unpack", "a.tar.xz", "--json"]) == 0
+    said = capsys.readouterr()
+    what = "1 run (1 of mini) is begun and not finished; delete its folder to unpack it"
+    assert said.err == f"hamdg: warning: {what}\n"
+    found = json.loads(said.out)
+    assert (found["runs"], found["there"]) == ({}, {"mini": len(jobs_in(sweep)) - 1})
+    assert found["begun"] == {"mini": 1}
+    (two / "done").unlink()
+    assert main(["records", "unpack", "a.tar.xz"]) == 0
+    what = "2 runs (2 of mini) are begun and not finished; delete their folders to unpack them"
+    assert capsys.readouterr().err == f"hamdg: warning: {what}\n"
+
+
+def test_a_run_with_another_record_elsewhere_is_said(sweep: Path, capsys: Said) -> None:
+    shutil.copytree("lightning_logs", "copy")
+    first = jobs_in(sweep)[0].directory
+    other = Path("copy") / first.relative_to("lightning_logs")
+    record = json.loads((other / "record.json").read_text())
+    (other / "record.json").write_text(json.dumps(record | {"held_out_accuracy": 0.25}))
+    (other / "done").write_bytes(b"")
+    assert main(["records", "pack", str(sweep), "copy", "--out", "a.tar.xz"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"packed {len(jobs_in(sweep))} runs")
+    (warning,) = said.err.splitlines()
+    assert "Left out: `" in warning
+    assert warning.endswith("which is packed, but has another record.")
+    assert {str(first), str(other)} == {warning.split("`")[1], warning.split("`")[3]}
+
+
+def test_home_folders_are_written_out(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    assert main(["records", "pack", str(sweep), "--out", "~/a.tar.xz"]) == 0
+    assert main(["records", "unpack", str(home / "a.tar.xz"), "--root=~/logs"]) == 0
+    assert len(list(home.glob("logs/*/*/*/*/done"))) == len(jobs_in(sweep))
+    assert not Path("~").exists()
 
 
 def test_runs_that_are_not_finished_are_left_out_and_said(sweep: Path, capsys: Said) -> None:

@@ -22,6 +22,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import check_not_records_only, check_seal, has_records_only
 from hamdg.runs.packing import PackedRun, pack
 from hamdg.runs.record import read_record
+from hamdg.runs.steps import read_validation
 from tests.made_up import write_done
 
 KEPT = ["config.yaml", "done", "record.json", "start.json", "validation.json"]
@@ -71,18 +72,43 @@ def test_a_run_comes_back_without_its_weights(recipe: Recipe, packed: Path, tmp_
 def test_no_path_of_the_machine_is_in_an_archive(recipe: Recipe, tmp_path: Path) -> None:
     run = write_done(recipe, 0.7)
     record = json.loads(run.record.read_text())
-    words = "hamdg run /home/me/my.yaml --data.root=/home/me/PACS '--data.cache=~/a b' --label=a/b --x=[/c/d,/e/f]"
-    record["command"], record["footnote"] = words, "Made of (/home/me/x.pt) with https://host/a/b, either/or, 1 / 2."
+    record["command"] = "hamdg run /home/me/my.yaml --data.root=/home/me/PACS '--data.cache=~/a b'"
+    record["config"]["model"]["weights"] = "/home/me/own.pt"
     run.record.write_text(json.dumps(record))
     run.done.write_bytes(b"")
     found = pack(run).files
     assert all(str(tmp_path).encode() not in content and b"/home" not in content for content in found.values())
     assert all(b"somebody" not in content for content in found.values())
     own = json.loads(found["record.json"])
-    assert own["command"] == "hamdg run my.yaml --data.root=PACS '--data.cache=a b' --label=a/b --x=[d,f]"
-    assert own["footnote"] == "Made of (x.pt) with https://host/a/b, either/or, 1 / 2."
+    assert own["command"] == "hamdg run my.yaml --data.root=PACS '--data.cache=a b'"
+    assert own["config"]["model"]["weights"] == "own.pt"
     assert list(json.loads(found["start.json"])["files"]) == ["model.safetensors"]
     assert json.loads(found["done"])["start"] == {}
+
+
+def test_texts_that_look_like_paths_stay_as_they_are(recipe: Recipe) -> None:
+    run = write_done(replace(recipe, label="/SWAD"), 0.7)
+    record = json.loads(run.record.read_text())
+    record |= {"variant": "keep ~1/3", "condition": "ERM /SWAD", "classes": ["/m/01", "/m/02"], "words": ["a", "b"]}
+    record["footnote"] = "Made of (/home/me/x.pt)."
+    record["config"]["data"] |= {"words": {"/m/01": "a", "/m/02": "b"}, "cache": None}
+    record["command"] = "hamdg run mini/ham --label=/SWAD"
+    run.record.write_text(json.dumps(record))
+    run.done.write_bytes(b"")
+    found = json.loads(pack(run).files["record.json"])
+    assert {**found, "config": {}} == {**record, "config": {}}
+    assert found["config"]["data"] == record["config"]["data"]
+
+
+def test_the_scores_of_older_runs_are_packed_as_those_of_others(recipe: Recipe) -> None:
+    run = write_done(recipe, 0.7)
+    scores = read_validation(run)
+    run.validation.unlink()
+    run.done.write_bytes(b"")
+    with pytest.raises(RunDirectoryError, match=r"validation.json` is missing"):
+        pack(run)
+    run.step("merge").summary.write_text(json.dumps({"validation": scores, "seconds": 1.0}))
+    assert json.loads(pack(run).files["validation.json"]) == {"validation": scores}
 
 
 def test_a_run_that_a_path_of_the_machine_defines_is_refused(recipe: Recipe) -> None:
@@ -117,14 +143,17 @@ def test_the_same_runs_make_the_same_bytes(packed: Path, tmp_path: Path) -> None
 
 
 def test_a_run_that_is_there_stays_as_it_is(packed: Path, tmp_path: Path) -> None:
-    there = tmp_path / "new" / str(next(read_archive(packed)).place)
-    there.mkdir(parents=True)
-    (there / "config.yaml").write_text("mine")
+    half, whole = (tmp_path / "new" / str(run.place) for run in read_archive(packed))
+    for folder in (half, whole):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("mine")
+    (whole / "done").touch()
     found = unpack(packed, tmp_path / "new")
-    assert [run.place.name[:6] for run in found.there] == ["seed0-"]
-    assert [run.place.name[:6] for run in found.new] == ["seed1-"]
-    assert [path.name for path in there.iterdir()] == ["config.yaml"]
-    assert (there / "config.yaml").read_text() == "mine"
+    assert [run.place.name for run in found.begun] == [half.name]
+    assert [run.place.name for run in found.there] == [whole.name]
+    assert found.new == []
+    assert [path.name for path in half.iterdir()] == ["config.yaml"]
+    assert sorted(path.name for path in whole.iterdir()) == ["config.yaml", "done"]
 
 
 def test_a_killed_process_leaves_whole_runs_alone(
@@ -212,6 +241,70 @@ def test_an_archive_that_lacks_a_file_is_refused(packed: Path, tmp_path: Path) -
         with pytest.raises(DataError, match=why):
             unpack(_rewritten(packed, lambda _: None, name), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def _forged(source: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
+    """Write an archive of the same runs with changed files."""
+    runs = []
+    for run in read_archive(source):
+        files = dict(run.files)
+        change(files)
+        runs.append(PackedRun(run.place, files))
+    out = source.with_name("forged.tar.xz")
+    write_archive(out, runs)
+    return out
+
+
+def _unlisted(files: dict[str, bytes]) -> None:
+    manifest = json.loads(files["done"])
+    del manifest["files"]["record.json"]
+    files["done"] = json.dumps(manifest).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda files: files.update({"config.yaml": files["config.yaml"] + b"\nseed: 7\n"}), "config.yaml"),
+        (_unlisted, "record.json"),
+    ],
+)
+def test_no_file_is_unpacked_whose_digest_is_not_known(
+    packed: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], object], name: str
+) -> None:
+    with pytest.raises(DataError, match=f"/{re.escape(name)}` in it is not the file that was packed"):
+        unpack(_forged(packed, change), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_is_in_a_run_once(packed: Path, tmp_path: Path) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        member.name = member.name.replace("/start.json", "/record.json")
+
+    with pytest.raises(DataError, match=r"/record.json` in it is there twice"):
+        unpack(_rewritten(packed, change), tmp_path / "new")
+
+
+def test_a_run_larger_than_any_is_refused_before_it_is_read(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [sum(map(len, run.files.values())) for run in read_archive(packed)]
+    monkeypatch.setattr(archive, "_LARGEST", max(sizes))
+    assert len(list(read_archive(packed))) == 2
+    # Each file of the run is smaller.
+    monkeypatch.setattr(archive, "_LARGEST", min(sizes) - 1)
+    with pytest.raises(DataError, match=r"seed0-\w+` in it is larger than 0 MiB"):
+        unpack(packed, tmp_path / "new")
+
+
+def test_an_archive_that_cannot_be_read_is_named(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("hamdg.runs.archive.tarfile.open", refuse)
+    with pytest.raises(
+        DataError, match=f"^{re.escape(f'Cannot read `{packed}`: Permission denied; make it readable')}"
+    ):
+        unpack(packed, tmp_path / "new")
 
 
 def test_a_run_in_the_place_of_another_is_refused(packed: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hamdg import console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hamdg.runs.packing import PackedRun
 
 SUMMARY = "pack records of finished runs, without weights, and unpack them elsewhere"
-_ROOT = Path("lightning_logs")
+_ROOT, _RECORD = "lightning_logs", "record.json"
 _PACK = (
     "Of each run the archive has the recipe, the record, the scores on source validation and what the run started "
     "from; paths of this machine are left out. The same runs make the same bytes. "
@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     packing = _command(commands, "pack", "pack what tables need of finished runs into one file", _pack, _PACK)
     what = "run directories, folders of them, sweep files, or names of sweeps that come with hamdg"
     packing.add_argument("paths", nargs="+", metavar="RUNS", help=what)
-    packing.add_argument("--out", type=Path, required=True, metavar="FILE", help="the archive to write, a .tar.xz file")
+    packing.add_argument("--out", required=True, metavar="FILE", help="the archive to write, a .tar.xz file")
     unpacking = _command(commands, "unpack", "unpack the runs of archives that have none here", _unpack, _UNPACK)
     unpacking.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an archive that `pack` wrote")
     where = f"the folder of all runs, `root` of a sweep (default: {_ROOT})"
-    unpacking.add_argument("--root", type=Path, default=_ROOT, metavar="FOLDER", help=where)
+    unpacking.add_argument("--root", default=_ROOT, metavar="FOLDER", help=where)
 
 
 def _command(
@@ -56,9 +56,10 @@ def _command(
 
 def _pack(arguments: argparse.Namespace) -> int:
     """Pack the runs that are finished, say which are not, and return the exit code."""
+    from hamdg.files import user_path
     from hamdg.runs.archive import SUFFIX, by_benchmark, write_archive
 
-    out: Path = arguments.out
+    out = user_path(arguments.out, "--out")
     if not out.name.endswith(SUFFIX):
         raise ConfigError(f"`--out` is `{out}`, which should end in `{SUFFIX}`.")
     packed, left_out = _packed(arguments.paths)
@@ -87,7 +88,7 @@ def _packed(paths: list[str]) -> tuple[list[PackedRun], list[str]]:
     from hamdg.runs.packing import pack
 
     found = given(paths, pairs=True)
-    packed: dict[str, PackedRun] = {}
+    packed: dict[PurePosixPath, tuple[Path, PackedRun]] = {}
     reasons = []
     for run in found.runs:
         try:
@@ -95,21 +96,24 @@ def _packed(paths: list[str]) -> tuple[list[PackedRun], list[str]]:
         except HamdgError as error:
             reasons.append(str(error))
             continue
-        packed.setdefault(str(own.place), own)
+        first, other = packed.setdefault(own.place, (run.path, own))
+        if own.files[_RECORD] != other.files[_RECORD]:
+            reasons.append(f"`{run.path}` is the run of `{first}`, which is packed, but has another record.")
     reasons += [problem.reason for problem in found.problems]
     # Damaged records are among those that are absent.
     if absent := len(found.absent) - len(found.problems):
         reasons.append(f"{counted(absent, 'run')} without a record.")
     if not packed:
         raise DataError(f"No run can be packed: {reasons[0]}")
-    return list(packed.values()), [f"Left out: {reason}" for reason in reasons]
+    return [run for _, run in packed.values()], [f"Left out: {reason}" for reason in reasons]
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
     """Unpack archives, say how many of their runs were there, and return the exit code."""
+    from hamdg.files import user_path
     from hamdg.runs.archive import by_benchmark, unpack
 
-    root: Path = arguments.root
+    root = user_path(arguments.root, "--root")
     try:
         found = [unpack(path, root) for path in arguments.files]
     except OSError as error:
@@ -118,9 +122,15 @@ def _unpack(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"Cannot unpack below `{root}`: {reason_of(error)}; name another `--root`.") from error
     new = by_benchmark(run for one in found for run in one.new)
     there = by_benchmark(run for one in found for run in one.there)
+    begun = by_benchmark(run for one in found for run in one.begun)
+    if begun:
+        what = "is begun and not finished; delete its folder to unpack it"
+        if sum(begun.values()) > 1:
+            what = "are begun and not finished; delete their folders to unpack them"
+        console.warning(f"{_counted(begun)} {what}")
     before = f"; {_counted(there)} were there already and stay as they are" if there else ""
     console.result(f"unpacked {_counted(new)} below {root}{before}")
-    console.result_json({"root": root, "runs": new, "there": there})
+    console.result_json({"root": root, "runs": new, "there": there, "begun": begun})
     return 0
 
 

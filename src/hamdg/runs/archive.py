@@ -17,18 +17,20 @@ from filelock import FileLock
 
 from hamdg.errors import DataError
 from hamdg.files import atomic_folder, atomic_path, write_bytes
-from hamdg.runs import schema
+from hamdg.runs.directory import RunDirectory
 from hamdg.runs.manifest import Manifest
 from hamdg.runs.packing import PackedRun, place_of
 from hamdg.runs.record import checked
-from hamdg.text import excerpt
+from hamdg.text import excerpt, reason_of
 from hamdg.values import MismatchError, check
 
 SUFFIX = ".tar.xz"
-_RECORD, _DONE = "record.json", "done"
-_NEEDED = frozenset({"config.yaml", _RECORD, _DONE})
+_CONFIG, _RECORD, _DONE = "config.yaml", "record.json", "done"
+_NEEDED = frozenset({_CONFIG, _RECORD, _DONE})
 _FILES = _NEEDED | {"start.json", "validation.json"}
 _LOCK = ".unpack.lock"
+# Far more than the files of any run take; a small archive may claim to hold much more.
+_LARGEST = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Unpacked:
 
     Args:
         new: Those that were unpacked.
-        there: Those whose directories were there before, which stay as they are.
+        there: Those that were done there before, which stay as they are.
+        begun: Those that were begun there and not finished, which stay as they are, too.
     """
 
     new: list[PackedRun] = field(default_factory=list)
     there: list[PackedRun] = field(default_factory=list)
+    begun: list[PackedRun] = field(default_factory=list)
 
 
 def write_archive(path: Path, runs: Iterable[PackedRun]) -> None:
@@ -78,7 +82,11 @@ def unpack(path: Path, root: Path) -> Unpacked:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / _LOCK, is_singleton=False):
         for run in read_archive(path):
-            (found.new if _unpacked(run, root) else found.there).append(PackedRun(run.place, {}))
+            if _unpacked(run, root):
+                fate = found.new
+            else:
+                fate = found.there if RunDirectory(root / run.place).is_done else found.begun
+            fate.append(PackedRun(run.place, {}))
     return found
 
 
@@ -99,13 +107,13 @@ def read_archive(path: Path) -> Iterator[PackedRun]:
     Raises:
         DataError: It is missing, damaged, or holds anything but records of runs.
     """
-    if not path.is_file():
-        raise DataError(f"There is no file `{path}`; name an archive that `hamdg records pack` wrote.")
     try:
+        if not path.is_file():
+            raise DataError(f"There is no file `{path}`; name an archive that `hamdg records pack` wrote.")
         with tarfile.open(path, "r:xz") as archive:
             seen = set[PurePosixPath]()
             for place, members in groupby(archive, key=lambda member: _place(path, member)):
-                run = PackedRun(place, {_name(member): _content(archive, member) for member in members})
+                run = PackedRun(place, _files(path, archive, place, members))
                 if place in seen:
                     raise _refused(path, str(place), "is there twice")
                 seen.add(place)
@@ -113,6 +121,8 @@ def read_archive(path: Path) -> Iterator[PackedRun]:
                 yield run
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise DataError(f"`{path}` is not a whole {SUFFIX} archive ({error}); get it again.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read `{path}`: {reason_of(error)}; make it readable, or get it again.") from error
     if not seen:
         raise DataError(f"`{path}` is empty; get it again.")
 
@@ -126,13 +136,23 @@ def _place(path: Path, member: tarfile.TarInfo) -> PurePosixPath:
         raise _refused(path, member.name, "is a path that may lead out of the folder of runs")
     if len(parts) != 5 or parts[-1] not in _FILES:
         raise _refused(path, member.name, "is not one of the files of `<benchmark>/<held out>/<algorithm>/<run>/`")
-    if member.size > schema.LARGEST:
-        raise _refused(path, member.name, f"is larger than {schema.LARGEST >> 20} MiB")
     return PurePosixPath(*parts[:-1])
 
 
-def _name(member: tarfile.TarInfo) -> str:
-    return member.name.rpartition("/")[2]
+def _files(
+    path: Path, archive: tarfile.TarFile, place: PurePosixPath, members: Iterable[tarfile.TarInfo]
+) -> dict[str, bytes]:
+    """Read the files of a run by their names, none twice, and no more than any run has."""
+    found, size = dict[str, bytes](), 0
+    for member in members:
+        name = member.name.rpartition("/")[2]
+        if name in found:
+            raise _refused(path, member.name, "is there twice")
+        size += member.size
+        if size > _LARGEST:
+            raise _refused(path, str(place), f"is larger than {_LARGEST >> 20} MiB")
+        found[name] = _content(archive, member)
+    return found
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -151,8 +171,9 @@ def _check(path: Path, run: PackedRun) -> None:
         raise _refused(path, str(run.place / _DONE), f"is damaged ({error})") from error
     if not manifest.get("records_only"):
         raise _refused(path, str(run.place), "is not a run that `hamdg records pack` packed")
-    for name, facts in manifest["files"].items():
-        if hashlib.sha256(run.files.get(name, b"")).hexdigest() != facts["sha256"]:
+    known = {name: facts["sha256"] for name, facts in manifest["files"].items()} | {_CONFIG: manifest.get("config")}
+    for name in sorted(known.keys() | run.files.keys() - {_DONE}):
+        if hashlib.sha256(run.files.get(name, b"")).hexdigest() != known.get(name):
             raise _refused(path, str(run.place / name), "is not the file that was packed")
     record = checked(_json(path, run, _RECORD), f"{path}: {run.place / _RECORD}")
     if place_of(record) != run.place:

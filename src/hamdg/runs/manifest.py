@@ -33,12 +33,14 @@ class Manifest(TypedDict):
         files: Its files, by name.
         start: Those that its model was read from, by path.
         records_only: Whether the run was unpacked from an archive of records, which leaves out all other files.
+        config: SHA-256 of `config.yaml` as such a run was packed; a later command may write that file again.
         cores: CPU cores of the machine that packed such a run, which its times are of.
     """
 
     files: dict[str, FileFacts]
     start: dict[str, FileFacts]
     records_only: NotRequired[bool]
+    config: NotRequired[str]
     cores: NotRequired[int]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import cast
@@ -17,15 +16,13 @@ from hamdg.errors import DataError
 from hamdg.files import json_bytes
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
+from hamdg.runs.local_paths import PATH_KEYS, is_absolute, shortened, shortened_command, shortened_keys
 from hamdg.runs.manifest import NEVER, FileFacts, Manifest, cores_of, unchanged
 from hamdg.runs.record import Record, read_record
 from hamdg.runs.settings import flat
+from hamdg.runs.steps import Start, read_validation
 from hamdg.text import excerpt
 
-# The folders of an absolute path, at the beginning of a text or of a word in it; what they lead to is kept.
-_FOLDERS = re.compile(
-    r"(?<![^\s=`'\"(\[,])(?:file://)?(?:~[\w.-]*/|[A-Za-z]:[/\\]|/(?=[\w.]))(?:[^\s`'\"()\[\],;]*[/\\])?"
-)
 # Of a registered benchmark these do not define a run.
 _PLACES = ("root", "lists", "cache")
 
@@ -65,22 +62,21 @@ def pack(run: RunDirectory) -> PackedRun:
     if not isinstance(config, dict):
         raise DataError(f"`{run.config}` is not a recipe; repeat the run with `--force`.")
     config = _without_places(config)
-    for key, value in flat(config).items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and _FOLDERS.match(text):
-                raise DataError(
-                    f"`{run.path}` is defined by `{key}`, which is `{excerpt(text)}`, a path of this machine; runs of "
-                    "relative paths can be packed."
-                )
-    # As it was written: records of format 1 stay what they are.
-    written = cast("dict[str, dict[str, object]]", schema.load(run.record))
-    files = {run.record.name: json_bytes(_portable(written | {"config": _without_places(written["config"])}))}
-    for path in (run.start, run.validation):
-        if path.is_file():
-            files[path.name] = json_bytes(_portable(schema.read(path, dict[str, object])))
+    for key, path in _paths_in(config):
+        if is_absolute(path):
+            raise DataError(
+                f"`{run.path}` is defined by `{key}`, which is `{excerpt(path)}`, a path of this machine; runs of "
+                "relative paths can be packed."
+            )
+    files = {run.record.name: json_bytes(_portable_record(run)), run.validation.name: _validation(run)}
+    if run.start.is_file():
+        start = schema.read(run.start, Start)
+        files[run.start.name] = json_bytes({**start, "files": shortened_keys(start["files"])})
     facts = {name: _facts(content) for name, content in sorted(files.items())}
     files[run.config.name] = dump_yaml(config).encode()
-    files[run.done.name] = json_bytes(Manifest(files=facts, start={}, records_only=True, cores=cores_of(run)))
+    digest = hashlib.sha256(files[run.config.name]).hexdigest()
+    done = Manifest(files=facts, start={}, records_only=True, config=digest, cores=cores_of(run))
+    files[run.done.name] = json_bytes(done)
     return PackedRun(place_of(record), files)
 
 
@@ -95,7 +91,8 @@ def _check_whole(run: RunDirectory) -> None:
     if run.done.stat().st_size == 0:
         return
     known = schema.read(run.done, Manifest)["files"]
-    for path in (run.record, run.validation, run.start):
+    scores = run.validation if run.validation.exists() else run.step("merge").summary
+    for path in (run.record, scores, run.validation, run.start):
         if path.name in known and not unchanged(path, known[path.name]):
             raise DataError(f"`{path}` is not the file that the run ended with; restore it, or {schema.REPEAT}.")
 
@@ -114,15 +111,29 @@ def _without_places(config: Mapping[str, object]) -> dict[str, object]:
     return changed
 
 
-def _portable(value: object) -> object:
-    """Return what JSON holds with every absolute path shortened to what it leads to."""
-    if isinstance(value, str):
-        return _FOLDERS.sub("", value)
-    if isinstance(value, list):
-        return [_portable(one) for one in value]
-    if isinstance(value, dict):
-        return {_portable(key): _portable(one) for key, one in value.items()}
-    return value
+def _paths_in(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a recipe that hold a path, or a name in its place, and what they hold."""
+    values = flat(config)
+    for key in PATH_KEYS:
+        if isinstance(value := values.get(key), str):
+            yield key, value
+
+
+def _portable_record(run: RunDirectory) -> dict[str, object]:
+    """Return a record without paths of this machine, else as it was written: those of format 1 stay what they are."""
+    record = cast("dict[str, object]", schema.load(run.record))
+    config = _without_places(cast("dict[str, object]", record["config"]))
+    for key, path in _paths_in(config):
+        section, _, name = key.partition(".")
+        config[section] = cast("dict[str, object]", config[section]) | {name: shortened(path)}
+    return record | {"command": shortened_command(cast("str", record["command"])), "config": config}
+
+
+def _validation(run: RunDirectory) -> bytes:
+    """Return the content of `validation.json`, also of runs whose `merge.json` holds what it says."""
+    if run.validation.is_file():
+        return json_bytes(schema.read(run.validation, dict[str, object]))
+    return json_bytes({"validation": read_validation(run)})
 
 
 def _facts(content: bytes) -> FileFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,8 @@ def _remerged(path: Path, overrides: Sequence[str]) -> Path:
         recipe = _asked(source, overrides)
         if run_directory(recipe) == run_directory(own):
             raise ConfigError(f"`{path}` is merged with these very options; give other `--merge.*` ones.")
-    return pipeline.run(recipe, command=f"hamdg merge {path} {' '.join(overrides)}", trained=RunDirectory(path))
+    command = shlex.join(["hamdg", "merge", str(path), *overrides])
+    return pipeline.run(recipe, command=command, trained=RunDirectory(path))
 
 
 def trained_recipe(run: RunDirectory) -> Recipe:
@@ -98,7 +100,7 @@ def _reevaluated(path: Path, overrides: Sequence[str]) -> Path:
         _check_files(found)
         if not found.is_done and not all(found.step(step.name).is_done for step in algorithm_of(recipe).steps()):
             raise ConfigError(f"`{path}` has not done all its steps yet; finish it with `hamdg run` first.")
-        command = _command_of(found) or f"hamdg evaluate {path}"
+        command = _command_of(found) or shlex.join(["hamdg", "evaluate", str(path)])
     return pipeline.run(recipe, command=command, again=True)
 
 
