@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hamdg.errors import DataError
+from hamdg.files import write_json
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part
@@ -135,6 +136,15 @@ NASTY = "<script>|`[x](javascript:alert(1))\n*&"
 def test_runs_of_several_machines_say_so(runs: list[FoundRun]) -> None:
     text = results_markdown(runs, PART, METHODS, "ERM + SMA", [1, 16])
     assert "; machines with 1 CPU core and 16 CPU cores; " in text
+
+
+def test_cores_are_named_where_all_runs_noted_them(runs: list[FoundRun], tmp_path: Path) -> None:
+    for run in runs:
+        write_json(run.path / "done", {"files": {}, "start": {}, "cores": 16})
+    page = write_results(runs, tmp_path / "page.md", PART, METHODS)
+    assert "; seeds 0, 1; a machine with 16 CPU cores; hamdg" in page.read_text()
+    write_json(runs[0].path / "done", {"files": {}, "start": {}})
+    assert "; seeds 0, 1; hamdg" in write_results(runs, page, PART, METHODS).read_text()
 
 
 def test_whatever_records_hold_stays_text(runs: list[FoundRun]) -> None:

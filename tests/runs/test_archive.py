@@ -19,7 +19,7 @@ from hamdg.errors import DataError, RunDirectoryError
 from hamdg.runs import archive, packing
 from hamdg.runs.archive import read_archive, unpack, write_archive
 from hamdg.runs.directory import RunDirectory
-from hamdg.runs.manifest import check_not_records_only, check_seal, has_records_only
+from hamdg.runs.manifest import check_not_records_only, check_seal, cores_of, has_records_only
 from hamdg.runs.packing import PackedRun, pack
 from hamdg.runs.record import read_record
 from hamdg.runs.steps import read_validation
@@ -109,6 +109,19 @@ def test_the_scores_of_older_runs_are_packed_as_those_of_others(recipe: Recipe) 
         pack(run)
     run.step("merge").summary.write_text(json.dumps({"validation": scores, "seconds": 1.0}))
     assert json.loads(pack(run).files["validation.json"]) == {"validation": scores}
+
+
+def test_cores_are_those_that_the_run_had(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamdg.runs.manifest.usable_cores", lambda: 48)
+    run = write_done(recipe, 0.7)
+    monkeypatch.setattr("hamdg.runs.manifest.usable_cores", lambda: 2)
+    assert cores_of(run) == json.loads(pack(run).files["done"])["cores"] == 48
+    # Of versions that did not note them.
+    manifest = json.loads(run.done.read_text())
+    del manifest["cores"]
+    run.done.write_text(json.dumps(manifest))
+    assert cores_of(run) is None
+    assert "cores" not in json.loads(pack(run).files["done"])
 
 
 def test_a_run_that_a_path_of_the_machine_defines_is_refused(recipe: Recipe) -> None:

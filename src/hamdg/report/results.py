@@ -67,7 +67,8 @@ def write_results(
     Raises:
         DataError: There are no runs, they contradict each other, or the page's markers are damaged.
     """
-    cores = sorted({cores_of(RunDirectory(run.path)) for run in runs})
+    found = {cores_of(RunDirectory(run.path)) for run in runs}
+    cores = sorted(number for number in found if number is not None) if None not in found else []
     text = results_markdown(runs, part, methods, reference, cores, validation, costs)
     return write_part(out, part.name, text)
 
@@ -219,9 +220,8 @@ def _how(runs: Sequence[FoundRun], command: str, cores: Sequence[int]) -> str:
     numbers = ", ".join(str(seed) for seed in seeds)
     machines = "machines" if len(cores) > 1 else "a machine"
     each = " and ".join(counted(number, "CPU core") for number in cores)
-    facts = plain(
-        f"{counted(len(runs), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers}; {machines} with {each}; {used}."
-    )
+    made = f" {machines} with {each};" if cores else ""
+    facts = plain(f"{counted(len(runs), 'run')}; seed{'s' * (len(seeds) > 1)} {numbers};{made} {used}.")
     return f"{fenced(command)}\n\n{facts} Written from the runs' records by the command above."
 
 

@@ -34,7 +34,7 @@ class Manifest(TypedDict):
         start: Those that its model was read from, by path.
         records_only: Whether the run was unpacked from an archive of records, which leaves out all other files.
         config: SHA-256 of `config.yaml` as such a run was packed; a later command may write that file again.
-        cores: CPU cores of the machine that packed such a run, which its times are of.
+        cores: CPU cores that the process had which finished the run; runs of earlier versions did not note them.
     """
 
     files: dict[str, FileFacts]
@@ -83,7 +83,8 @@ def seal(run: RunDirectory, files: Iterable[str], start: Mapping[str, str]) -> N
         start: SHA-256, by path, of the files that its model was read from.
     """
     found = {name: _facts(run.path / name, sha256_file(run.path / name)) for name in sorted(files)}
-    write_json(run.done, Manifest(files=found, start={path: _started(Path(path), start[path]) for path in start}))
+    started = {path: _started(Path(path), start[path]) for path in start}
+    write_json(run.done, Manifest(files=found, start=started, cores=usable_cores()))
 
 
 def check_seal(run: RunDirectory, remedy: str = "") -> Manifest | None:
@@ -121,9 +122,9 @@ def has_records_only(run: RunDirectory) -> bool:
     return _read(run).get("records_only", False)
 
 
-def cores_of(run: RunDirectory) -> int:
-    """Return how many CPU cores the machine of a run has: this machine, unless the run was unpacked."""
-    return _read(run).get("cores") or usable_cores()
+def cores_of(run: RunDirectory) -> int | None:
+    """Return how many CPU cores finished a run; `None` for runs of earlier versions, which did not note them."""
+    return _read(run).get("cores")
 
 
 def _read(run: RunDirectory) -> Manifest:

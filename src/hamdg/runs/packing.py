@@ -75,7 +75,9 @@ def pack(run: RunDirectory) -> PackedRun:
     facts = {name: _facts(content) for name, content in sorted(files.items())}
     files[run.config.name] = dump_yaml(config).encode()
     digest = hashlib.sha256(files[run.config.name]).hexdigest()
-    done = Manifest(files=facts, start={}, records_only=True, config=digest, cores=cores_of(run))
+    done = Manifest(files=facts, start={}, records_only=True, config=digest)
+    if (cores := cores_of(run)) is not None:
+        done["cores"] = cores
     files[run.done.name] = json_bytes(done)
     return PackedRun(place_of(record), files)
 
