@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from hamdg.errors import DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.options import TableOptions
+from hamdg.runs.averages import Average
 from tests.report.tables.conftest import Made
 
 
@@ -62,6 +64,28 @@ def test_other_images_and_prompts_are_refused_by_name(made: Made) -> None:
         for seed, digest in enumerate("de")
     ]
     assert tabulate(drawn, TableOptions())[0].cells[0][0].n == 2
+
+
+@pytest.mark.parametrize("select", [None, "validation"])
+def test_other_means_over_held_out_domains_are_refused_whatever_the_rule(made: Made, select: str | None) -> None:
+    runs, kinds = [], list[Average](["arithmetic", "harmonic"])
+    for seed, kind in enumerate(kinds):
+        run = made("erm", "art+photo", seed, 0.5, settings={"evaluate.average": kind}, validation=0.5)
+        runs.append(FoundRun(run.path, replace(run.summary, average=kind)))
+    message = "`ERM` on `art+photo` would average runs that differ in `evaluate.average` (arithmetic, harmonic)"
+    refused(runs, message, select=select)
+    # Of each domain alone it is the same, and each mean has a column of its own.
+    (table,) = tabulate(runs, TableOptions(columns=("target",)))
+    assert [(head.label, cell.n) for head, cell in zip(table.columns, table.cells[0], strict=True)] == [
+        *(("art", 2), ("photo", 2), ("harmonic mean", 1), ("mean", 1))
+    ]
+    (table,) = tabulate(runs, TableOptions(rows=("algorithm", "evaluate.average")))
+    assert [cells[0].n for cells in table.cells] == [1, 1]
+    single = [
+        made("erm", "art", seed, 0.5, settings={"evaluate.average": run.summary.average})
+        for seed, run in enumerate(runs)
+    ]
+    assert tabulate(single, TableOptions())[0].cells[0][0].n == 2
 
 
 def test_what_changes_no_result_may_differ(made: Made) -> None:

@@ -174,8 +174,8 @@ class _Texts:
 def _kind(run: FoundRun, values: Mapping[str, object]) -> tuple[object, ...]:
     """Return what runs share that differ in seed and held-out domain alone; equal settings are one object."""
     summary = run.summary
-    facts = (summary.data_digest, tuple(summary.prompts), tuple(summary.classes), is_without_domains(run))
-    return (id(values), summary.algorithm, *facts)
+    facts = (summary.data_digest, summary.average, tuple(summary.prompts), tuple(summary.classes))
+    return (id(values), summary.algorithm, *facts, is_without_domains(run))
 
 
 def is_without_domains(run: FoundRun) -> bool:

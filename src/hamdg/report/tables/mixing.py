@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hamdg.report.tables.measured import Measured, is_without_domains
+from hamdg.report.tables.options import TARGET
 from hamdg.runs.settings import is_aside, is_used, text_of
 
 # The zero-shot model depends on these sections alone.
@@ -13,6 +14,8 @@ _START_SECTIONS = frozenset({"data", "model"})
 _OF_METHODS = frozenset({"data.augment", "data.batch_size"})
 # Facts of a record that are no keys of a recipe.
 PROMPTS, IMAGES, CLASSES = "prompts", "images", "classes"
+# A key that changes the numbers of several held-out domains at once, and nothing else.
+AVERAGE = "evaluate.average"
 ALGORITHM = "algorithm"
 # What stands for a key that a recipe leaves to a package, such as an option of a merge method.
 _DEFAULT = "default"
@@ -37,7 +40,7 @@ def differences(numbers: Iterable[Measured], ignored: Collection[str] = ()) -> d
     if len(algorithms) > 1 and ALGORITHM not in ignored:
         found[ALGORITHM] = algorithms
     facts = [_facts(one) for one in kinds]
-    for name in (PROMPTS, IMAGES, CLASSES):
+    for name in (PROMPTS, IMAGES, CLASSES, AVERAGE):
         known = _texts(fact[name] for fact in facts if fact[name])
         # Other settings of the data are other images.
         explained = name == IMAGES and any(key.startswith("data.") for key in keys)
@@ -59,7 +62,8 @@ def matters(key: str, one: Measured) -> bool:
 
 def is_hyper_parameter(key: str) -> bool:
     """Return whether runs that differ in a key are tries of one method, among which a rule may choose."""
-    return key in _OF_METHODS or (key.partition(".")[0] not in _START_SECTIONS and "." in key)
+    is_of_method = key.partition(".")[0] not in _START_SECTIONS and not is_aside(key)
+    return key in _OF_METHODS or (is_of_method and "." in key)
 
 
 def is_of_benchmark(key: str) -> bool:
@@ -104,4 +108,5 @@ def _facts(one: Measured) -> dict[str, str]:
         PROMPTS: "; ".join(summary.prompts),
         IMAGES: "" if drawn or is_without_domains(one.run) else summary.data_digest[:12],
         CLASSES: ", ".join(summary.classes),
+        AVERAGE: summary.average if len(summary.targets) > 1 and one.values.get(TARGET) not in summary.targets else "",
     }

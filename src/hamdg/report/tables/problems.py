@@ -64,7 +64,7 @@ _FIXED = (
     *("model.text_tower", "model.head"),
     *("prompts", "classes", "images"),
     *("data.subset", "data.shots", "data.validation_fraction", "data.truncated", "data.store", "data.domains"),
-    *("train.steps", "data.batch_size", "data.augment"),
+    *("train.steps", "data.batch_size", "data.augment", "evaluate.average"),
 )
 
 
