@@ -97,6 +97,21 @@ def test_runs_with_several_held_out_domains_are_columns_of_their_own(made: Made)
     assert cell(table, "ERM", "average").mean == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("keys", [{"columns": ("benchmark",)}, {"rows": ("algorithm",), "columns": ("seed",)}])
+def test_means_over_held_out_domains_are_of_runs_with_a_single_one(made: Made, keys: dict[str, object]) -> None:
+    runs = [made("erm", name, 0, value) for name, value in (("art", 0.2), ("photo", 0.4), ("art+photo", 0.9))]
+    table = one(runs, **keys)
+    assert table.cells[0][0].mean == pytest.approx(0.3)
+    assert table.problems == [
+        "1 run with several domains held out at once is no part of means over single ones, and not shown."
+    ]
+    # Where there are no others, they are the result.
+    table = one(runs[2:], **keys)
+    assert table.cells[0][0].mean == pytest.approx(0.9)
+    assert table.problems == []
+    assert one(runs, where={"held_out": ("art+photo",)}, **keys).cells[0][0].mean == pytest.approx(0.9)
+
+
 def test_an_average_is_called_as_the_rows_that_it_is_over(runs: list[FoundRun]) -> None:
     table = one(runs, rows=("algorithm", "held_out"), columns=("seed",))
     assert [head.label for head in table.rows if head.is_average] == ["ERM, average", "HAM (reconstruction), average"]

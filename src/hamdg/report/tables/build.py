@@ -22,7 +22,7 @@ from hamdg.report.tables.missing import fits, why_incomplete, why_missing
 from hamdg.report.tables.mixing import describe, differences, is_hyper_parameter, is_of_benchmark
 from hamdg.report.tables.model import Cell, Heading, Metric, Table
 from hamdg.report.tables.options import CLASS, MODEL, RESULT, TARGET, Absent, TableOptions
-from hamdg.report.tables.problems import gaps, no_whole_seed, unequal, without_numbers
+from hamdg.report.tables.problems import gaps, left_out, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs, scored, without_pairs
 from hamdg.report.tables.wording import caption, notes_of, title
 from hamdg.text import counted, listed, shortened
@@ -140,11 +140,7 @@ class _Builder:
         self._problems: list[str] = []
         self._pairs = Pairs(numbers if options.select == "leave_one_out" else ())
         self._numbers = without_pairs(numbers, options)
-        if left := len({one.run.path for one in numbers} - {one.run.path for one in self._numbers}):
-            self._problems.append(
-                f"{left} runs with a second domain held out are for leave-one-domain-out cross-validation; they are "
-                "not shown."
-            )
+        self._problems += left_out(numbers, self._numbers, options.select)
         self._seeds = {one.trial.seed for one in self._numbers}
         self._headings = Headings(self._numbers, absent, options.order)
 

@@ -10,8 +10,8 @@ from hamdg.report.tables.measured import Measured
 from hamdg.report.tables.missing import why_missing
 from hamdg.report.tables.mixing import describe, differences
 from hamdg.report.tables.model import Cell, Heading
-from hamdg.report.tables.options import Absent
-from hamdg.text import capitalized, listed
+from hamdg.report.tables.options import Absent, Rule
+from hamdg.text import capitalized, counted, listed
 
 
 def no_whole_seed(numbers: Iterable[Measured], units: Iterable[Unit]) -> str:
@@ -38,6 +38,31 @@ def without_numbers(absent: Sequence[Absent], keys: Sequence[str], places: Colle
         for place, own in found.items()
         if place not in places
     ]
+
+
+def left_out(numbers: Sequence[Measured], kept: Sequence[Measured], rule: Rule | None) -> list[str]:
+    """Return a sentence for each reason why runs with a second domain held out are not shown.
+
+    Args:
+        numbers: All numbers of a table.
+        kept: Those that are shown.
+        rule: How runs are chosen; `None` where they are not.
+    """
+    shown = {one.run.path for one in kept}
+    gone = {one.run.path: len(one.run.summary.targets) for one in numbers if one.run.path not in shown}
+    joint = sum(count > 1 for count in gone.values()) if rule is None else 0
+    sentences = []
+    if others := len(gone) - joint:
+        sentences.append(
+            f"{others} runs with a second domain held out are for leave-one-domain-out cross-validation; they are not "
+            "shown."
+        )
+    if joint:
+        sentences.append(
+            f"{counted(joint, 'run')} with several domains held out at once {'is' if joint == 1 else 'are'} no part of "
+            "means over single ones, and not shown."
+        )
+    return sentences
 
 
 def unequal(

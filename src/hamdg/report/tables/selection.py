@@ -84,7 +84,8 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
     """Return the numbers but those of runs that are there for leave-one-out alone.
 
     Such a run lacks a domain that others of its kind train on; it stays where the table tells runs apart by that. Where
-    runs are chosen or scored, those with several held-out domains go if there are others with one.
+    runs are chosen or scored, or numbers are means over held-out domains, those with several held-out domains go if
+    there are others with one.
 
     Args:
         numbers: All numbers of a table.
@@ -93,6 +94,7 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
     asked = (*options.rows, *(options.columns or ()), *options.where)
     # The methods of a sweep are told apart by all that they differ in, this too.
     is_told_apart = "excluded" in asked or METHOD in asked
+    takes_single = options.select is not None or "held_out" not in (*options.rows, *(options.columns or ()))
     sets: dict[_Kind, set[frozenset[str]]] = {}
     fewest: dict[_Kind, int] = {}
     for one in numbers:
@@ -103,7 +105,7 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
     for one in numbers:
         kind = _kind(one)
         is_pair = not is_told_apart and any(other < one.excluded for other in sets[kind])
-        has_more = options.select is not None and len(one.run.summary.targets) > fewest[kind] == 1
+        has_more = takes_single and len(one.run.summary.targets) > fewest[kind] == 1
         if not (is_pair or has_more):
             kept.append(one)
     return kept
