@@ -30,6 +30,34 @@ def test_differences_are_paired_by_seed_and_domain(runs: list[FoundRun]) -> None
     assert cell(table, "ERM", "average").difference is None
 
 
+def test_averages_over_benchmarks_are_compared_by_their_seeds(made: Made) -> None:
+    gains = {("a", "art"): [0.30, 0.31, 0.32], ("a", "photo"): [0.30, 0.31, 0.32], ("b", "art"): [-0.30, -0.30, -0.30]}
+    runs = [
+        made(method, held_out, seed, 0.5 + (gain if method == "ham" else 0.0), benchmark=benchmark)
+        for (benchmark, held_out), own in gains.items()
+        for seed, gain in enumerate(own)
+        for method in ("erm", "ham")
+    ]
+    table = one(runs, columns=("benchmark",), baseline="ERM")
+    erm, ham = (cell(table, name, "average") for name in ("ERM", "HAM (reconstruction)"))
+    found = ham.difference
+    assert found is not None
+    assert ham.mean is not None
+    assert erm.mean is not None
+    # Of nine pairs it would be .107: `a` has two domains, and counts no more than `b`.
+    assert found.mean == pytest.approx(ham.mean - erm.mean) == pytest.approx(0.005)
+    # 0, .005 and .01: a deviation of .005; t(2) reaches to 4.3027.
+    assert found.low == pytest.approx(0.005 - 4.302652729911275 * 0.005 / math.sqrt(3))
+    assert found.n == 3
+    assert (ham.is_best, erm.is_tied) == (True, True)
+    inside = cell(table, "HAM (reconstruction)", "a").difference
+    assert inside is not None
+    assert inside.mean == pytest.approx(0.31)
+    assert inside.n == 6
+    assert table.caption.endswith("Averages over benchmarks are compared by their seeds alone.")
+    assert "by their seeds alone" not in one(runs[:12], columns=("benchmark",), baseline="ERM").caption
+
+
 @pytest.mark.parametrize("name", ["ERM", "erm", "HAM", "ham", "HAM (reconstruction)"])
 def test_the_baseline_is_found_by_any_of_its_names(runs: list[FoundRun], name: str) -> None:
     assert one(runs, baseline=name).baseline == ("ERM" if name.lower() == "erm" else "HAM (reconstruction)")

@@ -26,7 +26,7 @@ def answer(table: Table) -> str:
         return _only(table, known[0])
     best = [(head, cell) for head, cell in known if cell.is_best] or known[:1]
     tied = [head.label for head, cell in known if cell.is_tied and not cell.is_best]
-    beaten = [head.label for head, cell in known if differ(cell.values, best[0][1].values) and not cell.is_best]
+    beaten = [head.label for head, cell in known if differ(cell.pairs, best[0][1].pairs) and not cell.is_best]
     sentences = [_best(table, best)]
     if tied:
         verb = "is" if len(tied) == 1 else "are"

@@ -68,11 +68,11 @@ def _marked(cell: Cell, best: Cell) -> Cell:
     # Which of two equal ones comes first says nothing.
     if cell.mean == best.mean:
         return replace(cell, is_best=True)
-    return replace(cell, is_tied=differ(cell.values, best.values) is False)
+    return replace(cell, is_tied=differ(cell.pairs, best.pairs) is False)
 
 
 def _compared(cell: Cell, base: Cell) -> Cell:
     if cell.mean is None or base.mean is None:
         return cell
     paired = {trial: value - base.values[trial] for trial, value in cell.values.items() if trial in base.values}
-    return replace(cell, difference=paired_difference(cell.values, base.values), paired=paired)
+    return replace(cell, difference=paired_difference(cell.pairs, base.pairs), paired=paired)

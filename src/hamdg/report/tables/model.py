@@ -88,6 +88,17 @@ class Cell:
     runs: Sequence[FoundRun] = ()
     chosen: Mapping[Trial, str] = field(default_factory=dict)
 
+    @property
+    def is_of_benchmarks(self) -> bool:
+        """Whether it is an average over several benchmarks, which count alike however many domains they have."""
+        return len({trial.benchmark for trial in self.values}) > 1
+
+    @property
+    def pairs(self) -> Mapping[Trial, float]:
+        """The numbers that it is compared by, of which it is the plain mean: single ones, or one a seed."""
+        by_seed = {Trial("", "", seed): value for seed, value in self.values_by_seed.items()}
+        return by_seed if self.is_of_benchmarks else self.values
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -71,6 +71,8 @@ def caption(table: Table, rule: Rule | None, keys: Sequence[str]) -> str:
             f"Differences to {table.baseline} are means over pairs of the same seed and held-out domain, with 95 % "
             "intervals (Student's t)."
         )
+    if any(cell.is_of_benchmarks for row in table.cells for cell in row):
+        sentences.append("Averages over benchmarks are compared by their seeds alone.")
     return " ".join(sentences)
 
 
