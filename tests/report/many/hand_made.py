@@ -53,7 +53,12 @@ def _marked(column: Sequence[Cell], rows: Sequence[Heading], tied: Sequence[str]
     found = []
     for cell, row in zip(column, rows, strict=True):
         compared = base is not None and cell is not base and cell.mean is not None
-        difference = paired_difference(cell.values_by_seed, base.values_by_seed) if base and compared else None
+        others = base if compared else None
+        difference = paired_difference(cell.values_by_seed, others.values_by_seed) if others else None
+        there = cell.values.keys() & others.values.keys() if others else ()
+        paired = {trial: cell.values[trial] - others.values[trial] for trial in there} if others else {}
         is_best = cell.mean is not None and cell.mean == best
-        found.append(replace(cell, is_best=is_best, is_tied=is_best or row.label in tied, difference=difference))
+        found.append(
+            replace(cell, is_best=is_best, is_tied=is_best or row.label in tied, difference=difference, paired=paired)
+        )
     return found

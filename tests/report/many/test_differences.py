@@ -4,9 +4,13 @@ import pytest
 
 from hamdg.report.estimates import Difference
 from hamdg.report.many.differences import UNKNOWN, differences, reading
+from hamdg.report.many.words import answer
 from hamdg.report.table import MINUS
+from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.model import Metric
+from hamdg.report.tables.options import TableOptions
 from tests.report.many.hand_made import ACCURACY, made_table
+from tests.report.tables.conftest import make
 
 HIGHER, LOWER = Difference(0.02, 0.01, 0.03, 3), Difference(-0.02, -0.03, -0.01, 3)
 
@@ -25,6 +29,27 @@ def test_differences_are_drawn_from_the_best_to_the_worst() -> None:
     assert found.lines[0].interval == "+3.4 to +4.9"
     assert len(found.lines[0].strip.seeds) == 3
     assert found.lines[0].strip.text == "HAM: +4.2, 95 % interval +3.4 to +4.9"
+
+
+def test_each_row_is_drawn_against_the_baseline_of_its_own_condition() -> None:
+    values = {("erm", "clean"): 0.7, ("ham", "clean"): 0.8, ("erm", "noisy"): 0.2, ("ham", "noisy"): 0.3}
+    runs = [
+        make(method, "art", seed, value + seed / 50 + (method == "ham") * seed / 100, condition=condition)
+        for (method, condition), value in values.items()
+        for seed in (0, 1, 2)
+    ]
+    (table,) = tabulate(runs, TableOptions(rows=("condition", "algorithm"), baseline="ERM"))
+    found = differences(table)
+    assert found is not None
+    assert [line.label for line in found.lines] == ["HAM (reconstruction), clean", "HAM (reconstruction), noisy"]
+    for line in found.lines:
+        assert line.text == "+11.0"
+        assert line.strip.seeds == pytest.approx([found.axis.at(gain) for gain in (10.0, 11.0, 12.0)])
+    said = answer(table).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == (
+        "clean: HAM (reconstruction), clean is best on art: 83.0 ± 1.7 %. The other is distinguishably worse. "
+        "noisy: HAM (reconstruction), noisy is best on art: 33.0 ± 1.7 %. The other is distinguishably worse."
+    )
 
 
 def test_there_are_none_without_a_baseline() -> None:

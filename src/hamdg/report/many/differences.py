@@ -49,15 +49,12 @@ class Differences:
 def differences(table: Table) -> Differences | None:
     """Return the difference of every row to the baseline, from the best to the worst; `None` where there is none."""
     cells = main_cells(table)
-    base = next((cell for cell, head in zip(cells, table.rows, strict=True) if head.is_baseline), None)
-    if base is None:
-        return None
     found = [
-        (table.rows[row].label, cells[row].difference, paired(cells[row].values, base.values))
+        (table.rows[row].label, one, [pair for _, pair in sorted(cells[row].paired.items())])
         for row in ranked(table)
-        if cells[row].difference is not None
+        if (one := cells[row].difference) is not None
     ]
-    return drawn([(label, one, pairs) for label, one, pairs in found if one is not None], table.metric)
+    return drawn(found, table.metric)
 
 
 def drawn(found: Sequence[tuple[str, Difference, Sequence[float]]], metric: Metric) -> Differences | None:

@@ -8,6 +8,8 @@ from hamdg.report.estimates import differ
 from hamdg.report.many.differences import UNKNOWN, comparison_place, reading
 from hamdg.report.many.headline import main_cells, main_column, ranked
 from hamdg.report.many.strips import shown, unit
+from hamdg.report.tables.build import place_of
+from hamdg.report.tables.comparing import Place
 from hamdg.report.tables.model import Cell, Heading, Table
 from hamdg.text import listed_in_words
 
@@ -17,14 +19,26 @@ Row = tuple[Heading, Cell]
 
 
 def answer(table: Table) -> str:
-    """Return the answer to the first question: which method is best, and by how much that can be told."""
-    rows = [(table.rows[row], main_cells(table)[row]) for row in ranked(table)]
-    known = [(head, cell) for head, cell in rows if cell.mean is not None]
-    if not known:
+    """Return the answer to the first question: which method is best, and by how much that can be told.
+
+    Where conditions, for instance, are rows, there is one answer for each of them.
+    """
+    places: dict[Place, list[Row]] = {place_of(head): [] for head in table.rows}
+    cells = main_cells(table)
+    for row in ranked(table):
+        if cells[row].mean is not None:
+            places[place_of(table.rows[row])].append((table.rows[row], cells[row]))
+    if not any(places.values()):
         return f"No method has a result {comparison_place(table)} yet."
+    answers = {", ".join(place): _answer(table, known) for place, known in places.items() if known}
+    return " ".join(f"{place}: {text}" if len(places) > 1 else text for place, text in answers.items())
+
+
+def _answer(table: Table, known: Sequence[Row]) -> str:
+    """Return the answer for rows with a result that are compared with each other, the best first."""
     if len(known) == 1:
         return _only(table, known[0])
-    best = [(head, cell) for head, cell in known if cell.is_best] or known[:1]
+    best = [(head, cell) for head, cell in known if cell.is_best] or list(known[:1])
     tied = [head.label for head, cell in known if cell.is_tied and not cell.is_best]
     beaten = [head.label for head, cell in known if differ(cell.pairs, best[0][1].pairs) and not cell.is_best]
     sentences = [_best(table, best)]

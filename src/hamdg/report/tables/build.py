@@ -10,7 +10,7 @@ from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import estimate
 from hamdg.report.tables.columns import Column, averaged_key, columns_of
-from hamdg.report.tables.comparing import baselines, compared, marked
+from hamdg.report.tables.comparing import Place, baselines, compared, marked
 from hamdg.report.tables.cosines import EXPLAINED, cosines_of, note_of
 from hamdg.report.tables.costs import Numbers, costs_of, explained
 from hamdg.report.tables.filling import Filled, fill
@@ -168,7 +168,7 @@ class _Builder:
         cells = [
             [self._cell(head, filled[values], line) for line in lines] for values, head in zip(rows, heads, strict=True)
         ]
-        places = [_place_of(head) for head in heads]
+        places = [place_of(head) for head in heads]
         bases = baselines(
             [self._names(head, own) for head, own in zip(heads, rows.values(), strict=True)],
             places,
@@ -315,7 +315,8 @@ def _is_place(key: str) -> bool:
     return key in known or (key.startswith("data.") and not is_hyper_parameter(key))
 
 
-def _place_of(head: Heading) -> tuple[str, ...]:
+def place_of(head: Heading) -> Place:
+    """Return what a row has in common with those that it is compared with."""
     return tuple(value for key, value in head.values.items() if _is_place(key))
 
 
