@@ -59,7 +59,10 @@ class _Method:
 
 
 def cost_part(table: Table) -> CostPart | None:
-    """Return cost against accuracy; `None` unless two methods with a result have a cost."""
+    """Return cost against accuracy; `None` unless two methods with a result have a cost, and one can be better."""
+    higher_is_better = table.metric.higher_is_better
+    if higher_is_better is None:
+        return None
     cells = main_cells(table)
     methods = [
         _Method(table.rows[row].label, cells[row], *_costs(table.rows[row], cells[row]))
@@ -86,7 +89,7 @@ def cost_part(table: Table) -> CostPart | None:
         title,
         f"{table.metric.label} {comparison_place(table)}{',' * bool(unit(table.metric))}{unit(table.metric)}",
     )
-    wide, narrow = (scatter(drawn, free, titles, size) for size in (WIDE, NARROW))
+    wide, narrow = (scatter(drawn, free, titles, size, higher_is_better) for size in (WIDE, NARROW))
     text = _text(wide, by_time) + " Names without room are in the table below." * bool(wide.unnamed or narrow.unnamed)
     rows = [_row(one, table) for one in methods]
     return CostPart(f"{table.metric.label} against {title}", text, wide, narrow, _columns(table), rows)

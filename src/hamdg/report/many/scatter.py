@@ -139,7 +139,11 @@ class _Frame:
 
 
 def scatter(
-    methods: Sequence[Cost], free: Sequence[tuple[str, float]], titles: tuple[str, str], size: tuple[float, float]
+    methods: Sequence[Cost],
+    free: Sequence[tuple[str, float]],
+    titles: tuple[str, str],
+    size: tuple[float, float],
+    higher_is_better: bool = True,
 ) -> Scatter:
     """Return cost against value.
 
@@ -148,17 +152,20 @@ def scatter(
         free: Names and values that cost nothing, such as zero-shot.
         titles: What the cost is, and what the value is.
         size: Pixels across and down.
+        higher_is_better: Whether the highest value is the best, or the lowest; low values are left out if they are bad.
     """
-    axis = value_axis([*(one.value for one in methods), *(value for _, value in free)], _ends(methods))
+    sign = 1.0 if higher_is_better else -1.0
+    values = [*(one.value for one in methods), *(value for _, value in free)]
+    axis = value_axis(values, _ends(methods), may_cut=higher_is_better)
     below = [one.label for one in methods if not axis.shows(one.value)]
     below += [name for name, value in free if not axis.shows(value)]
     methods = [one for one in methods if axis.shows(one.value)]
     free = [(name, value) for name, value in free if axis.shows(value)]
     frame = _frame(methods, free, size)
-    ordered = sorted(methods, key=lambda one: (not one.is_best, -one.value, one.label))
+    ordered = sorted(methods, key=lambda one: (not one.is_best, -sign * one.value, one.label))
     places = [(frame.across(one.cost), frame.down(one.value)) for one in ordered]
     levels = [_level(name, frame.down(value), frame.width, places) for name, value in free]
-    front = _front(methods)
+    front = _front(methods, sign)
     path = [(frame.across(one.cost), frame.down(one.value)) for one in front]
     inside = Box(LEFT + 2, TOP - 6, frame.width - 4, frame.height - BOTTOM - 2)
     names = place(
@@ -219,11 +226,16 @@ def _covered(
     return [*whiskers, *lines, *named, *joined]
 
 
-def _front(methods: Sequence[Cost]) -> list[Cost]:
-    """Return the methods that are better than all that cost no more, from the cheapest to the dearest."""
+def _front(methods: Sequence[Cost], sign: float) -> list[Cost]:
+    """Return the methods that are better than all that cost no more, from the cheapest to the dearest.
+
+    Args:
+        methods: The methods.
+        sign: 1 if the highest value is the best, -1 if the lowest is.
+    """
     found: list[Cost] = []
-    for one in sorted(methods, key=lambda one: (one.cost, -one.value)):
-        if not found or one.value > found[-1].value:
+    for one in sorted(methods, key=lambda one: (one.cost, -sign * one.value)):
+        if not found or sign * (one.value - found[-1].value) > 0.0:
             found.append(one)
     return found
 
