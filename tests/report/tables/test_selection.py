@@ -16,7 +16,7 @@ from hamdg.report.collection import FoundRun
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.model import Cell, Table, Trial
 from hamdg.report.tables.options import Rule, TableOptions
-from tests.report.tables.conftest import DOMAINS, Made
+from tests.report.tables.conftest import DOMAINS, Made, row
 
 RULES: tuple[Rule, ...] = ("validation", "leave_one_out", "oracle")
 ENVS = range(len(DOMAINS))
@@ -49,6 +49,16 @@ def test_the_best_on_the_sources_is_chosen_in_each_seed(made: Made) -> None:
     assert dict(found.chosen) == {Trial("toy", "art", 0): "train.lr=0.1", Trial("toy", "art", 1): "train.lr=0.2"}
     assert "`train.lr` chosen by training-domain validation" in table.caption
     assert table.notes == ["Chosen for ERM: `train.lr=0.1` (1 of 2), `train.lr=0.2` (1 of 2)."]
+
+
+def test_the_mean_of_source_models_is_chosen_by_the_mean_of_their_scores(made: Made) -> None:
+    scores = {0.1: (0.9, 0.1), 0.2: (0.6, 0.6)}
+    runs = []
+    for lr, own in scores.items():
+        rows = [row(f"source/{n}", "source", lr, ["art"], validation=score) for n, score in enumerate(own)]
+        runs.append(made("erm", "art", 0, 0.5, settings={"train.lr": lr}, rows=rows))
+    table = one(runs, "validation", models=("source/*",))
+    assert dict(table.cells[0][0].chosen) == {Trial("toy", "art", 0): "train.lr=0.2"}
 
 
 def test_the_oracle_chooses_by_the_small_part_and_says_so(made: Made) -> None:

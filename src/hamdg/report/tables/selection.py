@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from hamdg.errors import ConfigError
 from hamdg.report.tables.measured import Measured
-from hamdg.report.tables.metrics import value_of
+from hamdg.report.tables.metrics import VALIDATION, value_of
 from hamdg.report.tables.mixing import matters, signature
 from hamdg.report.tables.model import Metric
 from hamdg.report.tables.options import METHOD, Absent, Rule, TableOptions
@@ -171,10 +171,9 @@ _UNJUDGED: Mapping[Rule, str] = {
 
 
 def _score(one: Measured, rule: Rule) -> float | None:
-    summary, (row, *_) = one.run.summary, one.rows
-    if rule == "validation":
-        return row["validation"] if known(row["validation"]) else None
-    return value_of(summary, one.rows, Metric(f"{summary.metric}_in20", ""))
+    summary = one.run.summary
+    name = VALIDATION if rule == "validation" else f"{summary.metric}_in20"
+    return value_of(summary, one.rows, Metric(name, ""))
 
 
 def _in80(one: Measured, target: str) -> float | None:
