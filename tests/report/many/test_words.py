@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import pytest
+
+from hamdg.report.many.group import group
 from hamdg.report.many.words import against_baseline, answer, gaps
+from hamdg.report.tables.model import Metric
 from tests.report.many.hand_made import Values, made_table
 
 
@@ -45,6 +50,26 @@ def test_one_seed_is_said_to_tell_nothing() -> None:
 def test_a_best_of_fewer_seeds_is_said_to_be_one() -> None:
     said = said_by({"ERM": {"photo": [70, 71]}, "HAM": {"photo": [75]}})
     assert said.startswith("HAM is best on average: 75.0 % (one seed).")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(3, "from 78.5 ± 0.5 (M2) to 80.5 ± 0.5 (M0)"), (1, "80.5 ± 0.5 (M0)")],
+)
+def test_of_a_time_no_method_is_the_best(count: int, said: str) -> None:
+    seconds = Metric("train_seconds", "seconds of training", is_share=False, higher_is_better=None)
+    table = made_table(
+        {
+            name: {domain: [100 * value for value in own] for domain, own in values.items()}
+            for name, values in methods(count).items()
+        },
+        metric=seconds,
+        baseline="M0",
+    )
+    table = replace(table, cells=[[replace(cell, is_best=False) for cell in row] for row in table.cells])
+    assert answer(table).replace("\N{NO-BREAK SPACE}", " ") == f"Seconds of training on average: {said}."
+    assert group(table, 1).against == "How much each method is above or below M0 on average, in seconds of training."
+    assert group(made_table(methods(2), "M0"), 1).against.endswith("on average, in points.")
 
 
 def test_no_result_is_said() -> None:

@@ -99,6 +99,7 @@ def group(table: Table, number: int) -> Group:
         table: The table.
         number: Its place among the page's tables.
     """
+    unit = "points" if table.metric.is_share else table.metric.label
     return Group(
         id=f"group-{number}",
         name=_name(table),
@@ -108,7 +109,7 @@ def group(table: Table, number: int) -> Group:
         gaps=gaps(table),
         headline=headline(table),
         differences=differences(table),
-        against=f"How much each method is above or below {table.baseline} {comparison_place(table)}, in points.",
+        against=f"How much each method is above or below {table.baseline} {comparison_place(table)}, in {unit}.",
         difference_caption=_INTERVAL,
         effects=[
             EffectsPart(one.drawn, one.changes, f"Methods that differ from {one.reference} in one key. {_INTERVAL}")

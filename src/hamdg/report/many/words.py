@@ -8,6 +8,7 @@ from hamdg.report.estimates import differ
 from hamdg.report.many.differences import UNKNOWN, comparison_place, reading
 from hamdg.report.many.headline import main_cells, main_column, ranked
 from hamdg.report.many.strips import shown, unit
+from hamdg.report.table import metric_title
 from hamdg.report.tables.build import place_of
 from hamdg.report.tables.comparing import Place
 from hamdg.report.tables.model import Cell, Heading, Table
@@ -20,6 +21,8 @@ Row = tuple[Heading, Cell]
 
 def answer(table: Table) -> str:
     """Return the answer to the first question: which method is best, and by how much that can be told.
+
+    Of a metric of which neither more nor less is better, it is how far the numbers reach.
 
     Where conditions, for instance, are rows, there is one answer for each of them.
     """
@@ -36,6 +39,8 @@ def answer(table: Table) -> str:
 
 def _answer(table: Table, known: Sequence[Row]) -> str:
     """Return the answer for rows with a result that are compared with each other, the best first."""
+    if table.metric.higher_is_better is None:
+        return _span(table, known)
     if len(known) == 1:
         return _only(table, known[0])
     best = [(head, cell) for head, cell in known if cell.is_best] or list(known[:1])
@@ -92,11 +97,18 @@ def _only(table: Table, row: Row) -> str:
     return f"{head.label} reaches {_value(table, cell)} {comparison_place(table)}, over {seeds}."
 
 
+def _span(table: Table, known: Sequence[Row]) -> str:
+    """Return how far the numbers reach of which neither the highest nor the lowest is the best."""
+    (high_head, high), (low_head, low) = known[0], known[-1]
+    ends = [f"{_value(table, low)} ({low_head.label})", f"{_value(table, high)} ({high_head.label})"]
+    said = ends[0] if len(known) == 1 else f"from {ends[0]} to {ends[1]}"
+    return f"{metric_title(table.metric.label)} {comparison_place(table)}: {said}."
+
+
 def _best(table: Table, best: Sequence[Row]) -> str:
     names = several([head.label for head, _ in best])
     verb = "is" if len(best) == 1 else "are"
-    word = "highest" if table.metric.higher_is_better is None else "best"
-    return f"{names} {verb} {word} {comparison_place(table)}: {_value(table, best[0][1])}."
+    return f"{names} {verb} best {comparison_place(table)}: {_value(table, best[0][1])}."
 
 
 def _value(table: Table, cell: Cell) -> str:
