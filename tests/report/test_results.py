@@ -104,6 +104,22 @@ def test_what_saw_the_held_out_domain_is_marked(runs: list[FoundRun]) -> None:
     assert f"\n\n{TARGET_NOTE}\n\n" in text
 
 
+def test_without_an_average_there_is_no_number_over_all_runs(runs: list[FoundRun]) -> None:
+    joint = [
+        changed(run, held_out="photo+sketch", targets=["photo", "sketch"]) if run.summary.held_out == "sketch" else run
+        for run in runs
+    ]
+    for run in joint:
+        for row in run.summary.rows:
+            row["validation"] = 0.5
+            if len(run.summary.targets) > 1:
+                row["targets"]["photo"] = row["targets"]["sketch"]
+    text = results_markdown(joint, PART, METHODS, "no such row", [2], validation=True)
+    assert "| method | photo | photo+sketch | n | hold-out sets | training, s |" in text
+    (line,) = re.findall(r"^\| HAM .*$", text, re.MULTILINE)
+    assert line.endswith(f"| 2 | {MISSING} | {MISSING} |")
+
+
 def test_hold_out_sets_have_a_column_on_demand(runs: list[FoundRun]) -> None:
     for run in runs:
         for row in run.summary.rows:

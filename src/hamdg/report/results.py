@@ -128,20 +128,24 @@ def _accuracies(table: Table, columns: Mapping[str, dict[_Place, str]], names_be
 def _seconds(tables: Sequence[Table]) -> dict[_Place, str]:
     """Return how long each method trains, as the mean over all its runs."""
     return {
-        place: number(cell.mean, table.metric) for place, cell, table in _last_cells(tables) if cell.mean is not None
+        place: number(cell.mean, table.metric) for place, cell, table in _whole_cells(tables) if cell.mean is not None
     }
 
 
 def _validation(tables: Sequence[Table]) -> dict[_Place, str]:
     """Return each method's accuracy on the hold-out sets, as the mean over held-out domains, with its error."""
-    return {place: cell_text(cell, table.metric, MARKS) for place, cell, table in _last_cells(tables)}
+    return {place: cell_text(cell, table.metric, MARKS) for place, cell, table in _whole_cells(tables)}
 
 
-def _last_cells(tables: Sequence[Table]) -> Iterator[tuple[_Place, Cell, Table]]:
-    """Yield the last cell of every row: the mean over the columns, where there are several."""
+def _whole_cells(tables: Sequence[Table]) -> Iterator[tuple[_Place, Cell, Table]]:
+    """Yield the cell of every row that is of all its runs: the only one, or the average; empty where there is none."""
     for table in tables:
         for row, cells in zip(table.rows, table.cells, strict=True):
-            yield (table.place["benchmark"], table.place["condition"], row.label), cells[-1], table
+            pairs = zip(table.columns, cells, strict=True)
+            averages = [cell for column, cell in pairs if column.is_average and cell.mean is not None]
+            whole = cells if len(cells) == 1 else averages
+            place = (table.place["benchmark"], table.place["condition"], row.label)
+            yield place, next(iter(whole), Cell()), table
 
 
 _HOLDOUT = "hold-out sets"
