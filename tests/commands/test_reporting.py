@@ -83,6 +83,25 @@ def test_without_a_control_the_first_method_is_the_baseline(tmp_path: Path) -> N
     assert "Against HAM (reconstruction)<" in out.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("options", "against"), [(["--where", "algorithm=ham"], "HAM (reconstruction)"), (["--models", "zero_shot"], "")]
+)
+def test_a_control_that_is_no_row_is_no_baseline(tmp_path: Path, options: list[str], against: str) -> None:
+    write_runs(tmp_path / "runs", METHODS[:1] + METHODS[4:7:2], domains=("photo",), seeds=(0, 1))
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "--out", str(out), *options]) == 0
+    assert re.findall("<h2>Against (.*)</h2>", out.read_text(encoding="utf-8")) == [against] * bool(against)
+
+
+def test_a_baseline_that_is_asked_for_has_to_be_a_row(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--where", "algorithm=ham", "--baseline", "ERM + SMA"]
+    assert "There is no row `ERM + SMA` to compare with" in refused(
+        capsys, str(runs), "--out", str(tmp_path / "page.html"), *options
+    )
+
+
 def test_a_single_method_is_compared_with_zero_shot(tmp_path: Path) -> None:
     write_runs(tmp_path / "runs", METHODS[:1], domains=("photo",), seeds=(0, 1))
     out = tmp_path / "page.html"

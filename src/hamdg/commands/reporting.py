@@ -171,7 +171,7 @@ def _tables(arguments: argparse.Namespace, given: Given) -> list[Table]:
     options = _options(arguments, given)
     absent = _with_models(given)
     tables = tabulate(given.runs, options, absent)
-    if options.baseline:
+    if any(table.baseline for table in tables):
         return tables
     # A method without any number is nothing to compare with.
     rows = [
@@ -217,6 +217,8 @@ def _options(arguments: argparse.Namespace, given: Given) -> TableOptions:
         where=read_where(arguments.where or ()),
         select=arguments.select,
         baseline=arguments.baseline or _control(given.runs),
+        # The control may be none of the rows that are asked for.
+        needs_baseline=bool(arguments.baseline),
         order=given.order,
     )
 

@@ -63,7 +63,7 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
         raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
     gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]
     tables = arrange(numbers, metric, replace(options, rows=rows, columns=columns), gone)
-    if options.baseline and not any(table.baseline for table in tables):
+    if options.baseline and options.needs_baseline and not any(table.baseline for table in tables):
         turned = averaged_key(rows, columns) in rows
         heads = [head for table in tables for head in (table.columns if turned else table.rows)]
         labels = list(dict.fromkeys(head.label for head in heads if not head.is_average))

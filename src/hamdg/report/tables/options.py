@@ -36,6 +36,7 @@ class TableOptions:
         where: What runs have to say, by key: one of these values.
         select: How to choose among runs that differ in hyper-parameters; `None` refuses such.
         baseline: Which row the others are compared with; empty for none.
+        needs_baseline: Whether it is an error if no row is called so.
         error: Which standard error is shown.
         order: In which order values of a key come; those that are not named follow.
         costs: Whether there are columns of what training and inference cost.
@@ -49,6 +50,7 @@ class TableOptions:
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)
     select: Rule | None = None
     baseline: str = ""
+    needs_baseline: bool = True
     error: ErrorKind = "sample"
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
     costs: bool = False
