@@ -13,6 +13,7 @@ from hamdg.report.tables.model import Cell, Heading, Metric, Table, Trial
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRIALS = [Trial("mini", held_out, seed) for held_out in ("photo", "sketch") for seed in (0, 1)]
+ACCURACY = Metric("accuracy", "accuracy")
 DIALS = {"label noise": {"0": ["clean"], "40 %": ["noisy"]}}
 
 
@@ -20,7 +21,7 @@ def table(condition: str, **rows: list[float]) -> Table:
     """Return a table of some rows' accuracies on the four trials, ERM the baseline."""
     heads = [Heading({}, name.replace("_", " "), is_baseline=name == "ERM") for name in rows]
     cells = [[Cell(mean=1.0, values=dict(zip(TRIALS, values, strict=False)))] for values in rows.values()]
-    columns, metric = [Heading({}, "average", is_average=True)], Metric("accuracy", "accuracy")
+    columns, metric = [Heading({}, "average", is_average=True)], ACCURACY
     return Table("", metric, (), (), heads, columns, cells, "", baseline="ERM", place={"condition": condition})
 
 
@@ -87,14 +88,14 @@ def test_what_lies_far_down_is_a_number_on_the_edge_without_an_interval() -> Non
     low, high = limits([panel])
     assert -5.0 < low < 0.0
     assert high > 4.0
-    root = ElementTree.fromstring(dials_image([panel], "ERM", "When"))
+    root = ElementTree.fromstring(dials_image([panel], "ERM", "When", ACCURACY))
     assert [e.text for e in root.iter(f"{SVG}text") if "far" in (e.get("class") or "")] == ["\N{MINUS SIGN}30"]
     assert len([e for e in root.iter(f"{SVG}line") if "whisker" in (e.get("class") or "")]) == 4
     assert "Numbers at the lower edge: further down." in ElementTree.tostring(root, encoding="unicode")
 
 
 def test_values_stand_where_they_belong_and_say_what_they_are() -> None:
-    image = dials_image(panels([CLEAN, NOISY], DIALS, ["SMA"]), "ERM", "When does it help?")
+    image = dials_image(panels([CLEAN, NOISY], DIALS, ["SMA"]), "ERM", "When does it help?", ACCURACY)
     root = ElementTree.fromstring(image)
     titles = [e.text for e in root.iter(f"{SVG}title")]
     assert titles[0] is not None
@@ -107,9 +108,22 @@ def test_values_stand_where_they_belong_and_say_what_they_are() -> None:
     assert y0 == pytest.approx(texts["0"] + 0.2 * (texts["10"] - texts["0"]), abs=0.11)
 
 
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (ACCURACY, "Accuracy minus that of ERM on unseen domains, in points;"),
+        (Metric("mIoU", "mIoU"), "mIoU minus that of ERM on unseen domains, in points;"),
+        (Metric("x", "steps", is_share=False), "Steps minus that of ERM on unseen domains;"),
+    ],
+)
+def test_the_image_names_its_metric(metric: Metric, said: str) -> None:
+    image = dials_image([drawn(1.0)], "ERM", "T", metric)
+    assert any((e.text or "").startswith(said) for e in ElementTree.fromstring(image).iter(f"{SVG}text"))
+
+
 def test_the_image_stands_alone_in_light_and_dark_and_escapes_names() -> None:
     panel = Panel("a < b", ["<0>"], [Curve("x & y", [Difference(1.0, None, None, 1)])])
-    image = dials_image([panel], "ERM", "T")
+    image = dials_image([panel], "ERM", "T", ACCURACY)
     assert "prefers-color-scheme: dark" in image
     assert not re.search(r"var\(|https?://(?!www\.w3\.org/2000/svg)", image)
     assert {"a < b", "<0>", "x & y"} <= {e.text for e in ElementTree.fromstring(image).iter(f"{SVG}text")}

@@ -11,7 +11,7 @@ from hamdg.report.estimates import Difference, paired_difference
 from hamdg.report.many.headline import main_cells
 from hamdg.report.many.strips import scaled
 from hamdg.report.rendering import image_style, render
-from hamdg.report.table import MINUS
+from hamdg.report.table import MINUS, metric_title
 from hamdg.report.tables.model import Cell, Metric, Table, Trial
 from hamdg.text import did_you_mean, excerpt, listed
 
@@ -156,13 +156,14 @@ def _difference(
     return paired_difference(*pairs)
 
 
-def dials_image(found: Sequence[Panel], baseline: str, title: str, lowest: float | None = None) -> str:
+def dials_image(found: Sequence[Panel], baseline: str, title: str, metric: Metric, lowest: float | None = None) -> str:
     """Return the image: a panel for each dial, all on one axis.
 
     Args:
         found: The panels.
         baseline: What the methods are compared with.
         title: The heading.
+        metric: What the differences are of.
         lowest: The lower end of the axis; by the data when left out.
     """
     low, high = limits(found, lowest)
@@ -173,7 +174,8 @@ def dials_image(found: Sequence[Panel], baseline: str, title: str, lowest: float
         for place, one in enumerate(found)
     ]
     far = any(mark.far for one in drawn for curve in one.curves for mark in curve.marks)
-    said = f"Accuracy minus that of {baseline} on unseen domains, in points; 95 % intervals, "
+    unit = ", in points" if metric.is_share else ""
+    said = f"{metric_title(metric.label)} minus that of {baseline} on unseen domains{unit}; 95 % intervals, "
     said += "which take pairs of domain and seed as independent."
     said += " Numbers at the lower edge: further down." if far else ""
     return render(

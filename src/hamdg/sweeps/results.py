@@ -219,7 +219,7 @@ def _figure(file: Path, sweep: Sweep, tables: Sequence[Table], runs: Sequence[Fo
     methods = [qualified(label, names) for label in sweep.figure.methods]
     found = panels(tables, sweep.figure.strengths(), methods)
     baseline = next(table.baseline for table in tables if table.baseline)
-    return dials_image(found, baseline, sweep.title or file.stem, sweep.figure.lowest)
+    return dials_image(found, baseline, sweep.title or file.stem, tables[0].metric, sweep.figure.lowest)
 
 
 def _write_figure(image: str, place: str) -> Path:
