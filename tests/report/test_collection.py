@@ -106,8 +106,8 @@ def test_a_copy_of_a_run_is_named_and_counts_once(make: Make, tmp_path: Path) ->
     first, second = make("a"), make("b")
     found = collect([tmp_path])
     assert [run.path for run in found.runs] == [first]
-    assert [problem.reason for problem in found.problems] == [
-        f"`{second}` is the same run as `{first}`, which is shown."
+    assert [(problem.reason, problem.kind) for problem in found.problems] == [
+        (f"`{second}` is the same run as `{first}`, which is shown.", "copy")
     ]
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hamdg.errors import DataError
 from hamdg.runs.record import Record, read_record
@@ -44,10 +45,12 @@ class Problem:
     Args:
         path: The file, or the run's directory.
         reason: Why, as a sentence.
+        kind: Whether it cannot be read, or is a copy of a run that is shown.
     """
 
     path: Path
     reason: str
+    kind: Literal["unreadable", "copy"] = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ class _Found:
             return
         first = self.runs.setdefault((summary.held_out, summary.seed, summary.identity), FoundRun(folder, summary))
         if first.path != folder:
-            self.problems.append(Problem(folder, f"`{folder}` is the same run as `{first.path}`, which is shown."))
+            reason = f"`{folder}` is the same run as `{first.path}`, which is shown."
+            self.problems.append(Problem(folder, reason, "copy"))
 
 
 def _runs_below(top: str) -> Iterator[tuple[str, bool]]:

@@ -27,6 +27,12 @@ def test_missing_cells_have_their_reason(runs: list[FoundRun]) -> None:
     assert cell(table, "HAM (reconstruction)", "average").missing == "no run on `art`"
 
 
+def test_a_copy_of_a_run_is_not_missing(runs: list[FoundRun]) -> None:
+    cut = [run for run in runs if (run.summary.algorithm, run.summary.held_out) != ("ham", "art")]
+    copy = Problem(Path("copies/toy/art/ham/seed0-abc"), "it is the same run as another", "copy")
+    assert absent_of(Collection(cut, [copy], [])) == []
+
+
 def test_the_reasons_of_a_sweep_are_grouped_by_seeds(runs: list[FoundRun]) -> None:
     cut = [run for run in runs if (run.summary.algorithm, run.summary.held_out) != ("ham", "art")]
     said = {"benchmark": "toy", "held_out": "art", "algorithm": "ham"}

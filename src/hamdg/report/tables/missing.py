@@ -14,7 +14,7 @@ NO_RUN = "no run"
 def absent_of(found: Found) -> list[Absent]:
     """Return the runs of a collection that have no readable record, with what their paths say of them."""
     gone = [(path, "not finished") for path in found.unfinished]
-    gone += [(problem.path, "damaged record") for problem in found.problems]
+    gone += [(problem.path, "damaged record") for problem in found.problems if problem.kind == "unreadable"]
     return [Absent(_said_by(path), f"{reason}: `{path}`") for path, reason in gone]
 
 
