@@ -91,7 +91,7 @@ def test_what_lies_far_down_is_a_number_on_the_edge_without_an_interval() -> Non
     root = ElementTree.fromstring(dials_image([panel], "ERM", "When", ACCURACY))
     assert [e.text for e in root.iter(f"{SVG}text") if "far" in (e.get("class") or "")] == ["\N{MINUS SIGN}30"]
     assert len([e for e in root.iter(f"{SVG}line") if "whisker" in (e.get("class") or "")]) == 4
-    assert "Numbers at the lower edge: further down." in ElementTree.tostring(root, encoding="unicode")
+    assert "Numbers: further down." in ElementTree.tostring(root, encoding="unicode")
 
 
 def test_values_stand_where_they_belong_and_say_what_they_are() -> None:

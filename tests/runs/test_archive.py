@@ -72,8 +72,8 @@ def test_a_run_comes_back_without_its_weights(recipe: Recipe, packed: Path, tmp_
 def test_no_path_of_the_machine_is_in_an_archive(recipe: Recipe, tmp_path: Path) -> None:
     run = write_done(recipe, 0.7)
     record = json.loads(run.record.read_text())
-    record["command"] = "hamdg run /home/me/my.yaml --data.root=/home/me/PACS '--data.cache=~/a b'"
-    record["config"]["model"]["weights"] = "/home/me/own.pt"
+    record["command"] = "hamdg run /mnt/me/my.yaml --data.root=/mnt/me/PACS '--data.cache=~/a b'"
+    record["config"]["model"]["weights"] = "/mnt/me/own.pt"
     run.record.write_text(json.dumps(record))
     run.done.write_bytes(b"")
     found = pack(run).files
@@ -90,7 +90,7 @@ def test_texts_that_look_like_paths_stay_as_they_are(recipe: Recipe) -> None:
     run = write_done(replace(recipe, label="/SWAD"), 0.7)
     record = json.loads(run.record.read_text())
     record |= {"variant": "keep ~1/3", "condition": "ERM /SWAD", "classes": ["/m/01", "/m/02"], "words": ["a", "b"]}
-    record["footnote"] = "Made of (/home/me/x.pt)."
+    record["footnote"] = "Made of (/mnt/me/x.pt)."
     record["config"]["data"] |= {"words": {"/m/01": "a", "/m/02": "b"}, "cache": None}
     record["command"] = "hamdg run mini/ham --label=/SWAD"
     run.record.write_text(json.dumps(record))
@@ -125,9 +125,9 @@ def test_cores_are_those_that_the_run_had(recipe: Recipe, monkeypatch: pytest.Mo
 
 
 def test_a_run_that_a_path_of_the_machine_defines_is_refused(recipe: Recipe) -> None:
-    run = write_done(replace(recipe, model=ModelConfig(name="mini-rn", weights="/home/me/own.safetensors")), 0.7)
+    run = write_done(replace(recipe, model=ModelConfig(name="mini-rn", weights="/mnt/me/own.safetensors")), 0.7)
     with pytest.raises(
-        DataError, match=r"is defined by `model.weights`, which is `/home/me/own.safetensors`, a path of"
+        DataError, match=r"is defined by `model.weights`, which is `/mnt/me/own.safetensors`, a path of"
     ):
         pack(run)
 

@@ -10,12 +10,12 @@ from hamdg.runs.local_paths import is_absolute, shortened, shortened_command, sh
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/home/my name/x.pt", "x.pt"),
+        ("/mnt/my name/x.pt", "x.pt"),
         ("~/x.pt", "x.pt"),
         ("~me/a/x.pt", "x.pt"),
-        ("file:///home/x.pt", "x.pt"),
+        ("file:///mnt/x.pt", "x.pt"),
         ("C:\\own\\x.pt", "x.pt"),
-        ("/home/PACS/", "PACS/"),
+        ("/mnt/PACS/", "PACS/"),
         ("own/x.pt", "own/x.pt"),
         ("./x.pt", "./x.pt"),
         ("timm/resnet18", "timm/resnet18"),
@@ -33,9 +33,9 @@ def test_a_path_is_shortened_to_its_last_name(path: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("hamdg run /home/me/my.yaml --data.root=/home/me/PACS", "hamdg run my.yaml --data.root=PACS"),
-        ("hamdg run '/home/my name/x.yaml' '--data.cache=~/a b'", "hamdg run x.yaml '--data.cache=a b'"),
-        ("hamdg run x.yaml --data.root /home/me/PACS", "hamdg run x.yaml --data.root PACS"),
+        ("hamdg run /mnt/me/my.yaml --data.root=/mnt/me/PACS", "hamdg run my.yaml --data.root=PACS"),
+        ("hamdg run '/mnt/my name/x.yaml' '--data.cache=~/a b'", "hamdg run x.yaml '--data.cache=a b'"),
+        ("hamdg run x.yaml --data.root /mnt/me/PACS", "hamdg run x.yaml --data.root PACS"),
         ("hamdg run x.yaml '--data={root: /a/b, lists: ~/c/d}'", "hamdg run x.yaml '--data={root: b, lists: d}'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 `findings.json` is a list of findings, each with the `sentence` that is printed, the `command` that measured it, and
 `when`: ranges `[lowest, highest]` (`null`: no limit) of facts of a conflict report, all of which must hold. A finding
-is only added for a result in docs/findings.md. While the list is empty, nothing is said.
+is only added for a result in docs/findings.md.
 """
 
 from __future__ import annotations

@@ -176,8 +176,8 @@ def dials_image(found: Sequence[Panel], baseline: str, title: str, metric: Metri
     far = any(mark.far for one in drawn for curve in one.curves for mark in curve.marks)
     unit = ", in points" if metric.is_share else ""
     said = f"{metric_title(metric.label)} minus that of {baseline} on unseen domains{unit}; 95 % intervals, "
-    said += "which take pairs of domain and seed as independent."
-    said += " Numbers at the lower edge: further down." if far else ""
+    said += "pairs of domain and seed as independent."
+    said += " Numbers: further down." if far else ""
     return render(
         "dials.svg",
         style="\n".join([image_style(_STYLE), *_colors()]),
