@@ -257,7 +257,7 @@ def test_parts_count_by_the_samples_that_their_losses_are_means_of(world: World)
 
     (whole, one), (found, several) = trained(1), trained(4)
     for key, tensor in whole["art"].items():
-        torch.testing.assert_close(found["art"][key], tensor, rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(found["art"][key], tensor, rtol=1e-3, atol=4e-4)
     assert several.latest == pytest.approx(one.latest, rel=1e-3)
     assert 0 < one.latest[MetricKey("chosen", "art")] < 8
 
