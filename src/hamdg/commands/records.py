@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hamdg.runs.packing import PackedRun
 
 SUMMARY = "pack records of finished runs, without weights, and unpack them elsewhere"
-_ROOT, _RECORD = "lightning_logs", "record.json"
+_ROOT = "lightning_logs"
 _PACK = (
     "Of each run the archive has the recipe, the record, the scores on source validation and what the run started "
     "from; paths of this machine are left out. The same runs make the same bytes. "
@@ -84,6 +84,7 @@ def _packed(paths: list[str]) -> tuple[list[PackedRun], list[str]]:
         DataError: None can be packed.
     """
     from hamdg.commands.given import given
+    from hamdg.report.collection import RECORD
     from hamdg.runs.directory import RunDirectory
     from hamdg.runs.packing import pack
 
@@ -97,7 +98,7 @@ def _packed(paths: list[str]) -> tuple[list[PackedRun], list[str]]:
             reasons.append(str(error))
             continue
         first, other = packed.setdefault(own.place, (run.path, own))
-        if own.files[_RECORD] != other.files[_RECORD]:
+        if own.files[RECORD] != other.files[RECORD]:
             reasons.append(f"`{run.path}` is the run of `{first}`, which is packed, but has another record.")
     reasons += [problem.reason for problem in found.problems]
     # Damaged records are among those that are absent.
