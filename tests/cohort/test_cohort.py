@@ -256,8 +256,11 @@ def test_parts_count_by_the_samples_that_their_losses_are_means_of(world: World)
         return short.fit(cohort), cohort
 
     (whole, one), (found, several) = trained(1), trained(4)
-    for key, tensor in whole["art"].items():
-        torch.testing.assert_close(found["art"][key], tensor, rtol=1e-3, atol=4e-4)
+    # AdamW moves an entry by its gradient's sign, which rounding decides for the smallest: the whole step is compared.
+    start = world.network().weights()
+    apart = torch.cat([(found["art"][key] - tensor).flatten() for key, tensor in whole["art"].items()]).norm()
+    moved = torch.cat([(tensor - start[key]).flatten() for key, tensor in whole["art"].items()]).norm()
+    assert apart < 0.02 * moved
     assert several.latest == pytest.approx(one.latest, rel=1e-3)
     assert 0 < one.latest[MetricKey("chosen", "art")] < 8
 

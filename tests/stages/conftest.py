@@ -24,6 +24,9 @@ from hamdg.stages import pipeline, running
 from hamdg.stages.context import Context
 from tests.tiny import Tower, as_arguments, tiny_settings
 
+EXPERTS = ("--algorithm=experts", "--merge.method=uniform", "--held_out=sketch")
+"""The overrides of `trained_experts`."""
+
 
 def tiny_arguments(root: Path, tower: Tower) -> list[str]:
     values = tiny_settings(
@@ -53,6 +56,18 @@ def tiny(tmp_path: Path) -> Tiny:
         return read_recipe(None, [*tiny_arguments(tmp_path / "runs", tower), *overrides])
 
     return recipe
+
+
+@pytest.fixture
+def trained_experts(tiny: Tiny) -> Callable[..., Path]:
+    """Return a function that trains tiny experts, without their evaluation, and gives its directory."""
+
+    def run(*overrides: str) -> Path:
+        recipe = tiny(*EXPERTS, *overrides, tower="vit")
+        pipeline.run(recipe, until="train", show=False)
+        return run_directory(recipe)
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,44 +17,26 @@ from hamdg.data.domain import Domain, WallError, open_domain
 from hamdg.errors import ConfigError, RunDirectoryError
 from hamdg.merge import merge
 from hamdg.merge.candidates import Candidate
-from hamdg.merge.files import load_tensors
 from hamdg.models.network import Weights
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.runs.merge_figures import MergeFacts
-from hamdg.runs.record import read_record
-from hamdg.runs.steps import read_step_summary
 from hamdg.stages import pipeline
 from hamdg.stages.context import Context
 from hamdg.stages.holdout_scores import HoldoutScores
 from hamdg.stages.regret import study
-from hamdg.stages.scoring import Scorer as HeldOutScorer
 from hamdg.stages.search import search_merges
 from hamdg.stages.source_models import SourceModels
+from tests.stages.conftest import EXPERTS
 from tests.stages.test_segmentation_run import recipe as streets
 
 if TYPE_CHECKING:
     from tests.stages.conftest import Tiny
 
-EXPERTS = ("--algorithm=experts", "--merge.method=uniform", "--held_out=sketch")
-
-
-@pytest.fixture
-def trained(tiny: Tiny) -> Callable[..., Path]:
-    """Return a function that trains a tiny run, without its evaluation, and gives its directory."""
-
-    def run(*overrides: str) -> Path:
-        recipe = tiny(*EXPERTS, *overrides, tower="vit")
-        pipeline.run(recipe, until="train", show=False)
-        return run_directory(recipe)
-
-    return run
-
 
 def test_a_search_scores_by_hand_and_never_opens_the_held_out_domain(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = trained()
+    path = trained_experts()
     opened: list[str] = []
     own = domain._opened
 
@@ -106,9 +88,9 @@ def test_live_batchnorm_and_label_maps_are_scored_as_the_validation_scores_them(
 
 
 def test_a_clean_search_that_was_stopped_trains_what_is_left(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = trained("--algorithm=ham", "--controls.erm=false", "--excluded=[photo]")
+    path = trained_experts("--algorithm=ham", "--controls.erm=false", "--excluded=[photo]")
     run, started = pipeline.run, list[str]()
 
     def stopped(recipe: Recipe, **options: object) -> Path:
@@ -129,11 +111,11 @@ def test_a_clean_search_that_was_stopped_trains_what_is_left(
 
 
 def test_a_clean_search_leaves_out_the_conflicts_of_the_source_that_is_left_out(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = "--data.conflicts.noise={photo: 0.4, cartoon: 0.2}"
     swap = "--data.conflicts.swap={photo: {dog: horse, horse: dog}}"
-    path = trained("--excluded=[art_painting]", noise, swap)
+    path = trained_experts("--excluded=[art_painting]", noise, swap)
 
     def refused(recipe: Recipe) -> Recipe:
         if "photo" in recipe.held_out:
@@ -154,17 +136,17 @@ def test_a_clean_search_leaves_out_the_conflicts_of_the_source_that_is_left_out(
     }
 
 
-def test_a_clean_search_is_not_refused_by_the_merge_of_the_run_itself(trained: Callable[..., Path]) -> None:
+def test_a_clean_search_is_not_refused_by_the_merge_of_the_run_itself(trained_experts: Callable[..., Path]) -> None:
     # Of the two models without photo one is left without another source, and slerp takes two.
-    path = trained("--excluded=[photo]", "--merge.method=slerp")
+    path = trained_experts("--excluded=[photo]", "--merge.method=slerp")
     found = search_merges(path, 2, ["wise_ft"], clean=True).found
     assert [one.candidate.method for one in found.scored] == ["uniform", "wise_ft"]
 
 
 def test_experts_that_are_mixed_with_joint_training_are_searched_without_it(
-    trained: Callable[..., Path], tiny: Tiny
+    trained_experts: Callable[..., Path], tiny: Tiny
 ) -> None:
-    plain = search_merges(trained(), 2, ["wise_ft"]).found
+    plain = search_merges(trained_experts(), 2, ["wise_ft"]).found
     recipe = tiny(*EXPERTS, "--experts.joint_share=0.5", tower="vit")
     pipeline.run(recipe, until="joint", show=False)
     path = run_directory(recipe)
@@ -176,8 +158,8 @@ def test_experts_that_are_mixed_with_joint_training_are_searched_without_it(
     assert not any((run / "joint.json").exists() for run in left)
 
 
-def test_scores_of_other_models_are_not_taken(trained: Callable[..., Path]) -> None:
-    path = trained()
+def test_scores_of_other_models_are_not_taken(trained_experts: Callable[..., Path]) -> None:
+    path = trained_experts()
     assert search_merges(path, 1).new == 1
     kept = path / "search.json"
     before = kept.read_text()
@@ -188,9 +170,9 @@ def test_scores_of_other_models_are_not_taken(trained: Callable[..., Path]) -> N
 
 
 def test_scores_in_another_precision_are_not_taken(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = trained()
+    path = trained_experts()
     study(path, 1)
     in_full = json.loads((path / "regret.json").read_text())
     with monkeypatch.context() as patch:
@@ -201,7 +183,7 @@ def test_scores_in_another_precision_are_not_taken(
 
 
 def test_code_that_a_search_calls_meets_the_wall(
-    trained: Callable[..., Path], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(*EXPERTS, tower="vit")
 
@@ -211,11 +193,11 @@ def test_code_that_a_search_calls_meets_the_wall(
 
     monkeypatch.setattr(SourceModels, "merged", curious)
     with pytest.raises(WallError, match=r"^The domain `sketch` must not be opened here"):
-        search_merges(trained(), 1)
+        search_merges(trained_experts(), 1)
 
 
 def test_each_source_is_scored_on_a_merge_of_the_others(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained_experts: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, list[Weights]] = {}
     models: dict[str, Mapping[str, Weights]] = {}
@@ -232,7 +214,7 @@ def test_each_source_is_scored_on_a_merge_of_the_others(
 
     monkeypatch.setattr(HoldoutScores, "outcomes", noted)
     monkeypatch.setattr(SourceModels, "without", kept)
-    search_merges(trained(), 1)
+    search_merges(trained_experts(), 1)
     for source, (outside, inside) in asked.items():
         others = {name: own for name, own in models["all"].items() if name != source}
         for found, wanted in ((outside, merge("uniform", others)), (inside, merge("uniform", models["all"]))):
@@ -240,18 +222,18 @@ def test_each_source_is_scored_on_a_merge_of_the_others(
     assert set(asked) == set(models["all"])
 
 
-def test_two_sources_and_models_that_have_seen_each_other_are_told(trained: Callable[..., Path]) -> None:
-    notes = search_merges(trained("--excluded=[photo]"), 1).notes
+def test_two_sources_and_models_that_have_seen_each_other_are_told(trained_experts: Callable[..., Path]) -> None:
+    notes = search_merges(trained_experts("--excluded=[photo]"), 1).notes
     assert [note.partition(":")[0] for note in notes] == ["With two sources, leave-one-source-out merges one model"]
-    searched = search_merges(trained("--algorithm=ham", "--controls.erm=false"), 1)
+    searched = search_merges(trained_experts("--algorithm=ham", "--controls.erm=false"), 1)
     assert searched.leaking
     assert searched.notes[0].startswith("LEAKING: the source models have learned from each other's domains")
     apart = ("--ham.enrichment.enabled=false", "--ham.harmonization.method=none")
-    assert not search_merges(trained("--algorithm=ham", "--controls.erm=false", *apart), 1).leaking
+    assert not search_merges(trained_experts("--algorithm=ham", "--controls.erm=false", *apart), 1).leaking
 
 
-def test_sources_that_show_the_same_drawings_leak(trained: Callable[..., Path]) -> None:
-    path = trained("--data.mini.copies=[photo_dark]", "--excluded=[cartoon]")
+def test_sources_that_show_the_same_drawings_leak(trained_experts: Callable[..., Path]) -> None:
+    path = trained_experts("--data.mini.copies=[photo_dark]", "--excluded=[cartoon]")
     searched = search_merges(path, 1)
     assert searched.leaking
     assert json.loads(searched.file.read_text())["leaking"]
@@ -261,8 +243,8 @@ def test_sources_that_show_the_same_drawings_leak(trained: Callable[..., Path]) 
     assert searched.notes == [note + "drawings that their merges are scored on."]
 
 
-def test_the_clean_rule_merges_models_that_never_saw_the_source(trained: Callable[..., Path]) -> None:
-    path = trained("--algorithm=ham", "--controls.erm=false")
+def test_the_clean_rule_merges_models_that_never_saw_the_source(trained_experts: Callable[..., Path]) -> None:
+    path = trained_experts("--algorithm=ham", "--controls.erm=false")
     searched = search_merges(path, 2, ["wise_ft"], clean=True)
     assert not searched.leaking
     assert not searched.notes
@@ -290,161 +272,11 @@ def test_runs_without_several_source_models_are_refused(tiny: Tiny, overrides: t
         search_merges(run_directory(recipe), 1)
 
 
-def test_an_untrained_run_and_a_damaged_file_are_refused(trained: Callable[..., Path]) -> None:
-    path = trained()
+def test_an_untrained_run_and_a_damaged_file_are_refused(trained_experts: Callable[..., Path]) -> None:
+    path = trained_experts()
     (path / "search.json").write_text("{}")
     with pytest.raises(RunDirectoryError, match=r"search\.json` is damaged .*; delete it, and search again\.$"):
         search_merges(path, 1)
     (path / "train.json").unlink()
     with pytest.raises(ConfigError, match=r"is not trained yet; finish it with `hamdg run` first\.$"):
         search_merges(path, 1)
-
-
-SEARCH = ("--merge.method=search", "--merge.options.budget=5", "--merge.options.methods=wise_ft,rhm")
-
-
-def test_a_recipe_searches_as_the_command_does_and_keeps_what_it_tried(
-    trained: Callable[..., Path], tiny: Tiny
-) -> None:
-    commanded = search_merges(trained(), 5, ["wise_ft", "rhm"]).found
-    recipe = tiny(*EXPERTS, *SEARCH, tower="vit")
-    pipeline.run(recipe, until="merge", show=False)
-    run = RunDirectory(run_directory(recipe))
-    summary = read_step_summary(run.step("merge"))
-    merged = cast("MergeFacts", summary["facts"]["merge"])
-    facts = merged["search"]
-    chosen = commanded.chosen.candidate
-    assert (facts["by"], facts["chosen"], facts["average"], facts["leaking"]) == (
-        *("leave_one_out", str(chosen), "uniform"),
-        False,
-    )
-    assert [(one["name"], one["score"]) for one in facts["candidates"]] == [
-        (str(one.candidate), one.score("leave_one_out")) for one in commanded.ranked("leave_one_out")
-    ]
-    (figure,) = [one for one in summary["figures"] if one["title"] == "Search over merges"]
-    assert figure["kind"] == "table"
-    assert sum(name.endswith(" (chosen)") for name, *_ in figure["rows"]) == 1
-    assert summary["opened"] == ["art_painting", "cartoon", "photo"]
-    # The merge is the one that the chosen method makes.
-    plain = tiny(*EXPERTS, f"--merge.method={chosen.method}", *(_given(chosen)), tower="vit")
-    pipeline.run(plain, until="merge", show=False)
-    wanted = load_tensors(run_directory(plain) / "merge" / "merged.safetensors")
-    found = load_tensors(run.path / "merge" / "merged.safetensors")
-    assert all(tensor.equal(wanted[name]) for name, tensor in found.items())
-
-
-def _given(candidate: Candidate) -> list[str]:
-    return [f"--merge.options.{name}={value}" for name, value in candidate.options.items()]
-
-
-def test_a_recipe_says_that_sources_show_the_same_drawings(tiny: Tiny) -> None:
-    own = ("--data.mini.copies=[photo_dark]", "--excluded=[cartoon,art_painting]", "--merge.options.by=in_domain")
-    recipe = tiny(*EXPERTS, *SEARCH, *own, "--merge.options.budget=1", tower="vit")
-    pipeline.run(recipe, until="merge", show=False)
-    summary = read_step_summary(RunDirectory(run_directory(recipe)).step("merge"))
-    assert cast("MergeFacts", summary["facts"]["merge"])["search"]["leaking"]
-    (figure,) = [one for one in summary["figures"] if one["title"] == "Search over merges"]
-    assert "LEAKING: the same drawings, in another light, are in photo and photo_dark, so that" in figure["note"]
-    assert "each other's domains" not in figure["note"]
-
-
-@pytest.mark.parametrize(("text_head", "noted"), [("prompts", False), ("source_means", True)])
-def test_a_recipe_says_what_models_and_class_features_have_seen(tiny: Tiny, text_head: str, noted: bool) -> None:
-    own = ("--algorithm=ham", f"--model.text_head={text_head}")
-    recipe = tiny(*own, *SEARCH, "--merge.options.budget=1", tower="vit")
-    pipeline.run(recipe, until="merge", show=False)
-    summary = read_step_summary(RunDirectory(run_directory(recipe)).step("merge"))
-    assert cast("MergeFacts", summary["facts"]["merge"])["search"]["leaking"]
-    (figure,) = [one for one in summary["figures"] if one["title"] == "Search over merges"]
-    assert "LEAKING" in figure["note"]
-    assert ("learned from the labels of all sources" in figure["note"]) == noted
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ("--merge.options.methods=tie",),
-            r"^`merge\.options\.methods`: there is no merge method `tie`; did you mean `ties`\?$",
-        ),
-        (
-            ("--merge.options.budget=0",),
-            r"^Expected `merge\.options\.budget` to be an integer of at least 1, but got `0`",
-        ),
-        (
-            ("--algorithm=soup",),
-            r"^`merge\.method` is `search`, which .* the algorithm `soup` are not one for each source",
-        ),
-        (
-            ("--excluded=[photo,cartoon]",),
-            r"that it leaves out, but there is one source domain; choose another method\.$",
-        ),
-    ],
-)
-def test_recipes_that_cannot_search_are_refused_before_training(
-    tiny: Tiny, overrides: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        pipeline.run(tiny(*EXPERTS, "--merge.method=search", *overrides, tower="vit"), until="merge", show=False)
-
-
-def test_a_study_tells_how_far_each_rule_stays_behind_the_best_on_the_held_out_domain(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = tiny(*EXPERTS, tower="vit")
-    pipeline.run(recipe, show=False)
-    path = run_directory(recipe)
-    record = read_record(path / "record.json")
-    found = study(path, 4, ["wise_ft", "rhm"])
-    # The plain average is the run's own merge, which was tested on the held-out domain.
-    assert found.values["plain average"] == pytest.approx(record["held_out_accuracy"])
-    kept = json.loads((path / "regret.json").read_text())["scores"]
-    assert found.oracle == max(kept.values()) == kept[found.best.key]
-    assert found.values["random candidate"] == pytest.approx(sum(kept.values()) / len(kept))
-    assert found.values["leave one source out"] == kept[found.chosen.key]
-    # Each rule has a search of its own, with the same budget.
-    inside = found.searched.in_domain
-    assert inside is not None
-    assert [inside.by, len(inside.scored), len(found.searched.found.scored)] == ["in_domain", 4, 4]
-    assert found.values["in-domain"] == kept[inside.chosen.candidate.key] == kept[found.in_domain.key]
-    assert set(kept) == {one.candidate.key for one in (*inside.scored, *found.searched.found.scored)}
-    assert all(value <= found.oracle for value in found.values.values())
-    # Nothing is tested twice, and a search does not read what the study wrote.
-    monkeypatch.setattr(SourceModels, "merged", lambda self, candidate: pytest.fail("merged again"))
-    again = study(path, 4, ["wise_ft", "rhm"])
-    assert (again.values, again.oracle, again.best) == (found.values, found.oracle, found.best)
-    before = search_merges(path, 4, ["wise_ft", "rhm"]).found
-    (path / "regret.json").write_text("no JSON")
-    assert search_merges(path, 4, ["wise_ft", "rhm"]).found == before
-    with pytest.raises(RunDirectoryError, match=r"regret\.json` is damaged .*; delete it, and repeat the study\.$"):
-        study(path, 4, ["wise_ft", "rhm"])
-
-
-def test_a_study_scores_several_held_out_domains_by_the_mean_of_the_runs_evaluation(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = {"art_painting": 0.2, "sketch": 0.8}
-    monkeypatch.setattr(HeldOutScorer, "by_domain", lambda *_: [found])
-    held_out = "--held_out=art_painting+sketch"
-    path = trained(held_out, "--evaluate.average=harmonic")
-    assert study(path, 1).values["plain average"] == pytest.approx(0.32)
-    # Which mean it is defines no run, so this one stays the same.
-    assert trained(held_out) == path
-    assert study(path, 1).values["plain average"] == pytest.approx(0.5)
-
-
-def test_held_out_scores_of_other_images_or_by_another_rule_are_not_taken(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = trained()
-    kept = path / "regret.json"
-    right = study(path, 2, ["wise_ft"]).oracle
-    own = json.loads(kept.read_text())
-    wrong = json.dumps({**own, "scores": dict.fromkeys(own["scores"], 2.0)})
-    kept.write_text(wrong)
-    assert study(path, 2, ["wise_ft"]).oracle == 2.0
-    for place, value in (("regret.combined_fingerprint", lambda _: "other"), ("search._SCORING", -1)):
-        kept.write_text(wrong)
-        with monkeypatch.context() as changed:
-            changed.setattr(f"hamdg.stages.{place}", value)
-            assert study(path, 2, ["wise_ft"]).oracle == right

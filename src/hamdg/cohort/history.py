@@ -31,6 +31,11 @@ Select = Callable[[LightningModule], Mapping[str, Weights]]
 """Returns the tensors of a module that enter each history: by the history's name, then by their names in files."""
 
 
+def mean_of_snapshots(states: Mapping[str, Weights]) -> Weights:
+    """Return the plain mean of a model's snapshots, which a single one is itself."""
+    return merge("sma", states) if len(states) > 1 else next(iter(states.values()))
+
+
 class _Entry(TypedDict):
     file: str
     step: int
@@ -242,7 +247,7 @@ class CheckpointHistory(Callback):
         # An average itself has not been validated.
         if kept:
             states = {str(entry["step"]): load_tensors(self.folder / entry["file"]) for entry in kept}
-            mean = merge("sma", states) if len(states) > 1 else next(iter(states.values()))
+            mean = mean_of_snapshots(states)
             average = self._write(name, f"history/{name}", mean, self._newest) | {"validation_accuracy": None}
             files |= {"history": [self._validated(name, entry) for entry in kept], "mean": average}
         elif name in self._averages and self._counts(name):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hamdg import console
 from hamdg.commands import output
 from hamdg.errors import ConfigError, DataError, HamdgError
-from hamdg.text import capitalized, counted, listed_in_words, reason_of
+from hamdg.text import counted, listed_in_words, reason_of
 
 if TYPE_CHECKING:
     from hamdg.runs.packing import PackedRun
@@ -31,27 +31,14 @@ _UNPACK = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the commands below `hamdg records`."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    packing = _command(commands, "pack", "pack what tables need of finished runs into one file", _pack, _PACK)
+    packing = output.add_verb(commands, "pack", "pack what tables need of finished runs into one file", _pack, _PACK)
     what = "run directories, folders of them, sweep files, or names of sweeps that come with hamdg"
     packing.add_argument("paths", nargs="+", metavar="RUNS", help=what)
     packing.add_argument("--out", required=True, metavar="FILE", help="the archive to write, a .tar.xz file")
-    unpacking = _command(commands, "unpack", "unpack the runs of archives that have none here", _unpack, _UNPACK)
+    unpacking = output.add_verb(commands, "unpack", "unpack the runs of archives that have none here", _unpack, _UNPACK)
     unpacking.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an archive that `pack` wrote")
     where = f"the folder of all runs, `root` of a sweep (default: {_ROOT})"
     unpacking.add_argument("--root", default=_ROOT, metavar="FOLDER", help=where)
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    text: str,
-    handler: Callable[[argparse.Namespace], int],
-    end: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=f"{capitalized(text)}.", epilog=end, allow_abbrev=False)
-    output.add_arguments(parser)
-    parser.set_defaults(handler=handler)
-    return parser
 
 
 def _pack(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hamdg.merge import merge
+from hamdg.cohort.history import mean_of_snapshots
 from hamdg.merge.files import load_tensors, read_metadata, save_tensors
 from hamdg.merge.files.partial import COMPLETED_BY
 from hamdg.models.network import Weights
@@ -82,7 +82,7 @@ class StepFiles(StepDirectory):
             found.start[source] = self._tensors(files["start"]) if "start" in files else {}
             found.last[source] = self._tensors(files["last"])
             states = {str(one["step"]): self._tensors(one) for one in files["history"]}
-            found.history[source] = merge("sma", states) if len(states) > 1 else next(iter(states.values()))
+            found.history[source] = mean_of_snapshots(states)
             found.origins[source] = " ".join(one["sha256"] for one in files["history"])
         return found
 

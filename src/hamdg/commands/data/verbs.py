@@ -130,10 +130,7 @@ def _verb(
     more: str = "",
 ) -> argparse.ArgumentParser:
     end = f"Example: hamdg data {example}" + (f". {more}" if more else "")
-    parser = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=end, allow_abbrev=False)
-    output.add_arguments(parser)
-    parser.set_defaults(handler=handler)
-    return parser
+    return output.add_verb(verbs, name, text, handler, end)
 
 
 def _add_place(verb: argparse.ArgumentParser) -> None:
