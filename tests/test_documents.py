@@ -38,6 +38,12 @@ def test_the_readme_fits_on_two_screens() -> None:
     assert len(text_of("README.md").split()) <= 900
 
 
+def test_the_page_of_results_begins_with_its_parts() -> None:
+    text = text_of("docs/results.md")
+    listed = re.findall(r"^- \[(.*?)\]", text.partition("<!-- begin")[0], re.MULTILINE)
+    assert listed == re.findall(r"^## (.*)$", without_code(text), re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name: str) -> None:
     text = text_of(name)
