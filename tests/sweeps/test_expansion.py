@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ ONE: dict[str, object] = {
     "conditions": None,
     "variants": {"HAM": {"recipe": "ham.yaml"}},
 }
+
+# An item of `include` that is a variant of its own.
+NEW: dict[str, object] = {"variant": "new", "recipe": "erm.yaml"}
 
 
 def jobs(path: Path) -> list[Job]:
@@ -194,6 +198,24 @@ def test_an_algorithm_of_a_grid_brings_its_own_keys(sweep_file: SweepFile) -> No
             {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "held_out": []}]},
             "`include.0.held_out` is empty, so that nothing would be made; leave it out for that of the sweep.",
         ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.lr": {"uniform": [0, math.inf]}}}},
+            "`random.ranges.train.lr.uniform` is from 0.0 to inf, too wide to draw from; give finite ends, closer",
+        ),
+        (
+            {"random": {"draws": 2, "ranges": {"train.steps": {"integer": [1, 10**30]}}}},
+            "`random.ranges.train.steps.integer` is from 1 to 1000000000000000000000000000000, too wide to draw from",
+        ),
+        (
+            {"include": [NEW, {**NEW, "recipe": "ham.yaml", "seeds": [1]}]},
+            "`include` has two variants `new` that differ in `recipe`; give one of them another name.",
+        ),
+        ({"include": [NEW, {**NEW, "set": {"train.lr": 1}}]}, "two variants `new` that differ in `set`;"),
+        ({"include": [NEW, {**NEW, "rows": {"erm": "x"}}]}, "two variants `new` that differ in `rows`;"),
+        (
+            {"include": [{"variant": "HAM", "set": {"train.lr": 1}, "rows": {"ham": "x"}}]},
+            "`include.0.rows` would not be used: the rows are those of the variant `HAM`; leave it out.",
+        ),
         ({"exclude": [{}]}, "`exclude.0` is empty, so that it would exclude all runs; name a variant, for instance."),
         ({"exclude": [{"varaint": "HAM"}]}, "there is no key `varaint` in `exclude.0`; did you mean `variant`?"),
         (
@@ -254,6 +276,12 @@ def test_what_is_included_stands_beside_the_grid(sweep_file: SweepFile) -> None:
     ]
 
 
+def test_a_new_variant_may_be_included_again_on_other_seeds(sweep_file: SweepFile) -> None:
+    path = sweep_file(**ONE, include=[{**NEW, "seeds": [0]}, {**NEW, "seeds": [4], "held_out": "photo"}])
+    found = [(job.recipe.held_out, job.recipe.seed) for job in jobs(path) if job.variant == "new"]
+    assert sorted(found) == [("photo", 4), ("sketch", 0)]
+
+
 @pytest.mark.parametrize(
     ("entry", "left"),
     [
@@ -265,6 +293,7 @@ def test_what_is_included_stands_beside_the_grid(sweep_file: SweepFile) -> None:
         ({"train.lr": 0.1, "seed": [0, 1]}, 8),
         ({"algorithm": "ham", "seed": 0}, 8),  # what the recipe says, or leaves at its default
         ({"train.steps": 40, "held_out": "sketch"}, 8),
+        ({"held_out": ["sketch + art", "Art Painting"]}, 6),
     ],
 )
 def test_what_is_excluded_is_left_out(sweep_file: SweepFile, entry: dict[str, object], left: int) -> None:
@@ -284,6 +313,27 @@ def test_an_exclusion_that_fits_nothing_is_named(sweep_file: SweepFile) -> None:
         jobs(path)
     with pytest.raises(ConfigError, match="excludes all of its runs; leave some"):
         jobs(sweep_file(**ONE, exclude=[{"variant": "HAM"}]))
+
+
+def test_domains_that_are_held_out_together_are_excluded_in_any_order(sweep_file: SweepFile) -> None:
+    path = sweep_file(**{**ONE, "held_out": ["sketch+photo", "art"]}, exclude=[{"held_out": "Sketch + photo"}])
+    assert [job.recipe.held_out for job in jobs(path)] == ["art_painting"]
+
+
+def test_rows_of_a_variant_whose_runs_are_all_excluded_are_no_mistake(sweep_file: SweepFile) -> None:
+    variants = {"HAM": {"recipe": "ham.yaml", "rows": {"ham": "HAM"}}, "ERM": {"recipe": "erm.yaml"}}
+    assert names(sweep_file(**{**ONE, "variants": variants}, exclude=[{"variant": "HAM"}])) == ["ERM"]
+
+
+def test_a_run_that_two_conditions_share_is_to_be_excluded_under_one(sweep_file: SweepFile) -> None:
+    changes = {**ONE, "variants": BOTH, "conditions": {"all": {}, "half": {"ham.enrichment.enabled": False}}}
+    message = (
+        "`ERM` (half, sketch, seed 0) is the same run as `ERM` (all); leave it out by `exclude: [{variant: ERM, "
+        "condition: half}]`."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        jobs(sweep_file(**changes))
+    assert len(jobs(sweep_file(**changes, exclude=[{"variant": "ERM", "condition": "half"}]))) == 3
 
 
 def test_what_is_excluded_need_not_make_sense(sweep_file: SweepFile) -> None:

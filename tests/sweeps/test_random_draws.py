@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from hamdg.config.keys import value_at
-from hamdg.sweeps.random_draws import Distribution, drawn, seed_hash
+from hamdg.data.splits import seed_hash
+from hamdg.errors import ConfigError
+from hamdg.sweeps.random_draws import Distribution, drawn
 from tests.sweeps.test_expansion import BOTH, ONE, jobs
 
 if TYPE_CHECKING:
@@ -89,3 +91,24 @@ def test_draws_that_come_out_alike_are_made_once_and_none_are_made_of_what_an_al
     assert draws[0] == 0
     assert len(draws) == 2
     assert [(job.variant, job.draw) for job in found if job.origin == "ERM"] == [("ERM", None)]
+
+
+def test_a_range_whose_values_make_no_other_runs_is_refused(sweep_file: SweepFile) -> None:
+    ranges = {"data.cache": {"choice": ["/tmp/a", "/tmp/b"]}, "train.lr": {"log10": [-5, -3]}}
+    message = (
+        r"^No value that was drawn for `data\.cache` makes another run \(in `.*`\), so that its draws would all be "
+        r"one; take it out of `random\.ranges`\.$"
+    )
+    for own in (ranges, {"data.cache": ranges["data.cache"]}):
+        with pytest.raises(ConfigError, match=message):
+            jobs(sweep_file(**ONE, random={"draws": 3, "ranges": own}))
+
+
+def test_a_range_may_need_what_another_one_draws(sweep_file: SweepFile) -> None:
+    ranges = {
+        "history.kind": {"choice": ["swad"]},
+        "history.n_s": {"integer": [4, 9]},
+        "train.lr": {"choice": [0.001]},  # what it is without
+    }
+    found = jobs(sweep_file(**{**ONE, "variants": {"ERM": BOTH["ERM"]}}, random={"draws": 4, "ranges": ranges}))
+    assert len(found) > 2

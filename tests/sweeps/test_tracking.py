@@ -40,6 +40,17 @@ def test_a_recipes_own_loggers_are_kept(sweep_file: SweepFile) -> None:
     assert (tracking["plain"].loggers, tracking["plain"].group) == ([], "")
 
 
+def test_a_sweep_switches_the_loggers_of_its_recipes_off(sweep_file: SweepFile) -> None:
+    own = {"tracking.loggers": ["csv"], "tracking.options": {"csv.flush_logs_every_n_steps": 5}}
+    file = sweep_file(variants={"ERM": {"recipe": "erm.yaml", "set": own}}, tracking=[])
+    sweep = read_sweep(file)
+    assert sweep.tracking == []
+    assert {tuple(job.recipe.tracking.loggers) for job in followed(jobs_of(sweep, file, 0), file, sweep.tracking)} == {
+        ()
+    }
+    assert read_sweep(sweep_file()).tracking is None
+
+
 def test_an_unknown_logger_ends_the_sweep_before_it_begins(sweep_file: SweepFile) -> None:
     file = sweep_file()
     with pytest.raises(ConfigError, match="there is no logger `wanb`; did you mean `wandb`"):

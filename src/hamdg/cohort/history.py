@@ -42,7 +42,7 @@ class _Entry(TypedDict):
     sha256: str
 
 
-def tracked(module: LightningModule) -> dict[str, Weights]:
+def trained_weights(module: LightningModule) -> dict[str, Weights]:
     """Return what training changes: trainable parameters, and BatchNorm statistics that move.
 
     A cohort has a history for each learner; any other module has one, called `model`.
@@ -101,7 +101,7 @@ class CheckpointHistory(Callback):
         folder: str | Path,
         config: HistoryConfig = HistoryConfig(),  # noqa: B008 (frozen)
         steps: int | None = None,
-        select: Select = tracked,
+        select: Select = trained_weights,
         *,
         check_every: int | None = None,
         metadata: Mapping[str, str] | None = None,

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.sweeps.tracking import followed
 
     jobs = jobs_of(sweep, file, launcher.threads(arguments.processes))
-    jobs = followed(jobs, file, tracking.names(arguments) or sweep.tracking or None)
+    jobs = followed(jobs, file, tracking.names(arguments) or sweep.tracking)
     chosen = _chosen(jobs, arguments)
     if arguments.dry_run or arguments.status:
         look(file, sweep, chosen, arguments.dry_run)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -25,7 +26,7 @@ from hamdg.runs.manifest import check_not_records_only
 from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
 from hamdg.sweeps.grid import defines
 from hamdg.sweeps.picking import Exclusion, fits
-from hamdg.sweeps.points import Point, check_size, naming, points_of
+from hamdg.sweeps.points import Changes, Point, check_size, joined, naming, points_of
 from hamdg.sweeps.random_draws import drawn
 from hamdg.sweeps.sweep_file import Sweep
 from hamdg.text import excerpt, listed
@@ -84,10 +85,10 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
 
     Raises:
         ConfigError: If a recipe is wrong, two jobs are one and the same run, no run has a row that is asked for, two
-            variants give one label to their results, no run is excluded by an item of `exclude` or made by one of
-            `include`, or no variant uses a key that varies.
+            variants give one label to their results, no run is excluded by an item of `exclude`, or no variant uses a
+            key that varies.
     """
-    where, unused = where or f"in `{file}`", dict(enumerate(sweep.exclude))
+    where, effects = where or f"in `{file}`", _Effects(dict(enumerate(sweep.exclude)))
     check_size(sweep, file)
     jobs: list[Job] = []
     used: set[str] = set()
@@ -99,16 +100,22 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
         seeds = dict.fromkeys(seed for one in points for seed in one.seeds)
         for domain, seed, point in product(domains, seeds, points):
             if seed in point.seeds and domain in (*point.held_out, *point.pairs):
-                place = _Place(condition, point, domain, seed)
+                place = _PlacedPoint(condition, point, domain, seed)
                 for draw in range(point.draws) if point.draws else (None,):
-                    jobs += _made(sweep, where, place, draw, threads, unused)
+                    jobs += _made(sweep, where, place, draw, threads, effects)
     for key in (*sweep.grid, *(sweep.random.ranges if sweep.random else ())):
         if key not in used:
             raise ConfigError(
                 f"No variant of the sweep uses `{key}` ({where}), so that its values would make no different runs; "
                 f"leave it out."
             )
-    for number in unused:
+    for key, makes_others in effects.draws.items():
+        if not makes_others:
+            raise ConfigError(
+                f"No value that was drawn for `{key}` makes another run ({where}), so that its draws would all be one; "
+                "take it out of `random.ranges`."
+            )
+    for number in effects.unused:
         raise ConfigError(f"`{file}`: `exclude.{number}` fits no run; correct it, or leave it out.")
     if not jobs:
         raise ConfigError(f"`{file}` excludes all of its runs; leave some.")
@@ -118,7 +125,20 @@ def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job
     return jobs
 
 
-class _Place(NamedTuple):
+@dataclass
+class _Effects:
+    """What parts of a sweep file have done so far.
+
+    Args:
+        unused: The exclusions that fitted no run, by their numbers.
+        draws: Whether a drawn value made another run than the recipe's own value, by the key.
+    """
+
+    unused: dict[int, Exclusion]
+    draws: dict[str, bool] = field(default_factory=dict)
+
+
+class _PlacedPoint(NamedTuple):
     """A point of a sweep with a held-out domain and a seed."""
 
     condition: str
@@ -128,9 +148,9 @@ class _Place(NamedTuple):
 
 
 def _made(
-    sweep: Sweep, where: str, place: _Place, draw: int | None, threads: int, unused: dict[int, Exclusion]
+    sweep: Sweep, where: str, place: _PlacedPoint, draw: int | None, threads: int, effects: _Effects
 ) -> Iterator[Job]:
-    """Yield the job of a place and a draw, unless it is excluded; exclusions that fit it leave `unused`."""
+    """Yield the job of a place and a draw, unless it is excluded, and note what exclusions and draws did."""
     condition, point, domain, seed = place
     values = drawn(point.ranges, draw, seed) if draw else {}
     suffix = "" if draw is None else f", draw {draw}"
@@ -144,7 +164,7 @@ def _made(
         **{key: (value,) for key, value in settings.items()},
     }
     exclusions = {number: _canonical(one, point) for number, one in enumerate(sweep.exclude)}
-    if _excluded(exclusions, facts, unused):
+    if _excluded(exclusions, facts, effects.unused):
         return
     given: dict[str, object] = {"label": f"{point.label}{suffix}", "held_out": domain, "seed": seed}
     given |= {} if sweep.controls else {"controls.erm": False}
@@ -157,17 +177,41 @@ def _made(
     silent = {key: value for key, value in silent.items() if key not in settings}
     with naming(f"variant `{point.name}{suffix}`, condition `{condition}`, held out `{domain}`, seed {seed}"):
         changes = settings | given
-        recipe = read_given(point.given, changes=[*changes.items(), *silent.items()], place=where)
-        run_directory(recipe)  # which asks the merge library, the only one to know methods and options
+        recipe = _read(point, changes | silent, where)
     # What the recipe itself says, or leaves at its default.
     others = {key for one in exclusions.values() for key in one} - facts.keys()
     facts |= {key: (value_at(recipe, key),) for key in others if defines(key, recipe.algorithm)}
-    if not _excluded(exclusions, facts, unused):
+    if not _excluded(exclusions, facts, effects.unused):
+        _note_draws(effects.draws, point, values, recipe, changes | silent, where)
         command = _command(point.source, list(changes.items()))
         is_pair = domain not in point.held_out
         yield Job(
             condition, f"{point.name}{suffix}", recipe, sweep.until, command, point.origin, point.name, draw, is_pair
         )
+
+
+def _read(point: Point, changes: Changes, where: str) -> Recipe:
+    recipe = read_given(point.given, changes=list(changes.items()), place=where)
+    run_directory(recipe)  # which asks the merge library, the only one to know methods and options
+    return recipe
+
+
+def _note_draws(
+    draws: dict[str, bool], point: Point, values: Mapping[str, object], recipe: Recipe, changes: Changes, where: str
+) -> None:
+    """Note of each drawn key whether the run would be another one with the recipe's own value."""
+    for key in values:
+        if draws.get(key):
+            continue
+        others = {name: value for name, value in changes.items() if name != key}
+        others |= {key: point.settings[key]} if key in point.settings else {}
+        is_other = True  # also where the rest makes no sense without it
+        with suppress(ConfigError):
+            plain = _read(point, others, where)
+            if plain == recipe:
+                continue
+            is_other = run_directory(plain) != run_directory(recipe)
+        draws[key] = is_other
 
 
 def _excluded(
@@ -181,8 +225,14 @@ def _excluded(
 
 def _canonical(one: Exclusion, point: Point) -> Exclusion:
     """Return an exclusion with domains as the benchmark has them."""
-    names = {name: point.benchmark.find_domain(str(name)) or name for name in one.get("held_out", ())}
-    return {**one, "held_out": list(names.values())} if names else one
+    names = [_canonical_name(point, str(name)) for name in one.get("held_out", ())]
+    return {**one, "held_out": names} if names else one
+
+
+def _canonical_name(point: Point, held_out: str) -> str:
+    with suppress(ConfigError):  # another variant's benchmark may have it
+        return joined(point.benchmark, held_out)
+    return held_out
 
 
 def is_done(job: Job) -> bool:
@@ -249,9 +299,11 @@ def _without_twins(jobs: list[Job]) -> list[Job]:
         if twin is job:
             kept.append(job)
         elif (twin.condition, twin.family) != (job.condition, job.family):
+            where = f"{{variant: {job.origin}, condition: {job.condition}}}"
+            way = "drop one of them" if job.condition == twin.condition else f"leave it out by `exclude: [{where}]`"
             raise ConfigError(
                 f"`{job.variant}` ({job.condition}, {job.recipe.held_out}, seed {job.recipe.seed}) is the same run as "
-                f"`{twin.variant}` ({twin.condition}); drop one of them."
+                f"`{twin.variant}` ({twin.condition}); {way}."
             )
     return kept
 
@@ -265,6 +317,8 @@ def _check_rows(sweep: Sweep, file: Path, jobs: list[Job]) -> None:
 
     for name, variant in variants.items():
         own = [job.recipe for job in jobs if job.origin == name]
+        if not own:  # all are excluded
+            continue
         keys = {
             key: None
             for one in own

@@ -19,7 +19,8 @@ from hamdg.sweeps.random_draws import Distribution
 from hamdg.sweeps.sweep_file import ALL, Include, Sweep, Variant
 from hamdg.text import capitalized
 
-Settings = dict[str, object]
+# Keys of a recipe with values that take the place of its own.
+Changes = dict[str, object]
 # Every one is a recipe that is read and checked before anything runs.
 MOST_RUNS = 100_000
 
@@ -49,7 +50,7 @@ class Point:
     label: str
     source: Path
     given: Sequence[Setting]
-    settings: Settings
+    settings: Changes
     seeds: Sequence[int]
     draws: int
     ranges: Mapping[str, Distribution]
@@ -134,11 +135,11 @@ def _crossed(sweep: Sweep, file: Path, condition: str, where: str, name: str, va
 
 def _grids(
     sweep: Sweep, source: Path, shared: Mapping[str, object], variant: Variant
-) -> Iterator[tuple[Settings, str, Grid]]:
+) -> Iterator[tuple[Changes, str, Grid]]:
     """Yield a variant's algorithms: what sets each of them, its name, and what of the grid it uses."""
     # Which other keys an algorithm uses is known when it is.
     for algorithm in sweep.grid.get("algorithm", [None]):
-        head: Settings = {} if algorithm is None else {"algorithm": algorithm}
+        head: Changes = {} if algorithm is None else {"algorithm": algorithm}
         own = str(algorithm or named_algorithm(source, {**shared, **variant.set}.items()))
         yield head, own, {k: values for k, values in sweep.grid.items() if k != "algorithm" and defines(k, own)}
 
@@ -161,7 +162,7 @@ def _included(sweep: Sweep, file: Path, condition: str, where: str, one: Include
     return _placed(point, sweep, sweep.held_out_of(condition) if one.held_out is None else one.held_out)
 
 
-def _common(shared: Mapping[str, object], algorithm: str) -> Settings:
+def _common(shared: Mapping[str, object], algorithm: str) -> Changes:
     """Return what a condition says of an algorithm: it is for variants of several, none of which has another's keys."""
     return {
         key: value
@@ -171,7 +172,7 @@ def _common(shared: Mapping[str, object], algorithm: str) -> Settings:
     }
 
 
-def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm: str) -> Point:
+def _point(sweep: Sweep, where: str, source: Path, settings: Changes, algorithm: str) -> Point:
     """Return a point without names and domains."""
     random = sweep.random
     ranges = {key: one for key, one in (random.ranges if random else {}).items() if defines(key, algorithm)}
@@ -186,7 +187,7 @@ def _point(sweep: Sweep, where: str, source: Path, settings: Settings, algorithm
 def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:
     """Return a point with the domains that it is run on, as its benchmark has them."""
     bench = point.benchmark
-    found = [name for text in held_out for name in (point.domains if text == ALL else [_joined(bench, text)])]
+    found = [name for text in held_out for name in (point.domains if text == ALL else [joined(bench, text)])]
     for name in found:
         if found.count(name) > 1:
             raise ConfigError(f"`held_out` names the domain `{name}` twice; keep one of its names.")
@@ -195,10 +196,14 @@ def _placed(point: Point, sweep: Sweep, held_out: Sequence[str]) -> Point:
     for name in found:
         if name not in bench.domains:
             raise ConfigError(f"`leave_out: pairs` takes single domains, but `held_out` names `{name}`; take it out.")
-    pairs = [_joined(bench, f"{one}{JOIN}{other}") for one in found for other in point.domains if other != one]
+    pairs = [joined(bench, f"{one}{JOIN}{other}") for one in found for other in point.domains if other != one]
     return replace(point, held_out=tuple(found), pairs=tuple(dict.fromkeys(pairs)))
 
 
-def _joined(bench: Benchmark, held_out: str) -> str:
-    """Return the domains that `held_out` names as recipes have them."""
+def joined(bench: Benchmark, held_out: str) -> str:
+    """Return the domains that `held_out` names as recipes have them.
+
+    Raises:
+        ConfigError: If a domain does not exist.
+    """
     return JOIN.join(bench.targets(held_out))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast, get_args
 
+from hamdg.data.splits import seed_hash
 from hamdg.sweeps.checking import Checker, Settings
 from hamdg.text import did_you_mean, excerpt, listed
 from hamdg.values import Filled, Range, Words, members
@@ -15,6 +16,8 @@ Kind = Literal["uniform", "log10", "log2", "integer", "choice"]
 _KINDS = get_args(Kind)
 _ENDS = Annotated[Sequence[float], Words("its two ends, `[low, high]`")]
 _WHOLE = Annotated[Sequence[int], Words("its two ends, `[low, high]`, both integers")]
+# Whole numbers beyond are not exact where they are floating-point.
+_MOST_WHOLE = 2**53
 _VALUES = Annotated[Sequence[object], Filled(), Words("a list of values, one at least")]
 
 
@@ -69,11 +72,6 @@ class RandomDraws:
     ranges: Mapping[str, Distribution]
 
 
-def seed_hash(*values: object) -> int:
-    """Return DomainBed's seed for some values."""
-    return int(hashlib.md5(str(values).encode(), usedforsecurity=False).hexdigest(), 16) % 2**31
-
-
 def drawn(ranges: Mapping[str, Distribution], draw: int, seed: int) -> dict[str, object]:
     """Return the settings of one draw.
 
@@ -123,6 +121,10 @@ def _distribution(key: str, given: Settings, checker: Checker) -> Distribution:
         found = _read(values, _WHOLE if name == "integer" else _ENDS, at, checker)
         if len(found) != 2 or not float(str(found[0])) < float(str(found[1])):
             raise checker.error(at, f"`{at}` must be its two ends, `[low, high]`, the smaller one first.")
+        low, high = (float(str(end)) for end in found)
+        if not math.isfinite(high - low) or (name == "integer" and max(abs(low), abs(high)) > _MOST_WHOLE):
+            text = f"`{at}` is from {found[0]} to {found[1]}, too wide to draw from; give finite ends, closer together."
+            raise checker.error(at, text)
     distribution = Distribution(cast("Kind", name), tuple(found), whole)
     try:
         ends = distribution.ends()

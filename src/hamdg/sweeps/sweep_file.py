@@ -56,7 +56,7 @@ class Include:
         variant: Its name; or that of one of `variants`, whose recipe, settings and rows it takes over.
         recipe: The recipe of a new variant.
         set: Keys that differ; those of one of `variants` are part of the name.
-        rows: As in a variant.
+        rows: As in a variant; of a new one only.
         held_out: Domains that it is run on; those of the sweep when left out.
         seeds: Its seeds; those of the sweep when left out.
         conditions: Names of its conditions; all when left out.
@@ -135,7 +135,8 @@ class Sweep:
         intro: What that part says before its tables (Markdown).
         root: Folder of the run directories.
         launcher: Where runs take place: a launcher's name, or one name with its options.
-        tracking: The loggers that follow the runs, such as `[wandb]`; those of each recipe when left out.
+        tracking: The loggers that follow the runs, such as `[wandb]`; none for `[]`, those of each recipe when left
+            out.
     """
 
     held_out: Sequence[str]
@@ -168,7 +169,7 @@ class Sweep:
     root: Annotated[str, Filled(), Words("a path")] = "lightning_logs"
     # No part of what the sweep is: it goes on elsewhere with the same ledger.
     launcher: Launch = field(default=None, repr=False)
-    tracking: Loggers = field(default_factory=list, repr=False)
+    tracking: Loggers | None = field(default=None, repr=False)
 
     def held_out_of(self, condition: str) -> Sequence[str]:
         """Return the domains that a condition's runs hold out, each in turn."""
@@ -215,6 +216,7 @@ def read_sweep(path: Path) -> Sweep:
     values["include"] = [
         _include(parts, f"include.{place}.", values, checker) for place, parts in enumerate(values.get("include", ()))
     ]
+    _check_included(values["include"], checker)
     values["exclude"] = read_exclusions(values.get("exclude", ()), checker)
     if values.get("figure") is not None:
         values["figure"] = _figure(values["figure"], values.get("conditions", {CLEAN: {}}), checker)
@@ -333,6 +335,9 @@ def _include(parts: Mapping[str, Any], place: str, sweep: Mapping[str, Any], che
     if one.variant in known and one.recipe is not None:
         text = f"`{one.variant}` is one of `variants`, whose recipe it takes; leave `recipe` out, or give another name."
         raise checker.error(f"{place}recipe", text)
+    if one.variant in known and one.rows is not None:
+        text = f"`{place}rows` would not be used: the rows are those of the variant `{one.variant}`; leave it out."
+        raise checker.error(f"{place}rows", text)
     if one.variant not in known and one.recipe is None:
         hint = did_you_mean(one.variant, known, f"there are {listed(list(known))}.")
         text = f"`{excerpt(one.variant)}` is not one of `variants`, and a new one needs `recipe`; {hint}"
@@ -348,3 +353,16 @@ def _include(parts: Mapping[str, Any], place: str, sweep: Mapping[str, Any], che
             hint = did_you_mean(name, conditions, f"there are {listed(list(conditions))}.")
             raise checker.error(f"{place}conditions", f"there is no condition `{excerpt(name)}`; {hint}")
     return one
+
+
+def _check_included(items: Sequence[Include], checker: Checker) -> None:
+    """Raise where items of `include` give one name to new variants that differ."""
+    first: dict[str, Include] = {}
+    for place, one in enumerate(items):
+        other = first.setdefault(one.variant, one)
+        for key in ("recipe", "set", "rows") if one.recipe is not None else ():
+            if getattr(one, key) != getattr(other, key):
+                text = (
+                    f"`include` has two variants `{one.variant}` that differ in `{key}`; give one of them another name."
+                )
+                raise checker.error(f"include.{place}.{key}", text)

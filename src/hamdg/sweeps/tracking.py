@@ -30,7 +30,7 @@ def followed(jobs: Sequence[Job], file: Path, names: Sequence[str] | None) -> li
     Args:
         jobs: The jobs.
         file: The sweep file, whose name is that of the group.
-        names: The loggers; `None` for what each recipe says.
+        names: The loggers, none for an empty list; `None` for what each recipe says.
 
     Raises:
         ConfigError: If a logger does not exist or its package is missing.
@@ -45,7 +45,9 @@ def _followed(job: Job, group: str, names: Sequence[str] | None) -> Job:
     own = job.recipe.tracking
     loggers = own.loggers if names is None else list(names)
     if not loggers:
-        return job
+        # Options of loggers that do not follow the run would be those of none.
+        tracking = own if names is None else replace(own, loggers=[], options={})
+        return replace(job, recipe=replace(job.recipe, tracking=tracking))
     config = {"condition": job.condition} | own.config
     tracking = replace(own, loggers=loggers, group=own.group or group, config=config)
     return replace(job, recipe=replace(job.recipe, tracking=tracking))
