@@ -39,6 +39,13 @@ def test_the_layout_is_shown_without_an_account(capsys: pytest.CaptureFixture[st
     assert titles == [f"Held out: {name}" for name in ("art_painting", "cartoon", "photo", "sketch")]
 
 
+def test_a_benchmark_for_segmentation_has_its_own_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", "ablations", "--benchmark=mini-scenes", "--dry-run", "--json"]) == 0
+    layout = json.loads(capsys.readouterr().out)
+    assert "summary:mIoU" in layout["columns"]
+    assert "config:data.conflicts.noise" in layout["sections"][2]["panels"][2]["metrics"]
+
+
 def test_runs_bring_their_table_and_what_they_differ_in(
     run_copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,16 @@ def test_validation_is_printed_and_the_chosen_rows_are_written(
     assert [line.split(" | ")[0] for line in table[2:5]] == ["| ERM + SMA", "| zero-shot", "| HAM (reconstruction)"]
 
 
+def test_source_validation_is_titled_by_the_metric(
+    sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for benchmark, title in (("mini", "% correct"), ("mini-scenes", "mIoU, %")):
+        recipe = Recipe(benchmark=benchmark, label="own")
+        one = replace(outcomes[1], job=replace(outcomes[1].job, recipe=recipe))
+        results.show(Path("file.yaml"), replace(sweep, until="validate"), [one.job], [one])
+        assert f"\n{title} on the source hold-out sets\n" in capsys.readouterr().out
+
+
 def test_a_baseline_that_no_row_is_called_is_named(
     sweep: Sweep, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:

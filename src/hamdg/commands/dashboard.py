@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 SUMMARY = "build the W&B workspace and report of an ablation"
 KINDS = ("workspace", "report")
 # What the panels on settings show where no runs are given that say what was varied.
-VARIED = ("algorithm", "merge.method", "history.kind", "train.lr", "data.mini.label_noise")
+VARIED = (
+    *("algorithm", "merge.method", "history.kind", "train.lr", "data.mini.label_noise"),
+    *("data.conflicts.noise", "data.conflicts.imbalance"),
+)
 # Keys of a recipe that name a run, or say what it is tested on.
 _NAMES = ("held_out", "excluded", "seed", "label")
 _MOST_VARIED = 12
@@ -61,7 +64,10 @@ def _layout(runs: Sequence[str], benchmark_name: str) -> Dashboard:
     from hamdg.tracking.dashboard.layout import ablations
 
     if not runs:
-        return ablations(benchmark(benchmark_name).domains, VARIED)
+        from hamdg.tasks.registry import TASKS
+
+        bench = benchmark(benchmark_name)
+        return ablations(bench.domains, VARIED, metric=TASKS[bench.task].primary)
 
     from hamdg.commands.given import given
     from hamdg.report.tables.build import tabulate
@@ -74,7 +80,8 @@ def _layout(runs: Sequence[str], benchmark_name: str) -> Dashboard:
     held_out = {target for one in found.runs for target in one.summary.targets}
     domains = [name for name in found.runs[0].summary.domains if name in held_out]
     tables = tabulate(found.runs, TableOptions(rows=("variant",), order=found.order), found.absent)
-    return ablations(domains, varied([one.summary.config for one in found.runs]), markdown(tables))
+    keys = varied([one.summary.config for one in found.runs])
+    return ablations(domains, keys, markdown(tables), found.runs[0].summary.metric)
 
 
 def varied(configs: Sequence[Mapping[str, object]]) -> tuple[str, ...]:

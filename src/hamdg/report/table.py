@@ -161,6 +161,11 @@ def metric_name(metric: str) -> str:
     return metric.replace("_", " ")
 
 
+def share_name(metric: str) -> str:
+    """Return what stands over numbers of a metric in percent: `% correct`; `mIoU, %`."""
+    return _SHARE.get(metric, f"{metric_name(metric)}, %")
+
+
 def metric_title(metric: str) -> str:
     """Return a metric as it begins a sentence: `Macro accuracy`; names with capitals, such as `mIoU`, as they are."""
     name = metric_name(metric)
@@ -189,7 +194,7 @@ def headline(record: Record) -> str:
 def format_text(record: Record) -> str:
     """Return the table for a terminal: plain aligned columns, no colors, no trailing newline."""
     rows = run_table(record)
-    share = _SHARE.get(record["metric"], f"{metric_name(record['metric'])}, %")
+    share = share_name(record["metric"])
     # Of one domain, the headline says it all.
     targets = record["targets"] if len(record["targets"]) > 1 else []
     header = (share, "held out", "±", *targets, "gain", "80 % part", "validation", "note")

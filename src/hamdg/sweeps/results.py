@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hamdg import console
 from hamdg.config.shipped import public_name
+from hamdg.data.resolve import benchmark_of
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path, write_text
 from hamdg.report.collection import FoundRun
@@ -17,7 +18,7 @@ from hamdg.report.dials import dials_image, panels
 from hamdg.report.estimates import Estimate, estimate
 from hamdg.report.markdown import Part, check_page
 from hamdg.report.results import write_results
-from hamdg.report.table import MISSING, footnote_names, qualified
+from hamdg.report.table import MISSING, footnote_names, qualified, share_name
 from hamdg.report.tables.long import as_data
 from hamdg.report.tables.methods import REFERENCE, Methods, choose_methods, tabulate_methods
 from hamdg.report.tables.model import Table
@@ -42,7 +43,7 @@ class Selection:
         condition: What the data were like.
         variant: The variant's name.
         row: Key of the row.
-        accuracy: Mean over all runs of the variant under this condition: held-out domains and seeds alike.
+        accuracy: Mean over seeds of the mean over held-out domains, as the average of a table has it.
     """
 
     condition: str
@@ -121,7 +122,7 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
     if not shown or sweep.until not in (VALIDATE, EVALUATE):
         console.result_json({**said, "source_validation": [], "held_out": [], "train_seconds": []}, kept)
         return
-    found = select([(one.job.condition, one.job.variant, Path(one.run)) for one in shown])
+    found = select([(one.job, Path(one.run)) for one in shown])
     # Nor does the held-out domain choose among draws: that is for `hamdg table --select`.
     defaults = [one for one in shown if not one.job.draw]
     runs = [found_run(one.job, Path(one.run)) for one in defaults] if sweep.until == EVALUATE else []
@@ -135,7 +136,8 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
         f"{public_name(file)} ({ledger.stem.rpartition('-')[2]}): {len(made)} of {counted(len(jobs), 'run')}"
     )
     head = ("condition", "variant", "model", "source validation", "±", "n")
-    console.table(head, [_cells(one) for one in found], title="% correct on the source hold-out sets")
+    title = f"{_share([one.job for one in shown])} on the source hold-out sets"
+    console.table(head, [_cells(one) for one in found], title=title)
     if tables:
         console.result(f"\n{text(tables)}")
     held_out, times = (as_data(one)["tables"] for one in (tables, seconds))
@@ -155,21 +157,41 @@ def show(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Outco
         console.note(f"`{sweep.out}` is written when all {len(jobs)} runs are done")
 
 
-def select(runs: Sequence[tuple[str, str, Path]]) -> list[Selection]:
-    """Average the source-validation scores that runs wrote.
+def select(runs: Sequence[tuple[Job, Path]]) -> list[Selection]:
+    """Average the source-validation scores that runs wrote: over held-out domains in each seed, then over seeds.
+
+    Seeds that lack a domain are left out; where all do, the mean is of all runs, and has no error.
 
     Args:
-        runs: Condition, variant and run directory of every run.
+        runs: Every run with its directory.
 
     Returns:
         One entry per condition, variant and row of its table that is a whole model (source models are left out).
     """
-    scores: dict[tuple[str, str, str], list[float]] = {}
-    for condition, variant, run in runs:
+    scores: dict[tuple[str, str, str], dict[int, dict[str, float]]] = {}
+    for job, run in runs:
         for row, accuracy in read_validation(RunDirectory(run)).items():
             if "/" not in row and row != "zero_shot":
-                scores.setdefault((condition, variant, row), []).append(accuracy)
-    return [Selection(*key, estimate(values)) for key, values in scores.items()]
+                by_seed = scores.setdefault((job.condition, job.variant, row), {})
+                by_seed.setdefault(job.recipe.seed, {})[job.recipe.held_out] = accuracy
+    return [Selection(*key, _over_seeds(by_seed)) for key, by_seed in scores.items()]
+
+
+def _over_seeds(by_seed: Mapping[int, Mapping[str, float]]) -> Estimate:
+    domains = {name for values in by_seed.values() for name in values}
+    whole = [values for values in by_seed.values() if values.keys() == domains]
+    if whole:
+        return estimate([estimate(list(values.values())).mean for values in whole])
+    every = estimate([value for values in by_seed.values() for value in values.values()])
+    return Estimate(every.mean, None, len(by_seed))
+
+
+def _share(jobs: Sequence[Job]) -> str:
+    """Return what numbers of the runs' primary metric are in percent."""
+    from hamdg.tasks.registry import TASKS
+
+    metrics = dict.fromkeys(TASKS[benchmark_of(job.recipe).task].primary for job in jobs)
+    return " and ".join(map(share_name, metrics))
 
 
 def found_run(job: Job, directory: Path) -> FoundRun:

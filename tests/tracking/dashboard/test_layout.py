@@ -39,6 +39,15 @@ def test_every_domain_has_its_bars_and_every_varied_key_its_axis(dashboard: Dash
     assert parallel.metrics == ("config:merge.method", "config:train.lr", "summary:validation", "summary:accuracy")
 
 
+def test_panels_show_the_metric_that_runs_log() -> None:
+    found = ablations(DOMAINS, (), metric="mIoU")
+    assert [panel.metrics for panel in panels(found, "bars")] == [("mIoU",), ("mIoU/photo",), ("mIoU/sketch",)]
+    (curves,) = [panel for panel in panels(found, "lines") if panel.pattern.startswith("^validation/")]
+    assert (curves.title, curves.pattern) == ("mIoU on the sources' hold-out sets", "^validation/mIoU/")
+    assert "summary:mIoU" in found.columns
+    assert "ccuracy" not in str(found)
+
+
 def test_runs_are_grouped_by_configuration_never_by_attributes_of_runs(dashboard: Dashboard) -> None:
     assert {panel.groupby for section in dashboard.sections for panel in section.panels} == {"", "method"}
 

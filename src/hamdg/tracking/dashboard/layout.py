@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hamdg.text import capitalized
+
 # Configuration keys of every W&B run, which panels group and filter by. Run attributes (`group`, `job_type`) would not
 # do: grouping by them was broken in the W&B app for a year and a half.
 METHOD, HELD_OUT, STEP, SEED = "method", "held_out", "step", "seed"
 # What tells steps apart that do other things, whatever an algorithm calls them.
 KIND, TRAINING = "kind", "train"
-HEADLINE = "accuracy"
 
 PanelKind = Literal["bars", "lines", "scatter", "parallel", "importance", "compare", "media", "note"]
 
@@ -79,60 +80,71 @@ class Dashboard:
 
     title: str
     sections: tuple[Section, ...]
-    columns: tuple[str, ...] = (METHOD, HELD_OUT, SEED, STEP, f"summary:{HEADLINE}", "summary:validation")
+    columns: tuple[str, ...]
 
 
-def ablations(domains: Sequence[str], varied: Sequence[str], table: str = "") -> Dashboard:
+def ablations(domains: Sequence[str], varied: Sequence[str], table: str = "", metric: str = "accuracy") -> Dashboard:
     """Return the dashboard of an ablation: which variant is better, on which domain, and why.
 
     Args:
         domains: The benchmark's domains.
         varied: Dotted recipe keys that the variants differ in, for the panels on what matters.
         table: Our own table of means and standard errors, as Markdown; the newest one that a sweep logged without it.
+        metric: The primary metric, under whose name runs log their headline.
     """
     return Dashboard(
         "Ablations",
         (
-            _headline(table),
-            _by_domain(domains),
-            _what_matters(varied),
-            _training(),
+            _headline(table, metric),
+            _by_domain(domains, metric),
+            _what_matters(varied, metric),
+            _training(metric),
             _diagnostics(),
             _two_runs(),
         ),
+        (METHOD, HELD_OUT, SEED, STEP, f"summary:{metric}", "summary:validation"),
     )
 
 
-def _headline(table: str) -> Section:
+def _title(metric: str) -> str:
+    """Return a metric as it begins a title; `mIoU` as it is."""
+    return capitalized(metric) if metric == metric.lower() else metric
+
+
+def _headline(table: str, metric: str) -> Section:
     own = Panel("note", text=table, width=24, height=10) if table else _media("Means over seeds", "summary/table")
     lead = (
         "Means and standard errors in the table are computed by hamdg over seeds. Grouped numbers of the panels below "
         "depend on how many runs W&B samples: they are for looking only."
     )
-    by_method = Panel("bars", "Accuracy on the held-out domain", (HEADLINE,), groupby=METHOD, width=24, height=10)
+    by_method = Panel(
+        "bars", f"{_title(metric)} on the held-out domain", (metric,), groupby=METHOD, width=24, height=10
+    )
     return Section("Headline", (own, by_method), lead=lead)
 
 
-def _by_domain(domains: Sequence[str]) -> Section:
-    panels = (Panel("bars", f"Held out: {name}", (f"{HEADLINE}/{name}",), groupby=METHOD) for name in domains)
+def _by_domain(domains: Sequence[str], metric: str) -> Section:
+    panels = (Panel("bars", f"Held out: {name}", (f"{metric}/{name}",), groupby=METHOD) for name in domains)
     return Section("By held-out domain", tuple(panels))
 
 
-def _what_matters(varied: Sequence[str]) -> Section:
-    columns = (*(f"config:{key}" for key in varied), "summary:validation", f"summary:{HEADLINE}")
+def _what_matters(varied: Sequence[str], metric: str) -> Section:
+    columns = (*(f"config:{key}" for key in varied), "summary:validation", f"summary:{metric}")
     panels = (
-        Panel("importance", "What the accuracy depends on", (HEADLINE,)),
-        Panel("scatter", "Source validation against held-out accuracy", ("summary:validation", f"summary:{HEADLINE}")),
+        Panel("importance", f"What the {metric} depends on", (metric,)),
+        Panel("scatter", f"Source validation against held-out {metric}", ("summary:validation", f"summary:{metric}")),
         Panel("parallel", "Settings and results", columns, width=24, height=10),
     )
     lead = "Settings are chosen on source validation: a setting picked by the held-out domain is an oracle."
     return Section("What matters", panels, lead=lead)
 
 
-def _training() -> Section:
+def _training(metric: str) -> Section:
     panels = (
         Panel("lines", "Training loss of every learner", pattern="^loss/", groupby=METHOD),
-        Panel("lines", "Accuracy on the sources' hold-out sets", pattern="^validation/accuracy/", groupby=METHOD),
+        Panel(
+            "lines", f"{_title(metric)} on the sources' hold-out sets", pattern=f"^validation/{metric}/", groupby=METHOD
+        ),
         Panel("lines", "Norm of the gradients", pattern="^gradient_norm/", groupby=METHOD),
         Panel("lines", "Learning rate", ("lr",), groupby=METHOD),
     )
