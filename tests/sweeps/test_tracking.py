@@ -55,6 +55,10 @@ def test_an_unknown_logger_ends_the_sweep_before_it_begins(sweep_file: SweepFile
     file = sweep_file()
     with pytest.raises(ConfigError, match="there is no logger `wanb`; did you mean `wandb`"):
         followed(jobs_of(read_sweep(file), file, 0), file, ["wanb"])
+    with pytest.raises(
+        ConfigError, match=r"expected `pathlib\.PurePath` to be a `lightning\.pytorch\.loggers\.Logger`"
+    ):
+        followed(jobs_of(read_sweep(file), file, 0), file, ["pathlib.PurePath"])
 
 
 def test_the_table_has_means_and_standard_errors_over_seeds() -> None:

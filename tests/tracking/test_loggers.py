@@ -16,6 +16,7 @@ from hamdg.config import tracking as config_tracking
 from hamdg.config.reading import read_recipe
 from hamdg.config.tracking import TrackingConfig, check_loggers, names_in, short_name
 from hamdg.errors import ConfigError
+from hamdg.tracking.csv import CsvTracker
 from hamdg.tracking.interface import log_values
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.loggers import check_makers
@@ -182,6 +183,51 @@ def test_a_logger_of_lightning_writes_into_the_run(make_step: MakeStep, tmp_path
         assert isinstance(logger, CSVLogger)
         logger.log_metrics({"loss": 0.5}, 1)
     assert (tmp_path / "run" / "csv" / "train" / "metrics.csv").read_text().startswith("loss,step\n0.5,1")
+
+
+def test_a_resumed_step_keeps_the_curve_of_lightnings_csv_file(make_step: MakeStep, tmp_path: Path) -> None:
+    config, own = TrackingConfig(loggers=["csv"]), tmp_path / "run" / "train" / "metrics.csv"
+    own.parent.mkdir(parents=True)
+    for last_step in (0, 2):
+        with tracked(config, make_step(metrics=own)) as tracker:
+            loggers = [CsvTracker(own, last_step), *tracker.loggers(last_step)]
+            for step in range(last_step + 1, last_step + 4):
+                log_values(loggers, {MetricKey("loss", "photo"): step / 2 + last_step}, step)
+            loggers[0].save()
+    # The second process measures again from the third step on.
+    rows = (tmp_path / "run" / "csv" / "train" / "metrics.csv").read_text().splitlines()
+    assert rows == ["loss/photo,step", "0.5,1", "1.0,2", "3.5,3", "4.0,4", "4.5,5"]
+
+
+BROKEN = """
+from lightning.pytorch.loggers.logger import DummyLogger
+class AtOnce(DummyLogger):
+    def __init__(self):
+        raise ConnectionError("no server\\nanswers")
+class Later(DummyLogger):
+    def log_hyperparams(self, *args, **kwargs):
+        raise RuntimeError("no experiment")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken_text.Own", "cannot be loaded (SyntaxError: "),
+        ("broken_logger.AtOnce", r"cannot be made (ConnectionError: no server\nanswers); give what"),
+        ("broken_logger.Later", "cannot be made (RuntimeError: no experiment); give what"),
+    ],
+)
+def test_whatever_goes_wrong_in_a_logger_is_a_sentence_that_names_it(
+    make_step: MakeStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    (tmp_path / "broken_text.py").write_text("def (:\n")
+    (tmp_path / "broken_logger.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        StepTracker(TrackingConfig(loggers=[name]), make_step()).loggers()
+    assert str(caught.value).startswith(f"`tracking.loggers`: the logger `{name}` {said}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hamdg.text import did_you_mean, excerpt, listed
 from hamdg.values import Range, Words
 
 GROUP = "hamdg.loggers"
-WANDB = "wandb"
+WANDB, CSV = "wandb", "csv"
 # What W&B takes as names of projects, and how long names and groups may be.
 _PROJECT = re.compile(r"[^/\\#?%:,]{1,128}")
 LONGEST_NAME, LONGEST_TAG = 128, 64
@@ -81,7 +81,7 @@ KNOWN = {
     "mlflow": KnownLogger(f"{_LIGHTNING}.MLFlowLogger", "mlflow", "mlflow"),
     "comet": KnownLogger(f"{_LIGHTNING}.CometLogger", "comet_ml", "comet-ml"),
     "litlogger": KnownLogger(f"{_LIGHTNING}.LitLogger", "litlogger", "litlogger"),
-    "csv": KnownLogger(f"{_LIGHTNING}.CSVLogger", "lightning", "lightning"),
+    CSV: KnownLogger(f"{_LIGHTNING}.CSVLogger", "lightning", "lightning"),
 }
 
 

@@ -33,11 +33,15 @@ def followed(jobs: Sequence[Job], file: Path, names: Sequence[str] | None) -> li
         names: The loggers, none for an empty list; `None` for what each recipe says.
 
     Raises:
-        ConfigError: If a logger does not exist or its package is missing.
+        ConfigError: If a logger does not exist, its package is missing, it is none, or it does not take its options.
     """
     found = [_followed(job, file.stem[:LONGEST_NAME], names) for job in jobs]
     for config in {repr(job.recipe.tracking): job.recipe.tracking for job in found}.values():
         check_loggers(config)
+        if config.loggers:
+            from hamdg.tracking.loggers import check_makers
+
+            check_makers(config)
     return found
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from lightning.pytorch.loggers import Logger
 
-from hamdg.config.tracking import GROUP, KNOWN, WANDB, LoggerOption, TrackingConfig, check_loggers, owner_of, short_name
-from hamdg.errors import ConfigError
+from hamdg.config.tracking import CSV, GROUP, KNOWN, WANDB, TrackingConfig, check_loggers, owner_of, short_name
+from hamdg.errors import ConfigError, HamdgError
 from hamdg.plugins import load_plugin
 from hamdg.text import excerpt
+from hamdg.tracking.interface import log_values
+from hamdg.tracking.rows import measured_until
 from hamdg.tracking.step import TrackedStep
 
 # Stands for the step where only the names of arguments count.
@@ -61,11 +65,27 @@ def _opened(name: str, config: TrackingConfig, step: TrackedStep, last_step: int
 
         return WandbLogger(config, step, last_step)
     kind = _class_of(name)
-    logger = _built(name, kind, _arguments(name, kind, step, last_step) | _options(name, config))
+    arguments = _arguments(name, kind, step, last_step) | _options(name, config)
+    with _naming(name):
+        logger = kind(**arguments)
     if not isinstance(logger, Logger):
         raise _not_a_logger(name, type(logger))
-    logger.log_hyperparams(dict(step.config))
+    with _naming(name):
+        if short_name(name) == CSV:
+            _begin_csv(logger, step, last_step)
+        else:
+            logger.log_hyperparams(dict(step.config))
     return logger
+
+
+def _begin_csv(logger: Logger, step: TrackedStep, last_step: int) -> None:
+    """Log the configuration and what was measured up to a step: Lightning deletes the file of the process before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+        logger.log_hyperparams(dict(step.config))
+    for number, values in measured_until(step.metrics, last_step):
+        log_values([logger], values, number)
+    logger.save()
 
 
 def _options(name: str, config: TrackingConfig) -> dict[str, object]:
@@ -79,9 +99,9 @@ def _class_of(name: str) -> Callable[..., object]:
         module, _, own = (KNOWN[short].path if short in KNOWN else name).rpartition(".")
         try:
             found = getattr(import_module(module), own)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # anything can go wrong in a module that is not ours
             raise ConfigError(
-                f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be loaded ({error}); write "
+                f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be loaded ({_reason(error)}); write "
                 "`package.module.Class`."
             ) from error
     else:
@@ -118,18 +138,28 @@ def _signature(name: str, kind: Callable[..., object]) -> inspect.Signature:
         raise _not_made(name, error) from error
 
 
-def _built(name: str, kind: Callable[..., object], arguments: Mapping[str, object | LoggerOption]) -> object:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name a logger in an error about making it, whatever went wrong: it is not ours."""
     try:
-        return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise _not_made(name, error) from error
+        yield
+    except HamdgError:
+        raise
     except ModuleNotFoundError as error:
         raise ConfigError(f"`tracking.loggers`: the logger `{excerpt(name)}` lacks a package: {error}.") from error
+    except Exception as error:
+        raise _not_made(name, error) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong on one line, with its kind where the text alone does not tell."""
+    is_told = isinstance(error, ImportError | AttributeError | TypeError | ValueError)
+    return excerpt(error if is_told else f"{type(error).__name__}: {error}", 200)
 
 
 def _not_made(name: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be made ({error}); give what it needs under "
+        f"`tracking.loggers`: the logger `{excerpt(name)}` cannot be made ({_reason(error)}); give what it needs under "
         "`tracking.options`."
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from hamdg.errors import DataError
+from hamdg.tracking.keys import MetricKey
 
 # How what spreadsheets run begins; and the quote itself, so that it can be taken off again.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -60,3 +62,19 @@ def read_rows(path: Path) -> list[Measurement]:
         return [row_of(line) for line in cells]
     except (ValueError, csv.Error) as error:
         raise DataError(f"`{path}` is damaged ({error}). Repeat the run with `--force`.") from error
+
+
+def measured_until(path: Path | None, last_step: int) -> Iterator[tuple[int, dict[MetricKey, float]]]:
+    """Yield what a stopped process measured: each step up to the last one, and its measurements by key.
+
+    Args:
+        path: The `metrics.csv`; `None` for none.
+        last_step: The training step that the process goes on from; 0 where it begins.
+
+    Raises:
+        DataError: A line is damaged.
+    """
+    rows = read_rows(path) if last_step and path is not None else []
+    for step, measured in groupby(rows, key=lambda row: row.step):
+        if step <= last_step:
+            yield step, {MetricKey(row.name, row.source, row.layer): row.value for row in measured}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from hamdg import console
@@ -13,7 +12,7 @@ from hamdg.tracking.interface import KeyedLogger, ResultLogger
 from hamdg.tracking.keys import MetricKey
 from hamdg.tracking.links import keep_link
 from hamdg.tracking.results import Results
-from hamdg.tracking.rows import read_rows
+from hamdg.tracking.rows import measured_until
 from hamdg.tracking.step import TrackedStep
 from hamdg.tracking.wandb_service import begin, files_inside, mode_of, project_of, say_lost, say_slow
 
@@ -115,10 +114,9 @@ class WandbLogger(KeyedLogger, ResultLogger):
 
     def _catch_up(self, run: Run, last_step: int) -> None:
         """Log what `metrics.csv` has and W&B has not: a process that is killed leaves its last seconds unsent."""
-        rows = read_rows(self._step.metrics) if last_step and self._step.metrics is not None else []
-        for number, measured in groupby(rows, key=lambda row: row.step):
-            if run.starting_step <= number <= last_step:
-                self.log({MetricKey(row.name, row.source, row.layer): row.value for row in measured}, number)
+        for number, values in measured_until(self._step.metrics, last_step):
+            if run.starting_step <= number:
+                self.log(values, number)
 
     def _log_artifacts(self, run: Run, results: Results) -> None:
         from hamdg.tracking.wandb_media import artifact_of
