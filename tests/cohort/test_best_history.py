@@ -12,7 +12,7 @@ import torch
 
 from hamdg.cohort.best import Best
 from hamdg.cohort.history import history_steps
-from hamdg.config.recipe import HistoryConfig
+from hamdg.config.recipe import HistoryConfig, HistoryKind
 from tests.cohort.test_history import STEPS, begin, config, content_of, stored
 
 if TYPE_CHECKING:
@@ -92,3 +92,30 @@ def test_an_accuracy_that_is_no_number_is_never_the_best() -> None:
         best.validated(step, accuracy)
     assert (best.step, best.accuracy) == (1, 0.25)
     torch.testing.assert_close(best.value(), [torch.tensor([1.0])])
+
+
+@pytest.mark.parametrize("kind", ["best", "last", "mean", "snapshots", "validated"])
+def test_accuracies_that_are_no_numbers_leave_the_last_state_and_none_in_the_index(
+    world: World, tmp_path: Path, kind: HistoryKind
+) -> None:
+    training = begin(world, tmp_path, config(kind))
+    for step in range(STEPS):
+        training.run(range(step, step + 1))
+        if step + 1 in ACCURACIES["art"]:
+            training.history.note_validation("art", step + 1, math.nan, 1.0)
+    files = training.end()["sources"]["art"]
+    assert files["last"]["validation_accuracy"] is None
+    assert {entry["validation_accuracy"] for entry in files["history"]} == {None}
+    if kind == "best":
+        found = stored(tmp_path / files["history"][0]["file"])
+        assert files["history"][0]["step"] == STEPS
+        assert all(torch.equal(found[name], tensor) for name, tensor in training.trajectory["art"][-1].items())
+
+
+def test_what_is_measured_after_numbers_that_are_none_may_be_the_best() -> None:
+    best, weights = Best(), torch.tensor([1.0])
+    for step, accuracy in enumerate([math.nan, 0.25, math.nan], start=1):
+        best.update([weights * step])
+        best.validated(step, accuracy)
+    assert (best.step, best.accuracy) == (2, 0.25)
+    torch.testing.assert_close(best.value(), [torch.tensor([2.0])])

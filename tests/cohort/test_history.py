@@ -205,6 +205,16 @@ def test_the_index_knows_accuracies_that_were_measured_after_the_snapshot(world:
     assert sources["photo"]["last"]["validation_accuracy"] is None
 
 
+def test_a_second_training_with_the_same_callback_knows_no_accuracies_of_the_first(
+    world: World, tmp_path: Path
+) -> None:
+    first = begin(world, tmp_path, config("last"))
+    first.run(range(STEPS))
+    first.history.note_validation("art", 7, 0.75, 1.0)
+    assert first.end()["sources"]["art"]["last"]["validation_accuracy"] == 0.75
+    assert Training(world, first.history).whole()["sources"]["art"]["last"]["validation_accuracy"] is None
+
+
 def test_an_average_does_not_borrow_the_last_models_accuracy(world: World, tmp_path: Path) -> None:
     training = begin(world, tmp_path, config("mean"))
     training.run(range(STEPS))

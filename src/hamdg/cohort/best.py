@@ -22,8 +22,8 @@ class Best:
     """Keeps the weights with the highest accuracy so far; of equally good ones the first.
 
     Attributes:
-        accuracy: Their accuracy; minus infinity where nothing was measured.
-        step: The step that they are of; 0 where nothing was measured.
+        accuracy: Their accuracy; minus infinity where nothing was measured, or no accuracy was a number.
+        step: The step that they are of; 0 likewise.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,11 @@ class Best:
         """Keep the newest weights, measured after `step`, if none before were as good."""
         if accuracy > self.accuracy:
             self.accuracy, self.step, self._best = accuracy, step, self._newest
-        self._newest = []
+        if self._best:
+            self._newest = []
 
     def value(self) -> list[Tensor]:
-        """Return the weights; the newest where nothing was measured."""
+        """Return the weights; the newest where none are known to be good."""
         return self._best or self._newest
 
     def state_dict(self) -> BestState:

@@ -129,7 +129,7 @@ class CheckpointHistory(Callback):
         self._newest = trainer.global_step
         if trainer.global_step == 0:
             # What an earlier training with the same callback left must not enter this one's averages.
-            self._averages, self._snapshots, self._losses = {}, {}, {}
+            self._averages, self._snapshots, self._losses, self._validation = {}, {}, {}, {}
             self._plan(self._given)
         # A resumed run has its steps from its checkpoint: the Trainer may by now be told to make more.
         if self.steps is None:
@@ -162,10 +162,13 @@ class CheckpointHistory(Callback):
     def note_validation(self, source: str, step: int, accuracy: float, loss: float) -> None:
         """Remember a model's accuracy on its own hold-out set, for the index; `swad` uses the loss beside it.
 
+        Where it is no number, as the mean IoU of maps without a class, the index has none.
+
         Raises:
             TrainingError: `swad` would have to use a loss that is not finite.
         """
-        self._validation.setdefault(source, {})[step] = accuracy
+        if math.isfinite(accuracy):
+            self._validation.setdefault(source, {})[step] = accuracy
         average = self._averages.get(source)
         if isinstance(average, Best | ScoredMean | SwadAverage):
             assert step == self._newest, "a state enters its history before it is measured"
