@@ -293,3 +293,21 @@ def test_a_full_disk_stops_neither_the_sweep_nor_its_list_of_failures(
     assert "6 of 6 runs failed:" in err
     assert "traceback:" not in err
     assert err.count("the loss became nan.") == 6
+
+
+def test_failures_are_listed_although_the_results_cannot_be_shown(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(job: Job) -> str:
+        raise TrainingError("the loss became nan")
+
+    def no_server(*what: object) -> None:
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr(sweep, "run_job", work)
+    monkeypatch.setattr(sweep, "start", lambda *how: Inline())
+    monkeypatch.setattr("hamdg.sweeps.tracking.log_table", no_server)
+    assert cli.main(["sweep", str(grid)]) == 1
+    err = capsys.readouterr().err
+    assert "6 of 6 runs failed:\n" in err
+    assert "The results of the others cannot be shown: ConnectionError: no server.\n" in err

@@ -190,6 +190,23 @@ def test_a_file_that_is_changed_halfway_is_said_and_each_version_has_its_ledger(
     assert len(list((tmp_path / "logs" / "sweeps").glob("table-*.jsonl"))) == 2
 
 
+def test_a_change_of_what_is_shown_alone_is_said_too(
+    sweep_file: SweepFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sweep_file(held_out=["sketch"], seeds=[0], conditions=None)
+
+    def work(job: Job) -> str:
+        path.write_text(path.read_text().replace("costs: true\n", "") + "costs: true\n")
+        raise TrainingError("the loss became nan")
+
+    monkeypatch.setattr(sweep, "run_job", work)
+    monkeypatch.setattr(sweep, "start", lambda *how: Inline())
+    said = "says something else now than when this sweep began"
+    for is_changed in (True, False):
+        assert cli.main(["sweep", str(path), "--processes", "1"]) == 1
+        assert (said in capsys.readouterr().err) == is_changed
+
+
 def sweep_command(folder: Path, processes: int = 1) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "hamdg", "sweep", "few.yaml", f"--processes={processes}"]
     # A session of its own, so that a signal to it reaches no other process.

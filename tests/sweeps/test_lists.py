@@ -46,6 +46,7 @@ def jobs(recipe: Path, *overrides: str) -> list[Job]:
         ("--ham.enrichment.enabled=true,false", ["true", "false"]),
         ("--merge.options.keep=0.2,0.5", ["0.2", "0.5"]),
         ("--merge.method=ties,rhm", ["ties", "rhm"]),
+        ("--merge.options.criterion=magnitude,random", ["magnitude", "random"]),
         ("--data.mini.label_noise=0,0.2", ["0", "0.2"]),
         ("--train.check_images=null,8", ["null", "8"]),
         # One value each: a mapping, lists, and texts that may have commas.
@@ -54,6 +55,7 @@ def jobs(recipe: Path, *overrides: str) -> list[Job]:
         ('--model.prompts=["a, b {}", "c {}"]', None),
         ("--data.root=/a,b", None),
         ("--label=a, b", None),
+        ("--tracking.config.note=first, second", None),
     ],
 )
 def test_what_is_a_list_of_values(override: str, values: list[str] | None) -> None:

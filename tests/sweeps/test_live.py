@@ -89,3 +89,18 @@ def test_the_summary_has_an_end() -> None:
     clock = time.strftime("%H:%M", time.localtime(time.time() + 90))
     assert summary(found, 65, 90) == f"1 done, 1 waiting, elapsed 1:05 min, about 1:30 min left, until {clock}"
     assert summary(found[:1], 65, 0.0) == "1 done, elapsed 1:05 min"
+
+
+def test_what_is_left_is_told_again_and_again_without_hashing_recipes_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def training_identity(recipe: Recipe) -> str:
+        hashed.append(recipe.seed)
+        return str(recipe)
+
+    monkeypatch.setattr("hamdg.sweeps.jobs.training_identity", training_identity)
+    progress = SweepProgress("few", states(["done", "waiting", "waiting"], 10.0), workers=1)
+    assert [progress.left for _ in range(3)] == [20.0] * 3
+    progress.begin(1)
+    assert progress.left == pytest.approx(20.0, abs=0.5)
+    assert hashed == [0, 1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from hamdg.errors import RunDirectoryError, TrainingError
 from hamdg.runs.identity import run_directory
 from hamdg.sweeps import sweep
 from hamdg.sweeps.jobs import Job, jobs_of
+from hamdg.sweeps.launchers.local import Local
 from hamdg.sweeps.ledger import SweepError, reason_of_failure
+from hamdg.sweeps.sweep import run_sweep
 from hamdg.sweeps.sweep_file import read_sweep
 from tests.sweeps.conftest import Inline, ledger, run
 
@@ -135,3 +138,22 @@ def test_a_repeated_sweep_appends_to_its_ledger(sweep_file: SweepFile, inline: l
     run(path)
 
     assert len(ledger(tmp_path)) == 16
+
+
+def test_threads_are_divided_among_the_runs_that_are_left(
+    sweep_file: SweepFile, inline: list[Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hamdg.sweeps.launchers.local.usable_cores", lambda: 12)
+    monkeypatch.setattr("hamdg.sweeps.launchers.local.visible_gpus", list)
+    own = {"recipe": "erm.yaml", "set": {"runtime.precision": "fp32"}}
+    path = sweep_file(conditions=None, held_out=["sketch"], variants={"ERM": own})
+    given = read_sweep(path)
+    for processes, threads in ((None, 6), (8, 6), (1, 12)):
+        run_sweep(path, given, processes, Local())
+        assert [job.recipe.runtime.threads for job in inline] == [threads] * 2
+        assert f", {threads} threads each; " in capsys.readouterr().out
+        inline.clear()
+    (job, _) = jobs_of(given, path)
+    few = replace(job, recipe=replace(job.recipe, runtime=replace(job.recipe.runtime, threads=3)))
+    run_sweep(path, given, None, Local(), [few])
+    assert [job.recipe.runtime.threads for job in inline] == [3]

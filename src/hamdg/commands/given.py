@@ -96,7 +96,7 @@ def _add_sweep(found: Given, name: str, select: Rule | None, *, pairs: bool) -> 
             f"The runs of `{name}` end with `{sweep.until}` and have no record; `hamdg sweep {name}` prints what they "
             "say of source validation."
         )
-    for state in states_of(sweep, file, jobs_of(sweep, file, threads=0)):
+    for state in states_of(sweep, file, jobs_of(sweep, file)):
         job = state.job
         if job.is_pair and not pairs:
             continue

@@ -143,7 +143,7 @@ def _images(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if sweep.figure is None:
             continue
         try:
-            images[sweep.title or file.stem] = figure(file, sweep, jobs_of(sweep, file, threads=0))
+            images[sweep.title or file.stem] = figure(file, sweep, jobs_of(sweep, file))
         except (ConfigError, DataError) as error:
             undrawn.append(f"The figure of `{path}` is not drawn: {error}")
     return images, undrawn

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, file: Path, overrides: Sequence[str]) -> 
     sweep = replace(sweep_of(file, overrides, lists_in(overrides)), until=until)
     launcher = read_launcher(None, arguments.launcher, arguments.launcher_options)
     processes = arguments.processes or (1 if arguments.launcher is None else None)
-    jobs = jobs_of(sweep, file, launcher.threads(processes), "on the command line")
+    jobs = jobs_of(sweep, file, where="on the command line")
     jobs = [replace(job, force=arguments.force) for job in followed(jobs, file, None)]
     for job in jobs:
         check_until(job.recipe, algorithm_of(job.recipe).steps(), until)

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hamdg.sweeps.jobs import jobs_of
     from hamdg.sweeps.tracking import followed
 
-    jobs = jobs_of(sweep, file, launcher.threads(arguments.processes))
+    jobs = jobs_of(sweep, file)
     jobs = followed(jobs, file, tracking.names(arguments) or sweep.tracking)
     chosen = _chosen(jobs, arguments)
     if arguments.dry_run or arguments.status:
@@ -85,15 +85,24 @@ def finish(file: Path, sweep: Sweep, jobs: Sequence[Job], outcomes: Sequence[Out
         outcomes: What became of those that were to be made.
 
     Raises:
-        SweepError: If one failed.
+        SweepError: If one failed, also where the others' results cannot be shown; the message has both then.
     """
     from hamdg.sweeps import results
-    from hamdg.sweeps.ledger import ledger_of
+    from hamdg.sweeps.ledger import SweepError, ledger_of, reason_of_failure
     from hamdg.sweeps.tracking import log_table
 
-    results.show(file, sweep, jobs, outcomes)
-    log_table(sweep, file, jobs)
-    ledger_of(sweep, file).raise_failures(outcomes)
+    ledger = ledger_of(sweep, file)
+    try:
+        results.show(file, sweep, jobs, outcomes)
+        log_table(sweep, file, jobs)
+    except Exception as error:
+        try:
+            ledger.raise_failures(outcomes)
+        except SweepError as failures:
+            text = f"{failures}\nThe results of the others cannot be shown: {reason_of_failure(error)}"
+            raise SweepError(text) from error
+        raise
+    ledger.raise_failures(outcomes)
 
 
 def _chosen(jobs: list[Job], arguments: argparse.Namespace) -> list[Job]:
@@ -129,7 +138,7 @@ def _warn_of_change(file: Path, sweep: Sweep) -> None:
     from hamdg.sweeps.sweep_file import read_sweep
 
     try:
-        is_same = repr(read_sweep(file)) == repr(sweep)
+        is_same = read_sweep(file) == sweep
     except ConfigError:
         is_same = False
     if not is_same:

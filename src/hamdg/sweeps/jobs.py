@@ -69,18 +69,23 @@ class Job:
         """The run's directory."""
         return run_directory(self.recipe)
 
+    @cached_property
+    def training(self) -> str:
+        """The hash that it shares with jobs that differ in what follows training alone."""
+        return training_identity(self.recipe)
+
     def __str__(self) -> str:
         place = f"condition `{self.condition}`, held out `{self.recipe.held_out}`, seed {self.recipe.seed}"
         return f"variant `{self.variant}`, {place}"
 
 
-def jobs_of(sweep: Sweep, file: Path, threads: int, where: str = "") -> list[Job]:
+def jobs_of(sweep: Sweep, file: Path, threads: int = 0, where: str = "") -> list[Job]:
     """Return all runs of a sweep, those of one condition, domain and seed together.
 
     Args:
         sweep: The sweep.
         file: The sweep file, which the variants' recipes are relative to.
-        threads: CPU threads of each run; 0 for what it finds where it runs.
+        threads: CPU threads of each run whose settings do not say; 0 for what it gets when it runs.
         where: Where the sweep's settings stand, for messages; in the file when left out.
 
     Raises:
@@ -276,7 +281,7 @@ def by_training(jobs: Sequence[Job]) -> dict[str, list[int]]:
     """Return the numbers of the jobs, those together that differ in the merge alone: the first one trains for all."""
     groups: dict[str, list[int]] = {}
     for number, job in enumerate(jobs):
-        groups.setdefault(training_identity(job.recipe), []).append(number)
+        groups.setdefault(job.training, []).append(number)
     return groups
 
 

@@ -16,6 +16,8 @@ from hamdg.values import choices, convert, members
 
 # Keys whose texts are names, which have no commas. Those of other texts (paths, labels) may have some.
 _NAMES = ("held_out", "benchmark", "algorithm", "model.name", "merge.method")
+# What options of merge methods take beside numbers are names, too.
+_OPTIONS = "merge.options."
 
 
 def lists_in(overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -81,7 +83,9 @@ def sweep_of(file: Path, overrides: Sequence[str], lists: dict[str, list[str]]) 
 
 def _values(key: str, text: str) -> list[str]:
     kind = type_of(key)
-    splits = key in _NAMES or bool(choices(kind)) or any(one in (int, float, bool) for one in members(kind))
+    kinds = members(kind)
+    is_number = any(one in (int, float, bool) for one in kinds) and (str not in kinds or key.startswith(_OPTIONS))
+    splits = key in _NAMES or bool(choices(kind)) or is_number
     return text.split(",") if splits and not text.startswith(("[", "{")) else [text]
 
 

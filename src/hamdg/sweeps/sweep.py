@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -47,14 +48,15 @@ def run_sweep(
         WeightsError: If its weights are nowhere.
         RunDirectoryError: If the folder of the runs cannot be written to.
     """
-    threads = launcher.threads(processes)
-    jobs = jobs_of(sweep, path, threads) if jobs is None else jobs
+    jobs = jobs_of(sweep, path) if jobs is None else jobs
     check_inputs(jobs)
     ledger, folder = ledger_of(sweep, path), user_path(sweep.root, "root") / "sweeps"
     ledger.open()
     before = {number: found for number, job in enumerate(jobs) if (found := _made_before(job)) is not None}
     open_jobs = len(jobs) - len(before)
     workers = min(processes or launcher.workers() or open_jobs, max(1, open_jobs))
+    threads = launcher.threads(workers)
+    jobs = [job if number in before else _with_threads(job, threads) for number, job in enumerate(jobs)]
     progress = SweepProgress(path.stem, states_of(sweep, path, jobs), workers)
     console.heading(f"{_what(len(jobs), len(before))}, {_where(launcher, workers, threads)}; ledger {ledger.path}")
     with shown(progress):
@@ -100,6 +102,14 @@ def _note(
     progress.finish(number, outcome)
     if announce and not is_live():
         console.note(progress.line(number))
+
+
+def _with_threads(job: Job, threads: int) -> Job:
+    """Return a job with its share of the threads, unless its settings say how many it has."""
+    runtime = job.recipe.runtime
+    if runtime.threads or not threads:
+        return job
+    return replace(job, recipe=replace(job.recipe, runtime=replace(runtime, threads=threads)))
 
 
 def _made_before(job: Job) -> str | RunDirectoryError | None:

@@ -17,7 +17,7 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from hamdg.errors import ConfigError, RunInUseError
-from hamdg.sweeps.launchers import JobLostError, slurm, start
+from hamdg.sweeps.launchers import JobLostError, read_launcher, slurm, start
 from hamdg.sweeps.launchers.remote import Answer, Witness
 from hamdg.sweeps.launchers.slurm import ResumableJob, Slurm, SlurmExecutor
 
@@ -226,6 +226,13 @@ def test_options_are_those_of_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert queue._executor.parameters["array_parallelism"] == 4
     assert options.threads(7) == 8
     assert Slurm().threads(7) == 0
+
+
+@pytest.mark.parametrize("option", ["setup=[module load cuda]", "sbatch={reservation: night}"])
+def test_what_is_for_slurm_alone_is_refused_without_it(option: str) -> None:
+    message = f"`launcher.slurm.{option.partition('=')[0]}` is not used with `cluster: local`; leave one of them out."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        read_launcher(None, "slurm", ["--launcher.slurm.cluster=local", f"--launcher.slurm.{option}"])
 
 
 def test_submitit_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Local(Launcher):
     """Processes of this machine.
 
     Where it has GPUs there is a process for each one, which sees no other; elsewhere one for each core. With more
-    (`--processes`), GPUs are shared. The CPU threads are divided among them.
+    (`--processes`), GPUs are shared. The CPU threads are divided among those that there are runs for.
 
     Args:
         gpus: GPUs of each run: 0.5 lets two runs share one, 0 hides them all.

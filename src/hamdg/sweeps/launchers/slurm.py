@@ -53,7 +53,8 @@ class Slurm(Launcher):
         requeues: How often a job that ran out of time is queued again.
         setup: Lines of shell before each job, such as `module load cuda`.
         sbatch: Other options of `sbatch`, without their dashes.
-        cluster: `local` makes each job a process of this machine, to try out the rest; it takes no `setup`.
+        cluster: `local` makes each job a process of this machine, to try out the rest; it takes neither `setup` nor
+            `sbatch`.
     """
 
     partition: str | None = None
@@ -73,6 +74,12 @@ class Slurm(Launcher):
     def threads(self, workers: int | None) -> int:
         """Return a thread for each CPU that a run asks for; 0 where it asks for none."""
         return self.cpus or 0
+
+    def check(self) -> None:
+        """Check that no option is for SLURM alone where it is not used."""
+        for name in ("setup", "sbatch"):
+            if self.cluster == "local" and getattr(self, name):
+                raise ConfigError(f"`launcher.slurm.{name}` is not used with `cluster: local`; leave one of them out.")
 
     def start(self, workers: int, folder: Path) -> Executor:
         """Return what hands jobs to SLURM; their logs lie in a folder `slurm`."""
