@@ -101,6 +101,8 @@ def test_what_people_write_is_converted(value: object, kind: object, found: obje
         ("", Annotated[str, Filled()], 'expected it to be a string that is not empty, but got `""`'),
         (3, Annotated[list[str], Words("names")] | None, "expected it to be names or `null`, but got `3`"),
         ({"kind": "pie"}, Bars | Lines, 'expected `kind` to be one of `bars`, `lines`, but got `"pie"`'),
+        ({"kind": []}, Bars | Lines, "expected `kind` to be one of `bars`, `lines`, but got `[]`"),
+        ({"kind": {"a": 1}}, Bars | Lines, "expected `kind` to be one of `bars`, `lines`, but got `{'a': 1}`"),
         ({"kind": "bars"}, Bars | Lines, "`heights` is missing"),
         ({"kind": "bars", "heights": [1, "2"]}, Bars | Lines, 'expected `heights.1` to be a number, but got `"2"`'),
     ],

@@ -91,5 +91,14 @@ def excerpt(value: object, limit: int = 100) -> str:
     return escaped(text if len(text) <= limit else f"{text[: limit - 20]}... ({len(text):,} characters)")
 
 
+def is_encodable(text: str) -> bool:
+    r"""Return whether a text can be written as UTF-8, but for bytes of a path that are none (`\udc80` to `\udcff`)."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

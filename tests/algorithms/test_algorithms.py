@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hamdg.algorithms.base import Entry
-from hamdg.config.algorithms import find
+from hamdg.config.algorithms import find, names
 from hamdg.config.algorithms.ham import EnrichmentConfig, HamSettings, HarmonizationConfig
 from hamdg.config.controls import controls_of
 from hamdg.config.data import DataConfig, MiniConfig
@@ -306,6 +306,24 @@ def test_what_erm_depends_on_gives_another_control(name: str) -> None:
 def test_controls_can_be_done_without_and_erm_has_none(name: str) -> None:
     assert len(algorithm_of(recipe_of(name)).controls()) == (name != "erm")
     assert not algorithm_of(recipe_of(name, controls=ControlsConfig(erm=False))).controls()
+
+
+def test_sections_that_an_algorithm_does_not_read_change_no_control() -> None:
+    own, other = (
+        replace(OWN, algorithm="erm_pp", settings=find("erm_pp")(), history=HistoryConfig(start=start, every=every))
+        for start, every in ((0.5, 5), (0.125, 50))
+    )
+    assert identity(own) == identity(other)
+    assert run_directory(control_of(own)) == run_directory(control_of(other))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if "controls" in find(name).uses])
+def test_a_control_is_defined_by_what_defines_its_run(name: str) -> None:
+    own = replace(OWN, algorithm=name, settings=find(name)())
+    for section, value in (("train", TrainConfig(steps=99)), ("history", HistoryConfig(every=7))):
+        other = replace(own, **{section: value})  # type: ignore[arg-type]
+        same = [identity(one) == identity(two) for one, two in ((own, other), (control_of(own), control_of(other)))]
+        assert same[0] == same[1] == (section not in own.settings.uses)
 
 
 def test_a_control_has_the_runs_budget_and_none_of_hams_parts() -> None:

@@ -77,3 +77,9 @@ def test_what_cannot_learn_a_context_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         pipeline.run(read_recipe(None, arguments))
     assert not (tmp_path / "runs").exists()
+
+
+def test_statistics_that_would_move_are_refused(tmp_path: Path) -> None:
+    arguments = [*tiny_arguments(tmp_path / "runs", "rn"), "--algorithm=coop", "--model.statistics=live"]
+    with pytest.raises(ConfigError, match=r"nothing else, but `model\.statistics` is `live`; leave it out\.$"):
+        pipeline.run(read_recipe(None, [*arguments, "--runtime.quiet=true"]))

@@ -143,6 +143,10 @@ def test_a_class_that_no_source_has_is_named(tiny: Tiny) -> None:
             r" a linear layer of its own, .*, but `model\.head` is `trained`; leave it out\.$",
         ),
         (
+            ["--model.statistics=live"],
+            r"^The algorithm `linear_probe` leaves the encoder as it is, but `model\.statistics` is `live`; leave",
+        ),
+        (
             ["--benchmark=mini-scenes", "--held_out=fog", "--model.name=mini-unet"],
             r"`linear_probe` is for `classification`",
         ),

@@ -87,3 +87,9 @@ def test_a_model_that_does_not_know_the_classes_is_refused(tiny: Tiny) -> None:
     )
     with pytest.raises(ConfigError, match=message):
         pipeline.run(tiny("--algorithm=zero_shot", "--model.name=mini-resnet8"))
+
+
+def test_statistics_that_would_move_are_refused(tiny: Tiny) -> None:
+    message = r"^The algorithm `zero_shot` trains nothing, but `model\.statistics` is `live`; leave it out\.$"
+    with pytest.raises(ConfigError, match=message):
+        pipeline.run(tiny("--algorithm=zero_shot", "--model.statistics=live"))

@@ -128,7 +128,8 @@ def test_the_ends_of_a_range_are_in_it(override: str) -> None:
 def test_label_noise_is_checked_by_domain() -> None:
     unknown = Recipe(data=DataConfig(mini=MiniConfig(label_noise={"draft": 0.1})))
     assert first(unknown) == (
-        "`data.mini.label_noise` names the domain `draft`, but `mini` has `art_painting`, `cartoon`, `photo`, `sketch`"
+        "`data.mini.label_noise` names the domain `draft`, which `mini` does not have; its domains are `art_painting`, "
+        "`cartoon`, `photo`, `sketch`"
     )
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, ["--data.mini.label_noise={photo: 1}"])
@@ -138,10 +139,22 @@ def test_label_noise_is_checked_by_domain() -> None:
     )
 
 
+def test_label_noise_knows_the_copies_that_there_are() -> None:
+    noisy = ["--data.mini.label_noise={photo_dark: 0.2}"]
+    recipe = read_recipe(None, [*noisy, "--data.mini.copies=[photo_dark, photo_fog]"])
+    assert recipe.data.mini.label_noise == {"photo_dark": 0.2}
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(None, [*noisy, "--data.mini.copies=[photo_fog]"])
+    assert str(caught.value) == (
+        "`data.mini.label_noise` names the domain `photo_dark`, which `mini` does not have; its domains are "
+        "`art_painting`, `cartoon`, `photo`, `sketch`, `photo_fog` (on the command line)."
+    )
+
+
 def test_imbalance_must_leave_two_images_of_the_rarest_class() -> None:
     assert list(problems(Recipe(data=DataConfig(mini=MiniConfig(imbalance=50))))) == []
     assert first(Recipe(data=DataConfig(mini=MiniConfig(imbalance=80.0)))) == (
-        "`data.mini.imbalance` of `80.0` leaves the rarest class fewer than 2 of `100` images; "
+        "`data.mini.imbalance` of `80.0` leaves the rarest class fewer than `2` of `100` images; "
         "lower it or raise `data.mini.images_per_class`"
     )
 
@@ -245,6 +258,8 @@ def test_an_unknown_benchmark_is_named_once() -> None:
             "255 at most",
         ),
         ("data.cache", "a\0b", "`data.cache` is `a\\x00b`, but no path has that character"),
+        ("data.cache", "a\ud800b", "`data.cache` is `a\\ud800b`, but no path has that character"),
+        ("model.weights", "\udf00", "`model.weights` is `\\udf00`, but no path has that character"),
         (
             "model.weights",
             "caf\udce9.pt",

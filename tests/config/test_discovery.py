@@ -112,6 +112,14 @@ def test_what_an_installed_algorithm_must_be(install: Install, code: str) -> Non
     )
 
 
+def test_every_key_of_an_installed_algorithm_has_a_default(install: Install) -> None:
+    install("mine", GOOD.replace("weight: float = 0.5", "weight: float\n        scale: float"))
+    assert message("--algorithm=mine") == (
+        "`algorithm`: the settings `MineSettings` of the entry point `mine` of `hamdg.algorithms` have no default for "
+        "`weight`, `scale`; give every key one (on the command line)."
+    )
+
+
 def test_an_algorithm_uses_sections_that_there_are(install: Install) -> None:
     install("mine", GOOD.replace('("train",)', '("train", "histroy")'))
     assert message("--algorithm=mine") == (

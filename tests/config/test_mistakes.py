@@ -141,6 +141,10 @@ def file(tmp_path: Path) -> Path:
             "Expected `merge.options.keep` to be a number, a string, `true`, `false` or `null`, but got `{{'a': 1}}` "
             "(in `{file}`, line 3).",
         ),
+        (
+            'data: {cache: "\\ud800"}\n',
+            "Invalid YAML in `{file}`, line 1: `\\ud800` has an escape that is half a character.",
+        ),
         ("train: [\n", "Invalid YAML in `{file}`, line 2: expected the node content, but found '<stream end>'."),
         ("seed: 1\nseed: 2\n", "`seed` is given twice in `{file}`, in lines 1 and 2; keep one of them."),
         ("- seed\n", "Recipe `{file}` must be a mapping of keys to values, but it is a list."),
@@ -228,6 +232,10 @@ def test_mistakes_in_a_file_are_one_sentence(file: Path, text: str, said: str) -
             "(on the command line).",
         ),
         (["seed=1"], "An override is written as `--key.sub=value`, but got `seed=1`."),
+        (
+            ['--data={cache: "\\ud800"}'],
+            "Invalid YAML in the command line, line 1: `\\ud800` has an escape that is half a character.",
+        ),
         (["--train={steps: [}"], "Invalid YAML in the command line, line 1: expected the node content, but found '}'."),
         (
             ["--benchmark=mino"],

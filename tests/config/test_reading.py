@@ -145,6 +145,15 @@ def test_split_overrides_knows_switches_and_options() -> None:
     assert others == ["a.yaml", "--force"]
 
 
+@pytest.mark.parametrize(
+    ("word", "value"), [("off", False), ("No", False), ("false", False), ("on", True), ("yes", True), ("TRUE", True)]
+)
+def test_switches_take_the_words_that_their_values_do(word: str, value: bool) -> None:
+    overrides, others = split_overrides(["--runtime.report", word, "a.yaml"], [])
+    assert (overrides, others) == ([f"--runtime.report={word}"], ["a.yaml"])
+    assert read_recipe(None, overrides).runtime.report is value
+
+
 def test_a_recipe_made_in_python_is_checked_as_one_from_a_file() -> None:
     own = Recipe(held_out="Art", train=TrainConfig(lr=1), data=DataConfig(cache=cast("str", Path("kept"))))
     assert checked(own) == read_recipe(None, ["--held_out=art", "--train.lr=1", "--data.cache=kept"])

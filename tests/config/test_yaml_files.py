@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -63,6 +64,10 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+def test_halves_of_a_character_are_one_as_in_json() -> None:
+    assert parse_yaml(json.dumps({"\U0001f600": "\U0001f480"}), "`f`").values == {"\U0001f600": "\U0001f480"}
+
+
 def test_not_a_number_is_a_number() -> None:
     found = parse_yaml(".nan", "`f`").values
     assert isinstance(found, float)
@@ -118,6 +123,14 @@ def test_anchors_and_merged_mappings_are_read() -> None:
         ("\na: " + "9" * 5000, "Invalid YAML in `f`, line 2: a number of more than 40 characters."),
         ("a: 1\nb: \x00", "Invalid YAML in `f`, line 2: the character U+0000 is not allowed."),
         ("a: \x1b[31m", "Invalid YAML in `f`, line 1: the character U+001B is not allowed."),
+        (
+            '\na: "\\U00110000"',
+            "Invalid YAML in `f`, line 2: the number of an escaped character or of a version is too",
+        ),
+        ('a: "\\UFFFFFFFF"', "Invalid YAML in `f`, line 1: the number of an escaped character or of a version is too"),
+        (f"%YAML {'1' * 5000}.1\n--- a", "Invalid YAML in `f`, line 1: the number of an escaped character or of a"),
+        ('\na: ["b", "\\ud800"]', "Invalid YAML in `f`, line 2: `\\ud800` has an escape that is half a character."),
+        ('"\\udc00": 1', "Invalid YAML in `f`, line 1: `\\udc00` has an escape that is half a character."),
         ("a: 1\n---\nb: 2", "Invalid YAML in `f`, line 2: but found another document."),
         ("a: [1\n", "Invalid YAML in `f`, line 2: expected ',' or ']', but got '<stream end>'."),
         (
@@ -220,6 +233,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / ("x" * 300)).endswith("cannot be read: File name too long.")
     (tmp_path / "file").touch()
     assert refusal(tmp_path / "file" / "a.yaml").endswith("cannot be read: Not a directory.")
+    assert refusal(tmp_path / "\ud800") == f"No file can be called `{tmp_path}/\\ud800`; give the path of a YAML file."
     assert refusal(tmp_path / "a\0b") == (f"No file can be called `{tmp_path}/a\\x00b`; give the path of a YAML file.")
 
 

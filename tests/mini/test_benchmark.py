@@ -112,6 +112,13 @@ def test_label_noise_per_domain_leaves_the_others_and_all_images_alone() -> None
     np.testing.assert_array_equal(photo.images, render_domain("photo", SMALL).images)
 
 
+def test_label_noise_of_a_copy_is_its_own() -> None:
+    config = replace(SMALL, label_noise={"photo_dark": 0.5}, copies=["photo_dark"])
+    dark, photo = render_domain("photo_dark", config), render_domain("photo", config)
+    assert int((dark.labels != dark.clean_labels).sum()) == round(0.5 * 21)
+    np.testing.assert_array_equal(photo.labels, photo.clean_labels)
+
+
 def test_no_two_domains_agree_on_the_scene_behind_a_class() -> None:
     for row in SCENE_MAPS.values():
         assert sorted(row) == list(range(len(SCENES)))

@@ -35,7 +35,7 @@ def test_one_prompt_is_open_clips_own_feature() -> None:
 
 
 def test_several_prompts_are_averaged_as_unit_vectors() -> None:
-    classes, prompts = ["dog", "house", "guitar"], ["a {}", "a drawing of a {}.", "{} {}"]
+    classes, prompts = ["dog", "house", "guitar"], ["a {}", "a drawing of a {}.", "{}"]
     expected = []
     for name in classes:
         features = [encode_prompts(LOADED, [name], [prompt])[0] for prompt in prompts]
@@ -44,13 +44,15 @@ def test_several_prompts_are_averaged_as_unit_vectors() -> None:
     torch.testing.assert_close(encode_prompts(LOADED, classes, prompts), torch.stack(expected))
 
 
-def test_prompt_without_braces() -> None:
-    with pytest.raises(ConfigError, match=r"Expected every template in `model.prompts` to hold `{}`.*got `a photo`\.$"):
-        encode_prompts(LOADED, ["dog"], ["a {}", "a photo"])
+@pytest.mark.parametrize("prompt", ["a photo", "{} {}"])
+def test_prompt_without_one_place_for_the_class(prompt: str) -> None:
+    message = f"Expected every template of `teacher.prompts` to have one `{{}}` for the class, but got `{prompt}`."
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        encode_prompts(LOADED, ["dog"], ["a {}", prompt], section="teacher")
 
 
 def test_no_prompt() -> None:
-    with pytest.raises(ConfigError, match=r"`model.prompts` to hold at least one template, but got an empty list"):
+    with pytest.raises(ConfigError, match=r"^`model.prompts` is empty; give at least one template, such as "):
         encode_prompts(LOADED, ["dog"], [])
 
 

@@ -233,12 +233,38 @@ def test_a_head_may_be_learned_from_labels_without_the_noise_that_a_recipe_makes
             ["--model.text_head=source_means", "--model.head_labels=clean"],
             "this recipe makes no labels of `mini` wrong, and which of them are wrong otherwise is not known; leave it",
         ),
+        *(
+            (
+                ["--model.text_head=source_means", "--model.head_labels=clean", nothing],
+                "this recipe makes no labels of `mini` wrong",
+            )
+            for nothing in (
+                "--data.mini.label_noise={photo: 0.0}",
+                "--data.mini.label_noise={sketch: 0.5}",  # which is held out
+                "--data.conflicts.noise={photo: 0}",
+                "--data.conflicts.swap={photo: {}}",
+                "--data.conflicts.swap={photo: {dog: dog}}",
+            )
+        ),
     ],
 )
 def test_keys_of_the_head_that_make_no_sense_are_refused(overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, [*overrides, "--model.weights=null"])
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--data.mini.label_noise={photo: 0.1}",
+        "--data.conflicts.noise={photo: 0.1}",
+        "--data.conflicts.swap={photo: {dog: horse, horse: dog}}",
+    ],
+)
+def test_a_head_of_clean_labels_is_for_recipes_that_make_some_wrong(wrong: str) -> None:
+    recipe = read_recipe(None, ["--model.text_head=source_means", "--model.head_labels=clean", wrong])
+    assert recipe.model.head_labels == "clean"
 
 
 def test_an_algorithm_that_trains_the_layer_first_says_that_it_is_frozen(tiny: Tiny) -> None:

@@ -197,7 +197,11 @@ REFUSED = {
     ),
     "no words": (
         ("--scmd.teacher.prompts=[nothing]",),
-        r"Expected every template in `scmd\.teacher\.prompts` to hold `\{\}` for the class name",
+        r"Expected every template of `scmd\.teacher\.prompts` to have one `\{\}` for the class, but got `nothing`",
+    ),
+    "two words": (
+        ('--scmd.teacher.prompts=["{} {}"]',),
+        r"Expected every template of `scmd\.teacher\.prompts` to have one `\{\}` for the class, but got `\{\} \{\}`",
     ),
     "classes alike": (
         ("--data.words={dog: elephant}",),

@@ -307,6 +307,13 @@ def test_what_is_excluded_is_left_out(sweep_file: SweepFile, entry: dict[str, ob
     assert len(jobs(path)) == left
 
 
+def test_an_option_of_the_merge_method_excludes_what_gives_it(sweep_file: SweepFile) -> None:
+    include = [{"variant": "pruned", "recipe": "ham.yaml", "set": {"merge.options.keep": 0.2}}]
+    path = sweep_file(**ONE, include=include, exclude=[{"merge.options.keep": 0.2}])
+    assert names(path) == ["HAM"]
+    assert names(sweep_file(**ONE, include=include, exclude=[{"merge.options.keep": None}])) == ["pruned"]
+
+
 def test_an_exclusion_that_fits_nothing_is_named(sweep_file: SweepFile) -> None:
     path = sweep_file(**ONE, exclude=[{"variant": "HAM", "seed": 4}])
     with pytest.raises(ConfigError, match=r"`exclude\.0` fits no run; correct it, or leave it out\.$"):

@@ -71,5 +71,5 @@ def _check(context: Context) -> None:
         ConfigError: For these reasons, or if a prompt is longer than what the text tower takes.
     """
     reason = "`coop` learns the context of prompts and nothing else"
-    check_left_out(context, ("text_head", "text_tower", "head"), reason)
+    check_left_out(context.recipe.model, ("text_head", "text_tower", "head", "statistics"), reason)
     _network(context)

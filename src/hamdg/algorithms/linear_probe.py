@@ -8,6 +8,7 @@ from typing import ClassVar
 from hamdg.algorithms.base import Algorithm, Entry, Step
 from hamdg.config.algorithms.linear_probe import LinearProbeSettings
 from hamdg.data.benchmark import TaskName
+from hamdg.stages.class_features import check_left_out
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.features import features_step
@@ -23,9 +24,20 @@ class LinearProbe(Algorithm):
 
     def steps(self) -> Sequence[Step]:
         """Return the features, and the fit."""
-        return [features_step(), probe_step(lambda context: context.settings(LinearProbeSettings), self.name)]
+        features = features_step()._replace(check=_check)
+        return [features, probe_step(lambda context: context.settings(LinearProbeSettings), self.name)]
 
     def entries(self, context: Context) -> Sequence[Entry]:
         """Return the start and the result."""
         result = Entry(self.name, self.label, "merged", probed_network(context), {})
         return [*start_entries(context, context.network()), result]
+
+
+def _check(context: Context) -> None:
+    """Refuse statistics that would move, since no image passes the encoder in training.
+
+    Raises:
+        ConfigError: For this reason.
+    """
+    reason = f"The algorithm `{context.recipe.algorithm}` leaves the encoder as it is"
+    check_left_out(context.recipe.model, ("statistics",), reason)

@@ -9,6 +9,7 @@ from hamdg.algorithms.base import START, Algorithm, Entry, Step
 from hamdg.config.recipe import Recipe
 from hamdg.data.benchmark import TaskName
 from hamdg.errors import ConfigError
+from hamdg.stages.class_features import check_left_out
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 
@@ -27,6 +28,7 @@ class ZeroShot(Algorithm):
                 f"The algorithm `{self.name}` tests a model that knows the classes before it is trained, but what "
                 f"stands for the classes of `{recipe.model.name}` is drawn by the seed; set `model.name` to a CLIP."
             )
+        check_left_out(recipe.model, ("statistics",), f"The algorithm `{self.name}` trains nothing")
 
     def steps(self) -> Sequence[Step]:
         """Return no step: nothing is trained."""

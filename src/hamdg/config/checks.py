@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hamdg.config.data import CROPPING, CUSTOM, RENDERED
+from hamdg.config.data import CROPPING, CUSTOM, RENDERED, imbalance_problem, noise_problem
 from hamdg.config.keys import value_at
 from hamdg.config.recipe import Recipe
 from hamdg.config.tracking import tracking_problems
+from hamdg.data.benchmark import prompt_problem
 from hamdg.data.class_rows import class_rows
 from hamdg.data.conflicts import with_own_names
 from hamdg.data.registry import benchmark
 from hamdg.data.resolve import benchmark_of, words_of
 from hamdg.errors import ConfigError, DataError
 from hamdg.files import user_path
-from hamdg.text import excerpt, listed
+from hamdg.text import excerpt, is_encodable
 
 
 class Problem(NamedTuple):
@@ -41,8 +42,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from paths or [*_map_problems(recipe), *_domain_problems(recipe)]
     yield from place_problems(recipe)
     yield from _store_problems(recipe)
-    yield from _noise_problems(recipe)
-    yield from _imbalance_problems(recipe)
+    yield from _mini_problems(recipe)
     yield from _prompt_problems(recipe)
     yield from _model_problems(recipe)
     yield from _view_problems(recipe)
@@ -66,7 +66,7 @@ def _path_problems(recipe: Recipe) -> Iterator[Problem]:
         text = value_at(recipe, key)
         if not isinstance(text, str):
             continue
-        if "\0" in text:
+        if "\0" in text or not is_encodable(text):
             yield Problem(key, f"`{key}` is `{excerpt(text)}`, but no path has that character")
             continue
         if key in ("model.weights", "runtime.root") and any("\ud800" <= one <= "\udfff" for one in text):
@@ -160,23 +160,12 @@ def _without_stop(error: Exception) -> str:
     return str(error).removesuffix(".")
 
 
-def _noise_problems(recipe: Recipe) -> Iterator[Problem]:
-    key, noise = "data.mini.label_noise", recipe.data.mini.label_noise
-    for domain in noise if isinstance(noise, dict) else ():
-        if domain not in benchmark("mini").domains:
-            yield Problem(
-                key, f"`{key}` names the domain `{domain}`, but `mini` has {listed(benchmark('mini').domains)}"
-            )
-
-
-def _imbalance_problems(recipe: Recipe) -> Iterator[Problem]:
-    key, mini = "data.mini.imbalance", recipe.data.mini
-    if round(mini.images_per_class / mini.imbalance) < 2:
-        sentence = (
-            f"`{key}` of `{mini.imbalance}` leaves the rarest class fewer than 2 of `{mini.images_per_class}` "
-            "images; lower it or raise `data.mini.images_per_class`"
-        )
-        yield Problem(key, sentence)
+def _mini_problems(recipe: Recipe) -> Iterator[Problem]:
+    mini = recipe.data.mini
+    if sentence := noise_problem(mini, benchmark("mini").domains):
+        yield Problem("data.mini.label_noise", sentence)
+    if sentence := imbalance_problem(mini):
+        yield Problem("data.mini.imbalance", sentence)
 
 
 def _model_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -290,8 +279,15 @@ def _clean_label_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _makes_labels_wrong(recipe: Recipe) -> bool:
-    conflicts = recipe.data.conflicts
-    return bool(conflicts.noise or conflicts.swap or (recipe.benchmark == "mini" and recipe.data.mini.label_noise))
+    """Return whether labels of a source domain are made wrong; a share of 0 and an empty exchange make none so."""
+    try:
+        conflicts = with_own_names(recipe).data.conflicts
+        sources = benchmark_of(recipe).sources(recipe.held_out, recipe.excluded)
+    except (ConfigError, DataError):  # which is said of another key
+        return True
+    noise = recipe.data.mini.label_noise if recipe.benchmark == "mini" else 0.0
+    shares = [noise.get(name, 0.0) for name in sources] if isinstance(noise, dict) else [noise]
+    return bool(conflicts.noise or conflicts.swap or any(shares))
 
 
 def _share_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -308,10 +304,5 @@ def _share_problems(recipe: Recipe) -> Iterator[Problem]:
 
 def _prompt_problems(recipe: Recipe) -> Iterator[Problem]:
     key, prompts = "model.prompts", recipe.model.prompts
-    if prompts == []:
-        yield Problem(key, f'`{key}` is empty; give at least one template, such as `["a photo of a {{}}."]`')
-    for prompt in prompts or ():
-        if prompt.count("{}") != 1:
-            yield Problem(
-                key, f"Expected every template of `{key}` to have one `{{}}` for the class, but got `{prompt}`"
-            )
+    if prompts is not None and (sentence := prompt_problem(prompts, key)):
+        yield Problem(key, sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hamdg.config.algorithms import find
-from hamdg.config.recipe import HistoryConfig, Recipe
+from hamdg.config.recipe import HistoryConfig, Recipe, TrainConfig
 
 CONTROL = "erm"
 
@@ -19,9 +19,15 @@ def controls_of(recipe: Recipe) -> list[Recipe]:
 
 
 def joint_training(recipe: Recipe) -> Recipe:
-    """Return the run of pooled fine-tuning with a running average (ERM + SMA) on the same data, model and steps."""
-    train = replace(recipe.train, lr=recipe.controls.erm_lr or recipe.train.lr)
-    history = HistoryConfig(kind="mean", start=recipe.history.start, every=recipe.history.every)
+    """Return the run of pooled fine-tuning with a running average (ERM + SMA) on the same data, model and steps.
+
+    Sections that the recipe's algorithm does not read are at their defaults: what defines no run changes no control.
+    """
+    uses = recipe.settings.uses
+    train = recipe.train if "train" in uses else TrainConfig()
+    train = replace(train, lr=recipe.controls.erm_lr or train.lr)
+    history = recipe.history if "history" in uses else HistoryConfig()
+    history = HistoryConfig(kind="mean", start=history.start, every=history.every)
     # Rows are those of the recipe's algorithm.
     measured = replace(recipe.evaluate, rows=None)
     own = replace(recipe, algorithm=CONTROL, settings=find(CONTROL)(), label="", train=train, history=history)

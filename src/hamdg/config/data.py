@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hamdg.config.value_types import Fraction, Names, Share
+from hamdg.text import excerpt, listed
 from hamdg.values import Range
 
 Truncated = Literal["refuse", "read"]
@@ -50,6 +52,42 @@ class MiniConfig:
     spurious: Fraction = 0.0
     imbalance: Annotated[float, Range(1)] = 1.0
     copies: Names = field(default_factory=list)
+
+
+def noise_problem(config: MiniConfig, domains: Sequence[str]) -> str:
+    """Return what is wrong with the labels that `mini` makes wrong, without a full stop; empty if nothing is.
+
+    Args:
+        config: Its settings.
+        domains: Its own domains, to which the settings add copies.
+    """
+    key, noise, known = "data.mini.label_noise", config.label_noise, [*domains, *map(str, config.copies)]
+    shares = {f"{key}.{name}": share for name, share in noise.items()} if isinstance(noise, Mapping) else {key: noise}
+    if strange := [name for name in noise if name not in known] if isinstance(noise, Mapping) else []:
+        return (
+            f"`{key}` names the domain `{excerpt(strange[0])}`, which `mini` does not have; its domains are "
+            f"{listed(known)}"
+        )
+    for place, share in shares.items():
+        if not 0 <= share < 1:
+            return f"`{place}` is `{share}`, but it is the share of wrong labels; choose at least `0` and less than `1`"
+    return ""
+
+
+def imbalance_problem(config: MiniConfig) -> str:
+    """Return what is wrong with the imbalance of `mini`, without a full stop; empty if nothing is."""
+    key, ratio = "data.mini.imbalance", config.imbalance
+    if not ratio >= 1:
+        return (
+            f"`{key}` is `{ratio}`, but it is the largest over the smallest class frequency; choose `1` (balanced) or "
+            "more"
+        )
+    if round(config.images_per_class / ratio) < 2:
+        return (
+            f"`{key}` of `{ratio}` leaves the rarest class fewer than `2` of `{config.images_per_class}` images; lower "
+            "it or raise `data.mini.images_per_class`"
+        )
+    return ""
 
 
 @dataclass(frozen=True)

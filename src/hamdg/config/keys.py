@@ -86,10 +86,10 @@ def parts_of(key: str) -> list[str]:
 
 
 def value_at(recipe: Recipe, key: str) -> object:
-    """Return the value of a dotted key."""
+    """Return the value of a dotted key; `None` if it is one of an open section in which the recipe does not have it."""
     value: object = recipe
     for name in parts_of(key):
-        value = getattr(value, name)
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name)
     return value
 
 

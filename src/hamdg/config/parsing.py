@@ -14,7 +14,7 @@ from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import parse_yaml
 from hamdg.errors import ConfigError
 from hamdg.text import excerpt
-from hamdg.values import MismatchError, choices, convert, members, yaml_name
+from hamdg.values import SWITCHES, MismatchError, choices, convert, members, yaml_name
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def split_overrides(
 
 def _following(name: str, rest: list[str]) -> str:
     """Take the value of `--key value`; a switch (`--runtime.quiet`) may stand alone."""
-    if members(type_of(_key(name))) == (bool,) and (not rest or rest[0].lower() not in ("true", "false")):
+    if members(type_of(_key(name))) == (bool,) and (not rest or rest[0].lower() not in SWITCHES):
         return "true"
     if not rest or rest[0].startswith("--"):
         raise ConfigError(f"`{name}` needs a value; write `{name}=VALUE`.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from hamdg.errors import ConfigError
-from hamdg.text import did_you_mean, escaped, reason_of
+from hamdg.text import did_you_mean, escaped, is_encodable, reason_of
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -135,6 +135,18 @@ class _Loader(yaml.SafeLoader):
         # how deep. Nodes that are not finished have none.
         self._extent: dict[int, tuple[int, int]] = {}
 
+    def fetch_more_tokens(self) -> None:
+        """Read on; what PyYAML cannot make a character or a version of is a mistake in the text.
+
+        Raises:
+            yaml.MarkedYAMLError: There is such a number.
+        """
+        try:
+            super().fetch_more_tokens()
+        except (ValueError, OverflowError):
+            mark = self.get_mark()
+            raise _problem("the number of an escaped character or of a version is too large", mark) from None
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node while it stays within the limits.
 
@@ -156,6 +168,8 @@ class _Loader(yaml.SafeLoader):
             if id(node) not in self._extent:
                 raise _problem("an anchor that refers to itself", start)
             return node
+        if isinstance(node, yaml.ScalarNode):
+            node.value = _whole_characters(node)
         size, depth = self._extent_below(node)
         if depth > MAX_DEPTH:
             raise _problem(f"nested more than {MAX_DEPTH} levels deep", start)
@@ -211,6 +225,18 @@ def _text_key(name: yaml.Node) -> yaml.Node:
     return yaml.ScalarNode(f"{_TAG}str", name.value, name.start_mark, name.end_mark, name.style)
 
 
+def _whole_characters(node: yaml.ScalarNode) -> str:
+    """Return a text in which the two halves of a character, as JSON escapes them, are one.
+
+    Raises:
+        yaml.MarkedYAMLError: There is half a character that is no byte of a path either, so that nothing can write it.
+    """
+    text = str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if not is_encodable(text):
+        raise _problem(f"`{escaped(text[:_MAX_DIGITS])}` has an escape that is half a character", node.start_mark)
+    return text
+
+
 def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [child for _, child in node.value]
@@ -260,7 +286,7 @@ def _entries(node: yaml.Node | None) -> list[tuple[str, yaml.Node, yaml.Node]]:
 
 def _content(path: Path, what: str, hint: str) -> bytes:
     """Return a regular file's bytes, one more than it may have where it has more."""
-    if "\0" in str(path):
+    if "\0" in str(path) or not is_encodable(str(path)):
         raise ConfigError(f"No file can be called `{escaped(str(path))}`; {hint}")
     try:
         mode = path.stat().st_mode

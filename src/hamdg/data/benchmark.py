@@ -33,6 +33,16 @@ def prompt_name(name: str) -> str:
     return name.replace("_", " ")
 
 
+def prompt_problem(prompts: Sequence[str], key: str) -> str:
+    """Return why a key's templates would not tell the classes apart, without a full stop; empty if they do."""
+    if not prompts:
+        return f'`{key}` is empty; give at least one template, such as `["a photo of a {{}}."]`'
+    strange = [prompt for prompt in prompts if prompt.count("{}") != 1]
+    if strange:
+        return f"Expected every template of `{key}` to have one `{{}}` for the class, but got `{excerpt(strange[0])}`"
+    return ""
+
+
 @dataclass(frozen=True)
 class Hub:
     """A data set on the Hugging Face hub.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
-from hamdg.config.data import LIGHTS, MiniConfig, light_of
+from hamdg.config.data import LIGHTS, MiniConfig, imbalance_problem, light_of, noise_problem
 from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose
@@ -72,36 +72,8 @@ def check(config: MiniConfig) -> None:
         raise ConfigError(
             f"`data.mini.spurious` is `{config.spurious}`, but it is a probability; choose one between `0` and `1`."
         )
-    _check_noise(config.label_noise)
-    _check_imbalance(config)
-
-
-def _check_noise(noise: float | Mapping[str, float]) -> None:
-    given = noise if isinstance(noise, Mapping) else {"": noise}
-    for domain, share in given.items():
-        place = f"data.mini.label_noise.{domain}" if domain else "data.mini.label_noise"
-        if domain and domain not in DOMAINS:
-            raise ConfigError(
-                f"`data.mini.label_noise` names the domain `{domain}`, which `mini` does not have; "
-                f"its domains are {', '.join(f'`{name}`' for name in DOMAINS)}."
-            )
-        if not 0 <= share < 1:
-            raise ConfigError(
-                f"`{place}` is `{share}`, but it is the share of wrong labels; choose at least `0` and less than `1`."
-            )
-
-
-def _check_imbalance(config: MiniConfig) -> None:
-    if not config.imbalance >= 1:
-        raise ConfigError(
-            f"`data.mini.imbalance` is `{config.imbalance}`, but it is the largest over the smallest class frequency; "
-            "choose `1` (balanced) or more."
-        )
-    if round(config.images_per_class / config.imbalance) < 2:
-        raise ConfigError(
-            f"`data.mini.imbalance` of `{config.imbalance}` leaves the rarest class fewer than `2` of "
-            f"`{config.images_per_class}` images; lower it or raise `data.mini.images_per_class`."
-        )
+    if problem := noise_problem(config, DOMAINS) or imbalance_problem(config):
+        raise ConfigError(f"{problem}.")
 
 
 def class_counts(domain: str, config: MiniConfig) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hamdg.data.benchmark import prompt_name
+from hamdg.data.benchmark import prompt_name, prompt_problem
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
 from hamdg.models.configs import section
@@ -52,7 +52,7 @@ def encode_prompts(
         Features [C, D] of length 1, in fp32.
 
     Raises:
-        ConfigError: If there is no prompt, a prompt without `{}`, one that is too long for the text tower, or the
+        ConfigError: If there is no prompt, one without one `{}`, one that is too long for the text tower, or the
             features of two classes coincide.
         WeightsError: If a feature is not finite.
     """
@@ -150,15 +150,8 @@ def _indistinct(
 
 def check_prompts(prompts: Sequence[str], section: str = MODEL) -> None:
     """Refuse a list of prompts that would not tell the classes apart."""
-    if not prompts:
-        raise ConfigError(
-            f"Expected argument `{section}.prompts` to hold at least one template, but got an empty list."
-        )
-    for prompt in prompts:
-        if "{}" not in prompt:
-            raise ConfigError(
-                f"Expected every template in `{section}.prompts` to hold `{{}}` for the class name, but got `{prompt}`."
-            )
+    if problem := prompt_problem(prompts, f"{section}.prompts"):
+        raise ConfigError(f"{problem}.")
 
 
 def logit_scale(loaded: LoadedClip) -> float:

@@ -69,14 +69,14 @@ def check_frozen_class_features(context: Context) -> None:
     reason = f"The algorithm `{context.recipe.algorithm}` compares image features with frozen class features"
     if not model.has_text:
         raise ConfigError(f"{reason}, but `model.name` `{model.name}` has a linear layer; choose a CLIP.")
-    check_left_out(context, ("text_tower", "head"), reason)
+    check_left_out(model, ("text_tower", "head"), reason)
 
 
-def check_left_out(context: Context, keys: Sequence[str], reason: str) -> None:
+def check_left_out(model: ModelConfig, keys: Sequence[str], reason: str) -> None:
     """Refuse keys of `model` with another value than their default.
 
     Args:
-        context: The run.
+        model: The section.
         keys: The keys.
         reason: Why, as the beginning of the message.
 
@@ -84,7 +84,7 @@ def check_left_out(context: Context, keys: Sequence[str], reason: str) -> None:
         ConfigError: There is such a key.
     """
     for key in keys:
-        if (value := getattr(context.recipe.model, key)) != getattr(ModelConfig, key):
+        if (value := getattr(model, key)) != getattr(ModelConfig, key):
             raise ConfigError(f"{reason}, but `model.{key}` is `{yaml_name(value)}`; leave it out.")
 
 

@@ -67,7 +67,8 @@ def _check(context: Context) -> None:
         ConfigError: There is something.
     """
     what = "classifies features of images by a linear layer of its own, without a text tower"
-    check_left_out(context, ("text_tower", "head", "train_head"), f"The algorithm `{context.recipe.algorithm}` {what}")
+    reason = f"The algorithm `{context.recipe.algorithm}` {what}"
+    check_left_out(context.recipe.model, ("text_tower", "head", "train_head"), reason)
 
 
 def _fit(context: Context, config: ProbeConfig) -> StepResult:

@@ -13,9 +13,10 @@ from hamdg.values.kinds import (
     required_keys,
     yaml_name,
 )
-from hamdg.values.reading import MismatchError, check, convert
+from hamdg.values.reading import SWITCHES, MismatchError, check, convert
 
 __all__ = [
+    "SWITCHES",
     "FactorOfSum",
     "Filled",
     "Grid",

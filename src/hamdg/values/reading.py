@@ -13,7 +13,7 @@ from hamdg.values.kinds import Filled, Range, describe, hints_of, is_union, plai
 
 _SCALARS = (int, float, str, bool, NoneType)
 # What YAML 1.1 reads as `true` and `false`.
-_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Far above all that is done with numbers; larger integers of Python cannot become floats.
 _LARGEST = 1 << 1000
 _EXACT = 1 << 53
@@ -145,7 +145,7 @@ def _by_name(kinds: list[Any], value: object, key: str) -> object:
     """Return which of several `TypedDict`s describes a value, by its key `kind`."""
     by_name = {name: kind for kind in kinds for name in get_args(hints_of(kind)["kind"])}
     name = cast("Mapping[str, object]", value).get("kind")
-    if name not in by_name:
+    if not isinstance(name, str) or name not in by_name:
         raise _mismatch(name, Literal[tuple(by_name)], f"{key}.kind" if key else "kind")
     return by_name[name]
 
@@ -184,8 +184,8 @@ def _read_scalar(value: object, kind: object, key: str, lenient: bool) -> object
     if kind is float and isinstance(number, int) and abs(number) < _LARGEST:
         return float(number) if lenient else number
     if lenient:
-        if kind is bool and isinstance(value, str) and value.lower() in _SWITCHES:
-            return _SWITCHES[value.lower()]
+        if kind is bool and isinstance(value, str) and value.lower() in SWITCHES:
+            return SWITCHES[value.lower()]
         if kind is str and isinstance(value, PurePath):
             return str(value)
         if kind is int and isinstance(number, float) and number.is_integer() and abs(number) < _EXACT:

@@ -105,6 +105,10 @@ def test_a_pool_whose_weights_are_others_now_is_refused(tiny: Tiny) -> None:
             ["--simple.match=mini-resnet8"],
             r"^`simple\.match` is `mini-resnet8`, which is not in `simple\.pool`; choose one of `mini-rn`, `mini-vit`",
         ),
+        (
+            ["--model.statistics=live"],
+            r"^The algorithm `simple` leaves its models as they are, but `model\.statistics` is",
+        ),
         (["--simple.pool=mini-rn"], r"a list of models, such as `\[mini-rn, mini-vit\]`"),
         (["--benchmark=mini-scenes", "--held_out=fog", "--model.name=mini-unet"], r"`simple` is for `classification`"),
     ],

@@ -12,6 +12,7 @@ from hamdg.config.algorithms.simple import SimpleSettings
 from hamdg.data.benchmark import TaskName
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.runs.figures import Figure, heat_map, lines, series
+from hamdg.stages.class_features import check_left_out
 from hamdg.stages.context import Context
 from hamdg.stages.entries import start_entries
 from hamdg.stages.features import read_features, write_features
@@ -113,6 +114,11 @@ def _check(context: Context) -> None:
     """
     if problem := context.settings(SimpleSettings).problem:
         raise ConfigError(problem)
+    check_left_out(
+        context.recipe.model,
+        ("statistics",),
+        f"The algorithm `{context.recipe.algorithm}` leaves its models as they are",
+    )
 
 
 def _check_pool(context: Context) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import import_module
 from typing import ClassVar, TypeGuard
@@ -88,6 +88,11 @@ def _loaded(name: str) -> type[AlgorithmSettings]:
         raise ConfigError(
             f"The entry point `{name}` of `{ENTRY_POINTS}` is not a dataclass that derives from `AlgorithmSettings` "
             "and has `code` and `uses`; repair or remove its package."
+        )
+    if missing := [one.name for one in fields(settings) if one.init and one.default is one.default_factory is MISSING]:
+        raise ConfigError(
+            f"The settings `{settings.__name__}` of the entry point `{name}` of `{ENTRY_POINTS}` have no default for "
+            f"{listed(missing)}; give every key one."
         )
     return settings
 
