@@ -69,6 +69,11 @@ def reason_of(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+
+
 def argument_texts(documentation: str) -> dict[str, str]:
     """Return what a Google docstring, its indentation removed, says about every argument."""
     _, _, arguments = documentation.partition("\nArgs:\n")

@@ -10,7 +10,7 @@ import torch
 
 from hamdg.errors import ConfigError, DataError
 from hamdg.merge.files import load_tensors
-from hamdg.models.text_head import tokenize
+from hamdg.models.tokenizer import tokenize
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.predictions import TargetPredictions, read_predictions
 from hamdg.runs.record import read_record

@@ -11,7 +11,7 @@ from hamdg.data.benchmark import PROMPTS
 from hamdg.mini import DOMAINS
 from hamdg.models import SHIPPED, load_clip, pretrain
 from hamdg.models.configs import ASSETS
-from hamdg.models.text_head import tokenize
+from hamdg.models.tokenizer import tokenize
 
 # As few as hold all classes in their captions, for seeds 1 and 2.
 SMALL = ["--renders", "200", "--epochs", "1", "--batch-size", "100", "--measure-on", "2"]

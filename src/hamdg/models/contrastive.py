@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from hamdg.models.clip import LoadedClip
 from hamdg.models.schedule import warm_cosine
-from hamdg.models.text_head import MAX_SCALE, tokenize
+from hamdg.models.text_head import MAX_SCALE
+from hamdg.models.tokenizer import tokenize
 from hamdg.models.zero_shot import to_input
 
 

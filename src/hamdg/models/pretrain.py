@@ -25,7 +25,7 @@ from hamdg.models.clip import LoadedClip, build_clip, load_clip
 from hamdg.models.configs import ASSETS, SHIPPED
 from hamdg.models.contrastive import ContrastiveConfig, train_contrastive
 from hamdg.models.export import write_config
-from hamdg.models.text_head import tokenize
+from hamdg.models.tokenizer import tokenize
 from hamdg.models.weights import load_weights
 from hamdg.models.zero_shot import zero_shot
 from hamdg.text import listed

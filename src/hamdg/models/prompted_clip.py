@@ -19,7 +19,8 @@ from hamdg.models.clip import LoadedClip
 from hamdg.models.clip_classifier import ClipNetwork
 from hamdg.models.export import write_linear
 from hamdg.models.network import HEAD, Weights, unsaved
-from hamdg.models.text_head import encode_classes, own_tokens, token_numbers, whole_tokens
+from hamdg.models.text_head import encode_classes, whole_tokens
+from hamdg.models.tokenizer import own_tokens, token_numbers
 
 # Stands for a context vector among the tokens of a prompt.
 _PLACEHOLDER = "x"

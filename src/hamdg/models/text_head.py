@@ -1,11 +1,9 @@
-"""The frozen text head: one unit-length feature per class, averaged over the prompts."""
+"""Class features of prompts, which classes they cannot tell apart, and the tokens of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
-import open_clip
 import torch
 from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch.nn.functional import normalize
 from hamdg.data.benchmark import prompt_name, prompt_problem
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models.clip import LoadedClip
-from hamdg.models.configs import section
+from hamdg.models.tokenizer import own_tokens, token_numbers, tokenize
 from hamdg.text import excerpt, listed, shortened
 
 MAX_SCALE = 100.0
@@ -159,14 +157,6 @@ def logit_scale(loaded: LoadedClip) -> float:
     return min(float(loaded.model.logit_scale.detach().exp()), MAX_SCALE)
 
 
-def tokenize(loaded: LoadedClip, texts: Sequence[str]) -> Tensor:
-    """Turn texts into the token numbers [n, context] that the model's text tower expects."""
-    if not own_tokens(loaded):
-        return torch.as_tensor(open_clip.get_tokenizer(loaded.name)(list(texts)))
-    context = section(loaded.config, "text_cfg").get("context_length", 77)
-    return torch.as_tensor(_simple_tokenizer()(list(texts), context_length=context))
-
-
 def whole_tokens(loaded: LoadedClip, texts: Sequence[str], remedy: str, shown: Sequence[str] | None = None) -> Tensor:
     """Return what `tokenize` does, of texts that are not cut; those of other tokenizers than open_clip's may be.
 
@@ -189,20 +179,3 @@ def whole_tokens(loaded: LoadedClip, texts: Sequence[str], remedy: str, shown: S
                 f"{tokens.shape[1]} and would not read the rest; {remedy}."
             )
     return tokens
-
-
-def own_tokens(loaded: LoadedClip) -> bool:
-    """Return whether texts are turned into tokens by open_clip itself."""
-    return "hf_tokenizer_name" not in section(loaded.config, "text_cfg")
-
-
-def token_numbers(text: str) -> list[int]:
-    """Return the numbers of open_clip's tokens of a text, without those of its start and its end."""
-    found: list[int] = _simple_tokenizer().encode(text)
-    return found
-
-
-@lru_cache(maxsize=1)
-def _simple_tokenizer() -> open_clip.SimpleTokenizer:
-    # Reading the vocabulary takes a good part of a second.
-    return open_clip.SimpleTokenizer()
