@@ -19,9 +19,9 @@ from hamdg.merge.files import load_tensors
 from hamdg.models.clip import LoadedClip, build_clip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier, ClipTowers
 from hamdg.models.export import full_state
+from hamdg.models.layers import layer_of
 from hamdg.models.text_head import encode_prompts, prompt_tokens
 from hamdg.models.tokenizer import tokenize
-from hamdg.models.tower import layer_of
 
 CONF = Path(__file__).parents[1] / "conf"
 WORDS, PROMPTS = ["dog", "alarm clock", "house"], ["a photo of a {}.", "a {}"]

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from hamdg.config.recipe import ModelConfig
 from hamdg.errors import WeightsError
-from hamdg.models import ImageTower, full_state, load_clip, write_config
+from hamdg.models import full_state, load_clip, write_config
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -34,12 +34,11 @@ assert "hamdg" not in sys.modules
 def export(kind: Literal["rn", "vit"], folder: Path) -> Tensor:
     """Write a changed tower and return the features that it gives."""
     loaded = load_clip(ModelConfig(str(CONF / f"tiny-{kind}.json"), "random"))
-    tower = ImageTower(loaded)
-    merged = {name: parameter.detach() * 1.1 for name, parameter in tower.trainable().items()}
+    merged = {name: parameter.detach() * 1.1 for name, parameter in loaded.encoder.named_parameters()}
     folder.mkdir()
     save_file(full_state(loaded, merged), folder / "merged.safetensors")
     write_config(loaded, folder / "merged.json")
-    features: Tensor = torch.func.functional_call(tower.visual, merged, torch.ones(2, 3, 32, 32))
+    features: Tensor = torch.func.functional_call(loaded.encoder, merged, torch.ones(2, 3, 32, 32))
     return normalize(features, dim=-1).detach()
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hamdg.models.layers import layer_of
 from hamdg.models.network import Network
-from hamdg.models.tower import layer_of
 
 # The layer of all tensors in front of the classifier together.
 WHOLE = "whole"

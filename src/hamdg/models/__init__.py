@@ -6,13 +6,12 @@ import hamdg.models.without_wandb  # noqa: F401 - before all that imports open_c
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.configs import SHIPPED, tiny_config
 from hamdg.models.export import full_state, write_config
+from hamdg.models.layers import layer_of
 from hamdg.models.pretrained import Pretrained, find_weights, load_pretrained
 from hamdg.models.text_head import encode_prompts, logit_scale
-from hamdg.models.tower import ImageTower, layer_of
 
 __all__ = [
     "SHIPPED",
-    "ImageTower",
     "LoadedClip",
     "Pretrained",
     "encode_prompts",

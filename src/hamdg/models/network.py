@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hamdg.data.preprocess import Preprocess
 from hamdg.errors import WeightsError
-from hamdg.models.tower import layer_of
+from hamdg.models.layers import layer_of
 
 Weights = Mapping[str, Tensor]
 """Tensors by their plain names, as histories, merge methods and files know them."""

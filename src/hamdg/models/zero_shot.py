@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from hamdg.data import augment
 from hamdg.mini import DomainArrays
 from hamdg.models.clip import LoadedClip
 from hamdg.models.text_head import encode_prompts
-from hamdg.models.tower import ImageTower
 
 CHUNK = 256
 
@@ -28,10 +28,9 @@ def zero_shot(loaded: LoadedClip, arrays: DomainArrays, classes: Sequence[str], 
         prompts: Templates with `{}` for the class name.
     """
     head = encode_prompts(loaded, classes, prompts)
-    tower = ImageTower(loaded)
     with torch.no_grad():
-        chunks = range(0, len(arrays.images), CHUNK)
-        found = [tower(to_input(loaded, arrays.images[at : at + CHUNK])) @ head.T for at in chunks]
+        chunks = (to_input(loaded, arrays.images[at : at + CHUNK]) for at in range(0, len(arrays.images), CHUNK))
+        found = [normalize(loaded.encoder(chunk), dim=-1) @ head.T for chunk in chunks]
     predicted = torch.cat(found).argmax(dim=1).cpu().numpy()
     return float(np.mean(predicted == arrays.clean_labels))
 

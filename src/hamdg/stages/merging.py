@@ -18,8 +18,8 @@ from hamdg.merge import MergeSettings, merge_with
 from hamdg.merge.files import Provenance
 from hamdg.merge.files.provenance import resolved_settings
 from hamdg.merge.geometry import mean_vector, norm, norms, pairwise_cosines, task_vectors
+from hamdg.models.layers import layer_of
 from hamdg.models.network import Weights
-from hamdg.models.tower import layer_of
 from hamdg.runs.manifest import digests
 from hamdg.runs.merge_figures import MergeFacts, merge_figures
 from hamdg.runs.merge_search import LEAKING, search_facts, search_note, shared_drawings

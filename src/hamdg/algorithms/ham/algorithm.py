@@ -20,8 +20,8 @@ from hamdg.merge import ModelSet, merge
 from hamdg.merge.buffers import is_buffer
 from hamdg.merge.geometry import norms, task_vectors
 from hamdg.merge.methods.rhm import Criterion, Scope, Trimming, kept_fractions
+from hamdg.models.layers import layer_of
 from hamdg.models.network import Weights
-from hamdg.models.tower import layer_of
 from hamdg.runs.figures import direction_figures
 from hamdg.runs.selection import selection_figures
 from hamdg.stages.context import Context

@@ -26,7 +26,6 @@ from hamdg.data.decode import decoded
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.transforms import EvaluationView, TrainingView
 from hamdg.models.clip import load_clip
-from hamdg.models.tower import ImageTower
 from hamdg.stages.machine import set_threads
 from hamdg.tools.bench.classic import samples_of
 
@@ -115,7 +114,7 @@ def rows(images: Images, labels: Tensor) -> Iterator[tuple[str, ...]]:
         labels: Their classes.
     """
     clip = load_clip(ModelConfig())
-    side, tower = clip.image_size, ImageTower(clip).eval()
+    side, tower = clip.image_size, clip.encoder
     features = partial(_features, tower, Preprocess(side, clip.mean, clip.std))
     square = EvaluationView(side).render
     seen = features([square(image) for image in images])

@@ -31,8 +31,8 @@ from hamdg.mini import CLASSES, DOMAINS
 from hamdg.mini.benchmark import render_image
 from hamdg.models.clip import LoadedClip, load_clip
 from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.layers import layer_of
 from hamdg.models.schedule import warm_cosine
-from hamdg.models.tower import layer_of
 from hamdg.stages.machine import set_threads
 
 SOURCES = ("art", "cartoon", "photo")
