@@ -245,12 +245,20 @@ def test_dropout_reaches_the_input_of_the_updates_alone_and_in_training_alone(ba
 
 def test_a_rank_above_a_heads_width_is_refused() -> None:
     found = attentions(open_clips())
-    check_low_rank(found, [HEAD, HEAD], 0.5, "lora")
+    check_low_rank(found, [HEAD, HEAD], 0.5, "ahp", per_head=True)
     message = (
-        "`lora` asks for a rank of 5 in the layer `transformer.resblocks.1`, whose heads are 4 wide; choose a rank "
+        "`ahp` asks for a rank of 5 in the layer `transformer.resblocks.1`, whose heads are 4 wide; choose a rank "
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}of at most that.$"):
-        check_low_rank(found, [HEAD, HEAD + 1], 0.0, "lora")
+        check_low_rank(found, [HEAD, HEAD + 1], 0.0, "ahp", per_head=True)
+
+
+def test_an_update_that_all_heads_share_has_a_rank_up_to_the_towers_width() -> None:
+    found = attentions(open_clips())
+    check_low_rank(found, [HEAD, WIDTH], 0.0, "lora")
+    message = f"whose projections are {WIDTH} wide; choose a rank of at most that."
+    with pytest.raises(ConfigError, match=f"{re.escape(message)}$"):
+        check_low_rank(found, [HEAD, WIDTH + 1], 0.0, "lora")
 
 
 def test_dropout_in_attention_of_timm_is_refused() -> None:

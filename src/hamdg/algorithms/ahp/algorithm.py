@@ -41,7 +41,8 @@ class Ahp(Pooled):
                 "nothing; set `ahp.mmd.weight` to 0 or change `ahp.mmd.to`."
             )
         if settings.lora != "none":
-            check_low_rank(attentions, ranks_of(settings, len(attentions)), settings.dropout, self.name)
+            ranks, per_head = ranks_of(settings, len(attentions)), settings.lora == "head_aware"
+            check_low_rank(attentions, ranks, settings.dropout, self.name, per_head=per_head)
         if settings.gates:
             check_gates(attentions)
 

@@ -57,6 +57,11 @@ class SelfAttention(NamedTuple):
         """How many numbers a head puts out for each token."""
         return self.output.in_features // self.heads
 
+    @property
+    def width(self) -> int:
+        """How many numbers all heads put out together, at most as many as a token has."""
+        return min(self.output.in_features, self.output.out_features)
+
 
 def self_attentions(tower: nn.Module, name: str) -> list[SelfAttention]:
     """Return the self-attention of every block of an image tower, from the first to the last.

@@ -114,23 +114,27 @@ def add_low_rank(
                 parametrize.register_parametrization(module, name, low_rank)
 
 
-def check_low_rank(attentions: Sequence[SelfAttention], ranks: Sequence[int], dropped: float, section: str) -> None:
-    """Refuse ranks that no head can have, and dropout in attention that has no path for it.
+def check_low_rank(
+    attentions: Sequence[SelfAttention], ranks: Sequence[int], dropped: float, section: str, *, per_head: bool = False
+) -> None:
+    """Refuse ranks that no update can have, and dropout in attention that has no path for it.
 
     Args:
         attentions: The layers.
         ranks: Their ranks.
         dropped: The share for dropout.
         section: The recipe's section, for the message.
+        per_head: Whether every head has an update of its own, or all heads share one for each projection.
 
     Raises:
         ConfigError: For these reasons.
     """
     for attention, rank in zip(attentions, ranks, strict=True):
-        if rank > attention.head_width:
+        what, width = ("heads", attention.head_width) if per_head else ("projections", attention.width)
+        if rank > width:
             raise ConfigError(
-                f"`{section}` asks for a rank of {rank} in the layer `{attention.block}`, whose heads are "
-                f"{attention.head_width} wide; choose a rank of at most that."
+                f"`{section}` asks for a rank of {rank} in the layer `{attention.block}`, whose {what} are {width} "
+                "wide; choose a rank of at most that."
             )
         if dropped and not isinstance(attention.module, nn.MultiheadAttention):
             raise ConfigError(
