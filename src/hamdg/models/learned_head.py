@@ -1,4 +1,4 @@
-"""Class features learned from labeled features of the sources, for words that a text tower does not know."""
+"""Heads made of features of the sources: class features and linear layers, and the file that they are kept in."""
 
 from __future__ import annotations
 
