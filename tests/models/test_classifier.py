@@ -20,6 +20,7 @@ from hamdg.merge.files import save_tensors
 from hamdg.models import classifier_tags, find_weights, packaged
 from hamdg.models.architectures import build, find_architecture
 from hamdg.models.classifier import LoadedClassifier, load_classifier
+from hamdg.models.image_classifier import ImageClassifier
 from hamdg.models.pretrained import model_files
 
 SMALL = "torchvision/shufflenet_v2_x0_5"
@@ -69,6 +70,22 @@ def test_a_small_network_has_eight_layers_of_its_three_widths() -> None:
     [
         ("timm/resnet19", "There is no model `timm/resnet19` (`model.name`); did you mean `resnet18`?"),
         ("torchvision/resnt50", "There is no model `torchvision/resnt50` (`model.name`); did you mean `resnet50`?"),
+        (
+            "mini-resnet/resnet18",
+            "There is no model `mini-resnet/resnet18` (`model.name`); networks are those of `timm/` and "
+            "`torchvision/`, or `mini-resnet8`, `mini-resnet8-16`.",
+        ),
+        # timm has it as an encoder; its last linear layer, of 1,152 outputs, is in the pooling.
+        (
+            "timm/vit_so400m_patch14_siglip_224",
+            "`timm/vit_so400m_patch14_siglip_224` (`model.name`) does not end in a linear layer of classes; choose "
+            "another model.",
+        ),
+        (
+            "timm/deit_tiny_distilled_patch16_224",
+            "`timm/deit_tiny_distilled_patch16_224` (`model.name`) has several linear layers of classes (`head`, "
+            "`head_dist`), not one; choose another model.",
+        ),
         ("mini-resnet9", "There is no model `mini-resnet9` (`model.name`); did you mean `mini-resnet8`?"),
         (
             "timm/resnet18.a1_in1k",
@@ -83,7 +100,7 @@ def test_a_small_network_has_eight_layers_of_its_three_widths() -> None:
     ],
 )
 def test_what_is_no_classifier_is_named(name: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+    with torch.device("meta"), pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         load(name)
 
 
@@ -109,6 +126,29 @@ def test_a_file_gives_all_but_its_classifier(tmp_path: Path, ending: str, capsys
     assert same(dict(loaded.state()), own)
     assert f"`mine{ending}`: its classifier of 5 classes is left out for a new one" in capsys.readouterr().out
     assert model_files(ModelConfig("timm/resnet10t", str(path))) == [path]
+
+
+def test_a_run_s_own_file_has_images_as_in_its_training(tmp_path: Path) -> None:
+    config = ModelConfig("mini-resnet8", "random", normalization="imagenet", image_size=40)
+    loaded = load_classifier(config)
+    network = ImageClassifier(loaded, torch.zeros(3, loaded.width))
+    path = str(network.export(network.weights(), tmp_path, {}))
+    assert load("mini-resnet8", path).preprocess == loaded.preprocess
+    other = load_classifier(ModelConfig("mini-resnet8", path, normalization="clip", image_size=32)).preprocess
+    assert (other.side, other.mean) == (32, CLIP_MEAN)
+    save_tensors(tmp_path / "plain.safetensors", network.state())
+    assert load("mini-resnet8", str(tmp_path / "plain.safetensors")).preprocess == load("mini-resnet8").preprocess
+
+
+@pytest.mark.parametrize(
+    "stated", ["no JSON", "{}", "[]", '{"side": 48, "mean": [0.5], "std": [1]}', '{"side": 48, "mean": 1, "std": 1}']
+)
+def test_a_file_that_says_nonsense_of_its_images_is_refused(tmp_path: Path, stated: str) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_tensors(path, build(find_architecture("mini-resnet8")).state_dict(), {"hamdg.preprocess": stated})
+    message = f"The metadata `hamdg.preprocess` of the weights file `{path}` are damaged. Copy the file again, or set "
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}`model.weights` to another.$"):
+        load("mini-resnet8", str(path))
 
 
 def test_a_file_from_before_batches_were_counted_is_loaded(tmp_path: Path) -> None:
@@ -140,6 +180,11 @@ def test_a_library_s_network_without_weights_is_refused() -> None:
     )
     with pytest.raises(WeightsError, match=f"`{SMALL}` comes without weights. Set `model.weights` to a `.safetensors`"):
         find_weights(ModelConfig(SMALL))
+
+
+def test_a_file_that_is_not_there_is_missed_before_anything_runs() -> None:
+    with pytest.raises(WeightsError, match=r"^The weights file `.*none.pth` does not exist. Set `model.weights` to"):
+        find_weights(ModelConfig(SMALL, "none.pth"))
 
 
 # Names of pretrained weights.

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from hamdg.config.recipe import ModelConfig
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.models import find_weights, load_clip, tiny_config
+from hamdg.models.clip_classifier import ClipClassifier
+from hamdg.models.weights import SETTINGS
 
 CONF = Path(__file__).parents[1] / "conf"
 TINY = ModelConfig(name=str(CONF / "tiny-rn.json"), weights="random")
@@ -112,6 +114,24 @@ def test_configuration_with_a_wrong_key(tmp_path: Path) -> None:
         load_clip(ModelConfig(str(path), "random"))
 
 
+@pytest.mark.parametrize(
+    ("tower", "wrong"),
+    [
+        ("vision_cfg", {"patch_size": 0}),
+        ("vision_cfg", {"head_width": 0}),
+        ("vision_cfg", {"pos_embed_type": "spiral"}),
+        ("text_cfg", {"heads": 0}),
+    ],
+)
+def test_configuration_with_a_value_that_no_tower_has(tower: str, wrong: dict[str, object], tmp_path: Path) -> None:
+    config = json.loads(json.dumps(tiny_config("vit")))
+    config[tower] |= wrong
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"^open_clip cannot build the model `odd` from its configuration \(.+\)\. M"):
+        load_clip(ModelConfig(str(path), "random"))
+
+
 def test_configuration_whose_tower_is_no_mapping(tmp_path: Path) -> None:
     path = tmp_path / "flat.json"
     path.write_text(json.dumps(tiny_config("rn") | {"text_cfg": 8}))
@@ -136,9 +156,11 @@ def _tiny(kind: Literal["rn", "vit"]) -> dict[str, torch.Tensor]:
 def test_weights_of_a_tag_are_looked_for_and_files_and_shipped_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("hamdg.models.clip.tag_weights", lambda model, tag: asked.append((model, tag)))
-    for name, weights in (("mini-rn", None), ("RN50", "random"), ("RN50", "mine.pt"), ("RN50", "openai")):
+    for name, weights in (("mini-rn", None), ("RN50", "random"), ("RN50", __file__), ("RN50", "openai")):
         find_weights(ModelConfig(name, weights))
     assert asked == [("RN50", "openai")]
+    with pytest.raises(WeightsError, match=r"^The weights file `.*none.pt` does not exist. Set `model.weights` to"):
+        find_weights(ModelConfig("RN50", "none.pt"))
 
 
 def test_images_are_normalized_as_a_recipe_says() -> None:
@@ -149,3 +171,56 @@ def test_images_are_normalized_as_a_recipe_says() -> None:
     assert own.std == pytest.approx(open_clip.OPENAI_DATASET_STD)
     assert imagenet.mean == pytest.approx(open_clip.constants.IMAGENET_MEAN)
     assert imagenet.std == pytest.approx(open_clip.constants.IMAGENET_STD)
+
+
+# What a file says of the CLIP in it.
+
+VIT = str(CONF / "tiny-vit.json")
+
+
+def features(weights: Path, name: str = VIT) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = load_clip(ModelConfig(name, str(weights))).model.encode_image(torch.ones(1, 3, 32, 32))
+    return found
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> str:
+    """Return the configuration of the tiny vision transformer with OpenAI's activation."""
+    path = tmp_path / "quick.json"
+    path.write_text(json.dumps(tiny_config("vit") | {"quick_gelu": True}))
+    return str(path)
+
+
+def test_an_exported_clip_is_computed_with_the_activation_that_it_was_trained_with(quick: str, tmp_path: Path) -> None:
+    save_file(_tiny("vit"), tmp_path / "plain.safetensors")
+    files = {}
+    for name in (VIT, quick):
+        loaded = load_clip(ModelConfig(name, str(tmp_path / "plain.safetensors")))
+        network = ClipClassifier(loaded, torch.eye(16))
+        (tmp_path / loaded.name).mkdir()
+        files[name] = network.export(network.weights(), tmp_path / loaded.name, {"format": "pt"})
+        assert load_clip(ModelConfig(name, str(files[name]))).config == loaded.config
+    gelu, quick_gelu = features(files[VIT]), features(files[quick], quick)
+    assert not torch.allclose(gelu, quick_gelu)
+    # Whatever the configuration beside it says.
+    assert torch.equal(features(files[quick]), quick_gelu)
+    assert torch.equal(features(files[VIT], quick), gelu)
+    assert load_clip(ModelConfig(VIT, str(files[quick]))).config["quick_gelu"] is True
+
+
+def test_an_archive_of_openai_is_computed_with_its_activation(quick: str, tmp_path: Path) -> None:
+    state = _tiny("vit")
+    save_file(state, tmp_path / "plain.safetensors")
+    settings = {name: torch.tensor(32) for name in SETTINGS}
+    torch.save(state | settings, tmp_path / "openai.pt")
+    assert torch.equal(features(tmp_path / "openai.pt"), features(tmp_path / "plain.safetensors", quick))
+    assert not torch.allclose(features(tmp_path / "openai.pt"), features(tmp_path / "plain.safetensors"))
+
+
+def test_an_exported_clip_has_images_normalized_as_in_its_training(tmp_path: Path) -> None:
+    loaded = load_clip(replace(TINY, normalization="imagenet"))
+    network = ClipClassifier(loaded, torch.eye(16))
+    config = ModelConfig(TINY.name, str(network.export(network.weights(), tmp_path, {})))
+    assert load_clip(config).preprocess == loaded.preprocess
+    assert load_clip(replace(config, normalization="clip")).mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)

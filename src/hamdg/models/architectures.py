@@ -15,7 +15,7 @@ from torch import nn
 from hamdg.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Channels, Preprocess
 from hamdg.errors import ConfigError
 from hamdg.models import mini_resnet
-from hamdg.text import did_you_mean
+from hamdg.text import did_you_mean, listed
 
 Library = Literal["timm", "torchvision", ""]
 _HALF: Channels = (0.5, 0.5, 0.5)
@@ -56,6 +56,11 @@ def find_architecture(name: str) -> Architecture:
     if not slash:
         _check_known(name, name, list(mini_resnet.WIDTHS))
         return Architecture("", name)
+    if library not in ("timm", "torchvision"):
+        raise ConfigError(
+            f"There is no model `{name}` (`model.name`); networks are those of `timm/` and `torchvision/`, or "
+            f"{listed(list(mini_resnet.WIDTHS))}."
+        )
     known = timm.list_models() if library == "timm" else torchvision.models.list_models(module=torchvision.models)
     if library == "timm" and own not in known and (tag := own.partition(".")[2]):
         raise ConfigError(
@@ -109,11 +114,18 @@ def split_head(network: nn.Module, name: str) -> Head:
         name: What messages call it.
 
     Raises:
-        ConfigError: It does not end in a linear layer.
+        ConfigError: It does not end in a linear layer, or has several of classes.
     """
     linear = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear or linear[-1][1].out_features < 1000:
+    # timm has encoders without a classifier, whose last linear layer is another one, and says so.
+    stated = getattr(network, "num_classes", None) if hasattr(network, "get_classifier") else None
+    if stated == 0 or not linear or linear[-1][1].out_features < 1000:
         raise ConfigError(f"`{name}` (`model.name`) does not end in a linear layer of classes; choose another model.")
+    if len(heads := [path for path, layer in linear if layer.out_features == stated]) > 1:
+        raise ConfigError(
+            f"`{name}` (`model.name`) has several linear layers of classes ({listed(heads)}), not one; choose another "
+            "model."
+        )
     path, layer = linear[-1]
     network.set_submodule(path, nn.Identity())
     return Head(path, layer.in_features)

@@ -18,10 +18,11 @@ from hamdg.merge.files.reading import ENDINGS
 from hamdg.models import packaged
 from hamdg.models.architectures import Architecture, Head, build, find_architecture, own_preprocess, split_head
 from hamdg.models.classifier_tags import Tag, find_tag
-from hamdg.models.clip import NORMALIZATIONS, RANDOM
+from hamdg.models.clip import RANDOM
 from hamdg.models.folding import fold_batchnorm
+from hamdg.models.metadata import preprocess_in
 from hamdg.models.trunk import check_blocks
-from hamdg.models.weights import faults, mismatches, read_state
+from hamdg.models.weights import check_exists, faults, mismatches, read_state
 
 _COUNTER = "num_batches_tracked"
 
@@ -104,6 +105,8 @@ def find_classifier_weights(config: ModelConfig) -> None:
     _, weights = _found(config)
     if weights.tag is not None:
         weights.tag.file()
+    elif weights.file is not None:
+        check_exists(weights.file)
 
 
 def classifier_files(config: ModelConfig) -> list[Path]:
@@ -139,10 +142,12 @@ def _found(config: ModelConfig) -> tuple[Architecture, _Weights]:
 def _preprocess(config: ModelConfig, architecture: Architecture, weights: _Weights) -> Preprocess:
     if weights.is_packaged:
         own = Preprocess(packaged.SIDE, packaged.MEAN, packaged.STD)
+    elif weights.tag is not None:
+        own = weights.tag.preprocess
     else:
-        own = own_preprocess(architecture) if weights.tag is None else weights.tag.preprocess
-    mean, std = (own.mean, own.std) if config.normalization == "own" else NORMALIZATIONS[config.normalization]
-    return replace(own, side=config.image_size or own.side, mean=mean, std=std)
+        stated = None if weights.file is None else preprocess_in(weights.file)
+        own = stated or own_preprocess(architecture)
+    return replace(own, side=config.image_size or own.side).normalized_as(config.normalization)
 
 
 def _load(network: nn.Module, head: str, path: Path, model: str) -> Tensor | None:

@@ -12,17 +12,18 @@ from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
 from hamdg.config.recipe import ModelConfig
-from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from hamdg.data.preprocess import CLIP_MEAN, CLIP_STD, NORMALIZATIONS, Preprocess
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import user_path
 from hamdg.merge.files.folders import INDEX
 from hamdg.merge.files.reading import ENDINGS, open_raw
 from hamdg.models.configs import ClipConfig, ResolvedConfig, resolve_config, section
 from hamdg.models.hub import cached_weights, tag_weights
-from hamdg.models.weights import load_weights
+from hamdg.models.metadata import preprocess_in, quick_gelu_in
+from hamdg.models.weights import check_exists, load_weights
+from hamdg.text import first_line
 
 RANDOM = "random"
-NORMALIZATIONS = {"clip": (CLIP_MEAN, CLIP_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,17 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
     mean, std = CLIP_MEAN, CLIP_STD
     path = _weights_path(resolved, config.weights)
     clip_config = dict(resolved.config)
+    # Weights give worse features, without any error, under the wrong activation or normalization.
     if isinstance(path, str):
         tag = tag_weights(resolved.name, path)
-        # OpenAI's weights give worse features, without any error, under the wrong activation.
         clip_config["quick_gelu"] = tag.quick_gelu
         path, mean, std = tag.path, tag.mean, tag.std
+    elif path is not None:
+        check_exists(path)
+        quick_gelu, stated = quick_gelu_in(path), preprocess_in(path)
+        if quick_gelu is not None and quick_gelu != bool(clip_config.get("quick_gelu")):
+            clip_config["quick_gelu"] = quick_gelu
+        mean, std = (mean, std) if stated is None else (stated.mean, stated.std)
     if config.normalization != "own":
         mean, std = NORMALIZATIONS[config.normalization]
     model = build_clip(clip_config, resolved.name)
@@ -101,16 +108,18 @@ def load_clip(config: ModelConfig, device: torch.device | str = "cpu") -> Loaded
 
 
 def find_weights(config: ModelConfig) -> None:
-    """Make sure that weights that a tag names are somewhere, before anything slow is done; may download them.
+    """Make sure that weights that are named are somewhere, before anything slow is done; may download those of a tag.
 
     Raises:
         ConfigError: If there is no such model.
-        WeightsError: If the model has no such tag, or its file is neither cached nor within reach.
+        WeightsError: If there is no such file or tag, or the tag's file is neither cached nor within reach.
     """
     resolved = resolve_config(config.name)
     path = _weights_path(resolved, config.weights)
     if isinstance(path, str):
         tag_weights(resolved.name, path)
+    elif path is not None:
+        check_exists(path)
 
 
 def model_files(config: ModelConfig) -> list[Path]:
@@ -147,9 +156,10 @@ def build_clip(config: ClipConfig, name: str, seed: int = 0) -> CLIP | CustomTex
         torch.manual_seed(seed)
         try:
             return CustomTextCLIP(**options) if custom else CLIP(**options)
-        except (TypeError, AssertionError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # whatever values that nobody checked lead to
             raise ConfigError(
-                f"open_clip cannot build the model `{name}` from its configuration ({error}). Mend the configuration."
+                f"open_clip cannot build the model `{name}` from its configuration ({first_line(error)}). Mend the "
+                "configuration."
             ) from error
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from hamdg.merge.files import save_tensors
 from hamdg.models.clip import LoadedClip
 from hamdg.models.export import full_state, write_config
+from hamdg.models.metadata import facts_of_clip
 from hamdg.models.network import MERGED, Network, Weights
 from hamdg.models.text_head import encode_classes, logit_scale
 from hamdg.models.weights import PREFIX
@@ -52,7 +53,8 @@ class ClipNetwork(Network):
     def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
         """Write the whole CLIP with these weights, and the JSON file that open_clip builds it from."""
         path = folder / MERGED
-        save_tensors(path, full_state(self.loaded, weights, self.prefix), dict(metadata))
+        facts = facts_of_clip(self.preprocess, quick_gelu=bool(self.loaded.config.get("quick_gelu")))
+        save_tensors(path, full_state(self.loaded, weights, self.prefix), {**metadata, **facts})
         # open_clip knows models by the names of such files.
         name = re.sub(r"[^\w.-]", "-", self.loaded.name)
         write_config(self.loaded, folder / f"hamdg-{name}-{folder.name[-8:]}.json")

@@ -1,4 +1,4 @@
-"""Write a merged model so that open_clip loads it without hamdg."""
+"""Write a merged model so that open_clip, or the library that it is from, loads it without hamdg."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ def full_state(loaded: LoadedClip, weights: Mapping[str, Tensor], prefix: str = 
     for key, value in weights.items():
         state[prefix + key] = value.detach().to("cpu", own[key].dtype).clone().contiguous()
     return state
+
+
+def write_network(
+    path: Path,
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write all tensors of a network, some of them replaced.
+
+    Args:
+        path: The file.
+        own: Its tensors, by the names of the library that it is from.
+        weights: New ones, by the same names; each is written in the precision of the one that it replaces.
+        metadata: What the file says of itself.
+    """
+    state = {name: tensor.detach().cpu().clone() for name, tensor in own.items()}
+    state |= {name: tensor.detach().to("cpu", state[name].dtype).clone() for name, tensor in weights.items()}
+    save_tensors(path, state, metadata)
 
 
 def write_linear(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from hamdg.data.splits import seed_hash
-from hamdg.merge.files import save_tensors
 from hamdg.models.classifier import LoadedClassifier
+from hamdg.models.export import write_network
+from hamdg.models.metadata import facts_of_network
 from hamdg.models.network import MERGED, Network, Weights
 from hamdg.models.trunk import split_trunk
 
@@ -96,12 +96,9 @@ class ImageClassifier(Network):
 
     def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
         """Write the whole network with these weights; the metadata say what builds it, and its classes."""
-        own = {name: tensor.detach().cpu().clone() for name, tensor in self.state().items()}
-        state = own | {name: tensor.detach().to("cpu", own[name].dtype).clone() for name, tensor in weights.items()}
-        facts = {"hamdg.model": self.name, "hamdg.classes": json.dumps(list(self.classes))}
-        shape = {"side": self.preprocess.side, "mean": self.preprocess.mean, "std": self.preprocess.std}
         path = folder / MERGED
-        save_tensors(path, state, {**metadata, **facts, "hamdg.preprocess": json.dumps(shape)})
+        facts = facts_of_network(self.name, self.classes, self.preprocess)
+        write_network(path, self.state(), weights, {**metadata, **facts})
         return path
 
 

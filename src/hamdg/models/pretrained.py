@@ -16,6 +16,7 @@ from hamdg.models import clip
 from hamdg.models.classifier import classifier_files, find_classifier_weights, load_classifier
 from hamdg.models.network import has_batchnorm
 from hamdg.models.segmenter import find_segmenter, load_segmenter
+from hamdg.models.weights import check_exists
 
 
 class Pretrained(Protocol):
@@ -57,8 +58,8 @@ def load_pretrained(config: ModelConfig, classes: Sequence[str] = (), seed: int 
     """
     loaded: Pretrained
     if config.segments:
-        weights = None if config.weights in (None, "random") else user_path(str(config.weights), "model.weights")
-        loaded = load_segmenter(config.name, classes, seed, config.image_size or side, weights)
+        weights = _segmenter_file(config)
+        loaded = load_segmenter(config.name, classes, seed, config.image_size or side, weights, config.normalization)
     else:
         loaded = clip.load_clip(config) if config.has_text else load_classifier(config)
     if config.statistics == "live" and not has_batchnorm(loaded.encoder):
@@ -78,6 +79,8 @@ def find_weights(config: ModelConfig) -> None:
     """
     if config.segments:
         find_segmenter(config.name)
+        if (path := _segmenter_file(config)) is not None:
+            check_exists(path)
         return
     (clip.find_weights if config.has_text else find_classifier_weights)(config)
 
@@ -90,5 +93,11 @@ def model_files(config: ModelConfig) -> list[Path]:
         WeightsError: If no weights are named, or there are none of that name.
     """
     if config.segments:
-        return [] if config.weights in (None, "random") else [user_path(str(config.weights), "model.weights")]
+        path = _segmenter_file(config)
+        return [] if path is None else [path]
     return clip.model_files(config) if config.has_text else classifier_files(config)
+
+
+def _segmenter_file(config: ModelConfig) -> Path | None:
+    """Return the weights file of a segmentation network; `None` for one that the seed draws."""
+    return None if config.weights in (None, clip.RANDOM) else user_path(str(config.weights), "model.weights")

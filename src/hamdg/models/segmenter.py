@@ -7,7 +7,7 @@ import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -15,11 +15,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hamdg.config.recipe import Normalization
 from hamdg.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from hamdg.data.splits import seed_hash
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.files import write_text
-from hamdg.merge.files import save_tensors
+from hamdg.models.export import write_network
+from hamdg.models.metadata import facts_of_network, preprocess_in
 from hamdg.models.network import MERGED, Network, Weights
 from hamdg.models.weights import faults, mismatches, read_state
 from hamdg.text import did_you_mean
@@ -28,10 +30,12 @@ LIBRARY = "smp"
 # Before the names of an encoder's tensors, and of those that are timm's.
 _ENCODER, _OF_TIMM = "encoder.", "model."
 _SIDE = 64
+# Its encoders are vision transformers, whose prefix tokens it reads, too.
+_UNSUPPORTED = "dpt"
 
 
 @dataclass(frozen=True)
-class Architecture:
+class SegmenterArchitecture:
     """What `segmentation_models_pytorch.create_model` builds.
 
     Args:
@@ -54,9 +58,9 @@ class Architecture:
 
 
 # Small ones for the embedded benchmark and for tests, by `model.name`.
-SMALL: Mapping[str, Architecture] = {
-    "mini-unet": Architecture("unet", "tu-test_resnet", 3, (48, 32, 16)),
-    "mini-unet-resnet18": Architecture("unet", "resnet18", 3, (64, 32, 16)),
+SMALL: Mapping[str, SegmenterArchitecture] = {
+    "mini-unet": SegmenterArchitecture("unet", "tu-test_resnet", 3, (48, 32, 16)),
+    "mini-unet-resnet18": SegmenterArchitecture("unet", "resnet18", 3, (64, 32, 16)),
 }
 
 
@@ -73,7 +77,7 @@ class LoadedSegmenter:
     """
 
     name: str
-    architecture: Architecture
+    architecture: SegmenterArchitecture
     classes: tuple[str, ...]
     preprocess: Preprocess
     model: nn.Module
@@ -99,7 +103,7 @@ class LoadedSegmenter:
         return self.model.state_dict()
 
 
-def find_segmenter(name: str) -> Architecture:
+def find_segmenter(name: str) -> SegmenterArchitecture:
     """Return the architecture that a name means: a small one, or `smp/<decoder>/<encoder>` with the library's defaults.
 
     Raises:
@@ -113,17 +117,27 @@ def find_segmenter(name: str) -> Architecture:
         hint = did_you_mean(name, list(SMALL), f"write `{LIBRARY}/unet/resnet18`, or choose a small one.")
         raise ConfigError(f"There is no segmentation model `{name}` (`model.name`); {hint}")
     smp = _library()
-    known = list(smp.MODEL_ARCHITECTURES_MAPPING)
+    if arch == _UNSUPPORTED:
+        raise ConfigError(
+            f"`model.name` is `{name}`, but the decoder of `{arch}` takes more of an encoder than maps of features, "
+            "which is not supported; choose another kind, such as `unet` or `fpn`."
+        )
+    known = [one for one in smp.MODEL_ARCHITECTURES_MAPPING if one != _UNSUPPORTED]
     if arch not in known:
         raise ConfigError(
             f"There is no kind `{arch}` of segmentation models (`model.name` is `{name}`); "
             f"{did_you_mean(arch, known, 'it can be ' + ', '.join(f'`{one}`' for one in known) + '.')}"
         )
-    return Architecture(arch, encoder)
+    return SegmenterArchitecture(arch, encoder)
 
 
 def load_segmenter(
-    name: str, classes: Sequence[str], seed: int, side: int = _SIDE, weights: Path | None = None
+    name: str,
+    classes: Sequence[str],
+    seed: int,
+    side: int = _SIDE,
+    weights: Path | None = None,
+    normalization: Normalization = "own",
 ) -> LoadedSegmenter:
     """Build a segmentation network; the seed draws its start, or what a file of weights lacks.
 
@@ -134,6 +148,7 @@ def load_segmenter(
         side: The side of the images that it is given.
         weights: A file with all of its tensors, such as a run's `merged.safetensors`, or with those of its encoder, as
             torchvision's and timm's classifiers have them.
+        normalization: Mean and deviation of images: those that the file states (else ImageNet's), or others.
 
     Raises:
         ConfigError: There is no such model, it does not take images of that side, or the library is not installed.
@@ -151,9 +166,12 @@ def load_segmenter(
     stride = int(cast("int", cast("nn.Module", model.encoder).output_stride))
     if side % stride:
         raise ConfigError(f"The model `{name}` takes images whose side is a multiple of {stride}, but got {side}.")
+    stated = None
     if weights is not None:
         _load(model, weights, name)
-    preprocess = Preprocess(side, IMAGENET_MEAN, IMAGENET_STD)
+        stated = preprocess_in(weights)
+    own = Preprocess(side, IMAGENET_MEAN, IMAGENET_STD) if stated is None else replace(stated, side=side)
+    preprocess = own.normalized_as(normalization)
     return LoadedSegmenter(name, architecture, tuple(classes), preprocess, model.eval())
 
 
@@ -197,16 +215,9 @@ class Segmenter(Network):
 
     def export(self, weights: Weights, folder: Path, metadata: Mapping[str, str]) -> Path:
         """Write the whole network with these weights, and beside it the arguments of `create_model` that build it."""
-        own = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-        state = own | {name: tensor.detach().to("cpu", own[name].dtype).clone() for name, tensor in weights.items()}
-        shape = {"side": self.preprocess.side, "mean": self.preprocess.mean, "std": self.preprocess.std}
-        facts = {
-            "hamdg.model": self.name,
-            "hamdg.classes": json.dumps(list(self.classes)),
-            "hamdg.preprocess": json.dumps(shape),
-        }
         path = folder / MERGED
-        save_tensors(path, state, {**metadata, **facts})
+        facts = facts_of_network(self.name, self.classes, self.preprocess)
+        write_network(path, self.model.state_dict(), weights, {**metadata, **facts})
         arguments = self.architecture.arguments | {"classes": len(self.classes)}
         write_text(folder / f"hamdg-smp-{folder.name[-8:]}.json", json.dumps(arguments, indent=2) + "\n")
         return path

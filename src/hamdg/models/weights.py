@@ -60,12 +60,17 @@ def read_state(path: Path, like: Collection[str] | None = None) -> Mapping[str, 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything but tensors.
     """
+    check_exists(path)
+    return open_tensors(path, like=like)
+
+
+def check_exists(path: Path) -> None:
+    """Raise a `WeightsError` if there is no such weights file."""
     if not path.exists():
         raise WeightsError(
             f"The weights file `{path}` does not exist. Set `model.weights` to a `.safetensors` or weights-only "
             "`.pt` file, or to one of the names in docs/models.md."
         )
-    return open_tensors(path, like=like)
 
 
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
