@@ -9,21 +9,19 @@ from typing import cast
 
 from hamdg.data.preprocess import Preprocess
 from hamdg.errors import WeightsError
+from hamdg.merge.files.facts import CLASSES, MODEL, PREPROCESS, QUICK_GELU
 from hamdg.merge.files.reading import open_raw, read_metadata
 from hamdg.models.weights import SETTINGS
-
-_MODEL, _CLASSES = "hamdg.model", "hamdg.classes"
-_PREPROCESS, _QUICK_GELU = "hamdg.preprocess", "hamdg.quick_gelu"
 
 
 def facts_of_clip(preprocess: Preprocess, *, quick_gelu: bool) -> dict[str, str]:
     """Return what the file of a CLIP says beside its tensors."""
-    return {_PREPROCESS: _written(preprocess), _QUICK_GELU: json.dumps(quick_gelu)}
+    return {PREPROCESS: _written(preprocess), QUICK_GELU: json.dumps(quick_gelu)}
 
 
 def facts_of_network(model: str, classes: Sequence[str], preprocess: Preprocess) -> dict[str, str]:
     """Return what the file of another network says beside its tensors."""
-    return {_MODEL: model, _CLASSES: json.dumps(list(classes)), _PREPROCESS: _written(preprocess)}
+    return {MODEL: model, CLASSES: json.dumps(list(classes)), PREPROCESS: _written(preprocess)}
 
 
 def preprocess_in(path: Path) -> Preprocess | None:
@@ -32,14 +30,14 @@ def preprocess_in(path: Path) -> Preprocess | None:
     Raises:
         WeightsError: The file is missing or damaged.
     """
-    text = read_metadata(path).get(_PREPROCESS) if path.suffix == ".safetensors" else None
+    text = read_metadata(path).get(PREPROCESS) if path.suffix == ".safetensors" else None
     if text is None:
         return None
     try:
         return _read(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(
-            f"The metadata `{_PREPROCESS}` of the weights file `{path}` are damaged. Copy the file again, or set "
+            f"The metadata `{PREPROCESS}` of the weights file `{path}` are damaged. Copy the file again, or set "
             "`model.weights` to another."
         ) from error
 
@@ -51,8 +49,8 @@ def quick_gelu_in(path: Path) -> bool | None:
         WeightsError: The file is missing, damaged or unsafe.
     """
     found = open_raw(path)
-    if _QUICK_GELU in found.metadata:
-        return found.metadata[_QUICK_GELU] == "true"
+    if QUICK_GELU in found.metadata:
+        return found.metadata[QUICK_GELU] == "true"
     # All that OpenAI published were.
     return True if set(SETTINGS) <= found.keys() else None
 

@@ -82,7 +82,7 @@ class StepFiles(StepDirectory):
             found.start[source] = self._tensors(files["start"]) if "start" in files else {}
             found.last[source] = self._tensors(files["last"])
             states = {str(one["step"]): self._tensors(one) for one in files["history"]}
-            found.history[source] = mean_of_snapshots(states)
+            found.history[source] = dict(mean_of_snapshots(states))
             found.origins[source] = " ".join(one["sha256"] for one in files["history"])
         return found
 

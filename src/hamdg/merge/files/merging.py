@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hamdg.digests import Digests
 from hamdg.errors import Argument, ConfigError
+from hamdg.merge.files.facts import shared_facts
 from hamdg.merge.files.inputs import Inputs
 from hamdg.merge.files.provenance import Provenance, merge_versions, resolved_options, resolved_settings
 from hamdg.merge.files.reading import TIED
@@ -153,15 +154,19 @@ def _metadata(
 ) -> dict[str, str]:
     """Return the header's texts; while digests are not known yet, texts of the same lengths."""
     sources, base, evidence = inputs.digests(digests if known else None)
-    return Provenance(
-        info.name,
-        resolved_options(info, options),
-        sources,
-        base,
-        None if weights is None else {source: float(weights[source]) for source in weights},
-        settings,
-        evidence,
-        merge_versions(),
-        digests.hash_name,
-        inputs.keys,
-    ).metadata()
+    facts = shared_facts(inputs.models.values(), inputs.base)
+    return (
+        facts
+        | Provenance(
+            info.name,
+            resolved_options(info, options),
+            sources,
+            base,
+            None if weights is None else {source: float(weights[source]) for source in weights},
+            settings,
+            evidence,
+            merge_versions(),
+            digests.hash_name,
+            inputs.keys,
+        ).metadata()
+    )
