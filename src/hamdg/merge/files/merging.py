@@ -154,19 +154,16 @@ def _metadata(
 ) -> dict[str, str]:
     """Return the header's texts; while digests are not known yet, texts of the same lengths."""
     sources, base, evidence = inputs.digests(digests if known else None)
-    facts = shared_facts(inputs.models.values(), inputs.base)
-    return (
-        facts
-        | Provenance(
-            info.name,
-            resolved_options(info, options),
-            sources,
-            base,
-            None if weights is None else {source: float(weights[source]) for source in weights},
-            settings,
-            evidence,
-            merge_versions(),
-            digests.hash_name,
-            inputs.keys,
-        ).metadata()
+    own = Provenance(
+        info.name,
+        resolved_options(info, options),
+        sources,
+        base,
+        None if weights is None else {source: float(weights[source]) for source in weights},
+        settings,
+        evidence,
+        merge_versions(),
+        digests.hash_name,
+        inputs.keys,
     )
+    return shared_facts(inputs.models.values(), inputs.base) | own.metadata()
