@@ -15,7 +15,7 @@ from hamdg.errors import ConfigError, DataError
 from hamdg.report.collection import FoundRun
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.model import Cell, Table, Trial
-from hamdg.report.tables.options import Rule, TableOptions
+from hamdg.report.tables.options import Absent, Rule, TableOptions
 from tests.report.tables.conftest import DOMAINS, Made, row
 
 RULES: tuple[Rule, ...] = ("validation", "leave_one_out", "oracle")
@@ -68,6 +68,10 @@ def test_the_oracle_chooses_by_the_small_part_and_says_so(made: Made) -> None:
     assert "ORACLE" in table.caption
 
 
+# A domain held out beside art, and the accuracy on it.
+PAIRED = (("photo", 0.7), ("sketch", 0.5))
+
+
 def test_leave_one_out_chooses_by_the_domains_held_out_beside_the_target(made: Made) -> None:
     runs = [tried(made, 0.1, 0, 0.60), tried(made, 0.2, 0, 0.70)]
     # Means over photo and sketch: .7 and .6.
@@ -99,6 +103,31 @@ def test_the_score_that_leave_one_out_chooses_by_is_a_metric(made: Made) -> None
         DataError, match="No run has all runs with a second domain held out; a sweep with `leave_out: pairs`"
     ):
         tabulate(runs[:3], options)
+
+
+def test_settings_are_scored_by_their_pairs_before_they_have_runs_of_their_own(made: Made) -> None:
+    def held(lr: float, first: str, second: str, accuracies: tuple[float, float]) -> FoundRun:
+        run = made("erm", f"{first}+{second}", 0, 0.0, settings={"train.lr": lr})
+        for name, accuracy in zip((first, second), accuracies, strict=True):
+            run.summary.result["targets"][name]["accuracy_in80"] = accuracy
+        return run
+
+    runs = [held(lr, "art", other, (0.1, value + lr)) for lr in (0.1, 0.2) for other, value in PAIRED]
+    options = TableOptions(metric="leave_one_out", rows=("train.lr",))
+    absent = [
+        Absent({"train.lr": "0.1", "held_out": "art", "seed": "0", "benchmark": "toy"}, "not begun"),
+        Absent({"train.lr": "0.3", "held_out": "art", "seed": "0", "benchmark": "toy"}, "not begun"),
+    ]
+    (table,) = tabulate([*runs, tried(made, 0.2, 0, 0.9)], options, absent)
+    assert [head.label for head in table.columns] == ["art"]
+    assert [cells[0].mean for cells in table.cells[:2]] == [pytest.approx(0.7), pytest.approx(0.8)]
+    assert [one for one in table.problems if "begun" in one] == ["Missing: not begun (seed 0): train.lr=0.3 on art."]
+    # Without a run that holds out one domain, all that the pairs can score are there.
+    (table,) = tabulate(runs, options)
+    assert [head.label for head in table.columns] == ["art"]
+    (table,) = tabulate([*runs, *(held(lr, "photo", "sketch", (0.4, 0.2)) for lr in (0.1, 0.2))], options)
+    assert [head.label for head in table.columns][:3] == ["art", "photo", "sketch"]
+    assert table.cells[0][1].mean == pytest.approx((0.1 + 0.2) / 2)
 
 
 def test_runs_of_a_condition_with_fewer_sources_are_no_pairs(made: Made) -> None:

@@ -55,6 +55,7 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
     if is_scored:
         numbers, lacking = scored(numbers, options)
         unmeasured += lacking
+        absent = [one for one in absent if not any(_is_of(one, number) for number in numbers)]
         if not numbers:
             raise DataError(
                 "No run has all runs with a second domain held out; a sweep with `leave_out: pairs` makes them."
@@ -307,6 +308,13 @@ def transposed(table: Table) -> Table:
 def _numbers_of(filled: Mapping[Values, Filled]) -> Numbers:
     """Return the numbers of a row by what tells them apart."""
     return {(column, trial): one for column, own in filled.items() for trial, one in own.numbers.items()}
+
+
+def _is_of(absent: Absent, number: Measured) -> bool:
+    """Return whether a number is of the very run that is absent, as a score by other runs is."""
+    said = {**number.values, "benchmark": number.trial.benchmark, "held_out": number.trial.held_out}
+    said["seed"] = str(number.trial.seed)
+    return all(said.get(key, value) == value for key, value in absent.values.items())
 
 
 def _is_place(key: str) -> bool:

@@ -7,7 +7,7 @@ For each held-out domain and seed the best setting is chosen on its own, as Gulr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hamdg.errors import ConfigError
@@ -63,17 +63,18 @@ class Pairs:
                 if value is not None:
                     own[target, excluded | frozenset(summary.targets) - {target}] = value
 
-    def score(self, one: Measured) -> tuple[float | None, list[str]]:
+    def score(self, one: Measured, targets: Sequence[str] = ()) -> tuple[float | None, list[str]]:
         """Return a run's mean accuracy over its source domains, each held out in turn beside the run's own targets.
 
         Args:
             one: The run's number.
+            targets: The targets of the run that is meant, where they are not the run's own.
 
         Returns:
             The mean, `None` if a pair is missing, and the missing pairs.
         """
         summary, own = one.run.summary, self._found.get(_twin(one), {})
-        unseen = one.excluded | frozenset(summary.targets)
+        unseen = one.excluded | frozenset(targets or summary.targets)
         found = {name: own.get((name, unseen)) for name in summary.domains if name not in unseen}
         lacking = [f"{name} without {summary.held_out}" for name, value in found.items() if value is None]
         values = [value for value in found.values() if value is not None]
@@ -114,6 +115,8 @@ def without_pairs(numbers: Sequence[Measured], options: TableOptions) -> list[Me
 def scored(numbers: Sequence[Measured], options: TableOptions) -> tuple[list[Measured], list[Absent]]:
     """Return the runs' scores by leave-one-domain-out cross-validation in place of their numbers, and what lacks one.
 
+    A setting without a run of its own on a domain that others hold out is scored by its runs with two of them.
+
     Args:
         numbers: All numbers of a table, those of runs with two held-out domains included.
         options: What is asked for.
@@ -127,14 +130,35 @@ def scored(numbers: Sequence[Measured], options: TableOptions) -> tuple[list[Mea
             "differ in as rows."
         )
     pairs, found, absent = Pairs(numbers), list[Measured](), list[Absent]()
+    with_run: set[_Twin] = set()
     for one in without_pairs(numbers, replace(options, select="leave_one_out")):
         score, lacking = pairs.score(one)
+        is_single = len(one.run.summary.targets) == 1
+        if is_single:
+            with_run.add((_twin(one), one.trial.held_out))
         if score is not None:
             found.append(replace(one, value=score))
-        else:
+        elif is_single:
             place = {"held_out": one.trial.held_out, "seed": str(one.trial.seed), "benchmark": one.trial.benchmark}
             absent.append(Absent({**one.values, **place}, f"lacks {listed(lacking, 4)}"))
-    return found, absent
+    return [*found, *_of_pairs_alone(numbers, pairs, with_run)], absent
+
+
+def _of_pairs_alone(numbers: Iterable[Measured], pairs: Pairs, with_run: Collection[_Twin]) -> Iterator[Measured]:
+    """Yield the scores for held-out domains that settings have no run of their own for, each as one of their pairs."""
+    seen = set(with_run)
+    asked = {target for _, target in with_run}
+    for one in numbers:
+        targets = one.run.summary.targets
+        for target in targets if len(targets) == 2 else ():
+            place = (_twin(one), target)
+            if place in seen or (asked and target not in asked):
+                continue
+            score, _ = pairs.score(one, [target])
+            if score is not None:
+                seen.add(place)
+                values = {key: target if key == "held_out" else value for key, value in one.values.items()}
+                yield replace(one, trial=one.trial._replace(held_out=target), values=values, value=score)
 
 
 def choose(candidates: Sequence[Measured], rule: Rule, keys: Collection[str], pairs: Pairs) -> Choice:
