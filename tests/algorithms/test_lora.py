@@ -72,8 +72,8 @@ def test_the_result_is_a_plain_clip(done: Callable[..., Done]) -> None:
     ("overrides", "message"),
     [
         (
-            ("--lora.rank=9",),
-            "`lora` asks for a rank of 9 in the layer `transformer.resblocks.0`, whose heads are 8 wide; choose",
+            ("--lora.rank=17",),
+            "`lora` asks for a rank of 17 in the layer `transformer.resblocks.0`, whose projections are 16 wide; ",
         ),
         (
             (f"--model.name={CONF / 'tiny-rn.json'}",),
