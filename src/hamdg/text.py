@@ -64,12 +64,17 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def as_title(name: str) -> str:
+    """Return a name as it begins a sentence; those with capitals of their own, such as `mIoU`, as they are."""
+    return capitalized(name) if name == name.lower() else name
+
+
 def reason_of(error: OSError) -> str:
     """Return why a file or folder could not be used, such as `Permission denied`."""
     return error.strerror or str(error)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
 

@@ -15,7 +15,7 @@ from hamdg.errors import Argument, ConfigError, WeightsError, unexpected
 from hamdg.merge.buffers import BufferShares, Policy
 from hamdg.merge.settings import MergeSettings, Precision
 from hamdg.merge.tensors import Tensors
-from hamdg.text import listed
+from hamdg.text import first_line, listed
 
 _LISTED = 12
 # Sums of weights up to here stay within double precision.
@@ -152,7 +152,7 @@ def unusable(device: str) -> str:
     try:
         torch.zeros(1, device=device).add_(1).item()
     except (RuntimeError, AssertionError, TypeError) as error:
-        return str(error).splitlines()[0].rstrip(".")
+        return first_line(error)
     return ""
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from hamdg.runs.record import BatchNorm, Metrics, Record, Row, RowGroup, known
-from hamdg.text import capitalized, escaped
+from hamdg.text import as_title, escaped
 
 # What the column of the primary metric is called, where its name does not say it.
 _SHARE = {"accuracy": "% correct"}
@@ -168,8 +168,7 @@ def share_name(metric: str) -> str:
 
 def metric_title(metric: str) -> str:
     """Return a metric as it begins a sentence: `Macro accuracy`; names with capitals, such as `mIoU`, as they are."""
-    name = metric_name(metric)
-    return capitalized(name) if name == name.lower() else name
+    return as_title(metric_name(metric))
 
 
 def error_name(metric: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from hamdg import console
 from hamdg.config.tracking import LONGEST_NAME, TrackingConfig
 from hamdg.reachable import answers
+from hamdg.text import first_line
 from hamdg.tracking.step import TrackedStep
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def begin(config: TrackingConfig, step: TrackedStep, mode: Mode) -> Run:
             if mode == "offline":
                 raise
             _given_up.add(_server())
-            say_offline(f"it cannot begin ({_first_line(error)})", step)
+            say_offline(f"it cannot begin ({first_line(error)})", step)
             # Its service does not give the id of a W&B run that could not begin free again.
             return _begun(config, replace(step, key=f"{step.key}-offline"), "offline", None)
 
@@ -112,7 +113,7 @@ def say_slow(patience: float, step: TrackedStep) -> None:
 
 def say_lost(error: Exception) -> None:
     """Print, once, that W&B has stopped working."""
-    _say_once("lost", f"W&B cannot be used ({_first_line(error)}); the run goes on without it.")
+    _say_once("lost", f"W&B cannot be used ({first_line(error)}); the run goes on without it.")
 
 
 def _say_once(kind: str, text: str) -> None:
@@ -193,7 +194,7 @@ def _why_offline() -> str:
     try:
         known = wandb.run is not None or wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
-        return f"the login is not valid ({_first_line(error)}); `wandb login` makes one"
+        return f"the login is not valid ({first_line(error)}); `wandb login` makes one"
     if not known:
         return "nobody is logged in; `wandb login` does that once for all runs"
     return "" if answers(host) else f"`{host}` does not answer"
@@ -219,8 +220,3 @@ def _without_agent() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

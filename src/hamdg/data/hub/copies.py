@@ -17,7 +17,7 @@ from hamdg.data.folders.layout import PARQUET
 from hamdg.errors import DataError, HamdgError
 from hamdg.files import explained_storage, user_path
 from hamdg.reachable import answers
-from hamdg.text import listed
+from hamdg.text import first_line, listed
 
 if TYPE_CHECKING:
     import datasets
@@ -148,7 +148,7 @@ def _explained(hub: Hub) -> Iterator[None]:
     except Exception as error:  # raised by `datasets` and by the four libraries below it, each in its own way
         if any(_is_full(cause) for cause in _causes(error)):
             with explained_storage(Path(config.HF_DATASETS_CACHE)):
-                raise OSError(errno.ENOSPC, _first_line(error)) from error
+                raise OSError(errno.ENOSPC, first_line(error)) from error
         raise _unopened(hub, _reason(hub, error)) from error
     finally:
         logger.setLevel(level)
@@ -179,21 +179,21 @@ def _reason(hub: Hub, error: Exception) -> str:
         return "it holds no data files, such as `data/train-00000-of-00001.parquet`"
     if names & {"ArrowException", "DatasetGenerationError"} or cached_copy(hub) is not None:
         return _damage(hub, causes[-1])
-    return _first_line(causes[-1])
+    return first_line(causes[-1])
 
 
 def _damage(hub: Hub, error: BaseException) -> str:
     from datasets import config
 
     if (copy := cached_copy(hub)) is not None:
-        return f"its copy in the cache is damaged ({_first_line(error)}); delete `{copy}` and repeat the command"
+        return f"its copy in the cache is damaged ({first_line(error)}); delete `{copy}` and repeat the command"
     local = local_copy(hub)
     files = [] if local is None else [local] if local.is_file() else sorted(local.rglob(f"*{PARQUET}"))
     damaged = [str(path) for path in files if _is_damaged(path)]
     if damaged:
-        return f"its files {listed(damaged, 3)} are damaged ({_first_line(error)}); copy them again"
+        return f"its files {listed(damaged, 3)} are damaged ({first_line(error)}); copy them again"
     return (
-        f"one of its files cannot be read ({_first_line(error)}); copy them again, or delete what was made of them "
+        f"one of its files cannot be read ({first_line(error)}); copy them again, or delete what was made of them "
         f"in `{config.HF_DATASETS_CACHE}`"
     )
 
@@ -206,11 +206,6 @@ def _is_damaged(path: Path) -> bool:
     except (ArrowException, OSError):
         return True
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

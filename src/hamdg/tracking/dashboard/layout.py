@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hamdg.text import capitalized
+from hamdg.text import as_title
 
 # Configuration keys of every W&B run, which panels group and filter by. Run attributes (`group`, `job_type`) would not
 # do: grouping by them was broken in the W&B app for a year and a half.
@@ -106,11 +106,6 @@ def ablations(domains: Sequence[str], varied: Sequence[str], table: str = "", me
     )
 
 
-def _title(metric: str) -> str:
-    """Return a metric as it begins a title; `mIoU` as it is."""
-    return capitalized(metric) if metric == metric.lower() else metric
-
-
 def _headline(table: str, metric: str) -> Section:
     own = Panel("note", text=table, width=24, height=10) if table else _media("Means over seeds", "summary/table")
     lead = (
@@ -118,7 +113,7 @@ def _headline(table: str, metric: str) -> Section:
         "depend on how many runs W&B samples: they are for looking only."
     )
     by_method = Panel(
-        "bars", f"{_title(metric)} on the held-out domain", (metric,), groupby=METHOD, width=24, height=10
+        "bars", f"{as_title(metric)} on the held-out domain", (metric,), groupby=METHOD, width=24, height=10
     )
     return Section("Headline", (own, by_method), lead=lead)
 
@@ -143,7 +138,10 @@ def _training(metric: str) -> Section:
     panels = (
         Panel("lines", "Training loss of every learner", pattern="^loss/", groupby=METHOD),
         Panel(
-            "lines", f"{_title(metric)} on the sources' hold-out sets", pattern=f"^validation/{metric}/", groupby=METHOD
+            "lines",
+            f"{as_title(metric)} on the sources' hold-out sets",
+            pattern=f"^validation/{metric}/",
+            groupby=METHOD,
         ),
         Panel("lines", "Norm of the gradients", pattern="^gradient_norm/", groupby=METHOD),
         Panel("lines", "Learning rate", ("lr",), groupby=METHOD),
