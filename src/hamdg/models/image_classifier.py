@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from hamdg.data.splits import seed_hash
 from hamdg.models.classifier import LoadedClassifier
+from hamdg.models.depthwise import speed_up_small_maps
 from hamdg.models.export import write_network
 from hamdg.models.metadata import facts_of_network
 from hamdg.models.network import MERGED, Network, Weights
@@ -52,6 +53,7 @@ class ImageClassifier(Network):
         self.classes = tuple(classes)
         self.encoder = copy.deepcopy(loaded.encoder)
         self.trunk = split_trunk(self.encoder, frozen_blocks) if frozen_blocks else None
+        speed_up_small_maps(self.encoder)
         self._path = loaded.head.name
         self.encoder.set_submodule(self._path, _Head(head, bias))
 
