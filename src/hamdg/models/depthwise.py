@@ -13,7 +13,7 @@ class SmallMapConv2d(nn.Conv2d):
     """A depthwise convolution with a fast gradient where a CPU trains it on maps smaller than its kernel.
 
     oneDNN, with which torch computes on CPUs, is slow at the gradient of the weights there, as in the last stages of an
-    EfficientNet on small images (docs/speed.md). Outputs, and all other gradients, are torch's.
+    EfficientNet on small images (docs/devices.md). Outputs, and all other gradients, are torch's.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
