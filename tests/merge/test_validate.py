@@ -197,3 +197,13 @@ def test_numbers_of_other_libraries_are_weights() -> None:
     models = {"a": {"w": torch.tensor([1.0])}, "b": {"w": torch.tensor([5.0])}}
     weights = {"a": np.float32(1), "b": np.int64(3)}
     assert merge("weighted", models, None, weights)["w"].item() == 4.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "method", ["task_arithmetic", "ties", "dare", "della", "breadcrumbs", "breadcrumbs_ties", "pcb"]
+)
+def test_a_factor_that_single_precision_cannot_hold(method: str) -> None:
+    models = {"a": {"w": W}, "b": {"w": 2 * W}}
+    error = refused(lambda: merge(method, models, {"w": 0 * W}, {"a": 1e39, "b": 1}))
+    assert isinstance(error, ConfigError)
+    assert str(error) == "The weight of `a` is larger than 1e+38; divide all weights by a number."

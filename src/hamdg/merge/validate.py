@@ -18,8 +18,8 @@ from hamdg.merge.tensors import Tensors
 from hamdg.text import first_line, listed
 
 _LISTED = 12
-# Sums of weights up to here stay within double precision.
-_LARGEST = 1e300
+# Sums of weights up to here stay within double precision; what multiplies a change has to fit in single precision.
+_LARGEST, _LARGEST_FACTOR = 1e300, 1e38
 # Decimal fractions that sum to zero (0.1 + 0.2 - 0.3) leave a rest of this share of their size at most.
 _CANCELLED = 1e-12
 
@@ -110,12 +110,13 @@ def check_weights(weights: Mapping[str, float] | None, sources: Mapping[str, Ten
             Argument("weights", "argument "),
             f" to hold one number for each of {listed(sorted(sources), _LISTED)}, but `{wrong[0]}` {what}.",
         )
+    largest = _LARGEST_FACTOR if kind == "factors" else _LARGEST
     for source, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(weight) < math.inf:
             raise ConfigError(f"Expected the weight of `{source}` to be a number, but got `{weight!r}`.")
         # Whole numbers of Python may be too large for `float`, other libraries' numbers too small for `_LARGEST`.
-        if abs(weight if isinstance(weight, int) else float(weight)) > _LARGEST:
-            raise ConfigError(f"The weight of `{source}` is larger than {_LARGEST:g}; divide all weights by a number.")
+        if abs(weight if isinstance(weight, int) else float(weight)) > largest:
+            raise ConfigError(f"The weight of `{source}` is larger than {largest:g}; divide all weights by a number.")
         if weight != 0 and not isinstance(weight, int) and float(weight) == 0:
             raise ConfigError(f"The weight of `{source}`, {weight}, is too small; multiply all weights by a number.")
     if kind == "shares" and abs(math.fsum(weights.values())) <= _CANCELLED * math.fsum(map(abs, weights.values())):

@@ -102,6 +102,9 @@ def test_two_hidden_units_by_hand(tmp_path: Path) -> None:
     assert merged["fc2.weight"].tolist() == [[4.5, 7.0]]
     weighted = merge("rebasin", models, weights={"a": 3.0, "b": 1.0}, spec=spec)
     assert weighted["fc1.weight"].tolist() == [[(3 * 1 + 2) / 4], [(3 * 3 + 3) / 4]]
+    # Only ratios count, however large they are.
+    large = merge("rebasin", models, weights={"a": 3e200, "b": 1e200}, spec=spec)
+    assert torch.allclose(large["fc1.weight"], weighted["fc1.weight"])
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

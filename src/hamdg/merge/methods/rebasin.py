@@ -13,6 +13,7 @@ from torch import Tensor
 from hamdg.merge.functional.networks import known_spec
 from hamdg.merge.functional.permutations import Permuted, Spec, by_unit, permute, pinned, read_spec
 from hamdg.merge.method_info import MergePlan
+from hamdg.merge.methods.weighted import scaled_weights
 from hamdg.merge.model_set import ModelSet, TensorSet
 from hamdg.merge.registry import global_method
 from hamdg.values import Range
@@ -70,10 +71,10 @@ def rebasin(
         matching.to_the_others(max_iterations)
 
     def rule(tensor_set: TensorSet) -> Tensor:
-        total = tensor_set.like.new_zeros(tensor_set.like.shape)
+        total, weights = tensor_set.like.new_zeros(tensor_set.like.shape), scaled_weights(tensor_set)
         for source, tensor in tensor_set.tensors.items():
-            total.add_(matching.ordered(source, tensor_set.name, tensor), alpha=tensor_set.weight(source))
-        return total.div_(sum(tensor_set.weight(source) for source in tensor_set.tensors))
+            total.add_(matching.ordered(source, tensor_set.name, tensor), alpha=weights[source])
+        return total.div_(sum(weights.values()))
 
     return MergePlan(rule, models=matching.models())
 

@@ -26,12 +26,19 @@ def weighted(tensor_set: TensorSet) -> Tensor:
 
 def weighted_mean(tensor_set: TensorSet) -> Tensor:
     """Return the mean of a tensor by the sources' weights."""
-    weights = {source: tensor_set.weight(source) for source in tensor_set.tensors}
-    # Only ratios matter: brought near 1, exactly, no product overflows where the mean does not.
-    _, exponent = math.frexp(max(abs(weight) for weight in weights.values()))
-    shares = {source: math.ldexp(weight, -exponent) for source, weight in weights.items()}
+    shares = scaled_weights(tensor_set)
     total = tensor_set.like.new_zeros(tensor_set.like.shape)
     for source, share in shares.items():
         if share:
             total.add_(tensor_set.tensors[source], alpha=share)
     return total.div_(math.fsum(shares.values()))
+
+
+def scaled_weights(tensor_set: TensorSet) -> dict[str, float]:
+    """Return the sources' weights, divided by a power of two that brings the largest one near 1.
+
+    Of a mean only ratios matter, and then no product overflows where the mean does not.
+    """
+    weights = {source: tensor_set.weight(source) for source in tensor_set.tensors}
+    _, exponent = math.frexp(max(abs(weight) for weight in weights.values()))
+    return {source: math.ldexp(weight, -exponent) for source, weight in weights.items()}
