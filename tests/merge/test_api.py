@@ -271,3 +271,19 @@ def test_no_base_where_one_is_needed() -> None:
     message = "Merge method `rhm` works on the change from a start model; give it as `base`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         merge("rhm", {"a": {"w": W}})
+
+
+def test_three_names_that_models_tie_in_pairs_are_one_tensor() -> None:
+    # `a` holds b and c in one memory, `b` holds a and b; all three are equal in each.
+    one, other = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    shared, also_shared = one.clone(), other.clone()
+    models = {"a": {"a": one, "b": shared, "c": shared}, "b": {"a": also_shared, "b": also_shared, "c": other}}
+    merged = merge("uniform", models)
+    assert [tensor.tolist() for tensor in merged.values()] == [[2.0, 3.0]] * 3
+    assert merged["a"].data_ptr() == merged["b"].data_ptr() == merged["c"].data_ptr()
+
+
+def test_values_of_the_base_that_are_no_numbers_are_not_called_an_overflow() -> None:
+    models = {"a": {"w": torch.tensor([1.0, 2.0])}, "b": {"w": torch.tensor([2.0, 1.0])}}
+    with pytest.raises(WeightsError, match=re.escape("There are non-finite values. the base: `w` (NaN).")):
+        merge("slerp", models, {"w": torch.tensor([torch.nan, 1.0])}, space="changes")

@@ -272,3 +272,36 @@ def test_half_precision_statistics_are_pooled_in_double() -> None:
     merged = merge("uniform", models)
     assert merged["bn.running_var"].item() == 60_000.0
     assert merged["bn.running_mean"].dtype == torch.float16
+
+
+def test_statistics_are_rounded_once_to_the_dtype_that_is_asked_for() -> None:
+    # In fp16 the mean 1.00048828125 would be 1, and a variance of 250,001 infinite.
+    models = {
+        "a": {"bn.running_mean": torch.tensor([1.0, 0.0]).half(), "bn.running_var": torch.ones(2).half()},
+        "b": {"bn.running_mean": torch.tensor([1.0009765625, 1000.0]).half(), "bn.running_var": torch.ones(2).half()},
+    }
+    merged = merge("uniform", models, dtype=torch.float32)
+    assert merged["bn.running_mean"].tolist() == [1.00048828125, 500.0]
+    assert merged["bn.running_var"][1].item() == 250_001.0
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_dtype_that_cannot_hold_statistics_is_an_error(frozen: bool) -> None:
+    message = (
+        "The merged tensor `bn.running_var` holds values that float8_e4m3fn cannot hold; name a wider `dtype` "
+        "(float32), or leave out the model whose statistics are so large."
+    )
+    models = {"a": layer([0.0], [1000.0], None), "b": layer([0.0], [1000.0 if frozen else 2000.0], None)}
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}$"):
+        merge("uniform", models, dtype=torch.float8_e4m3fn)
+    halves = {"a": layer([0.0], [1.0], None), "b": layer([1000.0], [1.0], None)}
+    with pytest.raises(WeightsError, match=r"^The merged tensor `bn\.running_var` holds values that float16 cannot"):
+        merge("uniform", halves, dtype=torch.float16)
+
+
+def test_statistics_of_the_base_that_are_no_numbers_are_named() -> None:
+    models, base = {"a": layer([0.0], [1.0], None), "b": layer([1.0], [1.0], None)}, layer([torch.nan], [1.0], None)
+    with pytest.raises(WeightsError, match=re.escape("values. the base: `bn.running_mean` (NaN).")):
+        merge("wise_ft", models, base)
+    # A base that takes no part may hold anything.
+    assert merge("wise_ft", models, base, alpha=1.0)["bn.running_mean"].tolist() == [0.5]

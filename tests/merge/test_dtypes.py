@@ -90,3 +90,8 @@ def test_files_are_merged_and_written(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     merge_files("uniform", paths, tmp_path / "o.safetensors", settings=MergeSettings(dtype=E4M3))
     assert open_tensors(tmp_path / "o.safetensors")["fc.weight"].dtype == E4M3
+
+
+def test_sources_that_share_their_memory() -> None:
+    one = {"w": torch.tensor([1.0, 2.0]).to(E4M3)}
+    assert merge("uniform", {"a": one, "b": one})["w"].tolist() == [1.0, 2.0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import Argument, WeightsError
-from hamdg.merge.tensors import Tensors
+from hamdg.merge.tensors import Tensors, equal
 
 Policy = Literal["moments", "mean", "first", "refuse"]
 
@@ -118,7 +118,7 @@ def merge_buffers(
         factors: What the change of a buffer's layer was multiplied by, if not by 1.
 
     Returns:
-        Buffers by name, in the dtype of the sources, on the CPU.
+        Buffers by name, on the CPU; those that were mixed in double precision, or as 64-bit integers.
 
     Raises:
         WeightsError: Under `refuse`, the models differ in a buffer; under the first two, in an integer of another kind.
@@ -140,7 +140,7 @@ def merge_buffers(
         for name in group:
             first = layer.first[name].detach().cpu().clone()
             if differing and policy in ("moments", "mean"):
-                first = layer.pooled(name, between=policy == "moments").to(first.dtype)
+                first = layer.pooled(name, between=policy == "moments")
             merged[name] = first
     return merged
 
@@ -180,7 +180,7 @@ class _Layer:
         # Integers that count nothing cannot be mixed with those of a base.
         models = (*self.sources.values(), *(self.start if self._mixes(name) or not self.sources else ()))
         first = models[0][name]
-        return all(torch.equal(first, model[name].to(first.device)) for model in models[1:])
+        return all(equal(first, model[name]) for model in models[1:])
 
     def pooled(self, name: str, between: bool = True) -> Tensor:
         """Return a buffer of the mixture.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hamdg.errors import Argument, ConfigError, WeightsError
-from hamdg.merge.tensors import Tensors, dtype_name, is_narrow
+from hamdg.merge.tensors import Tensors, dtype_name, equal, is_narrow
 from hamdg.text import listed, shortened
 
 # So many models, and tensors of each, are named in a message.
@@ -134,7 +134,7 @@ def _agree(one: Tensors, other: Tensors, name: str) -> bool:
     scales = _scales(name, one) if one[name].is_floating_point() else None
     # With common scales, floats of eight bits are weights but for a common factor.
     compared = scales if scales is not None and scales in other else name
-    return torch.equal(one[compared], other[compared].to(one[compared].device))
+    return equal(one[compared], other[compared])
 
 
 def problems_error(start: str, found: Mapping[str, Sequence[str]], *end: str | Argument) -> WeightsError:

@@ -20,7 +20,7 @@ from hamdg.merge.method_info import MergePlan
 from hamdg.merge.model_set import ModelSet, Rule, TensorSet, one_thread_each
 from hamdg.merge.registry import check_options, get_method
 from hamdg.merge.settings import MergeSettings
-from hamdg.merge.tensor_checks import TensorCheck, check_buffer, check_finite, check_tensor, warn_of_far_base
+from hamdg.merge.tensor_checks import BASE, TensorCheck, check_buffer, check_finite, check_tensor, warn_of_far_base
 from hamdg.merge.tensors import Tensors, differ, dtype_name, is_finite, rounded, tied_names, unless_narrow
 from hamdg.merge.validate import check_kinds, check_settings, check_shares, check_weights
 
@@ -210,8 +210,14 @@ class Merge:
         """
         check = check_tensor(tensor_set, self._changes, self._anchored)
         if not check.faults:
+            self._check_base(tensor_set.name)
             raise self._overflow(tensor_set, self._merged(tensor_set, rule))
         return check
+
+    def _check_base(self, name: str) -> None:
+        """Raise a `WeightsError` for non-finite values in a tensor of the base, which some options alone look at."""
+        if self.base is not None:
+            check_finite({name: check_buffer({BASE: self.base}, name)})
 
     def _overflow(self, tensor_set: TensorSet, merged: Tensor) -> WeightsError:
         if merged.dtype != torch.float64 and not is_finite(merged):
@@ -220,11 +226,14 @@ class Merge:
                 Argument("precision"),
                 " to `fp64`, or scale the change down.",
             )
-        dtype = self._dtype(self.like[tensor_set.name])
+        return self._too_large(tensor_set.name, "scale the change down.")
+
+    def _too_large(self, name: str, otherwise: str) -> WeightsError:
+        dtype = self._dtype(self.like[name])
         wider = "float32" if dtype.itemsize < 4 else "float64"
         how = () if dtype == torch.float64 else ("name a wider ", Argument("dtype"), f" ({wider}), or ")
-        what = f"The merged tensor `{tensor_set.name}` holds values that {dtype_name(dtype)} cannot hold; "
-        return WeightsError(what, *how, "scale the change down.")
+        what = f"The merged tensor `{name}` holds values that {dtype_name(dtype)} cannot hold; "
+        return WeightsError(what, *how, otherwise)
 
     def _checked(self, merged: object, tensor_set: TensorSet) -> Tensor:
         if isinstance(merged, Tensor) and merged.numel() == tensor_set.like.numel():
@@ -247,7 +256,8 @@ class Merge:
 
     def _merged_buffers(self, plan: MergePlan) -> dict[str, Tensor]:
         if not self.settings.allow_nonfinite:
-            check_finite({name: check_buffer(self.models, name) for name in self._buffers})
+            models = {f"`{source}`": model for source, model in self.models.items()}
+            check_finite({name: check_buffer(models, name) for name in self._buffers})
         merged = merge_buffers(
             plan.models or self.models,
             self.base,
@@ -257,7 +267,19 @@ class Merge:
             cumulative=self.info.trajectory,
             factors=self._buffer_scales,
         )
-        return {name: tensor.to(self._dtype(self.like[name])) for name, tensor in merged.items()}
+        return {name: self._rounded_buffer(name, tensor) for name, tensor in merged.items()}
+
+    def _rounded_buffer(self, name: str, merged: Tensor) -> Tensor:
+        """Return a merged buffer in the dtype of the result.
+
+        Raises:
+            WeightsError: A value of it is not finite, as in the base, or the dtype cannot hold it.
+        """
+        result = rounded(merged, self._dtype(self.like[name]))
+        if result.is_floating_point() and not self._all_finite(result):
+            self._check_base(name)
+            raise self._too_large(name, "leave out the model whose statistics are so large.")
+        return result
 
     def _buffer_shares(self, plan: MergePlan) -> BufferShares:
         given = self.settings.weights or {}

@@ -82,10 +82,8 @@ def check_finite(checks: Mapping[str, TensorCheck], *, avoidable: bool = True) -
 
 
 def check_buffer(models: Mapping[str, Tensors], name: str) -> TensorCheck:
-    """Check a buffer of all models for values that are no numbers, which a mixture of statistics would spread."""
-    return TensorCheck(
-        True, faults={f"`{source}`": what for source, own in models.items() if (what := _fault(own[name]))}
-    )
+    """Check a tensor of models, by what messages call them, for non-finite values, which a mixture would spread."""
+    return TensorCheck(True, faults={model: what for model, own in models.items() if (what := _fault(own[name]))})
 
 
 def _square(tensor: Tensor) -> float:

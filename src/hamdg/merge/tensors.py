@@ -54,13 +54,17 @@ def is_finite(tensor: Tensor) -> bool:
     return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor.to(wide)).all())
 
 
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same values, whatever their dtypes and devices; fast where they do not."""
+    # Of two tensors in the same memory torch looks for NaN, which it cannot do in eight bits.
+    dtype = unless_narrow(promoted(one.dtype, other.dtype))
+    return torch.equal(one.to(dtype), other.to(one.device, dtype))
+
+
 def differ(tensors: list[Tensor]) -> bool:
     """Return whether any of several tensors is not the same as the first; fast where they are not."""
     first, *others = (tensor.detach() for tensor in tensors)
-    dtype = first.dtype
-    for other in others:
-        dtype = promoted(dtype, other.dtype)
-    return any(not torch.equal(first.to(dtype), other.to(first.device, dtype)) for other in others)
+    return any(not equal(first, other) for other in others)
 
 
 def sha256_tensor(tensor: Tensor) -> str:
@@ -96,14 +100,22 @@ def tied_names(models: tuple[Tensors, ...]) -> dict[str, str]:
             place = (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
             first = seen.setdefault(place, name)
             if first != name and name not in aliases and all(_same(other, first, name) for other in models):
-                aliases[name] = aliases.get(first, first)
-    return aliases
+                aliases[name] = first
+    # Another model may tie the name that stands for two to a third one.
+    return {name: _end_of(name, aliases) for name in aliases}
 
 
 def _same(model: Tensors, a: str, b: str) -> bool:
     # Held both at once: what a mapping computes when it is asked may be given the other's memory afterwards.
     first, second = model[a], model[b]
-    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+    return first.data_ptr() == second.data_ptr() or (first.dtype == second.dtype and equal(first, second))
+
+
+def _end_of(name: str, aliases: Mapping[str, str]) -> str:
+    # Each is tied to a name before it in the alphabet.
+    while name in aliases:
+        name = aliases[name]
+    return name
 
 
 def _content(tensor: Tensor) -> memoryview:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from hamdg.merge.files.reading import TensorFile
+from hamdg.merge.tensors import equal
 
 
 def with_tied_names(models: Mapping[str, TensorFile]) -> dict[str, TensorFile]:
@@ -42,7 +42,7 @@ def _pairs(model: TensorFile) -> set[tuple[str, str]]:
 def _equal(model: Mapping[str, Tensor], one: str, other: str) -> bool:
     if one not in model or other not in model or model[one].data_ptr() == model[other].data_ptr():
         return True
-    return model[one].dtype == model[other].dtype and torch.equal(model[one], model[other])
+    return model[one].dtype == model[other].dtype and equal(model[one], model[other])
 
 
 def _filled(model: TensorFile, tied: list[tuple[str, str]]) -> TensorFile:
