@@ -103,6 +103,14 @@ def test_other_products_are_recognized_without_any_lora(name: str) -> None:
             "The LoRA factors of `fc` in `a` do not fit together: (6, 3) and (2, 5); expected are (outputs, rank) and "
             "(rank, inputs).",
         ),
+        (
+            {"fc.lora_A.weight": torch.ones(0, 5), "fc.lora_B.weight": torch.ones(6, 0)},
+            "The LoRA factors of `fc` in `a` have rank 0; leave the module out.",
+        ),
+        (
+            KOHYA | {"lora_unet_fc.alpha": torch.ones(2)},
+            "`lora_unet_fc.alpha` in `a` has the shape (2,); expected is one number.",
+        ),
     ],
 )
 def test_damaged_adapters(tensors: Model, message: str) -> None:

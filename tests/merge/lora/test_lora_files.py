@@ -130,6 +130,11 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         {"lora_alpha": None},
         "The `adapter_config.json` of `c` has no number as `lora_alpha`, but `None`; repair it.",
     ),
+    (
+        {"alpha_pattern": {"(": 3}},
+        "The `alpha_pattern` in the `adapter_config.json` of `c` has `(`, which is no regular expression (missing ), "
+        "unterminated subpattern at position 7); repair it.",
+    ),
 ]
 
 

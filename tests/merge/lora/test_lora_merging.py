@@ -240,6 +240,11 @@ def test_what_cannot_be_merged() -> None:
     message = "`a` has the names of peft and `b` those of kohya, which do not say which modules are the same; convert"
     with pytest.raises(WeightsError, match=re.escape(message)):
         merge_adapters("uniform", {"a": adapter(1, 1, 1, "fc"), "b": kohya})
+    wide = read_adapter("b", {"fc.lora_A.weight": torch.ones(1, 7), "fc.lora_B.weight": torch.ones(6, 1)}, None)
+    message = "`a` changes a weight of the shape (6, 5) in `fc`, and `b` one of the shape (6, 7). Merge adapters of"
+    for method in ("uniform", "ties"):
+        with pytest.raises(WeightsError, match=f"^{re.escape(message)}"):
+            merge_adapters(method, {"a": adapter(1, 1, 1, "fc"), "b": wide})
     broken = tensors(1, 1, "fc") | {"fc.lora_A.weight": torch.full((1, 5), torch.nan)}
     with pytest.raises(WeightsError, match=re.escape("`a`: `fc.weight` (NaN)")):
         merge_adapters("uniform", {"a": read_adapter("a", broken, None)})

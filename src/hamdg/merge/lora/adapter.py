@@ -171,8 +171,15 @@ def _pair(
             f"{tuple(down.shape)}; expected are (outputs, rank) and (rank, inputs)."
         )
     rank = down.shape[0]
+    if rank == 0:
+        raise WeightsError(f"The LoRA factors of `{module}` in `{source}` have rank 0; leave the module out.")
     if ALPHA in parts:
-        return Pair(parts["down"], parts["up"], float(tensors[parts[ALPHA]]) / rank)
+        alpha = tensors[parts[ALPHA]]
+        if alpha.numel() != 1:
+            raise WeightsError(
+                f"`{parts[ALPHA]}` in `{source}` has the shape {tuple(alpha.shape)}; expected is one number."
+            )
+        return Pair(parts["down"], parts["up"], float(alpha) / rank)
     # kohya's scripts take alpha = rank where none is stored.
     factor = scale(module, rank) if scale else 1.0
     return Pair(parts["down"], parts["up"], factor, embedding)

@@ -170,7 +170,14 @@ def _scale(source: str, config: Mapping[str, object], module: str, rank: int) ->
     patterns = config.get("alpha_pattern") or {}
     alpha = config.get("lora_alpha")
     for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
-        if re.match(rf"(.*\.)?({pattern})$", module.removeprefix(_PREFIX)):
+        try:
+            is_meant = re.match(rf"(.*\.)?({pattern})$", module.removeprefix(_PREFIX))
+        except re.error as error:
+            raise WeightsError(
+                f"The `alpha_pattern` in the `{CONFIG}` of `{source}` has `{pattern}`, which is no regular expression "
+                f"({error}); repair it."
+            ) from error
+        if is_meant:
             alpha = value
             break
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -76,6 +76,7 @@ def merge_adapters(
     rank = full if rank is None else rank
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise unexpected("lora_rank", "an integer of at least 1", repr(rank))
+    _check_shapes(adapters, modules)
     shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
@@ -273,6 +274,18 @@ def _check_layouts(adapters: Mapping[str, Adapter]) -> None:
                 f"`{first}` has the names of {like.layout} and `{source}` those of {adapter.layout}, which do not say "
                 "which modules are the same; convert one of them."
             )
+
+
+def _check_shapes(adapters: Mapping[str, Adapter], modules: Sequence[str]) -> None:
+    for module in modules:
+        shapes = {source: adapter.shape(module) for source, adapter in adapters.items() if module in adapter.pairs}
+        first, like = next(iter(shapes.items()))
+        for source, shape in shapes.items():
+            if shape != like:
+                raise WeightsError(
+                    f"`{first}` changes a weight of the shape {like} in `{module}`, and `{source}` one of the shape "
+                    f"{shape}. Merge adapters of models of one architecture."
+                )
 
 
 def _widest(adapters: Mapping[str, Adapter]) -> torch.dtype:
