@@ -40,3 +40,8 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path) -> None:
         DataError, match=re.escape("line 3: `2,photo,,loss,high` is not `step,source,layer,name,value`.")
     ):
         read_metrics(written(tmp_path, HEADER + "1,photo,,loss,1\n2,photo,,loss,high\n"))
+
+
+def test_a_field_that_no_reader_takes_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"metrics\.csv`, line 2 is damaged \(field larger than field limit"):
+        read_metrics(written(tmp_path, HEADER + "x" * 200_000 + ",photo,,loss,1\n"))

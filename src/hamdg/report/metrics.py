@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hamdg.errors import DataError
+from hamdg.text import excerpt
 from hamdg.tracking.rows import HEADER, Measurement, row_of
 
 
@@ -72,13 +73,18 @@ def _series(values: Mapping[int, float]) -> Series:
 
 def _rows(stream: Iterator[str], path: Path) -> Iterator[Measurement]:
     reader = csv.reader(stream)
-    header = next(reader, [])
-    if tuple(header) != HEADER:
-        raise DataError(f"`{path}` begins with `{','.join(header)}`, expected `{','.join(HEADER)}`. Repeat the run.")
-    for row in reader:
-        try:
-            yield row_of(row)
-        except ValueError as error:
-            raise DataError(
-                f"`{path}`, line {reader.line_num}: `{','.join(row)}` is not `{','.join(HEADER)}`. Repeat the run."
-            ) from error
+    try:
+        header = next(reader, [])
+        if tuple(header) != HEADER:
+            text = excerpt(",".join(header))
+            raise DataError(f"`{path}` begins with `{text}`, expected `{','.join(HEADER)}`. Repeat the run.")
+        for row in reader:
+            try:
+                yield row_of(row)
+            except ValueError as error:
+                raise DataError(
+                    f"`{path}`, line {reader.line_num}: `{excerpt(','.join(row))}` is not `{','.join(HEADER)}`. "
+                    "Repeat the run."
+                ) from error
+    except csv.Error as error:
+        raise DataError(f"`{path}`, line {reader.line_num} is damaged ({error}). Repeat the run.") from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from hamdg.report.many.axis import difference_axis, value_axis
@@ -33,6 +35,12 @@ def test_nothing_is_cut_where_there_are_few_values() -> None:
 
 def test_an_axis_does_not_pass_a_hundred_per_cent() -> None:
     assert value_axis([98.0, 99.5], [97.0, 100.0]).high == 100.0
+
+
+def test_what_is_no_share_has_room_for_all_that_is_drawn() -> None:
+    axis = value_axis([5000.0, 8000.0], [4800.0, 9000.0], highest=math.inf)
+    assert axis.shows(9000.0)
+    assert 0.0 < axis.at(8000.0) < axis.at(9000.0) < 100.0
 
 
 def test_equal_values_have_an_axis() -> None:

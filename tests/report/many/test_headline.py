@@ -75,6 +75,17 @@ def test_the_lowest_is_best_where_low_is_good() -> None:
     assert not top.descending
 
 
+def test_what_is_no_share_is_drawn_beyond_its_best_mean() -> None:
+    metric = Metric("train_seconds", "seconds of training", is_share=False, higher_is_better=None)
+    seconds = {"ERM": {"art": [480_000, 520_000]}, "HAM": {"art": [700_000, 900_000]}}
+    (strip, _) = (line.strip for line in headline(made_table(seconds, metric=metric)).lines)
+    assert strip.text == "HAM, average: 8,000 ± 1,000; seeds 7000.0, 9000.0"
+    assert len(strip.seeds) == 2
+    assert strip.at is not None
+    assert strip.high is not None
+    assert strip.at < strip.high < 100.0
+
+
 def test_a_table_without_any_number_has_no_axis() -> None:
     empty: Table = made_table({"ERM": {"photo": []}})
     top = headline(empty)

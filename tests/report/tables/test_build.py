@@ -65,6 +65,16 @@ def test_where_keeps_runs_that_say_so(runs: list[FoundRun]) -> None:
     assert one(runs, where={"train.lr": ["1e-3"]}) == one(runs)
 
 
+def test_where_keeps_numbers_of_a_target_or_a_class(runs: list[FoundRun], made: Made) -> None:
+    assert [head.label for head in one(runs, columns=("target",), where={"target": ["art"]}).columns] == ["art"]
+    with pytest.raises(ConfigError, match=r"^No run has `foto` as `target`; did you mean `photo`\?$"):
+        one(runs, where={"target": ["foto"]})
+    classes = [made("erm", "art", 0, 0.5, per_class_accuracy=[0.4, 0.6])]
+    table = one(classes, metric="per_class_accuracy", where={"class": ["dog"]})
+    assert [head.label for head in table.columns] == ["dog"]
+    assert table.cells[0][0].mean == 0.6
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -91,6 +101,10 @@ def test_what_no_run_has_is_answered_with_the_nearest(
 def test_nothing_left_is_an_error(runs: list[FoundRun]) -> None:
     with pytest.raises(DataError, match=r"None of 12 runs has a number to show"):
         one(runs, where={"algorithm": ["ham"]}, models=("erm",))
+    with pytest.raises(
+        DataError, match=r"^None of 12 runs has a number to show: source validation was not measured\.$"
+    ):
+        one(runs, metric="validation")
 
 
 def test_models_of_runs_stand_once_where_they_are_the_same(made: Made) -> None:

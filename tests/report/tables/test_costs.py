@@ -11,6 +11,8 @@ import pytest
 
 from hamdg.errors import ConfigError
 from hamdg.report.collection import FoundRun
+from hamdg.report.many.costs import cost_part
+from hamdg.report.table import MISSING
 from hamdg.report.tables import long, markup, plain
 from hamdg.report.tables.build import tabulate
 from hamdg.report.tables.model import Table
@@ -127,3 +129,15 @@ def test_methods_have_to_be_rows(trained: list[FoundRun]) -> None:
     assert str(caught.value) == (
         "Costs are columns beside rows of methods, but `held_out` makes the rows; make it a column."
     )
+
+
+def test_a_page_draws_no_cost_of_a_control_either(made: Made) -> None:
+    runs = [made("ham", "art", seed, 0.7, rows=[row("erm_sma", "control", 0.5, ["art"])]) for seed in range(2)]
+    runs = [replace(run, summary=replace(run.summary, controls=["erm_sma"])) for run in runs]
+    # One method alone has a cost, which is nothing to compare.
+    assert cost_part(one(runs, models=("erm_sma", "result"), rows=("model",))) is None
+    runs += [made("erm", "art", seed, 0.6) for seed in range(2)]
+    part = cost_part(one(runs, models=("erm_sma", "result")))
+    assert part is not None
+    images = {line.label: line.cells[-1][0] for line in part.rows}
+    assert images == {"HAM (reconstruction)": "960", "ERM": "960", "HAM (reconstruction): erm-sma": MISSING}

@@ -83,6 +83,8 @@ def test_leave_one_out_chooses_by_the_domains_held_out_beside_the_target(made: M
     assert table.problems == [
         "4 runs with a second domain held out are for leave-one-domain-out cross-validation; they are not shown."
     ]
+    (said,) = one([runs[0], runs[2]], "leave_one_out").problems
+    assert said == "1 run with a second domain held out is for leave-one-domain-out cross-validation; it is not shown."
 
 
 def test_the_score_that_leave_one_out_chooses_by_is_a_metric(made: Made) -> None:

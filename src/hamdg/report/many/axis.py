@@ -41,7 +41,7 @@ class Axis:
         return self.low - 1e-9 <= value <= self.high + 1e-9
 
 
-def value_axis(values: Sequence[float], spreads: Sequence[float], may_cut: bool = True) -> Axis:
+def value_axis(values: Sequence[float], spreads: Sequence[float], may_cut: bool = True, highest: float = 100.0) -> Axis:
     """Return an axis for values.
 
     A few values far below all others would press the others together: the axis then ends above them.
@@ -50,6 +50,7 @@ def value_axis(values: Sequence[float], spreads: Sequence[float], may_cut: bool 
         values: What is compared, such as the methods' means; one at least.
         spreads: What else is drawn if it lies near, such as single seeds and the ends of whiskers.
         may_cut: Whether low values may be left out: where they are the bad ones.
+        highest: What no value can be above, in per cent; infinite for what is no share.
     """
     ordered = sorted(values)
     best, low = ordered[-1], ordered[len(ordered) // 3]
@@ -61,7 +62,7 @@ def value_axis(values: Sequence[float], spreads: Sequence[float], may_cut: bool 
     )
     lowest = kept[0] if is_cut else ordered[0]
     near = [value for value in spreads if value >= lowest - 0.5 * (best - lowest)] if is_cut else list(spreads)
-    return _axis([lowest, best, *near], min(0.0, lowest), max(100.0, best), is_cut)
+    return _axis([lowest, best, *near], min(0.0, lowest), max(highest, best), is_cut)
 
 
 def difference_axis(values: Sequence[float]) -> Axis:

@@ -16,7 +16,7 @@ from hamdg.report.table import MISSING
 from hamdg.report.tables.measured import ZERO_SHOT
 from hamdg.report.tables.model import Cell, Heading, Table
 from hamdg.report.tables.options import MODEL
-from hamdg.runs.record import EVALUATE, known
+from hamdg.runs.record import known
 
 WIDE, NARROW = (1064.0, 400.0), (350.0, 340.0)
 
@@ -96,19 +96,15 @@ def cost_part(table: Table) -> CostPart | None:
 
 
 def training_seconds(run: FoundRun) -> float | None:
-    """Return how long a run's training took: its `train` step, or all steps before the evaluation."""
-    own = run.summary.timings.get("train")
-    seconds = (
-        own
-        if own is not None
-        else math.fsum(step.seconds for name, step in run.summary.steps.items() if name != EVALUATE)
-    )
-    return seconds if known(seconds) and seconds > 0.0 else None
+    """Return how long a run's training took; `None` where no time was kept."""
+    seconds = run.summary.train_seconds
+    return seconds if seconds is not None and known(seconds) and seconds > 0.0 else None
 
 
 def _costs(head: Heading, cell: Cell) -> tuple[float | None, float | None]:
-    """Return the mean time and number of images of a row's runs; `None` for a model that was not trained."""
-    if not cell.runs or head.values.get(MODEL) == ZERO_SHOT:
+    """Return the mean time and number of images of a row's runs; `None` for a model that they did not train."""
+    model = head.values.get(MODEL)
+    if not cell.runs or model == ZERO_SHOT or any(model in run.summary.controls for run in cell.runs):
         return None, None
     seconds = [found for run in cell.runs if (found := training_seconds(run)) is not None]
     images = [run.summary.images_seen for run in cell.runs if run.summary.images_seen > 0]

@@ -131,7 +131,8 @@ def _axis(cells: Sequence[Cell], metric: Metric) -> Axis | None:
     errors = [scaled(cell.standard_error or 0.0, metric) for cell in known]
     ends = [end for mean, error in zip(means, errors, strict=True) for end in (mean - error, mean + error)]
     seeds = [scaled(value, metric) for cell in known for value in cell.values_by_seed.values()]
-    return value_axis(means, [*ends, *seeds], metric.higher_is_better is not False)
+    highest = 100.0 if metric.is_share else math.inf
+    return value_axis(means, [*ends, *seeds], metric.higher_is_better is not False, highest)
 
 
 def _line(table: Table, row: int, order: Sequence[int], axes: Sequence[Axis | None], notes: _Notes) -> Line:

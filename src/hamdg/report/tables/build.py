@@ -25,7 +25,7 @@ from hamdg.report.tables.options import CLASS, MODEL, RESULT, TARGET, Absent, Ta
 from hamdg.report.tables.problems import gaps, left_out, no_whole_seed, unequal, without_numbers
 from hamdg.report.tables.selection import Pairs, scored, without_pairs
 from hamdg.report.tables.wording import caption, notes_of, title
-from hamdg.text import counted, listed, shortened
+from hamdg.text import counted, listed, listed_in_words, shortened
 
 # One table each, unless they make its rows or columns: numbers of several are not averaged.
 APART = ("benchmark", "condition")
@@ -61,7 +61,9 @@ def tabulate(runs: Sequence[FoundRun], options: TableOptions, absent: Sequence[A
                 "No run has all runs with a second domain held out; a sweep with `leave_out: pairs` makes them."
             )
     if not numbers:
-        raise DataError(f"None of {counted(len(runs), 'run')} has a number to show; ask for less with `--where`.")
+        reasons = listed_in_words(list(dict.fromkeys(one.reason for one in unmeasured)))
+        why = f": {reasons}." if unmeasured else "; ask for less with `--where`."
+        raise DataError(f"None of {counted(len(runs), 'run')} has a number to show{why}")
     gone = [one for one in (*absent, *unmeasured) if passes(one.values, options.where)]
     tables = arrange(numbers, metric, replace(options, rows=rows, columns=columns), gone)
     if options.baseline and options.needs_baseline and not any(table.baseline for table in tables):

@@ -112,7 +112,7 @@ def _latex_cell(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return _LATEX_ACTIVE.sub(lambda found: _LATEX[found[0]], escaped(" ".join(text.split(" "))))
+    return _LATEX_ACTIVE.sub(lambda found: _LATEX[found[0]], escaped(text))
 
 
 def _spans(text: str, escape: Callable[[str], str], span: str) -> str:

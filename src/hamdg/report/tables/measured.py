@@ -29,6 +29,8 @@ ZERO_SHOT = "zero_shot"
 NOTHING = ""
 # What the model that training started from does not depend on.
 _OF_TRAINING = ("algorithm", "label", "variant")
+# What single numbers of a model say.
+_OF_NUMBERS = (TARGET, CLASS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def measure(
     for run in runs:
         values = settings(run.summary.config, run.summary.algorithm)
         own = texts.of(run, values, asked)
-        texts.note(own, options.where)
+        texts.note(own, [key for key in options.where if key not in _OF_NUMBERS])
         models |= {row["key"] for row in run.summary.rows}
         kind = kinds.setdefault(_kind(run, values), len(kinds))
         trial = Trial(run.summary.benchmark, run.summary.held_out, run.summary.seed)
@@ -102,11 +104,14 @@ def measure(
             # What a run without training was made for is told apart as other results are.
             said = {**own, MODEL: model} if is_result else _said(own, model)
             numbers = _numbers(run, rows, model, metric, by_target=TARGET in asked)
+            for of_class, _ in numbers:
+                texts.note(of_class, [key for key in options.where if key in of_class])
             if not numbers and not (model == ZERO_SHOT and is_of_training(metric)):
                 absent.append(Absent(said | _place(run), f"{metric.label} was not measured"))
             found += [
                 Measured(run, rows, model, is_result, trial, said | of_class, values, kind, excluded, value)
                 for of_class, value in numbers
+                if passes(of_class, options.where)
             ]
     texts.check(asked, options.where)
     _check_models(options.models, models)
@@ -149,7 +154,7 @@ class _Texts:
         return {
             key: own[key] if key in own else text_of(values[key]) if key in values else NOTHING
             for key in keys
-            if key not in (MODEL, TARGET, CLASS)
+            if key not in (MODEL, *_OF_NUMBERS)
         }
 
     def note(self, said: Mapping[str, str], where: Iterable[str]) -> None:

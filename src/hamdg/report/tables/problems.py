@@ -54,8 +54,8 @@ def left_out(numbers: Sequence[Measured], kept: Sequence[Measured], rule: Rule |
     sentences = []
     if others := len(gone) - joint:
         sentences.append(
-            f"{others} runs with a second domain held out are for leave-one-domain-out cross-validation; they are not "
-            "shown."
+            f"{counted(others, 'run')} with a second domain held out {'is' if others == 1 else 'are'} for "
+            f"leave-one-domain-out cross-validation; {'it is' if others == 1 else 'they are'} not shown."
         )
     if joint:
         sentences.append(
