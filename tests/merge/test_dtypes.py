@@ -95,3 +95,12 @@ def test_files_are_merged_and_written(tmp_path: Path) -> None:
 def test_sources_that_share_their_memory() -> None:
     one = {"w": torch.tensor([1.0, 2.0]).to(E4M3)}
     assert merge("uniform", {"a": one, "b": one})["w"].tolist() == [1.0, 2.0]
+
+
+def test_evidence_in_eight_bits_is_widened() -> None:
+    class Fisher:
+        def fisher(self, source: str) -> dict[str, Tensor]:
+            return {"w": torch.tensor([3.0 if source == "a" else 1.0]).to(E4M3)}
+
+    models = {"a": {"w": torch.tensor([4.0])}, "b": {"w": torch.tensor([0.0])}}
+    assert merge("fisher", models, evidence=Fisher(), normalize=False)["w"].tolist() == [3.0]

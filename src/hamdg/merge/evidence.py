@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hamdg.errors import ConfigError, WeightsError
 from hamdg.merge.model_set import ModelSet
-from hamdg.merge.tensors import Tensors
+from hamdg.merge.tensors import Tensors, unless_narrow
 
 if TYPE_CHECKING:
     from hamdg.merge.search import Found
@@ -149,7 +149,9 @@ def gather_by_tensor(
 
 
 def _real(tensor: Tensor) -> Tensor:
-    return tensor.detach() if tensor.is_floating_point() else tensor.detach().double()
+    # Comparisons are not there for floats of eight bits.
+    plain = tensor.detach()
+    return plain.to(unless_narrow(plain.dtype)) if plain.is_floating_point() else plain.double()
 
 
 def _check(subject: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

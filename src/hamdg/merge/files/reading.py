@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from hamdg.merge.files.folders import INDEX, weights_in
 from hamdg.merge.files.layouts import no_keys
 from hamdg.merge.files.pickles import damaged, read_pickle
 from hamdg.merge.files.prefixes import find_prefix, own_names
+from hamdg.merge.tensors import equal
 from hamdg.text import excerpt
 
 # `.tar` (mostly `.pth.tar`) is how torch's own examples call checkpoints; `.pkl` is DomainBed's.
@@ -181,13 +181,13 @@ def _tied(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[st
     except ValueError:
         return result
     for name, other in ties.items() if isinstance(ties, dict) else ():
-        if name in tensors and other in tensors and _same(tensors[name], tensors[other]):
+        if name in tensors and isinstance(other, str) and other in tensors and _same(tensors[name], tensors[other]):
             result[name] = tensors[other]
     return result
 
 
 def _same(tensor: Tensor, other: Tensor) -> bool:
-    return tensor.dtype == other.dtype and torch.equal(tensor, other)
+    return tensor.dtype == other.dtype and equal(tensor, other)
 
 
 def _check_no_archive(path: Path) -> None:

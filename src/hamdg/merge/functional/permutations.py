@@ -122,7 +122,7 @@ def read_spec(path: Path, shapes: Shapes) -> Spec:
         }
     except OSError as error:
         raise ConfigError(f"The file `{path}` that `spec` names cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ConfigError(
             f'Expected `{path}` to hold groups like {{"hidden": {{"units": 64, "axes": [["fc1.weight", 0], ...]}}}}, '
             f"but it does not ({type(error).__name__}: {error})."
