@@ -56,6 +56,18 @@ def test_benchmarks_as_columns_are_averaged_over_their_domains_first(made: Made)
         one(runs, columns=("benchmark",))
 
 
+def test_benchmarks_as_rows_are_averaged_over_their_own_domains(made: Made) -> None:
+    numbers = {("a", "art"): 0.2, ("a", "photo"): 0.4, ("b", "art"): 0.9, ("b", "sketch"): 0.7}
+    runs = [made("erm", held_out, 0, value, benchmark=name) for (name, held_out), value in numbers.items()]
+    table = one(runs, rows=("algorithm", "benchmark"))
+    assert [head.label for head in table.columns] == ["art", "photo", "sketch", "average"]
+    assert [[found.mean for found in cells] for cells in table.cells] == [
+        [0.2, 0.4, None, pytest.approx(0.3)],
+        [0.9, None, 0.7, pytest.approx(0.8)],
+    ]
+    assert table.problems == ["Missing: no run: ERM, a on sketch, ERM, b on photo."]
+
+
 def test_averages_are_taken_within_each_other_column_key(made: Made) -> None:
     runs = [
         made("erm", held_out, 0, value, condition=condition)

@@ -121,3 +121,16 @@ def test_a_name_that_some_of_a_rows_runs_have_is_no_baseline(runs: list[FoundRun
     message = "There is no row `ERM` to compare with; `--baseline` can be `seed 0`, `seed 1`, `seed 2`."
     with pytest.raises(ConfigError, match=re.escape(message)):
         one(runs, rows=("algorithm", "held_out"), columns=("seed",), baseline="ERM")
+
+
+def test_of_baselines_of_several_conditions_none_gives_its_label_to_all(made: Made) -> None:
+    runs = [
+        made(method, "art", 0, value, condition=condition)
+        for condition in ("clean", "noisy")
+        for method, value in (("erm", 0.5), ("ham", 0.6))
+    ]
+    table = one(runs, rows=("algorithm", "condition"), baseline="ERM")
+    assert table.baseline == "ERM"
+    assert "Differences to ERM are means over pairs" in table.caption
+    assert sum(head.is_baseline for head in table.rows) == 2
+    assert one(runs[:2], rows=("algorithm", "condition"), baseline="ERM").baseline == "ERM, clean"

@@ -198,19 +198,22 @@ class _Builder:
                 *_choices(heads, filled.values()),
             ],
             problems=self._problems,
-            baseline=next((heads[base].label for base in bases if base is not None), ""),
+            baseline=self._baseline(heads, bases),
             error=self._options.error,
         )
         said = caption(table, self._options.select, chosen)
         return self._with_columns(replace(table, caption=said), [_numbers_of(filled[values]) for values in rows], bases)
 
+    def _baseline(self, heads: Sequence[Heading], bases: Sequence[int | None]) -> str:
+        """Return what the baseline is called; of several, one for each benchmark or condition, as it was asked for."""
+        labels = list(dict.fromkeys(heads[base].label for base in bases if base is not None))
+        return labels[0] if len(labels) == 1 else self._options.baseline if labels else ""
+
     def _with_columns(self, table: Table, numbers: Sequence[Numbers], bases: Sequence[int | None]) -> Table:
         """Add the columns beside the numbers that are asked for."""
         if self._options.costs:
-            # Of several baselines, one for each benchmark or condition, none gives its label to all.
-            name = table.baseline if len({*bases} - {None}) == 1 else self._options.baseline if table.baseline else ""
-            said = f"{table.caption} {explained(numbers, bases, name)}"
-            table = replace(table, caption=said, costs=costs_of(numbers, bases, name))
+            said = f"{table.caption} {explained(numbers, bases, table.baseline)}"
+            table = replace(table, caption=said, costs=costs_of(numbers, bases, table.baseline))
         if self._options.cosines:
             column, said = cosines_of(numbers), f"{table.caption} {EXPLAINED}"
             notes = [*table.notes, *note_of(table.rows, column)]
@@ -237,19 +240,21 @@ class _Builder:
         parts = [filled[values] for values in line.values if values in filled]
         numbers = {trial: one for part in parts for trial, one in part.numbers.items()}
         said = {**head.values, **line.heading.values}
+        # Domains of other benchmarks are no part of a row that is of one.
+        units = [unit for unit in line.units if said.get("benchmark", unit[0]) in ("", unit[0])]
         if not numbers:
             reasons = {reason for part in parts for reason in part.reasons.values()}
             return Cell(missing="; ".join(sorted(reasons)) or self._why_missing(said))
         if line.heading.is_average and (mixed := self._mixed_average(parts)):
-            if len({benchmark for benchmark, _ in line.units}) == 1:
+            if len({benchmark for benchmark, _ in units}) == 1:
                 return Cell(missing=f"its runs differ in {mixed}")
             # Every benchmark has its own number of steps; that is said, not refused.
             self._problems.append(f"The average of {head.label} is over runs that differ in {mixed}.")
         values = {trial: one.value for trial, one in numbers.items()}
-        means = seed_means(values, line.units)
+        means = seed_means(values, units)
         reasons_by_seed = {trial.seed: reason for part in parts for trial, reason in part.reasons.items()}
         if not means:
-            return Cell(missing=no_whole_seed(numbers.values(), line.units))
+            return Cell(missing=no_whole_seed(numbers.values(), units))
         expected = {
             *self._seeds,
             *(int(seed) for one in self._absent if fits(one, said) and (seed := one.values.get("seed"))),
