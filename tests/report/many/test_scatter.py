@@ -83,3 +83,12 @@ def test_whiskers_reach_one_error_to_either_side() -> None:
         assert point.low is not None
         assert point.high is not None
         assert abs((point.low - point.y) - (point.y - point.high)) < 1e-9
+
+
+def test_methods_are_drawn_however_much_better_what_costs_nothing_is() -> None:
+    methods = [Cost("ERM", 10.0, 10.0, 0.5, "ERM"), Cost("HAM", 20.0, 11.0, 0.5, "HAM")]
+    free = [(f"control {number}", 60.0 + number) for number in range(6)]
+    chart = scatter(methods, free, ("cost", "value"), (400.0, 300.0))
+    assert {one.method.label for one in chart.points} == {"ERM", "HAM"}
+    assert len(chart.levels) == 6
+    assert not chart.below

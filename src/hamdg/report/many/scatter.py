@@ -157,6 +157,9 @@ def scatter(
     sign = 1.0 if higher_is_better else -1.0
     values = [*(one.value for one in methods), *(value for _, value in free)]
     axis = value_axis(values, _ends(methods), may_cut=higher_is_better)
+    if not any(axis.shows(one.value) for one in methods):
+        # What costs nothing is so much better that nothing else would be left.
+        axis = value_axis(values, _ends(methods), may_cut=False)
     below = [one.label for one in methods if not axis.shows(one.value)]
     below += [name for name, value in free if not axis.shows(value)]
     methods = [one for one in methods if axis.shows(one.value)]
