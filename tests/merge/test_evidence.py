@@ -177,3 +177,23 @@ def test_gradients_can_be_taken_while_evidence_is_asked() -> None:
         assert evidence.enabled
         assert all(evidence.enabled)
         assert not merged.requires_grad
+
+
+@pytest.mark.parametrize("name", ["head", "wte"])
+def test_evidence_of_a_tied_tensor_counts_by_either_of_its_names(name: str) -> None:
+    class Coin:
+        def fisher(self, source: str) -> dict[str, Tensor]:
+            return {name: torch.tensor([3.0 if source == "a" else 1.0])}
+
+        def entropy(self, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+            return 1.0, {name: torch.ones(1)}
+
+    models = {
+        source: dict.fromkeys(("head", "wte"), torch.tensor([value])) for source, value in (("a", 4.0), ("b", 0.5))
+    }
+    merged = merge("fisher", models, evidence=Coin(), normalize=False)
+    assert merged["head"].tolist() == merged["wte"].tolist() == [(3 * 4.0 + 0.5) / 4]
+    base = dict.fromkeys(("head", "wte"), torch.zeros(1))
+    # Adam's first step is the rate, whatever the gradient's size.
+    learned = merge("adamerging", models, base, evidence=Coin(), start=0.5, rate=0.1, steps=1)
+    assert learned["wte"].item() == pytest.approx(0.4 * 4.5)

@@ -141,7 +141,8 @@ def gather_by_tensor(
                 f"The {what} of `{source}` names `{unknown[0]}`, which is not a tensor of the models; name tensors as "
                 "the models do."
             )
-        found[source] = {name: _real(given[name]) for name in model_set.names if name in given}
+        own = model_set.untied(given)
+        found[source] = {name: _real(own[name]) for name in model_set.names if name in own}
         for name, tensor in found[source].items():
             _check(f"The {what} of `{source}` for `{name}`", tensor, shape(model[name]))
     _check_names(what, found)

@@ -143,7 +143,7 @@ class Merge:
             self._report(checks)
             model_set = model_set.only(tuple(name for name in model_set.names if checks[name].moves))
             model_set.complete = lambda rule, sources=None: self._complete(model_set, checks, _as_plan(rule, sources))
-            model_set.merged = self._other
+            model_set.merged, model_set.aliases = self._other, self.aliases
         plan = self.info.plan(model_set, **self.options)
         return checks, _as_plan(plan)
 

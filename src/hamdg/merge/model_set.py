@@ -109,6 +109,8 @@ class ModelSet:
         self.complete: Callable[..., dict[str, Tensor]] = _unset
         # Gives the complete model that another method makes of some of the sources, or of copies of one model.
         self.merged: Callable[[str, Mapping[str, object], Sequence[str], bool], dict[str, Tensor]] = _unset
+        # Names that models tie to another one, which alone takes part.
+        self.aliases: Mapping[str, str] = {}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -130,6 +132,11 @@ class ModelSet:
         start = None if origin is None else origin.to(self.device, self.dtype)
         reads = _Reads(raw, start if self.changes else None, self.dtype, self.device)
         return TensorSet(name, reads, start, self.weights)
+
+    def untied(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Return what is said of tensors by the names that take part, also where it is said of one that is tied."""
+        tied = {first: tensors[name] for name, first in self.aliases.items() if name in tensors}
+        return tied | {name: tensor for name, tensor in tensors.items() if name not in self.aliases}
 
     def size(self, name: str) -> int:
         """Return how many entries a tensor has."""
@@ -163,7 +170,7 @@ class ModelSet:
         known = {key: getattr(self, key) for key in ("models", "base", "names", "changes", "weights", "evidence")}
         known |= {"dtype": self.dtype, "device": self.device, "threads": self.threads} | changed
         other = ModelSet(known.pop("models"), known.pop("base"), **known)
-        other.complete, other.merged = self.complete, self.merged
+        other.complete, other.merged, other.aliases = self.complete, self.merged, self.aliases
         return other
 
 

@@ -207,7 +207,10 @@ def test_a_file_describes_other_networks(tmp_path: Path) -> None:
         ("[]", "Expected `{}` to hold groups like"),
         ("{", "Expected `{}` to hold groups like"),
         ('{"h": {"axes": [["a", 0]]}}', "but it does not (KeyError: 'units')."),
-        ('{"h": {"units": Infinity, "axes": [["a", 0]]}}', "but it does not (OverflowError: cannot convert float infinity"),
+        (
+            '{"h": {"units": Infinity, "axes": [["a", 0]]}}',
+            "but it does not (OverflowError: cannot convert float infinity",
+        ),
         ('{"h": {"units": 2, "axes": [["z", 0]]}}', "The model has no axis 0 of `z`, in the group `h` of `{}`."),
         ('{"h": {"units": 2, "axes": [["a", 2]]}}', "The model has no axis 2 of `a`, in the group `h` of `{}`."),
         (

@@ -70,7 +70,7 @@ def adamerging(
             entropy, gradient = model_set.evidence.entropy(weights)
         if not math.isfinite(entropy):
             raise TrainingError(f"The entropy on target data is {entropy} in step {step + 1}; look at these data.")
-        slopes = model_set.map(partial(_slopes, gradient=gradient))
+        slopes = model_set.map(partial(_slopes, gradient=model_set.untied(gradient)))
         factors.grad = torch.zeros_like(factors)
         for name in model_set.names:
             factors.grad[lines[name]] += slopes[name]
