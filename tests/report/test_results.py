@@ -14,7 +14,7 @@ from hamdg.files import write_json
 from hamdg.report.collection import FoundRun
 from hamdg.report.estimates import Estimate
 from hamdg.report.markdown import Part
-from hamdg.report.results import noise_table, results_markdown, write_results
+from hamdg.report.results import noise_markdown, noise_table, results_markdown, write_results
 from hamdg.report.table import MISSING, TARGET_MARK, TARGET_NOTE
 from hamdg.runs.record import SAW_HOLDOUTS, Record, StepRecord
 from hamdg.runs.selection import SelectionCounts
@@ -211,5 +211,16 @@ def test_noise_shares_by_hand(ham: Record, erm: Record, tmp_path: Path) -> None:
     (row,) = noise_table([first, second, third, of_sweep(erm, "ERM", "sketch", 0, tmp_path)])
     assert (row.label, row.held_out) == ("HAM (reconstruction)", "sketch")
     assert near(row.offered, 0.2, 0.0, 2)
+    assert row.added is not None
     assert near(row.added, 0.1, 0.05, 2)
     assert near(row.rate, 0.4, 0.0, 2)
+    # A run that accepted nothing was offered wrong labels all the same.
+    strict = of_sweep(selecting(ham, {"a": {**counts(20, 0), "added": 0}}), "HAM", "sketch", 3, tmp_path)
+    (row,) = noise_table([first, second, strict])
+    assert (row.offered.n, row.rate.n) == (3, 3)
+    assert row.rate.mean == pytest.approx(0.8 / 3)
+    assert row.added is not None
+    assert near(row.added, 0.1, 0.05, 2)
+    (row,) = noise_table([strict])
+    assert row.added is None
+    assert noise_markdown([row]).endswith(f"| 20.0 | {MISSING} | 0.0 | 1 |")

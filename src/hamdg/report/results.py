@@ -32,7 +32,7 @@ class NoiseRow:
         label: The method.
         held_out: The held-out domain.
         offered: Wrong labels among the candidates.
-        added: Wrong labels among the accepted.
+        added: Wrong labels among the accepted, over the runs that accepted some; `None` if none did.
         rate: Share of the candidates that was accepted.
     """
 
@@ -40,7 +40,7 @@ class NoiseRow:
     label: str
     held_out: str
     offered: Estimate
-    added: Estimate
+    added: Estimate | None
     rate: Estimate
 
 
@@ -98,13 +98,15 @@ def results_markdown(
     for table in tables:
         parts += _accuracies(table, columns, len({one.place["benchmark"] for one in tables}) > 1)
     if noise:
-        parts += ["### Wrong labels and enrichment", _NOISE_TEXT, noise_markdown(noise)]
+        parts += ["### Wrong labels and enrichment", _noise_text(noise), noise_markdown(noise)]
     parts += [markdown_sentence(text) for text in dict.fromkeys(text for table in tables for text in table.notes)]
     return "\n\n".join(text for text in parts if text) + "\n"
 
 
 # Benchmark, condition and method.
 _Place = tuple[str, str, str]
+# Of a run: wrong labels among the offered and, if there are any, the accepted; the accepted among the offered.
+_Shares = tuple[float, float | None, float]
 
 
 def _accuracies(table: Table, columns: Mapping[str, dict[_Place, str]], names_benchmark: bool) -> Iterator[str]:
@@ -163,7 +165,7 @@ def _holdout_text(runs: Sequence[FoundRun]) -> str:
 
 def noise_table(runs: Sequence[FoundRun]) -> list[NoiseRow]:
     """Return the share of wrong labels that enrichment was offered and accepted, for all runs in which it met any."""
-    shares: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
+    shares: dict[tuple[str, str, str], list[_Shares]] = {}
     names = footnote_names(run.summary.footnote for run in runs)
     for run in runs:
         found = _noise_shares(run)
@@ -172,8 +174,9 @@ def noise_table(runs: Sequence[FoundRun]) -> list[NoiseRow]:
             shares.setdefault(key, []).append(found)
     rows = []
     for (condition, label, held_out), values in sorted(shares.items()):
-        offered, added, rate = (estimate(list(column)) for column in zip(*values, strict=True))
-        rows.append(NoiseRow(condition, label, held_out, offered, added, rate))
+        offered, rate = estimate([own[0] for own in values]), estimate([own[2] for own in values])
+        added = [own[1] for own in values if own[1] is not None]
+        rows.append(NoiseRow(condition, label, held_out, offered, estimate(added) if added else None, rate))
     return rows
 
 
@@ -199,19 +202,27 @@ _NOISE_TEXT = (
 )
 
 
-def _share(value: Estimate) -> str:
+def _noise_text(rows: Sequence[NoiseRow]) -> str:
+    """Return what the table of wrong labels shows."""
+    some = any(row.added is None or row.added.n < row.offered.n for row in rows)
+    return _NOISE_TEXT + " Runs that accepted nothing have no share among the accepted." * some
+
+
+def _share(value: Estimate | None) -> str:
+    if value is None:
+        return MISSING
     error = f" {PLUS_MINUS} {percent(value.standard_error)}" if value.standard_error is not None else ""
     return percent(value.mean) + error
 
 
-def _noise_shares(run: FoundRun) -> tuple[float, float, float] | None:
+def _noise_shares(run: FoundRun) -> _Shares | None:
     counts = list((selection_counts(run.record) or {}).values())
     offered = sum(count["noisy_candidates"] or 0 for count in counts)
     accepted = sum(count["noisy_added"] or 0 for count in counts)
     candidates, added = sum(count["candidates"] for count in counts), sum(count["added"] for count in counts)
-    if offered == 0 or added == 0:
+    if offered == 0:
         return None
-    return offered / candidates, accepted / added, added / candidates
+    return offered / candidates, accepted / added if added else None, added / candidates
 
 
 def _how(runs: Sequence[FoundRun], command: str, cores: Sequence[int]) -> str:
