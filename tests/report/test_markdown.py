@@ -12,6 +12,7 @@ from hamdg.report.markdown import fenced, plain, table
         ("<b>`*a*", r"&lt;b&gt;\`\*a\*"),
         ("[x](javascript:y)\n\x1b[2J\\", r"\[x\](javascript:y) \\x1b\[2J\\"),
         ("R&D", "R&amp;D"),
+        ("_best_ of accuracy_in80", r"\_best\_ of accuracy_in80"),
     ],
 )
 def test_texts_show_as_they_are_on_one_line(text: str, expected: str) -> None:

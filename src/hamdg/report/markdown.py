@@ -16,7 +16,8 @@ from hamdg.files import write_text
 from hamdg.text import escaped
 
 HEADING = "# Results\n"
-_ACTIVE = re.compile(r"[\\`*\[\]|~]")
+# An underscore between letters or digits means nothing.
+_ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 _BREAKING = re.compile(r"[<>]|[^\S ]")
 _MARKER = re.compile(r"<!-- (begin|end): (.*?) -->")
 
