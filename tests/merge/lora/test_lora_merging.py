@@ -213,6 +213,23 @@ def test_the_dtype_is_that_of_the_factors_unless_another_is_asked_for() -> None:
         merge_adapters("task_arithmetic", half, {"scale": 1e12}, MergeSettings(threads=1))
 
 
+def test_the_dtype_that_is_asked_for_is_that_of_whole_tensors_too() -> None:
+    found = {
+        source: read_adapter(source, tensors(1, 1, "fc") | {"head": head}, None)
+        for source, head in (("a", torch.tensor([1.0, 3.0])), ("b", torch.tensor([2.0, 4.0]).half()))
+    }
+    with pytest.raises(WeightsError, match=r"^Dtypes differ from those of `a`: in `b` `head` is float16, not float32"):
+        merge_adapters("uniform", found)
+    for dtype in (torch.float32, torch.float16):
+        merged = merge_adapters("uniform", found, settings=MergeSettings(dtype=dtype)).tensors
+        assert {tensor.dtype for tensor in merged.values()} == {dtype}
+        assert merged["head"].tolist() == [1.5, 3.5]
+    large = {"a": read_adapter("a", tensors(1, 1, "fc") | {"head": torch.tensor([1e6])}, None)}
+    message = "The merged tensor `head` holds values that float16 cannot hold; name a wider `dtype` (float32), or scale"
+    with pytest.raises(WeightsError, match=f"^{re.escape(message)}"):
+        merge_adapters("uniform", large, settings=MergeSettings(dtype=torch.float16))
+
+
 def test_neither_the_order_nor_the_threads_change_a_byte() -> None:
     found = adapters()
     one = merge_adapters("ties", found, settings=MergeSettings(threads=1), rank=3)

@@ -80,10 +80,12 @@ def merge_adapters(
     shapes = {m + _WEIGHT: owners[m][0].shape(m) for m in modules}
     changes = {source: _Changes(adapter, shapes) for source, adapter in adapters.items()}
     base = _Zeros(shapes) if _needs_base(method, adapters, settings) else None
-    job = Merge(method, changes, base, options or {}, replace(settings, dtype=None))
+    # Changes are factored in double precision; what is asked for is the dtype of the factors, and of whole tensors.
+    wide = None if settings.dtype is None else torch.float64
+    job = Merge(method, changes, base, options or {}, replace(settings, dtype=wide))
     for own in changes.values():
         own.multiplied = True
-    result = _Result(owners, rank, settings.dtype or _widest(adapters), job.aliases)
+    result = _Result(owners, rank, settings.dtype, settings.dtype or _widest(adapters), job.aliases)
     job.run(result.take)
     return result.merged()
 
@@ -143,14 +145,20 @@ class _Result:
     Args:
         owners: The adapters that touch a module.
         rank: The rank of the result.
+        asked: The dtype that was asked for.
         dtype: The dtype of its factors.
         aliases: Names of equal tensors, which are merged once.
     """
 
     def __init__(
-        self, owners: Mapping[str, list[Adapter]], rank: int, dtype: torch.dtype, aliases: Mapping[str, str]
+        self,
+        owners: Mapping[str, list[Adapter]],
+        rank: int,
+        asked: torch.dtype | None,
+        dtype: torch.dtype,
+        aliases: Mapping[str, str],
     ) -> None:
-        self._owners, self._rank, self._dtype, self._aliases = owners, rank, dtype, aliases
+        self._owners, self._rank, self._asked, self._dtype, self._aliases = owners, rank, asked, dtype, aliases
         self._tensors: dict[str, Tensor] = {}
         self._lost: dict[str, tuple[float, float]] = {}
 
@@ -161,7 +169,7 @@ class _Result:
             if module in self._owners and own.endswith(_WEIGHT):
                 self._factor(module, tensor)
             else:
-                self._tensors[own] = tensor.clone()
+                self._tensors[own] = self._whole(own, tensor)
 
     def merged(self) -> MergedAdapter:
         """Return the whole adapter."""
@@ -185,16 +193,25 @@ class _Result:
             kind, end = ("embedding_", "") if owners[0].pairs[module].embedding else ("", _WEIGHT)
             self._tensors[f"{module}.lora_{kind}A{end}"], self._tensors[f"{module}.lora_{kind}B{end}"] = down, up
 
+    def _whole(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor beside the factors as a copy, in the dtype that was asked for."""
+        if self._asked is None or not tensor.is_floating_point():
+            return tensor.clone()
+        result = rounded(tensor, self._asked).clone()
+        if is_finite(tensor) and not is_finite(result):
+            raise _too_wide(f"The merged tensor `{name}` holds", self._asked)
+        return result
+
     def _narrowed(self, module: str, factor: Tensor) -> Tensor:
         result = rounded(factor, self._dtype)
         if not is_finite(result):
-            dtype = dtype_name(self._dtype)
-            raise WeightsError(
-                f"The merged factors of `{module}` hold values that {dtype} cannot hold; name a wider ",
-                Argument("dtype"),
-                " (float32), or scale the change down.",
-            )
+            raise _too_wide(f"The merged factors of `{module}` hold", self._dtype)
         return result
+
+
+def _too_wide(subject: str, dtype: torch.dtype) -> WeightsError:
+    what = f"{subject} values that {dtype_name(dtype)} cannot hold; name a wider "
+    return WeightsError(what, Argument("dtype"), " (float32), or scale the change down.")
 
 
 class _Changes(Mapping[str, Tensor]):
