@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hamdg.config.data import DataConfig
 from hamdg.config.recipe import Recipe
@@ -38,6 +39,18 @@ def test_a_domain_of_files_is_opened_again(small_pacs: Path, data: DataConfig) -
     for found, expected in ((again.training, domain.training), (again.evaluation, domain.evaluation)):
         for one, other in zip(found.read(some), expected.read(some), strict=True):
             assert torch.equal(one, other)
+
+
+def test_a_domain_with_label_maps_is_opened_again(tmp_path: Path) -> None:
+    for file in ("a/images/0.png", "a/labels/0.png", "b/images/0.png", "b/labels/0.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB" if "images" in file else "L", (32, 32), 1).save(tmp_path / file)
+    data = DataConfig(root=str(tmp_path), ids={"0": "road", "1": "sky"}, cache=str(tmp_path / "cache"))
+    domain = open_domain(Recipe(benchmark="custom", held_out="a", data=data), "b", 32)
+    again = pickle.loads(pickle.dumps(domain))
+    assert again.fingerprint == domain.fingerprint
+    np.testing.assert_array_equal(again.labels, domain.labels)
+    assert torch.equal(again.training.read(np.arange(1)), torch.as_tensor(domain.training.read(np.arange(1))))
 
 
 def test_labels_that_are_withheld_are_withheld_there_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,8 +177,13 @@ def _some(names: Sequence[str], most: int | None) -> str:
 def _listing(domain: str, folder: Path, files: Sequence[_File], maps: Listing | None = None) -> Listing:
     names = NameTable.pack([one.name for one in files])
     sizes = np.array([one.size for one in files], np.int64)
-    sample = None if maps is None else lambda: maps.fingerprint
+    # Not a lambda, which could not be sent to the processes that train together.
+    sample = None if maps is None else partial(_fingerprint, maps)
     return Listing(domain, np.zeros(len(files), np.int64), names, sizes, FolderSource(folder, names), sample=sample)
+
+
+def _fingerprint(maps: Listing) -> str:
+    return maps.fingerprint
 
 
 def read_maps(pairs: Pairs, bench: Benchmark, side: int, cache: Path) -> Maps:
