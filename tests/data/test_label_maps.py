@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hamdg.config.data import DataConfig
 from hamdg.config.reading import read_recipe
 from hamdg.config.recipe import Recipe
+from hamdg.data.benchmark import Hub, Lists
 from hamdg.data.counts import image_count, source_count
+from hamdg.data.custom import custom_benchmark
 from hamdg.data.domain import UnlabeledDomain, WallError, open_domain
 from hamdg.data.find_images import find_images, list_images
 from hamdg.data.label_maps import classes_of_ids
@@ -64,6 +66,7 @@ def test_ids_become_classes_in_the_order_of_their_first_id() -> None:
     [
         ({"x": "road"}, "`data.ids` has the id `x`, but ids are whole numbers from 0 to 65535; write `7: car`."),
         ({"1": " "}, "`data.ids` gives the id `1` an empty name; name its class, or `ignore`."),
+        ({"1": "road", "01": "sky", "2": "car"}, "`data.ids` names the id 1 twice; keep one."),
         ({"1": "road", "2": "ignore"}, "`data.ids` names 1 class; between 2 and 254 are needed."),
     ],
 )
@@ -123,6 +126,24 @@ def test_names_of_cityscapes_go_together(tmp_path: Path) -> None:
     assert not domain.labels.any()
 
 
+def test_maps_of_train_ids_are_not_taken_for_those_of_cityscapes_ids(root: Path) -> None:
+    for file in list((root / "game" / "labels").rglob("*.png")):
+        file.rename(file.with_stem(f"{file.stem}_labelTrainIds"))
+    other = root / "game" / "labels" / "002_labelIds.png"
+    save(other, some_map(0))
+    cityscapes = {"7": "road", "23": "sky", "0": "ignore", "1": "ignore", "9": "ignore"}
+    message = (
+        f"`{other.parent}` holds `002_labelTrainIds.png`, `002_labelIds.png` and so on, of which the first are read, "
+        "but `data.ids` names ids above 18, which train ids do not have; name train ids in `data.ids`, or move one "
+        "kind of maps elsewhere."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        find_images(recipe(root, cityscapes))
+    find_images(recipe(root))
+    other.unlink()
+    find_images(recipe(root, cityscapes))
+
+
 @pytest.mark.parametrize("mode", ["P", "I;16", "1"])
 def test_maps_may_have_other_modes(root: Path, mode: str) -> None:
     ids = (some_map(1) == 1).astype(np.uint8)
@@ -163,6 +184,23 @@ def test_maps_that_do_not_fit_are_refused(root: Path, values: Map, reason: str) 
         open_domain(recipe(root), "game", 32)
 
 
+def test_a_map_goes_with_its_image_as_a_viewer_shows_it(root: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pixels, ids = np.zeros((32, 48, 3), np.uint8), np.zeros((48, 32), np.uint8)
+    # What is at the left of the file is shown at the top.
+    pixels[:, :20], ids[:20] = 255, 1
+    image, labels = (root / "game" / inner / "000.png" for inner in ("images", "labels"))
+    Image.fromarray(pixels).save(image, exif=exif)
+    save(labels, ids)
+    domain = open_domain(recipe(root), "game", 32)
+    (shown,) = np.asarray(domain.evaluation.read(np.array([0])))
+    np.testing.assert_array_equal(shown[..., 0] == 255, domain.labels[0] == 1)
+    save(labels, np.ascontiguousarray(ids.T))
+    with pytest.raises(DataError, match=r"it has 48 x 32 pixels, its image 32 x 48 as a viewer shows it"):
+        open_domain(recipe(root), "game", 32)
+
+
 def test_a_damaged_map_is_named(root: Path) -> None:
     (root / "game" / "labels" / "000.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"000\.png` \(no image format that Pillow knows"):
@@ -188,6 +226,12 @@ def test_images_and_maps_without_the_other_are_named(root: Path) -> None:
 def test_two_maps_that_are_called_alike_are_refused(root: Path) -> None:
     save(root / "game" / "labels" / "000.bmp", some_map(0))
     with pytest.raises(DataError, match=r"holds `000\.bmp`, `000\.png`, which are called alike; keep one\."):
+        find_images(recipe(root))
+
+
+def test_two_images_of_one_map_are_refused(root: Path) -> None:
+    save(root / "game" / "images" / "000_rgb.png", np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(DataError, match=r"holds `000_rgb\.png`, `000\.png`, which are called alike; keep one\."):
         find_images(recipe(root))
 
 
@@ -239,6 +283,14 @@ def test_ids_are_asked_for_where_folders_hold_maps(root: Path) -> None:
     message = r"hold `images` and `labels`; say with `data\.ids` what the ids in their label maps mean"
     with pytest.raises(DataError, match=message):
         benchmark_of(Recipe(benchmark="custom", held_out="fog", data=DataConfig(root=str(root))))
+
+
+def test_lists_and_tables_have_no_label_maps(root: Path) -> None:
+    message = r"^`data\.ids` means label maps, but list files and tables name images with a class each; leave out one"
+    lists = Lists(root / "list.csv", root)
+    for place in ({"root": None, "hub": Hub("table.parquet")}, {"root": None, "hub": None, "lists": lists}):
+        with pytest.raises(ConfigError, match=message):
+            custom_benchmark(**place, ids=IDS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,17 @@ def custom_benchmark(
         ids: What the ids in label maps mean, where the folder holds `<domain>/images` and `<domain>/labels`.
 
     Raises:
-        ConfigError: If neither or both are given, or there is no domain that was chosen.
+        ConfigError: If neither or both are given, label maps are asked for where there are none, or there is no domain
+            that was chosen.
         DataError: If they are missing, or make no benchmark.
     """
     if root is not None and hub is not None:
         raise ConfigError("`data.root` and `data.hub` both name the images; keep one of them.")
     if ids is not None:
+        if lists is not None or hub is not None:
+            raise ConfigError(
+                "`data.ids` means label maps, but list files and tables name images with a class each; leave out one."
+            )
         if root is None:
             raise ConfigError(f"`data.ids` needs `data.root`, a folder of `{MAPS}`.")
         return _of_maps(user_path(root, "data.root").absolute(), chosen, dict(ids))

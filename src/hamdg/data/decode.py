@@ -26,6 +26,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Those that exchange width and height.
+_ON_THE_SIDE = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
 class UnreadableError(DataError):
@@ -89,6 +91,17 @@ def dimensions(content: bytes) -> tuple[int, int]:
     """
     with _explained(content), Image.open(BytesIO(content)) as image:
         return image.size
+
+
+def shown_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of an image as a viewer shows it, turned as its EXIF data ask.
+
+    Raises:
+        UnreadableError: If the head is that of no image.
+    """
+    with _explained(content), Image.open(BytesIO(content)) as image:
+        width, height = image.size
+        return (height, width) if _turn(image) in _ON_THE_SIDE else (width, height)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.decode import UnreadableError, dimensions, opened
+from hamdg.data.decode import UnreadableError, opened, shown_size
 from hamdg.data.folders.layout import domain_folders, printable, subfolders
 from hamdg.data.folders.scan import FolderSource
 from hamdg.data.folders.walk import Walk, walk
@@ -32,11 +32,13 @@ IGNORE = "ignore"
 IMAGES, LABELS = "images", "labels"
 LAYOUT = f"<domain>/{IMAGES}/image and <domain>/{LABELS}/map"
 # Raise it with every change to what is kept of label maps.
-_FORMAT = 1
+_FORMAT = 2
 # What Cityscapes and its relatives add to a common stem. Of several maps of one image the first kind here is taken.
 _IMAGE_ENDS = ("_leftImg8bit", "_rgb_anon", "_rgb")
 _MAP_ENDS = ("_gtFine_labelTrainIds", "_gt_labelTrainIds", "_labelTrainIds", "_gtFine_labelIds", "_gt_labelIds",
              "_labelIds")  # fmt: skip
+# How many of these are of train ids, and the largest of those but for 255: ids that mean more are the other kind's.
+_TRAIN_KINDS, _LARGEST_TRAIN_ID = 3, 18
 # What lies beside maps of ids: colors for people to look at, and ids of single things.
 _NO_MAPS = ("_color", "_labelColor", "_instanceIds", "_instanceTrainIds", "_invIds", "_invGray")
 _SHOWN = 5
@@ -59,7 +61,7 @@ def classes_of_ids(ids: Mapping[str, str]) -> tuple[tuple[str, ...], dict[int, i
         ids: `data.ids`: the name of a class, or `ignore`, by id.
 
     Raises:
-        ConfigError: If an id is not a whole number up to 65,535, or fewer than two classes are left.
+        ConfigError: If an id is not a whole number up to 65,535 or is named twice, or fewer than two classes are left.
     """
     numbers: dict[int, str] = {}
     for text, name in ids.items():
@@ -69,6 +71,8 @@ def classes_of_ids(ids: Mapping[str, str]) -> tuple[tuple[str, ...], dict[int, i
             )
         if not name.strip():
             raise ConfigError(f"`data.ids` gives the id `{text}` an empty name; name its class, or `{IGNORE}`.")
+        if int(text) in numbers:
+            raise ConfigError(f"`data.ids` names the id {int(text)} twice; keep one.")
         numbers[int(text)] = name.strip()
     classes = tuple(dict.fromkeys(numbers[one] for one in sorted(numbers) if numbers[one] != IGNORE))
     if not 2 <= len(classes) < IGNORED:
@@ -116,13 +120,15 @@ def survey_pairs(place: Location, domain: str, most: int | None = None) -> tuple
         found = f"more than one folder: {listed(names)}" if names else "no folder"
         raise DataError(f"`{printable(place.root)}` has {found} for the domain `{domain}`; expected `{LAYOUT}`.")
     folder = place.root / names[0]
-    images = _by_stem(folder / IMAGES, _IMAGE_ENDS, ())
-    maps = _by_stem(folder / LABELS, _MAP_ENDS, _NO_MAPS)
+    images = _unique(folder / IMAGES, {key: _all_of(own) for key, own in _kinds(folder / IMAGES, _IMAGE_ENDS).items()})
+    kinds = _kinds(folder / LABELS, _MAP_ENDS, _NO_MAPS)
+    maps = _unique(folder / LABELS, {key: own[min(own)] for key, own in kinds.items()})
     stems = sorted(images.keys() & maps.keys())
     listing = _listing(domain, folder / LABELS, [maps[stem] for stem in stems])
     # A domain is other data where its maps are others.
     pairs = Pairs(_listing(domain, folder / IMAGES, [images[stem] for stem in stems], listing), listing)
-    return pairs, list(_pair_problems(folder, images, maps, most))
+    problems = [*_pair_problems(folder, images, maps, most), *_kind_problems(folder, kinds, place.benchmark.ids)]
+    return pairs, problems
 
 
 class _File(NamedTuple):
@@ -130,8 +136,11 @@ class _File(NamedTuple):
     size: int
 
 
-def _by_stem(folder: Path, ends: Sequence[str], without: Sequence[str]) -> dict[str, _File]:
-    """Return the image files below a folder by their sub-folder and what their name has in common with their pair."""
+def _kinds(folder: Path, ends: Sequence[str], without: Sequence[str] = ()) -> dict[str, dict[int, list[_File]]]:
+    """Return the image files below a folder by their sub-folder and what their name has in common with their pair.
+
+    Those of one key are told apart by the place of their ending in `ends`, behind which lies that of no ending.
+    """
     found: Walk = walk(folder)
     if found.unreadable:
         path, reason = found.unreadable[0]
@@ -144,12 +153,37 @@ def _by_stem(folder: Path, ends: Sequence[str], without: Sequence[str]) -> dict[
         rank, cut = next(((k, end) for k, end in enumerate(ends) if stem.endswith(end)), (len(ends), ""))
         path, key = (f"{inner}/{one}" if inner else one for one in (name, stem.removesuffix(cut)))
         kinds.setdefault(key, {}).setdefault(rank, []).append(_File(path, size))
-    chosen = {key: by_rank[min(by_rank)] for key, by_rank in kinds.items()}
-    if double := next((files for files in chosen.values() if len(files) > 1), None):
+    return kinds
+
+
+def _all_of(kinds: Mapping[int, list[_File]]) -> list[_File]:
+    return [file for rank in sorted(kinds) for file in kinds[rank]]
+
+
+def _unique(folder: Path, found: Mapping[str, list[_File]]) -> dict[str, _File]:
+    if double := next((files for files in found.values() if len(files) > 1), None):
         raise DataError(
             f"`{printable(folder)}` holds {listed([one.name for one in double])}, which are called alike; keep one."
         )
-    return {key: files[0] for key, files in chosen.items()}
+    return {key: files[0] for key, files in found.items()}
+
+
+def _kind_problems(
+    folder: Path, kinds: Mapping[str, Mapping[int, list[_File]]], ids: Mapping[int, int]
+) -> Iterator[str]:
+    """Say which maps of train ids would be read with the meaning of others: most numbers are ids of both kinds."""
+    if max(ids.keys() - {IGNORED}, default=0) <= _LARGEST_TRAIN_ID:
+        return
+    for own in kinds.values():
+        others = [rank for rank in sorted(own) if _TRAIN_KINDS <= rank < len(_MAP_ENDS)]
+        if others and (first := min(own)) < _TRAIN_KINDS:
+            names = listed([own[rank][0].name for rank in (first, others[0])])
+            yield (
+                f"`{printable(folder / LABELS)}` holds {names} and so on, of which the first are read, but `data.ids` "
+                f"names ids above {_LARGEST_TRAIN_ID}, which train ids do not have; name train ids in `data.ids`, or "
+                "move one kind of maps elsewhere."
+            )
+            return
 
 
 def _pair_problems(
@@ -245,14 +279,14 @@ def _decoded(pairs: Pairs, bench: Benchmark, side: int) -> Maps:
 
 
 def image_size(images: Listing, position: int) -> tuple[int, int]:
-    """Return width and height of the image of a label map.
+    """Return width and height of the image of a label map, as a viewer shows it: models see it so.
 
     Raises:
         OSError: If its file cannot be opened.
         UnreadableError: If that is no image.
     """
     try:
-        return dimensions(images.content(position))
+        return shown_size(images.content(position))
     except UnreadableError as error:
         raise UnreadableError(f"its image: {error}") from error
 
@@ -262,7 +296,7 @@ def ids_of(content: bytes, size: tuple[int, int]) -> NDArray[np.int64]:
 
     Args:
         content: The file.
-        size: Width and height of the map's image.
+        size: Width and height of the map's image as a viewer shows it.
 
     Raises:
         UnreadableError: If it is no map of ids, or has another size than its image.
@@ -272,7 +306,8 @@ def ids_of(content: bytes, size: tuple[int, int]) -> NDArray[np.int64]:
             raise UnreadableError(f"it has colors ({image.mode}) instead of one id for every pixel")
         if image.size != size:
             mine, theirs = (f"{width} x {height}" for width, height in (image.size, size))
-            raise UnreadableError(f"it has {mine} pixels, its image {theirs}")
+            turned = " as a viewer shows it" if image.size == size[::-1] else ""
+            raise UnreadableError(f"it has {mine} pixels, its image {theirs}{turned}")
         return np.asarray(image).astype(np.int64)
 
 
