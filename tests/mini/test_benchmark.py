@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hamdg import mini
 from hamdg.config.data import MiniConfig
 from hamdg.errors import ConfigError
 from hamdg.mini import CLASSES, DOMAINS, data_digest, render_domain
@@ -25,6 +26,10 @@ from hamdg.mini.benchmark import (
 from hamdg.mini.palette import SCENES
 
 SMALL = MiniConfig(images_per_class=3, image_size=32)
+
+
+def test_all_public_names_are_there() -> None:
+    assert all(hasattr(mini, name) for name in mini.__all__)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

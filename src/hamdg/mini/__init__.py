@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamdg.mini.arrays import DomainArrays, data_digest
-from hamdg.mini.benchmark import CLASSES, DOMAINS, class_counts, render_domain
+from hamdg.mini.benchmark import CLASSES, COPIES, DOMAINS, class_counts, render_domain
 from hamdg.mini.cache import load_domain
 
 __all__ = [
