@@ -55,6 +55,11 @@ def opened(files: Files, cache: Path, view: EvaluationView | WholeView | None = 
     return CompressedImages(Store(files.listing(), CompressedView(SHORT), cache), view or EvaluationView(SIDE))
 
 
+def test_what_no_jpeg_can_hold_is_its_own_file() -> None:
+    content = drawing(68_240, SHORT + 1)
+    assert kept(content) == content
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
 @pytest.mark.parametrize("size", [(SHORT, SHORT), (90, SHORT), (7, 90)])
 def test_a_image_that_need_not_be_reduced_is_its_own_file(kind: str, size: tuple[int, int]) -> None:

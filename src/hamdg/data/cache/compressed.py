@@ -28,8 +28,8 @@ QUALITY, SUBSAMPLING = 90, "4:4:4"
 SIDES = 2
 # Bytes that a pixel takes on average of what is drawn, painted or photographed, and some to spare; those of a head.
 _A_PIXEL, _HEAD = 0.5, 800
-# What a JPEG cannot be longer than.
-_LONGEST = 65_535
+# What libjpeg writes no longer JPEG than.
+_LONGEST = 65_500
 
 
 class CompressedView:
