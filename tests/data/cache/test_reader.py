@@ -339,6 +339,16 @@ def test_unreadable_images_are_named_and_all_others_are_kept(files: Files, tmp_p
     files.assert_same(pictures, SQUARE)
 
 
+def test_an_image_that_was_replaced_by_none_stays_refused(files: Files, tmp_path: Path) -> None:
+    listing = files.listing()
+    open_images(listing, SQUARE, tmp_path).prepare(ALL)
+    files.contents[3], files.stamps = b"text", {3: 2}
+    pictures = open_images(listing, SQUARE, tmp_path)
+    for attempt in (pictures.prepare, pictures.prepare, pictures.read, pictures.read):
+        with pytest.raises(DataError, match=r"images of `photo` cannot be read: `photo/dog/3\.png` \(no image"):
+            attempt(ALL)
+
+
 def test_a_full_store_is_read_without_writing(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.opened(SQUARE, tmp_path).prepare(ALL)
     monkeypatch.setattr(writer, "FileLock", None)

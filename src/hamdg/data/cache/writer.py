@@ -86,7 +86,8 @@ def _outdated(listing: Listing, files: StoreFiles, positions: Positions) -> list
             f"{len(found.replaced):,} images of `{listing.domain}` were replaced since they were decoded; "
             "they are decoded again"
         )
-    files.current[positions] = True
+    # A replaced image counts as looked at once it is decoded: until then the old one must not be read.
+    files.current[np.setdiff1d(positions, found.replaced)] = True
     return sorted([*positions[~kept].tolist(), *found.replaced])
 
 
