@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from hamdg.data.cache import stores as module
 from hamdg.data.cache.compressed import CompressedView
 from hamdg.data.cache.reader import Store
 from hamdg.data.cache.stores import delete, is_used, stores
@@ -104,6 +106,37 @@ def test_a_deleted_store_is_filled_again(files: Files, tmp_path: Path) -> None:
     assert all(delete(kept) for kept in stores(tmp_path))
     filled(files, tmp_path)
     assert np.bincount(files.reads).tolist() == [2] * 24
+
+
+def test_a_store_that_is_deleted_meanwhile_is_not_listed(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for view in (SQUARE, CompressedView(32)):
+        filled(files, tmp_path, view)
+    about = module._about
+
+    def deleted(folder: Path) -> dict[str, object]:
+        found = about(folder)
+        if folder.name.endswith("evaluation-16"):
+            shutil.rmtree(folder)
+        return found
+
+    monkeypatch.setattr(module, "_about", deleted)
+    assert [kept.view for kept in stores(tmp_path)] == ["compressed-32"]
+
+
+def test_a_store_that_cannot_be_locked_is_not_said_to_be_in_use(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(files, tmp_path)
+    (kept,) = stores(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(StorageError, match=r"^Cannot delete `.*-evaluation-16`: Permission denied\.$"):
+        delete(kept)
 
 
 def test_what_cannot_be_deleted_is_told(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

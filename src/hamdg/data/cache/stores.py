@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +87,17 @@ def use(owner: object, folder: Path) -> bool:
 
 def stores(cache: Path) -> list[StoreInfo]:
     """Return the stores in a cache, those that were used last first."""
-    found = [_info(path.parent) for path in (cache / "pictures").glob("*/index")]
-    found += [_activations_info(folder) for folder in (cache / ACTIVATIONS).glob("*-activations")]
-    return sorted(found, key=lambda one: (-one.used, one.name))
+    found = [_unless_gone(_info, path.parent) for path in (cache / "pictures").glob("*/index")]
+    found += [_unless_gone(_activations_info, folder) for folder in (cache / ACTIVATIONS).glob("*-activations")]
+    return sorted((one for one in found if one is not None), key=lambda one: (-one.used, one.name))
+
+
+def _unless_gone(look: Callable[[Path], StoreInfo], folder: Path) -> StoreInfo | None:
+    """Return what a store holds; `None` where another process has deleted it meanwhile."""
+    try:
+        return look(folder)
+    except FileNotFoundError:
+        return None
 
 
 def is_used(store: StoreInfo) -> bool:
@@ -122,15 +130,15 @@ def delete(store: StoreInfo) -> bool:
     Raises:
         StorageError: If it cannot be deleted.
     """
-    with _alone(store.folder) as alone:
-        if not alone:
-            return False
-        try:
+    try:
+        with _alone(store.folder) as alone:
+            if not alone:
+                return False
             # From here on it is none, whatever interrupts the rest.
             (store.folder / ABOUT).unlink(missing_ok=True)
             shutil.rmtree(store.folder)
-        except OSError as error:
-            raise StorageError(f"Cannot delete `{store.folder}`: {reason_of(error)}.") from error
+    except OSError as error:
+        raise StorageError(f"Cannot delete `{store.folder}`: {reason_of(error)}.") from error
     return True
 
 
@@ -140,7 +148,7 @@ def _alone(folder: Path) -> Iterator[bool]:
     lock = FileLock(folder / LOCK, is_singleton=False)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError):
+    except Timeout:
         yield False
         return
     try:
