@@ -131,8 +131,15 @@ def _peculiarities(content: bytes) -> Iterator[str]:
             yield "with transparency"
         if _orientation(image) not in _UPRIGHT:
             yield "rotated by EXIF"
-        if getattr(image, "n_frames", 1) > 1:
+        if _is_animated(image):
             yield "animated"
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "n_frames", 1) > 1)
+    except Exception:  # what lies behind the first frame is damaged, and nobody looks at that
+        return True
 
 
 def _orientation(image: Image.Image) -> object:
