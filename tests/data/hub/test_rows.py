@@ -153,11 +153,15 @@ def test_that_the_order_differs_from_folders_is_said_once(hubs: Hubs, capsys: py
             "name a complete copy.",
         ),
         (
+            {"label": ["cat", "dog"] * 2 + ["dog"] * 4},
+            "`{id}` has no image of `cat` in the domain `sketch` of `pets`; every domain needs every class.",
+        ),
+        (
             {"domain": ["photo"] * 8},
             "`{id}` has no image of the domain `sketch` of `pets`; it has `photo`.",
         ),
     ],
-    ids=["class", "domain", "doubled", "missing class", "missing domain"],
+    ids=["class", "domain", "doubled", "missing class", "a domain without a class", "missing domain"],
 )
 def test_a_data_set_that_is_not_the_benchmark_is_refused(
     hubs: Hubs, changes: dict[str, list[object] | None], sentence: str

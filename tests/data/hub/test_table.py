@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import datasets
 import pytest
 from datasets import ClassLabel, Value
 from PIL import Image
+from pyarrow import parquet
 
 from hamdg.data.benchmark import Hub
 from hamdg.data.hub.table import open_table
@@ -115,6 +117,17 @@ def test_a_row_without_a_image_is_an_error_when_it_is_read(hubs: Hubs) -> None:
     assert table.sizes[7] == 0
     with pytest.raises(OSError, match="the row has no image"):
         table.content(7)
+
+
+def test_a_number_without_a_name_is_refused(hubs: Hubs) -> None:
+    hub = hubs.write(hubs.pets(label=[0, 1, 2, 1] * 2), {"label": ClassLabel(names=["cat", "dog", "cow"])})
+    (file,) = Path(hub.id).rglob("*.parquet")
+    rows = parquet.read_table(file)
+    notes = {name: value.replace(b', "cow"', b"") for name, value in rows.schema.metadata.items()}
+    parquet.write_table(rows.replace_schema_metadata(notes), file)
+    sentence = f"The column `label` of `{hub.id}` has the number 2, but names for 2 from 0 on; correct the table."
+    with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
+        open_table(hub)
 
 
 @pytest.mark.parametrize(

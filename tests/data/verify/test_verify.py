@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,12 +142,13 @@ def test_own_data_need_images_of_every_class_only(root: Path) -> None:
 def test_a_hub_copy_without_images_of_a_class_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = {domain: scan_domain(Location(TOYS, root, None), domain).listing for domain in TOYS.domains}
 
-    def rows(_: Location, domain: str) -> Listing:
+    def rows(_: Benchmark, __: Hub, domain: str, *, complete: bool) -> Listing:
+        assert not complete
         listing = scans[domain]
         assert listing is not None
         return listing.take(np.flatnonzero(listing.labels == 0))
 
-    monkeypatch.setattr("hamdg.data.verify.verify.list_domain", rows)
+    monkeypatch.setattr("hamdg.data.verify.verify.list_hub_domain", rows)
     found = verify(Location(OWN, None, Hub("owner/own", "abc")))
     assert found.faults == [
         "`real`: there are no images of the class `dog`.",
@@ -222,6 +224,16 @@ def test_unusual_images_are_counted(root: Path, content: bytes, kind: str) -> No
     (root / "real" / "cat" / "1.png").write_bytes(content)
     (real, _) = verified(root).checks
     assert real.examination.peculiar == {kind: 1}
+    assert real.examination.unreadable == {}
+
+
+def test_an_animation_that_is_damaged_behind_its_first_frame_is_readable(root: Path) -> None:
+    noise = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (40, 40), np.uint8)) for n in range(2)]
+    stream = io.BytesIO()
+    noise[0].save(stream, "GIF", save_all=True, append_images=noise[1:])
+    (root / "real" / "cat" / "1.png").write_bytes(stream.getvalue()[:-2_500])
+    (real, _) = verified(root).checks
+    assert real.examination.peculiar == {"animated": 1}
     assert real.examination.unreadable == {}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hamdg import console
 from hamdg.data.benchmark import Benchmark, Hub
+from hamdg.data.folders.scan import is_expected
 from hamdg.data.hub.copies import local_copy
 from hamdg.data.hub.table import NameColumn, open_table
 from hamdg.data.listing import Listing, Names
@@ -86,7 +87,7 @@ class HubSource:
         return open_table(self.hub).stamp(int(self.rows[position]))
 
 
-def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
+def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str, *, complete: bool = True) -> Listing:
     """List the images of one domain in the order of the data set's rows: its train split, then the others.
 
     Classes and domains are matched by their names: their numbers follow another order in some copies.
@@ -95,6 +96,7 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         benchmark: The benchmark.
         hub: A copy of it.
         domain: One of its domains.
+        complete: Refuse a domain that lacks a class.
 
     Raises:
         DataError: If the data set cannot be opened, or does not hold the benchmark.
@@ -112,6 +114,8 @@ def list_hub_domain(benchmark: Benchmark, hub: Hub, domain: str) -> Listing:
         _say_order_differs(hub.id)
     own = np.flatnonzero(kept.domains.codes == domains.index(domain))
     rows, found = kept.rows[own], np.array(labels, np.int64)[kept.labels.codes[own]]
+    if complete:
+        _check_classes(benchmark, hub, domain, found)
     source = HubSource(hub, rows)
     return Listing(domain, found, RowNames(hub, rows), table.sizes[rows], source, sample=partial(_sample, source))
 
@@ -139,6 +143,20 @@ def _check_complete(benchmark: Benchmark, hub: Hub, labels: Sequence[int]) -> No
         raise DataError(
             f"`{hub.id}` has no image of the classes {listed(missing, _LISTED)} of `{benchmark.name}`, "
             "so it is another data set or a part of this one; name a complete copy."
+        )
+
+
+def _check_classes(benchmark: Benchmark, hub: Hub, domain: str, labels: NDArray[np.int64]) -> None:
+    there = np.unique(labels).tolist()
+    missing = [
+        name
+        for label, name in enumerate(benchmark.classes)
+        if label not in there and is_expected(benchmark, domain, label)
+    ]
+    if missing:
+        raise DataError(
+            f"`{hub.id}` has no image of {listed(missing, _LISTED)} in the domain `{domain}` of `{benchmark.name}`; "
+            "every domain needs every class."
         )
 
 

@@ -187,7 +187,13 @@ def _named(hub: Hub, rows: Dataset, column: str, role: str) -> NameColumn:
 
     values, feature = rows.data.column(column), rows.features[column]
     if isinstance(feature, ClassLabel):
-        return _used(tuple(feature.names), values.fill_null(-1).to_numpy().astype(np.int64))
+        numbers = values.fill_null(-1).to_numpy().astype(np.int64)
+        if (largest := int(numbers.max(initial=-1))) >= len(feature.names):
+            raise DataError(
+                f"The column `{column}` of `{hub.id}` has the number {largest}, but names for {len(feature.names)} "
+                "from 0 on; correct the table."
+            )
+        return _used(tuple(feature.names), numbers)
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if role == "domain" and types.is_integer(values.type):

@@ -10,10 +10,10 @@ from functools import cached_property
 
 from hamdg.config.data import Truncated
 from hamdg.data.benchmark import Benchmark
-from hamdg.data.find_images import list_domain
 from hamdg.data.folders.layout import printable
 from hamdg.data.folders.problems import fault_lines, named_classes
 from hamdg.data.folders.scan import Scan, scan_domain
+from hamdg.data.hub.rows import list_hub_domain
 from hamdg.data.listing import Listing
 from hamdg.data.lists.listing import list_listed_domain
 from hamdg.data.locations import Location
@@ -174,7 +174,8 @@ def survey(place: Location, truncated: Truncated = "refuse") -> tuple[dict[str, 
 
 def _listed(place: Location, domain: str) -> Listing:
     if place.lists is None:
-        return list_domain(place, domain)
+        assert place.hub is not None
+        return list_hub_domain(place.benchmark, place.hub, domain, complete=False)
     # Files that are not there are found when they are opened.
     return list_listed_domain(place.benchmark, place.lists, domain, complete=False)
 
