@@ -213,6 +213,15 @@ def test_a_map_of_a_damaged_image_says_so(root: Path) -> None:
         open_domain(recipe(root), "game", 32)
 
 
+def test_an_empty_map_of_a_held_out_domain_is_found_before_training(root: Path) -> None:
+    file = root / "fog" / "labels" / "002.png"
+    file.write_bytes(b"")
+    message = rf"^1 of 10 label maps of `fog` cannot be used: `{file}` \(the file is empty\)"
+    with pytest.raises(DataError, match=message):
+        find_images(recipe(root))
+    find_images(recipe(root), held_out=False)
+
+
 def test_images_and_maps_without_the_other_are_named(root: Path) -> None:
     (root / "game" / "labels" / "000.png").unlink()
     with pytest.raises(DataError, match=r"labels` has no label map for `000\.png` of `images`"):

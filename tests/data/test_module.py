@@ -12,7 +12,7 @@ import torch
 from hamdg.config.data import DataConfig, MiniConfig
 from hamdg.config.recipe import Recipe, TrainConfig
 from hamdg.data.batches import Batch, Labels, RawBatch, concatenate
-from hamdg.data.domain import open_domain
+from hamdg.data.domain import Domain, open_domain
 from hamdg.data.module import SourceData, split_domain, without_holdout
 from hamdg.data.preprocess import Preprocess
 from hamdg.data.registry import benchmark
@@ -67,6 +67,22 @@ def test_the_held_out_domain_is_never_opened(opened: list[str], held_out: str) -
 
     assert opened == [name for name in benchmark("mini").domains if name != held_out]
     assert list(data.domains) == list(data.train_part) == list(data.validation_part) == opened
+
+
+def test_a_setup_that_has_failed_leaves_no_domains_behind(opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(recipe: Recipe, name: str, side: int) -> Domain:
+        if name == "cartoon":
+            raise DataError("images of `cartoon` cannot be read")
+        return open_domain(recipe, name, side)
+
+    data = SourceData(recipe(), FORMAT)
+    with monkeypatch.context() as patch:
+        patch.setattr("hamdg.data.module.open_domain", refuse)
+        with pytest.raises(DataError, match="cannot be read"):
+            data.setup()
+    data.setup()
+    assert list(data.domains) == ["art_painting", "cartoon", "photo"]
+    assert opened == ["art_painting", *data.domains]
 
 
 def test_batches_come_from_the_training_part_alone(opened: list[str]) -> None:

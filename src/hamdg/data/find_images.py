@@ -81,8 +81,8 @@ def find_images(recipe: Recipe, held_out: bool = True) -> None:
         held_out: Whether the held-out domains are wanted too.
 
     Raises:
-        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image of a
-            held-out domain is an empty file.
+        DataError: If they are nowhere, a domain is missing or has not the benchmark's classes, or an image or a label
+            map of a held-out domain is an empty file.
     """
     if recipe.benchmark in RENDERED:
         return
@@ -96,3 +96,5 @@ def find_images(recipe: Recipe, held_out: bool = True) -> None:
         listing = list_images(recipe, name)
         if name not in sources:
             check_sizes(listing)
+            if place.benchmark.task == "segmentation":
+                check_sizes(list_images_and_maps(recipe, name).maps, "label maps")

@@ -141,13 +141,16 @@ class SourceData(LightningDataModule):
         """Open the source domains and split them."""
         if self.domains:
             return
+        opened: dict[str, Domain] = {}
         for name in self._given or self.bench.sources(self.recipe.held_out, self.recipe.excluded):
             domain = self._given[name] if self._given else open_domain(self.recipe, name, self.preprocess.side)
             train, validation = training_part(self.recipe, domain), split_domain(self.recipe, domain)[1]
             if not isinstance(domain, UnlabeledDomain):
                 self._check(domain, train, validation)
-            self.domains[name] = domain
+            opened[name] = domain
             self.train_part[name], self.validation_part[name] = train, validation
+        # All at once: where one could not be opened, the next call must not find the others and be content.
+        self.domains = opened
 
     def _check(self, domain: Domain, train: Indices, validation: Indices) -> None:
         maps = domain.labels.ndim > 1

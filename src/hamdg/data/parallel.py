@@ -140,8 +140,12 @@ def decoding_threads() -> int:
     return max(1, min(usable_cores(), _most or usable_cores()))
 
 
-def check_sizes(listing: Listing) -> None:
+def check_sizes(listing: Listing, what: str = "images") -> None:
     """Refuse images whose files are empty; none is opened.
+
+    Args:
+        listing: The images.
+        what: What they are.
 
     Raises:
         DataError: If there are some; it names them.
@@ -149,7 +153,7 @@ def check_sizes(listing: Listing) -> None:
     empty = np.flatnonzero(listing.sizes == 0).tolist()
     if empty:
         failed = [Rendered(position, None, "the file is empty") for position in empty]
-        raise unreadable(listing, failed, len(listing))
+        raise unreadable(listing, failed, len(listing), what)
 
 
 def unreadable(listing: Listing, failed: Sequence[Rendered], tried: int, what: str = "images") -> DataError:
