@@ -299,7 +299,7 @@ def test_lists_and_tables_have_no_label_maps(root: Path) -> None:
     lists = Lists(root / "list.csv", root)
     for place in ({"root": None, "hub": Hub("table.parquet")}, {"root": None, "hub": None, "lists": lists}):
         with pytest.raises(ConfigError, match=message):
-            custom_benchmark(**place, ids=IDS)  # type: ignore[arg-type]
+            custom_benchmark(**place, ids=IDS)
 
 
 @pytest.mark.parametrize(
