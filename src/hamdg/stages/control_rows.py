@@ -10,21 +10,45 @@ from hamdg.data.domain import Domain
 from hamdg.errors import DataError
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.predictions import MapPredictions, TargetPredictions, read_predictions
-from hamdg.runs.record import Row, read_record
+from hamdg.runs.record import Record, Row, read_record
 from hamdg.stages.context import Context
+from hamdg.stages.headline import estimated_errors, headline_of, part_of
 from hamdg.stages.sources import same_images, split_facts
 
 # Of a control's rows in the table of another run.
 CONTROL_NOTE = "same images"
 
 
-def joined_rows(control: Context, known: Collection[str]) -> list[Row]:
-    """Return a control's rows but those that are the run's own; they are called after the control."""
+def joined_rows(context: Context, control: Context, known: Collection[str]) -> list[Row]:
+    """Return a control's rows but those that are the run's own; they are called after the control.
+
+    Their headlines are of the same part of the targets as the run's, and the same mean of several.
+
+    Args:
+        context: The run.
+        control: The control.
+        known: The keys of the run's own rows.
+    """
+    record = read_record(control.run.record)
     return [
-        {**row, "key": _joined_key(control, row["key"]), "group": "control", "note": row["note"] or CONTROL_NOTE}
-        for row in read_record(control.run.record)["rows"]
+        {**_as_own(context, record, row), "key": _joined_key(control, row["key"]), "note": row["note"] or CONTROL_NOTE}
+        for row in record["rows"]
         if row["key"] not in known
     ]
+
+
+def _as_own(context: Context, record: Record, row: Row) -> Row:
+    """Return a control's row with the headline that it has in the run's table."""
+    own: Row = {**row, "group": "control"}
+    part, kind = record["part"], record.get("average", "arithmetic")
+    same_mean = len(row["targets"]) == 1 or kind == context.recipe.evaluate.average
+    if part == part_of(context) and same_mean:
+        return own
+    targets, errors = row["targets"], list[float]()
+    if context.bench.task == "segmentation":
+        errors = estimated_errors(context, targets, row["standard_error"], part, kind)
+    held_out, inside, error = headline_of(context, targets, errors)
+    return {**own, "held_out": held_out, "held_out_in80": inside, "standard_error": error}
 
 
 def join_predictions(control: Context, own: Mapping[str, TargetPredictions]) -> dict[str, TargetPredictions]:

@@ -16,25 +16,25 @@ from hamdg.data.domain import Domain, combined_fingerprint, only_domains, open_d
 from hamdg.data.listing import Listing
 from hamdg.data.module import target_positions
 from hamdg.data.resolve import prompts_of, words_of
-from hamdg.data.splits import Indices, image_classes
+from hamdg.data.splits import image_classes
 from hamdg.data.subset import Subset
 from hamdg.data.verify.card import card
 from hamdg.errors import DataError
 from hamdg.files import write_json
 from hamdg.models.network import has_batchnorm
-from hamdg.runs.averages import average, average_error, combined_error
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import identity
 from hamdg.runs.lines import LineFacts
 from hamdg.runs.manifest import check_digests, digests
 from hamdg.runs.predictions import MapPredictions, Predictions, TargetPredictions, write_predictions
-from hamdg.runs.record import EVALUATE, FORMAT, PART_SUFFIX, BatchNorm, Metrics, Part, Row, StepRecord, read_record
+from hamdg.runs.record import EVALUATE, FORMAT, BatchNorm, Metrics, Row, StepRecord, read_record
 from hamdg.runs.steps import read_start, read_validation, read_validation_by_source
 from hamdg.runs.versions import library_versions
 from hamdg.stages.context import Context
 from hamdg.stages.control_rows import check_control, join_maps, join_predictions, joined_rows
 from hamdg.stages.entries import measured_entries
 from hamdg.stages.exporting import exported
+from hamdg.stages.headline import headline_images, headline_of, image_count, part_of
 from hamdg.stages.lines import measure_lines
 from hamdg.stages.metrics import TargetMetrics
 from hamdg.stages.predictions import MapLog, PredictionLog, choose_mistakes, map_predictions
@@ -127,7 +127,7 @@ def _tested(context: Context, entries: Sequence[Entry], controls: Sequence[Conte
     ends = {row["key"]: _on_domains(context, row) for row in rows}
     lines = measure_lines(context, entries, opened, ends)
     known = {row["key"] for row in rows}
-    rows[-1:-1] = [row for control in controls for row in joined_rows(control, known)]
+    rows[-1:-1] = [row for control in controls for row in joined_rows(context, control, known)]
     names = [name for name in context.bench.domains if name in (*context.sources, *context.targets)]
     domains = [opened.get(name) or open_domain(context.recipe, name, context.preprocess.side) for name in names]
     predictions = _predictions(context, entries, opened, tested, controls)
@@ -143,7 +143,7 @@ def _measured(context: Context, domain: Domain, entries: Sequence[Entry]) -> Tes
     inside = torch.from_numpy(target_positions(context.recipe, domain.name, len(domain))[0])
     metrics = [TargetMetrics(context.task, classes, len(domain), inside) for _ in own]
     maps = labels.ndim > 1
-    seen = _headline_images(context, domain.name, len(domain))
+    seen = headline_images(context, domain.name, len(domain))
     if maps:
         # The record has the 80 % part beside the headline.
         for part in (seen, inside.numpy()):
@@ -176,12 +176,6 @@ def _check_labeled(domain: Domain, maps: Tensor) -> None:
             f"Of `{domain.name}`, the result is tested on {len(maps)} images, and {labeled} with a pixel of a class; "
             f"{_LABELED} are needed. Give the domain more label maps, or name more of their ids in `data.ids`."
         )
-
-
-def _headline_images(context: Context, name: str, count: int) -> Indices:
-    """Return the positions of the images that the headline is of, of a target that has so many."""
-    inside, outside = target_positions(context.recipe, name, count)
-    return {"all": np.arange(count), "80%": inside, "20%": outside}[_part(context)]
 
 
 def _predictions(
@@ -231,34 +225,20 @@ def _row(
     validation: float | None,
     errors: Mapping[str, Mapping[str, float]],
 ) -> Row:
-    part = _part(context)
     targets = {name: dict(found[entry.key]) for name, found in tested.items() if entry.key in found}
-    primary = context.task.primary
-    own = _numbers([metrics[f"{primary}{PART_SUFFIX[part]}"] for metrics in targets.values()])
-    inside = _numbers([metrics[f"{primary}_in80"] for metrics in targets.values()])
-    kind = context.recipe.evaluate.average
-    counts = [len(_headline_images(context, name, _images(metrics))) for name, metrics in targets.items()]
     given = [found[entry.key] for found in errors.values() if entry.key in found]
+    headline = headline_of(context, targets, given)
     return {
         "key": entry.key,
         "label": entry.label,
         "group": entry.group,
-        "held_out": average(own, kind),
-        "held_out_in80": average(inside, kind),
-        "standard_error": combined_error(own, given, kind) if given else average_error(own, counts, kind),
+        "held_out": headline.held_out,
+        "held_out_in80": headline.held_out_in80,
+        "standard_error": headline.standard_error,
         "validation": validation,
         "note": entry.note,
         "targets": targets,
     }
-
-
-def _numbers(values: Sequence[object]) -> list[float]:
-    return [value for value in values if isinstance(value, float)]
-
-
-def _part(context: Context) -> Part:
-    """Return which part of the targets the headline is of: of those that a step has read, what it has not seen."""
-    return "20%" if any("targets" in step.reads for step in context.algorithm.steps()) else "all"
 
 
 def _data(context: Context, domains: Sequence[Domain]) -> dict[str, object]:
@@ -303,7 +283,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "label": recipe.label or context.algorithm.label,
         "footnote": context.algorithm.footnote,
         "metric": context.task.primary,
-        "part": _part(context),
+        "part": part_of(context),
         "seed": recipe.seed,
         "identity": identity(recipe),
         "held_out_accuracy": result["held_out"],
@@ -326,7 +306,7 @@ def _record(context: Context, rows: Sequence[Row], steps: Mapping[str, StepRecor
         "rows": list(rows),
         "steps": steps,
         "images_seen": sum(step["images_seen"] for step in steps.values()),
-        "n_held_out": sum(_images(metrics) for metrics in result["targets"].values()),
+        "n_held_out": sum(image_count(metrics) for metrics in result["targets"].values()),
         "timings": timings | {"total": sum(timings.values())},
         "versions": library_versions(),
         "command": command,
@@ -340,9 +320,3 @@ def _batchnorm(context: Context) -> dict[str, BatchNorm]:
     model = context.recipe.model
     told = has_batchnorm(context.pretrained.encoder) and not (model.has_text and model.statistics == "frozen")
     return {"batchnorm": model.statistics} if told else {}
-
-
-def _images(metrics: Metrics) -> int:
-    count = metrics["images"]
-    assert isinstance(count, int | float), "every target has a number of images"
-    return int(count)
