@@ -15,7 +15,7 @@ from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.record import Record, read_record
 from hamdg.runs.steps import read_validation
-from hamdg.stages import pipeline
+from hamdg.stages import exporting, pipeline
 from hamdg.stages.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -76,6 +76,25 @@ def test_rows_are_added_to_those_that_a_record_has(tiny: Tiny) -> None:
     written = record.stat().st_mtime_ns
     assert keys(finished(recipe)) == ALL
     assert record.stat().st_mtime_ns == written
+
+
+def test_rows_that_a_stopped_process_was_adding_are_added_by_the_next(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tiny(*EXPERTS, "--evaluate.rows=[]")
+    assert keys(finished(few)) == ["experts"]
+    recipe, run = replace(few, evaluate=replace(few.evaluate, rows=None)), RunDirectory(run_directory(few))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "open_holdouts", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(recipe)
+    assert not run.is_done
+    assert keys(finished(recipe)) == ALL
+    assert run.is_done
 
 
 def test_controls_have_their_own_rows(tiny: Tiny) -> None:

@@ -140,13 +140,14 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
 
 
 def _with_missing_rows(recipe: Recipe, run: RunDirectory, until: str) -> tuple[Recipe, bool]:
-    """Return the recipe that also measures what a done run's record lacks, and whether it lacks anything."""
-    if until != EVALUATE or not run.is_done:
+    """Return the recipe that also measures what a run's record lacks, and whether it lacks anything."""
+    # Of a run that is not done, too: a process may have died while it added rows.
+    if until != EVALUATE or not run.record.is_file():
         return recipe, False
     try:
         record = read_record(run.record)
     except DataError:
-        return recipe, False  # which file of a done run is another is said later
+        return recipe, False  # which file of a run is another is said later
     rows = rows_to_measure(record, recipe.evaluate.rows)
     return (recipe, False) if rows == () else (replace(recipe, evaluate=replace(recipe.evaluate, rows=rows)), True)
 
