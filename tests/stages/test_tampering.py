@@ -106,6 +106,17 @@ def test_a_run_that_is_not_done_tests_its_own_merged_model_alone(copied: Copied,
     assert again(run) == 0
 
 
+def test_the_record_goes_with_the_step_that_it_follows_from(copied: Copied) -> None:
+    run = copied("vit")
+    before = json.loads(run.record.read_text())
+    run.unmark_done()
+    # Of weights that the step, done on another machine, will not give again.
+    run.record.write_text(json.dumps(before | {"held_out_accuracy": 0.123, "files": {}}))
+    run.step("merge").summary.unlink()
+    assert again(run) == 0
+    assert read_record(run.path)["held_out_accuracy"] == before["held_out_accuracy"]
+
+
 def test_a_failed_evaluation_keeps_the_record(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
     run = copied("vit")
     before = run.record.read_bytes()

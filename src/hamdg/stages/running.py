@@ -89,6 +89,7 @@ def _forget_after(run: Context, step: Step) -> None:
     """Delete what followed from a step that is about to be done again, so that all of a run belongs together."""
     steps = list(run.algorithm.steps())
     later = steps[[one.name for one in steps].index(step.name) + 1 :]
+    run.run.record.unlink(missing_ok=True)
     run.run.validation.unlink(missing_ok=True)
     for one in reversed(later):
         if not one.independent:
