@@ -26,10 +26,13 @@ from hamdg.config.recipe import (
     RuntimeConfig,
     TrainConfig,
 )
+from hamdg.data import domain
 from hamdg.data.domain import open_domain
 from hamdg.data.module import split_domain
 from hamdg.data.resolve import benchmark_of
+from hamdg.data.splits import split
 from hamdg.errors import ConfigError, DataError
+from hamdg.mini import DomainArrays
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.predictions import read_predictions
@@ -99,6 +102,31 @@ def test_a_run_on_streets(tmp_path: Path) -> None:
     assert "rgb(128, 64, 128)" in page
     assert "<h2>IoU by class</h2>" in page
     assert "<h3>mIoU on every domain, %</h3>" in page
+
+
+def test_a_hold_out_set_without_labeled_pixels_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = recipe(tmp_path)
+    (held,) = {len(split_domain(given, open_domain(given, name, 32))[1]) for name in ("day", "game")}
+    rendered = domain.load_rendered
+
+    def unlabeled(benchmark: str, name: str, data: DataConfig, cache: Path) -> DomainArrays:
+        found = rendered(benchmark, name, data, cache)
+        if name != "game":
+            return found
+        maps = found.labels.copy()
+        maps[split(len(maps), 0.2, given.seed, benchmark_of(given).domains.index(name))[1]] = 255
+        return replace(found, labels=maps, clean_labels=maps)
+
+    monkeypatch.setattr(domain, "load_rendered", unlabeled)
+    with pytest.raises(DataError) as caught:
+        pipeline.run(given, show=False)
+    assert str(caught.value) == (
+        f"domain `game` has {held} label maps to validate on, and no pixel of a class in them; raise "
+        "`data.validation_fraction`, or give the domain more label maps."
+    )
+    assert not RunDirectory(run_directory(given)).step("train").folder.exists()
 
 
 def test_a_test_without_labeled_images_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hamdg.data.activations import FrozenLayers
 from hamdg.data.benchmark import Benchmark
 from hamdg.data.contents import contents_digest
 from hamdg.data.domain import Domain
+from hamdg.data.label_maps import IGNORED
 from hamdg.data.listing import Listing
 from hamdg.data.lists.meaning import read_lists
 from hamdg.data.module import SourceData, draws_training_part, split_domain, target_positions, training_part
@@ -27,7 +28,7 @@ from hamdg.files import write_json
 from hamdg.runs import schema
 from hamdg.runs.directory import RunDirectory
 from hamdg.stages.context import Context
-from hamdg.text import listed
+from hamdg.text import counted, listed
 
 
 class SplitFacts(TypedDict):
@@ -76,7 +77,7 @@ def open_sources(context: Context, begun: bool, layers: FrozenLayers | None = No
         layers: The frozen layers whose activations stand for the images of hold-out sets, where these are kept.
 
     Raises:
-        DataError: If the images are not those that the run began with.
+        DataError: If the images are not those that the run began with, or no pixel of a hold-out set has a class.
     """
     data = SourceData(context.recipe, context.preprocess, layers=layers, device=context.device)
     data.setup()
@@ -84,9 +85,25 @@ def open_sources(context: Context, begun: bool, layers: FrozenLayers | None = No
     if begun:
         _compare(run, schema.read(run.splits, Splits)["domains"], found)
     else:
+        _check_labeled(data)
         _write(context, found, data)
         _announce(context.recipe, data)
     return data
+
+
+def _check_labeled(data: SourceData) -> None:
+    """Refuse a hold-out set of which no metric would be a number.
+
+    Raises:
+        DataError: If no pixel of its label maps has a class.
+    """
+    for name, part in data.validation_part.items():
+        held = data.domains[name].labels[part]
+        if held.ndim > 1 and len(held) and not (held != IGNORED).any():
+            raise DataError(
+                f"domain `{name}` has {counted(len(held), 'label map')} to validate on, and no pixel of a class in "
+                "them; raise `data.validation_fraction`, or give the domain more label maps."
+            )
 
 
 def open_holdouts(context: Context) -> dict[str, Subset]:
