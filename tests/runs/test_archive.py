@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from hamdg.config.algorithms import find
 from hamdg.config.data import DataConfig
 from hamdg.config.recipe import ModelConfig, Recipe, RuntimeConfig
 from hamdg.config.tracking import TrackingConfig
@@ -129,6 +131,23 @@ def test_a_run_that_a_path_of_the_machine_defines_is_refused(recipe: Recipe) -> 
     with pytest.raises(
         DataError, match=r"is defined by `model.weights`, which is `/mnt/me/own.safetensors`, a path of"
     ):
+        pack(run)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key", "values"),
+    [
+        ("scmd", "scmd.teacher.weights", {"teacher": {"weights": "/mnt/me/own.pt", "prompts": ["/ {}"]}}),
+        ("simple", "simple.pool", {"pool": ["timm/resnet18", "RN50@/mnt/me/own.pt"]}),
+    ],
+)
+def test_a_path_in_the_algorithm_s_own_section_is_one_too(
+    recipe: Recipe, algorithm: str, key: str, values: dict[str, object]
+) -> None:
+    run = write_done(replace(recipe, algorithm=algorithm, settings=find(algorithm)()), 0.7)
+    assert pack(run).files
+    run.config.write_text(yaml.safe_dump(yaml.safe_load(run.config.read_text()) | {algorithm: values}))
+    with pytest.raises(DataError, match=rf"is defined by `{key}`, which is `/mnt/me/own.pt`, a path of this machine"):
         pack(run)
 
 

@@ -62,7 +62,7 @@ def pack(run: RunDirectory) -> PackedRun:
     if not isinstance(config, dict):
         raise DataError(f"`{run.config}` is not a recipe; repeat the run with `--force`.")
     config = _without_places(config)
-    for key, path in _paths_in(config):
+    for key, path in (*_paths_in(config), *_own_paths(config)):
         if is_absolute(path):
             raise DataError(
                 f"`{run.path}` is defined by `{key}`, which is `{excerpt(path)}`, a path of this machine; runs of "
@@ -119,6 +119,17 @@ def _paths_in(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for key in PATH_KEYS:
         if isinstance(value := values.get(key), str):
             yield key, value
+
+
+def _own_paths(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield what may be a path in the section of a recipe's algorithm: its texts, and weights that follow a model."""
+    name = config.get("algorithm")
+    own = config.get(name) if isinstance(name, str) else None
+    for key, value in flat(own).items() if isinstance(own, Mapping) else ():
+        for text in value if isinstance(value, list) else [value]:
+            # A template of prompts is none.
+            if isinstance(text, str) and "{" not in text:
+                yield from ((f"{name}.{key}", part) for part in (text, text.partition("@")[2]))
 
 
 def _portable_record(run: RunDirectory) -> dict[str, object]:
