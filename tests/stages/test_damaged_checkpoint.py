@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.distributed import DistNetworkError
 
 from hamdg import cli
 from hamdg.cohort.cohort import Cohort
@@ -174,6 +175,25 @@ def assert_same(found: Command, expected: Command) -> None:
     for name in (*names, "train/index.json", "splits.json"):
         assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
     assert read_rows(ours.step("train").metrics) == read_rows(theirs.step("train").metrics)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), DistNetworkError("address in use")])
+def test_what_the_machine_is_to_blame_for_costs_no_checkpoint(
+    command: Commander, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = command("own", *FEW, tower="vit")
+    stopped(lambda: cli.main(own.argv), monkeypatch)
+    resume = own.directory.step("train").resume
+    before = resume.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    # As another process on the same GPU makes it happen, before the state is taken over.
+    monkeypatch.setattr("hamdg.stages.fit._Training._train", fail)
+    with pytest.raises(type(error)):
+        cli.main(own.argv)
+    assert resume.read_bytes() == before
 
 
 def test_start_weights_that_changed_in_the_middle_of_the_training_are_refused(

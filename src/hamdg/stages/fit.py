@@ -119,7 +119,7 @@ def fit(
     try:
         training.lead(loggers, [kept, validation, progress, resume])
     except UNREADABLE as error:
-        if resume.restored or not done or isinstance(error, HamdgError):
+        if resume.restored or not done or isinstance(error, HamdgError) or _is_of_the_machine(error):
             raise
         raise CheckpointError("holds a state that training cannot take over") from error
     context.spent.append(resume.seconds_before)
@@ -213,6 +213,11 @@ def _resumed_step(context: Context, cohort: Cohort, origin: Mapping[str, str]) -
     except OSError as error:
         reason = reason_of(error).lower()
         raise RunDirectoryError(f"`{path}` cannot be read ({reason}); mend that, or {schema.REPEAT}.") from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Return whether torch blames memory, a device or a connection: kinds of their own of what a bad state raises."""
+    return isinstance(error, RuntimeError) and type(error) not in (RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
