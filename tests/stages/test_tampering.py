@@ -135,8 +135,8 @@ def test_a_training_that_was_changed_is_not_merged_again(copied: Copied, capsys:
     siblings = sorted(run.path.parent.iterdir())
     assert cli.main(["merge", str(run.path), "--merge.options.keep=0.3"]) == 2
     assert error_of(capsys) == (
-        f"`{path}` is not the file that the step `train` wrote (its digest differs); restore it, or delete "
-        f"`{run.step('train').summary}` and let `hamdg run` do that step again."
+        f"`{path}` is not the file that the step `train` wrote (its digest differs); restore it, or repeat the run "
+        "with `--force`."
     )
     assert sorted(run.path.parent.iterdir()) == siblings
 

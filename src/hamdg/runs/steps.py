@@ -150,6 +150,9 @@ def check_step(run: RunDirectory, step: StepDirectory) -> None:
 
 def remedy(step: StepDirectory) -> str:
     """Return what is to be done about a file of a step that is missing or another, for messages."""
+    if RunDirectory(step.run).is_done:
+        # `hamdg run` does nothing to a done run, and refuses one that lacks a summary.
+        return f"restore it, or {schema.REPEAT}"
     return f"restore it, or delete `{step.summary}` and let `hamdg run` do that step again"
 
 
