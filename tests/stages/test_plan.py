@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,12 +18,13 @@ from hamdg.data.domain import opened_domains
 from hamdg.progress import Progress
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
-from hamdg.stages import pipeline, plan_text
+from hamdg.stages import pipeline, plan_text, step_times
 from hamdg.stages.context import open_context
 from hamdg.stages.disk import Disk
 from hamdg.stages.plan import Plan, PlannedStep, make_plan
 
 if TYPE_CHECKING:
+    from hamdg.stages.context import Context
     from tests.stages.conftest import Commander, Tiny, Work
     from tests.tiny import Tower
 
@@ -51,6 +53,15 @@ def test_of_a_new_run_everything_is_to_do_and_no_time_is_invented(tiny: Tiny) ->
     assert plan.targets == {"sketch": 42}
     assert not opened
     assert not Path(recipe.runtime.root).exists()
+
+
+def test_a_record_that_goes_meanwhile_is_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, there = tmp_path / "gone" / "record.json", tmp_path / "record.json"
+    there.write_text("{}")
+    # As when another process begins a run again between the two looks.
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, there]))
+    context = SimpleNamespace(recipe=SimpleNamespace(algorithm="ham"), run=RunDirectory(tmp_path / "a/b/c/d"))
+    assert step_times._newest(cast("Context", context)) == [there, gone]
 
 
 def test_work_is_counted_in_images_through_networks(tiny: Tiny) -> None:

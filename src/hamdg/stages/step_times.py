@@ -65,7 +65,15 @@ def earlier_runs(context: Context) -> Earlier:
 
 def _newest(context: Context) -> list[Path]:
     files = context.run.path.parents[2].glob(f"*/{context.recipe.algorithm}/seed*/record.json")
-    return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:_READ]
+    return sorted(files, key=_written, reverse=True)[:_READ]
+
+
+def _written(path: Path) -> float:
+    """Return when a file was written; that of a run which another process begins again may have gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _cost(algorithm: str, config: Mapping[str, object], sources: int) -> list[object]:
