@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,11 +16,15 @@ from hamdg.mini import load_domain, rendered
 from hamdg.report.table import format_text
 from hamdg.runs.identity import identity, run_directory
 from hamdg.runs.record import read_record
-from hamdg.stages import pipeline
+from hamdg.stages import evaluate, pipeline
+from hamdg.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
+    from hamdg.algorithms.base import Entry
     from hamdg.config.data import MiniConfig
     from hamdg.mini import DomainArrays
+    from hamdg.runs.record import Row
+    from hamdg.stages.context import Context
     from tests.stages.conftest import Tiny, Work
 
 WEATHER = Benchmark("weather", domains=("day", "dusk", "night"), classes=("cat", "dog"))
@@ -137,3 +142,11 @@ def test_the_headline_may_be_the_harmonic_mean_which_tables_say(tiny: Tiny) -> N
     assert shown.splitlines()[2].split()[:7] == ["%", "correct", "held", "out", "±", "photo", "sketch"]
     # Another mean is another evaluation of the same run.
     assert run_directory(recipe) == run_directory(tiny("--held_out=photo+sketch", "--algorithm=erm", tower="vit"))
+
+
+def test_lines_take_no_mean_over_the_models_of_a_row_for_one_of_them() -> None:
+    context = cast("Context", SimpleNamespace(task=CLASSIFICATION))
+    entries = [cast("Entry", SimpleNamespace(key=key)) for key in ("source/day", "mtda", "mtda")]
+    targets = {"night": {"accuracy": 0.5, "images": 10}}
+    rows = [cast("Row", {"key": key, "sources": {"dusk": 0.7}, "targets": targets}) for key in ("source/day", "mtda")]
+    assert evaluate._ends(context, entries, rows) == {"source/day": {"dusk": 0.7, "night": 0.5}}

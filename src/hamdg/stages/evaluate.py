@@ -124,8 +124,7 @@ def _tested(context: Context, entries: Sequence[Entry], controls: Sequence[Conte
         check_control(context, control.run, opened)
     tested = {name: _measured(context, domain, entries) for name, domain in opened.items()}
     rows = _rows(context, entries, tested)
-    ends = {row["key"]: _on_domains(context, row) for row in rows}
-    lines = measure_lines(context, entries, opened, ends)
+    lines = measure_lines(context, entries, opened, _ends(context, entries, rows))
     known = {row["key"] for row in rows}
     rows[-1:-1] = [row for control in controls for row in joined_rows(context, control, known)]
     names = [name for name in context.bench.domains if name in (*context.sources, *context.targets)]
@@ -210,6 +209,12 @@ def _rows(context: Context, entries: Sequence[Entry], tested: Mapping[str, Teste
             row["passes"] = entry.passes
         found.append(row)
     return found
+
+
+def _ends(context: Context, entries: Sequence[Entry], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return what is known of single models; of a row that has one for each target, the sources have means."""
+    keys = [entry.key for entry in entries]
+    return {row["key"]: _on_domains(context, row) for row in rows if keys.count(row["key"]) == 1}
 
 
 def _on_domains(context: Context, row: Row) -> dict[str, float]:
