@@ -26,13 +26,13 @@ from hamdg.config.recipe import (
     RuntimeConfig,
     TrainConfig,
 )
-from hamdg.data import domain
 from hamdg.data.domain import open_domain
 from hamdg.data.module import split_domain
 from hamdg.data.resolve import benchmark_of
 from hamdg.data.splits import split
 from hamdg.errors import ConfigError, DataError
 from hamdg.mini import DomainArrays
+from hamdg.mini.rendered import load_rendered
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.predictions import read_predictions
@@ -109,17 +109,16 @@ def test_a_hold_out_set_without_labeled_pixels_is_refused_before_the_training(
 ) -> None:
     given = recipe(tmp_path)
     (held,) = {len(split_domain(given, open_domain(given, name, 32))[1]) for name in ("day", "game")}
-    rendered = domain.load_rendered
 
     def unlabeled(benchmark: str, name: str, data: DataConfig, cache: Path) -> DomainArrays:
-        found = rendered(benchmark, name, data, cache)
+        found = load_rendered(benchmark, name, data, cache)
         if name != "game":
             return found
         maps = found.labels.copy()
         maps[split(len(maps), 0.2, given.seed, benchmark_of(given).domains.index(name))[1]] = 255
         return replace(found, labels=maps, clean_labels=maps)
 
-    monkeypatch.setattr(domain, "load_rendered", unlabeled)
+    monkeypatch.setattr("hamdg.data.domain.load_rendered", unlabeled)
     with pytest.raises(DataError) as caught:
         pipeline.run(given, show=False)
     assert str(caught.value) == (
