@@ -228,14 +228,24 @@ def rows_to_measure(record: Record, wanted: Sequence[str] | None) -> Sequence[st
         record: The record of a run of which some rows may have been measured alone.
         wanted: The rows that are wanted now, as `evaluate.rows` names them; `None` for all.
     """
-    evaluated = cast("Mapping[str, object]", record["config"].get("evaluate") or {})
-    before = cast("Sequence[str] | None", evaluated.get("rows"))
+    before = rows_asked_for(record)
     if before is None:
         return ()
     if wanted is None:
         return None
     measured = {row["key"] for row in record["rows"]} | {*before}
     return tuple(dict.fromkeys((*before, *wanted))) if {*wanted} - measured else ()
+
+
+def rows_asked_for(record: Record) -> Sequence[str] | None:
+    """Return what `evaluate.rows` was for a record."""
+    evaluated = cast("Mapping[str, object]", record["config"].get("evaluate") or {})
+    return cast("Sequence[str] | None", evaluated.get("rows"))
+
+
+def is_averaged(record: Record, average: Average) -> bool:
+    """Return whether the headlines of a record are made as `evaluate.average` says; those of one target always are."""
+    return len(record["targets"]) < 2 or record.get("average", "arithmetic") == average
 
 
 def no_share(rows: Sequence[Row], metric: str) -> str:

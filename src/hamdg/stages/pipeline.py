@@ -22,7 +22,7 @@ from hamdg.report import build
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_not_records_only, check_seal, seal
-from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
+from hamdg.runs.record import EVALUATE, VALIDATE, is_averaged, read_record, rows_asked_for, rows_to_measure
 from hamdg.runs.steps import read_start
 from hamdg.stages import outcome, plan_text
 from hamdg.stages.class_features import check_rows, check_words
@@ -83,7 +83,7 @@ def _run(
     set_threads(recipe.runtime.threads)
     keep_freed_memory()
     place, evaluates = RunDirectory(run_directory(recipe)), until == EVALUATE
-    recipe, adds_rows = _with_missing_rows(recipe, place, until)
+    recipe, adds_rows = _with_missing_figures(recipe, place, until)
     again = again or adds_rows
     _check_files(place, until, force=force, again=again)
     wanted = force or again or not place.is_done
@@ -127,7 +127,7 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
     with console.output(quiet=recipe.runtime.quiet):
         set_threads(recipe.runtime.threads)
         place = RunDirectory(run_directory(recipe))
-        recipe, again = _with_missing_rows(recipe, place, until)
+        recipe, again = _with_missing_figures(recipe, place, until)
         _check_files(place, until, force=force, again=again)
         find_images(recipe, held_out=until == EVALUATE)
         own = _opened(recipe, place, until)
@@ -139,8 +139,11 @@ def dry_run(recipe: Recipe, force: bool = False, until: str = EVALUATE) -> None:
         console.result_json(plan_text.values(plan))
 
 
-def _with_missing_rows(recipe: Recipe, run: RunDirectory, until: str) -> tuple[Recipe, bool]:
-    """Return the recipe that also measures what a run's record lacks, and whether it lacks anything."""
+def _with_missing_figures(recipe: Recipe, run: RunDirectory, until: str) -> tuple[Recipe, bool]:
+    """Return the recipe that also measures what a run's record lacks, and whether it lacks anything.
+
+    It lacks rows that were not asked for when it was written, and headlines that are another mean of several targets.
+    """
     # Of a run that is not done, too: a process may have died while it added rows.
     if until != EVALUATE or not run.record.is_file():
         return recipe, False
@@ -149,7 +152,11 @@ def _with_missing_rows(recipe: Recipe, run: RunDirectory, until: str) -> tuple[R
     except DataError:
         return recipe, False  # which file of a run is another is said later
     rows = rows_to_measure(record, recipe.evaluate.rows)
-    return (recipe, False) if rows == () else (replace(recipe, evaluate=replace(recipe.evaluate, rows=rows)), True)
+    if rows == ():
+        if is_averaged(record, recipe.evaluate.average):
+            return recipe, False
+        rows = rows_asked_for(record)
+    return replace(recipe, evaluate=replace(recipe.evaluate, rows=rows)), True
 
 
 def _check_files(run: RunDirectory, until: str, force: bool, again: bool) -> None:

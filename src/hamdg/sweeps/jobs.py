@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hamdg.config.keys import value_at
 from hamdg.config.reading import read_given
-from hamdg.config.recipe import Recipe
+from hamdg.config.recipe import EvaluateConfig, Recipe
 from hamdg.config.shipped import public_name
 from hamdg.data.find_images import find_images
 from hamdg.data.resolve import benchmark_of
@@ -23,7 +23,7 @@ from hamdg.report.tables.options import EVERY_SOURCE
 from hamdg.runs.directory import RunDirectory
 from hamdg.runs.identity import run_directory, training_identity
 from hamdg.runs.manifest import check_not_records_only
-from hamdg.runs.record import EVALUATE, VALIDATE, read_record, rows_to_measure
+from hamdg.runs.record import EVALUATE, VALIDATE, is_averaged, read_record, rows_to_measure
 from hamdg.sweeps.grid import defines
 from hamdg.sweeps.picking import Exclusion, fits
 from hamdg.sweeps.points import Changes, Point, check_size, joined, naming, points_of
@@ -244,13 +244,14 @@ def is_done(job: Job) -> bool:
     """Return whether a run has done all that its sweep asks for."""
     run = RunDirectory(job.directory)
     if job.until == EVALUATE:
-        return run.is_done and not _lacks_rows(run, job.recipe.evaluate.rows)
+        return run.is_done and not _lacks_figures(run, job.recipe.evaluate)
     return run.validation.is_file() if job.until == VALIDATE else run.step(job.until).is_done
 
 
-def _lacks_rows(run: RunDirectory, wanted: Sequence[str] | None) -> bool:
+def _lacks_figures(run: RunDirectory, wanted: EvaluateConfig) -> bool:
     try:
-        return rows_to_measure(read_record(run.record), wanted) != ()
+        record = read_record(run.record)
+        return rows_to_measure(record, wanted.rows) != () or not is_averaged(record, wanted.average)
     except DataError:
         return False  # what is wrong with it is said elsewhere
 
