@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import pytest
 import torch
 
 from hamdg import cli
+from hamdg.algorithms.base import Step, StepResult
+from hamdg.algorithms.erm import Erm
 from hamdg.config.reading import read_recipe
 from hamdg.data.domain import open_domain
 from hamdg.data.resolve import prompts_of
@@ -355,3 +358,22 @@ def test_swad_over_the_whole_training_is_its_mean(tiny: Tiny, tower: Tower) -> N
         # How the history is kept changes nothing about the training.
         ours, theirs = (load_tensors(run.step("train").folder / "last" / f"{source}.safetensors") for run in runs)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"),
+    [
+        (("train", "record"), "the run's own files or stages, `record`"),
+        (("evaluate",), "the run's own files or stages, `evaluate`"),
+        (("train", "merge", "train"), "another step, `train`"),
+    ],
+)
+def test_a_step_cannot_have_the_name_of_what_a_run_has_already(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], whose: str
+) -> None:
+    recipe = tiny("--algorithm=erm", "--controls.erm=false")
+    steps = [Step(name, lambda _: StepResult()) for name in names]
+    monkeypatch.setattr(Erm, "steps", lambda _: steps)
+    with pytest.raises(ConfigError, match=re.escape(f"algorithm `erm` has the name of {whose}; rename it.")):
+        pipeline.run(recipe)
+    assert not run_directory(recipe).exists()

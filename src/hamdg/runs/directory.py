@@ -23,6 +23,8 @@ from hamdg.text import reason_of
 
 # Where each held-out domain has a model of its own: a folder for each in this one.
 MERGED_FOLDER = "merged"
+# What a run's own JSON files and folders are called: no step can have such a name.
+FILES = ("start", "splits", "validation", "record", "lines", MERGED_FOLDER)
 
 
 @dataclass(frozen=True)

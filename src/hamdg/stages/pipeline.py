@@ -19,7 +19,7 @@ from hamdg.data.find_images import find_images
 from hamdg.errors import ConfigError, DataError, RunInUseError
 from hamdg.progress import Progress
 from hamdg.report import build
-from hamdg.runs.directory import RunDirectory
+from hamdg.runs.directory import FILES, RunDirectory
 from hamdg.runs.identity import run_directory
 from hamdg.runs.manifest import check_not_records_only, check_seal, seal
 from hamdg.runs.record import EVALUATE, VALIDATE, is_averaged, read_record, rows_asked_for, rows_to_measure
@@ -185,6 +185,7 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
     """
     context = open_context(recipe, run)
     steps = context.algorithm.steps()
+    _check_names(recipe, steps)
     check_until(recipe, steps, until)
     check_words(context)
     check_rows(context)
@@ -195,6 +196,19 @@ def _opened(recipe: Recipe, run: RunDirectory, until: str) -> Context:
         if step.check is not None:
             step.check(replace(context, unlearned=True))
     return context
+
+
+def _check_names(recipe: Recipe, steps: Sequence[Step]) -> None:
+    """Refuse steps whose files would be another's: of another step, or of the run itself."""
+    seen = set[str]()
+    for step in steps:
+        taken = step.name in (*FILES, VALIDATE, EVALUATE)
+        if taken or step.name in seen:
+            whose = "the run's own files or stages" if taken else "another step"
+            raise ConfigError(
+                f"A step of the algorithm `{recipe.algorithm}` has the name of {whose}, `{step.name}`; rename it."
+            )
+        seen.add(step.name)
 
 
 def check_until(recipe: Recipe, steps: Sequence[Step], until: str) -> None:
