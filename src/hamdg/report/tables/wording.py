@@ -28,7 +28,7 @@ _PUBLISHED = (
 )
 TEST = (
     "not distinguishable from it at the level of 5 % (two-sided paired t-test over seeds and held-out domains, Welch's "
-    "where nothing is paired; not corrected for the number of rows)"
+    "where fewer than two are paired; not corrected for the number of rows)"
 )
 
 
