@@ -142,17 +142,17 @@ def test_the_headline_may_be_the_harmonic_mean_which_tables_say(tiny: Tiny) -> N
     assert "Several held-out domains: harmonic mean." in shown.splitlines()
     assert shown.splitlines()[2].split()[:7] == ["%", "correct", "held", "out", "±", "photo", "sketch"]
     # Another mean is another evaluation of the same run, which has what it did not measure before.
-    other = tiny("--held_out=photo+sketch", "--algorithm=erm", tower="vit")
-    assert run_directory(recipe) == run_directory(other)
-    again = read_record(pipeline.run(other))
+    plain = tiny("--held_out=photo+sketch", "--algorithm=erm", tower="vit")
+    assert run_directory(recipe) == run_directory(plain)
+    again = read_record(pipeline.run(plain))
     assert again["average"] == "arithmetic"
     for row in again["rows"]:
         accuracies = [row["targets"][name]["accuracy"] for name in ("photo", "sketch")]
         assert row["held_out"] == pytest.approx(sum(accuracies) / 2)  # type: ignore[arg-type]
     assert again["steps"]["train"] == record["steps"]["train"]
-    written = RunDirectory(run_directory(other)).record.stat().st_mtime_ns
-    pipeline.run(other)
-    assert RunDirectory(run_directory(other)).record.stat().st_mtime_ns == written
+    written = RunDirectory(run_directory(plain)).record.stat().st_mtime_ns
+    pipeline.run(plain)
+    assert RunDirectory(run_directory(plain)).record.stat().st_mtime_ns == written
 
 
 def test_lines_take_no_mean_over_the_models_of_a_row_for_one_of_them() -> None:
