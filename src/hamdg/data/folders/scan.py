@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +16,11 @@ from hamdg.data.folders.layout import domain_folders, parts_of, parts_to_read, p
 from hamdg.data.folders.walk import Walk, look, walk
 from hamdg.data.listing import Listing, NameTable, stamp_of
 from hamdg.data.locations import Location
+from hamdg.errors import DataError
+from hamdg.text import listed
+
+# So many classes are named in a message.
+_LISTED = 12
 
 # Looking at a file's size is a wait for the disk, or for another machine's.
 _THREADS = 4
@@ -207,3 +212,27 @@ def is_expected(benchmark: Benchmark, domain: str, label: int) -> bool:
     """Return whether a domain should have images of a class: if any published copy has some, or nothing is known."""
     known = [version.by_class[domain] for version in benchmark.versions if domain in version.by_class]
     return not known or any(counts[label] > 0 for counts in known)
+
+
+def check_classes(benchmark: Benchmark, domain: str, there: Collection[str], holds: str) -> None:
+    """Refuse a domain that lacks images of a class.
+
+    Args:
+        benchmark: The benchmark.
+        domain: One of its domains.
+        there: The classes of which it has images.
+        holds: What names the images, and a verb, for the error: "`images.txt` names".
+
+    Raises:
+        DataError: If one is missing that is expected.
+    """
+    missing = [
+        name
+        for label, name in enumerate(benchmark.classes)
+        if name not in there and is_expected(benchmark, domain, label)
+    ]
+    if missing:
+        raise DataError(
+            f"{holds} no image of {listed(missing, _LISTED)} in the domain `{domain}` of `{benchmark.name}`; "
+            "every domain needs every class."
+        )

@@ -11,14 +11,13 @@ import numpy as np
 
 from hamdg.data.benchmark import Benchmark, Lists
 from hamdg.data.folders.layout import domain_of_folder, printable
-from hamdg.data.folders.scan import FolderSource, is_expected
+from hamdg.data.folders.scan import FolderSource, check_classes
 from hamdg.data.listing import Listing, NameTable
 from hamdg.data.lists.meaning import Listed, read_lists
 from hamdg.errors import DataError
 from hamdg.text import listed
 
 _SHOWN = 5
-_LISTED = 12
 
 
 def list_listed_domain(benchmark: Benchmark, lists: Lists, domain: str, *, complete: bool = True) -> Listing:
@@ -56,15 +55,7 @@ def _check_complete(benchmark: Benchmark, lists: Lists, domain: str, found: List
         raise DataError(
             f"{where} names no image of the domain `{domain}` of `{benchmark.name}`, only of {listed(found.domains)}."
         )
-    there = set(found.images[domain].values())
-    missing = [
-        name
-        for label, name in enumerate(benchmark.classes)
-        if name not in there and is_expected(benchmark, domain, label)
-    ]
-    if missing:
-        what = f"{listed(missing, _LISTED)} in the domain `{domain}` of `{benchmark.name}`"
-        raise DataError(f"{where} names no image of {what}; every domain needs every class.")
+    check_classes(benchmark, domain, set(found.images[domain].values()), f"{where} names")
 
 
 def _common_folder(benchmark: Benchmark, domain: str, images: Mapping[str, str]) -> str:
