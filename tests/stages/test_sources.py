@@ -118,6 +118,22 @@ def test_changed_images_are_refused_by_a_run_that_has_begun(tiny: Tiny, small_pa
     pipeline.run(recipe, force=True, until="merge")
 
 
+def test_force_keeps_a_run_whose_images_nothing_could_begin_with(tiny: Tiny, small_pacs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "PACS"
+    shutil.copytree(small_pacs, root)
+    recipe = pacs(tiny, root, "--data.validation_fraction=0.1")
+    pipeline.run(recipe, until="merge")
+    run = RunDirectory(run_directory(recipe))
+    before = digest_of(run.record)
+    for folder in (root / "photo").iterdir():
+        for path in sorted(folder.iterdir())[1:]:
+            path.unlink()
+    with pytest.raises(DataError, match=r"^domain `photo` has no validation image"):
+        pipeline.run(recipe, force=True, until="merge")
+    assert run.step("merge").summary.exists()
+    assert digest_of(run.record) == before
+
+
 def bitmaps(source: Path, root: Path, seed: int | None = None) -> Path:
     """Copy images as bitmaps, whose sizes tell nothing of what they show; with a seed, as noise."""
     rng = np.random.default_rng(seed)

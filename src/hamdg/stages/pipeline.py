@@ -37,7 +37,7 @@ from hamdg.stages.machine import keep_freed_memory, set_threads
 from hamdg.stages.plan import make_plan, part_name
 from hamdg.stages.processes import lead_alone
 from hamdg.stages.running import run_steps
-from hamdg.stages.sources import check_learned_from_these
+from hamdg.stages.sources import check_learned_from_these, check_sources
 from hamdg.stages.start import changed_start, check_start, prepare
 from hamdg.stages.tracking import evaluation_results, track_evaluation, track_validation, validation_results
 from hamdg.tracking.loggers import check_makers
@@ -107,6 +107,7 @@ def _run(
             for control in controls:
                 check_sealed(control)
             if force:
+                check_sources(own)
                 main.reset()
             with own.progress.shown():
                 _advance(own, controls, command, until, force=force, again=again)

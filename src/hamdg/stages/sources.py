@@ -91,6 +91,18 @@ def open_sources(context: Context, begun: bool, layers: FrozenLayers | None = No
     return data
 
 
+def check_sources(context: Context) -> None:
+    """Refuse images that no run could begin with, without writing anything.
+
+    Raises:
+        DataError: If a source domain cannot be opened and split, or no pixel of a hold-out set has a class.
+    """
+    data = SourceData(context.recipe, context.preprocess, device=context.device)
+    with console.output(quiet=True):  # the run says it when it begins
+        data.setup()
+    _check_labeled(data)
+
+
 def _check_labeled(data: SourceData) -> None:
     """Refuse a hold-out set of which no metric would be a number.
 
