@@ -131,6 +131,10 @@ def test_a_csv_that_makes_no_sense_is_refused(tmp_path: Path, change: Change, se
         ),
         (["photo/dog/1.jpg dgo"], "`{lists}`, line 1: `pacs` has no class `dgo`; did you mean `dog`?"),
         (
+            ["photo/dog/1.jpg 0", "photo/horse/1.jpg -1"],
+            "`{lists}`, line 2: expected a number of a class (0, 1, 2, ...) or its name after the path, but got `-1`.",
+        ),
+        (
             ["photo/dog/1.jpg 1", "photo/horse/1.jpg 1"],
             "`{lists}`, line 2: the number 1 is `horse` by its folder, but `dog` in line 1; correct the list.",
         ),
@@ -149,6 +153,12 @@ def test_lines_that_make_no_sense_are_refused(tmp_path: Path, lines: list[str], 
     with pytest.raises(DataError) as caught:
         listing(of(PACS, lists), "photo")
     assert str(caught.value) == sentence.replace("{lists}", str(lists))
+
+
+def test_a_negative_number_is_no_class_of_a_benchmark_of_ones_own(tmp_path: Path) -> None:
+    lists = write(tmp_path / "l.txt", "photo/dog/1.jpg 0", "photo/horse/1.jpg -1")
+    with pytest.raises(DataError, match=r"line 2: expected a number of a class \(0, 1, 2, \.\.\.\) or its name"):
+        benchmark_of(of("custom", lists, tmp_path))
 
 
 def test_a_domain_called_as_a_split_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from hamdg.data.lists.parse import COLUMNS, Line, ListFile, list_files, read_fil
 from hamdg.text import did_you_mean, excerpt, listed
 
 _LISTED = 12
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ def _meanings(file: ListFile, benchmark: Benchmark | None) -> Iterator[tuple[Lin
             by_folder[folder] = _of_folders(folder.split("/") if folder else [], benchmark)
         domain, label = by_folder[folder]
         is_number = file.numbered and line.label.isdecimal()
+        if file.numbered and not is_number and _NUMBER.fullmatch(line.label):
+            expected = "a number of a class (0, 1, 2, ...) or its name"
+            raise file.wrong(line, f"expected {expected} after the path, but got `{excerpt(line.label)}`.")
         if line.domain is not None:
             domain = _named(file, line, benchmark, line.domain, "domain")
         if not is_number:
