@@ -51,6 +51,18 @@ def test_what_was_saved_to_the_disk_can_be_opened(hubs: Hubs, tmp_path: Path) ->
     assert [open_table(several).content(row) for row in range(4)] == [hubs.image(row) for row in (5, 4, 6, 1)]
 
 
+def test_splits_without_rows_are_left_out(hubs: Hubs, tmp_path: Path) -> None:
+    whole = hubs.dataset(hubs.pets())
+    untyped = datasets.Dataset.from_dict({"image": [], "label": [], "domain": []})
+    DatasetDict({"train": whole, "test": untyped}).save_to_disk(tmp_path / "untyped")
+    DatasetDict({"train": whole, "test": whole.select([])}).save_to_disk(tmp_path / "typed")
+    files = hubs.write(hubs.pets())
+    whole.select([]).to_parquet(f"{files.id}/data/test-00000-of-00001.parquet")
+    for hub in (Hub(str(tmp_path / "untyped")), Hub(str(tmp_path / "typed")), files):
+        assert list(open_splits(hub)) == ["train"]
+        assert len(open_table(hub)) == 8
+
+
 def test_a_damaged_file_is_named(hubs: Hubs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "set" / "data" / "train-00000-of-00001.parquet"
     folder = hubs.write(hubs.pets())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import re
 import sys
@@ -97,13 +98,11 @@ def open_splits(hub: Hub) -> dict[str, datasets.Dataset]:
 
 
 def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
-    import datasets
     from datasets import config
 
     folder = local_copy(hub)
     if folder is not None and any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
-        saved = datasets.load_from_disk(str(folder))
-        return dict(saved) if isinstance(saved, dict) else {"train": saved}
+        return _saved(folder)
     download = not is_cached(hub)
     builder = _builder(hub, folder)
     if download:
@@ -111,7 +110,20 @@ def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
         amount = f"{size / 1e9:,.1f} GB" if size else "its size is not known"
         console.note(f"downloading `{hub.id}` from the hub ({amount}); it is kept in `{config.HF_DATASETS_CACHE}`")
     builder.download_and_prepare()
-    return dict(builder.as_dataset())
+    # `datasets` cannot open a split without rows.
+    filled = [name for name, split in (builder.info.splits or {}).items() if split.num_examples]
+    return {name: builder.as_dataset(split=name) for name in filled} or dict(builder.as_dataset())
+
+
+def _saved(folder: Path) -> dict[str, datasets.Dataset]:
+    import datasets
+
+    if not (folder / "dataset_dict.json").exists():
+        return {"train": datasets.load_from_disk(str(folder))}
+    splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+    filled = [name for name in splits if any((folder / name).glob("*.arrow"))]
+    # Where all are without rows, `datasets` says so.
+    return {name: datasets.load_from_disk(str(folder / name)) for name in filled or splits}
 
 
 def _builder(hub: Hub, local: Path | None) -> datasets.DatasetBuilder:
