@@ -19,6 +19,8 @@ CROPPING = ("clip", "domainbed")
 RENDERED = {"mini": "mini", "mini-scenes": "scenes"}
 # In which lights there are copies of the embedded benchmark's domains.
 LIGHTS = ("dark", "fog")
+# In which styles beside its own it can draw: some of those that its CLIPs saw in pretraining.
+FURTHER_STYLES = ("watercolor", "pixel_art", "chalk")
 
 
 def light_of(domain: str) -> tuple[str, str]:
@@ -43,6 +45,8 @@ class MiniConfig:
         imbalance: Frequency of the most frequent over the least frequent class; the order differs between domains.
         copies: Further domains: the images of one in another light, `<domain>_dark` or `<domain>_fog`, with splits of
             their own, so that drawings of one's hold-out set train the other.
+        styles: Further domains: the same classes in other styles, `watercolor`, `pixel_art` or `chalk`, which its
+            CLIPs have seen in pretraining.
     """
 
     seed: Annotated[int, Range(0)] = 0
@@ -52,6 +56,7 @@ class MiniConfig:
     spurious: Fraction = 0.0
     imbalance: Annotated[float, Range(1)] = 1.0
     copies: Names = field(default_factory=list)
+    styles: Names = field(default_factory=list)
 
 
 def noise_problem(config: MiniConfig, domains: Sequence[str]) -> str:
@@ -59,9 +64,10 @@ def noise_problem(config: MiniConfig, domains: Sequence[str]) -> str:
 
     Args:
         config: Its settings.
-        domains: Its own domains, to which the settings add copies.
+        domains: Its own domains, to which the settings add others.
     """
-    key, noise, known = "data.mini.label_noise", config.label_noise, [*domains, *map(str, config.copies)]
+    key, noise = "data.mini.label_noise", config.label_noise
+    known = [*domains, *map(str, (*config.styles, *config.copies))]
     shares = {f"{key}.{name}": share for name, share in noise.items()} if isinstance(noise, Mapping) else {key: noise}
     if strange := [name for name in noise if name not in known] if isinstance(noise, Mapping) else []:
         return (

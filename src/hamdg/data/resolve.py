@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamdg.config.data import CUSTOM, LIGHTS
+from hamdg.config.data import CUSTOM, FURTHER_STYLES, LIGHTS, MiniConfig
 from hamdg.config.recipe import Recipe
 from hamdg.config.yaml_files import read_yaml
 from hamdg.data.benchmark import JOIN, PROMPTS, Benchmark, Hub, Lists, prompt_name
@@ -32,21 +32,30 @@ def benchmark_of(recipe: Recipe) -> Benchmark:
         chosen = tuple(map(str, recipe.data.domains or ()))
         return custom_benchmark(_root_of(recipe), hub_of(recipe), lists_of(recipe), chosen, recipe.data.ids)
     known = benchmark(recipe.benchmark)
-    return with_copies(known, recipe.data.mini.copies) if recipe.benchmark == "mini" else known
+    return with_further_domains(known, recipe.data.mini) if recipe.benchmark == "mini" else known
 
 
-def with_copies(bench: Benchmark, names: Sequence[str | int]) -> Benchmark:
-    """Return the embedded benchmark with further domains behind its own, whose positions and splits stay.
+def with_further_domains(bench: Benchmark, config: MiniConfig) -> Benchmark:
+    """Return the embedded benchmark with a recipe's further domains behind its own, whose positions and splits stay.
 
     Raises:
-        ConfigError: If there is no such copy.
+        ConfigError: If there is no such style or copy.
     """
     copies = [f"{domain}_{light}" for domain in bench.domains for light in LIGHTS]
+    further = (
+        *_chosen(config.styles, FURTHER_STYLES, "data.mini.styles"),
+        *_chosen(config.copies, copies, "data.mini.copies"),
+    )
+    return replace(bench, domains=(*bench.domains, *further)) if further else bench
+
+
+def _chosen(names: Sequence[str | int], known: Sequence[str], key: str) -> list[str]:
+    """Return the known names that a recipe has, in their own order."""
     for name in names:
-        if name not in copies:
-            hint = did_you_mean(str(name), copies, f"there are {listed(copies)}.")
-            raise ConfigError(f"`data.mini.copies`: there is no `{excerpt(name)}`; {hint}")
-    return replace(bench, domains=(*bench.domains, *(name for name in copies if name in names))) if names else bench
+        if name not in known:
+            hint = did_you_mean(str(name), known, f"there are {listed(known)}.")
+            raise ConfigError(f"`{key}`: there is no `{excerpt(name)}`; {hint}")
+    return [name for name in known if name in names]
 
 
 def prompts_of(recipe: Recipe) -> list[str]:

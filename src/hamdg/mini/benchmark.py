@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
-from hamdg.config.data import LIGHTS, MiniConfig, imbalance_problem, light_of, noise_problem
+from hamdg.config.data import FURTHER_STYLES, LIGHTS, MiniConfig, imbalance_problem, light_of, noise_problem
 from hamdg.errors import ConfigError
 from hamdg.mini.arrays import DomainArrays
 from hamdg.mini.geometry import pose
@@ -17,6 +17,7 @@ from hamdg.mini.nouns.seven import SEVEN
 from hamdg.mini.palette import SCENES, apart, natural
 from hamdg.mini.styles import four
 from hamdg.mini.styles.painter import Motif, Pixels, Style
+from hamdg.mini.styles.wider import WIDER
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
@@ -26,7 +27,8 @@ STYLES: Mapping[str, Style] = {
     "photo": four.photo,
     "sketch": four.sketch,
 }
-# Further domains that a recipe can ask for: the same images in another light.
+# Further domains that a recipe can ask for: other styles, and the same images in another light.
+FURTHER: Mapping[str, Style] = {name: WIDER[name][0] for name in FURTHER_STYLES}
 COPIES = tuple(f"{domain}_{light}" for domain in DOMAINS for light in LIGHTS)
 # Share of the side that the subject takes: photographers do not always come close.
 EXTENTS: Mapping[str, tuple[float, float]] = {
@@ -34,6 +36,7 @@ EXTENTS: Mapping[str, tuple[float, float]] = {
     "cartoon": (0.72, 0.93),
     "photo": (0.55, 0.93),
     "sketch": (0.66, 0.93),
+    **dict.fromkeys(FURTHER_STYLES, (0.62, 0.93)),
 }
 SIZES = (32, 64)  # smallest and largest side in pixels
 # Row d, column c: the scene behind class c in domain d. Any two rows differ in every column, so a cue that
@@ -43,6 +46,9 @@ SCENE_MAPS: Mapping[str, tuple[int, ...]] = {
     "cartoon": (3, 6, 1, 4, 0, 2, 5),
     "photo": (5, 1, 3, 6, 2, 4, 0),
     "sketch": (6, 2, 4, 0, 3, 5, 1),
+    "watercolor": (0, 4, 5, 2, 1, 3, 6),
+    "pixel_art": (1, 0, 2, 5, 4, 6, 3),
+    "chalk": (4, 3, 6, 1, 5, 0, 2),
 }
 # Classes from the most to the least frequent, for the `imbalance` dial.
 FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
@@ -50,8 +56,13 @@ FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
     "cartoon": (3, 5, 0, 6, 2, 4, 1),
     "photo": (6, 4, 5, 1, 0, 2, 3),
     "sketch": (2, 3, 6, 5, 1, 0, 4),
+    "watercolor": (1, 2, 4, 0, 3, 6, 5),
+    "pixel_art": (4, 0, 3, 2, 5, 1, 6),
+    "chalk": (5, 6, 1, 4, 3, 2, 0),
 }
-_NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is below 4
+# The position of a domain decides its random numbers.
+_NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate((*DOMAINS, *FURTHER))}
+_NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is a domain's number
 
 
 def check(config: MiniConfig) -> None:
@@ -90,7 +101,7 @@ def _generator(*keys: int) -> Generator:
 
 def motif_of(domain: str, label: int, index: int, config: MiniConfig) -> Motif:
     """Return what the image with this index shows; a pure function of seed, domain, class and index."""
-    rng = _generator(config.seed, DOMAINS.index(domain), label, index, 0)
+    rng = _generator(config.seed, _NUMBERS[domain], label, index, 0)
     # Both are always drawn, so that the dial changes an image's background and nothing else.
     follows, scene = rng.random() < config.spurious, int(rng.integers(len(SCENES)))
     noun = SEVEN[label]
@@ -102,13 +113,14 @@ def motif_of(domain: str, label: int, index: int, config: MiniConfig) -> Motif:
 
 def render_image(domain: str, label: int, index: int, config: MiniConfig) -> Pixels:
     """Return one image, uint8 `[size, size, 3]`; a pure function of seed, domain, class and index."""
-    rng = _generator(config.seed, DOMAINS.index(domain), label, index, 1)
-    return STYLES[domain](motif_of(domain, label, index, config), rng)
+    rng = _generator(config.seed, _NUMBERS[domain], label, index, 1)
+    style = STYLES.get(domain) or FURTHER[domain]
+    return style(motif_of(domain, label, index, config), rng)
 
 
 def known_domain(domain: str) -> None:
     """Raise ConfigError if `mini` has no such domain."""
-    if domain not in (*DOMAINS, *COPIES):
+    if domain not in (*_NUMBERS, *COPIES):
         names = ", ".join(f"`{name}`" for name in DOMAINS)
         raise ConfigError(f"`mini` has no domain `{domain}`; choose one of {names}.")
 
@@ -133,7 +145,7 @@ def noisy_labels(domain: str, config: MiniConfig) -> NDArray[np.int64]:
     noise = config.label_noise
     share = noise.get(domain, 0.0) if isinstance(noise, Mapping) else noise
     labels = clean_labels(domain, config)
-    rng = _generator(config.seed, _NOISE, DOMAINS.index(light_of(domain)[0]))
+    rng = _generator(config.seed, _NOISE, _NUMBERS[light_of(domain)[0]])
     order, shift = rng.permutation(len(labels)), rng.integers(1, len(CLASSES), len(labels))
     wrong = order[: round(share * len(labels))]
     labels[wrong] = (labels[wrong] + shift[wrong]) % len(CLASSES)
@@ -149,7 +161,7 @@ def render_domain(domain: str, config: MiniConfig) -> DomainArrays:
     """Return one domain of the benchmark, rendered.
 
     Args:
-        domain: One of `DOMAINS` or `COPIES`.
+        domain: One of `DOMAINS`, `FURTHER` or `COPIES`.
         config: Seed, size and the conflict dials.
 
     Raises:

@@ -98,7 +98,7 @@ def load_domain(domain: str, config: MiniConfig, cache: Path) -> DomainArrays:
     A missing or damaged file is rendered again. The labels are computed, so one file serves all amounts of label noise.
 
     Args:
-        domain: One of `DOMAINS` or `COPIES`; a copy is made of its domain's cached images.
+        domain: One of `DOMAINS`, `FURTHER` or `COPIES`; a copy is made of its domain's cached images.
         config: Seed, size and the conflict dials.
         cache: Folder of the cached files, created if need be.
 

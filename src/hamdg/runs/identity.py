@@ -179,9 +179,10 @@ def _data(recipe: Recipe) -> dict[str, object]:
             del values[name]
     if recipe.data.conflicts == ConflictsConfig():
         del values["conflicts"]
-    # Runs from before this key are the runs without copies.
-    if recipe.benchmark == "mini" and not recipe.data.mini.copies:
-        del values["mini"]["copies"]
+    # Runs from before these keys are the runs without further domains.
+    for name in ("copies", "styles"):
+        if recipe.benchmark == "mini" and not values["mini"][name]:
+            del values["mini"][name]
     if values["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.
         values["subset"] = f"{values['subset']} drawn by the seed"

@@ -1,4 +1,4 @@
-"""Styles of the wider world, which only mini-CLIP's pretraining uses."""
+"""Styles of the wider world, for mini-CLIP's pretraining; `data.mini.styles` makes domains of some."""
 
 from __future__ import annotations
 
