@@ -29,6 +29,7 @@ STYLES: Mapping[str, Style] = {
 }
 # Further domains that a recipe can ask for: other styles, and the same images in another light.
 FURTHER: Mapping[str, Style] = {name: WIDER[name][0] for name in FURTHER_STYLES}
+_DRAWN: Mapping[str, Style] = {**STYLES, **FURTHER}
 COPIES = tuple(f"{domain}_{light}" for domain in DOMAINS for light in LIGHTS)
 # Share of the side that the subject takes: photographers do not always come close.
 EXTENTS: Mapping[str, tuple[float, float]] = {
@@ -61,7 +62,7 @@ FREQUENCY_ORDERS: Mapping[str, tuple[int, ...]] = {
     "chalk": (5, 6, 1, 4, 3, 2, 0),
 }
 # The position of a domain decides its random numbers.
-_NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate((*DOMAINS, *FURTHER))}
+_NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate(_DRAWN)}
 _NOISE = 1_000_003  # keeps the noise's stream apart from those of the images, whose second key is a domain's number
 
 
@@ -114,13 +115,12 @@ def motif_of(domain: str, label: int, index: int, config: MiniConfig) -> Motif:
 def render_image(domain: str, label: int, index: int, config: MiniConfig) -> Pixels:
     """Return one image, uint8 `[size, size, 3]`; a pure function of seed, domain, class and index."""
     rng = _generator(config.seed, _NUMBERS[domain], label, index, 1)
-    style = STYLES.get(domain) or FURTHER[domain]
-    return style(motif_of(domain, label, index, config), rng)
+    return _DRAWN[domain](motif_of(domain, label, index, config), rng)
 
 
 def known_domain(domain: str) -> None:
     """Raise ConfigError if `mini` has no such domain."""
-    if domain not in (*_NUMBERS, *COPIES):
+    if domain not in (*_DRAWN, *COPIES):
         names = ", ".join(f"`{name}`" for name in DOMAINS)
         raise ConfigError(f"`mini` has no domain `{domain}`; choose one of {names}.")
 

@@ -180,9 +180,10 @@ def _data(recipe: Recipe) -> dict[str, object]:
     if recipe.data.conflicts == ConflictsConfig():
         del values["conflicts"]
     # Runs from before these keys are the runs without further domains.
-    for name in ("copies", "styles"):
-        if recipe.benchmark == "mini" and not values["mini"][name]:
-            del values["mini"][name]
+    if recipe.benchmark == "mini":
+        for name in ("copies", "styles"):
+            if not values["mini"][name]:
+                del values["mini"][name]
     if values["subset"] is not None:
         # Runs from when it meant the first of every class are other runs.
         values["subset"] = f"{values['subset']} drawn by the seed"

@@ -118,9 +118,10 @@ def _opened(hub: Hub) -> dict[str, datasets.Dataset]:
 def _saved(folder: Path) -> dict[str, datasets.Dataset]:
     import datasets
 
-    if not (folder / "dataset_dict.json").exists():
+    names = folder / "dataset_dict.json"
+    if not names.exists():
         return {"train": datasets.load_from_disk(str(folder))}
-    splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+    splits = json.loads(names.read_text(encoding="utf-8"))["splits"]
     filled = [name for name in splits if any((folder / name).glob("*.arrow"))]
     # Where all are without rows, `datasets` says so.
     return {name: datasets.load_from_disk(str(folder / name)) for name in filled or splits}
